@@ -1,0 +1,84 @@
+import { sql } from "drizzle-orm"
+import {
+  bigint,
+  check,
+  doublePrecision,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  smallint,
+  text,
+  timestamp,
+  uniqueIndex,
+  uuid,
+} from "drizzle-orm/pg-core"
+
+/**
+ * One row a signal. `id` rises in the order of a batch, which is how a batch's answer can be told again from its ledger row.
+ *
+ * There is no foreign key to `batches`: both rows are written by one statement, and a key would cost a trigger a row.
+ */
+export const signals = pgTable(
+  "signals",
+  {
+    id: bigint({ mode: "number" }).primaryKey().generatedAlwaysAsIdentity({ name: "signals_id_seq" }),
+    time: timestamp({ withTimezone: true, mode: "string" }).notNull(),
+    transactionId: uuid("transaction_id").notNull(),
+    signalScore: doublePrecision("signal_score").notNull(),
+    emotionalTone: doublePrecision("emotional_tone"),
+    escalateFlag: smallint("escalate_flag").notNull(),
+    contextWindowId: text("context_window_id").notNull(),
+    signalSource: text("signal_source").notNull(),
+    rawContent: text("raw_content"),
+    signalVector: text("signal_vector"),
+    agentId: text("agent_id"),
+    userId: text("user_id"),
+    payload: jsonb(),
+    relationshipContext: text("relationship_context"),
+    diagnosticNotes: text("diagnostic_notes"),
+    dedupeKey: text("dedupe_key"),
+  },
+  (table) => [
+    index("signals_context_window_id_time_idx").on(table.contextWindowId, table.time, table.id),
+    index("signals_time_idx").on(table.time, table.id),
+    index("signals_signal_source_time_idx").on(table.signalSource, table.time, table.id),
+    uniqueIndex("signals_dedupe_key_idx").on(table.dedupeKey).where(sql`${table.dedupeKey} is not null`),
+    check("signals_context_window_id_length", sql`char_length(${table.contextWindowId}) between 1 and 255`),
+    check("signals_signal_source_length", sql`char_length(${table.signalSource}) between 1 and 255`),
+    check("signals_dedupe_key_length", sql`char_length(${table.dedupeKey}) between 1 and 255`),
+    check("signals_signal_score_range", sql`${table.signalScore} between 0 and 1`),
+    check("signals_emotional_tone_range", sql`${table.emotionalTone} between 0 and 1`),
+    check("signals_escalate_flag_range", sql`${table.escalateFlag} in (0, 1)`),
+    check("signals_payload_object", sql`jsonb_typeof(${table.payload}) = 'object'`),
+  ],
+)
+
+/**
+ * The ledger: one row a batch, written in the transaction of its signals, so that its presence is the only truth about
+ * "was it stored". Its signals are those of `signals` with its `transaction_id`, all between `first_signal_id` and `last_signal_id`.
+ */
+export const batches = pgTable(
+  "batches",
+  {
+    transactionId: uuid("transaction_id").primaryKey(),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    caller: text().notNull(),
+    state: text({ enum: ["stored"] }).notNull(),
+    totalCount: integer("total_count").notNull(),
+    failedCount: integer("failed_count").notNull(),
+    failures: jsonb().$type<{ index: number; error: string }[]>().notNull(),
+    firstSignalId: bigint("first_signal_id", { mode: "number" }),
+    lastSignalId: bigint("last_signal_id", { mode: "number" }),
+    idempotencyKey: text("idempotency_key"),
+    /** SHA-256 of what was asked, in hex: tells a retry from another request under the same key. */
+    requestHash: text("request_hash"),
+  },
+  (table) => [
+    uniqueIndex("batches_idempotency_key_idx")
+      .on(table.caller, table.idempotencyKey)
+      .where(sql`${table.idempotencyKey} is not null`),
+    index("batches_idempotency_expiry_idx").on(table.createdAt).where(sql`${table.idempotencyKey} is not null`),
+    check("batches_counts", sql`${table.failedCount} between 0 and ${table.totalCount}`),
+  ],
+)
