@@ -1,0 +1,38 @@
+import { Hono } from "hono"
+import { requestId } from "hono/request-id"
+import { secureHeaders } from "hono/secure-headers"
+import { readSettings } from "./config.ts"
+import { identifyCaller } from "./http/auth.ts"
+import { ledger, signalBatches } from "./http/batches.ts"
+import type { App } from "./http/context.ts"
+import { readiness } from "./http/health.ts"
+import { limitRate } from "./http/limits.ts"
+import { logRequest } from "./http/log.ts"
+import { openApi } from "./http/openapi.ts"
+import { answerProblem, notFound } from "./http/problems.ts"
+import { signals } from "./http/signals.ts"
+import { connect } from "./store/connection.ts"
+
+/** The whole service: what every request passes through, the routes, and the one place where errors become answers. */
+export const app = new Hono<App>()
+
+app.use(requestId(), logRequest, secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }))
+
+app.get("/healthz", (c) => c.json({ status: "alive" }))
+app.get("/openapi.json", (c) => c.json(openApi()))
+
+app.use(async (c, next) => {
+  const settings = readSettings(c.env)
+  c.set("settings", settings)
+  c.set("db", connect(settings.database))
+  await next()
+})
+app.route("/readyz", readiness)
+
+app.use("/api/*", identifyCaller, limitRate)
+app.route("/api/signals/batch", signalBatches)
+app.route("/api/signals", signals)
+app.route("/api/batches", ledger)
+
+app.notFound((c) => answerProblem(notFound(), c))
+app.onError(answerProblem)

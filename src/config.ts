@@ -1,0 +1,94 @@
+import { z } from "zod"
+
+/** What a deployment binds to the Worker; see "Configuration" in the README. Every value is text, as `vars` and secrets are. */
+export interface Bindings {
+  DATABASE_URL?: string
+  /** Set by `npm start` alone: where SQL over HTTP is answered instead of Neon. */
+  DATABASE_HTTP_ENDPOINT?: string
+  DATABASE_DEADLINE_MS?: string
+  API_KEYS?: string
+  OPEN_ACCESS?: string
+  MAX_SIGNALS?: string
+  MAX_BODY_BYTES?: string
+  RATE_LIMITER?: RateLimit
+}
+
+const Scope = z.enum(["ingest", "read"])
+export type Scope = z.infer<typeof Scope>
+
+const ApiKeys = z.array(
+  z.object({
+    name: z.string().regex(/^[\w.@-]{1,100}$/, "must be 1 to 100 letters, digits or any of . _ @ -"),
+    sha256: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/i, "must be 64 hexadecimal digits")
+      .toLowerCase(),
+    scopes: z.array(Scope).min(1),
+  }),
+)
+export type ApiKey = z.infer<typeof ApiKeys>[number]
+
+const wholeNumber = (preset: number) => z.coerce.number().int().min(1).default(preset)
+
+const Settings = z.object({
+  DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
+  DATABASE_HTTP_ENDPOINT: z.url().optional(),
+  DATABASE_DEADLINE_MS: wholeNumber(10_000),
+  MAX_SIGNALS: wholeNumber(10_000),
+  MAX_BODY_BYTES: wholeNumber(8 * 1024 * 1024),
+  OPEN_ACCESS: z.enum(["true", "false", ""]).default("false"),
+  API_KEYS: z
+    .string()
+    .default("[]")
+    .transform((text, context) => {
+      try {
+        return JSON.parse(text || "[]")
+      } catch {
+        context.addIssue("must be JSON")
+        return z.NEVER
+      }
+    })
+    .pipe(ApiKeys),
+})
+
+export interface Settings {
+  database: { url: string; httpEndpoint: string | undefined; deadlineMs: number }
+  limits: { maxSignals: number; maxBodyBytes: number }
+  access: { open: boolean; keys: ApiKey[] }
+}
+
+/** A setting is missing or wrong. The message names it and its rule, never its value. */
+export class ConfigurationError extends Error {}
+
+const read = new WeakMap<Bindings, Settings>()
+
+/** The settings of a deployment, checked once. Throws `ConfigurationError`. */
+export function readSettings(bindings: Bindings): Settings {
+  const known = read.get(bindings)
+  if (known) return known
+  const result = Settings.safeParse(bindings)
+  if (!result.success) {
+    const faults = result.error.issues.map(({ path: [name, ...rest], message }) => `${[name, ...rest].join(".")}: ${message}`)
+    throw new ConfigurationError(`Wrong configuration. ${faults.join("; ")}`)
+  }
+  const { data } = result
+  const settings = {
+    database: {
+      url: databaseUrl(data.DATABASE_URL),
+      httpEndpoint: data.DATABASE_HTTP_ENDPOINT,
+      deadlineMs: data.DATABASE_DEADLINE_MS,
+    },
+    limits: { maxSignals: data.MAX_SIGNALS, maxBodyBytes: data.MAX_BODY_BYTES },
+    access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS },
+  }
+  read.set(bindings, settings)
+  return settings
+}
+
+/** Checked here because the driver's own complaint about a wrong connection string quotes it, password included. */
+function databaseUrl(text: string): string {
+  const url = URL.parse(text)
+  const names = url && /^postgres(ql)?:$/.test(url.protocol) && url.username && url.hostname && url.pathname.length > 1
+  if (!names) throw new ConfigurationError("Wrong configuration. DATABASE_URL: must be postgresql://user:password@host/database")
+  return text
+}

@@ -1,0 +1,57 @@
+import { zValidator } from "@hono/zod-validator"
+import { Hono } from "hono"
+import { answerBatch, type StoredBatch } from "../signals/answer.ts"
+import { ignoredFields, planBatch } from "../signals/plan.ts"
+import { BatchRequest } from "../signals/schema.ts"
+import { instantText } from "../signals/timestamp.ts"
+import { batchRecord } from "../store/read.ts"
+import { requireScope } from "./auth.ts"
+import { decodeBatch } from "./body.ts"
+import type { App } from "./context.ts"
+import { methodNotAllowed, notFound, rejectedBatch } from "./problems.ts"
+import { BatchPath, BatchQuery } from "./queries.ts"
+import { refuseShape, SYNCHRONOUS } from "./validation.ts"
+import { writePlan } from "./write.ts"
+
+const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [] }
+
+/** POST /api/signals/batch: decode, judge, write once, answer. */
+export const signalBatches = new Hono<App>()
+  .post(
+    "/",
+    requireScope("ingest"),
+    decodeBatch,
+    zValidator("query", BatchQuery, refuseShape),
+    zValidator("json", BatchRequest, refuseShape, SYNCHRONOUS),
+    async (c) => {
+      const request = c.req.valid("json")
+      const allOrNothing = request.fail_on_error ?? c.req.valid("query").fail_on_error ?? false
+      const plan = planBatch(request.signals, instantText(new Date()))
+      if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)
+
+      const stored = plan.total === 0 ? NOTHING_SENT : await writePlan(c, plan, { allOrNothing })
+      const minimal = prefersMinimal(c.req.header("Prefer"))
+      if (minimal) c.header("Preference-Applied", "return=minimal")
+      return c.json(answerBatch(stored, { minimal, ignoredFields: ignoredFields(request) }))
+    },
+  )
+  .all("/", () => {
+    throw methodNotAllowed("POST")
+  })
+
+/** GET /api/batches/{transaction_id}: what the ledger says of a batch. A key that may only ingest sees its own batches. */
+export const ledger = new Hono<App>()
+  .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {
+    const record = await batchRecord(c.var.db, c.req.valid("param").transaction_id)
+    const mayRead = c.var.caller.scopes.includes("read") || record?.caller === c.var.caller.name
+    if (!record || !mayRead) throw notFound("No batch has this transaction_id.")
+    return c.json(record)
+  })
+  .all("/:transaction_id", () => {
+    throw methodNotAllowed("GET")
+  })
+
+/** RFC 7240: preferences are separated by commas, parameters by semicolons, and case does not matter. */
+function prefersMinimal(prefer: string | undefined): boolean {
+  return (prefer ?? "").split(",").some((preference) => /^\s*return\s*=\s*"?minimal"?\s*(;|$)/i.test(preference))
+}

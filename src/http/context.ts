@@ -1,0 +1,38 @@
+import type { Context } from "hono"
+import type { Bindings, Scope, Settings } from "../config.ts"
+import type { Database } from "../store/connection.ts"
+
+/** Who sent a request: the name of its key, or "anonymous" where access is open. */
+export interface Caller {
+  name: string
+  scopes: readonly Scope[]
+}
+
+/** What the request's log line tells beside route, status and time. Counts only: no key, no body, no address of the database. */
+export interface Outcome {
+  mode?: "best_effort" | "all_or_nothing"
+  total?: number
+  failed?: number
+  transactionId?: string
+  replayed?: boolean
+  /** Why it failed, for the operator: the reason of a fault, the place of an unexpected error. */
+  fault?: string
+}
+
+export interface App {
+  Bindings: Bindings
+  Variables: {
+    requestId: string
+    settings: Settings
+    db: Database
+    caller: Caller
+    /** The decoded bytes of the body, as far as a route has read it. */
+    body: Uint8Array
+    outcome: Outcome
+  }
+}
+
+/** Adds to what the request's log line will tell. */
+export function noteOutcome(c: Context<App>, outcome: Outcome): void {
+  c.set("outcome", { ...c.get("outcome"), ...outcome })
+}

@@ -1,0 +1,26 @@
+import { createMiddleware } from "hono/factory"
+import { routePath } from "hono/route"
+import type { App } from "./context.ts"
+
+/** Writes one line of JSON a request. It holds counts and names only: never a key, a body, or a connection string. */
+export const logRequest = createMiddleware<App>(async (c, next) => {
+  const startedAt = Date.now()
+  await next()
+  const { transactionId, ...outcome } = c.get("outcome") ?? {}
+  const usage = c.get("db")?.usage
+  console.log(
+    JSON.stringify({
+      event: "request",
+      request_id: c.var.requestId,
+      method: c.req.method,
+      route: routePath(c, -1),
+      status: c.res.status,
+      ms: Date.now() - startedAt,
+      caller: c.get("caller")?.name,
+      ...outcome,
+      transaction_id: transactionId,
+      database_attempts: usage?.attempts,
+      database_ms: usage?.ms,
+    }),
+  )
+})

@@ -1,0 +1,124 @@
+import type { Context } from "hono"
+import { HTTPException } from "hono/http-exception"
+import type { ContentfulStatusCode } from "hono/utils/http-status"
+import { ConfigurationError } from "../config.ts"
+import type { Failure } from "../signals/responses.ts"
+import type { ShapeError } from "../signals/shape-errors.ts"
+import { DatabaseFault } from "../store/faults.ts"
+import { IdempotencyKeyReused } from "../store/retell-batch.ts"
+import { BatchInDoubt, BatchRefused } from "../store/write-batch.ts"
+import { type App, noteOutcome } from "./context.ts"
+
+/** An answer that is not a success. Thrown where it is known; turned into HTTP once, by `answerProblem`. */
+export class Problem extends Error {
+  constructor(
+    readonly status: ContentfulStatusCode,
+    readonly body: { detail: string | ShapeError[]; [more: string]: unknown },
+    readonly headers: Record<string, string> = {},
+  ) {
+    super(typeof body.detail === "string" ? body.detail : "the request has the wrong shape")
+  }
+}
+
+const RETRY_AFTER_SECONDS = 2
+const RETRY = { "Retry-After": String(RETRY_AFTER_SECONDS) }
+
+export const invalidShape = (detail: ShapeError[]) => new Problem(422, { detail })
+
+/** The key is missing or nobody's (RFC 6750, section 3). */
+export const unauthorized = (detail: string) =>
+  new Problem(401, { detail }, { "WWW-Authenticate": 'Bearer realm="signal-ingest"' })
+
+export const forbidden = (scope: string) =>
+  new Problem(
+    403,
+    { detail: `This key lacks the scope "${scope}".` },
+    { "WWW-Authenticate": `Bearer error="insufficient_scope", scope="${scope}"` },
+  )
+
+export const notFound = (detail = "Not Found") => new Problem(404, { detail })
+
+export const methodNotAllowed = (allowed: string) =>
+  new Problem(405, { detail: `Method Not Allowed. Use ${allowed}.` }, { Allow: allowed })
+
+export const tooManySignals = (limit: number) =>
+  new Problem(413, { detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.` })
+
+export const bodyTooLarge = (limitBytes: number) =>
+  new Problem(413, { detail: `A body may hold at most ${limitBytes} bytes, decoded (MAX_BODY_BYTES). Nothing was stored.` })
+
+export const unsupportedMediaType = (given: string) =>
+  new Problem(415, { detail: `Content-Type ${given} is not read here. Send application/json or application/x-ndjson.` })
+
+/** RFC 9110, section 15.5.16: names what would be accepted. */
+export const unsupportedEncoding = (given: string) =>
+  new Problem(
+    415,
+    { detail: `Content-Encoding ${given} is not read here. Send gzip or identity.` },
+    { "Accept-Encoding": "gzip" },
+  )
+
+export const tooManyRequests = (retryAfterSeconds: number) =>
+  new Problem(429, { detail: "Too many requests. Nothing was stored." }, { "Retry-After": String(retryAfterSeconds) })
+
+export const rejectedBatch = (failures: readonly Failure[]) =>
+  new Problem(400, {
+    detail: `Batch failed at index ${failures[0]?.index}: ${failures[0]?.error}. No signals were created.`,
+    errors: failures,
+  })
+
+/** The answer to anything thrown by a route: the only place where an error becomes HTTP. */
+export function answerProblem(error: Error, c: Context<App>): Response {
+  const { status, body, headers } = problemOf(error)
+  if (status >= 500) noteOutcome(c, { fault: faultForLog(error) })
+  return c.json(body, status, headers)
+}
+
+function problemOf(error: Error): Problem {
+  if (error instanceof Problem) return error
+  if (error instanceof BatchRefused) return rejectedBatch(error.failures)
+  if (error instanceof IdempotencyKeyReused) return keyReused()
+  if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)
+  if (error instanceof DatabaseFault) return error.kind === "transient" ? unavailable() : databaseNotReady()
+  if (error instanceof ConfigurationError)
+    return new Problem(503, { detail: "The service is not configured; its log says what is missing." }, RETRY)
+  if (error instanceof HTTPException) return new Problem(error.status as ContentfulStatusCode, { detail: error.message })
+  return new Problem(500, { detail: "Internal error" })
+}
+
+/** A fault's and a wrong setting's message name no value; of anything else only its kind and place in the code are safe to log. */
+function faultForLog(error: Error): string {
+  if (error instanceof BatchInDoubt) return error.cause.message
+  if (error instanceof DatabaseFault || error instanceof ConfigurationError || error instanceof Problem) return error.message
+  const place = error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))
+  return `unexpected ${error.name} ${place?.trim() ?? ""}`
+}
+
+const keyReused = () =>
+  new Problem(422, {
+    detail: [
+      {
+        type: "idempotency_key_reused",
+        loc: ["header", "Idempotency-Key"],
+        msg: "This key was sent before with another request",
+      },
+    ],
+  })
+
+const unavailable = () => new Problem(503, { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
+
+/** It answers, but not as this service needs it: migrations, credentials, privileges, or it takes no writes. */
+export const databaseNotReady = () =>
+  new Problem(503, { detail: "The database is not ready for this service. Nothing was stored." }, RETRY)
+
+const inDoubt = (transactionId: string) =>
+  new Problem(
+    503,
+    {
+      detail:
+        "The database cannot be reached right now, and whether the batch was stored is not known; it was stored whole or not at all. " +
+        `Ask GET /api/batches/${transactionId}, or send it again under the same Idempotency-Key.`,
+      transaction_id: transactionId,
+    },
+    RETRY,
+  )

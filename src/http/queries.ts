@@ -1,0 +1,58 @@
+import { z } from "zod"
+import { shapeFault } from "../signals/shape-errors.ts"
+import { parseTimestamp } from "../signals/timestamp.ts"
+import type { Cursor } from "../store/read.ts"
+
+/** A time in a query: as a signal's timestamp, an epoch number being digits here. */
+const Time = z.string().transform((text, context): string => {
+  // A plus sign that was not percent-encoded arrives as a space.
+  const time = parseTimestamp(/^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text.replace(/(?<=T.*) (?=\d\d:?\d\d$)/, "+"))
+  if (typeof time === "string") return time
+  context.addIssue(shapeFault("datetime_parsing", time.message))
+  return z.NEVER
+})
+
+const limit = (preset: number) => z.coerce.number().int().min(1).max(1000).default(preset)
+
+/** The cursor is opaque to clients: base64url of the JSON of the last signal's time and id. */
+const CursorText = z.string().transform((text, context): Cursor => {
+  try {
+    const bytes = Uint8Array.fromBase64(text, { alphabet: "base64url" })
+    return CursorParts.parse(JSON.parse(new TextDecoder().decode(bytes)))
+  } catch {
+    context.addIssue(shapeFault("value_error", "Value error, this is not a cursor that was given here"))
+    return z.NEVER
+  }
+})
+const CursorParts = z
+  .tuple([z.string().refine((time) => parseTimestamp(time) === time), z.int().min(0)])
+  .transform(([time, id]): Cursor => ({ time, id }))
+
+export function encodeCursor({ time, id }: Cursor): string {
+  return new TextEncoder().encode(JSON.stringify([time, id])).toBase64({ alphabet: "base64url", omitPadding: true })
+}
+
+export const ListQuery = z.object({
+  context_window_id: z.string().optional(),
+  signal_source: z.string().optional(),
+  since: Time.optional().meta({ description: "Signals at or after this time." }),
+  until: Time.optional().meta({ description: "Signals before this time." }),
+  limit: limit(100),
+  cursor: CursorText.optional().meta({ description: "`next_cursor` of the page before." }),
+})
+
+export const StatsQuery = z.object({
+  since: Time.optional().meta({ description: "Signals after this time. Default: one day ago." }),
+  limit: limit(1000),
+})
+
+export const BatchQuery = z.object({
+  fail_on_error: z
+    .enum(["true", "false", "1", "0"])
+    .transform((text) => text === "true" || text === "1")
+    .optional(),
+})
+
+export const BatchPath = z.object({ transaction_id: z.guid() })
+
+export const SignalPath = z.object({ id: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER) })

@@ -1,0 +1,43 @@
+import type { Context } from "hono"
+import { uuidv7 } from "uuidv7"
+import type { BatchPlan } from "../signals/plan.ts"
+import { type WrittenBatch, writeBatch } from "../store/write-batch.ts"
+import { type App, noteOutcome } from "./context.ts"
+import { invalidShape } from "./problems.ts"
+
+/**
+ * Stores a plan for the caller of this request, under its `Idempotency-Key` if it has one, and notes the outcome.
+ * A replayed answer says so in `Idempotency-Replayed`.
+ *
+ * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+ */
+export async function writePlan(c: Context<App>, plan: BatchPlan, options: { allOrNothing: boolean }): Promise<WrittenBatch> {
+  const { allOrNothing } = options
+  const idempotency = await readIdempotency(c, allOrNothing)
+  const transactionId = uuidv7()
+  noteOutcome(c, {
+    mode: allOrNothing ? "all_or_nothing" : "best_effort",
+    total: plan.total,
+    failed: plan.failures.length,
+    transactionId,
+  })
+  const written = await writeBatch(c.var.db, { transactionId, caller: c.var.caller.name, plan, allOrNothing, idempotency })
+  noteOutcome(c, { failed: written.failures.length, transactionId: written.transactionId, replayed: written.replayed })
+  if (written.replayed) c.header("Idempotency-Replayed", "true")
+  return written
+}
+
+/** The key and a hash of what was asked under it: the decoded body and the mode, not how they were packed. */
+async function readIdempotency(
+  c: Context<App>,
+  allOrNothing: boolean,
+): Promise<{ key: string; requestHash: string } | undefined> {
+  const key = c.req.header("Idempotency-Key")
+  if (key === undefined) return undefined
+  if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
+    const msg = "Idempotency-Key must be 1 to 255 visible ASCII characters"
+    throw invalidShape([{ type: "string_pattern_mismatch", loc: ["header", "Idempotency-Key"], msg }])
+  }
+  const digest = await crypto.subtle.digest("SHA-256", c.var.body)
+  return { key, requestHash: `${allOrNothing ? "all-or-nothing" : "best-effort"}:${new Uint8Array(digest).toHex()}` }
+}

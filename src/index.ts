@@ -1,0 +1,11 @@
+import { app } from "./app.ts"
+import { type Bindings, readSettings } from "./config.ts"
+import { connect } from "./store/connection.ts"
+import { releaseExpiredKeys } from "./store/retell-batch.ts"
+
+export default {
+  fetch: app.fetch,
+  async scheduled(_event, bindings) {
+    await releaseExpiredKeys(connect(readSettings(bindings).database))
+  },
+} satisfies ExportedHandler<Bindings>

@@ -1,0 +1,88 @@
+import { encodePayload } from "./payload.ts"
+import type { Failure } from "./responses.ts"
+import { brokenRule } from "./rules.ts"
+import type { BatchRequest, Signal } from "./schema.ts"
+import { SIGNAL_FIELDS } from "./schema.ts"
+import { parseTimestamp } from "./timestamp.ts"
+
+/** A signal ready to be stored, every default filled in. `time` is UTC text, `payload` JSON text or "" for none. */
+export interface SignalRow {
+  index: number
+  contextWindowId: string
+  time: string
+  rawContent: string | null
+  signalSource: string
+  signalScore: number
+  signalVector: string | null
+  emotionalTone: number | null
+  escalateFlag: number
+  agentId: string | null
+  userId: string | null
+  payload: string
+  relationshipContext: string | null
+  diagnosticNotes: string | null
+  dedupeKey: string | null
+}
+
+/** What is to be done with a batch: every signal is either in `rows` or in `failures`, both in batch order. */
+export interface BatchPlan {
+  total: number
+  rows: SignalRow[]
+  failures: Failure[]
+}
+
+/**
+ * Judges each signal of a batch by its values. Pure: the same request and the same `now` give the same plan.
+ *
+ * @param now the time of every signal that brings none, as UTC text
+ */
+export function planBatch(signals: readonly Signal[], now: string): BatchPlan {
+  const plan: BatchPlan = { total: signals.length, rows: [], failures: [] }
+  for (const [index, signal] of signals.entries()) {
+    const judged = judge(signal, index, now)
+    if (typeof judged === "string") plan.failures.push({ index, error: judged })
+    else plan.rows.push(judged)
+  }
+  return plan
+}
+
+/** The row that `signal` becomes, or the sentence that says why it can't be stored. */
+function judge(signal: Signal, index: number, now: string): SignalRow | string {
+  const payload = encodePayload(signal.payload)
+  if (payload.fault !== undefined) return payload.fault
+  const sentence = brokenRule(signal, payload.text)
+  if (sentence) return sentence
+  const time = signal.timestamp == null ? now : parseTimestamp(signal.timestamp)
+  if (typeof time !== "string") return time.message
+  return {
+    index,
+    contextWindowId: signal.context_window_id,
+    time,
+    rawContent: signal.raw_content ?? null,
+    signalSource: signal.signal_source ?? "unknown",
+    signalScore: signal.signal_score ?? 0.5,
+    signalVector: signal.signal_vector ?? null,
+    emotionalTone: signal.emotional_tone ?? null,
+    escalateFlag: signal.escalate_flag ?? 0,
+    agentId: signal.agent_id ?? null,
+    userId: signal.user_id ?? null,
+    payload: payload.text,
+    relationshipContext: signal.relationship_context ?? null,
+    diagnosticNotes: signal.diagnostic_notes ?? null,
+    dedupeKey: signal.dedupe_key ?? null,
+  }
+}
+
+const MAX_IGNORED_FIELDS = 100
+const BATCH_FIELDS: ReadonlySet<string> = new Set(["signals", "fail_on_error"])
+
+/** The names of the fields in `request` that nothing here knows, each once, at most 100: they were not stored. */
+export function ignoredFields(request: BatchRequest): string[] {
+  const unknown = new Set<string>()
+  for (const name in request) if (!BATCH_FIELDS.has(name)) unknown.add(name)
+  for (const signal of request.signals) {
+    for (const name in signal) if (!SIGNAL_FIELDS.has(name)) unknown.add(name)
+    if (unknown.size > MAX_IGNORED_FIELDS) break
+  }
+  return [...unknown].slice(0, MAX_IGNORED_FIELDS)
+}

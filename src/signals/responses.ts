@@ -1,0 +1,90 @@
+import { z } from "zod"
+
+const id = z.int().meta({ description: "The signal's id in the table.", example: 1001 })
+const transactionId = z.uuid().meta({ description: "Names the batch in the ledger (UUIDv7)." })
+const instant = z.iso.datetime().meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
+
+export const Failure = z.object({
+  index: z.int().meta({ description: "Place in the batch, from 0." }),
+  error: z.string().meta({ description: "The broken rule, as one sentence.", example: "signal_score must be between 0 and 1" }),
+})
+/** A signal that was not stored: its place in the batch and the rule it breaks, as one sentence. */
+export type Failure = z.infer<typeof Failure>
+
+export const SignalResult = z.object({
+  index: z.int(),
+  success: z.boolean(),
+  signal_id: id.nullable(),
+  error: z.string().nullable(),
+  duplicate: z.literal(true).optional().meta({ description: "The id is that of an earlier signal with the same dedupe_key." }),
+})
+/** One signal's fate. */
+export type SignalResult = z.infer<typeof SignalResult>
+
+export const BatchAnswer = z
+  .object({
+    total_count: z.int(),
+    successful_count: z.int(),
+    failed_count: z.int(),
+    results: z.array(SignalResult),
+    transaction_id: transactionId
+      .nullable()
+      .meta({ description: "Names the batch in the ledger; null when nothing was written." }),
+    ignored_fields: z.array(z.string()).optional().meta({ description: "Unknown fields met; they were not stored." }),
+  })
+  .meta({ id: "BatchAnswer" })
+export type BatchAnswer = z.infer<typeof BatchAnswer>
+
+export const StoredSignal = z
+  .object({
+    id,
+    time: instant,
+    transaction_id: transactionId,
+    context_window_id: z.string(),
+    raw_content: z.string().nullable(),
+    signal_source: z.string(),
+    signal_score: z.number(),
+    signal_vector: z.string().nullable(),
+    emotional_tone: z.number().nullable(),
+    escalate_flag: z.int(),
+    agent_id: z.string().nullable(),
+    user_id: z.string().nullable(),
+    payload: z.unknown().meta({ override: { type: ["object", "null"] } }),
+    relationship_context: z.string().nullable(),
+    diagnostic_notes: z.string().nullable(),
+    dedupe_key: z.string().nullable(),
+  })
+  .meta({ id: "StoredSignal" })
+/** A signal as a read gives it. */
+export type StoredSignal = z.infer<typeof StoredSignal>
+
+export const SignalPage = z.object({
+  signals: z.array(StoredSignal),
+  next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
+})
+
+export const ConversationStats = z.object({
+  context_window_id: z.string(),
+  signal_count: z.int(),
+  avg_score: z.number(),
+  latest_signal: instant,
+})
+export type ConversationStats = z.infer<typeof ConversationStats>
+
+export const SignalStats = z.object({ stats: z.array(ConversationStats) })
+
+export const BatchRecord = z
+  .object({
+    transaction_id: transactionId,
+    state: z.enum(["stored"]),
+    created_at: instant,
+    caller: z.string().meta({ description: "Name of the key it was sent with." }),
+    idempotency_key: z.string().nullable(),
+    total_count: z.int(),
+    successful_count: z.int(),
+    failed_count: z.int(),
+    failures: z.array(Failure),
+  })
+  .meta({ id: "BatchRecord" })
+/** What the ledger says of a batch. */
+export type BatchRecord = z.infer<typeof BatchRecord>

@@ -1,0 +1,88 @@
+import type { Signal } from "./schema.ts"
+
+/** What a signal may weigh: the UTF-8 bytes of its texts and its payload. */
+export const MAX_SIGNAL_BYTES = 1024 * 1024
+
+/** How deep a payload may nest, the payload itself being the first level. */
+export const MAX_PAYLOAD_DEPTH = 64
+
+const MAX_NAME_CHARACTERS = 255
+
+type NameField = "context_window_id" | "signal_source" | "dedupe_key"
+type Rule = (signal: Signal) => string | undefined
+
+const between0And1 =
+  (field: "signal_score" | "emotional_tone"): Rule =>
+  ({ [field]: value }) =>
+    value == null || (value >= 0 && value <= 1) ? undefined : `${field} must be between 0 and 1`
+
+const nameLength =
+  (field: NameField): Rule =>
+  ({ [field]: value }) =>
+    value == null || (value !== "" && !isLongerThan(value, MAX_NAME_CHARACTERS))
+      ? undefined
+      : `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long`
+
+const RULES: readonly Rule[] = [
+  nameLength("context_window_id"),
+  ({ context_window_id }) => (context_window_id.trim() === "" ? "context_window_id must not be blank" : undefined),
+  nameLength("signal_source"),
+  between0And1("signal_score"),
+  between0And1("emotional_tone"),
+  ({ escalate_flag }) =>
+    escalate_flag == null || escalate_flag === 0 || escalate_flag === 1 ? undefined : "escalate_flag must be 0 or 1",
+  nameLength("dedupe_key"),
+]
+
+/** Every field that holds text of the sender's, in the order of the table. */
+export const TEXT_FIELDS = [
+  "context_window_id",
+  "signal_source",
+  "raw_content",
+  "signal_vector",
+  "agent_id",
+  "user_id",
+  "relationship_context",
+  "diagnostic_notes",
+  "dedupe_key",
+] as const satisfies readonly (keyof Signal)[]
+
+/**
+ * The first rule that the values of `signal` break, as one sentence for its sender; undefined when they may be stored.
+ * `payload` is the signal's payload as JSON text, "" when there is none (see `encodePayload`).
+ */
+export function brokenRule(signal: Signal, payload: string): string | undefined {
+  for (const rule of RULES) {
+    const sentence = rule(signal)
+    if (sentence) return sentence
+  }
+  let characters = payload.length
+  for (const field of TEXT_FIELDS) {
+    const value = signal[field]
+    if (value == null) continue
+    const fault = textFault(value)
+    if (fault) return `${field} ${fault}`
+    characters += value.length
+  }
+  return isHeavierThan(MAX_SIGNAL_BYTES, characters, signal, payload) ? "signal must not be larger than 1 MiB" : undefined
+}
+
+/** Why Postgres could not give `text` back as it is: U+0000 has no place in its text, a lone surrogate none in UTF-8. */
+export function textFault(text: string): string | undefined {
+  if (text.includes("\0")) return "must not contain U+0000"
+  if (!text.isWellFormed()) return "must not contain a lone surrogate"
+}
+
+/** Whether `text` has more than `limit` characters, a character being a code point as in Postgres. */
+function isLongerThan(text: string, limit: number): boolean {
+  return text.length > limit && (text.length > 2 * limit || [...text].length > limit)
+}
+
+function isHeavierThan(limitBytes: number, characters: number, signal: Signal, payload: string): boolean {
+  // A UTF-16 unit takes at most three bytes in UTF-8, so only a large signal has to be measured.
+  if (characters * 3 <= limitBytes) return false
+  const encoder = new TextEncoder()
+  let bytes = encoder.encode(payload).length
+  for (const field of TEXT_FIELDS) bytes += encoder.encode(signal[field] ?? "").length
+  return bytes > limitBytes
+}

@@ -1,0 +1,75 @@
+import { z } from "zod"
+import { plainNumber } from "./json.ts"
+import { shapeFault } from "./shape-errors.ts"
+import { timestampShapeFault } from "./timestamp.ts"
+
+const optionalText = (description: string) => z.string().nullish().meta({ description })
+
+const Timestamp = z
+  .custom<string | number>((value) => typeof value === "string" || typeof value === "number", shapeFault("datetime_type"))
+  .superRefine((value, context) => {
+    const fault = timestampShapeFault(value)
+    if (fault) context.addIssue(fault)
+  })
+
+const EscalateFlag = z.custom<number>((value) => typeof value === "number", shapeFault("int_type"))
+
+const Payload = z.custom<Record<string, unknown>>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value),
+  shapeFault("dict_type"),
+)
+
+/**
+ * The shape of a signal on the wire, one field a line. Values are judged later, signal by signal (see `brokenRule`).
+ * Fields nobody knows stay, so that they can be named to the sender.
+ */
+export const Signal = z
+  .looseObject({
+    context_window_id: z
+      .string()
+      .meta({ description: "The conversation. 1-255 characters, not blank.", minLength: 1, maxLength: 255 }),
+    timestamp: Timestamp.nullish(),
+    raw_content: optionalText("The message or text."),
+    signal_source: optionalText("Where it comes from, 1-255 characters. Default: unknown."),
+    signal_score: z.number().nullish().meta({ description: "Coherence, 0-1. Default: 0.5." }),
+    signal_vector: optionalText("A reference into a vector store."),
+    emotional_tone: z.number().nullish().meta({ description: "Emotional intensity, 0-1." }),
+    escalate_flag: EscalateFlag.nullish(),
+    agent_id: optionalText("The agent it comes from."),
+    user_id: optionalText("The user it comes from."),
+    payload: Payload.nullish(),
+    relationship_context: optionalText("Legacy."),
+    diagnostic_notes: optionalText("Legacy."),
+    dedupe_key: optionalText(
+      "At most one stored signal ever carries it; sending it again gives the first one's id. 1-255 characters.",
+    ),
+  })
+  .meta({ id: "Signal" })
+export type Signal = z.infer<typeof Signal>
+
+/**
+ * The shape of a batch. Compiled where the module loads, since Workers allow code from text only there;
+ * so compiled, its synchronous `safeParse` costs a tenth.
+ */
+export const BatchRequest = z.compile(
+  z
+    .looseObject({
+      signals: z.array(Signal),
+      fail_on_error: z.boolean().nullish().meta({ description: "true: all or nothing. Default: false, best effort." }),
+    })
+    .meta({ id: "BatchRequest" }),
+)
+export type BatchRequest = z.infer<typeof BatchRequest>
+
+/** The names that a signal's fields may have. */
+export const SIGNAL_FIELDS: ReadonlySet<string> = new Set(Object.keys(Signal.shape))
+
+const NUMBER_FIELDS = ["timestamp", "signal_score", "emotional_tone", "escalate_flag"]
+
+/** Turns numbers that were kept digit by digit into ordinary ones, where a signal has no use for more; a payload keeps them. */
+export function withPlainNumbers(signal: unknown): unknown {
+  if (typeof signal !== "object" || signal === null) return signal
+  const fields = signal as Record<string, unknown>
+  for (const name of NUMBER_FIELDS) if (name in fields) fields[name] = plainNumber(fields[name])
+  return signal
+}

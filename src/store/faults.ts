@@ -1,0 +1,89 @@
+import { NeonDbError } from "@neondatabase/serverless"
+
+/**
+ * `transient`: the same statement may succeed when sent again. `refused`: Postgres will never take these values.
+ * `broken`: the database is not what this service expects (credentials, migrations, privileges); an operator has to act.
+ */
+export type FaultKind = "transient" | "refused" | "broken"
+
+/** A statement without a good answer. Its message names no value, no SQL and no address, so that it may be logged. */
+export class DatabaseFault extends Error {
+  constructor(
+    readonly kind: FaultKind,
+    /** The SQLSTATE, or what was seen where Postgres said none: "unreachable", "timeout", "HTTP 502". */
+    readonly reason: string,
+    /** Whether the statement may have been committed although no answer says so. */
+    readonly mayHaveRun: boolean,
+    /** The DETAIL of the error, which only the service's own SQL fills with something to read. */
+    readonly detail?: string | undefined,
+  ) {
+    super(`database fault (${kind}): ${reason}`)
+    this.name = "DatabaseFault"
+  }
+
+  /** This fault, as the end of several attempts of which one may have run. */
+  withDoubt(mayHaveRun: boolean): DatabaseFault {
+    return mayHaveRun === this.mayHaveRun ? this : new DatabaseFault(this.kind, this.reason, mayHaveRun, this.detail)
+  }
+}
+
+/**
+ * What an error of Neon's driver means for the statement that met it.
+ *
+ * The driver fills `code` from an answer with status 400 only; any other status is in the message, and a failed fetch in `sourceError`.
+ * Statuses and messages are those of Neon's proxy.
+ *
+ * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
+ */
+export function faultOf(error: unknown): DatabaseFault {
+  if (!(error instanceof NeonDbError)) throw error
+  const answered = /^Server error \(HTTP status (\d+)\): ([\s\S]*)$/.exec(error.message)
+  if (answered) return faultOfStatus(Number(answered[1]), answered[2] ?? "")
+  if (error.sourceError)
+    return new DatabaseFault("transient", error.sourceError.name === "TimeoutError" ? "timeout" : "unreachable", true)
+  if (error.code) return faultOfSqlState(error.code, error.detail)
+  return faultWithoutSqlState(error.message, "HTTP 400")
+}
+
+function faultOfStatus(status: number, body: string): DatabaseFault {
+  const { code, message } = readBody(body)
+  if (code) return faultOfSqlState(code)
+  if (status === 413) return new DatabaseFault("broken", "HTTP 413", false)
+  return faultWithoutSqlState(message, `HTTP ${status}`)
+}
+
+function readBody(body: string): { code: string; message: string } {
+  try {
+    const { code, message } = JSON.parse(body) as { code?: unknown; message?: unknown }
+    return { code: typeof code === "string" ? code : "", message: typeof message === "string" ? message : "" }
+  } catch {
+    return { code: "", message: "" }
+  }
+}
+
+/** The proxy's own words for "you may not, or there is nothing here": asking again won't help. */
+const FINAL =
+  /password authentication failed|invalid connection string|missing (?:hostname|username|database)|endpoint (?:cannot be found|is disabled)|could not parse/i
+
+/** The proxy's own words for "it never reached Postgres". */
+const NEVER_SENT =
+  /control plane request failed|couldn't connect to compute node|failed to acquire permit|too many connections|connection closed at inconsistent state/i
+
+function faultWithoutSqlState(message: string, seen: string): DatabaseFault {
+  if (FINAL.test(message)) return new DatabaseFault("broken", seen, false)
+  return new DatabaseFault("transient", seen, !NEVER_SENT.test(message))
+}
+
+/** Rolled back, and worth another try: serialization, deadlock, lock, cancelled, starting up, read-only after a failover. */
+const ROLLED_BACK = new Set(["40001", "40P01", "55P03", "57014", "57P03", "25006"])
+
+/** @see https://www.postgresql.org/docs/18/errcodes-appendix.html */
+function faultOfSqlState(code: string, detail?: string): DatabaseFault {
+  const sqlClass = code.slice(0, 2)
+  if (ROLLED_BACK.has(code) || sqlClass === "53") return new DatabaseFault("transient", code, false)
+  // Connection lost, server stopping, I/O or internal error: a kill during COMMIT may have come after it.
+  if (["08", "57", "58", "XX"].includes(sqlClass)) return new DatabaseFault("transient", code, true)
+  // Data, integrity, check option, program limits, and what a trigger raises.
+  if (["22", "23", "44", "54", "P0"].includes(sqlClass)) return new DatabaseFault("refused", code, false, detail)
+  return new DatabaseFault("broken", code, false)
+}

@@ -1,0 +1,47 @@
+import { type SQL, sql } from "drizzle-orm"
+import type { Failure } from "../signals/responses.ts"
+import type { Columns } from "./columns.ts"
+import type { Database } from "./connection.ts"
+import { DatabaseFault } from "./faults.ts"
+import { BatchRefused, type Inserted, type NewBatch } from "./write-batch.ts"
+
+/**
+ * Stores what the database takes and records the rest, still in one transaction: each row in a savepoint of a SQL function.
+ * For a batch in which the database refused something; undefined when the ledger has the batch already.
+ */
+export async function insertOneByOne(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
+  const { rows, failures } = batch.plan
+  try {
+    const [written] = await db.query<{ ids: string; refusals: Failure[] }>(oneByOneStatement(batch, columns))
+    if (!written) return undefined
+    const ids = written.ids.split(",")
+    const refused = new Set(written.refusals.map(({ index }) => index))
+    return {
+      rows: rows
+        .map((row, position) => ({ row, id: Number(ids[position]) || undefined }))
+        .filter(({ row }) => !refused.has(row.index)),
+      failures: [...failures, ...written.refusals].sort((one, other) => one.index - other.index),
+    }
+  } catch (error) {
+    if (error instanceof DatabaseFault && error.reason === ALL_OR_NOTHING)
+      throw new BatchRefused(JSON.parse(error.detail ?? "[]"))
+    throw error
+  }
+}
+
+/** The SQLSTATE by which the function says, its failures in DETAIL, that it undid an all-or-nothing batch. */
+const ALL_OR_NOTHING = "P0A0N"
+
+function oneByOneStatement(batch: NewBatch, columns: Columns): SQL {
+  const { plan, idempotency } = batch
+  const indexes = `{${plan.rows.map((row) => row.index).join(",")}}`
+  return sql`
+    select ids, refusals from store_signals_one_by_one(
+      ${batch.transactionId}::uuid, ${batch.caller}, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null},
+      ${plan.total}::int4, ${JSON.stringify(plan.failures)}::jsonb, ${batch.allOrNothing}::bool, ${indexes}::int4[],
+      ${columns.contextWindowId}::text[], ${columns.time}::text[], ${columns.rawContent}::text[], ${columns.signalSource}::text[],
+      ${columns.signalScore}::text[], ${columns.signalVector}::text[], ${columns.emotionalTone}::text[], ${columns.escalateFlag}::text[],
+      ${columns.agentId}::text[], ${columns.userId}::text[], string_to_array(${columns.payload}, E'\\n', ''),
+      ${columns.relationshipContext}::text[], ${columns.diagnosticNotes}::text[], ${columns.dedupeKey}::text[]
+    )`
+}

@@ -1,0 +1,105 @@
+import { and, type SQL, sql } from "drizzle-orm"
+import { parseJson } from "../signals/json.ts"
+import type { BatchRecord, ConversationStats, StoredSignal } from "../signals/responses.ts"
+import { type Database, withRetries } from "./connection.ts"
+import { batches, signals } from "./schema.ts"
+
+/** A place in the order of `listSignals`: the last signal of a page. */
+export interface Cursor {
+  time: string
+  id: number
+}
+
+/** Which signals; times are UTC text. */
+export interface SignalFilter {
+  context_window_id?: string | undefined
+  signal_source?: string | undefined
+  /** Inclusive. */
+  since?: string | undefined
+  /** Exclusive. */
+  until?: string | undefined
+}
+
+const utc = (time: SQL) => sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`
+
+/** Payloads come as text, since the driver's JSON parser would lose digits. */
+const COLUMNS = sql`
+  id, ${utc(sql`time`)} as time, transaction_id, context_window_id, raw_content, signal_source, signal_score, signal_vector,
+  emotional_tone, escalate_flag, agent_id, user_id, payload::text as payload, relationship_context, diagnostic_notes, dedupe_key`
+
+type SelectedRow = Omit<StoredSignal, "id" | "payload"> & { id: string; payload: string | null }
+
+const storedSignal = (row: SelectedRow): StoredSignal => ({
+  ...row,
+  id: Number(row.id),
+  payload: row.payload === null ? null : parseJson(row.payload),
+})
+
+/**
+ * One page of signals, newest first, and the cursor of the next page, null on the last.
+ *
+ * Walks an index on (time, id), led by the conversation or the source when one is asked for, so that a page costs the same at any depth.
+ */
+export async function listSignals(
+  db: Database,
+  page: SignalFilter & { after?: Cursor | undefined; limit: number },
+): Promise<{ signals: StoredSignal[]; next: Cursor | null }> {
+  const { context_window_id, signal_source, since, until, after, limit } = page
+  const conditions = [
+    context_window_id !== undefined && sql`context_window_id = ${context_window_id}`,
+    signal_source !== undefined && sql`signal_source = ${signal_source}`,
+    since !== undefined && sql`time >= ${since}::timestamptz`,
+    until !== undefined && sql`time < ${until}::timestamptz`,
+    after !== undefined && sql`(time, id) < (${after.time}::timestamptz, ${after.id}::int8)`,
+  ].filter((condition) => condition !== false)
+  const where = conditions.length > 0 ? sql`where ${and(...conditions)}` : sql``
+  // One row more than asked for tells whether there is a next page.
+  const statement = sql`select ${COLUMNS} from ${signals} ${where} order by ${signals.time} desc, ${signals.id} desc limit ${limit + 1}::int4`
+  const rows = (await withRetries(db, () => db.query<SelectedRow>(statement))).map(storedSignal)
+  const last = rows.length > limit ? rows[limit - 1] : undefined
+  return { signals: rows.slice(0, limit), next: last ? { time: last.time, id: last.id } : null }
+}
+
+export async function signalById(db: Database, id: number): Promise<StoredSignal | undefined> {
+  const [row] = await withRetries(db, () => db.query<SelectedRow>(sql`select ${COLUMNS} from ${signals} where id = ${id}::int8`))
+  return row && storedSignal(row)
+}
+
+/** Count, mean score and newest signal of each conversation since a time, most signals first. */
+export async function signalStats(
+  db: Database,
+  query: { since?: string | undefined; limit: number },
+): Promise<ConversationStats[]> {
+  const since = query.since === undefined ? sql`now() - interval '1 day'` : sql`${query.since}::timestamptz`
+  const rows = await withRetries(db, () =>
+    db.query<ConversationStats & { signal_count: string }>(sql`
+      select context_window_id, count(*) as signal_count, avg(signal_score) as avg_score, ${utc(sql`max(time)`)} as latest_signal
+      from ${signals}
+      where time > ${since}
+      group by context_window_id
+      order by count(*) desc, context_window_id
+      limit ${query.limit}::int4`),
+  )
+  return rows.map((row) => ({ ...row, signal_count: Number(row.signal_count) }))
+}
+
+export async function batchRecord(db: Database, transactionId: string): Promise<BatchRecord | undefined> {
+  const [record] = await withRetries(db, () =>
+    db.query<BatchRecord>(sql`
+      select
+        transaction_id, state, ${utc(sql`created_at`)} as created_at, caller, idempotency_key,
+        total_count, total_count - failed_count as successful_count, failed_count, failures
+      from ${batches}
+      where transaction_id = ${transactionId}::uuid`),
+  )
+  return record
+}
+
+/** Whether a batch could be written: the database answers, takes writes, and has the last migration's function. */
+export async function canWrite(db: Database): Promise<boolean> {
+  const [found] = await withRetries(db, () =>
+    db.query<{ writable: boolean }>(sql`
+      select current_setting('transaction_read_only') = 'off' and to_regproc('store_signals_one_by_one') is not null as writable`),
+  )
+  return found?.writable ?? false
+}

@@ -1,0 +1,154 @@
+import { type SQL, sql } from "drizzle-orm"
+import type { StoredBatch } from "../signals/answer.ts"
+import type { BatchPlan, SignalRow } from "../signals/plan.ts"
+import type { Failure } from "../signals/responses.ts"
+import { type Columns, encodeColumns } from "./columns.ts"
+import { type Database, withRetries } from "./connection.ts"
+import { DatabaseFault } from "./faults.ts"
+import { insertOneByOne } from "./one-by-one.ts"
+import { retellBatch, withDuplicates } from "./retell-batch.ts"
+import { batches, signals } from "./schema.ts"
+
+export interface NewBatch {
+  /** UUIDv7. Names the batch in the ledger, and makes every repetition of the write one write. */
+  transactionId: string
+  /** Who sent it; idempotency keys belong to a caller. */
+  caller: string
+  plan: BatchPlan
+  /** Store every signal or none, should the database refuse one. */
+  allOrNothing: boolean
+  idempotency?: { key: string; requestHash: string } | undefined
+}
+
+export interface WrittenBatch extends StoredBatch {
+  transactionId: string
+  /** An earlier request with the same idempotency key stored it. */
+  replayed: boolean
+}
+
+/** The database refused signals of an all-or-nothing batch: nothing was stored. */
+export class BatchRefused extends Error {
+  constructor(readonly failures: Failure[]) {
+    super("the database refused signals of an all-or-nothing batch")
+  }
+}
+
+/** No answer says whether the batch was stored; the ledger will, under `transactionId`. */
+export class BatchInDoubt extends Error {
+  constructor(
+    readonly transactionId: string,
+    override readonly cause: DatabaseFault,
+  ) {
+    super("the database did not say whether the batch was stored")
+  }
+}
+
+/**
+ * Stores a batch exactly once: its ledger row and its signals in one statement, retried on transient faults under the same transaction id.
+ *
+ * @throws {BatchRefused} `allOrNothing`, and the database refused a signal
+ * @throws {IdempotencyKeyReused} the caller's key stands for another request
+ * @throws {BatchInDoubt} the deadline passed and an attempt may have stored it
+ * @throws {DatabaseFault} nothing was stored
+ */
+export async function writeBatch(db: Database, batch: NewBatch): Promise<WrittenBatch> {
+  const columns = encodeColumns(batch.plan.rows)
+  try {
+    return await withRetries(db, () => writeOnce(db, batch, columns))
+  } catch (error) {
+    throw error instanceof DatabaseFault && error.mayHaveRun ? new BatchInDoubt(batch.transactionId, error) : error
+  }
+}
+
+async function writeOnce(db: Database, batch: NewBatch, columns: Columns): Promise<WrittenBatch> {
+  const inserted = await insertTogether(db, batch, columns).catch((error) => {
+    if (error instanceof DatabaseFault && error.kind === "refused") return insertOneByOne(db, batch, columns)
+    throw error
+  })
+  try {
+    if (inserted) return await answered(db, batch, inserted)
+    return (await retellBatch(db, batch)) ?? ledgerRowGone()
+  } catch (error) {
+    // From here on the ledger has a row, so no fault may be taken for "nothing was stored".
+    throw error instanceof DatabaseFault ? error.withDoubt(true) : error
+  }
+}
+
+/** The idempotency key that stood in the way has expired meanwhile: the next attempt may write. */
+function ledgerRowGone(): never {
+  throw new DatabaseFault("transient", "ledger row gone", false)
+}
+
+/** What an insert did: the id of each row it tried, undefined for a repeated dedupe_key, and the failures of the whole batch. */
+export interface Inserted {
+  rows: { row: SignalRow; id: number | undefined }[]
+  failures: Failure[]
+}
+
+async function insertTogether(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
+  const { rows, failures } = batch.plan
+  const mayRepeat = rows.some((row) => row.dedupeKey !== null)
+  const [written] = await db.query<{ ids: string | null }>(insertStatement(batch, columns, mayRepeat))
+  if (!written) return undefined
+  const ids = written.ids?.split(",") ?? []
+  return { rows: rows.map((row, position) => ({ row, id: Number(ids[position]) || undefined })), failures }
+}
+
+/**
+ * One statement, so one transaction and one round trip: reserves the ids in batch order, writes the ledger row, and only if that
+ * row is new the signals. It returns no row when the ledger has the batch, else the ids in batch order, "" for a repeated dedupe_key.
+ *
+ * Every parameter is text and there are few: Neon's proxy parses and plans the statement anew each time.
+ */
+function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean): SQL {
+  const { plan, idempotency } = batch
+  return sql`
+    with input as materialized (
+      select nextval('signals_id_seq') as id, signal.*
+      from unnest(
+        ${columns.contextWindowId}::text[], ${columns.time}::timestamptz[], ${columns.rawContent}::text[], ${columns.signalSource}::text[],
+        ${columns.signalScore}::float8[], ${columns.signalVector}::text[], ${columns.emotionalTone}::float8[], ${columns.escalateFlag}::int2[],
+        ${columns.agentId}::text[], ${columns.userId}::text[], string_to_array(${columns.payload}, E'\\n', '')::jsonb[],
+        ${columns.relationshipContext}::text[], ${columns.diagnosticNotes}::text[], ${columns.dedupeKey}::text[]
+      ) with ordinality as signal (
+        context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
+        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key, position
+      )
+    ), ledger as (
+      insert into ${batches} (
+        transaction_id, caller, state, total_count, failed_count, failures, idempotency_key, request_hash, first_signal_id, last_signal_id
+      )
+      select
+        ${batch.transactionId}::uuid, ${batch.caller}, 'stored', ${plan.total}::int4, ${plan.failures.length}::int4,
+        ${JSON.stringify(plan.failures)}::jsonb, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null}, min(id), max(id)
+      from input
+      on conflict do nothing
+      returning transaction_id
+    ), stored as (
+      insert into ${signals} (
+        id, transaction_id, context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
+        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key
+      ) overriding system value
+      select
+        id, transaction_id, context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
+        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key
+      from input cross join ledger
+      ${mayRepeat ? ONE_PER_DEDUPE_KEY : sql``}
+      returning id
+    )
+    select (${mayRepeat ? IDS_STORED : IDS_RESERVED}) as ids from ledger`
+}
+
+/** Two batches that share keys take their locks in the same order, so that they can't deadlock. */
+const ONE_PER_DEDUPE_KEY = sql`
+  order by dedupe_key, position
+  on conflict (dedupe_key) where dedupe_key is not null do nothing`
+
+const IDS_STORED = sql`select string_agg(coalesce(stored.id::text, ''), ',' order by position) from input left join stored using (id)`
+
+/** Without a dedupe_key no row can be left out: the reserved ids are the stored ones, and the join can be spared. */
+const IDS_RESERVED = sql`select string_agg(id::text, ',' order by position) from input`
+
+async function answered(db: Database, batch: NewBatch, { rows, failures }: Inserted): Promise<WrittenBatch> {
+  return { transactionId: batch.transactionId, replayed: false, failures, stored: await withDuplicates(db, rows) }
+}
