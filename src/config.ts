@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 
 /** What a deployment binds to the Worker; see "Configuration" in the README. Every value is text, as `vars` and secrets are. */
 export interface Bindings {

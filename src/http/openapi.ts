@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiResponseObject } from "zod-openapi"
 import { BatchAnswer, BatchRecord, Failure, SignalPage, SignalStats, StoredSignal } from "../signals/responses.ts"
 import { BatchRequest, Signal } from "../signals/schema.ts"

@@ -3,7 +3,7 @@ import { HTTPException } from "hono/http-exception"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
 import { ConfigurationError } from "../config.ts"
 import type { Failure } from "../signals/responses.ts"
-import type { ShapeError } from "../signals/shape-errors.ts"
+import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
 import { DatabaseFault } from "../store/faults.ts"
 import { IdempotencyKeyReused } from "../store/retell-batch.ts"
 import { BatchInDoubt, BatchRefused } from "../store/write-batch.ts"
@@ -76,6 +76,7 @@ export function answerProblem(error: Error, c: Context<App>): Response {
 
 function problemOf(error: Error): Problem {
   if (error instanceof Problem) return error
+  if (error instanceof Unreadable) return invalidShape(error.errors)
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
   if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)

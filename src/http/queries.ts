@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 import { shapeFault } from "../signals/shape-errors.ts"
 import { parseTimestamp } from "../signals/timestamp.ts"
 import type { Cursor } from "../store/read.ts"
@@ -12,7 +12,13 @@ const Time = z.string().transform((text, context): string => {
   return z.NEVER
 })
 
-const limit = (preset: number) => z.coerce.number().int().min(1).max(1000).default(preset)
+/** A whole number in a query or a path, where everything is text. */
+const digits = z
+  .string()
+  .refine((text) => /^-?\d{1,15}$/.test(text), shapeFault("int_parsing"))
+  .transform(Number)
+
+const limit = (preset: number) => digits.pipe(z.int().min(1).max(1000)).default(preset)
 
 /** The cursor is opaque to clients: base64url of the JSON of the last signal's time and id. */
 const CursorText = z.string().transform((text, context): Cursor => {
@@ -48,11 +54,12 @@ export const StatsQuery = z.object({
 
 export const BatchQuery = z.object({
   fail_on_error: z
-    .enum(["true", "false", "1", "0"])
+    .string()
+    .refine((text) => ["true", "false", "1", "0"].includes(text), shapeFault("bool_parsing"))
     .transform((text) => text === "true" || text === "1")
     .optional(),
 })
 
 export const BatchPath = z.object({ transaction_id: z.guid() })
 
-export const SignalPath = z.object({ id: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER) })
+export const SignalPath = z.object({ id: digits.pipe(z.int().min(0)) })

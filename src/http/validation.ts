@@ -1,4 +1,4 @@
-import type { z } from "zod"
+import type * as z from "zod"
 import { shapeErrors } from "../signals/shape-errors.ts"
 import { invalidShape } from "./problems.ts"
 
@@ -9,7 +9,7 @@ const PLACES = { json: "body", query: "query", param: "path" } as const
 
 /** The hook of every `zValidator`: turns zod's issues into the one 422. */
 export function refuseShape(result: Validated & { target: keyof typeof PLACES }): void {
-  if (!result.success) throw invalidShape(shapeErrors(result.error.issues, result.data, [PLACES[result.target]]))
+  if (!result.success) throw invalidShape(shapeErrors(result.error.issues, result.data, PLACES[result.target]))
 }
 
 /** Hono's validator parses asynchronously unless told otherwise, and a compiled schema is fast only when it is not. */

@@ -20,7 +20,7 @@ export function encodePayload(payload: Signal["payload"]): EncodedPayload {
 }
 
 function isDeeperThan(value: unknown, levels: number): boolean {
-  if (typeof value !== "object" || value === null) return false
+  if (typeof value !== "object" || value === null || JSON.isRawJSON(value)) return false
   if (levels === 0) return true
   if (Array.isArray(value)) return value.some((item) => isDeeperThan(item, levels - 1))
   for (const key in value) if (isDeeperThan((value as Record<string, unknown>)[key], levels - 1)) return true

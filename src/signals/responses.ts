@@ -1,4 +1,4 @@
-import { z } from "zod"
+import * as z from "zod"
 
 const id = z.int().meta({ description: "The signal's id in the table.", example: 1001 })
 const transactionId = z.uuid().meta({ description: "Names the batch in the ledger (UUIDv7)." })

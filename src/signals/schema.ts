@@ -1,18 +1,20 @@
-import { z } from "zod"
+import * as z from "zod"
 import { plainNumber } from "./json.ts"
 import { shapeFault } from "./shape-errors.ts"
-import { timestampShapeFault } from "./timestamp.ts"
+import { parseTimestamp } from "./timestamp.ts"
 
 const optionalText = (description: string) => z.string().nullish().meta({ description })
 
 const Timestamp = z
   .custom<string | number>((value) => typeof value === "string" || typeof value === "number", shapeFault("datetime_type"))
   .superRefine((value, context) => {
-    const fault = timestampShapeFault(value)
-    if (fault) context.addIssue(fault)
+    const time = parseTimestamp(value)
+    if (typeof time !== "string" && time.kind === "shape") context.addIssue(shapeFault("datetime_parsing", time.message))
   })
 
-const EscalateFlag = z.custom<number>((value) => typeof value === "number", shapeFault("int_type"))
+const EscalateFlag = z
+  .custom<number>((value) => typeof value === "number", shapeFault("int_type"))
+  .refine(Number.isInteger, shapeFault("int_from_float"))
 
 const Payload = z.custom<Record<string, unknown>>(
   (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value),

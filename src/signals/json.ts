@@ -1,0 +1,76 @@
+import { jsonInvalid, type ShapeError, Unreadable } from "./shape-errors.ts"
+
+/**
+ * Where a number may stand that a double can't carry: sixteen digits or more (a double keeps fifteen), or an exponent of three.
+ * Digits within a string are passed over as long as no space or bracket leads them; a false alarm costs time, never a digit.
+ */
+const MAY_LOSE_DIGITS = /(?:^|[\s,:[])-?(?:\d[\d.]{15}|\d[\d.]*[eE][+-]?\d{3})/
+
+/**
+ * Reads JSON without losing a digit: a number whose double would mean another value (beyond 2^53, too many digits, 1e400) comes back
+ * as a raw JSON number, which `JSON.stringify` writes as it was.
+ *
+ * @throws {Unreadable}
+ * @see https://tc39.es/proposal-json-parse-with-source/
+ */
+export function parseJson(text: string): unknown {
+  const read = readJson(text)
+  if (read instanceof Error) throw new Unreadable([jsonInvalid(read.message, ["body"])])
+  return read.value
+}
+
+const MAX_FAULTY_LINES = 100
+
+/**
+ * Reads NDJSON: one value a line, blank lines passed over. The faults of all lines are gathered, up to 100.
+ *
+ * @throws {Unreadable}
+ * @see https://github.com/ndjson/ndjson-spec
+ */
+export function parseNdjson(text: string): unknown[] {
+  const values: unknown[] = []
+  const faults: ShapeError[] = []
+  for (const [number, line] of text.split("\n").entries()) {
+    if (line.trim() === "") continue
+    const read = readJson(line)
+    values.push(read instanceof Error ? undefined : read.value)
+    if (read instanceof Error)
+      faults.push(jsonInvalid(`line ${number + 1}: ${read.message}`, ["body", "signals", values.length - 1]))
+    if (faults.length === MAX_FAULTY_LINES) break
+  }
+  if (faults.length > 0) throw new Unreadable(faults)
+  return values
+}
+
+function readJson(text: string): { value: unknown } | Error {
+  try {
+    return { value: MAY_LOSE_DIGITS.test(text) ? JSON.parse(text, keepDigits) : JSON.parse(text) }
+  } catch (error) {
+    // V8 walks the value recursively for a reviver.
+    if (error instanceof RangeError) return new Error("it nests too deeply")
+    return error as Error
+  }
+}
+
+function keepDigits(_key: string, value: unknown, { source }: { source?: string }): unknown {
+  return typeof value !== "number" || source === undefined || isSameNumber(source, value) ? value : JSON.rawJSON(source)
+}
+
+function isSameNumber(source: string, value: number): boolean {
+  return source === String(value) || normalForm(source) === normalForm(String(value))
+}
+
+/** One spelling for each decimal number: its digits without zeros at either end, and the power of ten of the last one. */
+function normalForm(number: string): string {
+  const [, sign, whole = "", fraction = "", exponent = "0"] = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(number) ?? []
+  const digits = (whole + fraction).replace(/^0+/, "")
+  const significant = digits.replace(/0+$/, "")
+  // Infinity has no digits; it must not pass for zero.
+  if (significant === "") return whole === "" ? number : "0"
+  return `${sign}${significant}e${BigInt(exponent) - BigInt(fraction.length) + BigInt(digits.length - significant.length)}`
+}
+
+/** A raw JSON number as the ordinary number nearest to it; any other value as it is. */
+export function plainNumber(value: unknown): unknown {
+  return JSON.isRawJSON(value) ? Number((value as { rawJSON: string }).rawJSON) : value
+}

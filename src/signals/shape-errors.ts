@@ -1,0 +1,128 @@
+import type * as z from "zod"
+
+/** One fault of a request's shape, as Pydantic v2 and FastAPI tell it. */
+export interface ShapeError {
+  type: string
+  loc: (string | number)[]
+  msg: string
+  input?: unknown
+}
+
+/** A body that can't be read at all, with what its sender is told. */
+export class Unreadable extends Error {
+  constructor(readonly errors: ShapeError[]) {
+    super("the body cannot be read")
+  }
+}
+
+export const jsonInvalid = (reason: string, loc: ShapeError["loc"]): ShapeError => ({
+  type: "json_invalid",
+  loc,
+  msg: `Invalid JSON: ${reason}`,
+})
+
+export const missingBody = (): ShapeError => ({ type: "missing", loc: ["body"], msg: "Field required" })
+
+/** Pydantic v2's wording. @see https://docs.pydantic.dev/latest/errors/validation_errors/ */
+const MESSAGES = {
+  bool_parsing: "Input should be a valid boolean, unable to interpret input",
+  bool_type: "Input should be a valid boolean",
+  datetime_type: "Input should be a valid datetime",
+  dict_type: "Input should be a valid dictionary",
+  finite_number: "Input should be a finite number",
+  float_type: "Input should be a valid number",
+  int_from_float: "Input should be a valid integer, got a number with a fractional part",
+  int_parsing: "Input should be a valid integer, unable to parse string as an integer",
+  int_type: "Input should be a valid integer",
+  list_type: "Input should be a valid list",
+  missing: "Field required",
+  model_attributes_type: "Input should be a valid dictionary or object to extract fields from",
+  string_type: "Input should be a valid string",
+  uuid_parsing: "Input should be a valid UUID",
+} as const
+
+/** The issue that a custom check of a zod schema raises, so that its fault gets Pydantic's type and wording. */
+export function shapeFault(type: keyof typeof MESSAGES): CustomFault
+export function shapeFault(type: string, message: string): CustomFault
+export function shapeFault(type: string, message?: string): CustomFault {
+  return { code: "custom", message: message ?? MESSAGES[type as keyof typeof MESSAGES], params: { type } }
+}
+
+type CustomFault = { code: "custom"; message: string; params: { type: string } }
+
+const MAX_ERRORS = 100
+const MAX_ECHOED_CHARACTERS = 100
+
+/**
+ * zod's issues as Pydantic v2 tells them, at most 100 and then one entry that counts the rest. The only place where that is done.
+ *
+ * @param input what was validated: tells a missing field from one of a wrong type, and is echoed where it is a short value
+ * @param place where the input came from, as FastAPI names it: "body", "query" or "path"
+ */
+export function shapeErrors(issues: readonly z.core.$ZodIssue[], input: unknown, place: string): ShapeError[] {
+  const errors = issues.slice(0, MAX_ERRORS).map((issue): ShapeError => {
+    const path = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step))
+    const found = valueAt(input, path)
+    const echo = found === undefined ? undefined : echoOf(found)
+    return { ...typeAndMessage(issue, found), loc: [place, ...path], ...(echo !== undefined && { input: echo }) }
+  })
+  const more = issues.length - MAX_ERRORS
+  if (more > 0) errors.push({ type: "too_many_errors", loc: [place], msg: `and ${more} more` })
+  return errors
+}
+
+/** Undefined, which JSON can't hold, when nothing is there. */
+function valueAt(input: unknown, path: readonly (string | number)[]): unknown {
+  let value = input
+  for (const step of path) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, step)) return undefined
+    value = (value as Record<string | number, unknown>)[step]
+  }
+  return value
+}
+
+type TypeAndMessage = Pick<ShapeError, "type" | "msg">
+
+const told = (type: keyof typeof MESSAGES): TypeAndMessage => ({ type, msg: MESSAGES[type] })
+
+function typeAndMessage(issue: z.core.$ZodIssue, found: unknown): TypeAndMessage {
+  switch (issue.code) {
+    case "custom":
+      return { type: String(issue.params?.type ?? "value_error"), msg: issue.message }
+    case "invalid_type":
+      return found === undefined ? told("missing") : wrongType(issue.expected, found)
+    case "too_small":
+      return { type: "greater_than_equal", msg: `Input should be greater than or equal to ${issue.minimum}` }
+    case "too_big":
+      return { type: "less_than_equal", msg: `Input should be less than or equal to ${issue.maximum}` }
+    case "invalid_value":
+      return { type: "literal_error", msg: `Input should be one of ${issue.values.map(String).join(", ")}` }
+    case "invalid_format":
+      return told("uuid_parsing")
+    default:
+      return { type: "value_error", msg: issue.message }
+  }
+}
+
+function wrongType(expected: string, found: unknown): TypeAndMessage {
+  switch (expected) {
+    case "string":
+      return told("string_type")
+    case "number":
+      return told(typeof found === "number" && !Number.isFinite(found) ? "finite_number" : "float_type")
+    case "int":
+      return told(typeof found === "string" ? "int_parsing" : "int_type")
+    case "boolean":
+      return told("bool_type")
+    case "array":
+      return told("list_type")
+    default:
+      return told("model_attributes_type")
+  }
+}
+
+/** A scalar as it was sent, text cut short; undefined for an object or array, which an answer should not carry back. */
+function echoOf(value: unknown): unknown {
+  if (typeof value === "string") return [...value.slice(0, 2 * MAX_ECHOED_CHARACTERS)].slice(0, MAX_ECHOED_CHARACTERS).join("")
+  return typeof value !== "object" || value === null || JSON.isRawJSON(value) ? value : undefined
+}
