@@ -6,12 +6,30 @@ const NODE_TESTS = ["test/local/**/*.test.ts", "test/faults/**/*.test.ts"]
 
 export default defineConfig({
   test: {
+    globalSetup: ["./test/setup/services.ts"],
+    // The first request of a file loads the whole Worker into a new isolate, on a machine that may be busy.
+    testTimeout: 60_000,
     projects: [
       {
-        plugins: [cloudflareTest({ wrangler: { configPath: "./wrangler.toml" } })],
+        extends: true,
+        plugins: [
+          cloudflareTest(({ inject }) => ({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: {
+              bindings: {
+                DATABASE_URL: inject("databaseUrl"),
+                DATABASE_HTTP_ENDPOINT: inject("databaseEndpoint"),
+                OPEN_ACCESS: "true",
+                API_KEYS: "",
+              },
+              // The tests send more in ten seconds than a caller should.
+              ratelimits: { RATE_LIMITER: { namespace_id: "1001", simple: { limit: 1_000_000, period: 10 } } },
+            },
+          })),
+        ],
         test: { name: "worker", include: ["test/**/*.test.ts"], exclude: NODE_TESTS },
       },
-      { test: { name: "node", include: NODE_TESTS } },
+      { extends: true, test: { name: "node", include: NODE_TESTS } },
     ],
   },
 })

@@ -84,7 +84,7 @@ function gunzip(bytes: Uint8Array, limitBytes: number): Uint8Array {
   try {
     return gunzipSync(bytes, { maxOutputLength: limitBytes })
   } catch (error) {
-    if ((error as { code?: string }).code === "ERR_BUFFER_TOO_LARGE") throw bodyTooLarge(limitBytes)
+    if (error instanceof RangeError) throw bodyTooLarge(limitBytes)
     throw invalidShape([{ type: "gzip_invalid", loc: ["body"], msg: "The body is not valid gzip" }])
   }
 }

@@ -9,14 +9,22 @@ import { IdempotencyKeyReused } from "../store/retell-batch.ts"
 import { BatchInDoubt, BatchRefused } from "../store/write-batch.ts"
 import { type App, noteOutcome } from "./context.ts"
 
+interface ProblemBody {
+  detail: string | ShapeError[]
+  [more: string]: unknown
+}
+
 /** An answer that is not a success. Thrown where it is known; turned into HTTP once, by `answerProblem`. */
 export class Problem extends Error {
-  constructor(
-    readonly status: ContentfulStatusCode,
-    readonly body: { detail: string | ShapeError[]; [more: string]: unknown },
-    readonly headers: Record<string, string> = {},
-  ) {
+  readonly status: ContentfulStatusCode
+  readonly body: ProblemBody
+  readonly headers: Record<string, string>
+
+  constructor(status: ContentfulStatusCode, body: ProblemBody, headers: Record<string, string> = {}) {
     super(typeof body.detail === "string" ? body.detail : "the request has the wrong shape")
+    this.status = status
+    this.body = body
+    this.headers = headers
   }
 }
 

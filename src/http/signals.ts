@@ -45,12 +45,12 @@ export const signals = new Hono<App>()
   .get("/stats", requireScope("read"), zValidator("query", StatsQuery, refuseShape), async (c) => {
     return c.json({ stats: await signalStats(c.var.db, c.req.valid("query")) })
   })
-  .get("/:id", requireScope("read"), zValidator("param", SignalPath, refuseShape), async (c) => {
+  .get("/:id{[0-9]{1,15}}", requireScope("read"), zValidator("param", SignalPath, refuseShape), async (c) => {
     const signal = await signalById(c.var.db, c.req.valid("param").id)
     if (!signal) throw notFound("No signal has this id.")
     return c.json(signal)
   })
-  .all("/:id", () => {
+  .all("/:id{[0-9]{1,15}}", () => {
     throw methodNotAllowed("GET")
   })
 

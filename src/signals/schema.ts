@@ -3,7 +3,9 @@ import { plainNumber } from "./json.ts"
 import { shapeFault } from "./shape-errors.ts"
 import { parseTimestamp } from "./timestamp.ts"
 
-const optionalText = (description: string) => z.string().nullish().meta({ description })
+const text = (description: string) => z.string().meta({ description }).nullish()
+const name = (description: string) => z.string().meta({ description, minLength: 1, maxLength: 255 })
+const share = (description: string) => z.number().meta({ description, minimum: 0, maximum: 1 }).nullish()
 
 const Timestamp = z
   .custom<string | number>((value) => typeof value === "string" || typeof value === "number", shapeFault("datetime_type"))
@@ -11,15 +13,22 @@ const Timestamp = z
     const time = parseTimestamp(value)
     if (typeof time !== "string" && time.kind === "shape") context.addIssue(shapeFault("datetime_parsing", time.message))
   })
+  .meta({
+    description: "ISO 8601 (no offset means UTC), or a Unix epoch in seconds, above 2e10 in milliseconds. Default: now.",
+    override: { type: ["string", "number"] },
+  })
 
 const EscalateFlag = z
   .custom<number>((value) => typeof value === "number", shapeFault("int_type"))
   .refine(Number.isInteger, shapeFault("int_from_float"))
+  .meta({ description: "0 or 1. Default: 0.", override: { type: "integer", enum: [0, 1] } })
 
-const Payload = z.custom<Record<string, unknown>>(
-  (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value),
-  shapeFault("dict_type"),
-)
+const Payload = z
+  .custom<Record<string, unknown>>(
+    (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value),
+    shapeFault("dict_type"),
+  )
+  .meta({ description: "Any JSON object, up to 64 levels deep; every digit is kept.", override: { type: "object" } })
 
 /**
  * The shape of a signal on the wire, one field a line. Values are judged later, signal by signal (see `brokenRule`).
@@ -27,24 +36,20 @@ const Payload = z.custom<Record<string, unknown>>(
  */
 export const Signal = z
   .looseObject({
-    context_window_id: z
-      .string()
-      .meta({ description: "The conversation. 1-255 characters, not blank.", minLength: 1, maxLength: 255 }),
+    context_window_id: name("The conversation. Not blank."),
     timestamp: Timestamp.nullish(),
-    raw_content: optionalText("The message or text."),
-    signal_source: optionalText("Where it comes from, 1-255 characters. Default: unknown."),
-    signal_score: z.number().nullish().meta({ description: "Coherence, 0-1. Default: 0.5." }),
-    signal_vector: optionalText("A reference into a vector store."),
-    emotional_tone: z.number().nullish().meta({ description: "Emotional intensity, 0-1." }),
+    raw_content: text("The message or text."),
+    signal_source: name("Where it comes from. Default: unknown.").nullish(),
+    signal_score: share("Coherence. Default: 0.5."),
+    signal_vector: text("A reference into a vector store."),
+    emotional_tone: share("Emotional intensity."),
     escalate_flag: EscalateFlag.nullish(),
-    agent_id: optionalText("The agent it comes from."),
-    user_id: optionalText("The user it comes from."),
+    agent_id: text("The agent it comes from."),
+    user_id: text("The user it comes from."),
     payload: Payload.nullish(),
-    relationship_context: optionalText("Legacy."),
-    diagnostic_notes: optionalText("Legacy."),
-    dedupe_key: optionalText(
-      "At most one stored signal ever carries it; sending it again gives the first one's id. 1-255 characters.",
-    ),
+    relationship_context: text("Legacy."),
+    diagnostic_notes: text("Legacy."),
+    dedupe_key: name("At most one stored signal ever carries it; sending it again gives the first one's id.").nullish(),
   })
   .meta({ id: "Signal" })
 export type Signal = z.infer<typeof Signal>

@@ -10,8 +10,11 @@ export interface ShapeError {
 
 /** A body that can't be read at all, with what its sender is told. */
 export class Unreadable extends Error {
-  constructor(readonly errors: ShapeError[]) {
+  readonly errors: ShapeError[]
+
+  constructor(errors: ShapeError[]) {
     super("the body cannot be read")
+    this.errors = errors
   }
 }
 

@@ -8,17 +8,20 @@ export type FaultKind = "transient" | "refused" | "broken"
 
 /** A statement without a good answer. Its message names no value, no SQL and no address, so that it may be logged. */
 export class DatabaseFault extends Error {
-  constructor(
-    readonly kind: FaultKind,
-    /** The SQLSTATE, or what was seen where Postgres said none: "unreachable", "timeout", "HTTP 502". */
-    readonly reason: string,
-    /** Whether the statement may have been committed although no answer says so. */
-    readonly mayHaveRun: boolean,
-    /** The DETAIL of the error, which only the service's own SQL fills with something to read. */
-    readonly detail?: string | undefined,
-  ) {
+  readonly kind: FaultKind
+  /** The SQLSTATE, or what was seen where Postgres said none: "unreachable", "timeout", "HTTP 502". */
+  readonly reason: string
+  /** Whether the statement may have been committed although no answer says so. */
+  readonly mayHaveRun: boolean
+  /** The DETAIL of the error, which only the service's own SQL fills with something to read. */
+  readonly detail: string | undefined
+
+  constructor(kind: FaultKind, reason: string, mayHaveRun: boolean, detail?: string) {
     super(`database fault (${kind}): ${reason}`)
-    this.name = "DatabaseFault"
+    this.kind = kind
+    this.reason = reason
+    this.mayHaveRun = mayHaveRun
+    this.detail = detail
   }
 
   /** This fault, as the end of several attempts of which one may have run. */

@@ -28,18 +28,23 @@ export interface WrittenBatch extends StoredBatch {
 
 /** The database refused signals of an all-or-nothing batch: nothing was stored. */
 export class BatchRefused extends Error {
-  constructor(readonly failures: Failure[]) {
+  readonly failures: Failure[]
+
+  constructor(failures: Failure[]) {
     super("the database refused signals of an all-or-nothing batch")
+    this.failures = failures
   }
 }
 
 /** No answer says whether the batch was stored; the ledger will, under `transactionId`. */
 export class BatchInDoubt extends Error {
-  constructor(
-    readonly transactionId: string,
-    override readonly cause: DatabaseFault,
-  ) {
+  readonly transactionId: string
+  override readonly cause: DatabaseFault
+
+  constructor(transactionId: string, cause: DatabaseFault) {
     super("the database did not say whether the batch was stored")
+    this.transactionId = transactionId
+    this.cause = cause
   }
 }
 

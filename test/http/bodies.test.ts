@@ -54,13 +54,13 @@ describe("a batch's content encoding", () => {
   })
 
   it("must be what it says", async () => {
-    const response = await post(batchText(freshConversation()), { "Content-Encoding": "gzip" })
+    const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": "gzip" })
     expect(response.status).toBe(422)
     expect(await response.json()).toMatchObject({ detail: [{ type: "gzip_invalid", loc: ["body"] }] })
   })
 
   it("may not be another, and the answer names the one that may", async () => {
-    const response = await post(batchText(freshConversation()), { "Content-Encoding": "br" })
+    const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": "br" })
     expect(response.status).toBe(415)
     expect(response.headers.get("Accept-Encoding")).toBe("gzip")
   })
