@@ -16,11 +16,15 @@ export default defineConfig({
           cloudflareTest(({ inject }) => ({
             wrangler: { configPath: "./wrangler.toml" },
             miniflare: {
+              // Every setting is given here, so that a developer's .dev.vars can't reach the tests.
               bindings: {
                 DATABASE_URL: inject("databaseUrl"),
                 DATABASE_HTTP_ENDPOINT: inject("databaseEndpoint"),
                 OPEN_ACCESS: "true",
                 API_KEYS: "",
+                MAX_SIGNALS: "10000",
+                MAX_BODY_BYTES: "8388608",
+                DATABASE_DEADLINE_MS: "10000",
               },
               // The tests send more in ten seconds than a caller should.
               ratelimits: { RATE_LIMITER: { namespace_id: "1001", simple: { limit: 1_000_000, period: 10 } } },

@@ -1,0 +1,145 @@
+import { join, resolve } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import { parseArgs } from "node:util"
+import { runDemo } from "./demo.ts"
+import { readEnvironment } from "./environment.ts"
+import { migrate } from "./migrate.ts"
+import { startNeonEndpoint } from "./neon-endpoint.ts"
+import { isFree } from "./ports.ts"
+import { startPostgres } from "./postgres.ts"
+import { StartupError } from "./startup-error.ts"
+import { startWorker } from "./worker.ts"
+
+const HELP = `npm start -- [options]
+
+  --port PORT   where the service listens (default 8002)
+  --data DIR    where the database keeps its data (default .data)
+  --demo        send a trickle of signals, some of them wrong
+  --help        show this
+
+With DATABASE_URL set, that Neon database is used and no Postgres is started.`
+
+interface Options {
+  port: number
+  dataDir: string
+  demo: boolean
+}
+
+function readOptions(): Options | undefined {
+  const { values } = parse()
+  if (values.help) return undefined
+  const port = Number(values.port)
+  if (!Number.isInteger(port) || port < 1 || port > 65535)
+    throw new StartupError(`--port ${values.port} is no port: give a number from 1 to 65535.`)
+  return { port, dataDir: resolve(values.data), demo: values.demo }
+}
+
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        port: { type: "string", default: "8002" },
+        data: { type: "string", default: ".data" },
+        demo: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    })
+  } catch (error) {
+    throw new StartupError(`${(error as Error).message.split(". ")[0]}. See npm start -- --help.`)
+  }
+}
+
+/** What has been started, ended in reverse order. */
+const started: (() => Promise<void>)[] = []
+
+async function stopAll(): Promise<void> {
+  for (const stop of started.splice(0).reverse()) await stop().catch((error) => console.error((error as Error).message))
+}
+
+async function start({ port, dataDir, demo }: Options, stopped: AbortSignal): Promise<number> {
+  if (!(await isFree(port)))
+    throw new StartupError(`Port ${port} is in use: stop what listens there, or choose another with --port.`)
+  const environment = await readEnvironment()
+  if (!environment.API_KEYS) environment.OPEN_ACCESS ??= "true"
+
+  let database = "the one that DATABASE_URL names"
+  if (!environment.DATABASE_URL) {
+    const postgres = await startPostgres(join(dataDir, "postgres"))
+    started.push(postgres.stop)
+    await migrate(postgres.url)
+    const endpoint = await startNeonEndpoint()
+    started.push(endpoint.stop)
+    Object.assign(environment, { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url })
+    database = `psql ${postgres.url}   (data in ${join(dataDir, "postgres")})`
+  }
+  if (stopped.aborted) return 0
+
+  const worker = await startWorker({ port, stateDir: join(dataDir, "wrangler"), environment })
+  started.push(worker.stop)
+  const address = `http://localhost:${port}`
+  const failed = worker.ended.then((code) => {
+    if (stopped.aborted) return 0
+    throw new StartupError(`The Worker has ended by itself (code ${code}); what it said is above.`)
+  })
+  await Promise.race([waitUntilReady(address, stopped), failed])
+  if (stopped.aborted) return 0
+
+  console.log(welcome(address, database, environment.OPEN_ACCESS === "true"))
+  if (demo) void runDemo(address, undefined, stopped)
+  await Promise.race([failed, new Promise((ended) => stopped.addEventListener("abort", ended))])
+  return 0
+}
+
+/** Waits until the service can write. A database that isn't ready after a while is said once, and waited for on. */
+async function waitUntilReady(address: string, stopped: AbortSignal): Promise<void> {
+  const sayAt = Date.now() + 20_000
+  let said = false
+  while (!stopped.aborted) {
+    const response = await fetch(`${address}/readyz`, { signal: stopped }).catch(() => undefined)
+    if (response?.ok) return
+    if (response && !said && Date.now() > sayAt) {
+      said = true
+      const { detail } = (await response.json().catch(() => ({}))) as { detail?: string }
+      console.log(`Not ready yet: ${detail ?? `status ${response.status}`} Is the database migrated (npm run db:migrate)?`)
+    }
+    await sleep(100, undefined, { signal: stopped }).catch(() => {})
+  }
+}
+
+const welcome = (address: string, database: string, open: boolean) => `
+  signal-ingest listens on ${address}${open ? ", open to everyone who can reach it" : ""}
+  Database: ${database}
+
+  Try it:
+    curl -X POST ${address}/api/signals/batch \\
+      -H "Content-Type: application/json"${open ? "" : ' -H "Authorization: Bearer YOUR_KEY"'} \\
+      -d '{"signals": [{"context_window_id": "conv-123", "raw_content": "Hello", "signal_score": 0.85}]}'
+
+  Ctrl-C ends it.
+`
+
+async function main(): Promise<number> {
+  if (Number(process.versions.node.split(".", 1)[0]) < 22) {
+    throw new StartupError(
+      `This is Node ${process.versions.node}, and the tools need 22 or newer: run npm ci, which brings one, and use npm start.`,
+    )
+  }
+  const options = readOptions()
+  if (!options) {
+    console.log(HELP)
+    return 0
+  }
+  const stop = new AbortController()
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort())
+  return await start(options, stop.signal)
+}
+
+try {
+  process.exitCode = await main()
+} catch (error) {
+  console.error(error instanceof StartupError ? error.message : error)
+  process.exitCode = 1
+}
+await stopAll()
+// Whatever still holds the process, a kept-alive connection for one, has no work left.
+process.exit()
