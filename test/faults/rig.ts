@@ -1,0 +1,80 @@
+import { Client } from "pg"
+import { migrate } from "../../src/local/migrate.ts"
+import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon-endpoint.ts"
+import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres.ts"
+import { buildBundle, type RunningBundle, runBundle } from "../../src/local/workerd.ts"
+
+/** The deployed bundle on bare workerd, a Postgres that may be killed, and an endpoint that may misbehave. */
+export interface Rig {
+  postgres: LocalPostgres
+  endpoint: NeonEndpoint
+  service: RunningBundle
+  /** Asks Postgres itself, on a connection of its own. */
+  query<Row>(text: string, values?: unknown[]): Promise<Row[]>
+  stop(): Promise<void>
+}
+
+export async function startRig(settings: Record<string, string> = {}): Promise<Rig> {
+  const bundle = await buildBundle()
+  const postgres = await startTemporaryPostgres()
+  await migrate(postgres.url)
+  const endpoint = await startNeonEndpoint()
+  const bindings = { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" }
+  const service = await runBundle(bundle, { ...bindings, ...settings })
+  return {
+    postgres,
+    endpoint,
+    service,
+    async query<Row>(text: string, values: unknown[] = []) {
+      const client = new Client({ connectionString: postgres.url })
+      await client.connect()
+      try {
+        return (await client.query(text, values)).rows as Row[]
+      } finally {
+        await client.end()
+      }
+    },
+    async stop() {
+      await service.stop()
+      await endpoint.stop()
+      await postgres.stop()
+      await bundle.remove()
+    },
+  }
+}
+
+export interface Sent {
+  conversation: string
+  status: number
+  headers: Headers
+  body: { detail?: string; transaction_id?: string; successful_count?: number }
+}
+
+const SIZE = 20
+
+/** Sends a batch of 20 signals, each with its place as content, to a conversation of its own. */
+export async function sendBatch(
+  rig: Rig,
+  headers: Record<string, string> = {},
+  conversation = crypto.randomUUID() as string,
+): Promise<Sent> {
+  const signals = Array.from({ length: SIZE }, (_, index) => ({ context_window_id: conversation, raw_content: String(index) }))
+  const response = await fetch(`${rig.service.address}/api/signals/batch`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify({ signals }),
+  })
+  return { conversation, status: response.status, headers: response.headers, body: (await response.json()) as Sent["body"] }
+}
+
+/** The conversations whose signals are not in the table once each, and the ones of which only a part is. */
+export async function misstored(rig: Rig, acknowledged: readonly string[]): Promise<{ lostOrDoubled: string[]; torn: string[] }> {
+  const rows = await rig.query<{ conversation: string; signals: number; places: number }>(
+    `select context_window_id as conversation, count(*)::int4 as signals, count(distinct raw_content)::int4 as places from signals group by 1`,
+  )
+  const stored = new Map(rows.map((row) => [row.conversation, row]))
+  return {
+    lostOrDoubled: acknowledged.filter((conversation) => stored.get(conversation)?.signals !== SIZE),
+    torn: rows.filter(({ places }) => places !== SIZE).map(({ conversation }) => conversation),
+  }
+}
