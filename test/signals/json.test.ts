@@ -1,0 +1,120 @@
+import fc from "fast-check"
+import { describe, expect, it } from "vitest"
+import { parseJson, parseNdjson, plainNumber } from "../../src/signals/json.ts"
+import { Unreadable } from "../../src/signals/shape-errors.ts"
+
+const roundTrip = (text: string) => JSON.stringify(parseJson(text))
+
+const errorsOf = (read: () => unknown) => {
+  try {
+    read()
+  } catch (error) {
+    if (error instanceof Unreadable) return error.errors
+    throw error
+  }
+}
+
+describe("a JSON number that a double can't carry", () => {
+  it.each([
+    "9007199254740993",
+    "-12345678901234567890",
+    "0.12345678901234567",
+    "1e400",
+    "-1e-400",
+    "123456789.12345678901",
+    "1E+0400",
+  ])("%s keeps its digits wherever it stands", (number) => {
+    for (const text of [number, `[${number}]`, `[1,${number}]`, `{"a":${number}}`, `{"a":[{"b":${number}}]}`])
+      expect(roundTrip(text)).toBe(text)
+    expect(roundTrip(`{"a" : \n ${number} }`)).toBe(`{"a":${number}}`)
+  })
+
+  it("becomes the nearest double when an ordinary number is wanted", () => {
+    expect(plainNumber(parseJson("0.12345678901234567890"))).toBe(0.12345678901234568)
+    expect(plainNumber("0.5")).toBe("0.5")
+  })
+
+  it("never loses a digit, whatever its spelling", () => {
+    const digits = (min: number, max: number) => fc.stringMatching(new RegExp(`^[0-9]{${min},${max}}$`))
+    const number = fc
+      .tuple(
+        fc.constantFrom("", "-"),
+        digits(1, 25),
+        digits(0, 25),
+        fc.option(fc.tuple(fc.constantFrom("e", "E-", "e+"), digits(1, 4))),
+      )
+      .map(
+        ([sign, whole, fraction, exponent]) =>
+          `${sign}${whole.replace(/^0+(?=.)/, "")}${fraction && `.${fraction}`}${exponent?.join("") ?? ""}`,
+      )
+    fc.assert(
+      fc.property(number, (text) => {
+        const written = roundTrip(`{"a":[${text}]}`).slice(6, -2)
+        expect(decimalValue(written)).toEqual(decimalValue(text))
+      }),
+      { numRuns: 2000 },
+    )
+  })
+})
+
+/** A decimal number as an exact fraction of integers: digits and a power of ten, without trailing zeros. */
+function decimalValue(number: string): [digits: bigint, exponent: number] {
+  const [mantissa = "", exponent = "0"] = number.toLowerCase().split("e")
+  const [whole = "", fraction = ""] = mantissa.split(".")
+  let digits = BigInt(`${whole}${fraction}`)
+  let power = Number(BigInt(exponent.replace("+", ""))) - fraction.length
+  if (digits === 0n) return [0n, 0]
+  while (digits % 10n === 0n) {
+    digits /= 10n
+    power++
+  }
+  return [digits, power]
+}
+
+describe("any other JSON", () => {
+  it.each(['{"ts":"1517781728.000107"}', '{"id":"7021321E-C6E2-46F3-8895-CD9AB167F132"}', "[1.0,1e2,-0,0.10,123456789012345]"])(
+    "%s is read as ever",
+    (text) => expect(parseJson(text)).toEqual(JSON.parse(text)),
+  )
+
+  it("comes back equal, whatever it is", () =>
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        expect(roundTrip(JSON.stringify(value))).toBe(JSON.stringify(value))
+      }),
+    ))
+
+  it("may have a name like __proto__, which is a name like any other", () =>
+    expect(Object.keys(parseJson('{"__proto__":{"a":1}}') as object)).toEqual(["__proto__"]))
+})
+
+describe("what is no JSON", () => {
+  it.each(["", "{", "{a:1}", "[1,]", "nul", '"\n"', "1 2", "\ufeff1"])("%j is told with a reason", (text) =>
+    expect(errorsOf(() => parseJson(text))).toEqual([
+      { type: "json_invalid", loc: ["body"], msg: expect.stringMatching(/^Invalid JSON: .+/) },
+    ]),
+  )
+
+  it("or nests so deeply that its digits can't be kept is told, too", () => {
+    const depth = 200_000
+    const text = `${"[".repeat(depth)}12345678901234567890${"]".repeat(depth)}`
+    expect(errorsOf(() => parseJson(text))).toEqual([
+      { type: "json_invalid", loc: ["body"], msg: "Invalid JSON: it nests too deeply" },
+    ])
+  })
+})
+
+describe("NDJSON", () => {
+  it("is one value a line; blank lines are passed over, and digits kept", () => {
+    const values = parseNdjson('{"a":1}\r\n\n  \n[12345678901234567890]\n"x"')
+    expect(JSON.stringify(values)).toBe('[{"a":1},[12345678901234567890],"x"]')
+  })
+
+  it("names every bad line by its place and its number", () =>
+    expect(errorsOf(() => parseNdjson('{"a":1}\n{oops\n\n{"b":2}\nno'))).toEqual([
+      { type: "json_invalid", loc: ["body", "signals", 1], msg: expect.stringMatching(/^Invalid JSON: line 2: /) },
+      { type: "json_invalid", loc: ["body", "signals", 3], msg: expect.stringMatching(/^Invalid JSON: line 5: /) },
+    ]))
+
+  it("names 100 bad lines at most", () => expect(errorsOf(() => parseNdjson("x\n".repeat(1000)))).toHaveLength(100))
+})
