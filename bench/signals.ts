@@ -1,3 +1,4 @@
+import type { SignalRow } from "../src/signals/plan.ts"
 import type { Signal } from "../src/signals/schema.ts"
 
 /** Every batch of the benchmark is made from this seed, so that two runs send the same bytes. */
@@ -31,6 +32,27 @@ export function makeSignals(count: number, seed = SEED): Signal[] {
       },
     }
   })
+}
+
+/** The same signals as the rows that the service makes of them. */
+export function makeRows(count: number, seed = SEED): SignalRow[] {
+  return makeSignals(count, seed).map((signal, index) => ({
+    index,
+    contextWindowId: signal.context_window_id,
+    time: String(signal.timestamp),
+    rawContent: signal.raw_content ?? null,
+    signalSource: signal.signal_source ?? "unknown",
+    signalScore: signal.signal_score ?? 0.5,
+    signalVector: null,
+    emotionalTone: signal.emotional_tone ?? null,
+    escalateFlag: signal.escalate_flag ?? 0,
+    agentId: signal.agent_id ?? null,
+    userId: signal.user_id ?? null,
+    payload: JSON.stringify(signal.payload),
+    relationshipContext: null,
+    diagnosticNotes: null,
+    dedupeKey: null,
+  }))
 }
 
 const SOURCES = ["slack", "kafka", "api", "webhook", "manual"] as const

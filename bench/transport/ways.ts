@@ -40,8 +40,9 @@ const each = (item: (parameter: string, type: string) => string) => FIELDS.map((
 
 const unnested = (items: string) => `unnest(${items}) with ordinality as signal (${names}, position)`
 
+/** Any text may hold these, so this way would need an escape of its own; JSON sends both as they are. */
 const SEPARATOR = "\u007f"
-const NULL = "\u007f\u007f"
+const NULL = "\u0080"
 
 const { prepareValue } = createRequire(import.meta.url)("pg/lib/utils") as { prepareValue(value: unknown): string }
 
@@ -73,7 +74,7 @@ export const WAYS: readonly Way[] = [
       unnested(
         each((p, type) => {
           if (type === "jsonb") return `string_to_array(${p}, E'\\n', '')::jsonb[]`
-          return type === "text" ? `string_to_array(${p}, E'\\x7f')` : `${p}::${type}[]`
+          return type === "text" ? `string_to_array(${p}, E'\\u007f', E'\\u0080')` : `${p}::${type}[]`
         }),
       ),
   },
@@ -93,7 +94,7 @@ export const WAYS: readonly Way[] = [
   },
   {
     name: "unnest, arrays encoded by the driver",
-    params: (rows) => FIELDS.map(([field]) => prepareValue(rows.map((row) => row[field] || null))),
+    params: (rows) => FIELDS.map(([field]) => prepareValue(rows.map((row) => (row[field] === "" ? null : row[field])))),
     source: () => unnested(each((p, type) => `${p}::${type}[]`)),
   },
   {

@@ -1,0 +1,86 @@
+import pg from "pg"
+import type { SignalRow } from "../src/signals/plan.ts"
+import { cpuMs } from "./cpu.ts"
+import { migrate, startDatabase } from "./database.ts"
+import { makeRows, SEED } from "./signals.ts"
+import { median } from "./statistics.ts"
+import { storeStatement } from "./transport/statement.ts"
+import { WAYS, type Way } from "./transport/ways.ts"
+
+/** Rounds a size: enough for a steady median, few enough for half a minute in all. */
+const SIZES = [
+  [1, 180],
+  [50, 90],
+  [500, 45],
+  [5000, 8],
+] as const
+
+interface Sample {
+  encodeMs: number
+  /** Until the answer is here, the commit's flush to disk included. */
+  postgresMs: number
+  postgresCpuMs: number
+  bytes: number
+}
+
+const database = await startDatabase()
+const client = new pg.Client(database.url)
+let backend = 0
+try {
+  await client.connect()
+  await migrate(client)
+  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid")
+  backend = rows[0]?.pid ?? 0
+  console.log(`Ways to carry rows to Postgres, one connection, seed ${SEED}; medians, ms.`)
+  for (const [size, rounds] of SIZES) await compare(size, rounds)
+} finally {
+  await client.end()
+  await database.stop()
+}
+
+/**
+ * Every way once a round, so that a noisy moment of the machine meets all of them; each round begins with another, since the first
+ * writes into an empty table.
+ */
+async function compare(size: number, rounds: number): Promise<void> {
+  const rows = makeRows(size)
+  const ways = WAYS.filter((way) => size <= (way.maxRows ?? size))
+  const samples = new Map<string, Sample[]>(ways.map(({ name }) => [name, []]))
+  for (let round = -2; round < rounds; round++) {
+    const first = (round + ways.length) % ways.length
+    for (const way of [...ways.slice(first), ...ways.slice(0, first)]) {
+      const sample = await measure(way, rows)
+      if (round >= 0) samples.get(way.name)?.push(sample)
+    }
+    await client.query("truncate signals, batches")
+  }
+  console.table(
+    Object.fromEntries(
+      [...samples].map(([name, taken]) => {
+        const encode = median(taken.map(({ encodeMs }) => encodeMs))
+        const postgres = median(taken.map(({ postgresMs }) => postgresMs))
+        const cpu = median(taken.map(({ postgresCpuMs }) => postgresCpuMs))
+        const KB = ms((taken[0]?.bytes ?? 0) / 1000)
+        return [name, { rows: size, encode: ms(encode), KB, postgres: ms(postgres), "postgres CPU": ms(cpu), "all CPU": ms(encode + cpu) }]
+      }),
+    ),
+  )
+}
+
+/** Encoding includes the JSON of the request body, as Neon's driver makes it; the statement itself goes straight to Postgres. */
+async function measure(way: Way, rows: readonly SignalRow[]): Promise<Sample> {
+  const startedAt = performance.now()
+  const text = storeStatement(way.source(rows))
+  const params = way.params(rows)
+  const body = JSON.stringify({ query: text, params })
+  const encodedAt = performance.now()
+  const cpuBefore = cpuMs(backend)
+  const { rows: answer } = await client.query<{ ids: string }>({ text, values: params })
+  const postgresMs = performance.now() - encodedAt
+  if (answer[0]?.ids.split(",").length !== rows.length) throw new Error(`${way.name} stored something else than it was given`)
+  return { encodeMs: encodedAt - startedAt, postgresMs, postgresCpuMs: cpuMs(backend) - cpuBefore, bytes: Buffer.byteLength(body) }
+}
+
+function ms(value: number): number {
+  return Number(value.toPrecision(3))
+}

@@ -1,0 +1,7 @@
+/** The value below which the share `q` (0-1) of `values` lies; NaN when there is none. */
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((one, other) => one - other)
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN
+}
+
+export const median = (values: readonly number[]) => quantile(values, 0.5)
