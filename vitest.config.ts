@@ -2,11 +2,13 @@ import { cloudflareTest } from "@cloudflare/vitest-plugin"
 import { defineConfig } from "vitest/config"
 
 /** Tests of what runs in Node: the local stack, and the service driven from outside. Everything else runs inside workerd. */
-const NODE_TESTS = ["test/local/**/*.test.ts", "test/faults/**/*.test.ts"]
+const NODE_TESTS = ["test/local/**/*.test.ts", "test/faults/**/*.test.ts", "test/contract/**/*.test.ts"]
 
 export default defineConfig({
   test: {
     globalSetup: ["./test/setup/services.ts"],
+    // The Worker logs a line a request; only those of a failed test are worth reading.
+    silent: "passed-only",
     // The first request of a file loads the whole Worker into a new isolate, on a machine that may be busy.
     testTimeout: 60_000,
     projects: [

