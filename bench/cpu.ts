@@ -4,7 +4,9 @@ import { readdirSync, readFileSync } from "node:fs"
 export function cpuMs(pid: number): number {
   try {
     const threads = readdirSync(`/proc/${pid}/task`)
-    const nanoseconds = threads.map((thread) => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]))
+    const nanoseconds = threads.map((thread) =>
+      Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]),
+    )
     return nanoseconds.reduce((sum, one) => sum + one, 0) / 1e6
   } catch {
     return Number.NaN

@@ -1,7 +1,6 @@
-import pg from "pg"
 import type { SignalRow } from "../src/signals/plan.ts"
 import { cpuMs } from "./cpu.ts"
-import { migrate, startDatabase } from "./database.ts"
+import { openConnection, startDatabase } from "./database.ts"
 import { makeRows, SEED } from "./signals.ts"
 import { median } from "./statistics.ts"
 import { storeStatement } from "./transport/statement.ts"
@@ -24,13 +23,8 @@ interface Sample {
 }
 
 const database = await startDatabase()
-const client = new pg.Client(database.url)
-let backend = 0
+const { client, pid: backend } = await openConnection(database.url)
 try {
-  await client.connect()
-  await migrate(client)
-  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid")
-  backend = rows[0]?.pid ?? 0
   console.log(`Ways to carry rows to Postgres, one connection, seed ${SEED}; medians, ms.`)
   for (const [size, rounds] of SIZES) await compare(size, rounds)
 } finally {
@@ -61,7 +55,10 @@ async function compare(size: number, rounds: number): Promise<void> {
         const postgres = median(taken.map(({ postgresMs }) => postgresMs))
         const cpu = median(taken.map(({ postgresCpuMs }) => postgresCpuMs))
         const KB = ms((taken[0]?.bytes ?? 0) / 1000)
-        return [name, { rows: size, encode: ms(encode), KB, postgres: ms(postgres), "postgres CPU": ms(cpu), "all CPU": ms(encode + cpu) }]
+        return [
+          name,
+          { rows: size, encode: ms(encode), KB, postgres: ms(postgres), "postgres CPU": ms(cpu), "all CPU": ms(encode + cpu) },
+        ]
       }),
     ),
   )
@@ -78,7 +75,12 @@ async function measure(way: Way, rows: readonly SignalRow[]): Promise<Sample> {
   const { rows: answer } = await client.query<{ ids: string }>({ text, values: params })
   const postgresMs = performance.now() - encodedAt
   if (answer[0]?.ids.split(",").length !== rows.length) throw new Error(`${way.name} stored something else than it was given`)
-  return { encodeMs: encodedAt - startedAt, postgresMs, postgresCpuMs: cpuMs(backend) - cpuBefore, bytes: Buffer.byteLength(body) }
+  return {
+    encodeMs: encodedAt - startedAt,
+    postgresMs,
+    postgresCpuMs: cpuMs(backend) - cpuBefore,
+    bytes: Buffer.byteLength(body),
+  }
 }
 
 function ms(value: number): number {

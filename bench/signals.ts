@@ -6,7 +6,7 @@ export const SEED = 20_261_123
 
 /**
  * `count` signals of about 370 bytes each as JSON: mostly short English messages, with the quotes, line breaks, umlauts, CJK and
- * emoji that real ones have, a small payload, and most optional fields absent. The same seed gives the same signals.
+ * emoji that real ones have, mostly with a small payload, and most optional fields absent. The same seed gives the same signals.
  */
 export function makeSignals(count: number, seed = SEED): Signal[] {
   const random = mulberry32(seed)
@@ -17,19 +17,21 @@ export function makeSignals(count: number, seed = SEED): Signal[] {
     return {
       context_window_id: `conv-${Math.floor(random() * 5000)}`,
       timestamp: `${second}.${micros}Z`,
-      raw_content: text(pick, 100 + Math.floor(random() * 40)),
+      raw_content: text(pick, 20 + Math.floor(random() * 160)),
       signal_source: pick(SOURCES),
       signal_score: round(random()),
-      emotional_tone: round(random()),
-      escalate_flag: random() < 0.02 ? 1 : 0,
+      ...(random() < 0.5 && { emotional_tone: round(random()) }),
+      ...(random() < 0.02 && { escalate_flag: 1 }),
       agent_id: `agent-${Math.floor(random() * 20)}`,
-      user_id: `user-${Math.floor(random() * 1000)}`,
-      payload: {
-        channel: `C${Math.floor(random() * 1e6)}`,
-        thread: Math.floor(random() * 1e9),
-        tags: [pick(WORDS), pick(WORDS)],
-        edited: random() < 0.1,
-      },
+      ...(random() < 0.5 && { user_id: `user-${Math.floor(random() * 1000)}` }),
+      ...(random() < 0.8 && {
+        payload: {
+          channel: `C${Math.floor(random() * 1e6)}`,
+          thread: Math.floor(random() * 1e9),
+          tags: [pick(WORDS), pick(WORDS)],
+          edited: random() < 0.1,
+        },
+      }),
     }
   })
 }
@@ -48,7 +50,7 @@ export function makeRows(count: number, seed = SEED): SignalRow[] {
     escalateFlag: signal.escalate_flag ?? 0,
     agentId: signal.agent_id ?? null,
     userId: signal.user_id ?? null,
-    payload: JSON.stringify(signal.payload),
+    payload: signal.payload ? JSON.stringify(signal.payload) : "",
     relationshipContext: null,
     diagnosticNotes: null,
     dedupeKey: null,

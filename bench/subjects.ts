@@ -1,8 +1,8 @@
 import { once } from "node:events"
 import { createServer } from "node:http"
+import { Readable } from "node:stream"
 import { text } from "node:stream/consumers"
 import { pipeline } from "node:stream/promises"
-import { Readable } from "node:stream"
 import type pg from "pg"
 import { openConnection } from "./database.ts"
 import { openAgent, post } from "./http.ts"
@@ -104,7 +104,10 @@ export async function copy(stack: Stack, size: number, callers: number): Promise
   const lines = copyText(size)
   return {
     async send(caller) {
-      await pipeline(Readable.from([lines]), clientOf(clients, caller).query(copyFrom(`copy signals (${COPY_COLUMNS}) from stdin`)))
+      await pipeline(
+        Readable.from([lines]),
+        clientOf(clients, caller).query(copyFrom(`copy signals (${COPY_COLUMNS}) from stdin`)),
+      )
     },
     close: () => closeClients(clients),
   }
@@ -115,7 +118,7 @@ const COPY_COLUMNS =
 
 /** @see https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-FILE-FORMATS */
 function copyText(size: number): Buffer {
-  const escape = (value: string | number | null) =>
+  const field = (value: string | number | null) =>
     value === null ? "\\N" : String(value).replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\t", "\\t")
   const transactionId = crypto.randomUUID()
   const lines = makeRows(size).map((row) =>
@@ -130,9 +133,9 @@ function copyText(size: number): Buffer {
       row.escalateFlag,
       row.agentId,
       row.userId,
-      row.payload,
+      row.payload || null,
     ]
-      .map(escape)
+      .map(field)
       .join("\t"),
   )
   return Buffer.from(`${lines.join("\n")}\n`)

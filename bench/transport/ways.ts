@@ -36,7 +36,8 @@ const names = FIELDS.map(([, column]) => column).join(", ")
 const types = FIELDS.map(([, column, type]) => `${column} ${type}`).join(", ")
 
 /** `item(n, type)` for each column, $n being its parameter. */
-const each = (item: (parameter: string, type: string) => string) => FIELDS.map(([, , type], i) => item(`$${i + 1}`, type)).join(", ")
+const each = (item: (parameter: string, type: string) => string) =>
+  FIELDS.map(([, , type], i) => item(`$${i + 1}`, type)).join(", ")
 
 const unnested = (items: string) => `unnest(${items}) with ordinality as signal (${names}, position)`
 
@@ -50,7 +51,8 @@ export const WAYS: readonly Way[] = [
   {
     name: "unnest, literals; payload as lines (the store)",
     params: (rows) => Object.values(encodeColumns(rows)),
-    source: () => unnested(each((p, type) => (type === "jsonb" ? `string_to_array(${p}, E'\\n', '')::jsonb[]` : `${p}::${type}[]`))),
+    source: () =>
+      unnested(each((p, type) => (type === "jsonb" ? `string_to_array(${p}, E'\\n', '')::jsonb[]` : `${p}::${type}[]`))),
   },
   {
     name: "unnest, literals; payload as literal too",
@@ -109,7 +111,8 @@ export const WAYS: readonly Way[] = [
   },
   {
     name: "values, one parameter a value",
-    params: (rows) => rows.flatMap((row) => FIELDS.map(([field]) => (row[field] === null || row[field] === "" ? null : String(row[field])))),
+    params: (rows) =>
+      rows.flatMap((row) => FIELDS.map(([field]) => (row[field] === null || row[field] === "" ? null : String(row[field])))),
     source: (rows) => {
       const tuple = (at: number) => FIELDS.map(([, , type], i) => `$${at * FIELDS.length + i + 1}::${type}`).join(",")
       return `(values ${rows.map((_, at) => `(${tuple(at)},${at})`).join(",")}) as signal (${names}, position)`
@@ -131,7 +134,9 @@ const quoted = (text: string) => `"${text.replace(/["\\]/g, "\\$&")}"`
 function recordset(rows: readonly SignalRow[]): string {
   const objects = rows.map((row) => {
     const members = FIELDS.flatMap(([field, column]) =>
-      row[field] === null || row[field] === "" ? [] : [`"${column}":${field === "payload" ? row.payload : JSON.stringify(row[field])}`],
+      row[field] === null || row[field] === ""
+        ? []
+        : [`"${column}":${field === "payload" ? row.payload : JSON.stringify(row[field])}`],
     )
     return `{${members.join(",")}}`
   })

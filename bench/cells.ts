@@ -1,0 +1,91 @@
+import type pg from "pg"
+import { childrenOf } from "./cpu.ts"
+import { drive, type Measurement } from "./drive.ts"
+import type { Stack } from "./stack.ts"
+import { batchRoute, copy, direct, recordStatement, type Statement, type Subject, singleRoute } from "./subjects.ts"
+
+export const SIZES = [1, 50, 100, 500, 1000, 5000, 10_000] as const
+export const CALLERS = [1, 8] as const
+export const LATENCIES_MS = [0, 5] as const
+
+/** The single-signal route, the batch route, the batch's statement straight from `pg`, and COPY of its rows. */
+export type Way = "single" | "batch" | "pg" | "copy"
+
+/** One line of the table. */
+export interface Cell {
+  way: Way
+  /** Signals a batch. */
+  size: number
+  callers: number
+  /** Added to each database round trip. */
+  latencyMs: number
+}
+
+/** The order puts next to each other what is compared, so that both meet the machine in the same mood. */
+export const CELLS: readonly Cell[] = [
+  ...LATENCIES_MS.flatMap((latencyMs) => CALLERS.map((callers): Cell => ({ way: "single", size: 1, callers, latencyMs }))),
+  ...SIZES.flatMap((size): Cell[] => [
+    ...CALLERS.map((callers): Cell => ({ way: "pg", size, callers, latencyMs: 0 })),
+    { way: "copy", size, callers: 1, latencyMs: 0 },
+    ...LATENCIES_MS.flatMap((latencyMs) => CALLERS.map((callers): Cell => ({ way: "batch", size, callers, latencyMs }))),
+  ]),
+]
+
+export interface Pace {
+  rounds: number
+  warmUpMs: number
+  /** A cell's measured time in each round; every caller sends at least one batch. */
+  cellMs: number
+}
+
+/**
+ * Measures every cell once a round, each into empty tables and after a warm-up of its own, and sees that what was acknowledged is
+ * in the table, no more and no less.
+ */
+export async function measureCells(
+  stack: Stack,
+  admin: pg.Client,
+  pace: Pace,
+  onCell: () => void,
+): Promise<Map<Cell, Measurement[]>> {
+  const statements = new Map<number, Statement>()
+  for (const size of SIZES) statements.set(size, await recordStatement(stack, size))
+  const measured = new Map<Cell, Measurement[]>(CELLS.map((cell) => [cell, []]))
+  const processes = () => ({
+    workerd: [stack.worker.pid],
+    endpoint: [stack.endpoint.pid],
+    postgres: childrenOf(stack.postgres.pid),
+  })
+  for (let round = 0; round < pace.rounds; round++) {
+    for (const [cell, measurements] of measured) {
+      await stack.endpoint.setLatency(cell.latencyMs)
+      await admin.query("truncate signals, batches")
+      const subject = await open(stack, cell, statements)
+      try {
+        const warmUp = await drive(cell.callers, pace.warmUpMs, subject.send)
+        const measurement = await drive(cell.callers, pace.cellMs, subject.send, processes)
+        measurements.push(measurement)
+        await expectStored(admin, (warmUp.batches + measurement.batches) * cell.size)
+      } finally {
+        await subject.close()
+      }
+      onCell()
+    }
+  }
+  return measured
+}
+
+async function open(stack: Stack, { way, size, callers }: Cell, statements: ReadonlyMap<number, Statement>): Promise<Subject> {
+  if (way === "single") return singleRoute(stack, callers)
+  if (way === "batch") return batchRoute(stack, size, callers)
+  if (way === "copy") return copy(stack, size, callers)
+  const statement = statements.get(size)
+  if (!statement) throw new Error(`no statement of ${size} was recorded`)
+  return direct(stack, statement, callers)
+}
+
+async function expectStored(admin: pg.Client, acknowledged: number): Promise<void> {
+  const { rows } = await admin.query<{ stored: number }>("select count(*)::int4 as stored from signals")
+  const stored = rows[0]?.stored
+  if (stored !== acknowledged) throw new Error(`${acknowledged} signals were acknowledged, and ${stored} are in the table`)
+}

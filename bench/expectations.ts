@@ -1,0 +1,56 @@
+import type { Cell } from "./cells.ts"
+import type { Memory } from "./memory.ts"
+import type { Result } from "./results.ts"
+
+/** What the service is built to reach on a machine with two cores, and what was measured. */
+export interface Expectation {
+  what: string
+  expected: string
+  measured: string
+  met: boolean
+}
+
+export interface Measured {
+  results: readonly Result[]
+  memory: Memory
+  bundle: { bytes: number; gzipBytes: number }
+}
+
+export function compareWithExpected({ results, memory, bundle }: Measured): Expectation[] {
+  const batch = (like: Partial<Cell>): Result => {
+    const names = Object.keys(like) as (keyof Cell)[]
+    const found = results.find((result) => result.way === "batch" && names.every((name) => result[name] === like[name]))
+    if (!found) throw new Error(`no such cell: ${JSON.stringify(like)}`)
+    return found
+  }
+  const busy = batch({ size: 500, callers: 8, latencyMs: 0 })
+  const far = batch({ size: 500, callers: 8, latencyMs: 5 })
+  const alone = batch({ size: 500, callers: 1, latencyMs: 0 })
+  const largest = batch({ size: 10_000, callers: 1, latencyMs: 0 })
+  return [
+    atLeast("500 a batch, 8 callers, 5 ms round trip: times the single-signal route", 100, far.ofSingle),
+    atLeast("500 a batch, 8 callers, 0 ms round trip: times the single-signal route", 100, busy.ofSingle),
+    atLeast("500 a batch, 8 callers: share of direct pg on one connection", 0.9, busy.ofPg),
+    atLeast("500 a batch, 8 callers: share of COPY", 0.5, busy.ofCopy),
+    atMost("500 a batch, 1 caller: workerd's CPU ms", 3, alone.cpuMs.workerd),
+    atMost("10,000 in one batch: ms (p50)", 700, largest.p50Ms),
+    atMost("10,000 in one batch: peak memory of the whole workerd process, MiB", 128, memory.afterLargestMiB),
+    atMost("bundle, gzipped, KB", 150, bundle.gzipBytes / 1000),
+  ]
+}
+
+const atLeast = (what: string, limit: number, value: number): Expectation => ({
+  what,
+  expected: `>= ${limit}`,
+  measured: rounded(value),
+  met: value >= limit,
+})
+
+const atMost = (what: string, limit: number, value: number): Expectation => ({
+  what,
+  expected: `<= ${limit}`,
+  measured: rounded(value),
+  met: value <= limit,
+})
+
+const rounded = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3))
