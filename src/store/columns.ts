@@ -47,16 +47,17 @@ export function encodeColumns(rows: readonly SignalRow[]): Columns {
 }
 
 function literal(rows: readonly SignalRow[], element: (row: SignalRow) => string | number | null): string {
-  let elements = ""
   let hasValue = false
-  for (const row of rows) {
+  const elements = rows.map((row) => {
     const value = element(row)
     hasValue ||= value !== null
-    elements += elements === "" ? (value ?? "NULL") : `,${value ?? "NULL"}`
-  }
-  return hasValue ? `{${elements}}` : "{}"
+    return value ?? "NULL"
+  })
+  return hasValue ? `{${elements.join(",")}}` : "{}"
 }
 
+/** Few texts hold anything to escape, and looking first is faster than a replacement that replaces nothing. */
 function quoted(text: string | null): string | null {
-  return text === null ? null : `"${text.replace(/["\\]/g, "\\$&")}"`
+  if (text === null) return null
+  return `"${text.includes('"') || text.includes("\\") ? text.replace(/["\\]/g, "\\$&") : text}"`
 }
