@@ -76,11 +76,15 @@ export async function startPostgres(dataDir: string, wantedPort?: number): Promi
     url: `postgresql://${USER}:${PASSWORD}@localhost:${port}/postgres`,
     port,
     pid: (await serverPid(dataDir)) ?? 0,
-    stop: () => server.stop(),
+    async stop() {
+      // Ctrl-C reaches Postgres, too, and the library would wait for the exit of a process that has gone already.
+      const pid = await serverPid(dataDir)
+      if (pid !== undefined && isAlive(pid)) await server.stop()
+    },
     async kill() {
       const pid = await serverPid(dataDir)
-      if (pid) process.kill(pid, "SIGKILL")
-      // The library's stop waits for the exit of the process it started.
+      if (pid === undefined) return
+      process.kill(pid, "SIGKILL")
       await server.stop()
     },
     restart: start,
