@@ -1,5 +1,6 @@
 import { Hono } from "hono"
 import { requestId } from "hono/request-id"
+import { PatternRouter } from "hono/router/pattern-router"
 import { secureHeaders } from "hono/secure-headers"
 import { readSettings } from "./config.ts"
 import { identifyCaller } from "./http/auth.ts"
@@ -14,7 +15,8 @@ import { signals } from "./http/signals.ts"
 import { connect } from "./store/connection.ts"
 
 /** The whole service: what every request passes through, the routes, and the one place where errors become answers. */
-export const app = new Hono<App>()
+// Hono's first choice of router can't have `/stats` beside `/:id`; of the others this is the fastest for so few routes.
+export const app = new Hono<App>({ router: new PatternRouter() })
 
 app.use(requestId(), logRequest, secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }))
 

@@ -10,7 +10,7 @@ const ANONYMOUS: Caller = { name: "anonymous", scopes: ["ingest", "read"] }
  * Without a key configured nobody gets in, unless the deployment says that it is open.
  */
 export const identifyCaller = createMiddleware<App>(async (c, next) => {
-  const { access } = c.var.settings
+  const { access } = c.get("settings")
   const key = /^Bearer +(\S+) *$/i.exec(c.req.header("Authorization") ?? "")?.[1]
   const caller = key === undefined ? undefined : await callerOf(key, access.keys)
   if (!caller && !access.open) {
@@ -24,7 +24,7 @@ export const identifyCaller = createMiddleware<App>(async (c, next) => {
 /** Refuses a caller that has none of `scopes`. */
 export const requireScope = (...scopes: [Scope, ...Scope[]]) =>
   createMiddleware<App>(async (c, next) => {
-    if (!scopes.some((scope) => c.var.caller.scopes.includes(scope))) throw forbidden(scopes[0])
+    if (!scopes.some((scope) => c.get("caller").scopes.includes(scope))) throw forbidden(scopes[0])
     await next()
   })
 

@@ -42,8 +42,8 @@ export const signalBatches = new Hono<App>()
 /** GET /api/batches/{transaction_id}: what the ledger says of a batch. A key that may only ingest sees its own batches. */
 export const ledger = new Hono<App>()
   .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {
-    const record = await batchRecord(c.var.db, c.req.valid("param").transaction_id)
-    const mayRead = c.var.caller.scopes.includes("read") || record?.caller === c.var.caller.name
+    const record = await batchRecord(c.get("db"), c.req.valid("param").transaction_id)
+    const mayRead = c.get("caller").scopes.includes("read") || record?.caller === c.get("caller").name
     if (!record || !mayRead) throw notFound("No batch has this transaction_id.")
     return c.json(record)
   })

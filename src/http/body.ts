@@ -19,7 +19,7 @@ export const decodeBatch = createMiddleware<App>(async (c, next) => {
   const text = await readText(c)
   const batch = NDJSON_TYPES.has(type) ? { signals: parseNdjson(text) } : parseJson(text)
   const signals = (batch as { signals?: unknown } | null)?.signals
-  const { maxSignals } = c.var.settings.limits
+  const { maxSignals } = c.get("settings").limits
   if (Array.isArray(signals)) {
     if (signals.length > maxSignals) throw tooManySignals(maxSignals)
     for (const signal of signals) withPlainNumbers(signal)
@@ -49,7 +49,7 @@ function handOn(c: Context<App>, value: unknown): void {
 }
 
 async function readText(c: Context<App>): Promise<string> {
-  const { maxBodyBytes } = c.var.settings.limits
+  const { maxBodyBytes } = c.get("settings").limits
   const encoding = (c.req.header("Content-Encoding") ?? "identity").trim().toLowerCase()
   if (encoding !== "identity" && encoding !== "gzip" && encoding !== "x-gzip") throw unsupportedEncoding(encoding)
   const sent = await readBytes(c.req.raw, maxBodyBytes)

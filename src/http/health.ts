@@ -6,6 +6,6 @@ import { databaseNotReady } from "./problems.ts"
 
 /** GET /readyz: whether a batch could be written now. Needs no key, so it is counted by address. */
 export const readiness = new Hono<App>().get("/", limitRate, async (c) => {
-  if (!(await canWrite(c.var.db))) throw databaseNotReady()
+  if (!(await canWrite(c.get("db")))) throw databaseNotReady()
   return c.json({ status: "ready" })
 })

@@ -11,9 +11,10 @@ export const logRequest = createMiddleware<App>(async (c, next) => {
   console.log(
     JSON.stringify({
       event: "request",
-      request_id: c.var.requestId,
+      request_id: c.get("requestId"),
       method: c.req.method,
-      route: routePath(c, -1),
+      // Of the handler that ran last.
+      route: routePath(c),
       status: c.res.status,
       ms: Date.now() - startedAt,
       caller: c.get("caller")?.name,

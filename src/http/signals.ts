@@ -26,7 +26,7 @@ export const signals = new Hono<App>()
     })
     const [stored] = written.stored
     if (stored?.duplicate || written.replayed) {
-      const first = await signalById(c.var.db, stored?.id ?? 0)
+      const first = await signalById(c.get("db"), stored?.id ?? 0)
       return c.json(
         { ...first, ...(stored?.duplicate && { duplicate: true }) },
         written.replayed && !stored?.duplicate ? 201 : 200,
@@ -36,21 +36,21 @@ export const signals = new Hono<App>()
   })
   .get("/", requireScope("read"), zValidator("query", ListQuery, refuseShape), async (c) => {
     const query = c.req.valid("query")
-    const page = await listSignals(c.var.db, { ...query, after: query.cursor })
+    const page = await listSignals(c.get("db"), { ...query, after: query.cursor })
     return c.json({ signals: page.signals, next_cursor: page.next ? encodeCursor(page.next) : null })
   })
   .all("/", () => {
     throw methodNotAllowed("GET, POST")
   })
   .get("/stats", requireScope("read"), zValidator("query", StatsQuery, refuseShape), async (c) => {
-    return c.json({ stats: await signalStats(c.var.db, c.req.valid("query")) })
+    return c.json({ stats: await signalStats(c.get("db"), c.req.valid("query")) })
   })
-  .get("/:id{[0-9]{1,15}}", requireScope("read"), zValidator("param", SignalPath, refuseShape), async (c) => {
-    const signal = await signalById(c.var.db, c.req.valid("param").id)
+  .get("/:id", requireScope("read"), zValidator("param", SignalPath, refuseShape), async (c) => {
+    const signal = await signalById(c.get("db"), c.req.valid("param").id)
     if (!signal) throw notFound("No signal has this id.")
     return c.json(signal)
   })
-  .all("/:id{[0-9]{1,15}}", () => {
+  .all("/:id", () => {
     throw methodNotAllowed("GET")
   })
 

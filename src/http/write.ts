@@ -21,7 +21,7 @@ export async function writePlan(c: Context<App>, plan: BatchPlan, options: { all
     failed: plan.failures.length,
     transactionId,
   })
-  const written = await writeBatch(c.var.db, { transactionId, caller: c.var.caller.name, plan, allOrNothing, idempotency })
+  const written = await writeBatch(c.get("db"), { transactionId, caller: c.get("caller").name, plan, allOrNothing, idempotency })
   noteOutcome(c, { failed: written.failures.length, transactionId: written.transactionId, replayed: written.replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")
   return written
@@ -38,6 +38,6 @@ async function readIdempotency(
     const msg = "Idempotency-Key must be 1 to 255 visible ASCII characters"
     throw invalidShape([{ type: "string_pattern_mismatch", loc: ["header", "Idempotency-Key"], msg }])
   }
-  const digest = await crypto.subtle.digest("SHA-256", c.var.body)
+  const digest = await crypto.subtle.digest("SHA-256", c.get("body"))
   return { key, requestHash: `${allOrNothing ? "all-or-nothing" : "best-effort"}:${new Uint8Array(digest).toHex()}` }
 }

@@ -3,7 +3,6 @@ import type { Failure } from "./responses.ts"
 import { brokenRule } from "./rules.ts"
 import type { BatchRequest, Signal } from "./schema.ts"
 import { SIGNAL_FIELDS } from "./schema.ts"
-import { parseTimestamp } from "./timestamp.ts"
 
 /** A signal ready to be stored, every default filled in. `time` is UTC text, `payload` JSON text or "" for none. */
 export interface SignalRow {
@@ -52,7 +51,7 @@ function judge(signal: Signal, index: number, now: string): SignalRow | string {
   if (payload.fault !== undefined) return payload.fault
   const sentence = brokenRule(signal, payload.text)
   if (sentence) return sentence
-  const time = signal.timestamp == null ? now : parseTimestamp(signal.timestamp)
+  const time = signal.timestamp ?? now
   if (typeof time !== "string") return time.message
   return {
     index,

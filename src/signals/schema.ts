@@ -1,21 +1,24 @@
 import * as z from "zod"
 import { plainNumber } from "./json.ts"
 import { shapeFault } from "./shape-errors.ts"
-import { parseTimestamp } from "./timestamp.ts"
+import { parseTimestamp, type TimestampFault } from "./timestamp.ts"
 
 const text = (description: string) => z.string().meta({ description }).nullish()
 const name = (description: string) => z.string().meta({ description, minLength: 1, maxLength: 255 })
 const share = (description: string) => z.number().meta({ description, minimum: 0, maximum: 1 }).nullish()
 
+/** Read here once: what passes is UTC text already, or the fault by which the signal will fail. */
 const Timestamp = z
   .custom<string | number>((value) => typeof value === "string" || typeof value === "number", shapeFault("datetime_type"))
-  .superRefine((value, context) => {
-    const time = parseTimestamp(value)
-    if (typeof time !== "string" && time.kind === "shape") context.addIssue(shapeFault("datetime_parsing", time.message))
-  })
   .meta({
     description: "ISO 8601 (no offset means UTC), or a Unix epoch in seconds, above 2e10 in milliseconds. Default: now.",
     override: { type: ["string", "number"] },
+  })
+  .transform((value, context): string | TimestampFault => {
+    const time = parseTimestamp(value)
+    if (typeof time === "string" || time.kind === "range") return time
+    context.addIssue(shapeFault("datetime_parsing", time.message))
+    return z.NEVER
   })
 
 const EscalateFlag = z
@@ -77,6 +80,6 @@ const NUMBER_FIELDS = ["timestamp", "signal_score", "emotional_tone", "escalate_
 export function withPlainNumbers(signal: unknown): unknown {
   if (typeof signal !== "object" || signal === null) return signal
   const fields = signal as Record<string, unknown>
-  for (const name of NUMBER_FIELDS) if (name in fields) fields[name] = plainNumber(fields[name])
+  for (const name of NUMBER_FIELDS) if (typeof fields[name] === "object") fields[name] = plainNumber(fields[name])
   return signal
 }

@@ -163,7 +163,11 @@ describe("GET /api/signals/{id}", () => {
     expect([response.status, await response.json()]).toEqual([404, { detail: "No signal has this id." }])
   })
 
-  it("is 404 for what is no id", async () => expect((await send("/api/signals/first")).status).toBe(404))
+  it("is 422 for what is no id", async () => {
+    const response = await send("/api/signals/first")
+    expect(response.status).toBe(422)
+    expect(await response.json()).toMatchObject({ detail: [{ type: "int_parsing", loc: ["path", "id"], input: "first" }] })
+  })
 })
 
 describe("GET /api/signals/stats", () => {

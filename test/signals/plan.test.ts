@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { ignoredFields, planBatch } from "../../src/signals/plan.ts"
+import { Signal } from "../../src/signals/schema.ts"
 
 const NOW = "2025-01-15T10:00:00.000000Z"
 
@@ -32,7 +33,7 @@ describe("a plan", () => {
   })
 
   it("refuses a timestamp outside the years 0001-9999 by itself", () =>
-    expect(planBatch([{ context_window_id: "a", timestamp: 1e18 }], NOW).failures).toEqual([
+    expect(planBatch([Signal.parse({ context_window_id: "a", timestamp: 1e18 })], NOW).failures).toEqual([
       { index: 0, error: "timestamp must be between years 0001 and 9999" },
     ]))
 })
