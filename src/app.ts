@@ -14,8 +14,11 @@ import { answerProblem, notFound } from "./http/problems.ts"
 import { signals } from "./http/signals.ts"
 import { connect } from "./store/connection.ts"
 
-/** The whole service: what every request passes through, the routes, and the one place where errors become answers. */
-// Hono's first choice of router can't have `/stats` beside `/:id`; of the others this is the fastest for so few routes.
+/**
+ * The whole service: what every request passes through, the routes, and the one place where errors become answers.
+ *
+ * Hono's first choice of router can't have `/stats` beside `/:id`; of the others the pattern router is the fastest for so few routes.
+ */
 export const app = new Hono<App>({ router: new PatternRouter() })
 
 app.use(requestId(), logRequest, secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }))
