@@ -1,8 +1,11 @@
 import type pg from "pg"
+import { copy } from "./copy.ts"
 import { childrenOf } from "./cpu.ts"
+import { direct, recordStatements, type Statement } from "./direct.ts"
 import { drive, type Measurement } from "./drive.ts"
+import { batchRoute, singleRoute } from "./routes.ts"
 import type { Stack } from "./stack.ts"
-import { batchRoute, copy, direct, recordStatement, type Statement, type Subject, singleRoute } from "./subjects.ts"
+import type { Subject } from "./subject.ts"
 
 export const SIZES = [1, 50, 100, 500, 1000, 5000, 10_000] as const
 export const CALLERS = [1, 8] as const
@@ -38,18 +41,21 @@ export interface Pace {
   cellMs: number
 }
 
+export interface Bench {
+  stack: Stack
+  admin: pg.Client
+  pace: Pace
+  /** Ends the measurements, which then throw. */
+  stopped: AbortSignal
+}
+
 /**
  * Measures every cell once a round, each into empty tables and after a warm-up of its own, and sees that what was acknowledged is
  * in the table, no more and no less.
  */
-export async function measureCells(
-  stack: Stack,
-  admin: pg.Client,
-  pace: Pace,
-  onCell: () => void,
-): Promise<Map<Cell, Measurement[]>> {
-  const statements = new Map<number, Statement>()
-  for (const size of SIZES) statements.set(size, await recordStatement(stack, size))
+export async function measureCells(bench: Bench, onCell: () => void): Promise<Map<Cell, Measurement[]>> {
+  const { stack, admin, pace, stopped } = bench
+  const statements = await recordStatements(stack, SIZES)
   const measured = new Map<Cell, Measurement[]>(CELLS.map((cell) => [cell, []]))
   const processes = () => ({
     workerd: [stack.worker.pid],
@@ -61,9 +67,13 @@ export async function measureCells(
       await stack.endpoint.setLatency(cell.latencyMs)
       await admin.query("truncate signals, batches")
       const subject = await open(stack, cell, statements)
+      const send = (caller: number) => {
+        stopped.throwIfAborted()
+        return subject.send(caller)
+      }
       try {
-        const warmUp = await drive(cell.callers, pace.warmUpMs, subject.send)
-        const measurement = await drive(cell.callers, pace.cellMs, subject.send, processes)
+        const warmUp = await drive(cell.callers, pace.warmUpMs, send)
+        const measurement = await drive(cell.callers, pace.cellMs, send, processes)
         measurements.push(measurement)
         await expectStored(admin, (warmUp.batches + measurement.batches) * cell.size)
       } finally {
@@ -75,13 +85,11 @@ export async function measureCells(
   return measured
 }
 
-async function open(stack: Stack, { way, size, callers }: Cell, statements: ReadonlyMap<number, Statement>): Promise<Subject> {
+async function open(stack: Stack, { way, size, callers }: Cell, statements: ReadonlyMap<number, Statement[]>): Promise<Subject> {
   if (way === "single") return singleRoute(stack, callers)
   if (way === "batch") return batchRoute(stack, size, callers)
   if (way === "copy") return copy(stack, size, callers)
-  const statement = statements.get(size)
-  if (!statement) throw new Error(`no statement of ${size} was recorded`)
-  return direct(stack, statement, callers)
+  return direct(stack, statements.get(size) ?? [], callers)
 }
 
 async function expectStored(admin: pg.Client, acknowledged: number): Promise<void> {

@@ -1,7 +1,7 @@
 import type { SignalRow } from "../src/signals/plan.ts"
 import { cpuMs } from "./cpu.ts"
 import { openConnection, startDatabase } from "./database.ts"
-import { makeRows, SEED } from "./signals.ts"
+import { makeRows, makeSignals, SEED } from "./signals.ts"
 import { median } from "./statistics.ts"
 import { storeStatement } from "./transport/statement.ts"
 import { WAYS, type Way } from "./transport/ways.ts"
@@ -37,7 +37,7 @@ try {
  * writes into an empty table.
  */
 async function compare(size: number, rounds: number): Promise<void> {
-  const rows = makeRows(size)
+  const rows = makeRows(makeSignals(size))
   const ways = WAYS.filter((way) => size <= (way.maxRows ?? size))
   const samples = new Map<string, Sample[]>(ways.map(({ name }) => [name, []]))
   for (let round = -2; round < rounds; round++) {

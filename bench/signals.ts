@@ -36,9 +36,16 @@ export function makeSignals(count: number, seed = SEED): Signal[] {
   })
 }
 
-/** The same signals as the rows that the service makes of them. */
-export function makeRows(count: number, seed = SEED): SignalRow[] {
-  return makeSignals(count, seed).map((signal, index) => ({
+const BATCHES = 4
+
+/** Batches that differ, so that not every one meets the same pages of an index. */
+export function makeBatches(size: number): Signal[][] {
+  return Array.from({ length: BATCHES }, (_, number) => makeSignals(size, SEED + number))
+}
+
+/** Signals as the rows that the service makes of them. */
+export function makeRows(signals: readonly Signal[]): SignalRow[] {
+  return signals.map((signal, index) => ({
     index,
     contextWindowId: signal.context_window_id,
     time: String(signal.timestamp),

@@ -1,7 +1,7 @@
 import type pg from "pg"
 import { cpuMs } from "./cpu.ts"
 import { openConnection, startDatabase } from "./database.ts"
-import { makeRows, SEED } from "./signals.ts"
+import { makeRows, makeSignals, SEED } from "./signals.ts"
 import { quantile } from "./statistics.ts"
 import { STATEMENT, STORE, VARIANTS, type Variant } from "./transport/variants.ts"
 
@@ -43,7 +43,7 @@ async function prepare(variant: Variant, name: string): Promise<Candidate> {
  * quartile is told: what disturbs a measurement only ever adds to it.
  */
 async function compare(size: number, rounds: number): Promise<void> {
-  const params = STORE.params(makeRows(size))
+  const params = STORE.params(makeRows(makeSignals(size)))
   const samples = candidates.map((): number[] => [])
   for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
     for (let turn = 0; turn < candidates.length; turn++) {
