@@ -1,4 +1,4 @@
-import type { Cell } from "./cells.ts"
+import { CALLERS, type Cell, LATENCIES_MS } from "./cells.ts"
 import type { Memory } from "./memory.ts"
 import type { Result } from "./results.ts"
 
@@ -24,12 +24,15 @@ export function compareWithExpected({ results, memory, bundle }: Measured): Expe
     return found
   }
   const busy = batch({ size: 500, callers: 8, latencyMs: 0 })
-  const far = batch({ size: 500, callers: 8, latencyMs: 5 })
   const alone = batch({ size: 500, callers: 1, latencyMs: 0 })
   const largest = batch({ size: 10_000, callers: 1, latencyMs: 0 })
   return [
-    atLeast("500 a batch, 8 callers, 5 ms round trip: times the single-signal route", 100, far.ofSingle),
-    atLeast("500 a batch, 8 callers, 0 ms round trip: times the single-signal route", 100, busy.ofSingle),
+    ...LATENCIES_MS.toReversed().flatMap((latencyMs) =>
+      CALLERS.map((callers) => {
+        const what = `500 a batch, ${latencyMs} ms round trip, ${callers} caller(s): times the single-signal route`
+        return atLeast(what, 100, batch({ size: 500, callers, latencyMs }).ofSingle)
+      }),
+    ),
     atLeast("500 a batch, 8 callers: share of direct pg on one connection", 0.9, busy.ofPg),
     atLeast("500 a batch, 8 callers: share of COPY", 0.5, busy.ofCopy),
     atMost("500 a batch, 1 caller: workerd's CPU ms", 3, alone.cpuMs.workerd),
