@@ -6,7 +6,9 @@ import type { Cursor } from "../store/read.ts"
 /** A time in a query: as a signal's timestamp, an epoch number being digits here. */
 const Time = z.string().transform((text, context): string => {
   // A plus sign that was not percent-encoded arrives as a space.
-  const time = parseTimestamp(/^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text.replace(/(?<=T.*) (?=\d\d:?\d\d$)/, "+"))
+  const time = parseTimestamp(
+    /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text.replace(/^([\d-]+T[\d:.,]+) (\d\d:?\d\d)$/, "$1+$2"),
+  )
   if (typeof time === "string") return time
   context.addIssue(shapeFault("datetime_parsing", time.message))
   return z.NEVER

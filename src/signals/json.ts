@@ -3,9 +3,10 @@ import { jsonInvalid, type ShapeError, Unreadable } from "./shape-errors.ts"
 /**
  * Whether the text may hold a number that a double can't carry: one of sixteen digits or more (a double keeps fifteen), or with an
  * exponent of three. A number is never followed by a quotation mark, which passes over most digits within strings; a false alarm
- * costs time, never a digit. The class is written out sixteen times because V8 then skips through the text by sixteen characters.
+ * costs time, never a digit. Neither expression can repeat from several places in one run of digits, so no text makes them slow.
+ * The class is written out sixteen times because V8 then skips through the text by sixteen characters.
  */
-const LONG_NUMBER = new RegExp(`${"[\\d.]".repeat(16)}[\\d.]*(?:[\\s,\\]}eE]|$)`)
+const LONG_NUMBER = new RegExp(`${"[\\d.]".repeat(16)}(?:[\\s,\\]}eE]|$)`)
 const LONG_EXPONENT = /[\d.][eE][+-]?\d\d\d+(?:[\s,\]}]|$)/
 
 const mayLoseDigits = (text: string) => LONG_NUMBER.test(text) || LONG_EXPONENT.test(text)
@@ -60,7 +61,11 @@ function keepDigits(_key: string, value: unknown, { source }: { source?: string 
   return typeof value !== "number" || source === undefined || isSameNumber(source, value) ? value : JSON.rawJSON(source)
 }
 
+/** Longer than any spelling that `JSON.stringify` gives a double: kept as it is, whatever it means. */
+const LONGEST_DOUBLE = 32
+
 function isSameNumber(source: string, value: number): boolean {
+  if (source.length > LONGEST_DOUBLE) return false
   return source === String(value) || normalForm(source) === normalForm(String(value))
 }
 

@@ -88,6 +88,6 @@ const shape = (reason: string): TimestampFault => ({
 })
 
 function notIso(text: string): TimestampFault {
-  if (/^\s*[+-]?\d+\.?\d*\s*$/.test(text)) return shape("a Unix epoch is sent as a number, not as a string")
+  if (/^[+-]?\d+(?:\.\d*)?$/.test(text)) return shape("a Unix epoch is sent as a number, not as a string")
   return shape(text.length < "20250115".length ? "input is too short" : "it is not in ISO 8601 form")
 }

@@ -29,6 +29,11 @@ describe("a JSON number that a double can't carry", () => {
     expect(roundTrip(`{"a" : \n ${number} }`)).toBe(`{"a":${number}}`)
   })
 
+  it("keeps its digits as fast when it has millions", () => {
+    for (const number of [`1e${"1".repeat(2_000_000)}`, "1".repeat(4_000_000)])
+      expect(roundTrip(`[${number}]`)).toBe(`[${number}]`)
+  })
+
   it("becomes the nearest double when an ordinary number is wanted", () => {
     expect(plainNumber(parseJson("0.12345678901234567890"))).toBe(0.12345678901234568)
     expect(plainNumber("0.5")).toBe("0.5")
@@ -83,6 +88,11 @@ describe("any other JSON", () => {
         expect(roundTrip(JSON.stringify(value))).toBe(JSON.stringify(value))
       }),
     ))
+
+  it.each(["1".repeat(4_000_000), "1e99".repeat(1_000_000), "1.".repeat(2_000_000), "e1".repeat(2_000_000)])(
+    "is read as fast when its texts are made of digits",
+    (digits) => expect(parseJson(JSON.stringify({ digits }))).toEqual({ digits }),
+  )
 
   it("may have a name like __proto__, which is a name like any other", () =>
     expect(Object.keys(parseJson('{"__proto__":{"a":1}}') as object)).toEqual(["__proto__"]))

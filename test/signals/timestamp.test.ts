@@ -51,6 +51,9 @@ describe("an ISO 8601 timestamp", () => {
     ["1517781728.000107", "a Unix epoch is sent as a number, not as a string"],
   ])("may not be %j", (text, reason) => expect(faultOf(text)).toBe(shape(reason)))
 
+  it("is refused as fast when it is a megabyte of digits", () =>
+    expect(faultOf(`${"1".repeat(1_000_000)}x`)).toBe(shape("it is not in ISO 8601 form")))
+
   it.each(["0000-01-01", "0001-01-01T00:30:00+01:00", "9999-12-31T23:30:00-01:00"])(
     "may not leave the years 0001-9999 as %s does",
     (text) => expect(faultOf(text)).toBe(OUT_OF_RANGE),
