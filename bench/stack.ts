@@ -11,7 +11,7 @@ export interface Stack {
   bundle: Bundle
   worker: RunningBundle
   /** Another workerd with the same bundle, asking its database of `endpointUrl`. The caller stops it. */
-  startWorker(endpointUrl: string): Promise<RunningBundle>
+  startWorker(endpointUrl: string, v8Flags?: readonly string[]): Promise<RunningBundle>
   stop(): Promise<void>
 }
 
@@ -36,8 +36,8 @@ export async function startStack(): Promise<Stack> {
     const child = fork(new URL("endpoint.ts", import.meta.url))
     stops.push(() => end(child))
     const [url] = (await once(child, "message")) as [string]
-    const startWorker = (endpointUrl: string) =>
-      runBundle(bundle, { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpointUrl, OPEN_ACCESS: "true" })
+    const startWorker = (endpointUrl: string, v8Flags: readonly string[] = []) =>
+      runBundle(bundle, { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpointUrl, OPEN_ACCESS: "true" }, v8Flags)
     const worker = await startWorker(url)
     stops.push(worker.stop)
     const setLatency = async (latencyMs: number) => {

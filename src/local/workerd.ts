@@ -42,11 +42,18 @@ export interface RunningBundle {
   stop(): Promise<void>
 }
 
-/** @param settings the Worker's text bindings */
-export async function runBundle(bundle: Omit<Bundle, "remove">, settings: Record<string, string>): Promise<RunningBundle> {
+/**
+ * @param settings the Worker's text bindings
+ * @param v8Flags such as `--max-heap-size=128`, which ends the process when the Worker needs more MiB
+ */
+export async function runBundle(
+  bundle: Omit<Bundle, "remove">,
+  settings: Record<string, string>,
+  v8Flags: readonly string[] = [],
+): Promise<RunningBundle> {
   const port = await freePort()
   const config = bundle.path.replace(/index\.js$/, `${port}.capnp`)
-  await writeFile(config, configText(bundle, port, settings), { mode: 0o600 })
+  await writeFile(config, configText(bundle, port, settings, v8Flags), { mode: 0o600 })
   const child = spawn(createRequire(import.meta.url)("workerd").default, ["serve", config], { stdio: ["ignore", "pipe", "pipe"] })
   const log: string[] = []
   for (const stream of [child.stdout, child.stderr]) {
@@ -80,6 +87,7 @@ function configText(
   { compatibilityDate }: Pick<Bundle, "compatibilityDate">,
   port: number,
   settings: Record<string, string>,
+  v8Flags: readonly string[],
 ): string {
   const bindings = Object.entries(settings).map(
     ([name, text]) => `(name = ${JSON.stringify(name)}, text = ${JSON.stringify(text)})`,
@@ -87,6 +95,7 @@ function configText(
   return `
     using Workerd = import "/workerd/workerd.capnp";
     const config :Workerd.Config = (
+      v8Flags = ${JSON.stringify(v8Flags)},
       services = [(name = "main", worker = .worker), (name = "internet", network = (allow = ["public", "private"]))],
       sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]
     );
