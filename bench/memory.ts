@@ -10,9 +10,12 @@ const BATCHES = 5
  * The smallest heap, of those tried, in which the Worker answers batches of 10,000 signals, one at a time: V8 ends the process
  * when it needs more. Infinity when none is large enough.
  */
-export async function smallestHeapMiB(stack: Stack): Promise<number> {
+export async function smallestHeapMiB(stack: Stack, stopped: AbortSignal): Promise<number> {
   const body = Buffer.from(JSON.stringify({ signals: makeSignals(10_000) }))
-  for (const heapMiB of HEAPS_MIB) if (await isEnough(stack, heapMiB, body)) return heapMiB
+  for (const heapMiB of HEAPS_MIB) {
+    stopped.throwIfAborted()
+    if (await isEnough(stack, heapMiB, body)) return heapMiB
+  }
   return Number.POSITIVE_INFINITY
 }
 

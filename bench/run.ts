@@ -18,7 +18,7 @@ const { values: options } = parseArgs({
 })
 const PACES: Record<"quick" | "full", Pace> = {
   quick: { rounds: 1, warmUpMs: 100, cellMs: 450 },
-  full: { rounds: 3, warmUpMs: 200, cellMs: 1100 },
+  full: { rounds: 5, warmUpMs: 100, cellMs: 600 },
 }
 const pace = PACES[options.quick ? "quick" : "full"]
 
@@ -42,7 +42,7 @@ async function measure(stack: Stack, stopped: AbortSignal): Promise<void> {
 
   const script = await readFile(stack.bundle.path)
   const bundle = { bytes: script.length, gzipBytes: gzipSync(script).length }
-  const heapMiB = await smallestHeapMiB(stack)
+  const heapMiB = await smallestHeapMiB(stack, stopped)
   let done = 0
   const measured = await measureCells({ stack, admin, pace, stopped }, () => {
     if (process.stderr.isTTY) process.stderr.write(`\r${++done} of ${total} `)
