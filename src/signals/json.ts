@@ -1,15 +1,28 @@
-import { jsonInvalid, type ShapeError, Unreadable } from "./shape-errors.ts"
+import { jsonInvalid, MAX_ERRORS, moreErrors, type ShapeError, Unreadable } from "./shape-errors.ts"
 
-/**
- * Whether the text may hold a number that a double can't carry: one of sixteen digits or more (a double keeps fifteen), or with an
- * exponent of three. A number is never followed by a quotation mark, which passes over most digits within strings; a false alarm
- * costs time, never a digit. Neither expression can repeat from several places in one run of digits, so no text makes them slow.
- * The class is written out sixteen times because V8 then skips through the text by sixteen characters.
- */
-const LONG_NUMBER = new RegExp(`${"[\\d.]".repeat(16)}(?:[\\s,\\]}eE]|$)`)
+/** A run of sixteen digits or more, at full length. Written out sixteen times, V8 skips through a text by sixteen characters. */
+const LONG_NUMBER = new RegExp(`${"[\\d.]".repeat(16)}[\\d.]*(?:[eE][+-]?\\d+)?`, "g")
 const LONG_EXPONENT = /[\d.][eE][+-]?\d\d\d+(?:[\s,\]}]|$)/
 
-const mayLoseDigits = (text: string) => LONG_NUMBER.test(text) || LONG_EXPONENT.test(text)
+/** What may follow a number (RFC 8259, section 2), so not a quotation mark; the end of the text, as "", is part of any string. */
+const AFTER_NUMBER = " \t\n\r,]}"
+
+/**
+ * Whether the text may hold a number that a double can't carry: one of more than the fifteen digits that any double keeps, unless it
+ * is just what a double prints, as the scores of most models are; or one with an exponent of three digits.
+ *
+ * What looks so within a string costs time, never a digit. No match can be tried from several places in one run of digits, so that
+ * no text makes this slow.
+ */
+function mayLoseDigits(text: string): boolean {
+  if (LONG_EXPONENT.test(text)) return true
+  LONG_NUMBER.lastIndex = 0
+  for (let match = LONG_NUMBER.exec(text); match; match = LONG_NUMBER.exec(text)) {
+    const [number] = match
+    if (AFTER_NUMBER.includes(text.charAt(LONG_NUMBER.lastIndex)) && String(Number(number)) !== number) return true
+  }
+  return false
+}
 
 /**
  * Reads JSON without losing a digit: a number whose double would mean another value (beyond 2^53, too many digits, 1e400) comes back
@@ -24,10 +37,9 @@ export function parseJson(text: string): unknown {
   return read.value
 }
 
-const MAX_FAULTY_LINES = 100
-
 /**
- * Reads NDJSON: one value a line, blank lines passed over. The faults of all lines are gathered, up to 100.
+ * Reads NDJSON: one value a line, blank lines passed over. The faults of all lines are gathered, up to 100; how many more there are
+ * is not counted, since a bad line costs as much as many good ones.
  *
  * @throws {Unreadable}
  * @see https://github.com/ndjson/ndjson-spec
@@ -39,9 +51,12 @@ export function parseNdjson(text: string): unknown[] {
     if (line.trim() === "") continue
     const read = readJson(line)
     values.push(read instanceof Error ? undefined : read.value)
-    if (read instanceof Error)
-      faults.push(jsonInvalid(`line ${number + 1}: ${read.message}`, ["body", "signals", values.length - 1]))
-    if (faults.length === MAX_FAULTY_LINES) break
+    if (!(read instanceof Error)) continue
+    if (faults.length === MAX_ERRORS) {
+      faults.push(moreErrors(["body"]))
+      break
+    }
+    faults.push(jsonInvalid(`line ${number + 1}: ${read.message}`, ["body", "signals", values.length - 1]))
   }
   if (faults.length > 0) throw new Unreadable(faults)
   return values

@@ -53,7 +53,16 @@ export function shapeFault(type: string, message?: string): CustomFault {
 
 type CustomFault = { code: "custom"; message: string; params: { type: string } }
 
-const MAX_ERRORS = 100
+/** How many faults of one request are told. */
+export const MAX_ERRORS = 100
+
+/** The last entry of a list that would have grown longer. */
+export const moreErrors = (loc: ShapeError["loc"], count?: number): ShapeError => ({
+  type: "too_many_errors",
+  loc,
+  msg: count === undefined ? "and more" : `and ${count} more`,
+})
+
 const MAX_ECHOED_CHARACTERS = 100
 
 /**
@@ -70,7 +79,7 @@ export function shapeErrors(issues: readonly z.core.$ZodIssue[], input: unknown,
     return { ...typeAndMessage(issue, found), loc: [place, ...path], ...(echo !== undefined && { input: echo }) }
   })
   const more = issues.length - MAX_ERRORS
-  if (more > 0) errors.push({ type: "too_many_errors", loc: [place], msg: `and ${more} more` })
+  if (more > 0) errors.push(moreErrors([place], more))
   return errors
 }
 
