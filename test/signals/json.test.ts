@@ -2,6 +2,7 @@ import fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { parseJson, parseNdjson, plainNumber } from "../../src/signals/json.ts"
 import { Unreadable } from "../../src/signals/shape-errors.ts"
+import { decodeUtf8 } from "../../src/signals/utf8.ts"
 
 const roundTrip = (text: string) => JSON.stringify(parseJson(text))
 
@@ -39,28 +40,44 @@ describe("a JSON number that a double can't carry", () => {
     expect(plainNumber("0.5")).toBe("0.5")
   })
 
-  it("never loses a digit, whatever its spelling", () => {
-    const digits = (min: number, max: number) => fc.stringMatching(new RegExp(`^[0-9]{${min},${max}}$`))
-    const number = fc
-      .tuple(
-        fc.constantFrom("", "-"),
-        digits(1, 25),
-        digits(0, 25),
-        fc.option(fc.tuple(fc.constantFrom("e", "E-", "e+"), digits(1, 4))),
-      )
-      .map(
-        ([sign, whole, fraction, exponent]) =>
-          `${sign}${whole.replace(/^0+(?=.)/, "")}${fraction && `.${fraction}`}${exponent?.join("") ?? ""}`,
-      )
+  it("never loses a digit, whatever its spelling and whatever stands beside it", () =>
     fc.assert(
-      fc.property(number, (text) => {
-        const written = roundTrip(`{"a":[${text}]}`).slice(6, -2)
-        expect(decimalValue(written)).toEqual(decimalValue(text))
+      fc.property(fc.array(fc.oneof(number, textOfDigits), { minLength: 1, maxLength: 5 }), whitespace, (sources, space) => {
+        const values = parseJson(`{"a":[${sources.join(`${space},${space}`)}${space}]}`) as { a: unknown[] }
+        for (const [place, source] of sources.entries()) {
+          const written = JSON.stringify(values.a[place])
+          if (source.startsWith('"')) expect(written).toBe(source)
+          else expect(decimalValue(written)).toEqual(decimalValue(source))
+        }
       }),
-      { numRuns: 2000 },
+      { numRuns: 5000 },
+    ))
+
+  it("changes nothing about names: the last of the same wins, and __proto__ is one like any other", () => {
+    expect(roundTrip('{"a":{"b":1},"a":12345678901234567890,"__proto__":{"c":1}}')).toBe(
+      '{"a":12345678901234567890,"__proto__":{"c":1}}',
     )
+    expect(roundTrip('{"a":12345678901234567890,"a":1}')).toBe('{"a":1}')
   })
 })
+
+const digits = (min: number, max: number) => fc.stringMatching(new RegExp(`^[0-9]{${min},${max}}$`))
+
+const number = fc
+  .tuple(
+    fc.constantFrom("", "-"),
+    digits(1, 25),
+    digits(0, 25),
+    fc.option(fc.tuple(fc.constantFrom("e", "E", "E-", "e+"), digits(1, 4))),
+  )
+  .map(
+    ([sign, whole, fraction, exponent]) =>
+      `${sign}${whole.replace(/^0+(?=.)/, "")}${fraction && `.${fraction}`}${exponent?.join("") ?? ""}`,
+  )
+
+const textOfDigits = fc.stringMatching(/^[0-9.eE+ ,-]{0,40}$/).map((text) => JSON.stringify(text))
+
+const whitespace = fc.constantFrom("", " ", "\t", "\r\n")
 
 /** A decimal number as an exact fraction of integers: digits and a power of ten, without trailing zeros. */
 function decimalValue(number: string): [digits: bigint, exponent: number] {
@@ -126,5 +143,31 @@ describe("NDJSON", () => {
       { type: "json_invalid", loc: ["body", "signals", 3], msg: expect.stringMatching(/^Invalid JSON: line 5: /) },
     ]))
 
-  it("names 100 bad lines at most", () => expect(errorsOf(() => parseNdjson("x\n".repeat(1000)))).toHaveLength(100))
+  it("names 100 bad lines at most, and then says that there are more", () => {
+    expect(errorsOf(() => parseNdjson("x\n".repeat(100)))).toHaveLength(100)
+    const errors = errorsOf(() => parseNdjson("x\n".repeat(1000)))
+    expect(errors).toHaveLength(101)
+    expect(errors?.[100]).toEqual({ type: "too_many_errors", loc: ["body"], msg: "and more" })
+  })
+})
+
+describe("the bytes of a body", () => {
+  const bytes = (text: string) => new TextEncoder().encode(text)
+
+  it("are read as UTF-8, a byte order mark at their start left out", () => {
+    expect(decodeUtf8(bytes('\ufeff{"a":"\u{1F600}\ufeff"}'))).toBe('{"a":"\u{1F600}\ufeff"}')
+    expect(parseNdjson(decodeUtf8(bytes("\ufeff1\n2")))).toEqual([1, 2])
+  })
+
+  it.each([[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xe2, 0x82]])(
+    "are refused, not mended, when they are no UTF-8",
+    (...wrong) =>
+      expect(errorsOf(() => decodeUtf8(new Uint8Array([0x22, ...wrong])))).toEqual([
+        {
+          type: "string_unicode",
+          loc: ["body"],
+          msg: "Input should be a valid string, unable to parse raw data as a unicode string",
+        },
+      ]),
+  )
 })
