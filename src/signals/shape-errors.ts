@@ -103,16 +103,19 @@ function typeAndMessage(issue: z.core.$ZodIssue, found: unknown): TypeAndMessage
       return { type: String(issue.params?.type ?? "value_error"), msg: issue.message }
     case "invalid_type":
       return found === undefined ? told("missing") : wrongType(issue.expected, found)
-    case "too_small":
-      return { type: "greater_than_equal", msg: `Input should be greater than or equal to ${issue.minimum}` }
-    case "too_big":
-      return { type: "less_than_equal", msg: `Input should be less than or equal to ${issue.maximum}` }
     case "invalid_value":
-      return { type: "literal_error", msg: `Input should be one of ${issue.values.map(String).join(", ")}` }
+      return found === undefined ? told("missing") : { type: "literal_error", msg: `Input should be ${oneOf(issue.values)}` }
+    case "too_small":
+      return tooSmall(issue, found)
+    case "too_big":
+      return tooBig(issue, found)
+    case "not_multiple_of":
+      return { type: "multiple_of", msg: `Input should be a multiple of ${issue.divisor}` }
     case "invalid_format":
-      return told("uuid_parsing")
+      if (issue.format === "guid" || issue.format === "uuid") return told("uuid_parsing")
+      return { type: "string_pattern_mismatch", msg: `String should match pattern '${issue.pattern ?? issue.format}'` }
     default:
-      return { type: "value_error", msg: issue.message }
+      return { type: "value_error", msg: `Value error, ${issue.message}` }
   }
 }
 
@@ -123,18 +126,49 @@ function wrongType(expected: string, found: unknown): TypeAndMessage {
     case "number":
       return told(typeof found === "number" && !Number.isFinite(found) ? "finite_number" : "float_type")
     case "int":
-      return told(typeof found === "string" ? "int_parsing" : "int_type")
+      if (typeof found === "string") return told("int_parsing")
+      return told(typeof found === "number" ? "int_from_float" : "int_type")
     case "boolean":
       return told("bool_type")
     case "array":
       return told("list_type")
+    case "record":
+      return told("dict_type")
     default:
       return told("model_attributes_type")
   }
 }
 
-/** A scalar as it was sent, text cut short; undefined for an object or array, which an answer should not carry back. */
+/** As Python writes it: 'a', 'b' or 'c'. */
+function oneOf(values: readonly unknown[]): string {
+  const written = values.map((value) => (typeof value === "string" ? `'${value}'` : String(value)))
+  const last = written.pop() ?? ""
+  return written.length > 0 ? `${written.join(", ")} or ${last}` : last
+}
+
+function tooSmall({ origin, minimum, inclusive }: z.core.$ZodIssueTooSmall, found: unknown): TypeAndMessage {
+  if (origin === "string") return { type: "string_too_short", msg: `String should have at least ${count(minimum, "character")}` }
+  if (Array.isArray(found))
+    return { type: "too_short", msg: `List should have at least ${count(minimum, "item")} after validation, not ${found.length}` }
+  return inclusive
+    ? { type: "greater_than_equal", msg: `Input should be greater than or equal to ${minimum}` }
+    : { type: "greater_than", msg: `Input should be greater than ${minimum}` }
+}
+
+function tooBig({ origin, maximum, inclusive }: z.core.$ZodIssueTooBig, found: unknown): TypeAndMessage {
+  if (origin === "string") return { type: "string_too_long", msg: `String should have at most ${count(maximum, "character")}` }
+  if (Array.isArray(found))
+    return { type: "too_long", msg: `List should have at most ${count(maximum, "item")} after validation, not ${found.length}` }
+  return inclusive
+    ? { type: "less_than_equal", msg: `Input should be less than or equal to ${maximum}` }
+    : { type: "less_than", msg: `Input should be less than ${maximum}` }
+}
+
+const count = (number: number | bigint, unit: string) => `${number} ${unit}${Number(number) === 1 ? "" : "s"}`
+
+/** A scalar as it was sent, text cut short; undefined for what an answer can't carry back, or should not: an object or array. */
 function echoOf(value: unknown): unknown {
   if (typeof value === "string") return [...value.slice(0, 2 * MAX_ECHOED_CHARACTERS)].slice(0, MAX_ECHOED_CHARACTERS).join("")
+  if (typeof value === "number") return Number.isFinite(value) ? value : undefined
   return typeof value !== "object" || value === null || JSON.isRawJSON(value) ? value : undefined
 }

@@ -113,6 +113,13 @@ describe("a caller over its rate", () => {
   })
 })
 
+describe("a rate limiter that is out of order", () => {
+  it("costs no signal", async () => {
+    const RATE_LIMITER: RateLimit = { limit: () => Promise.reject(new Error("no storage")) }
+    expect((await deployment({ API_KEYS, RATE_LIMITER })("/api/signals/batch", "bridge-key", batch())).status).toBe(200)
+  })
+})
+
 describe("a deployment with a wrong setting", () => {
   it.each([
     { DATABASE_URL: "" },

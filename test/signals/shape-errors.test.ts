@@ -1,3 +1,4 @@
+import fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import * as z from "zod"
 import { parseJson } from "../../src/signals/json.ts"
@@ -48,8 +49,10 @@ describe("a signal's wrong shape", () => {
   it("carries a long number back with its digits", () =>
     expect(JSON.stringify(ofSignal({ raw_content: parseJson("12345678901234567890") })[0]?.input)).toBe("12345678901234567890"))
 
-  it("may be an infinite number, which is none", () =>
-    expect(ofSignal({ signal_score: Infinity })).toMatchObject([{ type: "finite_number" }]))
+  it("may be an infinite number, which JSON can't carry back", () =>
+    expect(ofSignal({ signal_score: Infinity })).toEqual(
+      told("finite_number", "signal_score", "Input should be a finite number"),
+    ))
 
   it("is never found in fields that are null or unknown", () => {
     const fields = Object.fromEntries(Object.keys(Signal.shape).map((name) => [name, null]))
@@ -75,6 +78,58 @@ describe("a batch's wrong shape", () => {
     expect(errors[100]).toEqual({ type: "too_many_errors", loc: ["body"], msg: "and 157 more" })
   })
 })
+
+describe("any fault that zod finds", () => {
+  const { string, number, int, array, literal } = z
+  it.each<[string, z.ZodType, unknown, string, string]>([
+    [
+      "an int with a fraction",
+      int(),
+      0.5,
+      "int_from_float",
+      "Input should be a valid integer, got a number with a fractional part",
+    ],
+    ["an int beyond 2^53", int(), 2 ** 60, "less_than_equal", "Input should be less than or equal to 9007199254740991"],
+    ["a number not above", number().gt(0), 0, "greater_than", "Input should be greater than 0"],
+    ["a number below", number().min(1), 0, "greater_than_equal", "Input should be greater than or equal to 1"],
+    ["a number not below", number().lt(9), 9, "less_than", "Input should be less than 9"],
+    ["no multiple", number().multipleOf(5), 3, "multiple_of", "Input should be a multiple of 5"],
+    ["a short text", string().min(2), "a", "string_too_short", "String should have at least 2 characters"],
+    ["a long text", string().max(1), "ab", "string_too_long", "String should have at most 1 character"],
+    ["a short list", array(int()).min(1), [], "too_short", "List should have at least 1 item after validation, not 0"],
+    ["a long list", array(int()).max(2), [1, 2, 3], "too_long", "List should have at most 2 items after validation, not 3"],
+    ["no UUID", z.uuid(), "a", "uuid_parsing", "Input should be a valid UUID"],
+    ["no match", string().regex(/^b$/), "a", "string_pattern_mismatch", "String should match pattern '/^b$/'"],
+    ["no literal", literal(["a", "b", 3]), "c", "literal_error", "Input should be 'a', 'b' or 3"],
+    ["no record", z.record(string(), int()), [], "dict_type", "Input should be a valid dictionary"],
+    ["a refusal in zod's words", string().refine(() => false, "no"), "a", "value_error", "no"],
+    ["any other", z.strictObject({}), { a: 1 }, "value_error", 'Value error, Unrecognized key: "a"'],
+  ])("%s is told in Pydantic's words", (_, schema, input, type, msg) =>
+    expect(errorsOf(schema, input)).toMatchObject([{ type, loc: ["body"], msg }]),
+  )
+
+  it("of a field that must be one of some values, and is missing, is told as missing", () =>
+    expect(errorsOf(z.object({ kind: literal("a") }), {})).toEqual(told("missing", "kind", "Field required")))
+
+  it("is the same when the schema is compiled", () =>
+    fc.assert(
+      fc.property(nearlyBatch, (input) => {
+        expect(errorsOf(BatchRequest, input)).toEqual(errorsOf(PLAIN_REQUEST, input))
+      }),
+    ))
+})
+
+const PLAIN_REQUEST = z.looseObject({ signals: z.array(Signal), fail_on_error: z.boolean().nullish() })
+
+const nearlyBatch = fc.record(
+  {
+    signals: fc.array(fc.dictionary(fc.constantFrom(...Object.keys(Signal.shape)), fc.jsonValue({ maxDepth: 1 })), {
+      maxLength: 5,
+    }),
+    fail_on_error: fc.jsonValue({ maxDepth: 1 }),
+  },
+  { requiredKeys: [] },
+)
 
 describe("the schema of a batch", () => {
   it("is compiled whole: a schema that can't be would be ten times slower without a word", () =>
