@@ -9,7 +9,6 @@ const LARGEST_EPOCH_SECONDS = 2e10
 
 const MICROS_A_SECOND = 1e6
 const SECONDS_A_DAY = 86_400
-const MICROS_A_DAY = SECONDS_A_DAY * MICROS_A_SECOND
 
 /** 0001-01-01 and 9999-12-31, in days since 1970-01-01. */
 const FIRST_DAY = -719_162
@@ -185,35 +184,16 @@ function daysIn(year: number, month: number): number {
   return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
 }
 
-/** Years are counted from March, so that the leap day is the last. @see https://howardhinnant.github.io/date_algorithms.html */
-function daysSinceEpoch(year: number, month: number, day: number): number {
-  const marchYear = month > 2 ? year : year - 1
-  const marchMonth = month > 2 ? month - 3 : month + 9
-  const leapDays = Math.floor(marchYear / 4) - Math.floor(marchYear / 100) + Math.floor(marchYear / 400)
-  return marchYear * 365 + leapDays + Math.floor((153 * marchMonth + 2) / 5) + day - 1 - 719_468
-}
+const MS_A_DAY = SECONDS_A_DAY * 1000
 
-const TWO_DIGITS = Array.from({ length: 100 }, (_, number) => String(number).padStart(2, "0"))
+/** Not by `Date.UTC`, which takes the years 0-99 for 1900-1999. */
+const daysSinceEpoch = (year: number, month: number, day: number) => new Date(0).setUTCFullYear(year, month - 1, day) / MS_A_DAY
 
-/** The inverse of `daysSinceEpoch`, as text. An offset may have moved `microsOfDay` into the day before or after. */
-function utcText(daysSinceEpoch: number, microsOfDay: number): string | TimestampFault {
-  const days = daysSinceEpoch + Math.floor(microsOfDay / MICROS_A_DAY)
-  if (!(days >= FIRST_DAY && days <= LAST_DAY)) return OUT_OF_RANGE
-  const micros = microsOfDay - (days - daysSinceEpoch) * MICROS_A_DAY
-  const day = days + 719_468
-  const era = Math.floor(day / 146_097)
-  const dayOfEra = day - era * 146_097
-  const leapDays = Math.floor(dayOfEra / 1460) - Math.floor(dayOfEra / 36_524) + Math.floor(dayOfEra / 146_096)
-  const yearOfEra = Math.floor((dayOfEra - leapDays) / 365)
-  const dayOfYear = dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100))
-  const marchMonth = Math.floor((5 * dayOfYear + 2) / 153)
-  const dayOfMonth = dayOfYear - Math.floor((153 * marchMonth + 2) / 5) + 1
-  const year = era * 400 + yearOfEra + (marchMonth > 9 ? 1 : 0)
-  const two = TWO_DIGITS
-  const date = `${two[Math.floor(year / 100)]}${two[year % 100]}-${two[((marchMonth + 2) % 12) + 1]}-${two[dayOfMonth]}`
-  const seconds = Math.floor(micros / MICROS_A_SECOND)
-  const minutes = Math.floor(seconds / 60)
-  const time = `${two[Math.floor(minutes / 60)]}:${two[minutes % 60]}:${two[seconds % 60]}`
-  const fraction = micros % MICROS_A_SECOND
-  return `${date}T${time}.${two[Math.floor(fraction / 10_000)]}${two[Math.floor(fraction / 100) % 100]}${two[fraction % 100]}Z`
+/** An offset may have moved `microsOfDay` into the day before or after. */
+function utcText(days: number, microsOfDay: number): string | TimestampFault {
+  const secondOfDay = Math.floor(microsOfDay / MICROS_A_SECOND)
+  const micros = microsOfDay - secondOfDay * MICROS_A_SECOND
+  const seconds = days * SECONDS_A_DAY + secondOfDay
+  if (!(seconds >= FIRST_DAY * SECONDS_A_DAY && seconds < (LAST_DAY + 1) * SECONDS_A_DAY)) return OUT_OF_RANGE
+  return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${String(micros).padStart(6, "0")}Z`
 }
