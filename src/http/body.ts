@@ -17,9 +17,9 @@ export const decodeBatch = createMiddleware<App>(async (c, next) => {
   const type = mediaType(c)
   if (!JSON_TYPES.has(type) && !NDJSON_TYPES.has(type)) throw unsupportedMediaType(type)
   const text = await readText(c)
-  const batch = NDJSON_TYPES.has(type) ? { signals: parseNdjson(text) } : parseJson(text)
-  const signals = (batch as { signals?: unknown } | null)?.signals
   const { maxSignals } = c.get("settings").limits
+  const batch = NDJSON_TYPES.has(type) ? { signals: parseNdjson(text, maxSignals) } : parseJson(text)
+  const signals = (batch as { signals?: unknown } | null)?.signals
   if (Array.isArray(signals)) {
     if (signals.length > maxSignals) throw tooManySignals(maxSignals)
     for (const signal of signals) withPlainNumbers(signal)

@@ -41,25 +41,38 @@ export function parseJson(text: string): unknown {
  * Reads NDJSON: one value a line, blank lines passed over. The faults of all lines are gathered, up to 100; how many more there are
  * is not counted, since a bad line costs as much as many good ones.
  *
+ * @param maxValues reading ends with the first value beyond, so that the caller can tell that there are too many
  * @throws {Unreadable}
  * @see https://github.com/ndjson/ndjson-spec
  */
-export function parseNdjson(text: string): unknown[] {
+export function parseNdjson(text: string, maxValues: number): unknown[] {
   const values: unknown[] = []
   const faults: ShapeError[] = []
-  for (const [number, line] of text.split("\n").entries()) {
+  for (const [number, line] of linesOf(text)) {
     if (line.trim() === "") continue
     const read = readJson(line)
     values.push(read instanceof Error ? undefined : read.value)
+    if (values.length > maxValues) return values
     if (!(read instanceof Error)) continue
     if (faults.length === MAX_ERRORS) {
       faults.push(moreErrors(["body"]))
       break
     }
-    faults.push(jsonInvalid(`line ${number + 1}: ${read.message}`, ["body", "signals", values.length - 1]))
+    faults.push(jsonInvalid(`line ${number}: ${read.message}`, ["body", "signals", values.length - 1]))
   }
   if (faults.length > 0) throw new Unreadable(faults)
   return values
+}
+
+/** Each line with its number, from 1; a body may have millions of them, of which few are wanted. */
+function* linesOf(text: string): Generator<[number: number, line: string]> {
+  let number = 1
+  for (let start = 0; start <= text.length; number++) {
+    const found = text.indexOf("\n", start)
+    const end = found === -1 ? text.length : found
+    yield [number, text.slice(start, end)]
+    start = end + 1
+  }
 }
 
 function readJson(text: string): { value: unknown } | Error {

@@ -97,6 +97,11 @@ describe("a batch's limits", () => {
     expect(await countOf(conversation)).toBe(10_000)
   })
 
+  it("hold for lines as well", async () => {
+    const response = await post("1\n".repeat(4_000_000), { "Content-Type": "application/x-ndjson" })
+    expect(response.status).toBe(413)
+  })
+
   it("refuse a signal of more than 1 MiB by itself", async () => {
     const conversation = freshConversation()
     const signals = [

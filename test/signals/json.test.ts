@@ -1,9 +1,10 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { parseJson, parseNdjson, plainNumber } from "../../src/signals/json.ts"
+import { parseJson, parseNdjson as parseLines, plainNumber } from "../../src/signals/json.ts"
 import { Unreadable } from "../../src/signals/shape-errors.ts"
 import { decodeUtf8 } from "../../src/signals/utf8.ts"
 
+const parseNdjson = (text: string) => parseLines(text, 10_000)
 const roundTrip = (text: string) => JSON.stringify(parseJson(text))
 
 const errorsOf = (read: () => unknown) => {
@@ -142,6 +143,9 @@ describe("NDJSON", () => {
       { type: "json_invalid", loc: ["body", "signals", 1], msg: expect.stringMatching(/^Invalid JSON: line 2: /) },
       { type: "json_invalid", loc: ["body", "signals", 3], msg: expect.stringMatching(/^Invalid JSON: line 5: /) },
     ]))
+
+  it("is read no further than one value beyond the most that are wanted", () =>
+    expect(parseLines("1\n".repeat(4_000_000), 3)).toEqual([1, 1, 1, 1]))
 
   it("names 100 bad lines at most, and then says that there are more", () => {
     expect(errorsOf(() => parseNdjson("x\n".repeat(100)))).toHaveLength(100)
