@@ -5,9 +5,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { freePort } from "./ports.ts"
+import { ROOT } from "./root.ts"
 import { StartupError } from "./startup-error.ts"
-
-const ROOT = new URL("../../", import.meta.url).pathname
 
 /** The Worker as it is deployed, in a temporary folder. */
 export interface Bundle {

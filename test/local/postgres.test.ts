@@ -1,11 +1,15 @@
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Client } from "pg"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
-import { migrate } from "../../src/local/migrate.ts"
 import { startPostgres } from "../../src/local/postgres.ts"
 import { StartupError } from "../../src/local/startup-error.ts"
+import { isRunning } from "../setup/processes.ts"
+
+const MODULE = new URL("../../src/local/postgres.ts", import.meta.url).href
 
 let folder: string
 
@@ -25,14 +29,6 @@ const ask = async (url: string, text: string) => {
   }
 }
 
-const isAlive = (pid: number) => {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
-
 describe("the embedded Postgres", () => {
   it("counts characters, not bytes, whatever the machine's locale", async () => {
     const postgres = await startPostgres(join(folder, "data"))
@@ -40,7 +36,7 @@ describe("the embedded Postgres", () => {
       await ask(postgres.url, "select length('\u00e9\u{1F600}') as characters, current_setting('server_encoding') as encoding"),
     ).toEqual([{ characters: 2, encoding: "UTF8" }])
     await postgres.stop()
-    expect(isAlive(postgres.pid)).toBe(false)
+    expect(await isRunning(postgres.pid)).toBe(false)
   })
 
   it("finds its data again, also after a crash", async () => {
@@ -63,43 +59,93 @@ describe("the embedded Postgres", () => {
     await postgres.stop()
   })
 
-  it("ends a server that a killed npm start has left behind", async () => {
-    const orphan = await startPostgres(join(folder, "data"))
-    // No process has this id: it is above what the kernel gives out.
-    await writeFile(join(folder, "data", "started-by.pid"), "4194305")
+  it("ends a server whose starter was killed, and uses its data", async () => {
+    const program = `import { startPostgres } from ${JSON.stringify(MODULE)}
+      console.log((await startPostgres(${JSON.stringify(join(folder, "data"))})).pid)`
+    const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: ["ignore", "pipe", "inherit"] })
+    const [said] = await once(starter.stdout, "data")
+    const orphan = Number(String(said))
+    starter.kill("SIGKILL")
+    await once(starter, "exit")
+    expect(await isRunning(orphan)).toBe(true)
+
     const postgres = await startPostgres(join(folder, "data"))
-    expect(isAlive(orphan.pid)).toBe(false)
     expect(await ask(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
     await postgres.stop()
+    expect(await isRunning(orphan)).toBe(false)
+  })
+
+  it("is not taken in by a process that got the id of a crashed server", async () => {
+    const first = await startPostgres(join(folder, "data"))
+    const pidFile = join(folder, "data", "postmaster.pid")
+    const lines = (await readFile(pidFile, "utf8")).split("\n")
+    await first.kill()
+    await writeFile(pidFile, [process.pid, ...lines.slice(1)].join("\n"))
+    const second = await startPostgres(join(folder, "data"))
+    expect(second.pid).not.toBe(process.pid)
+    await second.stop()
+  })
+
+  it("makes the database anew when its making was interrupted", async () => {
+    await mkdir(join(folder, "data.unfinished"))
+    await writeFile(join(folder, "data.unfinished", "PG_VERSION"), "18\n")
+    const postgres = await startPostgres(join(folder, "data"))
+    expect(await ask(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
+    await postgres.stop()
+    expect(await readdir(folder)).toEqual(["data"])
+  })
+
+  it("says when it has ended by itself, and not when it was told to", async () => {
+    const crashed = Promise.withResolvers<void>()
+    let crashes = 0
+    const onCrash = () => {
+      crashes++
+      crashed.resolve()
+    }
+    const postgres = await startPostgres(join(folder, "data"), { onCrash })
+    await postgres.stop()
+    await postgres.restart()
+    expect(crashes).toBe(0)
+    process.kill(postgres.pid, "SIGKILL")
+    await crashed.promise
+    await postgres.stop()
+    expect(crashes).toBe(1)
+  })
+
+  it("takes a password that nobody can guess, since any page in a browser may ask the endpoint in front of it", async () => {
+    const urls = []
+    for (const name of ["one", "other"]) {
+      const postgres = await startPostgres(join(folder, name))
+      urls.push(new URL(postgres.url).password)
+      await expect(ask(postgres.url.replace(/:[^:]+@/, ":postgres@"), "select 1")).rejects.toThrow(
+        "password authentication failed",
+      )
+      await postgres.stop()
+    }
+    expect(new Set(urls).size).toBe(2)
   })
 
   it.each([
-    ["of another version", "PG_VERSION", "was made by Postgres 15, and this is 18"],
-    ["of something else", "notes.txt", "is not empty and holds no database"],
-  ])("refuses a folder %s in one sentence", async (_, file, sentence) => {
+    ["of another version", { PG_VERSION: "15" }, "was made by Postgres 15, and this is 18"],
+    ["of somebody else", { PG_VERSION: "18" }, "was not made by npm start"],
+    ["of something else", { "notes.txt": "" }, "is not empty and holds no database"],
+  ])("refuses a folder %s in one sentence", async (_, files, sentence) => {
     await mkdir(join(folder, "data"))
-    await writeFile(join(folder, "data", file), "15\n")
+    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, "data", name), `${text}\n`)
     const refused = startPostgres(join(folder, "data"))
     await expect(refused).rejects.toBeInstanceOf(StartupError)
     await expect(refused).rejects.toThrow(sentence)
   })
-})
 
-describe("the migrations", () => {
-  it("are applied once, also by two at the same time", async () => {
-    const postgres = await startPostgres(join(folder, "data"))
-    const applied = await Promise.all([migrate(postgres.url), migrate(postgres.url)])
-    expect(applied.toSorted()).toEqual([0, 2])
-    expect(await ask(postgres.url, "select to_regclass('signals') is not null as there")).toEqual([{ there: true }])
-    await postgres.stop()
+  it("refuses a path that can't be a folder", async () => {
+    await writeFile(join(folder, "file"), "")
+    await expect(startPostgres(join(folder, "file", "data"))).rejects.toThrow(/^The data folder .* can't be used: ENOTDIR/)
   })
 
-  it("say why they can't be, without the password", async () => {
-    await expect(migrate("postgresql://user:s3cret@localhost:1/db")).rejects.toThrow(
-      /^The database could not be migrated: (?!.*s3cret)/,
-    )
-    await expect(migrate("s3cret")).rejects.toThrow(
-      "DATABASE_URL is not a connection string: postgresql://user:password@host/database.",
+  it.runIf(process.getuid?.() === 0)("says which folder keeps the user out as whom root runs it", async () => {
+    await chmod(folder, 0o700)
+    await expect(startPostgres(join(folder, "data"))).rejects.toThrow(
+      `Started by root, Postgres runs as the user postgres, who may not enter ${folder}`,
     )
   })
 })

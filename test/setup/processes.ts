@@ -1,0 +1,37 @@
+import { execFile } from "node:child_process"
+import { promisify } from "node:util"
+
+interface Process {
+  pid: number
+  parent: number
+  command: string
+}
+
+/** What runs on this machine; not what has ended and is a zombie until its parent takes note. */
+async function processes(): Promise<Process[]> {
+  const { stdout } = await promisify(execFile)("ps", ["-ww", "-e", "-o", "pid=,ppid=,stat=,args="])
+  return stdout
+    .trim()
+    .split("\n")
+    .map((line) => /^\s*(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/.exec(line) ?? [])
+    .filter(([, , , state]) => state !== undefined && !state.startsWith("Z"))
+    .map(([, pid, parent, , command = ""]) => ({ pid: Number(pid), parent: Number(parent), command }))
+}
+
+export const isRunning = async (pid: number) => (await processes()).some((one) => one.pid === pid)
+
+/** The processes below one, whatever their depth. */
+export async function descendants(pid: number): Promise<Process[]> {
+  const all = await processes()
+  const below = (parent: number): Process[] =>
+    all.filter((one) => one.parent === parent).flatMap((one) => [one, ...below(one.pid)])
+  return below(pid)
+}
+
+/** Those that still run. */
+export async function stillRunning(some: readonly Process[]): Promise<string[]> {
+  const all = await processes()
+  return all
+    .filter(({ pid, command }) => some.some((one) => one.pid === pid && one.command === command))
+    .map(({ command }) => command)
+}
