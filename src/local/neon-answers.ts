@@ -1,9 +1,9 @@
 import type { DatabaseError, FieldDef } from "pg"
 
-/** An answer of the endpoint: a status and the object that is sent as JSON. */
+/** An answer of the endpoint: a status and the JSON text that is sent. */
 export interface EndpointAnswer {
   status: number
-  body: object
+  body: string
 }
 
 const ERROR_KEYS = [
@@ -23,66 +23,99 @@ const ERROR_KEYS = [
   "routine",
 ] as const
 
+export type PostgresError = Partial<DatabaseError>
+
 /** An error in Neon's form: all keys are there, `code` and `severity` are "" when Postgres did not say them. */
-export function errorAnswer(status: number, message: string, error: Partial<DatabaseError> = {}): EndpointAnswer {
+export function errorAnswer(status: number, message: string, error: PostgresError = {}): EndpointAnswer {
   const rest = Object.fromEntries(ERROR_KEYS.map((key) => [key, error[key] ?? null]))
-  return { status, body: { message, code: error.code ?? "", severity: error.severity ?? "", ...rest } }
+  return { status, body: JSON.stringify({ message, code: error.code ?? "", severity: error.severity ?? "", ...rest }) }
 }
 
-/** Codes that Node gives a socket's errors, which are no SQLSTATEs. */
-const isSqlState = (code: string | undefined) => /^[0-9A-Z]{5}$/.test(code ?? "") && !/^E[A-Z]{4}$/.test(code ?? "")
+/** Whether Postgres said this itself; the codes that Node gives a socket's errors are no SQLSTATEs. */
+export const isFromPostgres = ({ code, severity }: PostgresError) => code?.length === 5 && severity !== undefined
 
 /** What Neon's proxy says when it can't open a connection to Postgres. */
-export function connectFailure(error: Partial<DatabaseError>): EndpointAnswer {
+export function connectFailure(error: PostgresError): EndpointAnswer {
   // The proxy checks the password itself, so that failure is the caller's and has no SQLSTATE.
-  if (error.code === "28P01") return errorAnswer(400, error.message ?? "password authentication failed")
-  if (isSqlState(error.code)) return errorAnswer(500, error.message ?? "", error)
-  return errorAnswer(500, "Couldn't connect to compute node")
+  if (error.code === "28P01") return errorAnswer(400, (error.message ?? "").replaceAll('"', "'"))
+  return isFromPostgres(error)
+    ? errorAnswer(500, error.message ?? "", error)
+    : errorAnswer(500, "Couldn't connect to compute node")
 }
 
 /** What Neon's proxy says when a statement fails; a lost connection is an error without an SQLSTATE. */
-export function statementFailure(error: Partial<DatabaseError>): EndpointAnswer {
-  return isSqlState(error.code) ? errorAnswer(400, error.message ?? "", error) : errorAnswer(400, "connection closed")
+export function statementFailure(error: PostgresError): EndpointAnswer {
+  return isFromPostgres(error) ? errorAnswer(400, error.message ?? "", error) : errorAnswer(400, "connection closed")
 }
 
+/** One statement's result, every value as Postgres' own text. */
 export interface QueryOutcome {
   fields: FieldDef[]
-  rows: unknown[][]
+  rows: (string | null)[][]
+  /** The first word of the command tag. */
   command: string | null
   rowCount: number | null
 }
 
-/**
- * One statement's result in Neon's form.
- *
- * @param options.arrayMode rows as arrays instead of objects
- * @param options.rawText values as Postgres' own text instead of JSON numbers, booleans and objects
- */
-export function resultAnswer(
-  { fields, rows, command, rowCount }: QueryOutcome,
-  options: { arrayMode: boolean; rawText: boolean },
-) {
-  const values = options.rawText
-    ? rows
-    : rows.map((row) => row.map((value, column) => jsonValue(value, fields[column]?.dataTypeID)))
-  return {
-    fields: fields.map((field) => ({ ...field, format: "text" })),
-    rows: options.arrayMode
-      ? values
-      : values.map((row) => Object.fromEntries(fields.map(({ name }, column) => [name, row[column]]))),
-    command: command ?? "",
-    rowCount,
-    rowAsArray: options.arrayMode,
-  }
+/** One statement's result as JSON text in Neon's form; the driver asks for both modes and reads the values itself. */
+export function resultText(outcome: QueryOutcome, { arrayMode, rawText }: { arrayMode: boolean; rawText: boolean }): string {
+  const fields = JSON.stringify(outcome.fields.map((field) => ({ ...field, format: "text" })))
+  const rows = arrayMode && rawText ? JSON.stringify(outcome.rows) : rowsText(outcome, arrayMode, rawText)
+  const rest = JSON.stringify({ command: outcome.command ?? "", rowCount: outcome.rowCount, rowAsArray: arrayMode })
+  return `{"fields":${fields},"rows":${rows},${rest.slice(1)}`
+}
+
+/** Written value by value, since a number may have more digits than JavaScript keeps. */
+function rowsText({ fields, rows }: QueryOutcome, arrayMode: boolean, rawText: boolean): string {
+  const names = fields.map(({ name }) => `${JSON.stringify(name)}:`)
+  const cell = (value: string | null, column: number) =>
+    rawText ? JSON.stringify(value) : valueText(value, fields[column]?.dataTypeID ?? 0)
+  const row = (values: (string | null)[]) =>
+    arrayMode ? `[${values.map(cell)}]` : `{${values.map((value, column) => names[column] + cell(value, column))}}`
+  return `[${rows.map(row)}]`
 }
 
 const BOOL = 16
-const NUMBERS = new Set([21, 23, 26, 700, 701])
+const INTEGERS = new Set([21, 23])
+const FLOATS = new Set([700, 701])
 const JSON_TYPES = new Set([114, 3802])
 
-function jsonValue(value: unknown, type = 0): unknown {
-  if (typeof value !== "string") return value
-  if (type === BOOL) return value === "t"
-  if (NUMBERS.has(type)) return Number.isFinite(Number(value)) ? Number(value) : value
-  return JSON_TYPES.has(type) ? JSON.parse(value) : value
+/** The built-in array types of what is not text in JSON, and text[]; the type of their elements. */
+const ARRAYS = new Map([
+  [1000, BOOL],
+  [1005, 21],
+  [1007, 23],
+  [1021, 700],
+  [1022, 701],
+  [199, 114],
+  [3807, 3802],
+  [1009, 25],
+  [1015, 1043],
+  [1016, 20],
+  [1231, 1700],
+  [2951, 2950],
+])
+
+/** @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/json.rs */
+function valueText(value: string | null, type: number): string {
+  if (value === null) return "null"
+  if (type === BOOL) return String(value === "t")
+  if (INTEGERS.has(type) || JSON_TYPES.has(type)) return value
+  if (FLOATS.has(type) && Number.isFinite(Number(value))) return value
+  const elementType = ARRAYS.get(type)
+  return elementType === undefined ? JSON.stringify(value) : arrayText(value, elementType)
+}
+
+/** Bounds in front, as in `[0:1]={1,2}`, have no place in JSON. */
+const ARRAY_TOKEN = /^\[.*?=|[{}]|,|"((?:[^"\\]|\\.)*)"|[^{},"]+/gs
+
+function arrayText(literal: string, elementType: number): string {
+  return literal.replace(ARRAY_TOKEN, (token, quoted: string | undefined, start: number) => {
+    if (token === "{") return "["
+    if (token === "}") return "]"
+    if (token === ",") return ","
+    if (start === 0) return ""
+    if (quoted !== undefined) return valueText(quoted.replace(/\\(.)/gs, "$1"), elementType)
+    return valueText(token === "NULL" ? null : token, elementType)
+  })
 }

@@ -1,9 +1,17 @@
 import { randomUUID } from "node:crypto"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import type { Client } from "pg"
-import { connectFailure, type EndpointAnswer, errorAnswer, resultAnswer, statementFailure } from "./neon-answers.ts"
-import { type PostgresError, runBatch, runStatement, Sessions, type Statement } from "./neon-session.ts"
+import { setTimeout as sleep } from "node:timers/promises"
+import {
+  connectFailure,
+  type EndpointAnswer,
+  errorAnswer,
+  type PostgresError,
+  resultText,
+  statementFailure,
+} from "./neon-answers.ts"
+import { BadRequest, readSqlRequest, type SqlRequest } from "./neon-request.ts"
+import { ConnectError, inTransaction, ResponseTooLarge, runStatement, Sessions } from "./neon-session.ts"
 
 /** What the endpoint does wrong on purpose, for tests; everything may be changed while it runs. */
 export interface EndpointFaults {
@@ -26,13 +34,23 @@ export interface NeonEndpoint {
 }
 
 export interface EndpointOptions {
+  /** A free one is chosen when none is given. */
   port?: number
   /** Neon documents 64 MB each way. */
   maxRequestBytes?: number
   maxResponseBytes?: number
+  /** The faults to begin with; none by default. */
+  faults?: Partial<Pick<EndpointFaults, "latencyMs" | "loseAnswers" | "failures">>
 }
 
 const NEON_LIMIT_BYTES = 64 * 1024 * 1024
+
+const PREFLIGHT_HEADERS = {
+  Allow: "OPTIONS, POST",
+  "Access-Control-Allow-Headers":
+    "Authorization, Neon-Connection-String, Neon-Raw-Text-Output, Neon-Array-Mode, Neon-Pool-Opt-In, Neon-Batch-Read-Only, Neon-Batch-Isolation-Level",
+  "Access-Control-Max-Age": "86400",
+}
 
 /**
  * Speaks Neon's SQL over HTTP in front of any Postgres, so that Neon's own driver works with it unchanged.
@@ -42,8 +60,9 @@ const NEON_LIMIT_BYTES = 64 * 1024 * 1024
 export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<NeonEndpoint> {
   const { maxRequestBytes = NEON_LIMIT_BYTES, maxResponseBytes = NEON_LIMIT_BYTES } = options
   const sessions = new Sessions()
-  const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
-    answer(request, response).catch(() => response.destroy())
+  // Connections stay open while idle: one that is closed just as a request comes would look like a lost answer.
+  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
+    handle(request, response).catch(() => response.destroy())
   })
   const listen = (port: number) =>
     new Promise<void>((resolve, reject) => {
@@ -64,76 +83,72 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     latencyMs: 0,
     loseAnswers: 0,
     failures: [],
+    ...options.faults,
     refuse: close,
-    accept: () => listen(port),
+    accept: () => (server.listening ? Promise.resolve() : listen(port)),
   }
 
-  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     response.setHeader("Access-Control-Allow-Origin", "*").setHeader("neon-request-id", randomUUID())
     if (request.url !== "/sql") return void response.writeHead(404).end()
-    if (request.method === "OPTIONS") {
-      const allowed = {
-        "Access-Control-Allow-Methods": "POST",
-        "Access-Control-Allow-Headers": "*",
-        "Access-Control-Max-Age": "86400",
-      }
-      return void response.writeHead(204, allowed).end()
-    }
-    const { status, body, loseAnswer } = await answerTo(request, response)
-    if (faults.latencyMs > 0) await new Promise((resolve) => setTimeout(resolve, faults.latencyMs))
-    if (loseAnswer) return void response.destroy()
-    const text = JSON.stringify(body)
-    // The statement has run by now: as at Neon, too large an answer does not undo a single one.
-    if (text.length > maxResponseBytes) return send(response, errorAnswer(507, "response is too large"))
-    send(response, { status, body: text })
+    if (request.method === "OPTIONS") return void response.writeHead(200, PREFLIGHT_HEADERS).end()
+    const gone = new AbortController()
+    response.once("close", () => response.writableFinished || gone.abort())
+
+    const body = await readBody(request, maxRequestBytes)
+    const { status, body: text } = body
+      ? await answerTo(request, response, body, gone.signal)
+      : errorAnswer(413, `request is too large (max is ${maxRequestBytes} bytes)`)
+    const isLost = status === 200 && faults.loseAnswers > 0
+    if (isLost) faults.loseAnswers--
+    if (faults.latencyMs > 0) await sleep(faults.latencyMs)
+    if (isLost) return void response.destroy()
+    const bytes = Buffer.from(text)
+    response.writeHead(status, { "Content-Type": "application/json", "Content-Length": bytes.length }).end(bytes)
   }
 
   async function answerTo(
-    request: IncomingMessage,
+    { headers }: IncomingMessage,
     response: ServerResponse,
-  ): Promise<EndpointAnswer & { loseAnswer?: boolean }> {
-    const bytes = await readBody(request, maxRequestBytes)
-    if (!bytes) return errorAnswer(413, "request is too large")
+    body: Buffer,
+    gone: AbortSignal,
+  ): Promise<EndpointAnswer> {
     const failure = faults.failures.shift()
     if (failure) return errorAnswer(failure.status, failure.message, { code: failure.code })
-    const url = connectionString(request)
-    if (!url) return errorAnswer(400, "invalid connection string: missing header or not a Postgres URL")
-    const work = readWork(bytes)
-    if (work instanceof Error) return errorAnswer(400, `could not parse the HTTP request body: ${work.message}`)
-
-    let client: Client
     try {
-      client = await sessions.take(url)
+      const request = readSqlRequest(headers, body)
+      const text = await run(request, gone)
+      // Those that took effect are echoed.
+      if (request.transaction) for (const name of BATCH_HEADERS) echo(name, headers, response)
+      return { status: 200, body: text }
     } catch (error) {
-      return connectFailure(error as PostgresError)
-    }
-    let runs = true
-    const cancel = () => void sessions.cancel(url, client, () => runs).catch(() => {})
-    response.once("close", cancel)
-    try {
-      const mode = {
-        arrayMode: request.headers["neon-array-mode"] === "true",
-        rawText: request.headers["neon-raw-text-output"] === "true",
-      }
-      const body = Array.isArray(work)
-        ? {
-            results: (await runBatch(client, work, batchOptions(request, response))).map((outcome) =>
-              resultAnswer(outcome, mode),
-            ),
-          }
-        : resultAnswer(await runStatement(client, work), mode)
-      sessions.giveBack(url, client)
-      const loseAnswer = faults.loseAnswers > 0
-      if (loseAnswer) faults.loseAnswers--
-      return { status: 200, body, loseAnswer }
-    } catch (error) {
-      // Like the proxy, which keeps no connection on which a statement failed.
-      sessions.discard(client)
+      if (error instanceof BadRequest) return errorAnswer(400, error.message)
+      if (error instanceof ConnectError) return connectFailure(error.cause)
+      if (error instanceof ResponseTooLarge) return errorAnswer(507, error.message)
       return statementFailure(error as PostgresError)
-    } finally {
-      runs = false
-      response.off("close", cancel)
     }
+  }
+
+  function run({ connectionString, statements, transaction, ...modes }: SqlRequest, gone: AbortSignal): Promise<string> {
+    // As at Neon's proxy, which throws a connection away when a statement alone fails on it.
+    return sessions.lend(connectionString, gone, { keepOnError: transaction !== undefined }, async (client) => {
+      let length = 0
+      const texts: string[] = []
+      const runAll = async () => {
+        for (const statement of statements) {
+          gone.throwIfAborted()
+          const { arrayMode = modes.arrayMode } = statement
+          const text = resultText(await runStatement(client, statement), { ...modes, arrayMode })
+          length += Buffer.byteLength(text)
+          // Inside a transaction this undoes everything; a statement alone has committed by now, as at Neon.
+          if (length > maxResponseBytes) throw new ResponseTooLarge(`response is too large (max is ${maxResponseBytes} bytes)`)
+          texts.push(text)
+        }
+      }
+      if (!transaction) await runAll()
+      else await inTransaction(client, transaction, runAll)
+      return transaction ? `{"results":[${texts}]}` : texts.join()
+    })
   }
 
   return {
@@ -146,9 +161,11 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   }
 }
 
-function send(response: ServerResponse, { status, body }: { status: number; body: string | object }): void {
-  const text = typeof body === "string" ? body : JSON.stringify(body)
-  response.writeHead(status, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) }).end(text)
+const BATCH_HEADERS = ["Neon-Batch-Isolation-Level", "Neon-Batch-Read-Only", "Neon-Batch-Deferrable"]
+
+function echo(name: string, headers: IncomingMessage["headers"], response: ServerResponse): void {
+  const value = headers[name.toLowerCase()]
+  if (value !== undefined && value !== "false") response.setHeader(name, value)
 }
 
 /** Undefined when the body is longer than `limitBytes`. */
@@ -160,32 +177,4 @@ async function readBody(request: IncomingMessage, limitBytes: number): Promise<B
     if (length <= limitBytes) chunks.push(chunk)
   }
   return length <= limitBytes ? Buffer.concat(chunks, length) : undefined
-}
-
-function readWork(bytes: Buffer): Statement | Statement[] | Error {
-  try {
-    const work = JSON.parse(bytes.toString("utf8")) as Partial<Statement> & { queries?: Statement[] }
-    const statements = work.queries ?? [work]
-    if (!Array.isArray(statements) || statements.some(({ query }) => typeof query !== "string"))
-      return new Error("missing field `query`")
-    return work.queries ?? (work as Statement)
-  } catch (error) {
-    return error as Error
-  }
-}
-
-function connectionString(request: IncomingMessage): string | undefined {
-  const header = request.headers["neon-connection-string"]
-  return typeof header === "string" && /^postgres(ql)?:\/\//.test(header) ? header : undefined
-}
-
-/** Reads the options of a transaction, and echoes those that were given, as the proxy does. */
-function batchOptions({ headers }: IncomingMessage, response: ServerResponse) {
-  const isolationLevel = headers["neon-batch-isolation-level"] as string | undefined
-  const readOnly = headers["neon-batch-read-only"] === "true"
-  const deferrable = headers["neon-batch-deferrable"] === "true"
-  if (isolationLevel) response.setHeader("Neon-Batch-Isolation-Level", isolationLevel)
-  if (readOnly) response.setHeader("Neon-Batch-Read-Only", "true")
-  if (deferrable) response.setHeader("Neon-Batch-Deferrable", "true")
-  return { isolationLevel, readOnly, deferrable }
 }

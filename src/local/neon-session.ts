@@ -1,50 +1,102 @@
-import { Client, type ClientConfig, type DatabaseError } from "pg"
-import type { QueryOutcome } from "./neon-answers.ts"
+import { Client } from "pg"
+import { isFromPostgres, type PostgresError, type QueryOutcome } from "./neon-answers.ts"
+import type { Statement, TransactionOptions } from "./neon-request.ts"
 
-/** One statement as the driver sends it: parameters are text or null. */
-export interface Statement {
-  query: string
-  params?: unknown[]
-}
-
-/** What Neon's proxy runs before a connection may serve the next caller, so that no session state leaks. */
+/** What Neon's proxy runs on a connection that comes back, so that no session state leaks to the next caller. */
 const RESET =
   "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; " +
   "SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
 
 const MAX_IDLE = 20
 
+/** Postgres could not be reached, or does not let this caller in. */
+export class ConnectError extends Error {
+  override readonly cause: PostgresError
+
+  constructor(cause: PostgresError) {
+    super("no connection to Postgres")
+    this.cause = cause
+  }
+}
+
 /** Connections to Postgres by connection string, kept open between requests as Neon's proxy keeps them. */
 export class Sessions {
   readonly #idle = new Map<string, Client[]>()
   readonly #open = new Set<Client>()
+  #closed = false
 
-  /** A connection in its first state. Throws what `pg` throws when it can't be opened. */
-  async take(url: string): Promise<Client> {
-    const idle = this.#idle.get(url)?.pop()
+  /**
+   * Lends a connection in its first state to `work`, and cancels what runs on it when `gone` aborts.
+   *
+   * @param options.keepOnError whether the connection serves on after an error that Postgres told
+   * @throws {ConnectError} and whatever `work` throws
+   */
+  async lend<T>(
+    connectionString: string,
+    gone: AbortSignal,
+    options: { keepOnError: boolean },
+    work: (client: Client) => Promise<T>,
+  ): Promise<T> {
+    const client = await this.#take(connectionString)
+    const cancel = () => void this.#cancel(connectionString, client).catch(() => {})
+    gone.addEventListener("abort", cancel)
+    let keep = false
+    try {
+      gone.throwIfAborted()
+      const result = await work(client)
+      keep = true
+      return result
+    } catch (error) {
+      keep = options.keepOnError && isHarmless(error as PostgresError)
+      throw error
+    } finally {
+      gone.removeEventListener("abort", cancel)
+      // A cancel that is under way must not meet the statement of the next caller.
+      if (keep && !gone.aborted) this.#giveBack(connectionString, client)
+      else this.#discard(client)
+    }
+  }
+
+  /** Ends every connection, whatever runs on it, and opens no other. */
+  async close(): Promise<void> {
+    this.#closed = true
+    const idle = [...this.#idle.values()].flat()
+    for (const client of this.#open) if (!idle.includes(client)) client.connection.stream.destroy()
+    await Promise.all(idle.map((client) => client.end()))
+  }
+
+  async #take(connectionString: string): Promise<Client> {
+    // The one that came back first, whose reset is most likely done.
+    const idle = this.#idle.get(connectionString)?.shift()
     if (idle) return idle
-    const client = new Client({ connectionString: url } satisfies ClientConfig)
-    client.on("error", () => this.discard(client))
-    await client.connect()
+    if (this.#closed) throw new ConnectError({})
+    const client = new Client({ connectionString, pipeline: true })
+    client.on("error", () => this.#discard(client))
+    client.on("end", () => this.#discard(client))
     this.#open.add(client)
-    return client
+    try {
+      await client.connect()
+      return client
+    } catch (error) {
+      this.#discard(client)
+      throw new ConnectError(error as PostgresError)
+    }
   }
 
-  /** Takes a connection back; it is reset while nobody waits for it. */
-  giveBack(url: string, client: Client): void {
-    client.query(RESET).then(
-      () => {
-        const idle = this.#idle.get(url) ?? []
-        this.#idle.set(url, idle)
-        if (idle.length < MAX_IDLE && this.#open.has(client)) idle.push(client)
-        else this.discard(client)
-      },
-      () => this.discard(client),
-    )
+  /** Lends it out again at once: what the next caller sends is done after the reset. */
+  #giveBack(connectionString: string, client: Client): void {
+    const idle = this.#idle.get(connectionString) ?? []
+    this.#idle.set(connectionString, idle)
+    if (idle.length >= MAX_IDLE || !this.#open.has(client)) {
+      this.#discard(client)
+      return
+    }
+    idle.push(client)
+    client.query(RESET).catch(() => this.#discard(client))
   }
 
-  discard(client: Client): void {
-    this.#open.delete(client)
+  #discard(client: Client): void {
+    if (!this.#open.delete(client)) return
     for (const idle of this.#idle.values()) {
       const position = idle.indexOf(client)
       if (position >= 0) idle.splice(position, 1)
@@ -52,21 +104,22 @@ export class Sessions {
     client.end().catch(() => {})
   }
 
-  /** Cancels what a connection runs, if it still does, from a connection of its own, as the protocol has it. */
-  async cancel(url: string, client: Client, stillRuns: () => boolean): Promise<void> {
+  /** From a connection of its own, as the protocol has it. */
+  async #cancel(connectionString: string, client: Client): Promise<void> {
     const { processID } = client as unknown as { processID: number }
-    const other = await this.take(url)
-    if (!stillRuns()) return this.giveBack(url, other)
-    await other.query("select pg_cancel_backend($1)", [processID]).catch(() => {})
-    this.giveBack(url, other)
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([...this.#open].map((client) => client.end().catch(() => {})))
-    this.#open.clear()
-    this.#idle.clear()
+    const { signal } = new AbortController()
+    await this.lend(connectionString, signal, { keepOnError: false }, (other) =>
+      other.query("select pg_cancel_backend($1)", [processID]),
+    )
   }
 }
+
+/** Whether a connection on which this happened is as good as before, once it is rolled back. */
+const isHarmless = (error: PostgresError) =>
+  error instanceof ResponseTooLarge || (isFromPostgres(error) && error.severity === "ERROR")
+
+/** The result is longer than the endpoint may send. */
+export class ResponseTooLarge extends Error {}
 
 /** Every value as Postgres' own text. */
 const AS_TEXT = { getTypeParser: () => (value: string) => value }
@@ -86,47 +139,27 @@ export async function runStatement(client: Client, { query, params = [] }: State
 /** Neon's proxy takes JSON values, too, though the driver sends only text. */
 function asParameter(value: unknown): string | null {
   if (value === null || typeof value === "string") return value
-  return typeof value === "object" && !Array.isArray(value)
-    ? JSON.stringify(value)
-    : Array.isArray(value)
-      ? arrayLiteral(value)
-      : String(value)
+  return Array.isArray(value) ? arrayLiteral(value) : JSON.stringify(value)
 }
 
 function arrayLiteral(values: unknown[]): string {
   const elements = values.map((value) => {
     if (value === null) return "NULL"
-    return Array.isArray(value) ? arrayLiteral(value) : `"${String(asParameter(value)).replace(/["\\]/g, "\\$&")}"`
+    if (Array.isArray(value)) return arrayLiteral(value)
+    return JSON.stringify(typeof value === "object" ? JSON.stringify(value) : value)
   })
   return `{${elements.join(",")}}`
 }
 
-export interface BatchOptions {
-  isolationLevel?: string | undefined
-  readOnly?: boolean
-  deferrable?: boolean
-}
-
-const ISOLATION_LEVELS: Record<string, string> = {
-  ReadUncommitted: "READ UNCOMMITTED",
-  ReadCommitted: "READ COMMITTED",
-  RepeatableRead: "REPEATABLE READ",
-  Serializable: "SERIALIZABLE",
-}
-
-/** Runs statements in one transaction; the first error undoes all and is the only one told. */
-export async function runBatch(client: Client, statements: Statement[], options: BatchOptions): Promise<QueryOutcome[]> {
-  const { isolationLevel, readOnly, deferrable } = options
+/** Opens a transaction for `work` and commits it; when `work` throws, the connection's reset rolls back. */
+export async function inTransaction<T>(client: Client, options: TransactionOptions, work: () => Promise<T>): Promise<T> {
   const modes = [
-    isolationLevel && `ISOLATION LEVEL ${ISOLATION_LEVELS[isolationLevel] ?? "READ COMMITTED"}`,
-    readOnly && "READ ONLY",
-    deferrable && "DEFERRABLE",
+    options.isolationLevel && `ISOLATION LEVEL ${options.isolationLevel}`,
+    options.readOnly && "READ ONLY",
+    options.deferrable && "DEFERRABLE",
   ]
   await client.query(`START TRANSACTION ${modes.filter(Boolean).join(", ")}`)
-  const outcomes: QueryOutcome[] = []
-  for (const statement of statements) outcomes.push(await runStatement(client, statement))
+  const result = await work()
   await client.query("COMMIT")
-  return outcomes
+  return result
 }
-
-export type PostgresError = Partial<DatabaseError>
