@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from "node:crypto"
+import { once } from "node:events"
 import { join, resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { parseArgs } from "node:util"
@@ -7,7 +8,7 @@ import { type Environment, readEnvironment } from "./environment.ts"
 import { migrate } from "./migrate.ts"
 import { startNeonEndpoint } from "./neon-endpoint.ts"
 import { isFree } from "./ports.ts"
-import { handleSignalsYourself, startPostgres } from "./postgres.ts"
+import { startPostgres } from "./postgres.ts"
 import { StartupError } from "./startup-error.ts"
 import { startWorker } from "./worker.ts"
 
@@ -57,40 +58,49 @@ async function stopAll(): Promise<void> {
   for (const stop of started.splice(0).reverse()) await stop().catch((error) => console.error((error as Error).message))
 }
 
-async function start({ port, dataDir, demo }: Options, stopped: AbortSignal): Promise<number> {
+/** Starts everything and waits until `stopped` aborts. Throws when it does while something is starting. */
+async function start({ port, dataDir, demo }: Options, stopped: AbortSignal): Promise<void> {
   if (!(await isFree(port)))
     throw new StartupError(`Port ${port} is in use: stop what listens there, or choose another with --port.`)
   const environment = await readEnvironment()
   if (!environment.API_KEYS) environment.OPEN_ACCESS ??= "true"
   const demoKey = demo ? addDemoKey(environment) : undefined
 
-  let database = "the one that DATABASE_URL names"
-  if (!environment.DATABASE_URL) {
-    const postgres = await startPostgres(join(dataDir, "postgres"))
-    handleSignalsYourself()
-    started.push(postgres.stop)
-    await migrate(postgres.url)
-    const endpoint = await startNeonEndpoint()
-    started.push(endpoint.stop)
-    Object.assign(environment, { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url })
-    database = `psql ${postgres.url}   (data in ${join(dataDir, "postgres")})`
-  }
-  if (stopped.aborted) return 0
+  const failure = Promise.withResolvers<never>()
+  failure.promise.catch(() => {})
+  const fail = (sentence: string) => stopped.aborted || failure.reject(new StartupError(sentence))
+  const database = environment.DATABASE_URL
+    ? "the one that DATABASE_URL names"
+    : await startDatabase(join(dataDir, "postgres"), environment, stopped, () => fail("Postgres has ended by itself."))
 
   const worker = await startWorker({ port, stateDir: join(dataDir, "wrangler"), environment })
   started.push(worker.stop)
   const address = `http://localhost:${port}`
-  const failed = worker.ended.then((code) => {
-    if (stopped.aborted) return 0
-    throw new StartupError(`The Worker has ended by itself (code ${code}); what it said is above.`)
-  })
-  await Promise.race([waitUntilReady(address, stopped), failed])
-  if (stopped.aborted) return 0
+  worker.ended.then((code) => fail(`The Worker has ended by itself (code ${code}); what it said is above.`), failure.reject)
+  await Promise.race([waitUntilReady(address, stopped), failure.promise])
 
   console.log(welcome(address, database, environment.OPEN_ACCESS === "true"))
   if (demoKey !== undefined) void runDemo(address, demoKey, stopped)
-  await Promise.race([failed, new Promise((ended) => stopped.addEventListener("abort", ended))])
-  return 0
+  await Promise.race([failure.promise, once(stopped, "abort")])
+}
+
+/** Starts Postgres, migrated, and the endpoint in front of it, and writes both into the Worker's settings. Returns how to reach it. */
+async function startDatabase(
+  dataDir: string,
+  environment: Environment,
+  stopped: AbortSignal,
+  onCrash: () => void,
+): Promise<string> {
+  const postgres = await startPostgres(dataDir, { callerHandlesSignals: true, onCrash })
+  started.push(postgres.stop)
+  stopped.throwIfAborted()
+  await migrate(postgres.url)
+  const endpoint = await startNeonEndpoint()
+  started.push(endpoint.stop)
+  stopped.throwIfAborted()
+  environment.DATABASE_URL = postgres.url
+  environment.DATABASE_HTTP_ENDPOINT = endpoint.url
+  return `psql ${postgres.url}   (data in ${dataDir})`
 }
 
 /** Where access takes a key, the demo gets one of its own that nobody else knows; the empty key where it does not. */
@@ -108,17 +118,18 @@ function addDemoKey(environment: Environment): string {
 
 /** Waits until the service can write. A database that isn't ready after a while is said once, and waited for on. */
 async function waitUntilReady(address: string, stopped: AbortSignal): Promise<void> {
-  const sayAt = Date.now() + 20_000
+  const sayAt = Date.now() + 5000
   let said = false
-  while (!stopped.aborted) {
+  for (;;) {
     const response = await fetch(`${address}/readyz`, { signal: stopped }).catch(() => undefined)
+    stopped.throwIfAborted()
     if (response?.ok) return
     if (response && !said && Date.now() > sayAt) {
       said = true
       const { detail } = (await response.json().catch(() => ({}))) as { detail?: string }
       console.log(`Not ready yet: ${detail ?? `status ${response.status}`} Is the database migrated (npm run db:migrate)?`)
     }
-    await sleep(100, undefined, { signal: stopped }).catch(() => {})
+    await sleep(100, undefined, { signal: stopped })
   }
 }
 
@@ -134,28 +145,32 @@ const welcome = (address: string, database: string, open: boolean) => `
   Ctrl-C ends it.
 `
 
-async function main(): Promise<number> {
-  if (Number(process.versions.node.split(".", 1)[0]) < 22) {
-    throw new StartupError(
-      `This is Node ${process.versions.node}, and the tools need 22 or newer: run npm ci, which brings one, and use npm start.`,
-    )
-  }
-  const options = readOptions()
-  if (!options) {
-    console.log(HELP)
-    return 0
-  }
-  const stop = new AbortController()
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort())
-  return await start(options, stop.signal)
+/** A SIGTERM to npm ends npm and the shell between it and this process, and comes no further. */
+function whenParentEnds(stop: () => void): void {
+  const parent = process.ppid
+  setInterval(() => process.ppid !== parent && stop(), 500).unref()
 }
 
-try {
-  process.exitCode = await main()
-} catch (error) {
-  console.error(error instanceof StartupError ? error.message : error)
-  process.exitCode = 1
+async function main(): Promise<number> {
+  const stop = new AbortController()
+  // Kept to the end: a second Ctrl-C may not end this process before what it started.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort())
+  if (process.env.npm_lifecycle_event !== undefined) whenParentEnds(() => stop.abort())
+  try {
+    const options = readOptions()
+    if (options) await start(options, stop.signal)
+    else console.log(HELP)
+    return 0
+  } catch (error) {
+    // What fails after Ctrl-C fails because of it: it reaches initdb and Postgres, too.
+    if (stop.signal.aborted) return 0
+    console.error(error instanceof StartupError ? error.message : error)
+    return 1
+  } finally {
+    await stopAll()
+  }
 }
-await stopAll()
+
+process.exitCode = await main()
 // Whatever still holds the process, a kept-alive connection for one, has no work left.
 process.exit()

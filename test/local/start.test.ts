@@ -1,116 +1,157 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process"
-import { mkdtemp, rm } from "node:fs/promises"
+import { once } from "node:events"
+import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { SETTINGS } from "../../src/local/environment.ts"
 import { freePort } from "../../src/local/ports.ts"
+import { descendants, stillRunning } from "../setup/processes.ts"
 
-const START = new URL("../../src/local/start.ts", import.meta.url).pathname
+const START = fileURLToPath(new URL("../../src/local/start.ts", import.meta.url))
 
 let folder: string
 let port: number
-let running: ChildProcess | undefined
+const running = new Set<ChildProcess>()
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "signal-ingest-test-"))
-  await promisify(execFile)("chmod", ["755", folder])
+  // Started as root, Postgres runs as another user, who has to pass through.
+  await chmod(folder, 0o755)
   port = await freePort()
 })
 afterEach(async () => {
-  if (running?.exitCode === null) running.kill("SIGKILL")
+  // Only a failed test has left any.
+  for (const child of running) child.kill("SIGTERM")
+  for (const child of running) await once(child, "close")
   await rm(folder, { recursive: true, force: true })
 })
 
-/** Runs `npm start` with these arguments, and gathers what it says. */
-function start(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [START, ...args], { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...env } })
-  running = child
+/** Empty settings, so that a developer's own environment and .dev.vars can't reach the tests, nor the tests their database. */
+const NO_SETTINGS = Object.fromEntries(SETTINGS.map((name) => [name, ""]))
+
+/** Runs a command, and gathers what it says. */
+function run(command: string, args: string[], env: Record<string, string> = {}) {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...NO_SETTINGS, ...env } })
+  running.add(child)
   const said = { text: "" }
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said.text += text))
-  const ended = new Promise<number | null>((resolve) => child.once("close", (code) => resolve(code)))
+  const ended = once(child, "close").then(([code]) => {
+    running.delete(child)
+    return code as number | null
+  })
   const saying = (words: string) => expect.poll(() => said.text, { timeout: 60_000 }).toContain(words)
-  return { child, said, ended, saying }
+  return { child, said, ended, saying, processes: () => descendants(child.pid ?? 0) }
 }
 
+const start = (args: string[], env?: Record<string, string>) => run(process.execPath, [START, ...args], env)
 const here = () => ["--port", String(port), "--data", folder]
+const READY = "Ctrl-C ends it."
 
-/** The processes below one, whatever their depth. */
-async function descendants(pid: number): Promise<number[]> {
-  const { stdout } = await promisify(execFile)("ps", ["-e", "-o", "pid=,ppid="])
-  const pairs = stdout
-    .trim()
-    .split("\n")
-    .map((line) => line.trim().split(/\s+/).map(Number) as [number, number])
-  const below = (parent: number): number[] =>
-    pairs.filter(([, ppid]) => ppid === parent).flatMap(([child]) => [child, ...below(child)])
-  return below(pid)
-}
+const gone = (processes: Parameters<typeof stillRunning>[0]) =>
+  expect.poll(() => stillRunning(processes), { timeout: 20_000 }).toEqual([])
 
-const isAlive = (pid: number) => {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
+const send = (path: string, signal: object) =>
+  fetch(`http://localhost:${port}${path}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(signal),
+  })
+
+const list = async (query: string) =>
+  ((await (await fetch(`http://localhost:${port}/api/signals?${query}`)).json()) as { signals: unknown[] }).signals
 
 describe("npm start", () => {
-  it.each(["SIGINT", "SIGTERM"] as const)(
-    "starts everything, tells how to try it, and at %s ends every process it started",
-    async (signal) => {
-      const { child, said, ended, saying } = start(here())
-      await saying("Ctrl-C ends it.")
+  it.each([[["SIGINT"]], [["SIGINT", "SIGINT"]], [["SIGTERM"]]] as const)(
+    "starts everything, tells how to try it, and at %j ends every process it started",
+    async (signals) => {
+      const { child, said, ended, saying, processes } = start(here())
+      await saying(READY)
       const command = /curl -X POST[\s\S]*?'\n/.exec(said.text)?.[0] ?? ""
       const { stdout } = await promisify(execFile)("sh", ["-c", command])
       expect(JSON.parse(stdout)).toMatchObject({ successful_count: 1 })
-      const processes = await descendants(child.pid ?? 0)
-      expect(processes.length).toBeGreaterThan(3)
-      child.kill(signal)
+      const started = await processes()
+      expect(started.filter(({ command }) => /workerd|wrangler|postgres -D/.test(command)).length).toBeGreaterThan(3)
+      for (const signal of signals) child.kill(signal)
       expect(await ended).toBe(0)
-      // Whose parent has gone is a zombie until the machine's first process takes note.
-      await expect.poll(() => processes.filter(isAlive), { timeout: 30_000 }).toEqual([])
+      await gone(started)
     },
   )
 
-  it("uses the data of the last time again", async () => {
+  it("ends, too, when npm is told to and says nothing", async () => {
+    const { child, saying, processes } = run("npm", ["start", "--", ...here()])
+    await saying(READY)
+    const started = await processes()
+    child.kill("SIGTERM")
+    await gone(started)
+  })
+
+  it("takes the Worker along when it is killed, and uses its data the next time", async () => {
     const first = start(here())
-    await first.saying("Ctrl-C ends it.")
-    await fetch(`http://localhost:${port}/api/signals`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: '{"context_window_id":"kept"}',
-    })
-    first.child.kill("SIGINT")
-    await first.ended
+    await first.saying(READY)
+    expect((await send("/api/signals", { context_window_id: "kept" })).status).toBe(201)
+    const started = await first.processes()
+    first.child.kill("SIGKILL")
+    await gone(started.filter(({ command }) => /workerd|wrangler/.test(command)))
     const second = start([...here(), "--demo"])
-    await second.saying("Ctrl-C ends it.")
-    const list = async (query: string) =>
-      ((await (await fetch(`http://localhost:${port}/api/signals?${query}`)).json()) as { signals: unknown[] }).signals
+    await second.saying(READY)
     expect(await list("context_window_id=kept")).toHaveLength(1)
     await expect.poll(async () => (await list("")).length, { timeout: 20_000 }).toBeGreaterThan(5)
     second.child.kill("SIGINT")
     expect(await second.ended).toBe(0)
+    await gone(started)
   })
 
-  it("hands settings to the Worker, and nobody else can read them", async () => {
+  it.each([
+    ["Postgres", /postgres -D/, "Postgres has ended by itself."],
+    ["the Worker", /wrangler-dist/, "The Worker has ended by itself"],
+  ])("ends with a sentence when %s has", async (_, command, sentence) => {
+    const { said, ended, saying, processes } = start(here())
+    await saying(READY)
+    const started = await processes()
+    process.kill(started.find((one) => command.test(one.command))?.pid ?? 0, "SIGKILL")
+    expect(await ended).toBe(1)
+    expect(said.text).toContain(sentence)
+    await gone(started)
+  })
+
+  it("hands settings to the Worker, and nobody else can read them; another runs beside it", async () => {
     const sha256 = "9".repeat(64)
-    const { child, ended, saying } = start(here(), {
-      API_KEYS: JSON.stringify([{ name: "it's me", sha256, scopes: ["read"] }]).replace("it's me", "me"),
-      MAX_SIGNALS: "3",
-    })
-    await saying("Ctrl-C ends it.")
+    const keys = JSON.stringify([{ name: "me", sha256, scopes: ["read"] }])
+    const closed = start(here(), { API_KEYS: keys })
+    const otherPort = await freePort()
+    const open = start(["--port", String(otherPort), "--data", join(folder, "other")], { MAX_SIGNALS: "1" })
+    await closed.saying(READY)
+    await open.saying(READY)
     expect((await fetch(`http://localhost:${port}/api/signals`)).status).toBe(401)
-    const { stdout } = await promisify(execFile)("ps", ["-e", "-o", "args="])
+    port = otherPort
+    const signals = [{ context_window_id: "one" }, { context_window_id: "too many" }]
+    expect((await send("/api/signals/batch", { signals })).status).toBe(413)
+    const { stdout } = await promisify(execFile)("ps", ["-ww", "-e", "-o", "args="])
     expect(stdout).not.toContain(sha256)
+    expect(closed.said.text + open.said.text).not.toContain(sha256)
+    for (const { child, ended } of [closed, open]) {
+      child.kill("SIGINT")
+      expect(await ended).toBe(0)
+    }
+  })
+
+  it("starts no Postgres where DATABASE_URL names a database, and says what is missing there", async () => {
+    const settings = { DATABASE_URL: "postgresql://user:s3cret@db.invalid/signals", DATABASE_DEADLINE_MS: "200" }
+    const { child, said, ended, saying, processes } = start(here(), settings)
+    await saying("Not ready yet: ")
+    expect((await processes()).filter(({ command }) => command.includes("postgres -D"))).toEqual([])
+    expect(said.text).not.toContain("s3cret")
     child.kill("SIGINT")
-    await ended
+    expect(await ended).toBe(0)
   })
 
   it("says in one sentence that the port is in use, and starts nothing", async () => {
     const other = createServer().listen(port, "127.0.0.1")
-    await new Promise((resolve) => other.once("listening", resolve))
+    await once(other, "listening")
     const { said, ended } = start(here())
     expect(await ended).toBe(1)
     expect(said.text.trim()).toBe(`Port ${port} is in use: stop what listens there, or choose another with --port.`)
