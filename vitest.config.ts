@@ -11,6 +11,8 @@ export default defineConfig({
     silent: "passed-only",
     // The first request of a file loads the whole Worker into a new isolate, on a machine that may be busy.
     testTimeout: 60_000,
+    // An event that is waited for may take its time there, too.
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         extends: true,

@@ -44,7 +44,7 @@ export async function claimDataFolder(dataDir: string): Promise<string | undefin
 export const keepPassword = (dataDir: string, password: string) =>
   writeFile(join(dataDir, PASSWORD_FILE), password, { mode: 0o600 })
 
-/** Says that this process answers for the server on the folder. */
+/** Says that this process answers for the server that it is about to start on the folder. */
 export const keepOwner = (dataDir: string) => writeFile(join(dataDir, OWNER_FILE), String(process.pid))
 
 /** The first line of postmaster.pid, which a running or crashed server leaves in its folder. */

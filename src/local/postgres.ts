@@ -93,6 +93,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   const server = serverOn(dataDir)
   let wanted = false
   const start = async () => {
+    await keepOwner(dataDir)
     // Rejects with undefined: the reason is in the log alone.
     await server.start().catch(() => {
       throw new StartupError(explain(`Postgres did not start on ${dataDir}`, log))
@@ -100,7 +101,6 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
     wanted = true
     const { process: child } = server as unknown as { process?: ChildProcess }
     child?.once("exit", () => wanted && options.onCrash?.())
-    await keepOwner(dataDir)
     return (await serverPid(dataDir)) ?? 0
   }
   const postgres: LocalPostgres = {
