@@ -1,0 +1,97 @@
+/**
+ * The layout of a data point: which blob and which double is what. Writer and reader both take it from here.
+ *
+ * A dataset can't be migrated: a place that is taken keeps its meaning, and something new gets the next free place.
+ *
+ * @see https://developers.cloudflare.com/analytics/analytics-engine/get-started/
+ */
+export const COLUMNS = {
+  route: "blob1",
+  mode: "blob2",
+  outcome: "blob3",
+  status: "blob4",
+  caller: "blob5",
+  source: "blob6",
+  total: "double1",
+  successes: "double2",
+  failures: "double3",
+  latencyMs: "double4",
+  databaseMs: "double5",
+  bytes: "double6",
+  databaseAttempts: "double7",
+} as const
+
+/** The name of the dataset, as bound in wrangler.toml. */
+export const DATASET = "signal_ingest_requests"
+
+/** How a request ended. `replayed`: an earlier answer told again, nothing stored by this request. */
+export const OUTCOMES = [
+  "stored",
+  "partly_stored",
+  "replayed",
+  "answered",
+  "rejected",
+  "invalid",
+  "too_large",
+  "unauthorized",
+  "rate_limited",
+  "unavailable",
+  "refused",
+  "error",
+] as const
+export type Outcome = (typeof OUTCOMES)[number]
+
+/** The routes that take signals in. Success rate, error rate and throughput are theirs. */
+export const INGEST_ROUTES: readonly string[] = ["POST /api/signals/batch", "POST /api/signals"]
+
+/** One request, as the metrics see it. */
+export interface RequestPoint {
+  /** Method and pattern, such as `GET /api/signals/:id`. */
+  route: string
+  mode: string
+  outcome: Outcome
+  status: number
+  caller: string
+  /** The signal_source that all the signals share, `mixed` when they differ, empty when there were none. */
+  source: string
+  total: number
+  successes: number
+  failures: number
+  latencyMs: number
+  databaseMs: number
+  /** Of the decoded body. */
+  bytes: number
+  databaseAttempts: number
+}
+
+/** Analytics Engine takes at most 96 bytes of index; and 16,000 bytes of blobs, of which no text may take more than its share. */
+const INDEX_BYTES = 96
+const BLOB_BYTES = 1024
+
+/**
+ * The data point of a request.
+ *
+ * Points are sampled per index: with outcome and route in it, a handful of failures is kept whole beside a flood of successes.
+ */
+export function dataPoint(point: RequestPoint): AnalyticsEngineDataPoint {
+  const { route, mode, outcome, status, caller, source } = point
+  return {
+    indexes: [clip(`${outcome} ${route}`, INDEX_BYTES)],
+    blobs: [route, mode, outcome, String(status), caller, source].map((text) => clip(text, BLOB_BYTES)),
+    doubles: [
+      point.total,
+      point.successes,
+      point.failures,
+      point.latencyMs,
+      point.databaseMs,
+      point.bytes,
+      point.databaseAttempts,
+    ],
+  }
+}
+
+/** The longest beginning of `text` that fits, never half a character. */
+function clip(text: string, limitBytes: number): string {
+  const bytes = new Uint8Array(limitBytes)
+  return text.slice(0, new TextEncoder().encodeInto(text, bytes).read)
+}

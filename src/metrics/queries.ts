@@ -1,0 +1,51 @@
+import { COLUMNS, DATASET, INGEST_ROUTES, OUTCOMES } from "./point.ts"
+
+/** From and to, in seconds since the epoch; `since` included, `until` not. */
+export interface Span {
+  since: number
+  until: number
+}
+
+/** Every point stands for `_sample_interval` requests, since Analytics Engine samples: each count and sum is weighted by it. */
+const REQUESTS = "sum(_sample_interval)"
+const weighted = (column: string) => `sum(_sample_interval * ${column})`
+/** The value at a rank, no interpolation: exact as long as nothing was sampled away. */
+const percentile = (level: number) => `quantileExactWeighted(${level})(${COLUMNS.latencyMs}, _sample_interval)`
+
+const FIGURES = [
+  `${REQUESTS} AS requests`,
+  `${weighted(COLUMNS.successes)} AS signals_created`,
+  `${weighted(COLUMNS.failures)} AS signals_failed`,
+  `${percentile(0.5)} AS p50`,
+  `${percentile(0.95)} AS p95`,
+  `${percentile(0.99)} AS p99`,
+  ...OUTCOMES.map((outcome) => `sumIf(_sample_interval, ${COLUMNS.outcome} = '${outcome}') AS ${outcome}`),
+].join(", ")
+
+const within = ({ since, until }: Span) => `timestamp >= toDateTime(${since}) AND timestamp < toDateTime(${until})`
+const INGEST = `${COLUMNS.route} IN (${INGEST_ROUTES.map((route) => `'${route}'`).join(", ")})`
+
+export const totalsQuery = (span: Span) => `SELECT ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST}`
+
+export const seriesQuery = (span: Span, stepSeconds: number) =>
+  `SELECT toUnixTimestamp(toStartOfInterval(timestamp, INTERVAL '${stepSeconds}' SECOND)) AS time, ${FIGURES} ` +
+  `FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY time ORDER BY time`
+
+export const byOutcomeQuery = (span: Span) =>
+  `SELECT ${COLUMNS.outcome} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} ` +
+  "GROUP BY name ORDER BY requests DESC"
+
+export const byRouteQuery = (span: Span) =>
+  `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} GROUP BY name ORDER BY requests DESC`
+
+/** Upper bounds in seconds of the histogram's buckets, as Prometheus' clients have them, and some for large batches. */
+export const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+export const countersQuery = (span: Span) =>
+  `SELECT ${COLUMNS.route} AS route, ${COLUMNS.outcome} AS outcome, ${REQUESTS} AS requests, ` +
+  `${weighted(COLUMNS.successes)} AS signals_created, ${weighted(COLUMNS.failures)} AS signals_failed, ` +
+  `${weighted(COLUMNS.latencyMs)} AS latency_ms, ` +
+  LATENCY_BUCKETS.map((bound, place) => `sumIf(_sample_interval, ${COLUMNS.latencyMs} <= ${bound * 1000}) AS le_${place}`).join(
+    ", ",
+  ) +
+  ` FROM ${DATASET} WHERE ${within(span)} GROUP BY route, outcome ORDER BY route, outcome`
