@@ -41,8 +41,10 @@ export const OUTCOMES = [
 ] as const
 export type Outcome = (typeof OUTCOMES)[number]
 
+export const BATCH_ROUTE = "POST /api/signals/batch"
+
 /** The routes that take signals in. Success rate, error rate and throughput are theirs. */
-export const INGEST_ROUTES: readonly string[] = ["POST /api/signals/batch", "POST /api/signals"]
+export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals"]
 
 /** One request, as the metrics see it. */
 export interface RequestPoint {

@@ -1,4 +1,4 @@
-import { COLUMNS, DATASET, INGEST_ROUTES, OUTCOMES } from "./point.ts"
+import { BATCH_ROUTE, COLUMNS, DATASET, INGEST_ROUTES, OUTCOMES } from "./point.ts"
 
 /** From and to, in seconds since the epoch; `since` included, `until` not. */
 export interface Span {
@@ -14,6 +14,7 @@ const percentile = (level: number) => `quantileExactWeighted(${level})(${COLUMNS
 
 const FIGURES = [
   `${REQUESTS} AS requests`,
+  `sumIf(_sample_interval, ${COLUMNS.route} = '${BATCH_ROUTE}') AS batches`,
   `${weighted(COLUMNS.successes)} AS signals_created`,
   `${weighted(COLUMNS.failures)} AS signals_failed`,
   `${percentile(0.5)} AS p50`,

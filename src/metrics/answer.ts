@@ -1,0 +1,46 @@
+import * as z from "zod"
+import { OUTCOMES } from "./point.ts"
+
+const count = z.number().min(0)
+const share = z.number().min(0).max(1).nullable()
+const instant = z.iso.datetime().meta({ example: "2025-01-15T09:30:00.000Z" })
+
+export const Figures = z.object({
+  requests: count,
+  batches: count.meta({ description: "Requests to POST /api/signals/batch." }),
+  signals_created: count,
+  signals_failed: count,
+  requests_per_second: count,
+  batches_per_second: count,
+  signals_per_second: count.meta({ description: "Signals created a second." }),
+  success_rate: share.meta({ description: "Share of requests of which every signal was stored; null without requests." }),
+  error_rate: share.meta({ description: "Share of requests of which no signal was stored; null without requests." }),
+  latency_ms: z
+    .object({ p50: z.number(), p95: z.number(), p99: z.number() })
+    .nullable()
+    .meta({ description: "Percentiles of the time a request took; null without requests." }),
+  outcomes: z.record(z.enum(OUTCOMES), count).meta({ description: "Requests by how they ended." }),
+})
+/** What is told of any set of requests. */
+export type Figures = z.infer<typeof Figures>
+
+export const WINDOWS = ["15m", "1h", "24h", "7d"] as const
+export type Window = (typeof WINDOWS)[number]
+
+export const MetricsAnswer = z
+  .object({
+    window: z.enum(WINDOWS),
+    since: instant,
+    until: instant,
+    step_seconds: z.int(),
+    percentiles: z.literal("exact").meta({ description: "The value at that rank among the points kept, not interpolated." }),
+    totals: Figures.meta({ description: "Of the routes that take signals in, as are by_outcome and series." }),
+    by_outcome: z.array(z.object({ outcome: z.enum(OUTCOMES), ...Figures.shape })),
+    by_route: z.array(z.object({ route: z.string(), ...Figures.shape })).meta({ description: "Of every route." }),
+    series: z
+      .array(z.object({ time: instant, ...Figures.shape }))
+      .meta({ description: "One entry a step; `time` is its beginning." }),
+  })
+  .meta({ id: "MetricsAnswer" })
+/** The answer of GET /api/metrics. */
+export type MetricsAnswer = z.infer<typeof MetricsAnswer>
