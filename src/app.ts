@@ -9,8 +9,10 @@ import type { App } from "./http/context.ts"
 import { readiness } from "./http/health.ts"
 import { limitRate } from "./http/limits.ts"
 import { logRequest } from "./http/log.ts"
+import { metrics, prometheus } from "./http/metrics.ts"
 import { openApi } from "./http/openapi.ts"
 import { answerProblem, notFound } from "./http/problems.ts"
+import { recordRequest } from "./http/record.ts"
 import { signals } from "./http/signals.ts"
 import { connect } from "./store/connection.ts"
 
@@ -26,6 +28,7 @@ app.use(requestId(), logRequest, secureHeaders({ contentSecurityPolicy: { defaul
 app.get("/healthz", (c) => c.json({ status: "alive" }))
 app.get("/openapi.json", (c) => c.json(openApi()))
 
+app.use("/api/*", recordRequest)
 app.use(async (c, next) => {
   const settings = readSettings(c.env)
   c.set("settings", settings)
@@ -35,9 +38,12 @@ app.use(async (c, next) => {
 app.route("/readyz", readiness)
 
 app.use("/api/*", identifyCaller, limitRate)
+app.use("/metrics", identifyCaller, limitRate)
 app.route("/api/signals/batch", signalBatches)
 app.route("/api/signals", signals)
 app.route("/api/batches", ledger)
+app.route("/api/metrics", metrics)
+app.route("/metrics", prometheus)
 
 app.notFound((c) => answerProblem(notFound(), c))
 app.onError(answerProblem)

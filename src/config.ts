@@ -1,4 +1,6 @@
 import * as z from "zod"
+import type { AnalyticsSettings } from "./metrics/analytics.ts"
+import type { Dataset } from "./metrics/record.ts"
 
 /** What a deployment binds to the Worker; see "Configuration" in the README. Every value is text, as `vars` and secrets are. */
 export interface Bindings {
@@ -10,6 +12,11 @@ export interface Bindings {
   OPEN_ACCESS?: string
   MAX_SIGNALS?: string
   MAX_BODY_BYTES?: string
+  CLOUDFLARE_ACCOUNT_ID?: string
+  ANALYTICS_API_TOKEN?: string
+  /** Set by `npm start` alone: where Analytics Engine is read instead of Cloudflare's API. */
+  ANALYTICS_SQL_ENDPOINT?: string
+  METRICS?: Dataset
   RATE_LIMITER?: RateLimit
 }
 
@@ -36,6 +43,9 @@ const Settings = z.object({
   DATABASE_DEADLINE_MS: wholeNumber(10_000),
   MAX_SIGNALS: wholeNumber(10_000),
   MAX_BODY_BYTES: wholeNumber(8 * 1024 * 1024),
+  CLOUDFLARE_ACCOUNT_ID: z.string().optional(),
+  ANALYTICS_API_TOKEN: z.string().optional(),
+  ANALYTICS_SQL_ENDPOINT: z.url().default("https://api.cloudflare.com/client/v4"),
   OPEN_ACCESS: z.enum(["true", "false", ""]).default("false"),
   API_KEYS: z
     .string()
@@ -54,6 +64,8 @@ const Settings = z.object({
 export interface Settings {
   database: { url: string; httpEndpoint: string | undefined; deadlineMs: number }
   limits: { maxSignals: number; maxBodyBytes: number }
+  /** Undefined when it is not configured to read metrics. */
+  analytics: AnalyticsSettings | undefined
   access: { open: boolean; keys: ApiKey[] }
 }
 
@@ -79,10 +91,16 @@ export function readSettings(bindings: Bindings): Settings {
       deadlineMs: data.DATABASE_DEADLINE_MS,
     },
     limits: { maxSignals: data.MAX_SIGNALS, maxBodyBytes: data.MAX_BODY_BYTES },
+    analytics: analyticsSettings(data),
     access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS },
   }
   read.set(bindings, settings)
   return settings
+}
+
+function analyticsSettings(data: z.infer<typeof Settings>): AnalyticsSettings | undefined {
+  const { CLOUDFLARE_ACCOUNT_ID: accountId, ANALYTICS_API_TOKEN: token, ANALYTICS_SQL_ENDPOINT: endpoint } = data
+  return accountId && token ? { accountId, token, endpoint } : undefined
 }
 
 /** Checked here because the driver's own complaint about a wrong connection string quotes it, password included. */

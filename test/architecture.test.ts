@@ -11,9 +11,10 @@ const SOURCES = Object.fromEntries(
 const MAY_IMPORT: Record<string, string[]> = {
   "index.ts": ["app.ts", "config.ts", "store"],
   "app.ts": ["config.ts", "http", "store"],
-  http: ["config.ts", "store", "signals"],
+  http: ["config.ts", "store", "metrics", "signals"],
   store: ["signals"],
-  "config.ts": [],
+  metrics: [],
+  "config.ts": ["metrics"],
   signals: [],
   local: [],
 }

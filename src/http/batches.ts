@@ -4,14 +4,14 @@ import { answerBatch, type StoredBatch } from "../signals/answer.ts"
 import { ignoredFields, planBatch } from "../signals/plan.ts"
 import { BatchRequest } from "../signals/schema.ts"
 import { instantText } from "../signals/timestamp.ts"
-import { batchRecord } from "../store/read.ts"
+import { batchRecord, listBatches } from "../store/read.ts"
 import { requireScope } from "./auth.ts"
 import { decodeBatch } from "./body.ts"
 import type { App } from "./context.ts"
 import { methodNotAllowed, notFound, rejectedBatch } from "./problems.ts"
-import { BatchPath, BatchQuery } from "./queries.ts"
+import { BatchPath, BatchQuery, LedgerQuery } from "./queries.ts"
 import { refuseShape, SYNCHRONOUS } from "./validation.ts"
-import { writePlan } from "./write.ts"
+import { notePlan, writePlan } from "./write.ts"
 
 const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [] }
 
@@ -27,6 +27,7 @@ export const signalBatches = new Hono<App>()
       const request = c.req.valid("json")
       const allOrNothing = request.fail_on_error ?? c.req.valid("query").fail_on_error ?? false
       const plan = planBatch(request.signals, instantText(new Date()))
+      notePlan(c, plan, allOrNothing ? "all_or_nothing" : "best_effort")
       if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)
 
       const stored = plan.total === 0 ? NOTHING_SENT : await writePlan(c, plan, { allOrNothing })
@@ -39,8 +40,16 @@ export const signalBatches = new Hono<App>()
     throw methodNotAllowed("POST")
   })
 
-/** GET /api/batches/{transaction_id}: what the ledger says of a batch. A key that may only ingest sees its own batches. */
+/** GET /api/batches: the ledger, newest first. GET /api/batches/{transaction_id}: what the ledger says of a batch. A key that may only ingest sees its own batches. */
 export const ledger = new Hono<App>()
+  .get("/", requireScope("read"), zValidator("query", LedgerQuery, refuseShape), async (c) => {
+    const { cursor, limit } = c.req.valid("query")
+    const page = await listBatches(c.get("db"), { after: cursor, limit })
+    return c.json({ batches: page.batches, next_cursor: page.next })
+  })
+  .all("/", () => {
+    throw methodNotAllowed("GET")
+  })
   .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {
     const record = await batchRecord(c.get("db"), c.req.valid("param").transaction_id)
     const mayRead = c.get("caller").scopes.includes("read") || record?.caller === c.get("caller").name

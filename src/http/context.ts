@@ -1,4 +1,5 @@
 import type { Context } from "hono"
+import { matchedRoutes } from "hono/route"
 import type { Bindings, Scope, Settings } from "../config.ts"
 import type { Database } from "../store/connection.ts"
 
@@ -10,9 +11,11 @@ export interface Caller {
 
 /** What the request's log line tells beside route, status and time. Counts only: no key, no body, no address of the database. */
 export interface Outcome {
-  mode?: "best_effort" | "all_or_nothing"
+  mode?: "best_effort" | "all_or_nothing" | "single"
   total?: number
   failed?: number
+  /** The signal_source that all the signals share, or "mixed". */
+  source?: string
   transactionId?: string
   replayed?: boolean
   /** Why it failed, for the operator: the reason of a fault, the place of an unexpected error. */
@@ -31,6 +34,9 @@ export interface App {
     outcome: Outcome
   }
 }
+
+/** The pattern of the route that a request is for, also when it was refused on the way there; empty when there is none. */
+export const routeOf = (c: Context<App>): string => matchedRoutes(c).find(({ path }) => !path.includes("*"))?.path ?? ""
 
 /** Adds to what the request's log line will tell. */
 export function noteOutcome(c: Context<App>, outcome: Outcome): void {

@@ -1,20 +1,19 @@
 import { createMiddleware } from "hono/factory"
-import { routePath } from "hono/route"
-import type { App } from "./context.ts"
+import { type App, routeOf } from "./context.ts"
 
 /** Writes one line of JSON a request. It holds counts and names only: never a key, a body, or a connection string. */
 export const logRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()
   await next()
-  const { transactionId, ...outcome } = c.get("outcome") ?? {}
+  // A source is what the sender wrote: it stays out of the log.
+  const { transactionId, source, ...outcome } = c.get("outcome") ?? {}
   const usage = c.get("db")?.usage
   console.log(
     JSON.stringify({
       event: "request",
       request_id: c.get("requestId"),
       method: c.req.method,
-      // Of the handler that ran last.
-      route: routePath(c),
+      route: routeOf(c),
       status: c.res.status,
       ms: Date.now() - startedAt,
       caller: c.get("caller")?.name,

@@ -1,8 +1,9 @@
 import * as z from "zod"
 import { createDocument, type ZodOpenApiObject, type ZodOpenApiOperationObject, type ZodOpenApiResponseObject } from "zod-openapi"
-import { BatchAnswer, BatchRecord, Failure, SignalPage, SignalStats, StoredSignal } from "../signals/responses.ts"
+import { MetricsAnswer } from "../metrics/answer.ts"
+import { BatchAnswer, BatchPage, BatchRecord, Failure, SignalPage, SignalStats, StoredSignal } from "../signals/responses.ts"
 import { BatchRequest, Signal } from "../signals/schema.ts"
-import { BatchPath, BatchQuery, ListQuery, SignalPath, StatsQuery } from "./queries.ts"
+import { BatchPath, BatchQuery, LedgerQuery, ListQuery, MetricsQuery, SignalPath, StatsQuery } from "./queries.ts"
 
 const Problem = z.object({ detail: z.string().meta({ description: "One sentence." }) }).meta({ id: "Problem" })
 
@@ -47,6 +48,8 @@ const COMMON: ZodOpenApiOperationObject["responses"] = {
   429: answer("Too many requests; `Retry-After` says when to come back.", Problem),
   503: answer("The database can't be reached in time; `Retry-After` says when to come back.", UnavailableProblem),
 }
+
+const METRICS_UNAVAILABLE = answer("Analytics Engine is not configured or can't be read; ingestion goes on.", Problem)
 
 const BODY_LIMITS: ZodOpenApiOperationObject["responses"] = {
   413: answer("Over a limit, which is named.", Problem),
@@ -133,6 +136,33 @@ const DESCRIPTION: ZodOpenApiObject = {
         summary: "One signal",
         requestParams: { path: SignalPath },
         responses: { 200: answer("The signal.", StoredSignal), 404: answer("No signal has this id.", Problem), ...COMMON },
+      },
+    },
+    "/api/batches": {
+      get: {
+        summary: "The ledger, newest first",
+        requestParams: { query: LedgerQuery },
+        responses: { 200: answer("One page.", BatchPage), ...COMMON },
+      },
+    },
+    "/api/metrics": {
+      get: {
+        summary: "Throughput, success and error rate, latency: totals and a series over a window",
+        requestParams: { query: MetricsQuery },
+        responses: { 200: answer("The figures.", MetricsAnswer), ...COMMON, 503: METRICS_UNAVAILABLE },
+      },
+    },
+    "/metrics": {
+      get: {
+        summary: "The counters of the current UTC day, for Prometheus",
+        responses: {
+          200: {
+            description: "Prometheus' text format. The counters start again from 0 at 00:00 UTC.",
+            content: { "text/plain": { schema: z.string(), example: "batch_signals_created_total 1027" } },
+          },
+          ...COMMON,
+          503: METRICS_UNAVAILABLE,
+        },
       },
     },
     "/api/batches/{transaction_id}": {

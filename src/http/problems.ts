@@ -2,6 +2,7 @@ import type { Context } from "hono"
 import { HTTPException } from "hono/http-exception"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
 import { ConfigurationError } from "../config.ts"
+import { MetricsUnavailable } from "../metrics/analytics.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
 import { DatabaseFault } from "../store/faults.ts"
@@ -91,14 +92,17 @@ function problemOf(error: Error): Problem {
   if (error instanceof DatabaseFault) return error.kind === "transient" ? unavailable() : databaseNotReady()
   if (error instanceof ConfigurationError)
     return new Problem(503, { detail: "The service is not configured; its log says what is missing." }, RETRY)
+  if (error instanceof MetricsUnavailable) return new Problem(503, { detail: error.message }, RETRY)
   if (error instanceof HTTPException) return new Problem(error.status as ContentfulStatusCode, { detail: error.message })
   return new Problem(500, { detail: "Internal error" })
 }
 
+const SPOKEN = [DatabaseFault, ConfigurationError, MetricsUnavailable, Problem]
+
 /** A fault's and a wrong setting's message name no value; of anything else only its kind and place in the code are safe to log. */
 function faultForLog(error: Error): string {
   if (error instanceof BatchInDoubt) return error.cause.message
-  if (error instanceof DatabaseFault || error instanceof ConfigurationError || error instanceof Problem) return error.message
+  if (SPOKEN.some((kind) => error instanceof kind)) return error.message
   const place = error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))
   return `unexpected ${error.name} ${place?.trim() ?? ""}`
 }

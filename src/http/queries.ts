@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { WINDOWS } from "../metrics/answer.ts"
 import { shapeFault } from "../signals/shape-errors.ts"
 import { parseTimestamp } from "../signals/timestamp.ts"
 import type { Cursor } from "../store/read.ts"
@@ -61,6 +62,14 @@ export const BatchQuery = z.object({
     .transform((text) => text === "true" || text === "1")
     .optional(),
 })
+
+/** The cursor of the ledger: the transaction_id of the last batch, a UUIDv7, whose order is that of time. */
+export const LedgerQuery = z.object({
+  limit: limit(100),
+  cursor: z.guid().optional().meta({ description: "`next_cursor` of the page before." }),
+})
+
+export const MetricsQuery = z.object({ window: z.enum(WINDOWS).default("1h") })
 
 export const BatchPath = z.object({ transaction_id: z.guid() })
 

@@ -13,15 +13,16 @@ import type { App } from "./context.ts"
 import { invalidShape, methodNotAllowed, notFound } from "./problems.ts"
 import { encodeCursor, ListQuery, SignalPath, StatsQuery } from "./queries.ts"
 import { refuseShape, SYNCHRONOUS } from "./validation.ts"
-import { writePlan } from "./write.ts"
+import { notePlan, writePlan } from "./write.ts"
 
 /** The routes of single signals: one in, one out, pages of them, statistics. */
 export const signals = new Hono<App>()
   .post("/", requireScope("ingest"), decodeSignal, zValidator("json", Signal, refuseShape, SYNCHRONOUS), async (c) => {
-    const { rows, failures, total } = planBatch([c.req.valid("json")], instantText(new Date()))
-    const [row] = rows
-    if (!row) throw refusedSignal(failures[0]?.error ?? "")
-    const written = await writePlan(c, { rows, failures, total }, { allOrNothing: true }).catch((error) => {
+    const plan = planBatch([c.req.valid("json")], instantText(new Date()))
+    notePlan(c, plan, "single")
+    const [row] = plan.rows
+    if (!row) throw refusedSignal(plan.failures[0]?.error ?? "")
+    const written = await writePlan(c, plan, { allOrNothing: true }).catch((error) => {
       throw error instanceof BatchRefused ? refusedSignal(error.failures[0]?.error ?? "") : error
     })
     const [stored] = written.stored

@@ -2,11 +2,21 @@ import type { Context } from "hono"
 import { uuidv7 } from "uuidv7"
 import type { BatchPlan } from "../signals/plan.ts"
 import { type WrittenBatch, writeBatch } from "../store/write-batch.ts"
-import { type App, noteOutcome } from "./context.ts"
+import { type App, noteOutcome, type Outcome } from "./context.ts"
 import { invalidShape } from "./problems.ts"
 
+/** Notes what a request asks for, before it is known how it ends. */
+export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<Outcome["mode"]>): void {
+  noteOutcome(c, { mode, total: plan.total, failed: plan.failures.length, source: commonSource(plan) })
+}
+
+function commonSource({ rows }: BatchPlan): string {
+  const first = rows[0]?.signalSource ?? ""
+  return rows.every(({ signalSource }) => signalSource === first) ? first : "mixed"
+}
+
 /**
- * Stores a plan for the caller of this request, under its `Idempotency-Key` if it has one, and notes the outcome.
+ * Stores a plan for the caller of this request, under its `Idempotency-Key` if it has one, and notes how that ended.
  * A replayed answer says so in `Idempotency-Replayed`.
  *
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
@@ -15,12 +25,7 @@ export async function writePlan(c: Context<App>, plan: BatchPlan, options: { all
   const { allOrNothing } = options
   const idempotency = await readIdempotency(c, allOrNothing)
   const transactionId = uuidv7()
-  noteOutcome(c, {
-    mode: allOrNothing ? "all_or_nothing" : "best_effort",
-    total: plan.total,
-    failed: plan.failures.length,
-    transactionId,
-  })
+  noteOutcome(c, { transactionId })
   const written = await writeBatch(c.get("db"), { transactionId, caller: c.get("caller").name, plan, allOrNothing, idempotency })
   noteOutcome(c, { failed: written.failures.length, transactionId: written.transactionId, replayed: written.replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")

@@ -88,3 +88,11 @@ export const BatchRecord = z
   .meta({ id: "BatchRecord" })
 /** What the ledger says of a batch. */
 export type BatchRecord = z.infer<typeof BatchRecord>
+
+/** How many failures of each batch a page of the ledger tells; the batch's own record tells all. */
+export const LISTED_FAILURES = 20
+
+export const BatchPage = z.object({
+  batches: z.array(BatchRecord).meta({ description: `Of each batch the first ${LISTED_FAILURES} failures.` }),
+  next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
+})

@@ -1,6 +1,6 @@
 import { and, type SQL, sql } from "drizzle-orm"
 import { parseJson } from "../signals/json.ts"
-import type { BatchRecord, ConversationStats, StoredSignal } from "../signals/responses.ts"
+import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredSignal } from "../signals/responses.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { batches, signals } from "./schema.ts"
 
@@ -83,16 +83,35 @@ export async function signalStats(
   return rows.map((row) => ({ ...row, signal_count: Number(row.signal_count) }))
 }
 
+const RECORD = sql`
+  transaction_id, state, ${utc(sql`created_at`)} as created_at, caller, idempotency_key,
+  total_count, total_count - failed_count as successful_count, failed_count`
+
 export async function batchRecord(db: Database, transactionId: string): Promise<BatchRecord | undefined> {
   const [record] = await withRetries(db, () =>
-    db.query<BatchRecord>(sql`
-      select
-        transaction_id, state, ${utc(sql`created_at`)} as created_at, caller, idempotency_key,
-        total_count, total_count - failed_count as successful_count, failed_count, failures
-      from ${batches}
-      where transaction_id = ${transactionId}::uuid`),
+    db.query<BatchRecord>(sql`select ${RECORD}, failures from ${batches} where transaction_id = ${transactionId}::uuid`),
   )
   return record
+}
+
+/**
+ * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the next page.
+ *
+ * Walks the primary key from its end: a transaction id is a UUIDv7, whose order is that of time.
+ */
+export async function listBatches(
+  db: Database,
+  page: { after?: string | undefined; limit: number },
+): Promise<{ batches: BatchRecord[]; next: string | null }> {
+  const { after, limit } = page
+  const where = after === undefined ? sql`` : sql`where transaction_id < ${after}::uuid`
+  const rows = await withRetries(db, () =>
+    db.query<BatchRecord>(sql`
+      select ${RECORD}, jsonb_path_query_array(failures, ${`$[0 to ${LISTED_FAILURES - 1}]`}::jsonpath) as failures
+      from ${batches} ${where} order by transaction_id desc limit ${limit + 1}::int4`),
+  )
+  const last = rows.length > limit ? rows[limit - 1] : undefined
+  return { batches: rows.slice(0, limit), next: last?.transaction_id ?? null }
 }
 
 /** Whether a batch could be written: the database answers, takes writes, and has the last migration's function. */

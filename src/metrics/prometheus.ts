@@ -1,0 +1,52 @@
+import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
+import { BATCH_ROUTE, INGEST_ROUTES } from "./point.ts"
+import { countersQuery, LATENCY_BUCKETS } from "./queries.ts"
+
+type Row = { route: string; outcome: string } & Record<string, string | number>
+
+const DAY_SECONDS = 24 * 60 * 60
+
+/**
+ * The counters of the current UTC day in Prometheus' text format. A Worker has no memory that outlives or spans its isolates, so
+ * they are counted from the data points; they start again from 0 at 00:00 UTC, as a gauge says, and `rate` and `increase` expect that.
+ *
+ * @param now milliseconds since the epoch
+ * @throws {MetricsUnavailable}
+ * @see https://prometheus.io/docs/instrumenting/exposition_formats/
+ */
+export async function readCounters(settings: AnalyticsSettings | undefined, now: number): Promise<string> {
+  const until = Math.floor(now / 1000) + 1
+  const since = Math.floor(now / 1000 / DAY_SECONDS) * DAY_SECONDS
+  return exposition(await queryAnalytics<Row>(settings, countersQuery({ since, until })), since)
+}
+
+/** @param since when the counters were last 0, in seconds since the epoch */
+function exposition(rows: readonly Row[], since: number): string {
+  const ingest = rows.filter(({ route }) => INGEST_ROUTES.includes(route))
+  const batches = rows.filter(({ route }) => route === BATCH_ROUTE)
+  const requests = sum(batches, "requests")
+  return [
+    ...header("batch_signals_created_total", "counter", "Signals stored since 00:00 UTC."),
+    `batch_signals_created_total ${sum(ingest, "signals_created")}`,
+    ...header("batch_signals_failed_total", "counter", "Signals sent and not stored since 00:00 UTC."),
+    `batch_signals_failed_total ${sum(ingest, "signals_failed")}`,
+    ...header("batch_api_requests_total", "counter", "Requests since 00:00 UTC by route and by how they ended."),
+    ...rows.map(
+      (row) => `batch_api_requests_total{route="${label(row.route)}",outcome="${label(row.outcome)}"} ${sum([row], "requests")}`,
+    ),
+    ...header("batch_api_latency_seconds", "histogram", `Time that ${BATCH_ROUTE} took, since 00:00 UTC.`),
+    ...LATENCY_BUCKETS.map((bound, place) => `batch_api_latency_seconds_bucket{le="${bound}"} ${sum(batches, `le_${place}`)}`),
+    `batch_api_latency_seconds_bucket{le="+Inf"} ${requests}`,
+    `batch_api_latency_seconds_sum ${sum(batches, "latency_ms") / 1000}`,
+    `batch_api_latency_seconds_count ${requests}`,
+    ...header("batch_api_counters_reset_timestamp_seconds", "gauge", "When the counters were last 0."),
+    `batch_api_counters_reset_timestamp_seconds ${since}`,
+    "",
+  ].join("\n")
+}
+
+const header = (name: string, type: string, help: string) => [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`]
+
+const sum = (rows: readonly Row[], name: string) => rows.reduce((total, row) => total + Number(row[name] ?? 0), 0)
+
+const label = (text: string) => text.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")

@@ -1,0 +1,75 @@
+import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
+import type { Figures, MetricsAnswer, Window } from "./answer.ts"
+import { OUTCOMES, type Outcome } from "./point.ts"
+import { byOutcomeQuery, byRouteQuery, type Span, seriesQuery, totalsQuery } from "./queries.ts"
+
+/** Seconds of each window, and of one step of its series. */
+const SPANS: Record<Window, { seconds: number; step: number }> = {
+  "15m": { seconds: 15 * 60, step: 15 },
+  "1h": { seconds: 60 * 60, step: 60 },
+  "24h": { seconds: 24 * 60 * 60, step: 15 * 60 },
+  "7d": { seconds: 7 * 24 * 60 * 60, step: 2 * 60 * 60 },
+}
+
+/** A row of any of the queries. Percentiles of no requests at all are null. */
+type Row = Record<string, string | number | null>
+
+/**
+ * Throughput, success and error rate and latency of the last `window`, as totals, by outcome, by route, and as a series without gaps.
+ *
+ * @param now milliseconds since the epoch
+ * @throws {MetricsUnavailable}
+ */
+export async function readMetrics(settings: AnalyticsSettings | undefined, window: Window, now: number): Promise<MetricsAnswer> {
+  const { seconds, step } = SPANS[window]
+  // Points carry whole seconds: the current one belongs in.
+  const until = Math.floor(now / 1000) + 1
+  // From the beginning of a step, so that the first of the series is as long as the others.
+  const since = Math.floor((until - seconds) / step) * step
+  const span: Span = { since, until }
+  const [totals, byOutcome, byRoute, series] = await Promise.all([
+    queryAnalytics<Row>(settings, totalsQuery(span)),
+    queryAnalytics<Row>(settings, byOutcomeQuery(span)),
+    queryAnalytics<Row>(settings, byRouteQuery(span)),
+    queryAnalytics<Row>(settings, seriesQuery(span, step)),
+  ])
+  const length = until - since
+  const steps = new Map(series.map((row) => [Number(row.time), row]))
+  return {
+    window,
+    since: instant(since),
+    until: instant(until),
+    step_seconds: step,
+    percentiles: "exact",
+    totals: figures(totals[0], length),
+    by_outcome: byOutcome.map((row) => ({ outcome: String(row.name) as Outcome, ...figures(row, length) })),
+    by_route: byRoute.map((row) => ({ route: String(row.name), ...figures(row, length) })),
+    series: Array.from({ length: Math.ceil(length / step) }, (_, place) => {
+      const from = since + place * step
+      return { time: instant(from), ...figures(steps.get(from), Math.min(step, until - from)) }
+    }),
+  }
+}
+
+const instant = (seconds: number) => new Date(seconds * 1000).toISOString()
+
+/** @param seconds the time that `row` is about */
+function figures(row: Row = {}, seconds: number): Figures {
+  const count = (name: string) => Number(row[name] ?? 0)
+  const requests = count("requests")
+  const whole = count("stored") + count("replayed") + count("answered")
+  const share = (part: number) => (requests === 0 ? null : part / requests)
+  return {
+    requests,
+    batches: count("batches"),
+    signals_created: count("signals_created"),
+    signals_failed: count("signals_failed"),
+    requests_per_second: requests / seconds,
+    batches_per_second: count("batches") / seconds,
+    signals_per_second: count("signals_created") / seconds,
+    success_rate: share(whole),
+    error_rate: share(requests - whole - count("partly_stored")),
+    latency_ms: requests === 0 ? null : { p50: count("p50"), p95: count("p95"), p99: count("p99") },
+    outcomes: Object.fromEntries(OUTCOMES.map((outcome) => [outcome, count(outcome)])) as Record<Outcome, number>,
+  }
+}
