@@ -35,8 +35,8 @@ export interface App {
   }
 }
 
-/** The pattern of the route that a request is for, also when it was refused on the way there; empty when there is none. */
-export const routeOf = (c: Context<App>): string => matchedRoutes(c).find(({ path }) => !path.includes("*"))?.path ?? ""
+/** The pattern of the route that a request is for, also when it was refused on the way there. */
+export const routeOf = (c: Context<App>): string => matchedRoutes(c).find(({ path }) => !path.includes("*"))?.path ?? "(none)"
 
 /** Adds to what the request's log line will tell. */
 export function noteOutcome(c: Context<App>, outcome: Outcome): void {
