@@ -20,7 +20,7 @@ export async function smallestHeapMiB(stack: Stack, stopped: AbortSignal): Promi
 }
 
 async function isEnough(stack: Stack, heapMiB: number, body: Buffer): Promise<boolean> {
-  const worker = await stack.startWorker(stack.endpoint.url, [`--max-heap-size=${heapMiB}`])
+  const worker = await stack.startWorker(stack.endpoint.url, { v8Flags: [`--max-heap-size=${heapMiB}`] })
   const agent = openAgent(1)
   try {
     for (let i = 0; i < BATCHES; i++) await post(agent, `${worker.address}/api/signals/batch`, body, 200)

@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
 import type { LocalPostgres } from "../src/local/postgres.ts"
-import { type Bundle, buildBundle, type RunningBundle, runBundle } from "../src/local/workerd.ts"
+import { type Bundle, type BundleOptions, buildBundle, type RunningBundle, runBundle } from "../src/local/workerd.ts"
 import { startDatabase } from "./database.ts"
 
 /** Everything a request passes through, each part a process of its own. */
@@ -11,7 +11,7 @@ export interface Stack {
   bundle: Bundle
   worker: RunningBundle
   /** Another workerd with the same bundle, asking its database of `endpointUrl`. The caller stops it. */
-  startWorker(endpointUrl: string, v8Flags?: readonly string[]): Promise<RunningBundle>
+  startWorker(endpointUrl: string, options?: BundleOptions): Promise<RunningBundle>
   stop(): Promise<void>
 }
 
@@ -36,8 +36,8 @@ export async function startStack(): Promise<Stack> {
     const child = fork(new URL("endpoint.ts", import.meta.url))
     stops.push(() => end(child))
     const [url] = (await once(child, "message")) as [string]
-    const startWorker = (endpointUrl: string, v8Flags: readonly string[] = []) =>
-      runBundle(bundle, { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpointUrl, OPEN_ACCESS: "true" }, v8Flags)
+    const startWorker = (endpointUrl: string, options?: BundleOptions) =>
+      runBundle(bundle, { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpointUrl, OPEN_ACCESS: "true" }, options)
     const worker = await startWorker(url)
     stops.push(worker.stop)
     const setLatency = async (latencyMs: number) => {

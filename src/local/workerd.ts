@@ -41,19 +41,25 @@ export interface RunningBundle {
   stop(): Promise<void>
 }
 
-/**
- * @param settings the Worker's text bindings
- * @param v8Flags such as `--max-heap-size=128`, which ends the process when the Worker needs more MiB
- */
+export interface BundleOptions {
+  /** Such as `--max-heap-size=128`, which ends the process when the Worker needs more MiB. */
+  v8Flags?: readonly string[]
+  /** Host and port to which workerd's own Analytics Engine binding posts each data point; without it none is bound. */
+  metricsSink?: string
+}
+
+/** @param settings the Worker's text bindings */
 export async function runBundle(
   bundle: Omit<Bundle, "remove">,
   settings: Record<string, string>,
-  v8Flags: readonly string[] = [],
+  options: BundleOptions = {},
 ): Promise<RunningBundle> {
   const port = await freePort()
   const config = bundle.path.replace(/index\.js$/, `${port}.capnp`)
-  await writeFile(config, configText(bundle, port, settings, v8Flags), { mode: 0o600 })
-  const child = spawn(createRequire(import.meta.url)("workerd").default, ["serve", config], { stdio: ["ignore", "pipe", "pipe"] })
+  await writeFile(config, configText(bundle, port, settings, options), { mode: 0o600 })
+  const child = spawn(createRequire(import.meta.url)("workerd").default, ["serve", "--experimental", config], {
+    stdio: ["ignore", "pipe", "pipe"],
+  })
   const log: string[] = []
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => log.push(...text.split("\n").filter(Boolean)))
@@ -86,16 +92,21 @@ function configText(
   { compatibilityDate }: Pick<Bundle, "compatibilityDate">,
   port: number,
   settings: Record<string, string>,
-  v8Flags: readonly string[],
+  { v8Flags = [], metricsSink }: BundleOptions,
 ): string {
   const bindings = Object.entries(settings).map(
     ([name, text]) => `(name = ${JSON.stringify(name)}, text = ${JSON.stringify(text)})`,
   )
+  const services = [`(name = "main", worker = .worker)`, `(name = "internet", network = (allow = ["public", "private"]))`]
+  if (metricsSink !== undefined) {
+    services.push(`(name = "metrics", external = (address = ${JSON.stringify(metricsSink)}, http = ()))`)
+    bindings.push(`(name = "METRICS", analyticsEngine = "metrics")`)
+  }
   return `
     using Workerd = import "/workerd/workerd.capnp";
     const config :Workerd.Config = (
       v8Flags = ${JSON.stringify(v8Flags)},
-      services = [(name = "main", worker = .worker), (name = "internet", network = (allow = ["public", "private"]))],
+      services = [${services.join(", ")}],
       sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]
     );
     const worker :Workerd.Worker = (

@@ -3,7 +3,7 @@ import { inject } from "vitest"
 import { migrate } from "../../src/local/migrate.ts"
 import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon-endpoint.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres.ts"
-import { type RunningBundle, runBundle } from "../../src/local/workerd.ts"
+import { type BundleOptions, type RunningBundle, runBundle } from "../../src/local/workerd.ts"
 
 /** The deployed bundle on bare workerd, a Postgres that may be killed, and an endpoint that may misbehave. */
 export interface Rig {
@@ -15,12 +15,12 @@ export interface Rig {
   stop(): Promise<void>
 }
 
-export async function startRig(settings: Record<string, string> = {}): Promise<Rig> {
+export async function startRig(settings: Record<string, string> = {}, options?: BundleOptions): Promise<Rig> {
   const postgres = await startTemporaryPostgres()
   await migrate(postgres.url)
   const endpoint = await startNeonEndpoint()
   const bindings = { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" }
-  const service = await runBundle(inject("bundle"), { ...bindings, ...settings })
+  const service = await runBundle(inject("bundle"), { ...bindings, ...settings }, options)
   return {
     postgres,
     endpoint,

@@ -1,0 +1,56 @@
+import { freePort } from "../src/local/ports.ts"
+import { startSink } from "../test/setup/sink.ts"
+import { openAgent, post } from "./http.ts"
+import { makeSignals } from "./signals.ts"
+import { startStack } from "./stack.ts"
+import { median, quantile } from "./statistics.ts"
+
+/**
+ * `npx node bench/metrics-down.ts`: what a batch costs its sender while the metrics store is up, away, and silent. The deployed bundle
+ * on bare workerd, whose own Analytics Engine binding posts each point to the store; 1,000 batches of 100 each, in turns of 50.
+ */
+const ROUNDS = 20
+const BATCHES_A_ROUND = 50
+
+const stack = await startStack()
+const up = await startSink({ answers: true })
+const silent = await startSink({ answers: false })
+const agent = openAgent(1)
+const stores = { up: up.address, "refusing connections": `127.0.0.1:${await freePort()}`, "never answering": silent.address }
+const workers = await Promise.all(
+  Object.entries(stores).map(async ([store, metricsSink]) => ({
+    store,
+    worker: await stack.startWorker(stack.endpoint.url, { metricsSink }),
+    latencies: [] as number[],
+  })),
+)
+try {
+  const body = Buffer.from(JSON.stringify({ signals: makeSignals(100) }))
+  const send = (address: string) => post(agent, `${address}/api/signals/batch`, body, 200)
+  for (const { worker } of workers) for (let warmUp = 0; warmUp < BATCHES_A_ROUND; warmUp++) await send(worker.address)
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const { worker, latencies } of workers) {
+      for (let batch = 0; batch < BATCHES_A_ROUND; batch++) {
+        const sentAt = performance.now()
+        // Throws unless it is answered with 200.
+        await send(worker.address)
+        latencies.push(performance.now() - sentAt)
+      }
+    }
+  }
+  const base = median(workers[0]?.latencies ?? [])
+  console.log("metrics store            batches  answered 200    p50 ms    p99 ms   p50 to up")
+  for (const { store, latencies } of workers) {
+    const figures = [median(latencies).toFixed(2), quantile(latencies, 0.99).toFixed(2), (median(latencies) / base).toFixed(3)]
+    const count = String(latencies.length)
+    console.log(
+      `${store.padEnd(22)}${count.padStart(10)}${count.padStart(14)}${figures.map((text) => text.padStart(10)).join("")}`,
+    )
+  }
+} finally {
+  agent.destroy()
+  for (const { worker } of workers) await worker.stop()
+  await up.stop()
+  await silent.stop()
+  await stack.stop()
+}
