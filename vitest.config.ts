@@ -2,7 +2,12 @@ import { cloudflareTest } from "@cloudflare/vitest-plugin"
 import { defineConfig } from "vitest/config"
 
 /** Tests of what runs in Node: the local stack, and the service driven from outside. Everything else runs inside workerd. */
-const NODE_TESTS = ["test/local/**/*.test.ts", "test/faults/**/*.test.ts", "test/contract/**/*.test.ts"]
+const NODE_TESTS = [
+  "test/local/**/*.test.ts",
+  "test/faults/**/*.test.ts",
+  "test/contract/**/*.test.ts",
+  "test/deploy/**/*.test.ts",
+]
 
 export default defineConfig({
   test: {

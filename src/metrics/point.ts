@@ -41,6 +41,11 @@ export const OUTCOMES = [
 ] as const
 export type Outcome = (typeof OUTCOMES)[number]
 
+/** What counts as a success. */
+export const STORED_WHOLE: readonly Outcome[] = ["stored", "replayed", "answered"]
+/** What counts as an error: all but a success and `partly_stored`, which is neither. */
+export const STORED_NOTHING = OUTCOMES.filter((outcome) => outcome !== "partly_stored" && !STORED_WHOLE.includes(outcome))
+
 export const BATCH_ROUTE = "POST /api/signals/batch"
 
 /** The routes that take signals in. Success rate, error rate and throughput are theirs. */
@@ -66,6 +71,13 @@ export interface RequestPoint {
   databaseAttempts: number
 }
 
+/** What `writeDataPoint` takes. */
+export interface DataPoint {
+  indexes: string[]
+  blobs: string[]
+  doubles: number[]
+}
+
 /** Analytics Engine takes at most 96 bytes of index; and 16,000 bytes of blobs, of which no text may take more than its share. */
 const INDEX_BYTES = 96
 const BLOB_BYTES = 1024
@@ -75,7 +87,7 @@ const BLOB_BYTES = 1024
  *
  * Points are sampled per index: with outcome and route in it, a handful of failures is kept whole beside a flood of successes.
  */
-export function dataPoint(point: RequestPoint): AnalyticsEngineDataPoint {
+export function dataPoint(point: RequestPoint): DataPoint {
   const { route, mode, outcome, status, caller, source } = point
   return {
     indexes: [clip(`${outcome} ${route}`, INDEX_BYTES)],

@@ -1,9 +1,12 @@
-import { BATCH_ROUTE, COLUMNS, DATASET, INGEST_ROUTES, OUTCOMES } from "./point.ts"
+import { BATCH_ROUTE, COLUMNS, DATASET, INGEST_ROUTES, OUTCOMES, type Outcome, STORED_NOTHING, STORED_WHOLE } from "./point.ts"
 
-/** From and to, in seconds since the epoch; `since` included, `until` not. */
+/** Seconds since the epoch, or what another program puts in their place, such as a variable of Grafana. */
+type Seconds = number | string
+
+/** From and to; `since` included, `until` not. */
 export interface Span {
-  since: number
-  until: number
+  since: Seconds
+  until: Seconds
 }
 
 /** Every point stands for `_sample_interval` requests, since Analytics Engine samples: each count and sum is weighted by it. */
@@ -28,7 +31,7 @@ const INGEST = `${COLUMNS.route} IN (${INGEST_ROUTES.map((route) => `'${route}'`
 
 export const totalsQuery = (span: Span) => `SELECT ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST}`
 
-export const seriesQuery = (span: Span, stepSeconds: number) =>
+export const seriesQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT toUnixTimestamp(toStartOfInterval(timestamp, INTERVAL '${stepSeconds}' SECOND)) AS time, ${FIGURES} ` +
   `FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY time ORDER BY time`
 
@@ -38,6 +41,13 @@ export const byOutcomeQuery = (span: Span) =>
 
 export const byRouteQuery = (span: Span) =>
   `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} GROUP BY name ORDER BY requests DESC`
+
+const shareOf = (outcomes: readonly Outcome[]) =>
+  `sumIf(_sample_interval, ${COLUMNS.outcome} IN (${outcomes.map((outcome) => `'${outcome}'`).join(", ")})) / ${REQUESTS}`
+
+/** The rates alone, for those who ask Analytics Engine themselves. Of no requests at all they are no numbers. */
+export const ratesQuery = (span: Span) =>
+  `SELECT ${shareOf(STORED_WHOLE)} AS success_rate, ${shareOf(STORED_NOTHING)} AS error_rate FROM ${DATASET} WHERE ${within(span)} AND ${INGEST}`
 
 /** Upper bounds in seconds of the histogram's buckets, as Prometheus' clients have them, and some for large batches. */
 export const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]

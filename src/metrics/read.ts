@@ -1,6 +1,6 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
 import type { Figures, MetricsAnswer, Window } from "./answer.ts"
-import { OUTCOMES, type Outcome } from "./point.ts"
+import { OUTCOMES, type Outcome, STORED_NOTHING, STORED_WHOLE } from "./point.ts"
 import { byOutcomeQuery, byRouteQuery, type Span, seriesQuery, totalsQuery } from "./queries.ts"
 
 /** Seconds of each window, and of one step of its series. */
@@ -57,8 +57,8 @@ const instant = (seconds: number) => new Date(seconds * 1000).toISOString()
 function figures(row: Row = {}, seconds: number): Figures {
   const count = (name: string) => Number(row[name] ?? 0)
   const requests = count("requests")
-  const whole = count("stored") + count("replayed") + count("answered")
-  const share = (part: number) => (requests === 0 ? null : part / requests)
+  const share = (outcomes: readonly Outcome[]) =>
+    requests === 0 ? null : outcomes.reduce((sum, outcome) => sum + count(outcome), 0) / requests
   return {
     requests,
     batches: count("batches"),
@@ -67,8 +67,8 @@ function figures(row: Row = {}, seconds: number): Figures {
     requests_per_second: requests / seconds,
     batches_per_second: count("batches") / seconds,
     signals_per_second: count("signals_created") / seconds,
-    success_rate: share(whole),
-    error_rate: share(requests - whole - count("partly_stored")),
+    success_rate: share(STORED_WHOLE),
+    error_rate: share(STORED_NOTHING),
     latency_ms: requests === 0 ? null : { p50: count("p50"), p95: count("p95"), p99: count("p99") },
     outcomes: Object.fromEntries(OUTCOMES.map((outcome) => [outcome, count(outcome)])) as Record<Outcome, number>,
   }

@@ -1,8 +1,8 @@
-import { dataPoint, type RequestPoint } from "./point.ts"
+import { type DataPoint, dataPoint, type RequestPoint } from "./point.ts"
 
 /** The dataset of a deployment; on a developer's machine the stand-in's, whose method is a call to another Worker. */
 export interface Dataset {
-  writeDataPoint(point: AnalyticsEngineDataPoint): void | Promise<void>
+  writeDataPoint(point: DataPoint): void | Promise<void>
 }
 
 /** Writes the data point of a request. Never throws: a fault of the metrics may not cost a signal, so it is told to the log alone. */

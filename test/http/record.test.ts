@@ -1,15 +1,15 @@
 import { describe, expect, it, vi } from "vitest"
 import { app } from "../../src/app.ts"
 import type { Bindings } from "../../src/config.ts"
-import { COLUMNS } from "../../src/metrics/point.ts"
+import { COLUMNS, type DataPoint } from "../../src/metrics/point.ts"
 import { bindings, freshConversation } from "../service.ts"
 
 /** What a request wrote to the dataset, by field. */
 async function pointsOf(path: string, init: RequestInit, settings: Partial<Bindings> = {}) {
-  const points: AnalyticsEngineDataPoint[] = []
-  const METRICS = { writeDataPoint: (point: AnalyticsEngineDataPoint) => void points.push(point) }
+  const points: DataPoint[] = []
+  const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
   const response = await app.request(path, init, { ...bindings, METRICS, ...settings })
-  const read = points.map(({ blobs = [], doubles = [] }) =>
+  const read = points.map(({ blobs, doubles }) =>
     Object.fromEntries(
       Object.entries(COLUMNS).map(([field, column]) => {
         const place = Number(column.replace(/\D+/, "")) - 1
