@@ -1,0 +1,68 @@
+/** The local Analytics Engine does not answer this query. The message is one sentence for who sent it. */
+export class RefusedQuery extends Error {}
+
+const place = (at: number) => `(at character ${at + 1})`
+
+/** The refusal of a word or sign that the local dialect does not have, or not there. */
+export const unknown = (what: string, at: number) =>
+  new RefusedQuery(`The local Analytics Engine does not know ${what} ${place(at)}.`)
+
+/** The refusal of something known that is used in a way which is not answered here. `sentence` has no full stop. */
+export const refused = (sentence: string, at: number) => new RefusedQuery(`${sentence} ${place(at)}.`)
+
+export interface Token {
+  kind: "word" | "number" | "text" | "sign" | "end"
+  /** As written; of a text what is between its quotes. */
+  text: string
+  /** Where it begins, in UTF-16 units from 0. */
+  at: number
+}
+
+const WHITESPACE = /\s+/y
+const WORD = /[A-Za-z_][A-Za-z0-9_]*/y
+const NUMBER = /\d+(\.\d+)?([eE][+-]?\d+)?/y
+const TEXT = /'((?:[^'\\]|'')*)'/y
+const SIGN = /!=|<>|<=|>=|[()+\-*/,=<>]/y
+const COMMENT = /--|\/\*/y
+
+/** The words, numbers, texts and signs of a query, and one `end`. */
+export function tokenize(query: string): Token[] {
+  const tokens: Token[] = []
+  let at = 0
+  const match = (pattern: RegExp): RegExpExecArray | null => {
+    pattern.lastIndex = at
+    return pattern.exec(query)
+  }
+  while (at < query.length) {
+    const space = match(WHITESPACE)
+    if (space) {
+      at += space[0].length
+      continue
+    }
+    const comment = match(COMMENT)
+    if (comment) throw unknown(`comments such as ${comment[0]}`, at)
+    const token = readToken(match, at)
+    if (!token) throw unexpectedCharacter(query, at)
+    tokens.push(token)
+    at += token.length
+  }
+  tokens.push({ kind: "end", text: "", at })
+  return tokens
+}
+
+function readToken(match: (pattern: RegExp) => RegExpExecArray | null, at: number): (Token & { length: number }) | undefined {
+  for (const [kind, pattern] of [["word", WORD] as const, ["number", NUMBER] as const, ["sign", SIGN] as const]) {
+    const found = match(pattern)
+    if (found) return { kind, text: found[0], at, length: found[0].length }
+  }
+  const text = match(TEXT)
+  if (text) return { kind: "text", text: (text[1] ?? "").replaceAll("''", "'"), at, length: text[0].length }
+}
+
+function unexpectedCharacter(query: string, at: number): RefusedQuery {
+  const character = String.fromCodePoint(query.codePointAt(at) ?? 0)
+  // ClickHouse reads escapes after a backslash, which are not read here.
+  if (character === "'")
+    return /^'(?:[^'\\]|'')*\\/.test(query.slice(at)) ? unknown("a backslash in a text", at) : refused("A text has no end", at)
+  return unknown(character, at)
+}

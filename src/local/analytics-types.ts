@@ -1,0 +1,58 @@
+/** The types of ClickHouse that a value can have here; they decide what arithmetic gives, and which numbers come in quotes. */
+export type IntegerType = { kind: "integer"; bits: 8 | 16 | 32 | 64; signed: boolean }
+export type Type = IntegerType | { kind: "float" } | { kind: "text" } | { kind: "time" } | { kind: "condition" }
+
+export const integer = (bits: IntegerType["bits"], signed = false): IntegerType => ({ kind: "integer", bits, signed })
+export const FLOAT: Type = { kind: "float" }
+export const TEXT: Type = { kind: "text" }
+export const TIME: Type = { kind: "time" }
+export const CONDITION: Type = { kind: "condition" }
+
+export const isNumber = (type: Type) => type.kind === "integer" || type.kind === "float"
+
+/** The name that `meta` of an answer tells. */
+export function typeName(type: Type): string {
+  if (type.kind === "integer") return `${type.signed ? "Int" : "UInt"}${type.bits}`
+  return { float: "Float64", text: "String", time: "DateTime", condition: "UInt8" }[type.kind]
+}
+
+/** The type of a number that is written with digits alone: the smallest that holds it. */
+export function literalType(value: bigint): IntegerType {
+  for (const bits of [8, 16, 32, 64] as const) {
+    if (value >= 0n ? value < 1n << BigInt(bits) : value >= -(1n << BigInt(bits - 1))) return integer(bits, value < 0n)
+  }
+  return integer(64)
+}
+
+const wider = (bits: IntegerType["bits"]) => Math.min(64, bits * 2) as IntegerType["bits"]
+const widest = (one: IntegerType, other: IntegerType) => Math.max(one.bits, other.bits) as IntegerType["bits"]
+
+/**
+ * What arithmetic gives: one size up, and signed where a difference may be negative.
+ *
+ * @see https://github.com/ClickHouse/ClickHouse/blob/master/src/DataTypes/NumberTraits.h
+ */
+export function arithmeticType(sign: "+" | "-" | "*" | "/", left: Type, right: Type): Type {
+  if (sign === "/" || left.kind !== "integer" || right.kind !== "integer") return FLOAT
+  return integer(wider(widest(left, right)), sign === "-" || left.signed || right.signed)
+}
+
+export const negativeType = (type: Type): Type =>
+  type.kind === "integer" ? integer(type.signed ? type.bits : wider(type.bits), true) : type
+
+export const sumType = (type: Type): Type => (type.kind === "integer" ? integer(64, type.signed) : type)
+
+/** The type of a value that is one or the other; undefined where ClickHouse finds none. */
+export function commonType(one: Type, other: Type): Type | undefined {
+  if (one.kind === "integer" && other.kind === "integer") {
+    if (one.signed === other.signed) return integer(widest(one, other), one.signed)
+    const [signed, unsigned] = one.signed ? [one, other] : [other, one]
+    if (unsigned.bits === 64) return undefined
+    return integer(signed.bits > unsigned.bits ? signed.bits : wider(unsigned.bits), true)
+  }
+  if (isNumber(one) && isNumber(other)) {
+    // A float doesn't hold every number of 64 bits.
+    return [one, other].some((type) => type.kind === "integer" && type.bits === 64) ? undefined : FLOAT
+  }
+  return one.kind === other.kind ? one : undefined
+}
