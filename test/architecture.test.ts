@@ -17,6 +17,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   "config.ts": ["metrics"],
   signals: [],
   local: [],
+  // Types only: what travels.
+  dashboard: ["metrics", "signals"],
 }
 
 const roomOf = (path: string) => path.split("/", 1)[0] ?? ""

@@ -1,0 +1,89 @@
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { basename, join, relative } from "node:path"
+import { build } from "esbuild"
+
+const ROOT = join(import.meta.dirname, "../..")
+const TARGET = join(ROOT, "dist/assets")
+
+interface Page {
+  /** Where it is served; Cloudflare serves `/docs` from `docs.html`. */
+  path: string
+  html: string
+  /** Scripts and style sheets by the name they are served under, without its ending. Two files of a name differ in their ending. */
+  bundles: [name: string, source: string][]
+  contentSecurityPolicy: Record<string, string>
+}
+
+/** Nothing but what this service serves itself, and no way to be framed, redirected or submitted elsewhere. */
+const STRICT = {
+  "default-src": "'none'",
+  "script-src": "'self'",
+  "style-src": "'self'",
+  "connect-src": "'self'",
+  "img-src": "'self' data:",
+  "frame-ancestors": "'none'",
+  "base-uri": "'none'",
+  "form-action": "'none'",
+}
+
+const PAGES: Page[] = [
+  {
+    path: "/",
+    html: "src/dashboard/index.html",
+    bundles: [
+      ["dashboard", "src/dashboard/main.ts"],
+      ["dashboard", "src/dashboard/style.css"],
+    ],
+    contentSecurityPolicy: STRICT,
+  },
+]
+
+/** Files that every page may use, as they are. */
+const COMMON = ["src/dashboard/favicon.svg"]
+
+/** In the syntax of Cloudflare's static assets: https://developers.cloudflare.com/workers/static-assets/headers/ */
+function headersFile(): string {
+  const policy = (page: Page) =>
+    Object.entries(page.contentSecurityPolicy)
+      .map(([directive, sources]) => `${directive} ${sources}`)
+      .join("; ")
+  return [
+    "/*\n  X-Content-Type-Options: nosniff\n  Referrer-Policy: no-referrer\n  Cross-Origin-Opener-Policy: same-origin",
+    ...PAGES.map((page) => `${page.path}\n  Content-Security-Policy: ${policy(page)}`),
+    "",
+  ].join("\n\n")
+}
+
+const htmlName = ({ path }: Page) => (path === "/" ? "index.html" : `${path.slice(1)}.html`)
+
+/** Every file to serve, by its name. */
+async function bundle(): Promise<Map<string, Uint8Array>> {
+  const { outputFiles } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: PAGES.flatMap(({ bundles }) => bundles.map(([out, source]) => ({ in: source, out }))),
+    outdir: TARGET,
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: ["chrome123", "firefox120", "safari17.5"],
+    logLevel: "warning",
+    write: false,
+  })
+  const files = new Map(outputFiles.map(({ path, contents }) => [relative(TARGET, path), contents]))
+  for (const page of PAGES) files.set(htmlName(page), await readFile(join(ROOT, page.html)))
+  for (const file of COMMON) files.set(basename(file), await readFile(join(ROOT, file)))
+  return files.set("_headers", Buffer.from(headersFile()))
+}
+
+/** Touches only what is different, since a service that runs may be serving this very folder. */
+async function publish(files: Map<string, Uint8Array>): Promise<void> {
+  await mkdir(TARGET, { recursive: true })
+  for (const name of await readdir(TARGET)) if (!files.has(name)) await rm(join(TARGET, name), { recursive: true })
+  for (const [name, contents] of files) {
+    const path = join(TARGET, name)
+    const old = await readFile(path).catch(() => undefined)
+    if (!old?.equals(contents)) await writeFile(path, contents)
+  }
+}
+
+await publish(await bundle())

@@ -1,0 +1,34 @@
+import { announce, find } from "./dom.ts"
+import { storedKey } from "./key.ts"
+
+/** The key itself stays out of what may be copied into a chat. */
+function firstCurl(): string {
+  return [
+    `curl -X POST ${location.origin}/api/signals/batch`,
+    ...(storedKey() === null ? [] : ['  -H "Authorization: Bearer $API_KEY"']),
+    '  -H "Content-Type: application/json"',
+    `  -d '{"signals": [{"context_window_id": "conv-123", "raw_content": "Hello", "signal_score": 0.85}]}'`,
+  ].join(" \\\n")
+}
+
+/** What stands in the place of the lists while nothing was ever stored. */
+export function showEmptyState(empty: boolean): void {
+  find("[data-empty-state]").hidden = !empty
+  find("[data-lists]").hidden = empty
+  if (empty) find("[data-first-curl]").textContent = firstCurl()
+}
+
+export function watchCopy(): void {
+  const button = find<HTMLButtonElement>("[data-copy-curl]")
+  button.addEventListener("click", async () => {
+    const copied = await navigator.clipboard.writeText(firstCurl()).then(
+      () => true,
+      () => false,
+    )
+    button.textContent = copied ? "Copied" : "Copying is not allowed here: select the text"
+    announce(button.textContent)
+    setTimeout(() => {
+      button.textContent = "Copy"
+    }, 3000)
+  })
+}

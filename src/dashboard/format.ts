@@ -1,0 +1,34 @@
+/** How numbers and times are shown, in the viewer's language and zone. */
+
+const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 })
+const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 3 })
+const short = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 })
+const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 2 })
+const score = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 })
+
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" })
+const dayAndClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" })
+const tick = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })
+const dayTick = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" })
+
+export const NONE = "–"
+
+const orNone =
+  (show: (value: number) => string) =>
+  (value: number | null | undefined): string =>
+    value === null || value === undefined ? NONE : show(value)
+
+export const count = orNone((value) => (value < 100_000 ? whole : compact).format(value))
+export const rate = orNone((value) => (value < 1000 ? short : compact).format(value))
+export const share = orNone((value) => percent.format(value))
+export const points = orNone((value) => score.format(value))
+export const duration = orNone((ms) => (ms < 1000 ? `${short.format(ms)} ms` : `${short.format(ms / 1000)} s`))
+
+const isToday = (date: Date) => date.toDateString() === new Date().toDateString()
+
+/** In the viewer's zone; with the date unless that is today. */
+export const moment = (date: Date): string => (isToday(date) ? clock : dayAndClock).format(date)
+
+/** Of an axis whose ticks are `stepSeconds` apart. */
+export const axisTime = (date: Date, stepSeconds: number): string =>
+  (stepSeconds >= 86_400 || (date.getHours() === 0 && date.getMinutes() === 0) ? dayTick : tick).format(date)

@@ -1,0 +1,33 @@
+import { announce, find } from "./dom.ts"
+import { moment } from "./format.ts"
+import { isAskingForKey } from "./key.ts"
+import type { Source } from "./source.ts"
+
+export const EVERY_MS = 5000
+
+/** Asks every source again and again, except while paused, hidden, or waiting for a key. Returns a way to ask at once. */
+export function keepFresh(sources: Source[]): () => void {
+  const button = find<HTMLButtonElement>("[data-pause]")
+  const updated = find("[data-updated]")
+  let paused = false
+
+  const ask = async (now: boolean) => {
+    await Promise.all(sources.map((source) => source.refresh(now)))
+    updated.textContent = isAskingForKey() ? "Waiting for a key" : paused ? "Paused" : `Checked ${moment(new Date())}`
+  }
+  const tick = () => {
+    if (!paused && !document.hidden && !isAskingForKey()) void ask(false)
+  }
+
+  button.addEventListener("click", () => {
+    paused = !paused
+    button.setAttribute("aria-pressed", String(paused))
+    button.textContent = paused ? "Resume" : "Pause"
+    announce(paused ? "Refresh paused" : "Refresh resumed")
+    tick()
+  })
+  document.addEventListener("visibilitychange", tick)
+  setInterval(tick, EVERY_MS)
+  void ask(true)
+  return () => void ask(true)
+}

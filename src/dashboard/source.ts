@@ -1,0 +1,76 @@
+import { get, KeyNeeded, NotAnswered } from "./api.ts"
+import { announce, find } from "./dom.ts"
+import { moment } from "./format.ts"
+import { askForKey, storedKey } from "./key.ts"
+
+const LONGEST_WAIT_MS = 60_000
+
+/** Refresh intervals to sit out after so many failures in a row: 1, 2, 4, 8, and so on. */
+const waitMs = (failures: number, everyMs: number) => Math.min(everyMs * 2 ** failures, LONGEST_WAIT_MS)
+
+export interface Source {
+  /** Asks, unless an answer is under way or it failed too short a while ago; `now` asks in any case. */
+  refresh(now?: boolean): Promise<void>
+}
+
+/**
+ * One route and the panels that show what it answers. It fails by itself: old figures stay, and a note says why.
+ *
+ * @param everyMs how often it is asked while all is well
+ */
+export function source<Answer>(options: {
+  name: string
+  path: () => string
+  panels: string[]
+  everyMs: number
+  show: (answer: Answer) => void
+}): Source {
+  const note = find(`[data-note="${options.name}"]`)
+  const panels = options.panels.map((panel) => find(`[data-panel="${panel}"]`))
+  let failures = 0
+  let notBefore = 0
+  let updated: Date | undefined
+  let underWay: AbortController | undefined
+
+  const mark = (state: "fresh" | "stale", sentence = "") => {
+    for (const panel of panels) panel.dataset.state = state
+    note.hidden = sentence === ""
+    note.textContent = sentence
+  }
+
+  const fail = (error: unknown) => {
+    if (error instanceof KeyNeeded) {
+      if (error.key === storedKey()) askForKey(error.message)
+      return
+    }
+    const reason = error instanceof Error ? error.message : String(error)
+    const atLeastMs = error instanceof NotAnswered ? error.retryAfterSeconds * 1000 : 0
+    failures++
+    notBefore = Date.now() + Math.max(atLeastMs, waitMs(failures, options.everyMs))
+    mark("stale", `Could not be refreshed: ${reason}${updated ? ` Shown as of ${moment(updated)}.` : ""}`)
+    if (failures === 1) announce(`${options.name} could not be refreshed`)
+  }
+
+  return {
+    async refresh(now = false) {
+      if (!now && (underWay || Date.now() < notBefore)) return
+      underWay?.abort()
+      const request = new AbortController()
+      underWay = request
+      try {
+        const answer = await get<Answer>(options.path(), request.signal)
+        if (request.signal.aborted) return
+        options.show(answer)
+        if (failures > 0) announce(`${options.name} is refreshed again`)
+        failures = 0
+        notBefore = 0
+        updated = new Date()
+        mark("fresh")
+      } catch (error) {
+        if (!request.signal.aborted) fail(error)
+      } finally {
+        if (underWay === request) underWay = undefined
+      }
+    },
+  }
+}

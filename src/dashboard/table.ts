@@ -1,0 +1,61 @@
+import { make } from "./dom.ts"
+
+export interface Column<Row> {
+  title: string
+  /** Numbers stand to the right. */
+  numeric?: true
+  cell: (row: Row) => Node | string
+}
+
+export interface Table<Row> {
+  show(rows: Row[]): void
+}
+
+/**
+ * A table in a box of its own that scrolls, also by keyboard, when the page is narrow.
+ *
+ * @param options.hook names the attribute that tells a row, and its value
+ */
+export function table<Row>(
+  panel: HTMLElement,
+  options: { label: string; none: string; hook: (row: Row) => [name: string, value: string]; columns: Column<Row>[] },
+): Table<Row> {
+  const body = make("tbody")
+  const none = make("p", { class: "none" }, options.none)
+  const heads = options.columns.map(({ title, numeric }) => make("th", { scope: "col", ...align(numeric) }, title))
+  const box = make(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": options.label },
+    make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body),
+  )
+  box.hidden = none.hidden = true
+  panel.append(box, none)
+
+  const build = (row: Row): HTMLTableRowElement => {
+    const [name, value] = options.hook(row)
+    const cells = options.columns.map((column) => make("td", align(column.numeric), column.cell(row)))
+    return make("tr", { [name]: value }, ...cells)
+  }
+
+  /** What each row shows, so that a row that says the same stays: with it its focus, and whether it is folded out. */
+  let shown = new Map<string, HTMLTableRowElement>()
+  return {
+    show(rows) {
+      const next = new Map(rows.map((row) => [JSON.stringify(row), row]))
+      for (const [text, row] of shown) if (!next.has(text)) row.remove()
+      const kept = new Map<string, HTMLTableRowElement>()
+      let place = 0
+      for (const [text, row] of next) {
+        const element = shown.get(text) ?? build(row)
+        kept.set(text, element)
+        const there = body.rows[place++]
+        if (there !== element) body.insertBefore(element, there ?? null)
+      }
+      shown = kept
+      box.hidden = rows.length === 0
+      none.hidden = !box.hidden
+    },
+  }
+}
+
+const align = (numeric?: true): Record<string, string> => (numeric ? { class: "number" } : {})
