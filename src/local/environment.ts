@@ -19,7 +19,10 @@ export const SETTINGS = [
   "ANALYTICS_API_TOKEN",
 ] as const
 
-export type Environment = Partial<Record<(typeof SETTINGS)[number] | "DATABASE_HTTP_ENDPOINT", string>>
+/** Set by `npm start` alone, for what stands in for Neon and Cloudflare. */
+type LocalSetting = "DATABASE_HTTP_ENDPOINT" | "ANALYTICS_SQL_ENDPOINT"
+
+export type Environment = Partial<Record<(typeof SETTINGS)[number] | LocalSetting, string>>
 
 /** The settings given in this process's environment, or else in `.dev.vars` beside package.json. */
 export async function readEnvironment(): Promise<Environment> {

@@ -3,6 +3,7 @@ import { once } from "node:events"
 import { join, resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { parseArgs } from "node:util"
+import { type LocalAnalytics, startAnalytics } from "./analytics.ts"
 import { runDemo } from "./demo.ts"
 import { type Environment, readEnvironment } from "./environment.ts"
 import { migrate } from "./migrate.ts"
@@ -73,7 +74,9 @@ async function start({ port, dataDir, demo }: Options, stopped: AbortSignal): Pr
     ? "the one that DATABASE_URL names"
     : await startDatabase(join(dataDir, "postgres"), environment, stopped, () => fail("Postgres has ended by itself."))
 
-  const worker = await startWorker({ port, stateDir: join(dataDir, "wrangler"), environment })
+  const analytics = await startMetrics(environment)
+
+  const worker = await startWorker({ port, stateDir: join(dataDir, "wrangler"), environment, analytics })
   started.push(worker.stop)
   const address = `http://localhost:${port}`
   worker.ended.then((code) => fail(`The Worker has ended by itself (code ${code}); what it said is above.`), failure.reject)
@@ -101,6 +104,35 @@ async function startDatabase(
   environment.DATABASE_URL = postgres.url
   environment.DATABASE_HTTP_ENDPOINT = endpoint.url
   return `psql ${postgres.url}   (data in ${dataDir})`
+}
+
+/**
+ * Starts what stands in for Analytics Engine in the embedded Postgres, and has the Worker read its metrics there. The service does
+ * without: a fault here costs the metrics alone.
+ */
+async function startMetrics(environment: Environment): Promise<LocalAnalytics | undefined> {
+  const { DATABASE_URL, DATABASE_HTTP_ENDPOINT, CLOUDFLARE_ACCOUNT_ID, ANALYTICS_API_TOKEN } = environment
+  // The account alone may be there for wrangler's sake.
+  if (CLOUDFLARE_ACCOUNT_ID && ANALYTICS_API_TOKEN) {
+    console.log("Metrics are those of the Cloudflare account given; what this service does is not added to them.")
+    return undefined
+  }
+  if (!DATABASE_HTTP_ENDPOINT || !DATABASE_URL) {
+    console.log(
+      "Metrics can't be read without the embedded Postgres, unless CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are set.",
+    )
+    return undefined
+  }
+  try {
+    const analytics = await startAnalytics({ databaseUrl: DATABASE_URL })
+    started.push(analytics.stop)
+    environment.CLOUDFLARE_ACCOUNT_ID = "local"
+    environment.ANALYTICS_API_TOKEN = analytics.token
+    environment.ANALYTICS_SQL_ENDPOINT = analytics.url
+    return analytics
+  } catch (error) {
+    console.error(`Metrics can't be kept: ${(error as Error).message}`)
+  }
 }
 
 /** Where access takes a key, the demo gets one of its own that nobody else knows; the empty key where it does not. */

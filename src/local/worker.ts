@@ -3,9 +3,11 @@ import { access, mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
+import type { LocalAnalytics } from "./analytics.ts"
 import { type Environment, envFileText } from "./environment.ts"
 import { ROOT } from "./root.ts"
 import { StartupError } from "./startup-error.ts"
+import { writeConfigs } from "./wrangler-config.ts"
 
 export interface LocalWorker {
   /** Resolves with the exit code when the process has ended by itself or by `stop`. */
@@ -15,7 +17,10 @@ export interface LocalWorker {
 
 /** Lines of wrangler's own that say nothing to somebody who started the service. */
 const CHATTER =
-  /^\s*$|wrangler \d|^[─-]+$|^Using secrets|^Your Worker has access|^Binding\s|^env\.|Scheduled Workers are not|To manually trigger|curl "http|For more details|Starting local server|Ready on|Shutting down|\[wrangler:info\]|^⎔/
+  /^\s*$|wrangler \d|^[─-]+$|^Using secrets|^Your Worker has access|^Binding\s|^env\.|Scheduled Workers are not|To manually trigger|curl "http|For more details|Starting local server|Ready on|Shutting down|\[wrangler:info\]|^⎔|^\S+ has access to the following|^\[custom build\] Running/
+
+/** What wrangler puts in front of each line when it runs more than one Worker. */
+const WORKER_NAME = /^\[undefined\] /
 
 const QUIET = {
   // Both would ask Cloudflare for something.
@@ -28,12 +33,19 @@ const QUIET = {
 /** The Worker gets what the file names, whatever the person's own environment says of wrangler. */
 const SETTINGS_FROM_FILE = { CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV: "true", CLOUDFLARE_INCLUDE_PROCESS_ENV: "false" }
 
+export interface WorkerOptions {
+  port: number
+  /** Where wrangler keeps what its local bindings store. */
+  stateDir: string
+  environment: Environment
+  /** Takes the Worker's data points; without it they go nowhere. */
+  analytics?: LocalAnalytics | undefined
+}
+
 /**
  * Runs the Worker under `wrangler dev`. Settings travel in a file that only this user can read, since everybody can see a command line.
- *
- * @param options.stateDir where wrangler keeps what its local bindings store
  */
-export async function startWorker(options: { port: number; stateDir: string; environment: Environment }): Promise<LocalWorker> {
+export async function startWorker(options: WorkerOptions): Promise<LocalWorker> {
   const settings = envFileText(options.environment)
   const wrangler = join(ROOT, "node_modules/wrangler/bin/wrangler.js")
   await access(wrangler).catch(() => {
@@ -42,11 +54,13 @@ export async function startWorker(options: { port: number; stateDir: string; env
   const folder = await mkdtemp(join(tmpdir(), "signal-ingest-"))
   const envFile = join(folder, "env")
   await writeFile(envFile, settings, { mode: 0o600 })
+  const configs = options.analytics ? await writeConfigs(folder, options.analytics) : []
   const child = spawn(
     process.execPath,
     [
       ...["--import", new URL("end-with-parent.ts", import.meta.url).href],
       ...[wrangler, "dev", "--port", String(options.port), "--ip", "localhost", "--inspector-port", "0"],
+      ...configs.flatMap((path) => ["--config", path]),
       ...["--persist-to", options.stateDir, "--env-file", envFile, "--show-interactive-dev-session=false"],
     ],
     {
@@ -54,11 +68,13 @@ export async function startWorker(options: { port: number; stateDir: string; env
       // A group of its own: Ctrl-C reaches this process alone, which then ends everything in order.
       detached: true,
       stdio: ["ignore", "pipe", "pipe", "ipc"],
-      env: { ...process.env, ...QUIET, ...SETTINGS_FROM_FILE },
+      // With a registry of its own it takes no Worker of another `npm start` for one of its two.
+      env: { ...process.env, ...QUIET, ...SETTINGS_FROM_FILE, WRANGLER_REGISTRY_PATH: join(folder, "registry") },
     },
   )
   let stopping = false
-  const show = (line: string) => {
+  const show = (output: string) => {
+    const line = output.replace(WORKER_NAME, "")
     // What is cut off while it ends complains of that.
     if (!stopping && !CHATTER.test(line)) console.log(line)
   }
