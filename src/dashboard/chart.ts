@@ -36,6 +36,13 @@ function colourOf(name: string, within: HTMLElement): string {
   return color
 }
 
+/** Steps without a neighbour: no line shows them, so they get a dot. */
+const loneSteps: uPlot.Series.Points.Filter = (self, line) => {
+  const values = self.data[line] ?? []
+  const known = (at: number) => typeof values[at] === "number"
+  return [...values.keys()].filter((at) => known(at) && !known(at - 1) && !known(at + 1))
+}
+
 const withAlpha = (colour: string, percent: number) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`
 
 /**
@@ -59,7 +66,7 @@ export function chart(
   const keys = lines.map(({ name, colour }, place) =>
     make("span", { class: `line-${colour}` }, make("i"), `${name} `, readings[place] ?? ""),
   )
-  const place = make("div", { class: "plot", role: "img" })
+  const place = make("div", { class: "plot", role: "img", "aria-label": "Nothing to show yet" })
   const asTable = chartTable(
     lines.map(({ name }) => name),
     format,
@@ -92,19 +99,30 @@ export function chart(
     return {
       width: Math.max(place.clientWidth, 120),
       height: HEIGHT,
-      padding: [8, 8, 0, 0],
+      padding: [12, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 7 } },
       scales: { y: { range: (_, __, top) => [0, Math.max((top ?? 0) * 1.08, options.ceiling ?? 0) || 1] } },
       axes: [
-        { ...axis, space: 64, values: (_, splits, __, ___, step) => splits.map((at) => axisTime(new Date(at * 1000), step)) },
+        {
+          ...axis,
+          size: 28,
+          space: 64,
+          values: (_, splits, __, ___, step) => splits.map((at) => axisTime(new Date(at * 1000), step)),
+        },
         { ...axis, size: 56, space: 36, values: (_, splits) => splits.map((value) => format(value)) },
       ],
       series: [
         {},
         ...lines.map(({ name, colour, filled }): uPlot.Series => {
           const stroke = colourOf(`--line-${colour}`, panel)
-          return { label: name, stroke, width: 1.75, points: { size: 5 }, ...(filled && { fill: withAlpha(stroke, 14) }) }
+          return {
+            label: name,
+            stroke,
+            width: 1.75,
+            points: { show: false, size: 5, filter: loneSteps },
+            ...(filled && { fill: withAlpha(stroke, 14) }),
+          }
         }),
       ],
       hooks: { setCursor: [(self) => read(self.cursor.idx)] },

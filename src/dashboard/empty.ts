@@ -15,6 +15,7 @@ function firstCurl(): string {
 export function showEmptyState(empty: boolean): void {
   find("[data-empty-state]").hidden = !empty
   find("[data-lists]").hidden = empty
+  find("[data-content]").dataset.empty = String(empty)
   if (empty) find("[data-first-curl]").textContent = firstCurl()
 }
 

@@ -9,6 +9,9 @@ const form = find<HTMLFormElement>("[data-key-form]")
 const input = find<HTMLInputElement>("input", form)
 const forget = find<HTMLButtonElement>("[data-forget-key]")
 
+/** Shown behind the form only when there is something in it to keep. */
+const content = find("[data-content]")
+
 export const isAskingForKey = (): boolean => !form.hidden
 
 /** Shows the form, once, and forgets the key that was refused. */
@@ -16,6 +19,7 @@ export function askForKey(reason: string): void {
   sessionStorage.removeItem(NAME)
   forget.hidden = true
   find("[data-key-refusal]").textContent = reason
+  content.hidden = content.querySelector('[data-state="fresh"], [data-state="stale"]') === null
   if (isAskingForKey()) return
   form.hidden = false
   input.focus()
@@ -33,6 +37,7 @@ export function watchKey(onKey: () => void): void {
     sessionStorage.setItem(NAME, key)
     form.reset()
     form.hidden = true
+    content.hidden = false
     forget.hidden = false
     onKey()
   })

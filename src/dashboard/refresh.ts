@@ -11,9 +11,12 @@ export function keepFresh(sources: Source[]): () => void {
   const updated = find("[data-updated]")
   let paused = false
 
+  const say = () => {
+    updated.textContent = isAskingForKey() ? "Waiting for a key" : paused ? "Paused" : `Checked ${moment(new Date())}`
+  }
   const ask = async (now: boolean) => {
     await Promise.all(sources.map((source) => source.refresh(now)))
-    updated.textContent = isAskingForKey() ? "Waiting for a key" : paused ? "Paused" : `Checked ${moment(new Date())}`
+    say()
   }
   const tick = () => {
     if (!paused && !document.hidden && !isAskingForKey()) void ask(false)
@@ -24,6 +27,7 @@ export function keepFresh(sources: Source[]): () => void {
     button.setAttribute("aria-pressed", String(paused))
     button.textContent = paused ? "Resume" : "Pause"
     announce(paused ? "Refresh paused" : "Refresh resumed")
+    say()
     tick()
   })
   document.addEventListener("visibilitychange", tick)

@@ -32,7 +32,7 @@ export function source<Answer>(options: {
   let updated: Date | undefined
   let underWay: AbortController | undefined
 
-  const mark = (state: "fresh" | "stale", sentence = "") => {
+  const mark = (state: "fresh" | "stale" | "absent", sentence = "") => {
     for (const panel of panels) panel.dataset.state = state
     note.hidden = sentence === ""
     note.textContent = sentence
@@ -40,14 +40,16 @@ export function source<Answer>(options: {
 
   const fail = (error: unknown) => {
     if (error instanceof KeyNeeded) {
-      if (error.key === storedKey()) askForKey(error.message)
+      if (error.key === storedKey()) askForKey(`The service answered: ${error.message}`)
       return
     }
     const reason = error instanceof Error ? error.message : String(error)
     const atLeastMs = error instanceof NotAnswered ? error.retryAfterSeconds * 1000 : 0
     failures++
     notBefore = Date.now() + Math.max(atLeastMs, waitMs(failures, options.everyMs))
-    mark("stale", `Could not be refreshed: ${reason}${updated ? ` Shown as of ${moment(updated)}.` : ""}`)
+    const sentence = `Could not be refreshed: ${reason.replace(/\.?$/, ".")}`
+    if (updated) mark("stale", `${sentence} Shown as of ${moment(updated)}.`)
+    else mark("absent", sentence)
     if (failures === 1) announce(`${options.name} could not be refreshed`)
   }
 
