@@ -138,7 +138,8 @@ function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scop
   if (right.kind === "interval" && (sign === "+" || sign === "-")) {
     const time = translate(left, scope)
     if (time.type.kind !== "time") throw refused("An INTERVAL is added to or taken from a time alone", expression.at)
-    return { ...time, sql: `(${time.sql} ${sign} make_interval(secs => ${parameter(scope, right.seconds, "float8")}))` }
+    const seconds = parameter(scope, right.seconds, "float8")
+    return { ...time, sql: `local_analytics.datetime(extract(epoch from ${time.sql})::float8 ${sign} ${seconds})` }
   }
   const [one, other] = [number(left, scope), number(right, scope)]
   const type = arithmeticType(sign, one.type, other.type)

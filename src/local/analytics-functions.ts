@@ -135,23 +135,20 @@ function rounded(call: Call, scope: Scope): Piece {
   return { ...piece, sql: `(round(${piece.sql} * ${scale}) / ${scale})` }
 }
 
-/** The seconds that a DateTime of ClickHouse holds. */
-const MAX_SECONDS = 2 ** 32
-
 function toDateTime(call: Call, scope: Scope): Piece {
   const [argument] = take(call, 1)
   if (argument.kind === "text") {
     const milliseconds = Date.parse(`${argument.value.replace(" ", "T")}Z`)
-    if (!/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(argument.value) || !(milliseconds >= 0 && milliseconds < MAX_SECONDS * 1000))
+    if (!/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(argument.value) || Number.isNaN(milliseconds))
       throw refused("toDateTime takes seconds, or a text such as '2025-01-15 09:30:00'", argument.at)
-    return { sql: `to_timestamp(${parameter(scope, milliseconds / 1000, "float8")})`, type: TIME, finite: true }
+    return time(parameter(scope, milliseconds / 1000, "float8"))
   }
   const { sql, type } = number(argument, scope)
   if (type.kind !== "integer") throw refused("toDateTime takes whole seconds", argument.at)
-  if (argument.kind === "number" && Number(argument.text) >= MAX_SECONDS)
-    throw refused(`toDateTime takes seconds, and ${argument.text} is beyond the year 2106`, argument.at)
-  return { sql: `to_timestamp(${sql})`, type: TIME, finite: true }
+  return time(sql)
 }
+
+const time = (seconds: string): Piece => ({ sql: `local_analytics.datetime(${seconds})`, type: TIME, finite: true })
 
 function secondsOf(call: Call, scope: Scope): Piece {
   const [argument] = take(call, 1)

@@ -7,7 +7,10 @@ const BLOB_BYTES = 16_000
 const columns = (name: "blob" | "double", type: string) =>
   Array.from({ length: PLACES }, (_, place) => `${name}${place + 1} ${type}`).join(", ")
 
-/** Beside the service's own tables and no migration of it: production has none of this. Texts are ordered by their bytes. */
+/**
+ * Beside the service's own tables and no migration of it: production has none of this. Texts are ordered by their bytes, a division
+ * by zero is no error, and a time is of the range that ClickHouse has.
+ */
 const TABLE = `
   create schema if not exists local_analytics;
   create table if not exists local_analytics.points (
@@ -20,6 +23,10 @@ const TABLE = `
   create index if not exists points_timestamp on local_analytics.points (timestamp);
   create or replace function local_analytics.divide(a float8, b float8) returns float8 immutable language sql as
     $$ select case when a = 'NaN' then a when b <> 0 then a / b when a = 0 then 'NaN' else sign(a) * 'Infinity'::float8 end $$;
+  create or replace function local_analytics.datetime(seconds float8) returns timestamptz immutable language plpgsql as $$ begin
+    if seconds < 0 or seconds >= 4294967296 then raise exception 'a time is before 1970 or after 2106' using errcode = '22008'; end if;
+    return to_timestamp(seconds);
+  end $$;
 `
 
 /** Makes the table where it is missing, and removes what Analytics Engine would no longer have. */

@@ -293,13 +293,19 @@ describe("an expression", () => {
     ]))
 
   it("orders what is no number last, either way", async () => {
-    for (const direction of ["ASC", "DESC"])
-      expect(
-        await data(
-          `SELECT double1, double1 / (double1 - 1) - 1 / (double1 - 1) AS one FROM ${DATASET} ORDER BY one ${direction}`,
-        ),
-      ).toHaveLength(5)
+    const query = `SELECT double1 AS x, double1 / (double1 - 1) - 1 / (double1 - 1) AS one FROM ${DATASET} ORDER BY one`
+    for (const direction of ["ASC", "DESC"]) expect((await data(`${query} ${direction}`)).at(-1)).toEqual({ x: 1, one: null })
   })
+
+  it("may hold a key of the groups within", async () =>
+    expect(
+      await data(`SELECT double1 * 2 + 1 AS odd, if(blob1 = 'a', 'yes', 'no') AS a FROM ${DATASET} WHERE double1 < 4
+        GROUP BY double1 * 2, a ORDER BY odd`),
+    ).toEqual([
+      { odd: 3, a: "yes" },
+      { odd: 5, a: "yes" },
+      { odd: 7, a: "no" },
+    ]))
 })
 
 /** Splits at the commas that stand in no parentheses. */
@@ -357,6 +363,23 @@ describe("a query outside the dialect is refused", () => {
     [`SELECT blob1 AS double1 FROM ${DATASET}`, "double1 is a column, and something else can't be called so (at character 8)."],
     [`SELECT 1 AS a, 2 AS a FROM ${DATASET}`, "Two columns are called a (at character 16)."],
     [`SELECT intDiv(count(), 0) FROM ${DATASET}`, "The local Analytics Engine can't compute this: division by zero."],
+    [
+      `SELECT toDateTime(4294967296) FROM ${DATASET}`,
+      "The local Analytics Engine can't compute this: a time is before 1970 or after 2106.",
+    ],
+    [
+      `${SELECT} WHERE timestamp > toDateTime(0) - INTERVAL '1' SECOND`,
+      "The local Analytics Engine can't compute this: a time is before 1970 or after 2106.",
+    ],
+    [
+      `SELECT toDateTime('soon') FROM ${DATASET}`,
+      "toDateTime takes seconds, or a text such as '2025-01-15 09:30:00' (at character 19).",
+    ],
+    [`SELECT toDateTime(1.5) FROM ${DATASET}`, "toDateTime takes whole seconds (at character 19)."],
+    [`SELECT time FROM ${DATASET}`, unknown("the column time", 8)],
+    [`SELECT count() AS time FROM ${DATASET} WHERE time > 1`, unknown("the column time", 58)],
+    [`SELECT double1 = 1 = 1 FROM ${DATASET}`, unknown("= here", 20)],
+    [`SELECT double1 "x" FROM ${DATASET}`, unknown('"', 16)],
     [`SELECT count(1) FROM ${DATASET}`, "count takes 0 arguments, and here are 1 (at character 8)."],
     [`SELECT ${"(".repeat(5000)}1`, "The query nests deeper than 100 levels (at character 108)."],
     ["SELECT 1", "The query ends where FROM is missing (at character 9)."],

@@ -139,10 +139,31 @@ describe("npm start", () => {
     }
   })
 
+  it("keeps a data point of each request and reads the metrics from them, also the next time", async () => {
+    const requests = async () => {
+      const response = await fetch(`http://localhost:${port}/api/metrics?window=15m`)
+      return ((await response.json()) as { totals?: { requests: number } }).totals?.requests
+    }
+    for (const expected of [2, 4]) {
+      // The account is there for wrangler's sake; without a token nothing of it can be read.
+      const { child, said, ended, saying } = start(here(), { CLOUDFLARE_ACCOUNT_ID: "somebody" })
+      await saying(READY)
+      await send("/api/signals/batch", { signals: [{ context_window_id: "measured" }] })
+      await send("/api/signals", { context_window_id: "measured" })
+      await expect.poll(requests).toBe(expected)
+      expect(said.text).not.toMatch(/undefined|has access to/)
+      child.kill("SIGINT")
+      expect(await ended).toBe(0)
+    }
+  })
+
   it("starts no Postgres where DATABASE_URL names a database, and says what is missing there", async () => {
     const settings = { DATABASE_URL: "postgresql://user:s3cret@db.invalid/signals", DATABASE_DEADLINE_MS: "200" }
     const { child, said, ended, saying, processes } = start(here(), settings)
     await saying("Not ready yet: ")
+    expect(said.text).toContain(
+      "Metrics can't be read without the embedded Postgres, unless CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are set.",
+    )
     expect((await processes()).filter(({ command }) => command.includes("postgres -D"))).toEqual([])
     expect(said.text).not.toContain("s3cret")
     child.kill("SIGINT")
