@@ -44,6 +44,12 @@ describe("the rooms of the house", () => {
   )
 })
 
+describe("the dashboard", () => {
+  it.each(Object.keys(SOURCES).filter((path) => path.startsWith("dashboard/")))("%s takes only types from the Worker", (path) =>
+    expect(SOURCES[path]).not.toMatch(/^import (?!type )[^"]*from "\.\.\//m),
+  )
+})
+
 describe("a source file", () => {
   it.each(Object.keys(SOURCES))("%s owns one idea in at most 250 lines", (path) =>
     expect((SOURCES[path] ?? "").split("\n").length).toBeLessThanOrEqual(250),

@@ -24,6 +24,7 @@ const CHARTS: { panel: string; values: ((step: Step) => number | null)[]; make: 
           { name: "Batches/s", colour: 2 },
         ],
         format: rate,
+        ceiling: 0.01,
         summary: ({ values }) =>
           `Throughput over time: signals per second ${extremes(values[0], rate)}, batches ${extremes(values[1], rate)}.`,
       }),

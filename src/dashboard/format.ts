@@ -19,7 +19,10 @@ const orNone =
     value === null || value === undefined ? NONE : show(value)
 
 export const count = orNone((value) => (value < 100_000 ? whole : compact).format(value))
-export const rate = orNone((value) => (value < 1000 ? short : compact).format(value))
+export const rate = orNone((value) => {
+  if (value > 0 && value < 0.001) return `< ${short.format(0.001)}`
+  return (value < 1000 ? short : compact).format(value)
+})
 export const share = orNone((value) => percent.format(value))
 export const points = orNone((value) => score.format(value))
 export const duration = orNone((ms) => (ms < 1000 ? `${short.format(ms)} ms` : `${short.format(ms / 1000)} s`))

@@ -11,11 +11,16 @@ export function keepFresh(sources: Source[]): () => void {
   const updated = find("[data-updated]")
   let paused = false
 
+  let last: Date | undefined
+
   const say = () => {
-    updated.textContent = isAskingForKey() ? "Waiting for a key" : paused ? "Paused" : `Checked ${moment(new Date())}`
+    const state = isAskingForKey() ? "Waiting for a key" : paused ? "Paused" : undefined
+    const news = last ? `Updated ${moment(last)}` : undefined
+    updated.textContent = [state, news].filter(Boolean).join(". ") || "Nothing could be read yet"
   }
   const ask = async (now: boolean) => {
-    await Promise.all(sources.map((source) => source.refresh(now)))
+    const news = await Promise.all(sources.map((source) => source.refresh(now)))
+    if (news.includes(true)) last = new Date()
     say()
   }
   const tick = () => {

@@ -9,8 +9,8 @@ const LONGEST_WAIT_MS = 60_000
 const waitMs = (failures: number, everyMs: number) => Math.min(everyMs * 2 ** failures, LONGEST_WAIT_MS)
 
 export interface Source {
-  /** Asks, unless an answer is under way or it failed too short a while ago; `now` asks in any case. */
-  refresh(now?: boolean): Promise<void>
+  /** Asks, unless an answer is under way or it failed too short a while ago; `now` asks in any case. Tells whether there is news. */
+  refresh(now?: boolean): Promise<boolean>
 }
 
 /**
@@ -55,21 +55,23 @@ export function source<Answer>(options: {
 
   return {
     async refresh(now = false) {
-      if (!now && (underWay || Date.now() < notBefore)) return
+      if (!now && (underWay || Date.now() < notBefore)) return false
       underWay?.abort()
       const request = new AbortController()
       underWay = request
       try {
         const answer = await get<Answer>(options.path(), request.signal)
-        if (request.signal.aborted) return
+        if (request.signal.aborted) return false
         options.show(answer)
         if (failures > 0) announce(`${options.name} is refreshed again`)
         failures = 0
         notBefore = 0
         updated = new Date()
         mark("fresh")
+        return true
       } catch (error) {
         if (!request.signal.aborted) fail(error)
+        return false
       } finally {
         if (underWay === request) underWay = undefined
       }
