@@ -18,6 +18,14 @@ export interface Bindings {
   ANALYTICS_SQL_ENDPOINT?: string
   METRICS?: Dataset
   RATE_LIMITER?: RateLimit
+  SLACK_SIGNING_SECRET?: string
+  SLACK_SIGNING_SECRET_PREVIOUS?: string
+  WEBHOOK_SECRET?: string
+  KAFKA_FIELD_MAPPING?: string
+  /** Where webhooks' events and asynchronous batches wait for the database; without it they are stored at once. */
+  QUEUE?: Queue
+  /** Where waits what is too large for a message of the queue. */
+  BUCKET?: R2Bucket
 }
 
 const Scope = z.enum(["ingest", "read"])
@@ -46,6 +54,9 @@ const Settings = z.object({
   CLOUDFLARE_ACCOUNT_ID: z.string().optional(),
   ANALYTICS_API_TOKEN: z.string().optional(),
   ANALYTICS_SQL_ENDPOINT: z.url().default("https://api.cloudflare.com/client/v4"),
+  SLACK_SIGNING_SECRET: z.string().optional(),
+  SLACK_SIGNING_SECRET_PREVIOUS: z.string().optional(),
+  WEBHOOK_SECRET: z.string().optional(),
   OPEN_ACCESS: z.enum(["true", "false", ""]).default("false"),
   API_KEYS: z
     .string()
@@ -67,6 +78,11 @@ export interface Settings {
   /** Undefined when it is not configured to read metrics. */
   analytics: AnalyticsSettings | undefined
   access: { open: boolean; keys: ApiKey[] }
+  webhooks: {
+    /** Any of them proves a call; none: every call is refused. */
+    slackSecrets: string[]
+    standardSecrets: string[]
+  }
 }
 
 /** A setting is missing or wrong. The message names it and its rule, never its value. */
@@ -93,6 +109,11 @@ export function readSettings(bindings: Bindings): Settings {
     limits: { maxSignals: data.MAX_SIGNALS, maxBodyBytes: data.MAX_BODY_BYTES },
     analytics: analyticsSettings(data),
     access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS },
+    webhooks: {
+      slackSecrets: [data.SLACK_SIGNING_SECRET ?? "", data.SLACK_SIGNING_SECRET_PREVIOUS ?? ""].filter(Boolean),
+      // Several, while one is being rotated out.
+      standardSecrets: data.WEBHOOK_SECRET?.split(/\s+/).filter(Boolean) ?? [],
+    },
   }
   read.set(bindings, settings)
   return settings

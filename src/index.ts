@@ -1,5 +1,6 @@
 import { app } from "./app.ts"
 import { type Bindings, readSettings } from "./config.ts"
+import { consume } from "./queue/consume.ts"
 import { connect } from "./store/connection.ts"
 import { releaseExpiredKeys } from "./store/retell-batch.ts"
 
@@ -8,4 +9,5 @@ export default {
   async scheduled(_event, bindings) {
     await releaseExpiredKeys(connect(readSettings(bindings).database))
   },
+  queue: consume,
 } satisfies ExportedHandler<Bindings>

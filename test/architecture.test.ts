@@ -19,6 +19,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "config.ts": ["metrics", "bridges"],
   signals: [],
   local: [],
+  cli: [],
   // Types only: what travels.
   dashboard: ["metrics", "signals"],
 }

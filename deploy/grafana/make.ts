@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises"
 import { OUTCOMES } from "../../src/metrics/point.ts"
-import { byOutcomeQuery, byRouteQuery, ratesQuery, seriesQuery, totalsQuery } from "../../src/metrics/queries.ts"
+import { byOutcomeQuery, byRouteQuery, ratesQuery, seriesQuery, signalsQuery, totalsQuery } from "../../src/metrics/queries.ts"
 
 /** `npm run grafana`: writes the dashboard and the alert from the queries that GET /api/metrics sends. */
 
@@ -9,6 +9,7 @@ const DATASOURCE = { type: "yesoreyeram-infinity-datasource", uid: "signal-inges
 /** What Grafana's own variables stand for at the time of a query. */
 const span = { since: `\${__from:date:seconds}`, until: `\${__to:date:seconds}` }
 const series = seriesQuery(span, `\${step}`)
+const signals = signalsQuery(span, `\${step}`)
 
 interface Column {
   selector: string
@@ -43,6 +44,7 @@ const panel = (
   unit: string,
   query: Target,
   gridPos: { x: number; y: number; w: number; h: number },
+  options = {},
 ) => ({
   id: ++panels,
   type,
@@ -50,9 +52,13 @@ const panel = (
   datasource: DATASOURCE,
   gridPos,
   fieldConfig: { defaults: { unit }, overrides: [] },
+  options,
   targets: [query],
 })
 
+const created = [number("signals_created", "created"), number("signals_failed", "failed")]
+/** Of a series, the sum instead of the last step. */
+const SUMMED = { reduceOptions: { calcs: ["sum"] } }
 const percentiles = ["p50", "p95", "p99"].map((selector) => number(selector, selector))
 
 export const dashboard = {
@@ -77,16 +83,12 @@ export const dashboard = {
   panels: [
     panel(
       "stat",
-      "Requests, signals",
+      "Requests",
       "short",
-      target(totalsQuery(span), [
-        number("requests", "requests"),
-        number("batches", "batches"),
-        number("signals_created", "signals created"),
-        number("signals_failed", "signals failed"),
-      ]),
-      { x: 0, y: 0, w: 12, h: 4 },
+      target(totalsQuery(span), [number("requests", "requests"), number("batches", "batches")]),
+      { x: 0, y: 0, w: 6, h: 4 },
     ),
+    panel("stat", "Signals", "short", target(signals, [time, ...created]), { x: 6, y: 0, w: 6, h: 4 }, SUMMED),
     panel(
       "stat",
       "Success and error rate",
@@ -94,13 +96,7 @@ export const dashboard = {
       target(ratesQuery(span), [number("success_rate", "success rate"), number("error_rate", "error rate")]),
       { x: 12, y: 0, w: 12, h: 4 },
     ),
-    panel(
-      "timeseries",
-      "Signals a step",
-      "short",
-      target(series, [time, number("signals_created", "created"), number("signals_failed", "failed")]),
-      { x: 0, y: 4, w: 12, h: 8 },
-    ),
+    panel("timeseries", "Signals a step", "short", target(signals, [time, ...created]), { x: 0, y: 4, w: 12, h: 8 }),
     panel(
       "timeseries",
       "Batches a step",

@@ -10,8 +10,9 @@ import { decodeBatch } from "./body.ts"
 import type { App } from "./context.ts"
 import { methodNotAllowed, notFound, rejectedBatch } from "./problems.ts"
 import { BatchPath, BatchQuery, LedgerQuery } from "./queries.ts"
+import { queueBatch, queuedRecord } from "./queued.ts"
 import { refuseShape, SYNCHRONOUS } from "./validation.ts"
-import { notePlan, writePlan } from "./write.ts"
+import { newBatch, notePlan, storeBatch } from "./write.ts"
 
 const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [] }
 
@@ -30,8 +31,13 @@ export const signalBatches = new Hono<App>()
       notePlan(c, plan, allOrNothing ? "all_or_nothing" : "best_effort")
       if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)
 
-      const stored = plan.total === 0 ? NOTHING_SENT : await writePlan(c, plan, { allOrNothing })
-      const minimal = prefersMinimal(c.req.header("Prefer"))
+      const preferences = c.req.header("Prefer")
+      const batch = plan.total > 0 ? await newBatch(c, plan, { allOrNothing }) : undefined
+      const queued = batch && prefersAsync(preferences) ? await queueBatch(c, batch) : undefined
+      if (queued) return c.json(queued, 202)
+
+      const stored = batch ? await storeBatch(c, batch) : NOTHING_SENT
+      const minimal = prefersMinimal(preferences)
       if (minimal) c.header("Preference-Applied", "return=minimal")
       return c.json(answerBatch(stored, { minimal, ignoredFields: ignoredFields(request) }))
     },
@@ -51,7 +57,8 @@ export const ledger = new Hono<App>()
     throw methodNotAllowed("GET")
   })
   .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {
-    const record = await batchRecord(c.get("db"), c.req.valid("param").transaction_id)
+    const { transaction_id } = c.req.valid("param")
+    const record = (await batchRecord(c.get("db"), transaction_id)) ?? (await queuedRecord(c, transaction_id))
     const mayRead = c.get("caller").scopes.includes("read") || record?.caller === c.get("caller").name
     if (!record || !mayRead) throw notFound("No batch has this transaction_id.")
     return c.json(record)
@@ -61,6 +68,8 @@ export const ledger = new Hono<App>()
   })
 
 /** RFC 7240: preferences are separated by commas, parameters by semicolons, and case does not matter. */
-function prefersMinimal(prefer: string | undefined): boolean {
-  return (prefer ?? "").split(",").some((preference) => /^\s*return\s*=\s*"?minimal"?\s*(;|$)/i.test(preference))
-}
+const prefers = (preference: RegExp) => (header: string | undefined) =>
+  (header ?? "").split(",").some((one) => preference.test(one))
+
+const prefersMinimal = prefers(/^\s*return\s*=\s*"?minimal"?\s*(;|$)/i)
+const prefersAsync = prefers(/^\s*respond-async\s*(;|$)/i)

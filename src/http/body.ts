@@ -36,7 +36,8 @@ export const decodeSignal = createMiddleware<App>(async (c, next) => {
   await next()
 })
 
-function mediaType(c: Context<App>): string {
+/** The type of the body without its parameters, in lower case, "" when the sender names none. */
+export function mediaType(c: Context<App>): string {
   return (c.req.header("Content-Type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
 }
 
@@ -49,14 +50,20 @@ function handOn(c: Context<App>, value: unknown): void {
 }
 
 async function readText(c: Context<App>): Promise<string> {
-  const { maxBodyBytes } = c.get("settings").limits
+  return decodeUtf8(decodeBody(c, await readSent(c)))
+}
+
+/** The body as it was sent, which is what a signature is over. Throws `bodyTooLarge`. */
+export const readSent = (c: Context<App>): Promise<Uint8Array> => readBytes(c.req.raw, c.get("settings").limits.maxBodyBytes)
+
+/** The bytes of a body that was sent, gzip undone. Throws the problem of one that is empty, packed otherwise, or unfolds beyond the limit. */
+export function decodeBody(c: Context<App>, sent: Uint8Array): Uint8Array {
   const encoding = (c.req.header("Content-Encoding") ?? "identity").trim().toLowerCase()
   if (encoding !== "identity" && encoding !== "gzip" && encoding !== "x-gzip") throw unsupportedEncoding(encoding)
-  const sent = await readBytes(c.req.raw, maxBodyBytes)
-  const bytes = encoding === "identity" ? sent : gunzip(sent, maxBodyBytes)
+  const bytes = encoding === "identity" ? sent : gunzip(sent, c.get("settings").limits.maxBodyBytes)
   if (bytes.length === 0) throw invalidShape([missingBody()])
   c.set("body", bytes)
-  return decodeUtf8(bytes)
+  return bytes
 }
 
 /** The whole body, or `bodyTooLarge` as soon as it is known to be longer than `limitBytes`. */

@@ -11,13 +11,18 @@ export interface Caller {
 
 /** What the request's log line tells beside route, status and time. Counts only: no key, no body, no address of the database. */
 export interface Outcome {
-  mode?: "best_effort" | "all_or_nothing" | "single"
+  mode?: "best_effort" | "all_or_nothing" | "single" | "delivery"
   total?: number
   failed?: number
   /** The signal_source that all the signals share, or "mixed". */
   source?: string
   transactionId?: string
   replayed?: boolean
+  /** Taken in to be stored later. */
+  queued?: boolean
+  /** Records acknowledged and not to be stored: how many, and of which kind. */
+  skipped?: number
+  kind?: string
   /** Why it failed, for the operator: the reason of a fault, the place of an unexpected error. */
   fault?: string
 }

@@ -74,3 +74,11 @@ export const MetricsQuery = z.object({ window: z.enum(WINDOWS).default("1h") })
 export const BatchPath = z.object({ transaction_id: z.guid() })
 
 export const SignalPath = z.object({ id: digits.pipe(z.int().min(0)) })
+
+export const DeadLetterQuery = z.object({
+  state: z.enum(["waiting", "replayed", "discarded"]).default("waiting"),
+  limit: limit(100),
+  cursor: digits.optional().meta({ description: "`next_cursor` of the page before." }),
+})
+
+export const DeadLetterPath = z.object({ id: digits.pipe(z.int().min(0)) })

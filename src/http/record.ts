@@ -13,7 +13,16 @@ export const recordRequest = createMiddleware<App>(async (c, next) => {
 })
 
 function requestPoint(c: Context<App>, latencyMs: number): RequestPoint {
-  const { total = 0, failed = 0, mode = "", source = "", replayed = false } = c.get("outcome") ?? {}
+  const {
+    total = 0,
+    failed = 0,
+    mode = "",
+    source = "",
+    replayed = false,
+    queued = false,
+    skipped = 0,
+    kind = "",
+  } = c.get("outcome") ?? {}
   const { status } = c.res
   const stored = status < 300 && !replayed
   const usage = c.get("db")?.usage
@@ -25,13 +34,16 @@ function requestPoint(c: Context<App>, latencyMs: number): RequestPoint {
     caller: c.get("caller")?.name ?? "",
     source,
     total,
-    successes: stored ? total - failed : 0,
+    // What is queued counts when the consumer stores it.
+    successes: stored && !queued ? total - failed : 0,
     // Of a batch that was refused or in doubt none counts as stored; of one told again none counts twice.
     failures: replayed ? 0 : stored ? failed : total,
     latencyMs,
     databaseMs: usage?.ms ?? 0,
     bytes: c.get("body")?.byteLength ?? 0,
     databaseAttempts: usage?.attempts ?? 0,
+    kind,
+    skipped,
   }
 }
 
@@ -48,9 +60,11 @@ const BY_STATUS: Record<number, Outcome> = {
 function outcomeOf(c: Context<App>): Outcome {
   const { status } = c.res
   if (status >= 300) return BY_STATUS[status] ?? (status < 500 ? "refused" : "error")
-  const { mode, total = 0, failed = 0, replayed } = c.get("outcome") ?? {}
+  const { mode, total = 0, failed = 0, replayed, queued, skipped = 0 } = c.get("outcome") ?? {}
   if (mode === undefined) return "answered"
   if (replayed) return "replayed"
+  if (total === 0 && skipped > 0) return "skipped"
+  if (queued && failed === 0) return "queued"
   if (failed === 0) return "stored"
   return failed < total ? "partly_stored" : "rejected"
 }

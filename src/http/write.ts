@@ -1,7 +1,7 @@
 import type { Context } from "hono"
 import { uuidv7 } from "uuidv7"
 import type { BatchPlan } from "../signals/plan.ts"
-import { type WrittenBatch, writeBatch } from "../store/write-batch.ts"
+import { type NewBatch, type WrittenBatch, writeBatch } from "../store/write-batch.ts"
 import { type App, noteOutcome, type Outcome } from "./context.ts"
 import { invalidShape } from "./problems.ts"
 
@@ -16,17 +16,21 @@ function commonSource({ rows }: BatchPlan): string {
 }
 
 /**
- * Stores a plan for the caller of this request, under its `Idempotency-Key` if it has one, and notes how that ended.
- * A replayed answer says so in `Idempotency-Replayed`.
+ * The batch that a plan becomes for the caller of this request, under its `Idempotency-Key` if it has one.
  *
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
  */
-export async function writePlan(c: Context<App>, plan: BatchPlan, options: { allOrNothing: boolean }): Promise<WrittenBatch> {
+export async function newBatch(c: Context<App>, plan: BatchPlan, options: { allOrNothing: boolean }): Promise<NewBatch> {
   const { allOrNothing } = options
   const idempotency = await readIdempotency(c, allOrNothing)
   const transactionId = uuidv7()
   noteOutcome(c, { transactionId })
-  const written = await writeBatch(c.get("db"), { transactionId, caller: c.get("caller").name, plan, allOrNothing, idempotency })
+  return { transactionId, caller: c.get("caller").name, plan, allOrNothing, idempotency }
+}
+
+/** Stores a batch, and notes how that ended. A replayed answer says so in `Idempotency-Replayed`. */
+export async function storeBatch(c: Context<App>, batch: NewBatch): Promise<WrittenBatch> {
+  const written = await writeBatch(c.get("db"), batch)
   noteOutcome(c, { failed: written.failures.length, transactionId: written.transactionId, replayed: written.replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")
   return written

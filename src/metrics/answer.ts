@@ -37,6 +37,9 @@ export const MetricsAnswer = z
     totals: Figures.meta({ description: "Of the routes that take signals in, as are by_outcome and series." }),
     by_outcome: z.array(z.object({ outcome: z.enum(OUTCOMES), ...Figures.shape })),
     by_route: z.array(z.object({ route: z.string(), ...Figures.shape })).meta({ description: "Of every route." }),
+    skipped: z
+      .array(z.object({ route: z.string(), kind: z.string(), events: count }))
+      .meta({ description: "What webhooks brought and was not to be stored, by kind." }),
     series: z
       .array(z.object({ time: instant, ...Figures.shape }))
       .meta({ description: "One entry a step; `time` is its beginning." }),

@@ -12,6 +12,7 @@ export const COLUMNS = {
   status: "blob4",
   caller: "blob5",
   source: "blob6",
+  kind: "blob7",
   total: "double1",
   successes: "double2",
   failures: "double3",
@@ -19,14 +20,20 @@ export const COLUMNS = {
   databaseMs: "double5",
   bytes: "double6",
   databaseAttempts: "double7",
+  skipped: "double8",
 } as const
 
 /** The name of the dataset, as bound in wrangler.toml. */
 export const DATASET = "signal_ingest_requests"
 
-/** How a request ended. `replayed`: an earlier answer told again, nothing stored by this request. */
+/**
+ * How a request ended. `replayed`: an earlier answer told again, nothing stored by this request. `queued`: kept, to be stored soon.
+ * `skipped`: a webhook's event that is not to be stored.
+ */
 export const OUTCOMES = [
   "stored",
+  "queued",
+  "skipped",
   "partly_stored",
   "replayed",
   "answered",
@@ -42,14 +49,17 @@ export const OUTCOMES = [
 export type Outcome = (typeof OUTCOMES)[number]
 
 /** What counts as a success. */
-export const STORED_WHOLE: readonly Outcome[] = ["stored", "replayed", "answered"]
+export const STORED_WHOLE: readonly Outcome[] = ["stored", "queued", "skipped", "replayed", "answered"]
 /** What counts as an error: all but a success and `partly_stored`, which is neither. */
 export const STORED_NOTHING = OUTCOMES.filter((outcome) => outcome !== "partly_stored" && !STORED_WHOLE.includes(outcome))
 
 export const BATCH_ROUTE = "POST /api/signals/batch"
 
 /** The routes that take signals in. Success rate, error rate and throughput are theirs. */
-export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals"]
+export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals", "POST /webhooks/slack", "POST /webhooks/kafka"]
+
+/** What the consumer of the queue did, which is no request: only its signals count. */
+export const CONSUMER_ROUTE = "QUEUE signals"
 
 /** One request, as the metrics see it. */
 export interface RequestPoint {
@@ -69,6 +79,10 @@ export interface RequestPoint {
   /** Of the decoded body. */
   bytes: number
   databaseAttempts: number
+  /** What was skipped: the name of its kind, `mixed` for several, empty for none. */
+  kind: string
+  /** Records that were acknowledged and not to be stored. */
+  skipped: number
 }
 
 /** What `writeDataPoint` takes. */
@@ -88,10 +102,10 @@ const BLOB_BYTES = 1024
  * Points are sampled per index: with outcome and route in it, a handful of failures is kept whole beside a flood of successes.
  */
 export function dataPoint(point: RequestPoint): DataPoint {
-  const { route, mode, outcome, status, caller, source } = point
+  const { route, mode, outcome, status, caller, source, kind } = point
   return {
     indexes: [clip(`${outcome} ${route}`, INDEX_BYTES)],
-    blobs: [route, mode, outcome, String(status), caller, source].map((text) => clip(text, BLOB_BYTES)),
+    blobs: [route, mode, outcome, String(status), caller, source, kind].map((text) => clip(text, BLOB_BYTES)),
     doubles: [
       point.total,
       point.successes,
@@ -100,6 +114,7 @@ export function dataPoint(point: RequestPoint): DataPoint {
       point.databaseMs,
       point.bytes,
       point.databaseAttempts,
+      point.skipped,
     ],
   }
 }

@@ -1,6 +1,6 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
-import { BATCH_ROUTE, INGEST_ROUTES } from "./point.ts"
-import { countersQuery, LATENCY_BUCKETS } from "./queries.ts"
+import { BATCH_ROUTE, CONSUMER_ROUTE, INGEST_ROUTES } from "./point.ts"
+import { countersQuery, LATENCY_BUCKETS, skippedQuery } from "./queries.ts"
 
 type Row = { route: string; outcome: string } & Record<string, string | number>
 
@@ -17,12 +17,16 @@ const DAY_SECONDS = 24 * 60 * 60
 export async function readCounters(settings: AnalyticsSettings | undefined, now: number): Promise<string> {
   const until = Math.floor(now / 1000) + 1
   const since = Math.floor(now / 1000 / DAY_SECONDS) * DAY_SECONDS
-  return exposition(await queryAnalytics<Row>(settings, countersQuery({ since, until })), since)
+  const [rows, skipped] = await Promise.all([
+    queryAnalytics<Row>(settings, countersQuery({ since, until })),
+    queryAnalytics<Row>(settings, skippedQuery({ since, until })),
+  ])
+  return exposition(rows, skipped, since)
 }
 
 /** @param since when the counters were last 0, in seconds since the epoch */
-function exposition(rows: readonly Row[], since: number): string {
-  const ingest = rows.filter(({ route }) => INGEST_ROUTES.includes(route))
+function exposition(rows: readonly Row[], skipped: readonly Row[], since: number): string {
+  const ingest = rows.filter(({ route }) => route === CONSUMER_ROUTE || INGEST_ROUTES.includes(route))
   const batches = rows.filter(({ route }) => route === BATCH_ROUTE)
   const requests = sum(batches, "requests")
   return [
@@ -30,10 +34,18 @@ function exposition(rows: readonly Row[], since: number): string {
     `batch_signals_created_total ${sum(ingest, "signals_created")}`,
     ...header("batch_signals_failed_total", "counter", "Signals sent and not stored since 00:00 UTC."),
     `batch_signals_failed_total ${sum(ingest, "signals_failed")}`,
-    ...header("batch_api_requests_total", "counter", "Requests since 00:00 UTC by route and by how they ended."),
-    ...rows.map(
-      (row) => `batch_api_requests_total{route="${label(row.route)}",outcome="${label(row.outcome)}"} ${sum([row], "requests")}`,
+    ...header("webhook_events_skipped_total", "counter", "Webhooks' events that are not to be stored, since 00:00 UTC."),
+    ...skipped.map(
+      (row) =>
+        `webhook_events_skipped_total{route="${label(row.route)}",kind="${label(String(row.kind))}"} ${sum([row], "events")}`,
     ),
+    ...header("batch_api_requests_total", "counter", "Requests since 00:00 UTC by route and by how they ended."),
+    ...rows
+      .filter(({ route }) => route !== CONSUMER_ROUTE)
+      .map(
+        (row) =>
+          `batch_api_requests_total{route="${label(row.route)}",outcome="${label(row.outcome)}"} ${sum([row], "requests")}`,
+      ),
     ...header("batch_api_latency_seconds", "histogram", `Time that ${BATCH_ROUTE} took, since 00:00 UTC.`),
     ...LATENCY_BUCKETS.map((bound, place) => `batch_api_latency_seconds_bucket{le="${bound}"} ${sum(batches, `le_${place}`)}`),
     `batch_api_latency_seconds_bucket{le="+Inf"} ${requests}`,

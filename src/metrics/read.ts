@@ -1,7 +1,7 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
 import type { Figures, MetricsAnswer, Window } from "./answer.ts"
 import { OUTCOMES, type Outcome, STORED_NOTHING, STORED_WHOLE } from "./point.ts"
-import { byOutcomeQuery, byRouteQuery, type Span, seriesQuery, totalsQuery } from "./queries.ts"
+import { byOutcomeQuery, byRouteQuery, type Span, seriesQuery, signalsQuery, skippedQuery, totalsQuery } from "./queries.ts"
 
 /** Seconds of each window, and of one step of its series. */
 const SPANS: Record<Window, { seconds: number; step: number }> = {
@@ -27,29 +27,39 @@ export async function readMetrics(settings: AnalyticsSettings | undefined, windo
   // From the beginning of a step, so that the first of the series is as long as the others.
   const since = Math.floor((until - seconds) / step) * step
   const span: Span = { since, until }
-  const [totals, byOutcome, byRoute, series] = await Promise.all([
+  const [totals, byOutcome, byRoute, series, signals, skipped] = await Promise.all([
     queryAnalytics<Row>(settings, totalsQuery(span)),
     queryAnalytics<Row>(settings, byOutcomeQuery(span)),
     queryAnalytics<Row>(settings, byRouteQuery(span)),
     queryAnalytics<Row>(settings, seriesQuery(span, step)),
+    queryAnalytics<Row>(settings, signalsQuery(span, step)),
+    queryAnalytics<Row>(settings, skippedQuery(span)),
   ])
   const length = until - since
   const steps = new Map(series.map((row) => [Number(row.time), row]))
+  // The queue's consumer stores signals at times at which no request came in.
+  for (const row of signals) steps.set(Number(row.time), { ...steps.get(Number(row.time)), ...row })
   return {
     window,
     since: instant(since),
     until: instant(until),
     step_seconds: step,
     percentiles: "exact",
-    totals: figures(totals[0], length),
+    totals: figures(
+      { ...totals[0], signals_created: sum(signals, "signals_created"), signals_failed: sum(signals, "signals_failed") },
+      length,
+    ),
     by_outcome: byOutcome.map((row) => ({ outcome: String(row.name) as Outcome, ...figures(row, length) })),
     by_route: byRoute.map((row) => ({ route: String(row.name), ...figures(row, length) })),
+    skipped: skipped.map(({ route, kind, events }) => ({ route: String(route), kind: String(kind), events: Number(events) })),
     series: Array.from({ length: Math.ceil(length / step) }, (_, place) => {
       const from = since + place * step
       return { time: instant(from), ...figures(steps.get(from), Math.min(step, until - from)) }
     }),
   }
 }
+
+const sum = (rows: readonly Row[], name: string) => rows.reduce((total, row) => total + Number(row[name] ?? 0), 0)
 
 const instant = (seconds: number) => new Date(seconds * 1000).toISOString()
 

@@ -76,7 +76,9 @@ export const SignalStats = z.object({ stats: z.array(ConversationStats) })
 export const BatchRecord = z
   .object({
     transaction_id: transactionId,
-    state: z.enum(["stored"]),
+    state: z.enum(["queued", "stored", "failed"]).meta({
+      description: "queued: acknowledged, and will be stored. failed: was acknowledged, and none of it could be stored.",
+    }),
     created_at: instant,
     caller: z.string().meta({ description: "Name of the key it was sent with." }),
     idempotency_key: z.string().nullable(),
@@ -84,6 +86,7 @@ export const BatchRecord = z
     successful_count: z.int(),
     failed_count: z.int(),
     failures: z.array(Failure),
+    reason: z.string().optional().meta({ description: "Why a failed batch failed as a whole." }),
   })
   .meta({ id: "BatchRecord" })
 /** What the ledger says of a batch. */
@@ -96,3 +99,53 @@ export const BatchPage = z.object({
   batches: z.array(BatchRecord).meta({ description: `Of each batch the first ${LISTED_FAILURES} failures.` }),
   next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
+
+export const DeadLetterRecord = z
+  .object({
+    id: z.int(),
+    created_at: instant,
+    state: z.enum(["waiting", "replayed", "discarded"]),
+    source: z
+      .enum(["slack", "kafka", "signal", "queue"])
+      .meta({ description: "Which way in reads the record when it is replayed." }),
+    caller: z.string(),
+    reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
+    transaction_id: transactionId,
+    index: z.int().meta({ description: "Place in what was delivered, from 0." }),
+    record: z.string().meta({ description: "JSON of what was delivered." }),
+    replay_transaction_id: transactionId.meta({
+      description: "Names the batch of its replay, which is one however often it is asked for.",
+    }),
+  })
+  .meta({ id: "DeadLetter" })
+/** A record that was acknowledged and could not be stored as a signal. */
+export type DeadLetterRecord = z.infer<typeof DeadLetterRecord>
+
+export const DeadLetterPage = z.object({
+  dead_letters: z.array(DeadLetterRecord),
+  next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
+})
+
+/** What a replay came to. */
+export const ReplayAnswer = z.object({
+  replayed: z.boolean().meta({ description: "false: it still can't be stored, for the reason given, and stays." }),
+  reason: z.string().optional(),
+  transaction_id: transactionId.optional(),
+})
+export type ReplayAnswer = z.infer<typeof ReplayAnswer>
+
+/** The answer of a webhook. */
+export const DeliveryAnswer = z
+  .object({
+    state: z.enum(["queued", "stored", "skipped"]).meta({
+      description: "queued: kept, and will be stored. stored: in the table. skipped: nothing of it was to be stored.",
+    }),
+    total_count: z.int().meta({ description: "Records that were to become signals." }),
+    accepted_count: z.int(),
+    failed_count: z.int().meta({ description: "Records that can't become signals; kept as dead letters." }),
+    failures: z.array(Failure),
+    skipped: z.record(z.string(), z.int()).meta({ description: "Records acknowledged and not stored, by kind." }),
+    transaction_id: transactionId.optional().meta({ description: "Names the batch in the ledger, once it is stored." }),
+  })
+  .meta({ id: "DeliveryAnswer" })
+export type DeliveryAnswer = z.infer<typeof DeliveryAnswer>

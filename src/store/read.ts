@@ -1,8 +1,9 @@
-import { and, type SQL, sql } from "drizzle-orm"
+import { and, sql } from "drizzle-orm"
 import { parseJson } from "../signals/json.ts"
 import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredSignal } from "../signals/responses.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { batches, signals } from "./schema.ts"
+import { utc } from "./sql.ts"
 
 /** A place in the order of `listSignals`: the last signal of a page. */
 export interface Cursor {
@@ -19,8 +20,6 @@ export interface SignalFilter {
   /** Exclusive. */
   until?: string | undefined
 }
-
-const utc = (time: SQL) => sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`
 
 /** Payloads come as text, since the driver's JSON parser would lose digits. */
 const COLUMNS = sql`
@@ -85,14 +84,19 @@ export async function signalStats(
 
 const RECORD = sql`
   transaction_id, state, ${utc(sql`created_at`)} as created_at, caller, idempotency_key,
-  total_count, total_count - failed_count as successful_count, failed_count`
+  total_count, total_count - failed_count as successful_count, failed_count, reason`
 
 export async function batchRecord(db: Database, transactionId: string): Promise<BatchRecord | undefined> {
   const [record] = await withRetries(db, () =>
-    db.query<BatchRecord>(sql`select ${RECORD}, failures from ${batches} where transaction_id = ${transactionId}::uuid`),
+    db.query<LedgerRow>(sql`select ${RECORD}, failures from ${batches} where transaction_id = ${transactionId}::uuid`),
   )
-  return record
+  return record && told(record)
 }
+
+type LedgerRow = BatchRecord & { reason: string | null }
+
+/** Only a batch that failed as a whole has a reason to tell. */
+const told = ({ reason, ...record }: LedgerRow): BatchRecord => (reason === null ? record : { ...record, reason })
 
 /**
  * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the next page.
@@ -106,12 +110,12 @@ export async function listBatches(
   const { after, limit } = page
   const where = after === undefined ? sql`` : sql`where transaction_id < ${after}::uuid`
   const rows = await withRetries(db, () =>
-    db.query<BatchRecord>(sql`
+    db.query<LedgerRow>(sql`
       select ${RECORD}, jsonb_path_query_array(failures, ${`$[0 to ${LISTED_FAILURES - 1}]`}::jsonpath) as failures
       from ${batches} ${where} order by transaction_id desc limit ${limit + 1}::int4`),
   )
   const last = rows.length > limit ? rows[limit - 1] : undefined
-  return { batches: rows.slice(0, limit), next: last?.transaction_id ?? null }
+  return { batches: rows.slice(0, limit).map(told), next: last?.transaction_id ?? null }
 }
 
 /** Whether a batch could be written: the database answers, takes writes, and has the last migration's function. */

@@ -64,10 +64,13 @@ export const batches = pgTable(
     transactionId: uuid("transaction_id").primaryKey(),
     createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
     caller: text().notNull(),
-    state: text({ enum: ["stored"] }).notNull(),
+    /** `failed`: accepted to be stored later, and then none of it could be. */
+    state: text({ enum: ["stored", "failed"] }).notNull(),
     totalCount: integer("total_count").notNull(),
     failedCount: integer("failed_count").notNull(),
     failures: jsonb().$type<{ index: number; error: string }[]>().notNull(),
+    /** Why a failed batch failed as a whole. */
+    reason: text(),
     firstSignalId: bigint("first_signal_id", { mode: "number" }),
     lastSignalId: bigint("last_signal_id", { mode: "number" }),
     idempotencyKey: text("idempotency_key"),
@@ -80,5 +83,33 @@ export const batches = pgTable(
       .where(sql`${table.idempotencyKey} is not null`),
     index("batches_idempotency_expiry_idx").on(table.createdAt).where(sql`${table.idempotencyKey} is not null`),
     check("batches_counts", sql`${table.failedCount} between 0 and ${table.totalCount}`),
+  ],
+)
+
+/**
+ * What was acknowledged and can't be stored as a signal, kept to be looked at and replayed: one row a record, of whatever way in.
+ * `record` is JSON as text, since jsonb takes no U+0000.
+ */
+export const deadLetters = pgTable(
+  "dead_letters",
+  {
+    id: bigint({ mode: "number" }).primaryKey().generatedAlwaysAsIdentity({ name: "dead_letters_id_seq" }),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    /** The batch it came in, and its place there: what is delivered twice is kept once. */
+    transactionId: uuid("transaction_id").notNull(),
+    index: integer().notNull(),
+    source: text({ enum: ["slack", "kafka", "signal", "queue"] }).notNull(),
+    caller: text().notNull(),
+    reason: text().notNull(),
+    record: text().notNull(),
+    /** The batch under which it is replayed, however often that is asked for. */
+    replayTransactionId: uuid("replay_transaction_id").notNull(),
+    state: text({ enum: ["waiting", "replayed", "discarded"] })
+      .notNull()
+      .default("waiting"),
+  },
+  (table) => [
+    uniqueIndex("dead_letters_transaction_id_index_idx").on(table.transactionId, table.index),
+    index("dead_letters_state_id_idx").on(table.state, table.id),
   ],
 )

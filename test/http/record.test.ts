@@ -50,6 +50,8 @@ describe("the data point of a request", () => {
         databaseMs: expect.any(Number),
         bytes: body.length,
         databaseAttempts: 1,
+        kind: "",
+        skipped: 0,
       },
     ])
   })

@@ -90,6 +90,8 @@ function randomPoints(count: number, seed = 7): Seeded[] {
     databaseMs: random() * 100,
     bytes: Math.floor(random() * 100_000),
     databaseAttempts: 1,
+    kind: "",
+    skipped: 0,
   }))
 }
 

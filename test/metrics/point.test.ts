@@ -16,6 +16,8 @@ const request = (fields: Partial<RequestPoint> = {}): RequestPoint => ({
   databaseMs: 9,
   bytes: 512,
   databaseAttempts: 4,
+  kind: "tombstone",
+  skipped: 1,
   ...fields,
 })
 

@@ -1,0 +1,132 @@
+import { type SQL, sql } from "drizzle-orm"
+import type { SignalRow } from "../signals/plan.ts"
+import type { Failure } from "../signals/responses.ts"
+import { encodeColumns } from "./columns.ts"
+import { type Database, withRetries } from "./connection.ts"
+import { type DeadLetter, insertDeadLetters, insertLetters } from "./dead-letters.ts"
+import { DatabaseFault } from "./faults.ts"
+import { batches, signals } from "./schema.ts"
+import { BatchInDoubt, type NewBatch, writeBatch } from "./write-batch.ts"
+
+/** A batch that was acknowledged before it was stored, and what of it can't be. */
+export interface Delivery {
+  batch: NewBatch & { allOrNothing: false; idempotency?: undefined }
+  letters: DeadLetter[]
+}
+
+/** What this call added; what an earlier one had stored counts nothing. */
+export interface WrittenDeliveries {
+  /** Signals that are in the table, or were under the same dedupe_key before. */
+  stored: number
+  /** Signals that only the database refused, which are dead letters now. */
+  refused: Failure[]
+}
+
+/**
+ * Stores the deliveries of many calls exactly once: their ledger rows, signals and dead letters, in one statement. Safe to repeat,
+ * and with the same delivery more than once in it.
+ *
+ * @throws {BatchInDoubt} some or all of it may be stored; it names the first of them
+ * @throws {DatabaseFault} nothing was stored
+ */
+export async function writeDeliveries(db: Database, delivered: readonly Delivery[]): Promise<WrittenDeliveries> {
+  const deliveries = [...new Map(delivered.map((delivery) => [delivery.batch.transactionId, delivery])).values()]
+  try {
+    return await writeTogether(db, deliveries)
+  } catch (error) {
+    if (!(error instanceof DatabaseFault)) throw error
+    if (error.kind === "refused") return writeEach(db, deliveries)
+    throw error.mayHaveRun ? new BatchInDoubt(deliveries[0]?.batch.transactionId ?? "", error) : error
+  }
+}
+
+async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
+  const rows = await withRetries(db, () => db.query<{ transaction_id: string }>(insertStatement(deliveries)))
+  const added = new Set(rows.map(({ transaction_id }) => transaction_id))
+  const plans = deliveries.map(({ batch }) => batch).filter(({ transactionId }) => added.has(transactionId))
+  return {
+    stored: plans.reduce((sum, { plan }) => sum + plan.rows.length, 0),
+    refused: [],
+  }
+}
+
+/** One after the other, since the database refused a signal of one of them: each row of that in a savepoint. */
+async function writeEach(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
+  const written: WrittenDeliveries = { stored: 0, refused: [] }
+  for (const { batch, letters } of deliveries) {
+    const { failures, stored } = await writeBatch(db, batch)
+    written.stored += stored.length
+    const told = new Set(letters.map(({ index }) => index))
+    const refused = failures.filter(({ index }) => !told.has(index))
+    written.refused.push(...refused)
+    await insertDeadLetters(db, [...letters, ...refused.map((failure) => letterOf(batch, failure))]).catch((error) => {
+      throw error instanceof DatabaseFault ? new BatchInDoubt(batch.transactionId, error) : error
+    })
+  }
+  return written
+}
+
+/** The dead letter of a signal that passed every rule and that only the database refuses. */
+function letterOf({ transactionId, caller, plan }: NewBatch, { index, error }: Failure): DeadLetter {
+  const row = plan.rows.find((one) => one.index === index)
+  return { transactionId, index, source: "signal", caller, reason: error, record: row ? signalText(row) : "null" }
+}
+
+/** A row as the JSON of the signal that it was. */
+function signalText({ index: _, ...row }: SignalRow): string {
+  const fields = Object.entries(row).map(([name, value]) => {
+    const wireName = name === "time" ? "timestamp" : name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    // A payload is JSON already.
+    return `${JSON.stringify(wireName)}:${name === "payload" ? value || "null" : JSON.stringify(value)}`
+  })
+  return `{${fields.join(",")}}`
+}
+
+/** As for a single batch (see `writeBatch`), with the rows of each joined to the ledger row that is new. Returns those. */
+function insertStatement(deliveries: readonly Delivery[]): SQL {
+  const written = deliveries.map(({ batch }) => batch)
+  const columns = encodeColumns(written.flatMap(({ plan }) => plan.rows))
+  const transactionIds = written.flatMap(({ transactionId, plan }) => plan.rows.map(() => transactionId))
+  const letters = deliveries.flatMap((delivery) => delivery.letters)
+  const list = (values: readonly (string | number)[]) => sql.param(values)
+  return sql`
+    with delivery as (
+      select * from unnest(
+        ${list(written.map(({ transactionId }) => transactionId))}::uuid[], ${list(written.map(({ caller }) => caller))}::text[],
+        ${list(written.map(({ plan }) => plan.total))}::int4[], ${list(written.map(({ plan }) => plan.failures.length))}::int4[],
+        ${list(written.map(({ plan }) => JSON.stringify(plan.failures)))}::jsonb[]
+      ) as delivery (transaction_id, caller, total_count, failed_count, failures)
+    ), input as materialized (
+      select nextval('signals_id_seq') as id, signal.*
+      from unnest(
+        ${columns.contextWindowId}::text[], ${columns.time}::timestamptz[], ${columns.rawContent}::text[], ${columns.signalSource}::text[],
+        ${columns.signalScore}::float8[], ${columns.signalVector}::text[], ${columns.emotionalTone}::float8[], ${columns.escalateFlag}::int2[],
+        ${columns.agentId}::text[], ${columns.userId}::text[], string_to_array(${columns.payload}, E'\\n', '')::jsonb[],
+        ${columns.relationshipContext}::text[], ${columns.diagnosticNotes}::text[], ${columns.dedupeKey}::text[], ${list(transactionIds)}::uuid[]
+      ) with ordinality as signal (
+        context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
+        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key, transaction_id, position
+      )
+    ), ledger as (
+      insert into ${batches} (transaction_id, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id)
+      select transaction_id, caller, 'stored', total_count, failed_count, failures, ids.first, ids.last
+      from delivery
+      left join (select transaction_id, min(id) as first, max(id) as last from input group by transaction_id) as ids using (transaction_id)
+      -- Two calls with the same deliveries take their locks in the same order, so that they can't deadlock.
+      order by transaction_id
+      on conflict do nothing
+      returning transaction_id
+    ), stored as (
+      insert into ${signals} (
+        id, transaction_id, context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
+        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key
+      ) overriding system value
+      select
+        id, transaction_id, context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
+        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key
+      from input join ledger using (transaction_id)
+      order by dedupe_key, position
+      on conflict (dedupe_key) where dedupe_key is not null do nothing
+    )${letters.length > 0 ? sql`, kept as (${insertLetters(letters, sql`join ledger using (transaction_id)`)})` : sql``}
+    select transaction_id from ledger`
+}
