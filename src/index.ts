@@ -1,12 +1,15 @@
 import { app } from "./app.ts"
 import { type Bindings, readSettings } from "./config.ts"
 import { consume } from "./queue/consume.ts"
+import { lookAfterBucket } from "./queue/resend.ts"
 import { connect } from "./store/connection.ts"
 import { releaseExpiredKeys } from "./store/retell-batch.ts"
 
 export default {
   fetch: app.fetch,
   async scheduled(_event, bindings) {
+    const { QUEUE: queue, BUCKET: bucket } = bindings
+    if (queue && bucket) await lookAfterBucket(queue, bucket, Date.now())
     await releaseExpiredKeys(connect(readSettings(bindings).database))
   },
   queue: consume,
