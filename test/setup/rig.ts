@@ -5,26 +5,25 @@ import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon-endpo
 import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres.ts"
 import { type BundleOptions, type RunningBundle, runBundle } from "../../src/local/workerd.ts"
 
-/** The deployed bundle on bare workerd, a Postgres that may be killed, and an endpoint that may misbehave. */
-export interface Rig {
+/** A Postgres that may be killed, behind an endpoint that may misbehave. */
+export interface Storage {
   postgres: LocalPostgres
   endpoint: NeonEndpoint
-  service: RunningBundle
+  /** The settings by which a Worker finds them. */
+  bindings: Record<string, string>
   /** Asks Postgres itself, on a connection of its own. */
   query<Row>(text: string, values?: unknown[]): Promise<Row[]>
   stop(): Promise<void>
 }
 
-export async function startRig(settings: Record<string, string> = {}, options?: BundleOptions): Promise<Rig> {
+export async function startStorage(): Promise<Storage> {
   const postgres = await startTemporaryPostgres()
   await migrate(postgres.url)
   const endpoint = await startNeonEndpoint()
-  const bindings = { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" }
-  const service = await runBundle(inject("bundle"), { ...bindings, ...settings }, options)
   return {
     postgres,
     endpoint,
-    service,
+    bindings: { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" },
     async query<Row>(text: string, values: unknown[] = []) {
       const client = new Client({ connectionString: postgres.url })
       await client.connect()
@@ -35,9 +34,26 @@ export async function startRig(settings: Record<string, string> = {}, options?: 
       }
     },
     async stop() {
-      await service.stop()
       await endpoint.stop()
       await postgres.stop()
+    },
+  }
+}
+
+/** The deployed bundle on bare workerd, in front of such a database. */
+export interface Rig extends Storage {
+  service: RunningBundle
+}
+
+export async function startRig(settings: Record<string, string> = {}, options?: BundleOptions): Promise<Rig> {
+  const storage = await startStorage()
+  const service = await runBundle(inject("bundle"), { ...storage.bindings, ...settings }, options)
+  return {
+    ...storage,
+    service,
+    async stop() {
+      await service.stop()
+      await storage.stop()
     },
   }
 }

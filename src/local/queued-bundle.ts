@@ -1,0 +1,70 @@
+import { readFile } from "node:fs/promises"
+import { dirname } from "node:path"
+import { convertV4MiniflareOptions, Miniflare } from "miniflare"
+import type { Bundle } from "./workerd.ts"
+
+/** One message as Cloudflare hands it to a consumer. */
+export interface QueuedMessage {
+  id: string
+  timestamp: Date
+  attempts: number
+  body: string
+}
+
+/** What became of messages that were handed to the consumer. */
+export interface Consumed {
+  acknowledged: string[]
+  /** Those to be delivered again. */
+  retried: string[]
+}
+
+/** A bundle with a queue and a bucket, on workerd under Miniflare, whose queue lives in memory. */
+export interface QueuedBundle {
+  address: string
+  /** Hands messages to the consumer as Cloudflare does, past the queue. Rejects when the Worker ends on the way. */
+  consume(messages: readonly QueuedMessage[]): Promise<Consumed>
+  /** What it has written to its log so far, one entry a line. */
+  log: readonly string[]
+  stop(): Promise<void>
+}
+
+const QUEUE = "signal-ingest"
+
+/** @param settings the Worker's text bindings */
+export async function runQueuedBundle(bundle: Omit<Bundle, "remove">, settings: Record<string, string>): Promise<QueuedBundle> {
+  const log: string[] = []
+  const miniflare = new Miniflare(
+    convertV4MiniflareOptions({
+      modulesRoot: dirname(bundle.path),
+      modules: [{ type: "ESModule", path: bundle.path, contents: await readFile(bundle.path, "utf8") }],
+      compatibilityDate: bundle.compatibilityDate,
+      bindings: settings,
+      // As in wrangler.toml.
+      queueProducers: { QUEUE },
+      queueConsumers: {
+        [QUEUE]: { maxBatchSize: 100, maxBatchTimeout: 1, maxRetries: 100, deadLetterQueue: `${QUEUE}-dead-letters` },
+      },
+      r2Buckets: ["BUCKET"],
+      host: "127.0.0.1",
+      port: 0,
+      cf: false,
+      handleStructuredLogs: ({ message }) => log.push(message),
+    }),
+  )
+  const url = await miniflare.ready
+  const worker = await miniflare.getWorker()
+  return {
+    address: url.origin,
+    log,
+    async consume(messages) {
+      const { outcome, explicitAcks, retryMessages, ackAll, retryBatch } = await worker.queue(QUEUE, [...messages])
+      if (outcome !== "ok") return { acknowledged: [], retried: messages.map(({ id }) => id) }
+      const retried = retryBatch.retry ? messages.map(({ id }) => id) : retryMessages.map(({ msgId }) => msgId)
+      const again = new Set(retried)
+      // As at Cloudflare, what the handler says nothing of is acknowledged when it ends well.
+      const unsaid = messages.map(({ id }) => id).filter((id) => !again.has(id))
+      return { acknowledged: ackAll ? unsaid : [...new Set([...explicitAcks, ...unsaid])], retried }
+    },
+    stop: () => miniflare.dispose(),
+  }
+}
