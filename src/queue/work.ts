@@ -1,0 +1,109 @@
+import type { Database } from "../store/connection.ts"
+import { type DeadLetter, insertDeadLetters } from "../store/dead-letters.ts"
+import { recordFailedBatch } from "../store/fail-batch.ts"
+import { IdempotencyKeyReused } from "../store/retell-batch.ts"
+import { BatchRefused, type NewBatch, writeBatch } from "../store/write-batch.ts"
+import { type Delivery, writeDeliveries } from "../store/write-deliveries.ts"
+import { type Message as Content, readMessage, readParkedBatch } from "./messages.ts"
+
+/** Messages that are worked off, and so acknowledged or delivered again, together. */
+export interface Piece {
+  messages: Message<unknown>[]
+  run(db: Database): Promise<Written>
+}
+
+/** Signals that this run stored, and those that failed in it: what had failed before it was queued is counted there. */
+export interface Written {
+  stored: number
+  failed: number
+}
+
+const NOTHING: Written = { stored: 0, failed: 0 }
+
+/** All the deliveries as one piece, and each of the rest as its own. */
+export function piecesOfWork(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Piece[] {
+  const deliveries: { message: Message<unknown>; delivery: Delivery }[] = []
+  const pieces: Piece[] = []
+  for (const message of messages) {
+    const content = readMessage(message.body)
+    if (content?.kind === "delivery") deliveries.push({ message, delivery: content.delivery })
+    else pieces.push({ messages: [message], run: (db) => (content ? unpark(db, bucket, content) : keep(db, message)) })
+  }
+  if (deliveries.length === 0) return pieces
+  const together: Piece = {
+    messages: deliveries.map(({ message }) => message),
+    run: (db) =>
+      storeDeliveries(
+        db,
+        deliveries.map(({ delivery }) => delivery),
+      ),
+  }
+  return [together, ...pieces]
+}
+
+async function storeDeliveries(db: Database, deliveries: readonly Delivery[]): Promise<Written> {
+  const { stored, refused } = await writeDeliveries(db, deliveries)
+  return { stored, failed: refused.length }
+}
+
+/** Stores what waits in the bucket, and empties its place. */
+async function unpark(
+  db: Database,
+  bucket: R2Bucket | undefined,
+  content: Exclude<Content, { kind: "delivery" }>,
+): Promise<Written> {
+  if (!bucket) throw new Error("a message names an object, and no bucket is bound")
+  const parked = await bucket.get(content.object)
+  // It goes once it is stored: this message is a repetition.
+  if (!parked) return NOTHING
+  const text = await parked.text()
+  const written =
+    content.kind === "parked_delivery"
+      ? await storeDeliveries(db, [JSON.parse(text)])
+      : await storeBatch(db, readParkedBatch(text))
+  await bucket.delete(content.object)
+  return written
+}
+
+/** Stores a batch whose caller has its answer already, so that what would have been an answer goes into the ledger. */
+async function storeBatch(db: Database, batch: NewBatch): Promise<Written> {
+  const { rows, failures: known } = batch.plan
+  try {
+    const { stored, failures, replayed } = await writeBatch(db, batch)
+    if (!replayed) return { stored: stored.length, failed: failures.length - known.length }
+    const reason = "The same batch had been stored before under this Idempotency-Key."
+    await recordFailedBatch(db, batch, { reason, failures: [] })
+  } catch (error) {
+    if (error instanceof BatchRefused) {
+      await recordFailedBatch(db, batch, {
+        reason: "The database refused signals of an all-or-nothing batch.",
+        failures: error.failures,
+      })
+    } else if (error instanceof IdempotencyKeyReused) {
+      await recordFailedBatch(db, batch, {
+        reason: "This Idempotency-Key had been used before with another request.",
+        failures: [],
+      })
+    } else throw error
+  }
+  return { stored: 0, failed: rows.length }
+}
+
+/** What Cloudflare has put aside is kept in the database, where it can be looked at and replayed. */
+export const piecesToKeep = (messages: readonly Message<unknown>[]): Piece[] =>
+  messages.map((message) => ({ messages: [message], run: (db) => keep(db, message) }))
+
+async function keep(db: Database, message: Message<unknown>): Promise<Written> {
+  await insertDeadLetters(db, [await letterOf(message)])
+  return NOTHING
+}
+
+async function letterOf({ id, body }: Message<unknown>): Promise<DeadLetter> {
+  // Made from the message's id, so that a message that comes twice is kept once.
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(id))
+  const transactionId = new Uint8Array(digest, 0, 16).toHex()
+  const reason = readMessage(body)
+    ? "It could not be worked off, however often it was tried."
+    : "No version of the service reads it."
+  return { transactionId, index: 0, source: "queue", caller: "queue", reason, record: JSON.stringify(body ?? null) }
+}
