@@ -6,8 +6,14 @@ export function openAgent(callers: number): Agent {
 }
 
 /** Posts a body that was made before, reads the answer to its end, and throws unless it is `status`. */
-export function post(agent: Agent, url: string, body: Buffer, status: number): Promise<Buffer> {
-  const headers = { "Content-Type": "application/json", "Content-Length": body.length }
+export function post(
+  agent: Agent,
+  url: string,
+  body: Buffer,
+  status: number,
+  more: Record<string, string> = {},
+): Promise<Buffer> {
+  const headers = { "Content-Type": "application/json", "Content-Length": body.length, ...more }
   return new Promise((resolve, reject) => {
     const sent = request(url, { agent, method: "POST", headers }, (response) => {
       const chunks: Buffer[] = []

@@ -14,6 +14,7 @@ import { openApi } from "./http/openapi.ts"
 import { answerProblem, notFound } from "./http/problems.ts"
 import { recordRequest } from "./http/record.ts"
 import { signals } from "./http/signals.ts"
+import { slackWebhook } from "./http/slack.ts"
 import { connect } from "./store/connection.ts"
 
 /**
@@ -29,6 +30,7 @@ app.get("/healthz", (c) => c.json({ status: "alive" }))
 app.get("/openapi.json", (c) => c.json(openApi()))
 
 app.use("/api/*", recordRequest)
+app.use("/webhooks/*", recordRequest)
 app.use(async (c, next) => {
   const settings = readSettings(c.env)
   c.set("settings", settings)
@@ -44,6 +46,7 @@ app.route("/api/signals", signals)
 app.route("/api/batches", ledger)
 app.route("/api/metrics", metrics)
 app.route("/metrics", prometheus)
+app.route("/webhooks/slack", slackWebhook)
 
 app.notFound((c) => answerProblem(notFound(), c))
 app.onError(answerProblem)

@@ -1,0 +1,77 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import { parseArgs } from "node:util"
+import { migrate } from "../src/local/migrate.ts"
+import { startNeonEndpoint } from "../src/local/neon-endpoint.ts"
+import { startTemporaryPostgres } from "../src/local/postgres.ts"
+import { runQueuedBundle } from "../src/local/queued-bundle.ts"
+import { buildBundle } from "../src/local/workerd.ts"
+import { openConnection } from "./database.ts"
+import { makeEvents, SIGNING_SECRET } from "./slack-events.ts"
+
+/**
+ * `npx node bench/database-away.ts`: Slack events come in at a steady rate, also while the database can't be reached. Tells how each was
+ * answered, and how long after the database's return the last of them was stored.
+ */
+const { values } = parseArgs({
+  options: { seconds: { type: "string", default: "60" }, rate: { type: "string", default: "50" } },
+})
+const AWAY_SECONDS = Number(values.seconds)
+const PER_SECOND = Number(values.rate)
+/** Before and after, the database is there. */
+const AROUND_SECONDS = 3
+
+const postgres = await startTemporaryPostgres()
+await migrate(postgres.url)
+const endpoint = await startNeonEndpoint()
+const bundle = await buildBundle()
+const service = await runQueuedBundle(bundle, {
+  DATABASE_URL: postgres.url,
+  DATABASE_HTTP_ENDPOINT: endpoint.url,
+  SLACK_SIGNING_SECRET: SIGNING_SECRET,
+})
+const { client: admin } = await openConnection(postgres.url)
+const countRows = async () =>
+  (await admin.query<{ count: number }>("select count(*)::int4 as count from signals")).rows[0]?.count ?? 0
+
+try {
+  const total = (AWAY_SECONDS + 2 * AROUND_SECONDS) * PER_SECOND
+  const statuses = new Map<number, number>()
+  const latencies: number[] = []
+  const events = makeEvents(total)
+  const startedAt = performance.now()
+  const outage = (async () => {
+    await sleep(AROUND_SECONDS * 1000)
+    await endpoint.faults.refuse()
+    await sleep(AWAY_SECONDS * 1000)
+    await endpoint.faults.accept()
+    return performance.now()
+  })()
+  await Promise.all(
+    events.map(async ({ headers, body }, number) => {
+      await sleep((number * 1000) / PER_SECOND)
+      const sentAt = performance.now()
+      const { status } = await fetch(`${service.address}/webhooks/slack`, { method: "POST", headers, body: new Uint8Array(body) })
+      latencies.push(performance.now() - sentAt)
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+    }),
+  )
+  const backAt = await outage
+  const sentFor = performance.now() - startedAt
+  while ((await countRows()) < total && performance.now() - backAt < 120_000) await sleep(50)
+  const afterSeconds = (performance.now() - backAt) / 1000
+  const { rows } = await admin.query(
+    "select count(*)::int4 as rows, count(distinct payload #>> '{envelope,event_id}')::int4 as events from signals",
+  )
+  latencies.sort((one, other) => one - other)
+  console.log(`${total} events in ${(sentFor / 1000).toFixed(1)} s, the database away for ${AWAY_SECONDS} s of them`)
+  console.log(`answers by status: ${JSON.stringify(Object.fromEntries(statuses))}; slowest ${latencies.at(-1)?.toFixed(0)} ms`)
+  console.log(
+    `stored: ${rows[0].rows} rows, ${rows[0].events} different events, the last ${afterSeconds.toFixed(1)} s after the database's return`,
+  )
+} finally {
+  await service.stop()
+  await admin.end()
+  await endpoint.stop()
+  await postgres.stop()
+  await bundle.remove()
+}

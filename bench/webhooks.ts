@@ -1,0 +1,85 @@
+import type { Client } from "pg"
+import { runQueuedBundle } from "../src/local/queued-bundle.ts"
+import { openConnection } from "./database.ts"
+import { openAgent, post } from "./http.ts"
+import { describeMachine } from "./machine.ts"
+import { makeEvents, SIGNING_SECRET, type SlackRequest } from "./slack-events.ts"
+import { startStack } from "./stack.ts"
+
+/**
+ * `npx node bench/webhooks.ts`: Slack events posted one by one to the webhook, which the queue takes, against the same messages posted
+ * one by one to POST /api/signals. Both to the same Worker under Miniflare, whose queue hands on up to 100 messages at a time.
+ */
+const EVENTS = 4000
+const CALLERS = 8
+const LATENCIES = [0, 5]
+
+/** How long it takes to send each of `requests` once, with `CALLERS` at it. */
+async function drive(address: string, requests: readonly SlackRequest[], status: number): Promise<number> {
+  const agent = openAgent(CALLERS)
+  const startedAt = performance.now()
+  let next = 0
+  const caller = async () => {
+    for (let request = requests[next++]; request; request = requests[next++])
+      await post(agent, address, request.body, status, request.headers)
+  }
+  await Promise.all(Array.from({ length: CALLERS }, caller)).finally(() => agent.destroy())
+  return performance.now() - startedAt
+}
+
+/** The message of an event, as somebody would send it as a signal. */
+function asSignal({ body }: SlackRequest): SlackRequest {
+  const { team_id, event } = JSON.parse(body.toString())
+  const signal = {
+    context_window_id: `${team_id}/${event.channel}`,
+    raw_content: event.text,
+    signal_source: "Slack",
+    user_id: event.user,
+    payload: event,
+  }
+  return { headers: { "Content-Type": "application/json" }, body: Buffer.from(JSON.stringify(signal)) }
+}
+
+async function waitForRows(admin: Client, count: number): Promise<void> {
+  for (;;) {
+    const { rows } = await admin.query<{ count: number }>("select count(*)::int4 as count from signals")
+    if ((rows[0]?.count ?? 0) >= count) return
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+const stack = await startStack()
+const { client: admin } = await openConnection(stack.postgres.url)
+const service = await runQueuedBundle(stack.bundle, {
+  DATABASE_URL: stack.postgres.url,
+  DATABASE_HTTP_ENDPOINT: stack.endpoint.url,
+  OPEN_ACCESS: "true",
+  SLACK_SIGNING_SECRET: SIGNING_SECRET,
+})
+try {
+  console.log(`${await describeMachine(admin)}\n${EVENTS} messages, ${CALLERS} callers, one message a call\n`)
+  console.log("round trip to the database    webhooks/s accepted    signals/s stored    POST /api/signals/s    times")
+  for (const latencyMs of [...LATENCIES]) {
+    await stack.endpoint.setLatency(latencyMs)
+    const perSecond: number[] = []
+    for (const warm of [false, true]) {
+      await admin.query("truncate signals, batches")
+      const startedAt = performance.now()
+      const accepted = await drive(`${service.address}/webhooks/slack`, makeEvents(EVENTS), 200)
+      await waitForRows(admin, EVENTS)
+      const stored = performance.now() - startedAt
+      await admin.query("truncate signals, batches")
+      const singles = await drive(`${service.address}/api/signals`, makeEvents(EVENTS).map(asSignal), 201)
+      if (warm) perSecond.push(...[accepted, stored, singles].map((ms) => (EVENTS / ms) * 1000))
+    }
+    const [accepted = 0, stored = 0, singles = 1] = perSecond
+    const cells = [accepted, stored, singles].map((value) => String(Math.round(value)))
+    console.log(
+      `${`${latencyMs} ms`.padEnd(26)}${cells[0]?.padStart(23)}${cells[1]?.padStart(20)}${cells[2]?.padStart(23)}${(stored / singles).toFixed(1).padStart(9)}`,
+    )
+  }
+} finally {
+  await service.stop()
+  await admin.end()
+  await stack.stop()
+}
