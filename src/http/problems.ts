@@ -107,7 +107,7 @@ function faultForLog(error: Error): string {
   return `unexpected ${error.name} ${place?.trim() ?? ""}`
 }
 
-const keyReused = () =>
+export const keyReused = () =>
   new Problem(422, {
     detail: [
       {
@@ -118,13 +118,13 @@ const keyReused = () =>
     ],
   })
 
-const unavailable = () => new Problem(503, { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
+export const unavailable = () => new Problem(503, { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
 
 /** It answers, but not as this service needs it: migrations, credentials, privileges, or it takes no writes. */
 export const databaseNotReady = () =>
   new Problem(503, { detail: "The database is not ready for this service. Nothing was stored." }, RETRY)
 
-const inDoubt = (transactionId: string) =>
+export const inDoubt = (transactionId: string) =>
   new Problem(
     503,
     {
