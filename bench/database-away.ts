@@ -5,8 +5,9 @@ import { startNeonEndpoint } from "../src/local/neon-endpoint.ts"
 import { startTemporaryPostgres } from "../src/local/postgres.ts"
 import { runQueuedBundle } from "../src/local/queued-bundle.ts"
 import { buildBundle } from "../src/local/workerd.ts"
+import { SIGNING_SECRET } from "../test/setup/slack.ts"
 import { openConnection } from "./database.ts"
-import { makeEvents, SIGNING_SECRET } from "./slack-events.ts"
+import { makeEvents } from "./slack-events.ts"
 
 /**
  * `npx node bench/database-away.ts`: Slack events come in at a steady rate, also while the database can't be reached. Tells how each was

@@ -1,9 +1,10 @@
 import type { Client } from "pg"
 import { runQueuedBundle } from "../src/local/queued-bundle.ts"
+import { SIGNING_SECRET, type SlackRequest } from "../test/setup/slack.ts"
 import { openConnection } from "./database.ts"
 import { openAgent, post } from "./http.ts"
 import { describeMachine } from "./machine.ts"
-import { makeEvents, SIGNING_SECRET, type SlackRequest } from "./slack-events.ts"
+import { makeEvents } from "./slack-events.ts"
 import { startStack } from "./stack.ts"
 
 /**

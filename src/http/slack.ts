@@ -52,7 +52,7 @@ export const slackWebhook = new Hono<App>()
           total: 0,
           skipped: 1,
           kind: "app_rate_limited",
-          fault: `Slack limits team ${request.teamId}`,
+          fault: `Slack holds events of team ${request.teamId} back`,
         })
         return c.json(NOTHING_TO_STORE)
       case "unreadable":
