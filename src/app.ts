@@ -6,7 +6,9 @@ import { readSettings } from "./config.ts"
 import { identifyCaller } from "./http/auth.ts"
 import { ledger, signalBatches } from "./http/batches.ts"
 import type { App } from "./http/context.ts"
+import { deadLetters } from "./http/dead-letters.ts"
 import { readiness } from "./http/health.ts"
+import { kafkaWebhook } from "./http/kafka.ts"
 import { limitRate } from "./http/limits.ts"
 import { logRequest } from "./http/log.ts"
 import { metrics, prometheus } from "./http/metrics.ts"
@@ -46,7 +48,9 @@ app.route("/api/signals", signals)
 app.route("/api/batches", ledger)
 app.route("/api/metrics", metrics)
 app.route("/metrics", prometheus)
+app.route("/api/dead-letters", deadLetters)
 app.route("/webhooks/slack", slackWebhook)
+app.route("/webhooks/kafka", kafkaWebhook)
 
 app.notFound((c) => answerProblem(notFound(), c))
 app.onError(answerProblem)

@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { FieldMapping } from "./bridges/field-mapping.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
 import type { Dataset } from "./metrics/record.ts"
 
@@ -45,6 +46,20 @@ export type ApiKey = z.infer<typeof ApiKeys>[number]
 
 const wholeNumber = (preset: number) => z.coerce.number().int().min(1).default(preset)
 
+/** JSON as text; an empty one is as good as none. */
+const json = (preset: string) =>
+  z
+    .string()
+    .default(preset)
+    .transform((text, context) => {
+      try {
+        return JSON.parse(text || preset)
+      } catch {
+        context.addIssue("must be JSON")
+        return z.NEVER
+      }
+    })
+
 const Settings = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
   DATABASE_HTTP_ENDPOINT: z.url().optional(),
@@ -58,18 +73,8 @@ const Settings = z.object({
   SLACK_SIGNING_SECRET_PREVIOUS: z.string().optional(),
   WEBHOOK_SECRET: z.string().optional(),
   OPEN_ACCESS: z.enum(["true", "false", ""]).default("false"),
-  API_KEYS: z
-    .string()
-    .default("[]")
-    .transform((text, context) => {
-      try {
-        return JSON.parse(text || "[]")
-      } catch {
-        context.addIssue("must be JSON")
-        return z.NEVER
-      }
-    })
-    .pipe(ApiKeys),
+  API_KEYS: json("[]").pipe(ApiKeys),
+  KAFKA_FIELD_MAPPING: json("{}").pipe(FieldMapping),
 })
 
 export interface Settings {
@@ -82,6 +87,7 @@ export interface Settings {
     /** Any of them proves a call; none: every call is refused. */
     slackSecrets: string[]
     standardSecrets: string[]
+    kafkaMapping: FieldMapping
   }
 }
 
@@ -113,6 +119,7 @@ export function readSettings(bindings: Bindings): Settings {
       slackSecrets: [data.SLACK_SIGNING_SECRET ?? "", data.SLACK_SIGNING_SECRET_PREVIOUS ?? ""].filter(Boolean),
       // Several, while one is being rotated out.
       standardSecrets: data.WEBHOOK_SECRET?.split(/\s+/).filter(Boolean) ?? [],
+      kafkaMapping: data.KAFKA_FIELD_MAPPING,
     },
   }
   read.set(bindings, settings)

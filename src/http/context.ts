@@ -36,6 +36,8 @@ export interface App {
     caller: Caller
     /** The decoded bytes of the body, as far as a route has read it. */
     body: Uint8Array
+    /** The body as it was sent, where it had to be read to prove the sender. */
+    sent: Uint8Array
     outcome: Outcome
   }
 }

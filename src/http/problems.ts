@@ -59,6 +59,11 @@ export const bodyTooLarge = (limitBytes: number) =>
 export const unsupportedMediaType = (given: string) =>
   new Problem(415, { detail: `Content-Type ${given} is not read here. Send application/json or application/x-ndjson.` })
 
+export const unsupportedRecords = (given: string) =>
+  new Problem(415, {
+    detail: `Content-Type ${given} is not read here. Send JSON, NDJSON, CloudEvents or application/vnd.kafka.json.v2+json.`,
+  })
+
 /** RFC 9110, section 15.5.16: names what would be accepted. */
 export const unsupportedEncoding = (given: string) =>
   new Problem(
@@ -118,7 +123,8 @@ export const keyReused = () =>
     ],
   })
 
-export const unavailable = () => new Problem(503, { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
+export const unavailable = () =>
+  new Problem(503, { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
 
 /** It answers, but not as this service needs it: migrations, credentials, privileges, or it takes no writes. */
 export const databaseNotReady = () =>

@@ -1,0 +1,44 @@
+import * as z from "zod"
+
+/** Where a field of a signal comes from: names into the record's value, with dots between, or a part of the record itself. */
+const Path = z.string().regex(/^(\$(key|subject|topic|timestamp|value)|\$headers\.[^.]+|[^.$]+)(\.[^.]+)*$/, {
+  error: "must be field names with dots between, or begin with $key, $subject, $topic, $timestamp, $value or $headers.NAME",
+})
+
+/** One path, or several of which the first that is there counts. */
+const Paths = z.union([Path.transform((path) => [path]), z.array(Path).min(1)])
+
+/**
+ * Which field of a signal is taken from where, for a record whose value is no signal itself: the setting KAFKA_FIELD_MAPPING.
+ * What is not named keeps its default.
+ */
+export const FieldMapping = z.strictObject({
+  conversation: Paths.default(["$key", "$subject"]),
+  text: Paths.default(["text", "message"]),
+  source: Paths.optional(),
+  time: Paths.default(["$timestamp"]),
+  score: Paths.optional(),
+  tone: Paths.optional(),
+  user: Paths.optional(),
+  agent: Paths.optional(),
+  dedupe_key: Paths.optional(),
+})
+export type FieldMapping = z.infer<typeof FieldMapping>
+
+/** What `path` leads to in `root`, where a name that begins with $ is one of `root`'s own; undefined when there is nothing. */
+export function follow(root: Record<string, unknown>, path: string): unknown {
+  const names = path.startsWith("$") ? path.slice(1).split(".") : ["value", ...path.split(".")]
+  let found: unknown = root
+  for (const name of names) {
+    if (typeof found !== "object" || found === null || JSON.isRawJSON(found) || !Object.hasOwn(found, name)) return undefined
+    found = (found as Record<string, unknown>)[name]
+  }
+  return found ?? undefined
+}
+
+/** The first of `paths` that leads to something. */
+export const first = (root: Record<string, unknown>, paths: readonly string[] = []): unknown =>
+  paths.map((path) => follow(root, path)).find((found) => found !== undefined)
+
+/** How a sentence names these paths. */
+export const spoken = (paths: readonly string[]) => paths.join(" or ")

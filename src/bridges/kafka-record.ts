@@ -1,0 +1,50 @@
+import { createHash } from "node:crypto"
+
+/**
+ * One record, whatever it came in. Plain JSON, so that it can be kept as a dead letter and mapped again later.
+ * Numbers that a double can't carry are raw JSON, as `parseJson` gives them.
+ */
+export interface KafkaRecord {
+  /** null: a tombstone. */
+  value: unknown
+  key?: unknown
+  headers?: unknown
+  topic?: unknown
+  partition?: unknown
+  offset?: unknown
+  timestamp?: unknown
+  /** Of a CloudEvent: its attributes, and the subject once more by name. */
+  cloudevent?: Record<string, unknown>
+  subject?: unknown
+  /** Names this record for ever, where its sender tells enough for that. */
+  identity?: string
+  /** Why the value can't be read, as one sentence. */
+  fault?: string
+}
+
+export type Fields = Record<string, unknown>
+
+export const isFields = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
+
+/** A name or number as text, every digit of it; undefined for anything else. */
+export function textOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value
+  if (typeof value === "number") return String(value)
+  return JSON.isRawJSON(value) ? (value as unknown as { rawJSON: string }).rawJSON : undefined
+}
+
+const MAX_CHARACTERS = 255
+
+/** A text that names a record for ever, short enough for a dedupe_key: what is longer is told by its digest. */
+export function identity(kind: string, name: string): string {
+  const text = `${kind}:${name}`
+  return text.length <= MAX_CHARACTERS ? text : `${kind}:sha256:${createHash("sha256").update(name).digest("hex")}`
+}
+
+/** The identity by topic, partition and offset, where all three are told. */
+export function placeOf(cluster: string | undefined, { topic, partition, offset }: Fields): { identity?: string } {
+  const parts = [textOf(topic), textOf(partition), textOf(offset)]
+  if (parts.some((part) => part === undefined || part === "")) return {}
+  return { identity: identity("kafka", [...(cluster ? [cluster] : []), ...parts].join("/")) }
+}

@@ -1,0 +1,164 @@
+import { parseJson } from "../signals/json.ts"
+import { Unreadable } from "../signals/shape-errors.ts"
+import { decodeUtf8 } from "../signals/utf8.ts"
+import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
+import type { Delivered } from "./delivery.ts"
+import { type FieldMapping, first, spoken } from "./field-mapping.ts"
+import { type Fields, identity, isFields, type KafkaRecord, placeOf, textOf } from "./kafka-record.ts"
+
+export interface KafkaRequest {
+  headers: Headers
+  /** The body, gzip undone. */
+  text: string
+  /** Tells clusters apart whose topics have the same names. */
+  cluster: string | undefined
+}
+
+const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|stream\+json|x-json-stream)$/
+const JSON_OR_TEXT = /^$|^application\/(json|x-www-form-urlencoded|[\w.-]+\+json)$|^text\/(plain|json)$/
+const BASE64_ENVELOPE = /^application\/vnd\.kafka\.binary\./
+
+/**
+ * The records of a request, by its content type and shape; undefined when the content type is none that is read here.
+ *
+ * What can't be read is a record with a `fault`: its sender could only send it again and again, so it is no error of the request's.
+ */
+export function readKafkaRecords({ headers, text, cluster }: KafkaRequest): KafkaRecord[] | undefined {
+  const type = (headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
+  if (headers.has("ce-specversion")) return [recordOfBinary(headers, text)]
+  if (!LINES.test(type) && !JSON_OR_TEXT.test(type)) return undefined
+  const records = LINES.test(type) ? lines(text).flatMap((line) => readValue(line, cluster)) : readBody(type, text, cluster)
+  const webhookId = headers.get("webhook-id")
+  return webhookId
+    ? records.map((record, place) => withWebhookId(record, webhookId, records.length > 1 ? place : undefined))
+    : records
+}
+
+/** `place` where a webhook brings several records. */
+const withWebhookId = (record: KafkaRecord, id: string, place: number | undefined): KafkaRecord =>
+  record.identity === undefined
+    ? { ...record, identity: identity("webhook", place === undefined ? id : `${id}#${place}`) }
+    : record
+
+const lines = (text: string) => text.split("\n").filter((line) => line.trim() !== "")
+
+/** A whole body that may be one JSON value, or lines of them whatever its type says: so the connectors that join values by a separator. */
+function readBody(type: string, text: string, cluster: string | undefined): KafkaRecord[] {
+  const whole = readJson(text)
+  if (whole !== undefined) return recordsOf(whole.value, BASE64_ENVELOPE.test(type), cluster)
+  if (text.trim() === "") return [{ value: null }]
+  const all = lines(text)
+  if (all.length > 1 && all.some((line) => readJson(line) !== undefined)) return all.flatMap((line) => readValue(line, cluster))
+  return [type === "text/plain" ? { value: text } : { value: text, fault: "the value is not JSON" }]
+}
+
+function readValue(line: string, cluster: string | undefined): KafkaRecord[] {
+  const read = readJson(line)
+  return read === undefined ? [{ value: line, fault: "the line is not JSON" }] : recordsOf(read.value, false, cluster)
+}
+
+function readJson(text: string): { value: unknown } | undefined {
+  try {
+    return { value: parseJson(text) }
+  } catch (error) {
+    if (error instanceof Unreadable) return undefined
+    throw error
+  }
+}
+
+/** A JSON value as records: an array holds several, and so do the envelopes of Kafka's REST proxies and of this service's own batch. */
+function recordsOf(value: unknown, inBase64: boolean, cluster: string | undefined): KafkaRecord[] {
+  if (Array.isArray(value)) return value.map((one) => recordOf(one, inBase64, cluster))
+  if (isFields(value) && Array.isArray(value.records)) {
+    const { topic } = value
+    return value.records.map((one) =>
+      recordOf(isFields(one) ? { topic, ...one, value: one.value ?? null } : one, inBase64, cluster),
+    )
+  }
+  if (isFields(value) && Array.isArray(value.signals) && value.context_window_id === undefined)
+    return value.signals.map((one) => recordOf(one, inBase64, cluster))
+  return [recordOf(value, inBase64, cluster)]
+}
+
+const OF_RECORD = new Set([
+  "key",
+  "value",
+  "headers",
+  "topic",
+  "partition",
+  "offset",
+  "timestamp",
+  "timestampType",
+  "leaderEpoch",
+])
+
+/** A record in a proxy's envelope has a value and, beside it, nothing but what Kafka's records have. */
+const isEnveloped = (value: Fields) => "value" in value && Object.keys(value).every((name) => OF_RECORD.has(name))
+
+function recordOf(one: unknown, inBase64: boolean, cluster: string | undefined): KafkaRecord {
+  if (isCloudEvent(one)) return recordOfStructured(one)
+  if (!isFields(one) || !isEnveloped(one)) return { value: unwrapped(one) }
+  const { key, value, headers, topic, partition, offset, timestamp } = one
+  const place = placeOf(cluster, one)
+  if (!inBase64) return { value: unwrapped(value), key, headers, topic, partition, offset, timestamp, ...place }
+  const decoded = decodeBase64(value)
+  return {
+    key: textOf(key) === undefined ? key : (decodeBase64(key).value ?? key),
+    headers,
+    topic,
+    partition,
+    offset,
+    timestamp,
+    ...decoded,
+    ...place,
+  }
+}
+
+/** Kafka Connect's JsonConverter with schemas: https://kafka.apache.org/documentation/#connect_transforms */
+const unwrapped = (value: unknown) =>
+  isFields(value) && Object.keys(value).sort().join() === "payload,schema" ? value.payload : value
+
+function decodeBase64(value: unknown): { value: unknown; fault?: string } {
+  if (value === null || value === undefined) return { value: null }
+  try {
+    const text = decodeUtf8(Uint8Array.fromBase64(String(value)))
+    return readJson(text) ?? { value: text }
+  } catch {
+    return { value, fault: "the value is not UTF-8 text in base64" }
+  }
+}
+
+/**
+ * What a record becomes: nothing for a tombstone; a value that is a signal passes as one; any other by the field mapping, with the
+ * whole record as its payload.
+ */
+export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
+  const { value, fault, timestamp, identity: dedupeKey } = record
+  if (fault !== undefined) return { refused: fault }
+  if (value === null || value === undefined) return { skipped: "tombstone" }
+  if (isFields(value) && typeof value.context_window_id === "string")
+    return { signal: { ...value, timestamp: value.timestamp ?? timeOf(timestamp), dedupe_key: value.dedupe_key ?? dedupeKey } }
+
+  const { identity: _, subject: __, ...payload } = record
+  const root = record as unknown as Fields
+  const conversation = textOf(first(root, mapping.conversation))
+  if (conversation === undefined)
+    return { refused: `the record has no conversation: ${spoken(mapping.conversation)} is no text or number` }
+  return {
+    signal: {
+      context_window_id: conversation,
+      raw_content: textOf(value) ?? textOf(first(root, mapping.text)),
+      signal_source: textOf(first(root, mapping.source)) ?? "Kafka",
+      timestamp: timeOf(first(root, mapping.time)),
+      signal_score: first(root, mapping.score),
+      emotional_tone: first(root, mapping.tone),
+      user_id: textOf(first(root, mapping.user)),
+      agent_id: textOf(first(root, mapping.agent)),
+      dedupe_key: textOf(first(root, mapping.dedupe_key)) ?? dedupeKey,
+      payload,
+    },
+  }
+}
+
+/** Kafka's -1 says that a record has no time. */
+const timeOf = (value: unknown) => (value === -1 ? undefined : value)
