@@ -7,6 +7,7 @@ const NODE_TESTS = [
   "test/faults/**/*.test.ts",
   "test/contract/**/*.test.ts",
   "test/deploy/**/*.test.ts",
+  "test/pages/**/*.test.ts",
 ]
 
 export default defineConfig({

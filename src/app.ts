@@ -12,7 +12,6 @@ import { kafkaWebhook } from "./http/kafka.ts"
 import { limitRate } from "./http/limits.ts"
 import { logRequest } from "./http/log.ts"
 import { metrics, prometheus } from "./http/metrics.ts"
-import { openApi } from "./http/openapi.ts"
 import { answerProblem, notFound } from "./http/problems.ts"
 import { recordRequest } from "./http/record.ts"
 import { signals } from "./http/signals.ts"
@@ -29,7 +28,6 @@ export const app = new Hono<App>({ router: new PatternRouter() })
 app.use(requestId(), logRequest, secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }))
 
 app.get("/healthz", (c) => c.json({ status: "alive" }))
-app.get("/openapi.json", (c) => c.json(openApi()))
 
 app.use("/api/*", recordRequest)
 app.use("/webhooks/*", recordRequest)

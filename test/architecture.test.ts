@@ -22,6 +22,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   cli: [],
   // Types only: what travels.
   dashboard: ["metrics", "signals"],
+  docs: [],
+  pages: [],
 }
 
 const roomOf = (path: string) => path.split("/", 1)[0] ?? ""

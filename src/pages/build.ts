@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { basename, join, relative } from "node:path"
 import { build } from "esbuild"
+import { scalarScript } from "./scalar.ts"
 
 const ROOT = join(import.meta.dirname, "../..")
 const TARGET = join(ROOT, "dist/assets")
@@ -36,6 +37,16 @@ const PAGES: Page[] = [
     ],
     contentSecurityPolicy: STRICT,
   },
+  {
+    path: "/docs",
+    html: "src/docs/index.html",
+    bundles: [
+      ["docs", "src/docs/main.ts"],
+      ["docs", "src/docs/style.css"],
+    ],
+    // Scalar puts its style sheet into the page by script.
+    contentSecurityPolicy: { ...STRICT, "style-src": "'self' 'unsafe-inline'" },
+  },
 ]
 
 /** Files that every page may use, as they are. */
@@ -56,6 +67,13 @@ function headersFile(): string {
 
 const htmlName = ({ path }: Page) => (path === "/" ? "index.html" : `${path.slice(1)}.html`)
 
+/** The description of the service, made here so that the Worker need not carry what makes it. */
+async function openApi(): Promise<object> {
+  // Named so that the compiler does not judge the Worker's code by Node's types.
+  const source: string = "../http/openapi.ts"
+  return ((await import(source)) as { openApi(): object }).openApi()
+}
+
 /** Every file to serve, by its name. */
 async function bundle(): Promise<Map<string, Uint8Array>> {
   const { outputFiles } = await build({
@@ -71,6 +89,8 @@ async function bundle(): Promise<Map<string, Uint8Array>> {
   })
   const files = new Map(outputFiles.map(({ path, contents }) => [relative(TARGET, path), contents]))
   for (const page of PAGES) files.set(htmlName(page), await readFile(join(ROOT, page.html)))
+  files.set("scalar.js", Buffer.from(scalarScript()))
+  files.set("openapi.json", Buffer.from(JSON.stringify(await openApi())))
   for (const file of COMMON) files.set(basename(file), await readFile(join(ROOT, file)))
   return files.set("_headers", Buffer.from(headersFile()))
 }

@@ -1,0 +1,24 @@
+/** Set by scalar.js. @see https://github.com/scalar/scalar/blob/main/documentation/configuration.md */
+declare const Scalar: { createApiReference(place: string, configuration: object): void }
+
+/** Nothing leaves this origin: no fonts, figures, proxy or assistants of somebody else's. */
+const OURS_ALONE = {
+  withDefaultFonts: false,
+  telemetry: false,
+  proxyUrl: "",
+  agent: { disabled: true },
+  mcp: { disabled: true },
+  hideClientButton: true,
+  showDeveloperTools: "never",
+}
+
+Scalar.createApiReference("#reference", {
+  ...OURS_ALONE,
+  url: "/openapi.json",
+  theme: "none",
+  layout: "modern",
+  documentDownloadType: "none",
+  defaultOpenAllTags: true,
+  orderSchemaPropertiesBy: "preserve",
+  defaultHttpClient: { targetKey: "shell", clientKey: "curl" },
+})

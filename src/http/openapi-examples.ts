@@ -1,0 +1,155 @@
+import type * as z from "zod"
+import type { Figures, MetricsAnswer } from "../metrics/answer.ts"
+import { OUTCOMES } from "../metrics/point.ts"
+import type { BatchAnswer, BatchRecord, ConversationStats, DeliveryAnswer, StoredSignal } from "../signals/responses.ts"
+import type { Signal } from "../signals/schema.ts"
+
+export const TRANSACTION_ID = "0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70"
+const INSTANT = "2025-01-15T09:30:00.123456Z"
+
+export const SIGNAL: z.input<typeof Signal> = {
+  context_window_id: "conv-123",
+  timestamp: "2025-01-15T09:30:00.123456Z",
+  raw_content: "Signal 1 content",
+  signal_source: "Slack",
+  signal_score: 0.85,
+  emotional_tone: 0.7,
+  escalate_flag: 0,
+  payload: { channel: "general" },
+  dedupe_key: "slack-C0123-1736933400.123456",
+}
+
+export const STORED_SIGNAL: StoredSignal = {
+  id: 1001,
+  time: INSTANT,
+  transaction_id: TRANSACTION_ID,
+  context_window_id: "conv-123",
+  raw_content: "Signal 1 content",
+  signal_source: "Slack",
+  signal_score: 0.85,
+  signal_vector: null,
+  emotional_tone: 0.7,
+  escalate_flag: 0,
+  agent_id: null,
+  user_id: null,
+  payload: { channel: "general" },
+  relationship_context: null,
+  diagnostic_notes: null,
+  dedupe_key: "slack-C0123-1736933400.123456",
+}
+
+const { dedupe_key: _, ...FIRST } = SIGNAL
+const SECOND = { context_window_id: "conv-123", raw_content: "Signal 2 content", signal_source: "Slack" }
+
+export const BATCH = { signals: [FIRST, { ...SECOND, signal_score: 0.9 }], fail_on_error: false }
+
+export const BAD_BATCH = { signals: [FIRST, { ...SECOND, signal_score: 1.5 }] }
+
+export const BAD_SCORE = { index: 1, error: "signal_score must be between 0 and 1" }
+
+export const BATCH_ANSWER: BatchAnswer = {
+  total_count: 2,
+  successful_count: 2,
+  failed_count: 0,
+  results: [
+    { index: 0, success: true, signal_id: 1001, error: null },
+    { index: 1, success: true, signal_id: 1002, error: null },
+  ],
+  transaction_id: TRANSACTION_ID,
+}
+
+export const PARTIAL_ANSWER: BatchAnswer = {
+  ...BATCH_ANSWER,
+  successful_count: 1,
+  failed_count: 1,
+  results: [
+    { index: 0, success: true, signal_id: 1001, error: null },
+    { index: 1, success: false, signal_id: null, error: BAD_SCORE.error },
+  ],
+}
+
+export const MINIMAL_ANSWER: BatchAnswer = { ...PARTIAL_ANSWER, results: PARTIAL_ANSWER.results.slice(1) }
+
+export const BATCH_RECORD: BatchRecord = {
+  transaction_id: TRANSACTION_ID,
+  state: "stored",
+  created_at: INSTANT,
+  caller: "bridge",
+  idempotency_key: "nightly-2025-01-15",
+  total_count: 2,
+  successful_count: 1,
+  failed_count: 1,
+  failures: [BAD_SCORE],
+}
+
+export const QUEUED_RECORD: BatchRecord = { ...BATCH_RECORD, state: "queued", successful_count: 0 }
+
+export const CONVERSATION: ConversationStats = {
+  context_window_id: "conv-123",
+  signal_count: 42,
+  avg_score: 0.71,
+  latest_signal: INSTANT,
+}
+
+const FIGURES: Figures = {
+  requests: 120,
+  batches: 120,
+  signals_created: 5980,
+  signals_failed: 20,
+  requests_per_second: 0.033,
+  batches_per_second: 0.033,
+  signals_per_second: 1.661,
+  success_rate: 0.95,
+  error_rate: 0.01,
+  latency_ms: { p50: 12, p95: 31, p99: 58 },
+  outcomes: { ...(Object.fromEntries(OUTCOMES.map((name) => [name, 0])) as Figures["outcomes"]), stored: 114, partly_stored: 6 },
+}
+
+export const METRICS: MetricsAnswer = {
+  window: "1h",
+  since: "2025-01-15T08:30:00.000Z",
+  until: "2025-01-15T09:30:00.000Z",
+  step_seconds: 60,
+  percentiles: "exact",
+  totals: FIGURES,
+  by_outcome: [{ outcome: "stored", ...FIGURES }],
+  by_route: [{ route: "POST /api/signals/batch", ...FIGURES }],
+  skipped: [{ route: "POST /webhooks/slack", kind: "message_changed", events: 3 }],
+  series: [{ time: "2025-01-15T08:30:00.000Z", ...FIGURES }],
+}
+
+export const COUNTERS = `# HELP batch_signals_created_total Signals stored since 00:00 UTC.
+# TYPE batch_signals_created_total counter
+batch_signals_created_total 5980
+# HELP batch_signals_failed_total Signals sent and not stored since 00:00 UTC.
+# TYPE batch_signals_failed_total counter
+batch_signals_failed_total 20
+`
+
+export const SLACK_EVENT = {
+  type: "event_callback",
+  team_id: "T123ABC",
+  api_app_id: "A123ABC",
+  event_id: "Ev123ABC",
+  event_time: 1736933400,
+  event: { type: "message", channel: "C123ABC", user: "U123ABC", text: "Signal 1 content", ts: "1736933400.123456" },
+}
+
+export const QUEUED_DELIVERY: DeliveryAnswer = {
+  state: "queued",
+  total_count: 1,
+  accepted_count: 1,
+  failed_count: 0,
+  failures: [],
+  skipped: {},
+  transaction_id: TRANSACTION_ID,
+}
+
+export const SKIPPED_DELIVERY: DeliveryAnswer = {
+  state: "skipped",
+  total_count: 0,
+  accepted_count: 0,
+  failed_count: 0,
+  failures: [],
+  skipped: { reaction_added: 1 },
+}
