@@ -1,7 +1,14 @@
 import type * as z from "zod"
 import type { Figures, MetricsAnswer } from "../metrics/answer.ts"
 import { OUTCOMES } from "../metrics/point.ts"
-import type { BatchAnswer, BatchRecord, ConversationStats, DeliveryAnswer, StoredSignal } from "../signals/responses.ts"
+import type {
+  BatchAnswer,
+  BatchRecord,
+  ConversationStats,
+  DeadLetterRecord,
+  DeliveryAnswer,
+  StoredSignal,
+} from "../signals/responses.ts"
 import type { Signal } from "../signals/schema.ts"
 
 export const TRANSACTION_ID = "0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70"
@@ -152,4 +159,39 @@ export const SKIPPED_DELIVERY: DeliveryAnswer = {
   failed_count: 0,
   failures: [],
   skipped: { reaction_added: 1 },
+}
+
+export const FAILED_DELIVERY: DeliveryAnswer = {
+  ...QUEUED_DELIVERY,
+  total_count: 2,
+  failed_count: 1,
+  failures: [BAD_SCORE],
+}
+
+export const KAFKA_RECORDS = {
+  topic: "chat",
+  records: [
+    { key: "conv-123", value: { context_window_id: "conv-123", raw_content: "Signal 1 content" }, partition: 0, offset: 7 },
+  ],
+}
+
+export const CLOUD_EVENT = {
+  specversion: "1.0",
+  id: "1001",
+  source: "/chat",
+  type: "message.created",
+  data: { context_window_id: "conv-123", raw_content: "Signal 1 content" },
+}
+
+export const DEAD_LETTER: DeadLetterRecord = {
+  id: 7,
+  created_at: INSTANT,
+  state: "waiting",
+  source: "kafka",
+  caller: "bridge",
+  reason: BAD_SCORE.error,
+  transaction_id: TRANSACTION_ID,
+  index: 1,
+  record: JSON.stringify({ value: { context_window_id: "conv-123", signal_score: 1.5 } }),
+  replay_transaction_id: "0194694c-5e3c-7b10-8f44-9a0c2d7e6b31",
 }

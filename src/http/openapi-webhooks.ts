@@ -1,8 +1,16 @@
 import * as z from "zod"
 import { DeliveryAnswer } from "../signals/responses.ts"
-import { QUEUED_DELIVERY, SKIPPED_DELIVERY, SLACK_EVENT } from "./openapi-examples.ts"
+import {
+  CLOUD_EVENT,
+  FAILED_DELIVERY,
+  KAFKA_RECORDS,
+  QUEUED_DELIVERY,
+  SIGNAL,
+  SKIPPED_DELIVERY,
+  SLACK_EVENT,
+} from "./openapi-examples.ts"
 import { answer, examplesOf, operation, refusal } from "./openapi-operation.ts"
-import { unauthorized } from "./problems.ts"
+import { unauthorized, unsupportedEncoding, unsupportedRecords } from "./problems.ts"
 
 const SlackRequest = z
   .looseObject({
@@ -55,4 +63,50 @@ export const takeSlackEvent = operation({
       },
     ],
   },
+})
+
+const KafkaValue = z.union([z.looseObject({}), z.array(z.unknown())]).meta({ id: "KafkaValue" })
+
+export const takeKafkaRecords = operation({
+  id: "takeKafkaRecords",
+  tag: "Webhooks",
+  summary: "Take records as Kafka's HTTP sinks, its REST proxies and CloudEvents send them",
+  description:
+    "A value that is a signal is stored as it is; any other becomes one by the field mapping, with the whole value as its payload. " +
+    "Instead of a key, a Standard Webhooks signature proves the sender. " +
+    "A record that can't become a signal is acknowledged all the same, and kept as a dead letter.",
+  scope: "ingest",
+  params: {
+    query: z.object({
+      cluster: z.string().optional().meta({ description: "Tells clusters apart whose topics have the same names." }),
+    }),
+    header: z.object({
+      "webhook-id": z.string().optional().meta({ description: "Of Standard Webhooks, like the two below." }),
+      "webhook-timestamp": z.string().optional(),
+      "webhook-signature": z.string().optional(),
+    }),
+  },
+  body: {
+    required: true,
+    content: {
+      "application/json": { schema: KafkaValue, examples: examplesOf({ signal: SIGNAL, "a list": [SIGNAL] }) },
+      "application/vnd.kafka.json.v2+json": { schema: KafkaValue, examples: examplesOf({ "a REST proxy's": KAFKA_RECORDS }) },
+      "application/cloudevents+json": { schema: KafkaValue, examples: examplesOf({ event: CLOUD_EVENT }) },
+      "application/x-ndjson": {
+        schema: z.string().meta({ description: "One value a line." }),
+        examples: examplesOf({ "one line": `${JSON.stringify(SIGNAL)}\n` }),
+      },
+    },
+  },
+  answers: {
+    200: answer("Taken in; the sender need not send it again.", DeliveryAnswer, {
+      queued: QUEUED_DELIVERY,
+      "one can't be stored": FAILED_DELIVERY,
+    }),
+    415: refusal("A content type or encoding that is not read here.", {
+      "content type": unsupportedRecords("text/csv"),
+      encoding: unsupportedEncoding("br"),
+    }),
+  },
+  unreadable: { gzip: [{ type: "gzip_invalid", loc: ["body"], msg: "The body is not valid gzip" }] },
 })

@@ -1,4 +1,5 @@
 import { createDocument, type ZodOpenApiObject } from "zod-openapi"
+import * as deadLetters from "./openapi-dead-letters.ts"
 import * as read from "./openapi-reads.ts"
 import * as webhook from "./openapi-webhooks.ts"
 import * as write from "./openapi-writes.ts"
@@ -12,6 +13,10 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/batches": { get: read.listBatches },
   "/api/batches/{transaction_id}": { get: read.getBatch },
   "/webhooks/slack": { post: webhook.takeSlackEvent },
+  "/webhooks/kafka": { post: webhook.takeKafkaRecords },
+  "/api/dead-letters": { get: deadLetters.listDeadLetters },
+  "/api/dead-letters/{id}": { get: deadLetters.getDeadLetter, delete: deadLetters.discardDeadLetter },
+  "/api/dead-letters/{id}/replay": { post: deadLetters.replayDeadLetter },
   "/api/metrics": { get: read.getMetrics },
   "/metrics": { get: read.getCounters },
   "/healthz": { get: read.isAlive },
@@ -35,6 +40,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
     { name: "Signals", description: "What is stored: in by the batch or singly, out by page or by id." },
     { name: "Batches", description: "The ledger: what became of each batch." },
     { name: "Webhooks", description: "Ways in for services that push their events." },
+    { name: "Dead letters", description: "What was acknowledged and can't be stored; kept until it is replayed or discarded." },
     { name: "Metrics", description: "Figures for people, and counters for Prometheus." },
     { name: "Health", description: "For probes and tools; no key is asked for." },
   ],

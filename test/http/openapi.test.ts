@@ -132,6 +132,13 @@ describe("a refusal in the document is what the service says:", () => {
     ["GET /api/metrics", 422, "window", { path: "/api/metrics?window=1y" }],
     ["GET /api/metrics", 503, "not configured", {}],
     ["GET /metrics", 503, "not configured", {}],
+    ["GET /api/dead-letters", 422, "limit", { path: "/api/dead-letters?limit=0" }],
+    ["GET /api/dead-letters/{id}", 404, "unknown", { path: "/api/dead-letters/0" }],
+    ["GET /api/dead-letters/{id}", 422, "id", { path: "/api/dead-letters/oldest" }],
+    ["POST /api/dead-letters/{id}/replay", 404, "unknown", { path: "/api/dead-letters/0/replay" }],
+    ["POST /webhooks/kafka", 401, "unknown key", { body: {}, settings: KEYS, headers: key("guess") }],
+    ["POST /webhooks/kafka", 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
+    ["POST /webhooks/kafka", 422, "gzip", { body: "not packed", headers: { "Content-Encoding": "gzip" } }],
     ["POST /webhooks/slack", 401, "unsigned", { body: {}, settings: SLACK }],
     ["POST /webhooks/slack", 401, "forged", { body: {}, settings: SLACK, headers: FORGED }],
   ])("%s %i, %s", async (operation, status, example, sent) => {
