@@ -19,6 +19,7 @@ Scalar.createApiReference("#reference", {
   layout: "modern",
   documentDownloadType: "none",
   defaultOpenAllTags: true,
+  modelsSectionLabel: "Schemas",
   orderSchemaPropertiesBy: "preserve",
   defaultHttpClient: { targetKey: "shell", clientKey: "curl" },
 })

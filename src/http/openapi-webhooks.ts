@@ -25,7 +25,7 @@ const Challenge = z.object({ challenge: z.string() })
 export const takeSlackEvent = operation({
   id: "takeSlackEvent",
   tag: "Webhooks",
-  summary: "Take an event of Slack's Events API",
+  summary: "Take an event from Slack",
   description:
     "Proved by Slack's signature over the body, not by a key. A message is stored once, however often it is delivered.",
   params: {
@@ -70,9 +70,9 @@ const KafkaValue = z.union([z.looseObject({}), z.array(z.unknown())]).meta({ id:
 export const takeKafkaRecords = operation({
   id: "takeKafkaRecords",
   tag: "Webhooks",
-  summary: "Take records as Kafka's HTTP sinks, its REST proxies and CloudEvents send them",
+  summary: "Take records from Kafka",
   description:
-    "A value that is a signal is stored as it is; any other becomes one by the field mapping, with the whole value as its payload. " +
+    "As Kafka's HTTP sinks, its REST proxies and CloudEvents send them. A value that is a signal is stored as it is; any other becomes one by the field mapping, with the whole value as its payload. " +
     "Instead of a key, a Standard Webhooks signature proves the sender. " +
     "A record that can't become a signal is acknowledged all the same, and kept as a dead letter.",
   scope: "ingest",
