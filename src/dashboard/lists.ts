@@ -50,7 +50,9 @@ function failures(batch: BatchRecord): Node | string {
   if (batch.failed_count === 0) return NONE
   const items = batch.failures.map(({ index, error }) => make("li", {}, make("b", {}, `#${index}`), ` ${error}`))
   const more = batch.failed_count - batch.failures.length
-  if (more > 0) items.push(make("li", {}, `and ${count(more)} more: GET /api/batches/${batch.transaction_id}`))
+  // What failed as a whole has one reason for all of it.
+  if (batch.reason !== undefined) items.unshift(make("li", {}, batch.reason))
+  else if (more > 0) items.push(make("li", {}, `and ${count(more)} more: GET /api/batches/${batch.transaction_id}`))
   const reasons = batch.failed_count === 1 ? "1 reason" : `${count(batch.failed_count)} reasons`
   return make("details", {}, make("summary", {}, reasons), make("ul", {}, ...items))
 }
