@@ -1,6 +1,14 @@
 import type { Browser } from "playwright-core"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { CHROMIUM, expectNoComplaints, openBrowser, openPage, picture, scrollsSideways, seriousFindings } from "../setup/browser.ts"
+import {
+  CHROMIUM,
+  expectNoComplaints,
+  openBrowser,
+  openPage,
+  picture,
+  scrollsSideways,
+  seriousFindings,
+} from "../setup/browser.ts"
 import { type LocalService, startLocalService } from "../setup/local-service.ts"
 
 describe.runIf(CHROMIUM)("the API reference", { timeout: 120_000 }, () => {
