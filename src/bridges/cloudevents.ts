@@ -1,7 +1,7 @@
 import { parseJson } from "../signals/json.ts"
 import { Unreadable } from "../signals/shape-errors.ts"
 import { decodeUtf8 } from "../signals/utf8.ts"
-import { type Fields, identity, isFields, type KafkaRecord } from "./kafka-record.ts"
+import { type Fields, identity, isFields, type KafkaRecord, unwrapped } from "./kafka-record.ts"
 
 /** Whether an object is an event in structured mode: it has the attributes that every event must have, but perhaps no good ones. */
 export const isCloudEvent = (value: unknown): value is Fields =>
@@ -30,7 +30,7 @@ function recordOf(attributes: Fields, value: unknown): KafkaRecord {
   const { id, source, subject, time, partitionkey, key } = attributes
   const named = typeof id === "string" && id !== "" && typeof source === "string" && source !== ""
   return {
-    value,
+    value: unwrapped(value),
     key: partitionkey ?? key,
     subject,
     timestamp: time,

@@ -27,6 +27,10 @@ export type Fields = Record<string, unknown>
 export const isFields = (value: unknown): value is Fields =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
 
+/** Kafka Connect's JsonConverter with schemas: https://kafka.apache.org/documentation/#connect_transforms */
+export const unwrapped = (value: unknown) =>
+  isFields(value) && Object.keys(value).sort().join() === "payload,schema" ? value.payload : value
+
 /** A name or number as text, every digit of it; undefined for anything else. */
 export function textOf(value: unknown): string | undefined {
   if (typeof value === "string") return value

@@ -4,7 +4,7 @@ import { decodeUtf8 } from "../signals/utf8.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
 import type { Delivered } from "./delivery.ts"
 import { type FieldMapping, first, spoken } from "./field-mapping.ts"
-import { type Fields, identity, isFields, type KafkaRecord, placeOf, textOf } from "./kafka-record.ts"
+import { type Fields, identity, isFields, type KafkaRecord, placeOf, textOf, unwrapped } from "./kafka-record.ts"
 
 export interface KafkaRequest {
   headers: Headers
@@ -95,8 +95,16 @@ const OF_RECORD = new Set([
 /** A record in a proxy's envelope has a value and, beside it, nothing but what Kafka's records have. */
 const isEnveloped = (value: Fields) => "value" in value && Object.keys(value).every((name) => OF_RECORD.has(name))
 
+/** As Fluent Bit's Kafka input has it, the value under another name: https://github.com/fluent/fluent-bit/blob/master/plugins/in_kafka/in_kafka.c */
+const isOfFluentBit = (value: Fields) => ["topic", "partition", "offset", "payload"].every((name) => Object.hasOwn(value, name))
+
 function recordOf(one: unknown, inBase64: boolean, cluster: string | undefined): KafkaRecord {
   if (isCloudEvent(one)) return recordOfStructured(one)
+  if (isFields(one) && isOfFluentBit(one)) {
+    const { key, payload, topic, partition, offset, date } = one
+    const read = typeof payload === "string" ? (readJson(payload)?.value ?? payload) : payload
+    return { value: unwrapped(read), key, topic, partition, offset, timestamp: date, ...placeOf(cluster, one) }
+  }
   if (!isFields(one) || !isEnveloped(one)) return { value: unwrapped(one) }
   const { key, value, headers, topic, partition, offset, timestamp } = one
   const place = placeOf(cluster, one)
@@ -113,10 +121,6 @@ function recordOf(one: unknown, inBase64: boolean, cluster: string | undefined):
     ...place,
   }
 }
-
-/** Kafka Connect's JsonConverter with schemas: https://kafka.apache.org/documentation/#connect_transforms */
-const unwrapped = (value: unknown) =>
-  isFields(value) && Object.keys(value).sort().join() === "payload,schema" ? value.payload : value
 
 function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   if (value === null || value === undefined) return { value: null }
