@@ -8,6 +8,7 @@ const NODE_TESTS = [
   "test/contract/**/*.test.ts",
   "test/deploy/**/*.test.ts",
   "test/pages/**/*.test.ts",
+  "test/cli/**/*.test.ts",
   "test/e2e/**/*.test.ts",
 ]
 

@@ -55,7 +55,9 @@ function readArguments() {
 async function ask<Answer>(method: string, path: string): Promise<Answer> {
   const key = process.env.SIGNAL_INGEST_KEY
   const headers: Record<string, string> = key ? { Authorization: `Bearer ${key}` } : {}
-  const response = await fetch(new URL(`/api/dead-letters${path}`, options.url), { method, headers }).catch(() => {
+  const url = URL.parse(`/api/dead-letters${path}`, options.url)
+  if (!url) throw new Failure(`${options.url} is no address, such as https://signals.example.com.`)
+  const response = await fetch(url, { method, headers }).catch(() => {
     throw new Failure(`${options.url} can't be reached. Is the service running? --url names another.`)
   })
   const answer = await response.json().catch(() => ({}))
