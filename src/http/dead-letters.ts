@@ -63,13 +63,14 @@ async function letterOf(c: Context<App>, id: number): Promise<DeadLetterRecord> 
 /** Reads the record as its way in does today, and stores it under the letter's own transaction id, so once however often it is replayed. */
 async function storeAgain(c: Context<App>, letter: DeadLetterRecord): Promise<ReplayAnswer> {
   const { plan, skipped } = planDelivery([deliveredOf(c, letter)], instantText(new Date()))
-  notePlan(c, plan, "delivery")
   const [failure] = plan.failures
   if (failure) return { replayed: false, reason: failure.error }
   if (plan.total === 0) return { replayed: false, reason: `It is of a kind that is skipped: ${Object.keys(skipped).join()}.` }
   const transactionId = letter.replay_transaction_id
   try {
     await writeBatch(c.get("db"), { transactionId, caller: letter.caller, plan, allOrNothing: true })
+    // What was told as failed when it came in is told as stored once.
+    if (letter.state !== "replayed") notePlan(c, plan, "delivery")
     return { replayed: true, transaction_id: transactionId }
   } catch (error) {
     if (error instanceof BatchRefused) return { replayed: false, reason: error.failures[0]?.error ?? "refused by the database" }

@@ -61,6 +61,9 @@ export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals
 /** What the consumer of the queue did, which is no request: only its signals count. */
 export const CONSUMER_ROUTE = "QUEUE signals"
 
+/** Where signals are stored, by whatever way they came in. */
+export const STORING_ROUTES: readonly string[] = [...INGEST_ROUTES, CONSUMER_ROUTE, "POST /api/dead-letters/:id/replay"]
+
 /** One request, as the metrics see it. */
 export interface RequestPoint {
   /** Method and pattern, such as `GET /api/signals/:id`. */

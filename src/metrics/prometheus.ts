@@ -1,5 +1,5 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
-import { BATCH_ROUTE, CONSUMER_ROUTE, INGEST_ROUTES } from "./point.ts"
+import { BATCH_ROUTE, CONSUMER_ROUTE, STORING_ROUTES } from "./point.ts"
 import { countersQuery, LATENCY_BUCKETS, skippedQuery } from "./queries.ts"
 
 type Row = { route: string; outcome: string } & Record<string, string | number>
@@ -26,7 +26,7 @@ export async function readCounters(settings: AnalyticsSettings | undefined, now:
 
 /** @param since when the counters were last 0, in seconds since the epoch */
 function exposition(rows: readonly Row[], skipped: readonly Row[], since: number): string {
-  const ingest = rows.filter(({ route }) => route === CONSUMER_ROUTE || INGEST_ROUTES.includes(route))
+  const ingest = rows.filter(({ route }) => STORING_ROUTES.includes(route))
   const batches = rows.filter(({ route }) => route === BATCH_ROUTE)
   const requests = sum(batches, "requests")
   return [

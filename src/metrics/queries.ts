@@ -1,13 +1,13 @@
 import {
   BATCH_ROUTE,
   COLUMNS,
-  CONSUMER_ROUTE,
   DATASET,
   INGEST_ROUTES,
   OUTCOMES,
   type Outcome,
   STORED_NOTHING,
   STORED_WHOLE,
+  STORING_ROUTES,
 } from "./point.ts"
 
 /** Seconds since the epoch, or what another program puts in their place, such as a variable of Grafana. */
@@ -47,9 +47,9 @@ export const totalsQuery = (span: Span) => `SELECT ${FIGURES} FROM ${DATASET} WH
 export const seriesQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY time ORDER BY time`
 
-/** Signals stored and failed, those that the queue's consumer stored among them: its runs are no requests, so nothing else of them counts. */
+/** Signals stored and failed by whatever way: the runs of the queue's consumer are no requests, so nothing else of them counts. */
 export const signalsQuery = (span: Span, stepSeconds: Seconds) =>
-  `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf([...INGEST_ROUTES, CONSUMER_ROUTE])} ` +
+  `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(STORING_ROUTES)} ` +
   "GROUP BY time ORDER BY time"
 
 /** What webhooks brought and was not to be stored, by kind. */

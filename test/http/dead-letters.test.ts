@@ -2,6 +2,7 @@ import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import { app } from "../../src/app.ts"
 import type { Bindings } from "../../src/config.ts"
+import type { DataPoint } from "../../src/metrics/point.ts"
 import { bodyOf, consume, DEAD_LETTERS, delivery } from "../queue/messages.ts"
 import { bindings, countOf, freshConversation, query, send } from "../service.ts"
 
@@ -82,6 +83,21 @@ describe("a dead letter that is replayed", () => {
     expect(answers).toEqual([1, 2, 3].map(() => ({ replayed: true, transaction_id: replay_transaction_id })))
     expect(await countOf(conversation)).toBe(1)
     expect(await read(`/api/batches/${replay_transaction_id}`)).toMatchObject({ state: "stored", caller: "bridge" })
+  })
+
+  it("counts as stored the first time, and neither then nor later as failed", async () => {
+    const id = await kept({ source: "signal", record: { context_window_id: freshConversation() } })
+    const bad = await kept({ source: "signal", record: { context_window_id: " " } })
+    const points: DataPoint[] = []
+    const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
+    for (const one of [id, id, bad])
+      await app.request(`/api/dead-letters/${one}/replay`, { method: "POST" }, { ...bindings, METRICS })
+    const counts = points.map(({ doubles }) => doubles.slice(0, 3))
+    expect(counts).toEqual([
+      [1, 1, 0],
+      [0, 0, 0],
+      [0, 0, 0],
+    ])
   })
 
   it("is mapped by the setting of today", async () => {
