@@ -1,9 +1,11 @@
 import { zValidator } from "@hono/zod-validator"
-import { Hono } from "hono"
+import { type Context, Hono } from "hono"
 import { answerBatch, type StoredBatch } from "../signals/answer.ts"
 import { ignoredFields, planBatch } from "../signals/plan.ts"
+import type { BatchRecord } from "../signals/responses.ts"
 import { BatchRequest } from "../signals/schema.ts"
 import { instantText } from "../signals/timestamp.ts"
+import { DatabaseFault } from "../store/faults.ts"
 import { batchRecord, listBatches } from "../store/read.ts"
 import { requireScope } from "./auth.ts"
 import { decodeBatch } from "./body.ts"
@@ -58,7 +60,7 @@ export const ledger = new Hono<App>()
   })
   .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {
     const { transaction_id } = c.req.valid("param")
-    const record = (await batchRecord(c.get("db"), transaction_id)) ?? (await queuedRecord(c, transaction_id))
+    const record = await recordOf(c, transaction_id)
     const mayRead = c.get("caller").scopes.includes("read") || record?.caller === c.get("caller").name
     if (!record || !mayRead) throw notFound("No batch has this transaction_id.")
     return c.json(record)
@@ -66,6 +68,17 @@ export const ledger = new Hono<App>()
   .all("/:transaction_id", () => {
     throw methodNotAllowed("GET")
   })
+
+/** What the ledger says, or while it has nothing or can't be asked, what waits in the bucket. */
+async function recordOf(c: Context<App>, transactionId: string): Promise<BatchRecord | undefined> {
+  try {
+    return (await batchRecord(c.get("db"), transactionId)) ?? (await queuedRecord(c, transactionId))
+  } catch (error) {
+    const queued = error instanceof DatabaseFault ? await queuedRecord(c, transactionId) : undefined
+    if (!queued) throw error
+    return queued
+  }
+}
 
 /** RFC 7240: preferences are separated by commas, parameters by semicolons, and case does not matter. */
 const prefers = (preference: RegExp) => (header: string | undefined) =>

@@ -1,6 +1,6 @@
 import { Hono } from "hono"
 import { readSlackRequest } from "../bridges/slack.ts"
-import { slackSignatureFault } from "../bridges/slack-signature.ts"
+import { slackHeaderFault, slackSignatureFault } from "../bridges/slack-signature.ts"
 import { parseJson } from "../signals/json.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
 import { decodeUtf8 } from "../signals/utf8.ts"
@@ -30,15 +30,17 @@ const NOTHING_TO_STORE: DeliveryAnswer = {
 export const slackWebhook = new Hono<App>()
   .post("/", async (c) => {
     const { database, webhooks } = c.get("settings")
-    const sent = await readSent(c)
-    const fault = await slackSignatureFault({
+    const headers = {
       timestamp: c.req.header("X-Slack-Request-Timestamp"),
       signature: c.req.header("X-Slack-Signature"),
-      body: sent,
       secrets: webhooks.slackSecrets,
       nowSeconds: Math.floor(Date.now() / 1000),
-    })
-    if (fault) throw unauthorized(fault)
+    }
+    const unsigned = slackHeaderFault(headers)
+    if (unsigned) throw unauthorized(unsigned)
+    const sent = await readSent(c)
+    const forged = await slackSignatureFault({ ...headers, body: sent })
+    if (forged) throw unauthorized(forged)
     c.set("caller", { name: "webhook:slack", scopes: ["ingest"] })
 
     const body = parseJson(decodeUtf8(decodeBody(c, sent)))

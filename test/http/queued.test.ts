@@ -67,6 +67,14 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
+  it("is told as queued while the database can't be reached, too", async () => {
+    const { answer } = await postQueued({ signals: [{ context_window_id: freshConversation() }] })
+    const away = { ...bindings, DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
+    const ask = (transactionId: string) => app.request(`/api/batches/${transactionId}`, {}, away, createExecutionContext())
+    expect(await (await ask(answer.transaction_id)).json()).toMatchObject({ state: "queued", total_count: 1 })
+    expect((await ask(crypto.randomUUID())).status).toBe(503)
+  })
+
   it("is one batch in the ledger although it is far larger than a message", async () => {
     const conversation = freshConversation()
     const signals = Array.from({ length: 1000 }, () => ({ context_window_id: conversation, raw_content: "x".repeat(400) }))
