@@ -9,6 +9,7 @@ const NODE_TESTS = [
   "test/deploy/**/*.test.ts",
   "test/pages/**/*.test.ts",
   "test/cli/**/*.test.ts",
+  "test/client/**/*.test.ts",
   "test/e2e/**/*.test.ts",
 ]
 

@@ -19,7 +19,9 @@ const MAY_IMPORT: Record<string, string[]> = {
   "config.ts": ["metrics", "bridges"],
   signals: [],
   local: [],
-  cli: [],
+  // Stands alone.
+  client: [],
+  cli: ["client", "bridges", "signals"],
   // Types only: what travels.
   dashboard: ["metrics", "signals"],
   docs: [],

@@ -1,0 +1,16 @@
+export { type BatchOptions, type ClientOptions, type ListFilter, type SendOptions, SignalClient } from "./client.ts"
+export {
+  AbortedError,
+  BatchRejectedError,
+  DeadlineError,
+  RateLimitedError,
+  RequestError,
+  SignalError,
+  UnauthorizedError,
+  UnavailableError,
+  ValidationError,
+} from "./errors.ts"
+export { BatchProcessor, type ProcessorOptions, type Undelivered, type Unstored } from "./processor.ts"
+export type { CallOptions } from "./request.ts"
+export type { Spool, SpooledBatch } from "./spool-types.ts"
+export type * from "./types.ts"
