@@ -132,6 +132,18 @@ function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   }
 }
 
+/** A record as a consumer of Kafka has it, its value as text; undefined for a tombstone. */
+export function readKafkaValue(
+  record: Omit<KafkaRecord, "value">,
+  text: string | undefined,
+  cluster: string | undefined,
+): KafkaRecord {
+  const place = placeOf(cluster, record as Fields)
+  if (text === undefined) return { ...record, value: null, ...place }
+  const read = readJson(text)
+  return { ...record, value: read === undefined ? text : unwrapped(read.value), ...place }
+}
+
 /**
  * What a record becomes: nothing for a tombstone; a value that is a signal passes as one; any other by the field mapping, with the
  * whole record as its payload.

@@ -1,0 +1,38 @@
+import { Readable } from "node:stream"
+import { parse } from "csv-parse"
+import { signalOfRow } from "./columns.ts"
+import { readJsonLine } from "./jsonl.ts"
+import { openBytes } from "./lines.ts"
+import type { Source } from "./source.ts"
+
+/** Rows of a table with a header (RFC 4180). A position is the number of rows before. */
+export function openCsv(path: string, options: { map: Record<string, string>; delimiter: string }): Source {
+  return {
+    async *records(from) {
+      const rows = Readable.from(openBytes(path)).pipe(
+        parse({
+          columns: true,
+          bom: true,
+          delimiter: options.delimiter,
+          skip_empty_lines: true,
+          info: true,
+          relax_column_count: true,
+          skip_records_with_error: false,
+        }),
+      )
+      let number = 0
+      for await (const { record, info } of rows as AsyncIterable<{
+        record: Record<string, string>
+        info: { lines: number; error?: { message: string } }
+      }>) {
+        number++
+        if (number <= Number(from ?? 0)) continue
+        const place = `${path}:${info.lines}`
+        const position = String(number)
+        if (info.error) yield { place, fault: info.error.message, position }
+        else
+          yield { place, signal: signalOfRow(record, options.map, (cell) => readJsonLine(String(cell))?.json ?? cell), position }
+      }
+    },
+  }
+}
