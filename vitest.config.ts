@@ -10,6 +10,7 @@ const NODE_TESTS = [
   "test/pages/**/*.test.ts",
   "test/cli/**/*.test.ts",
   "test/client/**/*.test.ts",
+  "test/package/**/*.test.ts",
   "test/e2e/**/*.test.ts",
 ]
 

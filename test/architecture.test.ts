@@ -19,6 +19,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "config.ts": ["metrics", "bridges"],
   signals: [],
   local: [],
+  package: [],
   // Stands alone.
   client: [],
   cli: ["client", "bridges", "signals"],

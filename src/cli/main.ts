@@ -16,6 +16,8 @@ async function main(args: readonly string[]): Promise<number> {
       if (process.stderr.isTTY) process.stderr.write("\nStopping; once more ends it at once.\n")
     })
   try {
+    // Reading JSON to the last digit needs what Node 22 has.
+    if (!("rawJSON" in JSON)) throw new UsageError(`This needs Node 22 or newer, and is run by ${process.version}.`)
     if (args.includes("--help") || first === "" || first === "help") {
       console.log(HELP[`${first} ${second}`] ?? HELP[first] ?? HELP[""])
       return first === "" ? EXIT.usage : EXIT.done
