@@ -10,6 +10,9 @@ import { SENDING, serviceAddress, wholeNumber } from "./options.ts"
 import { EXIT, UsageError } from "./usage.ts"
 import { Window } from "./window.ts"
 
+/** After a crash the next to come waits as long for the partitions as the group waits for the one that is gone. */
+const GROUP = { sessionTimeout: 10_000, heartbeatInterval: 3000 }
+
 /** How long records wait for others of their batch. */
 const MAX_WAIT_MS = 1000
 
@@ -42,7 +45,7 @@ export async function consumeCommand(kind: string, args: readonly string[], stop
   const failures = new FailuresFile(values.failures ?? `.signals/${topics.join("-")}.failures.jsonl`, 0)
   // Every record is known by its place, so a batch that is sent again after a crash stores nothing twice, whatever its key.
   const deliver = deliverTo(client, crypto.randomUUID(), { deadlineMs })
-  const consumer = new Consumer({ groupId: group, clientId: "signal-ingest", bootstrapBrokers: brokers.split(",") })
+  const consumer = new Consumer({ groupId: group, clientId: "signal-ingest", bootstrapBrokers: brokers.split(","), ...GROUP })
   const counts = { read: 0, stored: 0, failed: 0, skipped: 0 }
   let number = 0
   try {
