@@ -9,7 +9,9 @@ import type { Stack } from "./stack.ts"
 import { inTurns, type Subject } from "./subject.ts"
 
 /** pg-copy-streams has no types of its own. */
-const { from: copyFrom } = createRequire(import.meta.url)("pg-copy-streams") as { from(text: string): Writable & Submittable }
+export const { from: copyFrom } = createRequire(import.meta.url)("pg-copy-streams") as {
+  from(text: string): Writable & Submittable
+}
 
 /** COPY of the same rows into the same table: what Postgres can do at best. */
 export async function copy(stack: Stack, size: number, callers: number): Promise<Subject> {
@@ -26,11 +28,11 @@ export async function copy(stack: Stack, size: number, callers: number): Promise
   }
 }
 
-const COPY_COLUMNS =
+export const COPY_COLUMNS =
   "transaction_id, context_window_id, time, raw_content, signal_source, signal_score, emotional_tone, escalate_flag, agent_id, user_id, payload"
 
 /** @see https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-FILE-FORMATS */
-function copyText(signals: readonly Signal[]): Buffer {
+export function copyText(signals: readonly Signal[]): Buffer {
   const field = (value: string | number | null) =>
     value === null ? "\\N" : String(value).replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\t", "\\t")
   const transactionId = crypto.randomUUID()

@@ -1,0 +1,93 @@
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { createWriteStream } from "node:fs"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Readable } from "node:stream"
+import { pipeline } from "node:stream/promises"
+import { fileURLToPath } from "node:url"
+import { COPY_COLUMNS, copyFrom, copyText } from "./copy.ts"
+import { openConnection } from "./database.ts"
+import { describeMachine } from "./machine.ts"
+import { makeSignals } from "./signals.ts"
+import { startStack } from "./stack.ts"
+
+/**
+ * `npx node bench/importer.ts [ROWS...]`: the importer's speed and peak memory over files and a table of growing size, against COPY of
+ * the same rows. The deployed bundle on bare workerd; importer, workerd, endpoint and Postgres share the machine.
+ */
+const SIZES = process.argv.length > 2 ? process.argv.slice(2).map(Number) : [10_000, 100_000, 1_000_000]
+const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url))
+
+/** Tells the most memory that a process had, when it ends. */
+const TELL_MEMORY = `data:text/javascript,process.on("exit",()=>process.stderr.write("\\nmaxRSS "+process.resourceUsage().maxRSS+"\\n"))`
+
+interface Measured {
+  perSecond: number
+  peakMiB: number
+}
+
+/** Pieces of a large file, made when they are wanted. */
+function* pieces(rows: number, piece: (signals: ReturnType<typeof makeSignals>) => string | Buffer): Generator<string | Buffer> {
+  const SIZE = 5000
+  const signals = makeSignals(SIZE)
+  for (let done = 0; done < rows; done += SIZE) yield piece(signals.slice(0, Math.min(SIZE, rows - done)))
+}
+
+async function runImport(folder: string, address: string, args: readonly string[], rows: number): Promise<Measured> {
+  const startedAt = performance.now()
+  const child = spawn(
+    process.execPath,
+    ["--import", TELL_MEMORY, MAIN, "import", ...args, "--restart", "--quiet", "--concurrency", "4"],
+    {
+      cwd: folder,
+      env: { ...process.env, SIGNAL_INGEST_URL: address },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  )
+  let said = ""
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said += text))
+  const [code] = await once(child, "close")
+  if (code !== 0 || !said.includes(`${rows} stored`)) throw new Error(`the import ended with ${code}: ${said}`)
+  const kib = Number(/maxRSS (\d+)/.exec(said)?.[1])
+  return { perSecond: rows / ((performance.now() - startedAt) / 1000), peakMiB: kib / 1024 }
+}
+
+const stack = await startStack()
+const folder = await mkdtemp(join(tmpdir(), "signal-ingest-bench-"))
+const { client: admin } = await openConnection(stack.postgres.url)
+try {
+  console.log(`${await describeMachine(admin)}\n`)
+  console.log("rows         jsonl/s   peak MiB      sql/s   peak MiB      COPY/s   jsonl of COPY")
+  for (const rows of SIZES) {
+    const file = join(folder, `${rows}.jsonl`)
+    await pipeline(
+      Readable.from(pieces(rows, (signals) => signals.map((signal) => `${JSON.stringify(signal)}\n`).join(""))),
+      createWriteStream(file),
+    )
+    const jsonl = await runImport(folder, stack.worker.address, ["jsonl", file], rows)
+    // The same rows once more, from the table in which they are now.
+    await admin.query(
+      "create table source as select id, context_window_id, time as timestamp, raw_content, signal_source, signal_score, payload from signals",
+    )
+    await admin.query("truncate signals, batches")
+    const query = "select context_window_id, timestamp, raw_content, signal_source, signal_score, payload from source order by id"
+    const sql = await runImport(folder, stack.worker.address, ["sql", "--from", stack.postgres.url, "--query", query], rows)
+    await admin.query("drop table source; truncate signals, batches")
+
+    const startedAt = performance.now()
+    await pipeline(Readable.from(pieces(rows, copyText)), admin.query(copyFrom(`copy signals (${COPY_COLUMNS}) from stdin`)))
+    const copyPerSecond = rows / ((performance.now() - startedAt) / 1000)
+    await admin.query("truncate signals, batches")
+    const cell = (value: number, width: number) => Math.round(value).toLocaleString("en-US").padStart(width)
+    console.log(
+      `${rows.toLocaleString("en-US").padEnd(10)}${cell(jsonl.perSecond, 10)}${cell(jsonl.peakMiB, 11)}${cell(sql.perSecond, 11)}${cell(sql.peakMiB, 11)}${cell(copyPerSecond, 12)}${(jsonl.perSecond / copyPerSecond).toFixed(2).padStart(16)}`,
+    )
+    await rm(file)
+  }
+} finally {
+  await admin.end()
+  await stack.stop()
+  await rm(folder, { recursive: true, force: true })
+}
