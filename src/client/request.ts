@@ -67,21 +67,27 @@ async function callOnce(
   leftMs: number,
   signal: AbortSignal | undefined,
 ): Promise<Response | RateLimitedError | UnavailableError> {
-  const timeout = AbortSignal.timeout(leftMs)
+  // Not AbortSignal.timeout, which would hold the request until its time is over, long after the answer.
+  const attempt = new AbortController()
+  let timedOut = false
+  const timer = setTimeout(() => {
+    timedOut = true
+    attempt.abort()
+  }, leftMs)
+  const abort = () => attempt.abort()
+  signal?.addEventListener("abort", abort, { once: true })
   let response: Response
   let text = ""
   try {
-    response = await fetcher(url, {
-      method,
-      headers,
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
-      ...(body !== undefined && { body }),
-    })
+    response = await fetcher(url, { method, headers, signal: attempt.signal, ...(body !== undefined && { body }) })
     // Read under the same signals, whatever it says: a connection may be lost in the middle of an answer.
     text = await response.text()
   } catch (cause) {
     if (signal?.aborted) throw new AbortedError(signal.reason)
-    return new UnavailableError(timeout.aborted ? "no answer in time" : "the service can't be reached", { cause })
+    return new UnavailableError(timedOut ? "no answer in time" : "the service can't be reached", { cause })
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener("abort", abort)
   }
   if (response.ok)
     return new Response(
