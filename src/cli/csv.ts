@@ -2,13 +2,16 @@ import { Readable } from "node:stream"
 import { parse } from "csv-parse"
 import { signalOfRow } from "./columns.ts"
 import { readJsonLine } from "./jsonl.ts"
-import { openBytes } from "./lines.ts"
+import { openBytes, shareOfBytes } from "./lines.ts"
 import type { Source } from "./source.ts"
 
-/** Rows of a table with a header (RFC 4180). A position is the number of rows before. */
+/** Rows of a table with a header (RFC 4180). A position is the number of rows before, and of bytes. */
 export function openCsv(path: string, options: { map: Record<string, string>; delimiter: string }): Source {
+  const share = shareOfBytes(path)
   return {
+    share: share && ((position) => share(Number(position.split(":")[1]))),
     async *records(from) {
+      const rowsBefore = Number((from ?? "0").split(":")[0])
       const rows = Readable.from(openBytes(path)).pipe(
         parse({
           columns: true,
@@ -23,12 +26,12 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
       let number = 0
       for await (const { record, info } of rows as AsyncIterable<{
         record: Record<string, string>
-        info: { lines: number; error?: { message: string } }
+        info: { lines: number; bytes: number; error?: { message: string } }
       }>) {
         number++
-        if (number <= Number(from ?? 0)) continue
+        if (number <= rowsBefore) continue
         const place = `${path}:${info.lines}`
-        const position = String(number)
+        const position = `${number}:${info.bytes}`
         if (info.error) yield { place, fault: info.error.message, position }
         else
           yield { place, signal: signalOfRow(record, options.map, (cell) => readJsonLine(String(cell))?.json ?? cell), position }

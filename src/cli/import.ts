@@ -48,7 +48,7 @@ export async function importCommand(kind: string, args: readonly string[], stop:
     values.failures ?? statePath.replace(/(\.json)?$/, ".failures.jsonl"),
     checkpoint.failureBytes,
   )
-  const progress = values.quiet ? undefined : openProgress(process.stderr, source.total, checkpoint)
+  const progress = values.quiet ? undefined : openProgress(process.stderr, source.share, checkpoint)
   if (checkpoint.nextBatch > 0) console.error(`Going on where it was: ${summary(checkpoint)}.`)
   try {
     const complete = await runImport({

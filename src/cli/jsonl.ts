@@ -1,11 +1,13 @@
 import { parseJson } from "../signals/json.ts"
 import { Unreadable } from "../signals/shape-errors.ts"
-import { linesOf } from "./lines.ts"
+import { linesOf, shareOfBytes } from "./lines.ts"
 import type { Source, SourceRecord } from "./source.ts"
 
 /** Signals, one a line. A position is the byte after a line. */
 export function openJsonl(path: string): Source {
+  const share = shareOfBytes(path)
   return {
+    share: share && ((position) => share(Number(position))),
     async *records(from) {
       for await (const { number, text, end } of linesOf(path, Number(from ?? 0))) {
         if (text.trim() === "") continue

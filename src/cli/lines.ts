@@ -1,4 +1,4 @@
-import { createReadStream } from "node:fs"
+import { createReadStream, statSync } from "node:fs"
 import { createGunzip } from "node:zlib"
 import { UsageError } from "./usage.ts"
 
@@ -21,6 +21,13 @@ export function openBytes(path: string): AsyncIterable<Buffer> {
   // An error of the file does not reach what it is piped into by itself.
   file.on("error", (error) => bytes.destroy(error))
   return bytes as AsyncIterable<Buffer>
+}
+
+/** How much of a file lies before a byte; undefined where its bytes are not those that are read. */
+export function shareOfBytes(path: string): ((byte: number) => number) | undefined {
+  if (path === "-" || path.endsWith(".gz")) return undefined
+  const { size } = statSync(path)
+  return (byte) => byte / Math.max(1, size)
 }
 
 /**

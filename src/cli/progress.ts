@@ -10,21 +10,28 @@ export interface Progress {
 const DRAW_EVERY_MS = 100
 const LINE_EVERY_MS = 5000
 
-/** @param total how many records there are, when that is known */
-export function openProgress(out: NodeJS.WriteStream, total: number | undefined, started: Pick<Checkpoint, "read">): Progress {
+/** @param share how much of the source lies before a position, where that can be told */
+export function openProgress(
+  out: NodeJS.WriteStream,
+  share: ((position: string) => number) | undefined,
+  started: Pick<Checkpoint, "read" | "position">,
+): Progress {
   const beganAt = Date.now()
   const readBefore = started.read
+  const shareAt = (position: string | null) => (position === null ? 0 : Math.min(1, share?.(position) ?? 0))
+  const shareBefore = shareAt(started.position)
   let shownAt = 0
   let last: string | undefined
   return {
     show(checkpoint, window) {
       const now = Date.now()
       const seconds = Math.max(0.001, (now - beganAt) / 1000)
-      const rate = (checkpoint.read - readBefore) / seconds
-      last = sentence(checkpoint, { rate, total, window })
+      const done = share && shareAt(checkpoint.position)
+      const left = done !== undefined && done > shareBefore ? ((1 - done) / (done - shareBefore)) * seconds : undefined
+      last = sentence(checkpoint, { rate: (checkpoint.read - readBefore) / seconds, done, left, window })
       if (now - shownAt < (out.isTTY ? DRAW_EVERY_MS : LINE_EVERY_MS)) return
       shownAt = now
-      if (out.isTTY) out.write(`\r\u001b[K${bar(checkpoint.read, total, out.columns ?? 80, last)}`)
+      if (out.isTTY) out.write(`\r\u001b[K${bar(done, out.columns ?? 80, last)}`)
       else out.write(`${last}\n`)
     },
     end() {
@@ -34,31 +41,37 @@ export function openProgress(out: NodeJS.WriteStream, total: number | undefined,
   }
 }
 
+interface Figures {
+  /** Records a second. */
+  rate: number
+  /** From 0 to 1, and seconds, where they can be told. */
+  done: number | undefined
+  left: number | undefined
+  window: number
+}
+
 const count = (number: number) => number.toLocaleString("en-US")
 
-function sentence(
-  checkpoint: Checkpoint,
-  { rate, total, window }: { rate: number; total: number | undefined; window: number },
-): string {
-  const { read, stored, failed, skipped } = checkpoint
+function sentence({ read, stored, failed, skipped }: Checkpoint, { rate, done, left, window }: Figures): string {
   const passedOver = Object.values(skipped).reduce((sum, kind) => sum + kind, 0)
   const parts = [
-    total === undefined ? `${count(read)} read` : `${count(read)} of ${count(total)}`,
+    ...(done === undefined ? [] : [`${Math.floor(done * 100)} %`]),
+    `${count(read)} read`,
     `${count(stored)} stored`,
     ...(failed > 0 ? [`${count(failed)} failed`] : []),
     ...(passedOver > 0 ? [`${count(passedOver)} skipped`] : []),
     `${count(Math.round(rate))}/s`,
-    ...(total !== undefined && rate > 0 && read < total ? [`${duration((total - read) / rate)} left`] : []),
+    ...(left !== undefined && left > 0 ? [`${duration(left)} left`] : []),
     `${window} at once`,
   ]
   return parts.join(", ")
 }
 
-function bar(read: number, total: number | undefined, columns: number, text: string): string {
+function bar(done: number | undefined, columns: number, text: string): string {
   const room = columns - text.length - 4
-  if (total === undefined || total === 0 || room < 10) return text.slice(0, columns - 1)
+  if (done === undefined || room < 10) return text.slice(0, columns - 1)
   const width = Math.min(room, 40)
-  const filled = Math.min(width, Math.round((read / total) * width))
+  const filled = Math.round(done * width)
   return `[${"#".repeat(filled)}${" ".repeat(width - filled)}] ${text}`
 }
 

@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises"
 import { mapSlackEvent } from "../bridges/slack.ts"
 import { readJsonLine } from "./jsonl.ts"
-import { linesOf } from "./lines.ts"
+import { linesOf, shareOfBytes } from "./lines.ts"
 import { type ExportFiles, openExport } from "./slack-files.ts"
 import { SlackNames } from "./slack-names.ts"
 import type { Source, SourceRecord } from "./source.ts"
@@ -21,10 +21,17 @@ const isFields = (value: unknown): value is Fields => typeof value === "object" 
  */
 export async function openSlackExport(path: string, options: { team?: string | undefined }): Promise<Source> {
   const isFile = (await stat(path).catch(() => undefined))?.isFile()
-  if (isFile && /\.jsonl(\.gz)?$|\.ndjson$/.test(path)) return { records: (from) => fromLines(path, options.team, from) }
+  if (isFile && /\.jsonl(\.gz)?$|\.ndjson$/.test(path)) {
+    const share = shareOfBytes(path)
+    return {
+      share: share && ((position) => share(Number(position.split(":")[0]))),
+      records: (from) => fromLines(path, options.team, from),
+    }
+  }
   const files: ExportFiles =
     isFile && path.endsWith(".json") ? { names: [path], read: (name) => readFile(name, "utf8") } : await openExport(path)
-  return { records: (from) => fromFiles(files, options.team, from) }
+  const count = files.names.length
+  return { share: (position) => Number(position.split(":")[0]) / count, records: (from) => fromFiles(files, options.team, from) }
 }
 
 /** In the order of an export's folders; a position is the number of the file and of the message in it. */

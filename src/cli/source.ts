@@ -10,6 +10,6 @@ export type Position = string
 export interface Source {
   /** @param from the position that came with the last record that is not wanted again */
   records(from?: Position): AsyncGenerator<SourceRecord & { position: Position }>
-  /** How many there are, when that is cheap to know. */
-  total?: number
+  /** How much of it lies before a position, from 0 to 1, where that can be told. */
+  share?: ((position: Position) => number) | undefined
 }

@@ -16,7 +16,10 @@ const JSON_TYPES = new Set([114, 3802])
  * when the query says ORDER BY and the table does not change.
  */
 export function openSql(options: { from: string; query: string; map: Record<string, string> }): Source {
+  /** As Postgres' planner reckons; unknown until it is asked. */
+  let rowsReckoned = 0
   return {
+    share: (position) => (rowsReckoned > 0 ? Math.min(0.99, Number(position) / rowsReckoned) : 0),
     async *records(from) {
       const client = new pg.Client({ connectionString: options.from })
       // Told by the query that is under way.
@@ -26,6 +29,7 @@ export function openSql(options: { from: string; query: string; map: Record<stri
       })
       try {
         await client.query("set datestyle = iso; set timezone = 'UTC'; set intervalstyle = iso_8601; begin read only")
+        rowsReckoned = await reckonRows(client, options.query)
         const cursor = client.query(new Cursor<Record<string, unknown>>(options.query, [], { types: { getTypeParser } as never }))
         let number = 0
         for (;;) {
@@ -43,6 +47,19 @@ export function openSql(options: { from: string; query: string; map: Record<stri
         await client.end().catch(() => {})
       }
     },
+  }
+}
+
+/** How many rows a query will give, reckoned; 0 when it can't be. */
+async function reckonRows(client: pg.Client, query: string): Promise<number> {
+  try {
+    await client.query("savepoint reckoning")
+    const { rows } = await client.query<{ "QUERY PLAN": { Plan: { "Plan Rows": number } }[] }>(`explain (format json) ${query}`)
+    return rows[0]?.["QUERY PLAN"][0]?.Plan["Plan Rows"] ?? 0
+  } catch {
+    // What is wrong with the query is told when it is run.
+    await client.query("rollback to savepoint reckoning")
+    return 0
   }
 }
 

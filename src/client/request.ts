@@ -132,6 +132,8 @@ function readRetryAfter(header: string | null): number | undefined {
 
 function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
+    // Who is told of the wait may have aborted it already.
+    if (signal?.aborted) return reject(new AbortedError(signal.reason))
     const abort = () => {
       clearTimeout(timer)
       reject(new AbortedError(signal?.reason))

@@ -17,29 +17,40 @@ function drawn(text = ""): string {
   return text.slice(REDRAW.length)
 }
 
-const checkpoint = { ...newCheckpoint("source", 500), read: 5000, stored: 4990, failed: 7, skipped: { channel_join: 3 } }
+const START = { read: 0, position: null }
+/** A source of which half lies before the position. */
+const HALF = () => 0.5
+
+const checkpoint = {
+  ...newCheckpoint("source", 500),
+  position: "7",
+  read: 5000,
+  stored: 4990,
+  failed: 7,
+  skipped: { channel_join: 3 },
+}
 
 describe("the progress of an import", () => {
   it("is one line on a terminal, drawn anew, with a bar where the total is known", () => {
     const { stream, written } = outputOf(true, 140)
-    const progress = openProgress(stream, 10_000, { read: 0 })
+    const progress = openProgress(stream, HALF, START)
     progress.show(checkpoint, 4)
     expect(drawn(written[0])).toMatch(
-      /^\[#+ +\] 5,000 of 10,000, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, \d+ s left, 4 at once$/,
+      /^\[#+ +\] 50 %, 5,000 read, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, \d+ s left, 4 at once$/,
     )
     progress.end()
-    expect(drawn(written.at(-1))).toMatch(/^5,000 of 10,000.*\n$/)
+    expect(drawn(written.at(-1))).toMatch(/^50 %, 5,000 read.*\n$/)
   })
 
   it("never breaks the line of a narrow terminal", () => {
     const { stream, written } = outputOf(true, 40)
-    openProgress(stream, 10_000, { read: 0 }).show(checkpoint, 4)
+    openProgress(stream, HALF, START).show(checkpoint, 4)
     expect(drawn(written[0]).length).toBeLessThan(40)
   })
 
   it("is plain lines elsewhere, without the total where it is not known", () => {
     const { stream, written } = outputOf(false)
-    openProgress(stream, undefined, { read: 0 }).show(checkpoint, 4)
+    openProgress(stream, undefined, START).show(checkpoint, 4)
     expect(written).toEqual([expect.stringMatching(/^5,000 read, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, 4 at once\n$/)])
   })
 
