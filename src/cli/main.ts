@@ -46,6 +46,11 @@ async function main(args: readonly string[]): Promise<number> {
       )
       return EXIT.usage
     }
+    // A file or folder that can't be read or written, or a full disk: Node's own words name it.
+    if ((error as NodeJS.ErrnoException).syscall) {
+      console.error(`Gave up: ${(error as Error).message}`)
+      return EXIT.gaveUp
+    }
     throw error
   }
 }

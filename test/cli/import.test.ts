@@ -197,6 +197,18 @@ describe("an import that is disturbed", () => {
   })
 })
 
+describe("a file that can't be used", () => {
+  it.each([
+    ["the state", ["--state", "in.jsonl/state.json"]],
+    ["the failures", ["--failures", "in.jsonl/failed.jsonl"]],
+  ])("ends the import with a sentence that names it: %s", async (_, args) => {
+    await file("in.jsonl", "not JSON\n")
+    const { code, err } = await signals("import", "jsonl", "in.jsonl", ...args)
+    expect([code, err]).toEqual([3, expect.stringMatching(/^Gave up: E(NOTDIR|EXIST).*in\.jsonl/m)])
+    expect(err).not.toMatch(/^\s+at /m)
+  })
+})
+
 describe("signals import csv", () => {
   it("takes columns by their names or the map, the rest into the payload", async () => {
     await file(
