@@ -55,7 +55,8 @@ async function* fromFiles(files: ExportFiles, team: string | undefined, from = "
       const place = `${name}#${number}`
       yield { ...recordOf(message, { channel, team: team ?? names.team, names }, place), position: `${fileNumber}:${number}` }
     }
-    if (json === undefined) yield { place: name, fault: "not JSON", position: `${fileNumber}:1` }
+    if (json === undefined && !(fileNumber === fileFrom && messageFrom > 0))
+      yield { place: name, fault: "not JSON", position: `${fileNumber}:1` }
   }
 }
 
