@@ -75,7 +75,9 @@ export function mapSlackEvent(envelope: unknown): Delivered {
   }
 }
 
-const isFields = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value)
+/** A number that `parseJson` keeps digit by digit is an object, too. */
+const isFields = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
 
 /** An id of Slack's is a few capital letters and digits; no separator can be in it. */
 const isName = (value: unknown): value is string => typeof value === "string" && /^\w{1,40}$/.test(value)
