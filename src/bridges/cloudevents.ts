@@ -26,18 +26,44 @@ export function recordOfBinary(headers: Headers, text: string): KafkaRecord {
   return recordOf({ ...attributes, datacontenttype: type }, text === "" ? null : readData(type, text))
 }
 
-function recordOf(attributes: Fields, value: unknown): KafkaRecord {
+/** Knative's KafkaSource tells a record's place by the subject: https://github.com/knative-extensions/eventing-kafka-broker */
+const KNATIVE_PLACE = /^partition:\d+#\d+$/
+
+function recordOf(attributes: Fields, data: unknown): KafkaRecord {
   const { id, source, subject, time, partitionkey, key } = attributes
   const named = typeof id === "string" && id !== "" && typeof source === "string" && source !== ""
+  const value = unwrapped(data)
   return {
-    value: unwrapped(value),
+    value,
     key: partitionkey ?? key,
-    subject,
+    subject: typeof subject === "string" && KNATIVE_PLACE.test(subject) ? undefined : subject,
     timestamp: time,
     cloudevent: attributes,
     // The specification: source and id together name an event. No space can be in a source, which is a URI.
-    ...(named ? { identity: identity("cloudevent", `${source} ${id}`) } : { fault: "a CloudEvent must have an id and a source" }),
+    ...(named
+      ? { identity: identity("cloudevent", `${source} ${id}${changeOf(attributes, value)}`) }
+      : { fault: "a CloudEvent must have an id and a source" }),
   }
+}
+
+/**
+ * What tells one change of Debezium's from another beside its id: that is a place in the database's log, which all rows of a snapshot
+ * have in common, and with MySQL all rows of a statement. "" for any other event.
+ *
+ * @see https://github.com/debezium/debezium/blob/main/debezium-connector-postgres/src/main/java/io/debezium/connector/postgresql/converters/PostgresCloudEventsMaker.java
+ */
+function changeOf(attributes: Fields, value: unknown): string {
+  const {
+    type,
+    iodebeziumdb: db,
+    iodebeziumschema: schema,
+    iodebeziumtable: table,
+    iodebeziumrow: row,
+    iodebeziumop: op,
+  } = attributes
+  if (typeof type !== "string" || !type.startsWith("io.debezium.")) return ""
+  const change = isFields(value) && ("before" in value || "after" in value) ? [value.before, value.after] : value
+  return ` ${JSON.stringify([db, schema, table, row, op, change])}`
 }
 
 /** JSON as JSON, anything else as the text that it is. */

@@ -1,8 +1,9 @@
 import * as z from "zod"
 
 /** Where a field of a signal comes from: names into the record's value, with dots between, or a part of the record itself. */
-const Path = z.string().regex(/^(\$(key|subject|topic|timestamp|value)|\$headers\.[^.]+|[^.$]+)(\.[^.]+)*$/, {
-  error: "must be field names with dots between, or begin with $key, $subject, $topic, $timestamp, $value or $headers.NAME",
+const Path = z.string().regex(/^(\$(key|subject|topic|timestamp|value)|\$(headers|cloudevent)\.[^.]+|[^.$]+)(\.[^.]+)*$/, {
+  error:
+    "must be field names with dots between, or begin with $key, $subject, $topic, $timestamp, $value, $headers.NAME or $cloudevent.NAME",
 })
 
 /** One path, or several of which the first that is there counts. */
@@ -25,16 +26,27 @@ export const FieldMapping = z.strictObject({
 })
 export type FieldMapping = z.infer<typeof FieldMapping>
 
-/** What `path` leads to in `root`, where a name that begins with $ is one of `root`'s own; undefined when there is nothing. */
+/**
+ * What `path` leads to in `root`, where a name that begins with $ is one of `root`'s own; undefined when there is nothing. An empty text
+ * is nothing, since some sinks give one to a record that has no key.
+ */
 export function follow(root: Record<string, unknown>, path: string): unknown {
   const names = path.startsWith("$") ? path.slice(1).split(".") : ["value", ...path.split(".")]
   let found: unknown = root
   for (const name of names) {
+    if (Array.isArray(found)) found = byName(found)
     if (typeof found !== "object" || found === null || JSON.isRawJSON(found) || !Object.hasOwn(found, name)) return undefined
     found = (found as Record<string, unknown>)[name]
   }
-  return found ?? undefined
+  return found === "" ? undefined : (found ?? undefined)
 }
+
+/** A list of named things, as headers are in many a consumer's records, by their names. */
+const byName = (list: readonly unknown[]): Record<string, unknown> =>
+  Object.fromEntries(list.flatMap((one) => (isNamed(one) ? [[one.key ?? one.name, one.value]] : [])))
+
+const isNamed = (one: unknown): one is { key?: string; name?: string; value: unknown } =>
+  typeof one === "object" && one !== null && "value" in one && ("key" in one || "name" in one)
 
 /** The first of `paths` that leads to something. */
 export const first = (root: Record<string, unknown>, paths: readonly string[] = []): unknown =>

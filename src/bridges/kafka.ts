@@ -4,6 +4,7 @@ import { decodeUtf8 } from "../signals/utf8.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
 import type { Delivered } from "./delivery.ts"
 import { type FieldMapping, first, spoken } from "./field-mapping.ts"
+import { splitJoined } from "./joined-json.ts"
 import { type Fields, identity, isFields, type KafkaRecord, placeOf, textOf, unwrapped } from "./kafka-record.ts"
 
 export interface KafkaRequest {
@@ -16,7 +17,15 @@ export interface KafkaRequest {
 
 const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|stream\+json|x-json-stream)$/
 const JSON_OR_TEXT = /^$|^application\/(json|x-www-form-urlencoded|[\w.-]+\+json)$|^text\/(plain|json)$/
+const PROXY = /^application\/vnd\.kafka\./
 const BASE64_ENVELOPE = /^application\/vnd\.kafka\.binary\./
+
+/** What a request tells of all of its records. */
+interface Origin {
+  cluster: string | undefined
+  /** Whether keys and values are base64, and whether the values of headers are. */
+  base64: { content: boolean; headers: boolean }
+}
 
 /**
  * The records of a request, by its content type and shape; undefined when the content type is none that is read here.
@@ -25,9 +34,11 @@ const BASE64_ENVELOPE = /^application\/vnd\.kafka\.binary\./
  */
 export function readKafkaRecords({ headers, text, cluster }: KafkaRequest): KafkaRecord[] | undefined {
   const type = (headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
-  if (headers.has("ce-specversion")) return [recordOfBinary(headers, text)]
+  // The content type decides between the modes: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3-http-message-mapping
+  if (headers.has("ce-specversion") && !type.startsWith("application/cloudevents")) return [recordOfBinary(headers, text)]
   if (!LINES.test(type) && !JSON_OR_TEXT.test(type)) return undefined
-  const records = LINES.test(type) ? lines(text).flatMap((line) => readValue(line, cluster)) : readBody(type, text, cluster)
+  const origin = { cluster, base64: { content: BASE64_ENVELOPE.test(type), headers: PROXY.test(type) } }
+  const records = LINES.test(type) ? lines(text).flatMap((line) => recordsOfText(line, origin)) : readBody(type, text, origin)
   const webhookId = headers.get("webhook-id")
   return webhookId
     ? records.map((record, place) => withWebhookId(record, webhookId, records.length > 1 ? place : undefined))
@@ -42,20 +53,23 @@ const withWebhookId = (record: KafkaRecord, id: string, place: number | undefine
 
 const lines = (text: string) => text.split("\n").filter((line) => line.trim() !== "")
 
-/** A whole body that may be one JSON value, or lines of them whatever its type says: so the connectors that join values by a separator. */
-function readBody(type: string, text: string, cluster: string | undefined): KafkaRecord[] {
+/** A whole body that may be one JSON value, or several whatever its type says: so the connectors that join values by a separator. */
+function readBody(type: string, text: string, origin: Origin): KafkaRecord[] {
   const whole = readJson(text)
-  if (whole !== undefined) return recordsOf(whole.value, BASE64_ENVELOPE.test(type), cluster)
+  if (whole !== undefined) return recordsOf(whole.value, origin)
   if (text.trim() === "") return [{ value: null }]
-  const all = lines(text)
-  if (all.length > 1 && all.some((line) => readJson(line) !== undefined)) return all.flatMap((line) => readValue(line, cluster))
+  const all = lines(text).map((line) => ({ line, read: readJson(line) }))
+  const readable = all.filter(({ read }) => read !== undefined).length
+  const joined = readable === all.length ? undefined : splitJoined(text)
+  if (joined && joined.length > 1) return joined.flatMap((one) => recordsOfText(one, origin, "the value is not JSON"))
+  if (readable > 0) return all.flatMap(({ line, read }) => recordsOfRead(read, line, origin))
   return [type === "text/plain" ? { value: text } : { value: text, fault: "the value is not JSON" }]
 }
 
-function readValue(line: string, cluster: string | undefined): KafkaRecord[] {
-  const read = readJson(line)
-  return read === undefined ? [{ value: line, fault: "the line is not JSON" }] : recordsOf(read.value, false, cluster)
-}
+const recordsOfText = (text: string, origin: Origin, fault?: string) => recordsOfRead(readJson(text), text, origin, fault)
+
+const recordsOfRead = (read: ReturnType<typeof readJson>, text: string, origin: Origin, fault = "the line is not JSON") =>
+  read === undefined ? [{ value: text, fault }] : recordsOf(read.value, origin)
 
 function readJson(text: string): { value: unknown } | undefined {
   try {
@@ -67,17 +81,15 @@ function readJson(text: string): { value: unknown } | undefined {
 }
 
 /** A JSON value as records: an array holds several, and so do the envelopes of Kafka's REST proxies and of this service's own batch. */
-function recordsOf(value: unknown, inBase64: boolean, cluster: string | undefined): KafkaRecord[] {
-  if (Array.isArray(value)) return value.map((one) => recordOf(one, inBase64, cluster))
+function recordsOf(value: unknown, origin: Origin): KafkaRecord[] {
+  if (Array.isArray(value)) return value.map((one) => recordOf(one, origin))
   if (isFields(value) && Array.isArray(value.records)) {
     const { topic } = value
-    return value.records.map((one) =>
-      recordOf(isFields(one) ? { topic, ...one, value: one.value ?? null } : one, inBase64, cluster),
-    )
+    return value.records.map((one) => recordOf(isFields(one) ? { topic, ...one, value: one.value ?? null } : one, origin))
   }
   if (isFields(value) && Array.isArray(value.signals) && value.context_window_id === undefined)
-    return value.signals.map((one) => recordOf(one, inBase64, cluster))
-  return [recordOf(value, inBase64, cluster)]
+    return value.signals.map((one) => recordOf(one, origin))
+  return [recordOf(value, origin)]
 }
 
 const OF_RECORD = new Set([
@@ -98,7 +110,7 @@ const isEnveloped = (value: Fields) => "value" in value && Object.keys(value).ev
 /** As Fluent Bit's Kafka input has it, the value under another name: https://github.com/fluent/fluent-bit/blob/master/plugins/in_kafka/in_kafka.c */
 const isOfFluentBit = (value: Fields) => ["topic", "partition", "offset", "payload"].every((name) => Object.hasOwn(value, name))
 
-function recordOf(one: unknown, inBase64: boolean, cluster: string | undefined): KafkaRecord {
+function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
   if (isCloudEvent(one)) return recordOfStructured(one)
   if (isFields(one) && isOfFluentBit(one)) {
     const { key, payload, topic, partition, offset, date } = one
@@ -106,29 +118,40 @@ function recordOf(one: unknown, inBase64: boolean, cluster: string | undefined):
     return { value: unwrapped(read), key, topic, partition, offset, timestamp: date, ...placeOf(cluster, one) }
   }
   if (!isFields(one) || !isEnveloped(one)) return { value: unwrapped(one) }
-  const { key, value, headers, topic, partition, offset, timestamp } = one
-  const place = placeOf(cluster, one)
-  if (!inBase64) return { value: unwrapped(value), key, headers, topic, partition, offset, timestamp, ...place }
-  const decoded = decodeBase64(value)
+  const { key, value, topic, partition, offset, timestamp } = one
+  const headers = base64.headers ? decodeHeaders(one.headers) : one.headers
   return {
-    key: textOf(key) === undefined ? key : (decodeBase64(key).value ?? key),
+    key: base64.content && typeof key === "string" ? (decodeBase64(key).value ?? key) : key,
     headers,
     topic,
     partition,
     offset,
     timestamp,
-    ...decoded,
-    ...place,
+    ...(base64.content ? decodeBase64(value) : { value: unwrapped(value) }),
+    ...placeOf(cluster, one),
   }
 }
 
+/** As the Strimzi bridge has them, a list of names with values in base64: https://strimzi.io/docs/bridge/latest/#_kafkaheader */
+const decodeHeaders = (headers: unknown): unknown =>
+  Array.isArray(headers)
+    ? headers.map((one) =>
+        isFields(one) && typeof one.value === "string" ? { ...one, value: textInBase64(one.value) ?? one.value } : one,
+      )
+    : headers
+
 function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   if (value === null || value === undefined) return { value: null }
+  const text = textInBase64(String(value))
+  if (text === undefined) return { value, fault: "the value is not UTF-8 text in base64" }
+  return readJson(text) ?? { value: text }
+}
+
+function textInBase64(base64: string): string | undefined {
   try {
-    const text = decodeUtf8(Uint8Array.fromBase64(String(value)))
-    return readJson(text) ?? { value: text }
+    return decodeUtf8(Uint8Array.fromBase64(base64))
   } catch {
-    return { value, fault: "the value is not UTF-8 text in base64" }
+    return undefined
   }
 }
 

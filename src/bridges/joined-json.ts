@@ -1,0 +1,32 @@
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+
+/**
+ * The objects and arrays of a text that follow one another, with nothing, white space or commas between: so what Confluent's HTTP sink
+ * and Fluent Bit's `json_stream` send. Each as its own text, not read yet; undefined when there is anything else between them.
+ */
+export function splitJoined(text: string): string[] | undefined {
+  const values: string[] = []
+  let depth = 0
+  let start = 0
+  let isInText = false
+  for (let place = 0; place < text.length; place++) {
+    const code = text.charCodeAt(place)
+    if (isInText) {
+      if (code === BACKSLASH) place++
+      else if (code === QUOTE) isInText = false
+    } else if (isOpening(code)) {
+      if (depth++ === 0) start = place
+    } else if (depth === 0) {
+      if (!isBetween(code)) return undefined
+    } else if (code === QUOTE) isInText = true
+    else if (isClosing(code) && --depth === 0) values.push(text.slice(start, place + 1))
+  }
+  return depth === 0 ? values : undefined
+}
+
+/** [ or {. A bracket and a brace are told apart by who reads the value. */
+const isOpening = (code: number) => code === 0x5b || code === 0x7b
+const isClosing = (code: number) => code === 0x5d || code === 0x7d
+/** A comma, or white space (RFC 8259, section 2). */
+const isBetween = (code: number) => code === 0x2c || code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
