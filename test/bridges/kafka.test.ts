@@ -218,42 +218,6 @@ describe("records as sinks send them", () => {
   })
 })
 
-describe("the identity of a record", () => {
-  it("is its topic, partition and offset, with the cluster where one is named", () => {
-    const body = { records: [{ topic: "chat", partition: 0, offset: 5, value: "v" }] }
-    expect(read(JSON_TYPE, body)).toMatchObject([{ identity: "kafka:chat/0/5" }])
-    expect(read(JSON_TYPE, body, {}, "eu-1")).toMatchObject([{ identity: "kafka:eu-1/chat/0/5" }])
-  })
-
-  it("is the webhook-id where the record has no place of its own, and its place among several", () => {
-    const headers = { "webhook-id": "msg_1" }
-    expect(read(JSON_TYPE, SIGNAL, headers)).toMatchObject([{ identity: "webhook:msg_1" }])
-    expect(read(JSON_TYPE, [SIGNAL, SIGNAL], headers)).toMatchObject([
-      { identity: "webhook:msg_1#0" },
-      { identity: "webhook:msg_1#1" },
-    ])
-    const placed = { records: [{ topic: "t", partition: 0, offset: 1, value: 1 }] }
-    expect(read(JSON_TYPE, placed, headers)).toMatchObject([{ identity: "kafka:t/0/1" }])
-  })
-
-  it("is none where the sender tells nothing to know the record by", () => {
-    expect(read(JSON_TYPE, SIGNAL)[0]).not.toHaveProperty("identity")
-    expect(read(JSON_TYPE, { records: [{ topic: "t", value: 1, offset: 4 }] })[0]).not.toHaveProperty("identity")
-  })
-
-  it("is never longer than a dedupe_key may be", () => {
-    const long = {
-      records: [
-        { topic: "t".repeat(249), partition: 0, offset: 1, value: 1 },
-        { topic: "t".repeat(249), partition: 0, offset: 2, value: 1 },
-      ],
-    }
-    const identities = read(JSON_TYPE, long, {}, "a-long-cluster-name").map((record) => record.identity ?? "")
-    expect(new Set(identities).size).toBe(2)
-    for (const identity of identities) expect(identity.length).toBeLessThanOrEqual(255)
-  })
-})
-
 describe("whatever is sent", () => {
   it("becomes records, and each of them a signal, a skip or a refusal that can be told and kept", () =>
     fc.assert(
