@@ -1,19 +1,6 @@
 import { cloudflareTest } from "@cloudflare/vitest-plugin"
 import { defineConfig } from "vitest/config"
 
-/** Tests of what runs in Node: the local stack, and the service driven from outside. Everything else runs inside workerd. */
-const NODE_TESTS = [
-  "test/local/**/*.test.ts",
-  "test/faults/**/*.test.ts",
-  "test/contract/**/*.test.ts",
-  "test/deploy/**/*.test.ts",
-  "test/pages/**/*.test.ts",
-  "test/cli/**/*.test.ts",
-  "test/client/**/*.test.ts",
-  "test/package/**/*.test.ts",
-  "test/e2e/**/*.test.ts",
-]
-
 export default defineConfig({
   test: {
     globalSetup: ["./test/setup/services.ts"],
@@ -45,9 +32,9 @@ export default defineConfig({
             },
           })),
         ],
-        test: { name: "worker", include: ["test/**/*.test.ts"], exclude: NODE_TESTS },
+        test: { name: "worker", include: ["test/worker/**/*.test.ts"] },
       },
-      { extends: true, test: { name: "node", include: NODE_TESTS } },
+      { extends: true, test: { name: "node", include: ["test/node/**/*.test.ts"] } },
     ],
   },
 })

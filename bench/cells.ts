@@ -1,11 +1,11 @@
 import type pg from "pg"
 import { copy } from "./copy.ts"
-import { childrenOf } from "./cpu.ts"
 import { direct, recordStatements, type Statement } from "./direct.ts"
-import { drive, type Measurement } from "./drive.ts"
-import { batchRoute, singleRoute } from "./routes.ts"
-import type { Stack } from "./stack.ts"
-import type { Subject } from "./subject.ts"
+import { childrenOf } from "./harness/cpu.ts"
+import { drive, type Measurement } from "./harness/drive.ts"
+import { batchRoute, singleRoute } from "./harness/routes.ts"
+import type { Stack } from "./harness/stack.ts"
+import type { Subject } from "./harness/subject.ts"
 
 export const SIZES = [1, 50, 100, 500, 1000, 5000, 10_000] as const
 export const CALLERS = [1, 8] as const

@@ -3,10 +3,10 @@ import { Readable, type Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import type { Submittable } from "pg"
 import type { Signal } from "../src/signals/schema.ts"
-import { clientOf, closeClients, openClients } from "./database.ts"
-import { makeBatches, makeRows } from "./signals.ts"
-import type { Stack } from "./stack.ts"
-import { inTurns, type Subject } from "./subject.ts"
+import { clientOf, closeClients, openClients } from "./harness/database.ts"
+import { makeBatches, makeRows } from "./harness/signals.ts"
+import type { Stack } from "./harness/stack.ts"
+import { inTurns, type Subject } from "./harness/subject.ts"
 
 /** pg-copy-streams has no types of its own. */
 export const { from: copyFrom } = createRequire(import.meta.url)("pg-copy-streams") as {

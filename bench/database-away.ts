@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { parseArgs } from "node:util"
-import { migrate } from "../src/local/migrate.ts"
-import { startNeonEndpoint } from "../src/local/neon-endpoint.ts"
-import { startTemporaryPostgres } from "../src/local/postgres.ts"
-import { runQueuedBundle } from "../src/local/queued-bundle.ts"
-import { buildBundle } from "../src/local/workerd.ts"
+import { migrate } from "../scripts/migrate.ts"
+import { startNeonEndpoint } from "../src/local/neon/endpoint.ts"
+import { startTemporaryPostgres } from "../src/local/postgres/postgres.ts"
+import { runQueuedBundle } from "../test/setup/queued-bundle.ts"
 import { SIGNING_SECRET } from "../test/setup/slack.ts"
-import { openConnection } from "./database.ts"
-import { makeEvents } from "./slack-events.ts"
+import { buildBundle } from "../test/setup/workerd.ts"
+import { openConnection } from "./harness/database.ts"
+import { makeEvents } from "./harness/slack-events.ts"
 
 /**
  * `npx node bench/database-away.ts`: Slack events come in at a steady rate, also while the database can't be reached. Tells how each was

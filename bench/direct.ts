@@ -3,11 +3,11 @@ import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { text } from "node:stream/consumers"
 import type { Signal } from "../src/signals/schema.ts"
-import { clientOf, closeClients, openClients } from "./database.ts"
-import { openAgent, post } from "./http.ts"
-import { makeBatches } from "./signals.ts"
-import type { Stack } from "./stack.ts"
-import { inTurns, type Subject } from "./subject.ts"
+import { clientOf, closeClients, openClients } from "./harness/database.ts"
+import { openAgent, post } from "./harness/http.ts"
+import { makeBatches } from "./harness/signals.ts"
+import type { Stack } from "./harness/stack.ts"
+import { inTurns, type Subject } from "./harness/subject.ts"
 
 /** A statement as the Worker sends it to its database, with the place of the one parameter that names the batch. */
 export interface Statement {

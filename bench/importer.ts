@@ -8,10 +8,10 @@ import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { fileURLToPath } from "node:url"
 import { COPY_COLUMNS, copyFrom, copyText } from "./copy.ts"
-import { openConnection } from "./database.ts"
-import { describeMachine } from "./machine.ts"
-import { makeSignals } from "./signals.ts"
-import { startStack } from "./stack.ts"
+import { openConnection } from "./harness/database.ts"
+import { describeMachine } from "./harness/machine.ts"
+import { makeSignals } from "./harness/signals.ts"
+import { startStack } from "./harness/stack.ts"
 
 /**
  * `npx node bench/importer.ts [ROWS...]`: the importer's speed and peak memory over files and a table of growing size, against COPY of

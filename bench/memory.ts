@@ -1,6 +1,6 @@
-import { openAgent, post } from "./http.ts"
-import { makeSignals } from "./signals.ts"
-import type { Stack } from "./stack.ts"
+import { openAgent, post } from "./harness/http.ts"
+import { makeSignals } from "./harness/signals.ts"
+import type { Stack } from "./harness/stack.ts"
 
 /** Sizes that are tried, in MiB; production ends an isolate at 128. */
 const HEAPS_MIB = [24, 32, 48, 64, 96, 128, 192, 256]

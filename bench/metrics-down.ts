@@ -1,9 +1,9 @@
 import { freePort } from "../src/local/ports.ts"
 import { startSink } from "../test/setup/sink.ts"
-import { openAgent, post } from "./http.ts"
-import { makeSignals } from "./signals.ts"
-import { startStack } from "./stack.ts"
-import { median, quantile } from "./statistics.ts"
+import { openAgent, post } from "./harness/http.ts"
+import { makeSignals } from "./harness/signals.ts"
+import { startStack } from "./harness/stack.ts"
+import { median, quantile } from "./harness/statistics.ts"
 
 /**
  * `npx node bench/metrics-down.ts`: what a batch costs its sender while the metrics store is up, away, and silent. The deployed bundle

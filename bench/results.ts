@@ -1,6 +1,6 @@
 import type { Cell, Way } from "./cells.ts"
-import type { Measurement } from "./drive.ts"
-import { median, quantile } from "./statistics.ts"
+import type { Measurement } from "./harness/drive.ts"
+import { median, quantile } from "./harness/statistics.ts"
 
 /** A cell's figures, and what it is worth beside the others. */
 export interface Result extends Cell {

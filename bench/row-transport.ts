@@ -1,8 +1,8 @@
 import type { SignalRow } from "../src/signals/plan.ts"
-import { cpuMs } from "./cpu.ts"
-import { openConnection, startDatabase } from "./database.ts"
-import { makeRows, makeSignals, SEED } from "./signals.ts"
-import { median } from "./statistics.ts"
+import { cpuMs } from "./harness/cpu.ts"
+import { openConnection, startDatabase } from "./harness/database.ts"
+import { makeRows, makeSignals, SEED } from "./harness/signals.ts"
+import { median } from "./harness/statistics.ts"
 import { storeStatement } from "./transport/statement.ts"
 import { WAYS, type Way } from "./transport/ways.ts"
 

@@ -1,11 +1,11 @@
 import type { Client } from "pg"
-import { runQueuedBundle } from "../src/local/queued-bundle.ts"
+import { runQueuedBundle } from "../test/setup/queued-bundle.ts"
 import { SIGNING_SECRET, type SlackRequest } from "../test/setup/slack.ts"
-import { openConnection } from "./database.ts"
-import { openAgent, post } from "./http.ts"
-import { describeMachine } from "./machine.ts"
-import { makeEvents } from "./slack-events.ts"
-import { startStack } from "./stack.ts"
+import { openConnection } from "./harness/database.ts"
+import { openAgent, post } from "./harness/http.ts"
+import { describeMachine } from "./harness/machine.ts"
+import { makeEvents } from "./harness/slack-events.ts"
+import { startStack } from "./harness/stack.ts"
 
 /**
  * `npx node bench/webhooks.ts`: Slack events posted one by one to the webhook, which the queue takes, against the same messages posted

@@ -1,8 +1,8 @@
 import type pg from "pg"
-import { cpuMs } from "./cpu.ts"
-import { openConnection, startDatabase } from "./database.ts"
-import { makeRows, makeSignals, SEED } from "./signals.ts"
-import { quantile } from "./statistics.ts"
+import { cpuMs } from "./harness/cpu.ts"
+import { openConnection, startDatabase } from "./harness/database.ts"
+import { makeRows, makeSignals, SEED } from "./harness/signals.ts"
+import { quantile } from "./harness/statistics.ts"
 import { STATEMENT, STORE, VARIANTS, type Variant } from "./transport/variants.ts"
 
 /** `npx node bench/write-costs.ts`: what each index, check and turn of the store's statement costs Postgres. */

@@ -1,9 +1,9 @@
 import { app } from "./app.ts"
 import { type Bindings, readSettings } from "./config.ts"
 import { consume } from "./queue/consume.ts"
-import { lookAfterBucket } from "./queue/resend.ts"
+import { lookAfterBucket } from "./queue/sweep.ts"
 import { connect } from "./store/connection.ts"
-import { releaseExpiredKeys } from "./store/retell-batch.ts"
+import { releaseExpiredKeys } from "./store/replay-batch.ts"
 
 export default {
   fetch: app.fetch,

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { completionScript } from "./completion.ts"
 import { HELP } from "./help.ts"
-import { importCommand } from "./import.ts"
+import { importCommand } from "./import/import.ts"
 import { EXIT, UsageError } from "./usage.ts"
 
 /** Carries out a command line. Returns the exit code. */
@@ -26,11 +26,11 @@ async function main(args: readonly string[]): Promise<number> {
       case "import":
         return await importCommand(second, rest, stop.signal)
       case "verify": {
-        const { verifyCommand } = await import("./verify.ts")
+        const { verifyCommand } = await import("./import/verify.ts")
         return await verifyCommand(second, rest)
       }
       case "consume": {
-        const { consumeCommand } = await import("./consume.ts")
+        const { consumeCommand } = await import("./kafka/consume.ts")
         return await consumeCommand(second, rest, stop.signal)
       }
       case "completion":

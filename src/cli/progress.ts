@@ -1,4 +1,4 @@
-import type { Checkpoint } from "./checkpoint.ts"
+import type { Checkpoint } from "./import/checkpoint.ts"
 
 /** Tells how an import goes: one line that is drawn anew on a terminal, plain lines from time to time otherwise. */
 export interface Progress {

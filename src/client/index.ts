@@ -12,5 +12,5 @@ export {
 } from "./errors.ts"
 export { BatchProcessor, type ProcessorOptions, type Undelivered, type Unstored } from "./processor.ts"
 export type { CallOptions } from "./request.ts"
-export type { Spool, SpooledBatch } from "./spool-types.ts"
+export type { Spool, SpooledBatch } from "./spool/types.ts"
 export type * from "./types.ts"

@@ -2,7 +2,7 @@ import type { SignalClient } from "./client.ts"
 import { deliverEach } from "./deliver.ts"
 import { AbortedError, type SignalError } from "./errors.ts"
 import { toJson } from "./json.ts"
-import type { Spool } from "./spool-types.ts"
+import type { Spool } from "./spool/types.ts"
 import type { NewSignal } from "./types.ts"
 
 /** A signal that the service refused. */

@@ -1,7 +1,7 @@
 import type { Context } from "hono"
 import { uuidv7 } from "uuidv7"
 import type { Delivered } from "../bridges/delivery.ts"
-import { planDelivery } from "../bridges/judge.ts"
+import { planDelivery } from "../bridges/plan-delivery.ts"
 import { enqueueDelivery } from "../queue/enqueue.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer, Failure } from "../signals/responses.ts"

@@ -2,7 +2,7 @@ import type { Context } from "hono"
 import { enqueueBatch, parkedRecord } from "../queue/enqueue.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
-import { IdempotencyKeyReused } from "../store/retell-batch.ts"
+import { IdempotencyKeyReused } from "../store/replay-batch.ts"
 import type { NewBatch } from "../store/write-batch.ts"
 import { type App, noteOutcome } from "./context.ts"
 

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises"
 import { join, relative, resolve } from "node:path"
-import type { LocalAnalytics } from "./analytics.ts"
+import type { LocalAnalytics } from "./analytics/server.ts"
 import { ROOT } from "./root.ts"
 
 /** What is read of wrangler.toml here; the rest is passed on. */
@@ -44,7 +44,7 @@ export async function writeConfigs(folder: string, analytics: Pick<LocalAnalytic
   }
   const standIn = {
     name: STAND_IN,
-    main: moved("src/local/analytics-worker.ts"),
+    main: moved("src/local/analytics/worker.ts"),
     compatibility_date: config.compatibility_date,
     vars: { POINTS_URL: analytics.pointsUrl, POINTS_TOKEN: analytics.token },
   }

@@ -2,7 +2,7 @@ import { type Bindings, readSettings } from "../config.ts"
 import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
 import { connect } from "../store/connection.ts"
-import { DatabaseFault } from "../store/faults.ts"
+import { DatabaseFault } from "../store/errors.ts"
 import { BatchInDoubt } from "../store/write-batch.ts"
 import { piecesOfWork, piecesToKeep, type Written } from "./work.ts"
 

@@ -1,5 +1,5 @@
 import type { BatchRecord } from "../signals/responses.ts"
-import { IdempotencyKeyReused } from "../store/retell-batch.ts"
+import { IdempotencyKeyReused } from "../store/replay-batch.ts"
 import type { NewBatch } from "../store/write-batch.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
 import { batchObject, deliveryObject, type Message, messageText, parkedText, readParkedRecord } from "./messages.ts"

@@ -1,7 +1,7 @@
 import { type NeonDbError, neon, neonConfig } from "@neondatabase/serverless"
 import type { SQL } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
-import { DatabaseFault, faultOf } from "./faults.ts"
+import { DatabaseFault, faultOf } from "./errors.ts"
 
 export interface DatabaseSettings {
   /** Neon connection string. */

@@ -2,7 +2,7 @@ import { type SQL, sql } from "drizzle-orm"
 import type { Failure } from "../signals/responses.ts"
 import type { Columns } from "./columns.ts"
 import type { Database } from "./connection.ts"
-import { DatabaseFault } from "./faults.ts"
+import { DatabaseFault } from "./errors.ts"
 import { BatchRefused, type Inserted, type NewBatch } from "./write-batch.ts"
 
 /**

@@ -4,9 +4,9 @@ import type { BatchPlan, SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type Columns, encodeColumns } from "./columns.ts"
 import { type Database, withRetries } from "./connection.ts"
-import { DatabaseFault } from "./faults.ts"
+import { DatabaseFault } from "./errors.ts"
 import { insertOneByOne } from "./one-by-one.ts"
-import { retellBatch, withDuplicates } from "./retell-batch.ts"
+import { retellBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
 
 export interface NewBatch {

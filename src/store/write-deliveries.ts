@@ -4,7 +4,7 @@ import type { Failure } from "../signals/responses.ts"
 import { encodeColumns } from "./columns.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { type DeadLetter, insertDeadLetters, insertLetters } from "./dead-letters.ts"
-import { DatabaseFault } from "./faults.ts"
+import { DatabaseFault } from "./errors.ts"
 import { batches, signals } from "./schema.ts"
 import { BatchInDoubt, type NewBatch, writeBatch } from "./write-batch.ts"
 

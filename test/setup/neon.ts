@@ -1,8 +1,8 @@
 import { NeonDbError, type NeonQueryFunction, neon, neonConfig } from "@neondatabase/serverless"
 import { Client } from "pg"
 import { expect } from "vitest"
-import { type EndpointOptions, type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon-endpoint.ts"
-import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres.ts"
+import { type EndpointOptions, type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
+import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
 
 /** Neon's own client, as it is, in front of the local endpoint and a Postgres of its own. */
 export interface NeonSetup {

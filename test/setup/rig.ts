@@ -1,9 +1,9 @@
 import { Client } from "pg"
 import { inject } from "vitest"
-import { migrate } from "../../src/local/migrate.ts"
-import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon-endpoint.ts"
-import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres.ts"
-import { type BundleOptions, type RunningBundle, runBundle } from "../../src/local/workerd.ts"
+import { migrate } from "../../scripts/migrate.ts"
+import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
+import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
+import { type BundleOptions, type RunningBundle, runBundle } from "./workerd.ts"
 
 /** A Postgres that may be killed, behind an endpoint that may misbehave. */
 export interface Storage {

@@ -1,8 +1,8 @@
 import type { TestProject } from "vitest/node"
-import { migrate } from "../../src/local/migrate.ts"
-import { startNeonEndpoint } from "../../src/local/neon-endpoint.ts"
-import { startTemporaryPostgres } from "../../src/local/postgres.ts"
-import { type Bundle, buildBundle } from "../../src/local/workerd.ts"
+import { migrate } from "../../scripts/migrate.ts"
+import { startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
+import { startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
+import { type Bundle, buildBundle } from "./workerd.ts"
 
 declare module "vitest" {
   interface ProvidedContext {

@@ -1,0 +1,38 @@
+import pg from "pg"
+import { migrate } from "../../scripts/migrate.ts"
+import { handleSignalsYourself, type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
+
+/** Postgres in a temporary folder, with the service's tables. Stopping it, on Ctrl-C too, is up to the caller. */
+export async function startDatabase(): Promise<LocalPostgres> {
+  const postgres = await startTemporaryPostgres()
+  handleSignalsYourself()
+  await migrate(postgres.url)
+  return postgres
+}
+
+/** One connection, and the process id of the backend that serves it. */
+export async function openConnection(url: string): Promise<{ client: pg.Client; pid: number }> {
+  const client = new pg.Client(url)
+  // The query that meets a broken connection tells of it.
+  client.on("error", () => {})
+  await client.connect()
+  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid")
+  return { client, pid: rows[0]?.pid ?? 0 }
+}
+
+/** A connection for each of `count` callers. */
+export async function openClients(url: string, count: number): Promise<pg.Client[]> {
+  const opened = await Promise.all(Array.from({ length: count }, () => openConnection(url)))
+  return opened.map(({ client }) => client)
+}
+
+/** The connection of a caller, who counts from 0. */
+export function clientOf(clients: readonly pg.Client[], caller: number): pg.Client {
+  const client = clients[caller]
+  if (!client) throw new Error(`no connection for caller ${caller}`)
+  return client
+}
+
+export async function closeClients(clients: readonly pg.Client[]): Promise<void> {
+  await Promise.all(clients.map((client) => client.end()))
+}

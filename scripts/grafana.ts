@@ -1,0 +1,188 @@
+import { writeFile } from "node:fs/promises"
+import { OUTCOMES } from "../src/metrics/point.ts"
+import { byOutcomeQuery, byRouteQuery, ratesQuery, seriesQuery, signalsQuery, totalsQuery } from "../src/metrics/queries.ts"
+
+/** `npm run grafana`: writes the dashboard and the alert from the queries that GET /api/metrics sends. */
+
+const DATASOURCE = { type: "yesoreyeram-infinity-datasource", uid: "signal-ingest-analytics" }
+
+/** What Grafana's own variables stand for at the time of a query. */
+const span = { since: `\${__from:date:seconds}`, until: `\${__to:date:seconds}` }
+const series = seriesQuery(span, `\${step}`)
+const signals = signalsQuery(span, `\${step}`)
+
+interface Column {
+  selector: string
+  text: string
+  type: "timestamp_epoch_s" | "number" | "string"
+}
+
+const time: Column = { selector: "time", text: "Time", type: "timestamp_epoch_s" }
+const number = (selector: string, text: string): Column => ({ selector, text, type: "number" })
+const name = (text: string): Column => ({ selector: "name", text, type: "string" })
+
+/** A query of the Infinity data source: the SQL as the body, rows below `data`. */
+const target = (sql: string, columns: Column[]) => ({
+  refId: "A",
+  datasource: DATASOURCE,
+  type: "json",
+  source: "url",
+  parser: "backend",
+  format: "table",
+  url: "",
+  url_options: { method: "POST", body_type: "raw", body_content_type: "text/plain", data: sql },
+  root_selector: "data",
+  columns,
+})
+
+type Target = ReturnType<typeof target>
+
+let panels = 0
+const panel = (
+  type: string,
+  title: string,
+  unit: string,
+  query: Target,
+  gridPos: { x: number; y: number; w: number; h: number },
+  options = {},
+) => ({
+  id: ++panels,
+  type,
+  title,
+  datasource: DATASOURCE,
+  gridPos,
+  fieldConfig: { defaults: { unit }, overrides: [] },
+  options,
+  targets: [query],
+})
+
+const created = [number("signals_created", "created"), number("signals_failed", "failed")]
+/** Of a series, the sum instead of the last step. */
+const SUMMED = { reduceOptions: { calcs: ["sum"] } }
+const percentiles = ["p50", "p95", "p99"].map((selector) => number(selector, selector))
+
+export const dashboard = {
+  uid: "signal-ingest",
+  title: "signal-ingest",
+  tags: ["signal-ingest"],
+  schemaVersion: 39,
+  refresh: "30s",
+  time: { from: "now-1h", to: "now" },
+  templating: {
+    list: [
+      {
+        name: "step",
+        label: "Step (seconds)",
+        type: "custom",
+        query: "60,300,900,3600",
+        current: { text: "60", value: "60" },
+        options: ["60", "300", "900", "3600"].map((value) => ({ text: value, value, selected: value === "60" })),
+      },
+    ],
+  },
+  panels: [
+    panel(
+      "stat",
+      "Requests",
+      "short",
+      target(totalsQuery(span), [number("requests", "requests"), number("batches", "batches")]),
+      { x: 0, y: 0, w: 6, h: 4 },
+    ),
+    panel("stat", "Signals", "short", target(signals, [time, ...created]), { x: 6, y: 0, w: 6, h: 4 }, SUMMED),
+    panel(
+      "stat",
+      "Success and error rate",
+      "percentunit",
+      target(ratesQuery(span), [number("success_rate", "success rate"), number("error_rate", "error rate")]),
+      { x: 12, y: 0, w: 12, h: 4 },
+    ),
+    panel("timeseries", "Signals a step", "short", target(signals, [time, ...created]), { x: 0, y: 4, w: 12, h: 8 }),
+    panel(
+      "timeseries",
+      "Batches a step",
+      "short",
+      target(series, [time, number("batches", "batches"), number("requests", "requests")]),
+      { x: 12, y: 4, w: 12, h: 8 },
+    ),
+    panel("timeseries", "Latency", "ms", target(series, [time, ...percentiles]), { x: 0, y: 12, w: 12, h: 8 }),
+    panel(
+      "timeseries",
+      "Outcomes a step",
+      "short",
+      target(series, [time, ...OUTCOMES.map((outcome) => number(outcome, outcome))]),
+      { x: 12, y: 12, w: 12, h: 8 },
+    ),
+    panel(
+      "table",
+      "Outcomes",
+      "short",
+      target(byOutcomeQuery(span), [
+        name("outcome"),
+        number("requests", "requests"),
+        number("signals_created", "created"),
+        number("signals_failed", "failed"),
+        ...percentiles,
+      ]),
+      { x: 0, y: 20, w: 12, h: 8 },
+    ),
+    panel(
+      "table",
+      "Routes",
+      "short",
+      target(byRouteQuery(span), [name("route"), number("requests", "requests"), ...percentiles]),
+      { x: 12, y: 20, w: 12, h: 8 },
+    ),
+  ],
+}
+
+/** Grafana puts nothing in the place of variables in an alert's query. */
+const lastMinutes = ratesQuery({ since: "toUnixTimestamp(now() - INTERVAL '5' MINUTE)", until: "toUnixTimestamp(now())" })
+
+export const alert = {
+  apiVersion: 1,
+  groups: [
+    {
+      orgId: 1,
+      name: "signal-ingest",
+      folder: "signal-ingest",
+      interval: "1m",
+      rules: [
+        {
+          uid: "signal-ingest-error-rate",
+          title: "signal-ingest: more than 5 % of requests fail",
+          condition: "C",
+          for: "5m",
+          noDataState: "OK",
+          execErrState: "Error",
+          labels: { severity: "critical" },
+          annotations: { summary: "Of the last 5 minutes' requests that take signals in, more than 5 % stored none of theirs." },
+          data: [
+            {
+              refId: "A",
+              datasourceUid: DATASOURCE.uid,
+              relativeTimeRange: { from: 300, to: 0 },
+              // One number: a threshold looks at every number that a query gives.
+              model: target(lastMinutes, [number("error_rate", "error rate")]),
+            },
+            { refId: "B", datasourceUid: "__expr__", model: { refId: "B", type: "reduce", expression: "A", reducer: "last" } },
+            {
+              refId: "C",
+              datasourceUid: "__expr__",
+              model: {
+                refId: "C",
+                type: "threshold",
+                expression: "B",
+                conditions: [{ evaluator: { type: "gt", params: [0.05] } }],
+              },
+            },
+          ],
+        },
+      ],
+    },
+  ],
+}
+
+if (import.meta.main) {
+  for (const [file, value] of Object.entries({ "dashboard.json": dashboard, "alert.json": alert }))
+    await writeFile(new URL(`../deploy/grafana/${file}`, import.meta.url), `${JSON.stringify(value, null, 2)}\n`)
+}

@@ -1,0 +1,56 @@
+import { execFile } from "node:child_process"
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { promisify } from "node:util"
+import { build } from "esbuild"
+
+/** `npm run build:package`: what is published, in dist/package. The library as it is, and the command line as one file with all it needs. */
+
+const ROOT = join(import.meta.dirname, "..")
+const TARGET = join(ROOT, "dist/package")
+
+const { version, license, description } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8"))
+
+const entry = (name: string) => ({ types: `./client/${name}.d.ts`, default: `./client/${name}.js` })
+
+const MANIFEST = {
+  name: "signal-ingest",
+  version,
+  description: `${description} The client library and the importer.`,
+  license,
+  type: "module",
+  engines: { node: ">=20" },
+  exports: { "./client": entry("index"), "./client/spool": entry("spool/spool") },
+  bin: { signals: "./cli/signals.js" },
+  sideEffects: false,
+}
+
+await rm(TARGET, { recursive: true, force: true })
+await mkdir(TARGET, { recursive: true })
+await promisify(execFile)(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.package.json"], {
+  cwd: ROOT,
+})
+// The compiler rewrites the endings in scripts only.
+for (const name of await readdir(join(TARGET, "client"), { recursive: true })) {
+  if (!name.endsWith(".d.ts")) continue
+  const path = join(TARGET, "client", name)
+  await writeFile(path, (await readFile(path, "utf8")).replace(/(from "\.{1,2}\/[\w/-]+)\.ts"/g, '$1.js"'))
+}
+await build({
+  absWorkingDir: ROOT,
+  entryPoints: ["src/cli/main.ts"],
+  outfile: join(TARGET, "cli/signals.js"),
+  bundle: true,
+  platform: "node",
+  target: "node22",
+  format: "esm",
+  minifySyntax: true,
+  logLevel: "warning",
+  // Never asked for, as nothing here sets it; it has to be compiled.
+  external: ["pg-native"],
+  // Packages that are CommonJS still ask for what Node has by `require`.
+  banner: { js: 'import { createRequire as require_ } from "node:module"; const require = require_(import.meta.url);' },
+})
+await chmod(join(TARGET, "cli/signals.js"), 0o755)
+await writeFile(join(TARGET, "package.json"), `${JSON.stringify(MANIFEST, null, 2)}\n`)
+await writeFile(join(TARGET, "README.md"), await readFile(join(ROOT, "src/client/README.md"), "utf8"))

@@ -1,0 +1,86 @@
+import { parseJson } from "../../signals/json.ts"
+import { Unreadable } from "../../signals/shape-errors.ts"
+import { decodeUtf8 } from "../../signals/utf8.ts"
+import { type Fields, identity, isFields, type KafkaRecord, unwrapped } from "./record.ts"
+
+/** Whether an object is an event in structured mode: it has the attributes that every event must have, but perhaps no good ones. */
+export const isCloudEvent = (value: unknown): value is Fields =>
+  isFields(value) && typeof value.specversion === "string" && ("type" in value || "source" in value)
+
+/** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md */
+export function recordOfStructured(event: Fields): KafkaRecord {
+  const { data, data_base64, ...attributes } = event
+  if (typeof data_base64 !== "string") return recordOf(attributes, data ?? null)
+  try {
+    return recordOf(attributes, readData(attributes.datacontenttype, decodeUtf8(Uint8Array.fromBase64(data_base64))))
+  } catch {
+    return { ...recordOf(attributes, data_base64), fault: "data_base64 is not UTF-8 text in base64" }
+  }
+}
+
+/** Attributes are headers with the prefix `ce-`: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md */
+export function recordOfBinary(headers: Headers, text: string): KafkaRecord {
+  const attributes: Fields = {}
+  for (const [name, value] of headers) if (name.startsWith("ce-")) attributes[name.slice(3)] = percentDecoded(value)
+  const type = headers.get("content-type") ?? "application/json"
+  return recordOf({ ...attributes, datacontenttype: type }, text === "" ? null : readData(type, text))
+}
+
+/** Knative's KafkaSource tells a record's place by the subject: https://github.com/knative-extensions/eventing-kafka-broker */
+const KNATIVE_PLACE = /^partition:\d+#\d+$/
+
+function recordOf(attributes: Fields, data: unknown): KafkaRecord {
+  const { id, source, subject, time, partitionkey, key } = attributes
+  const named = typeof id === "string" && id !== "" && typeof source === "string" && source !== ""
+  const value = unwrapped(data)
+  return {
+    value,
+    key: partitionkey ?? key,
+    subject: typeof subject === "string" && KNATIVE_PLACE.test(subject) ? undefined : subject,
+    timestamp: time,
+    cloudevent: attributes,
+    // The specification: source and id together name an event. No space can be in a source, which is a URI.
+    ...(named
+      ? { identity: identity("cloudevent", `${source} ${id}${changeOf(attributes, value)}`) }
+      : { fault: "a CloudEvent must have an id and a source" }),
+  }
+}
+
+/**
+ * What tells one change of Debezium's from another beside its id: that is a place in the database's log, which all rows of a snapshot
+ * have in common, and with MySQL all rows of a statement. "" for any other event.
+ *
+ * @see https://github.com/debezium/debezium/blob/main/debezium-connector-postgres/src/main/java/io/debezium/connector/postgresql/converters/PostgresCloudEventsMaker.java
+ */
+function changeOf(attributes: Fields, value: unknown): string {
+  const {
+    type,
+    iodebeziumdb: db,
+    iodebeziumschema: schema,
+    iodebeziumtable: table,
+    iodebeziumrow: row,
+    iodebeziumop: op,
+  } = attributes
+  if (typeof type !== "string" || !type.startsWith("io.debezium.")) return ""
+  const change = isFields(value) && ("before" in value || "after" in value) ? [value.before, value.after] : value
+  return ` ${JSON.stringify([db, schema, table, row, op, change])}`
+}
+
+/** JSON as JSON, anything else as the text that it is. */
+function readData(type: unknown, text: string): unknown {
+  if (typeof type === "string" && !/^(application\/([\w.-]+\+)?json|text\/json)\b/i.test(type)) return text
+  try {
+    return parseJson(text)
+  } catch (error) {
+    if (error instanceof Unreadable) return text
+    throw error
+  }
+}
+
+function percentDecoded(value: string): string {
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return value
+  }
+}

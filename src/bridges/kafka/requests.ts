@@ -1,0 +1,203 @@
+import { parseJson } from "../../signals/json.ts"
+import { Unreadable } from "../../signals/shape-errors.ts"
+import { decodeUtf8 } from "../../signals/utf8.ts"
+import type { Delivered } from "../delivery.ts"
+import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
+import { type FieldMapping, first, spoken } from "./field-mapping.ts"
+import { splitJoined } from "./joined-json.ts"
+import { type Fields, identity, isFields, type KafkaRecord, placeOf, textOf, unwrapped } from "./record.ts"
+
+export interface KafkaRequest {
+  headers: Headers
+  /** The body, gzip undone. */
+  text: string
+  /** Tells clusters apart whose topics have the same names. */
+  cluster: string | undefined
+}
+
+const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|stream\+json|x-json-stream)$/
+const JSON_OR_TEXT = /^$|^application\/(json|x-www-form-urlencoded|[\w.-]+\+json)$|^text\/(plain|json)$/
+const PROXY = /^application\/vnd\.kafka\./
+const BASE64_ENVELOPE = /^application\/vnd\.kafka\.binary\./
+
+/** What a request tells of all of its records. */
+interface Origin {
+  cluster: string | undefined
+  /** Whether keys and values are base64, and whether the values of headers are. */
+  base64: { content: boolean; headers: boolean }
+}
+
+/**
+ * The records of a request, by its content type and shape; undefined when the content type is none that is read here.
+ *
+ * What can't be read is a record with a `fault`: its sender could only send it again and again, so it is no error of the request's.
+ */
+export function readKafkaRecords({ headers, text, cluster }: KafkaRequest): KafkaRecord[] | undefined {
+  const type = (headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
+  // The content type decides between the modes: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3-http-message-mapping
+  if (headers.has("ce-specversion") && !type.startsWith("application/cloudevents")) return [recordOfBinary(headers, text)]
+  if (!LINES.test(type) && !JSON_OR_TEXT.test(type)) return undefined
+  const origin = { cluster, base64: { content: BASE64_ENVELOPE.test(type), headers: PROXY.test(type) } }
+  const records = LINES.test(type) ? lines(text).flatMap((line) => recordsOfText(line, origin)) : readBody(type, text, origin)
+  const webhookId = headers.get("webhook-id")
+  return webhookId
+    ? records.map((record, place) => withWebhookId(record, webhookId, records.length > 1 ? place : undefined))
+    : records
+}
+
+/** `place` where a webhook brings several records. */
+const withWebhookId = (record: KafkaRecord, id: string, place: number | undefined): KafkaRecord =>
+  record.identity === undefined
+    ? { ...record, identity: identity("webhook", place === undefined ? id : `${id}#${place}`) }
+    : record
+
+const lines = (text: string) => text.split("\n").filter((line) => line.trim() !== "")
+
+/** A whole body that may be one JSON value, or several whatever its type says: so the connectors that join values by a separator. */
+function readBody(type: string, text: string, origin: Origin): KafkaRecord[] {
+  const whole = readJson(text)
+  if (whole !== undefined) return recordsOf(whole.value, origin)
+  if (text.trim() === "") return [{ value: null }]
+  const all = lines(text).map((line) => ({ line, read: readJson(line) }))
+  const readable = all.filter(({ read }) => read !== undefined).length
+  const joined = readable === all.length ? undefined : splitJoined(text)
+  if (joined && joined.length > 1) return joined.flatMap((one) => recordsOfText(one, origin, "the value is not JSON"))
+  if (readable > 0) return all.flatMap(({ line, read }) => recordsOfRead(read, line, origin))
+  return [type === "text/plain" ? { value: text } : { value: text, fault: "the value is not JSON" }]
+}
+
+const recordsOfText = (text: string, origin: Origin, fault?: string) => recordsOfRead(readJson(text), text, origin, fault)
+
+const recordsOfRead = (read: ReturnType<typeof readJson>, text: string, origin: Origin, fault = "the line is not JSON") =>
+  read === undefined ? [{ value: text, fault }] : recordsOf(read.value, origin)
+
+function readJson(text: string): { value: unknown } | undefined {
+  try {
+    return { value: parseJson(text) }
+  } catch (error) {
+    if (error instanceof Unreadable) return undefined
+    throw error
+  }
+}
+
+/** A JSON value as records: an array holds several, and so do the envelopes of Kafka's REST proxies and of this service's own batch. */
+function recordsOf(value: unknown, origin: Origin): KafkaRecord[] {
+  if (Array.isArray(value)) return value.map((one) => recordOf(one, origin))
+  if (isFields(value) && Array.isArray(value.records)) {
+    const { topic } = value
+    return value.records.map((one) => recordOf(isFields(one) ? { topic, ...one, value: one.value ?? null } : one, origin))
+  }
+  if (isFields(value) && Array.isArray(value.signals) && value.context_window_id === undefined)
+    return value.signals.map((one) => recordOf(one, origin))
+  return [recordOf(value, origin)]
+}
+
+const OF_RECORD = new Set([
+  "key",
+  "value",
+  "headers",
+  "topic",
+  "partition",
+  "offset",
+  "timestamp",
+  "timestampType",
+  "leaderEpoch",
+])
+
+/** A record in a proxy's envelope has a value and, beside it, nothing but what Kafka's records have. */
+const isEnveloped = (value: Fields) => "value" in value && Object.keys(value).every((name) => OF_RECORD.has(name))
+
+/** As Fluent Bit's Kafka input has it, the value under another name: https://github.com/fluent/fluent-bit/blob/master/plugins/in_kafka/in_kafka.c */
+const isOfFluentBit = (value: Fields) => ["topic", "partition", "offset", "payload"].every((name) => Object.hasOwn(value, name))
+
+function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
+  if (isCloudEvent(one)) return recordOfStructured(one)
+  if (isFields(one) && isOfFluentBit(one)) {
+    const { key, payload, topic, partition, offset, date } = one
+    const read = typeof payload === "string" ? (readJson(payload)?.value ?? payload) : payload
+    return { value: unwrapped(read), key, topic, partition, offset, timestamp: date, ...placeOf(cluster, one) }
+  }
+  if (!isFields(one) || !isEnveloped(one)) return { value: unwrapped(one) }
+  const { key, value, topic, partition, offset, timestamp } = one
+  const headers = base64.headers ? decodeHeaders(one.headers) : one.headers
+  return {
+    key: base64.content && typeof key === "string" ? (decodeBase64(key).value ?? key) : key,
+    headers,
+    topic,
+    partition,
+    offset,
+    timestamp,
+    ...(base64.content ? decodeBase64(value) : { value: unwrapped(value) }),
+    ...placeOf(cluster, one),
+  }
+}
+
+/** As the Strimzi bridge has them, a list of names with values in base64: https://strimzi.io/docs/bridge/latest/#_kafkaheader */
+const decodeHeaders = (headers: unknown): unknown =>
+  Array.isArray(headers)
+    ? headers.map((one) =>
+        isFields(one) && typeof one.value === "string" ? { ...one, value: textInBase64(one.value) ?? one.value } : one,
+      )
+    : headers
+
+function decodeBase64(value: unknown): { value: unknown; fault?: string } {
+  if (value === null || value === undefined) return { value: null }
+  const text = textInBase64(String(value))
+  if (text === undefined) return { value, fault: "the value is not UTF-8 text in base64" }
+  return readJson(text) ?? { value: text }
+}
+
+function textInBase64(base64: string): string | undefined {
+  try {
+    return decodeUtf8(Uint8Array.fromBase64(base64))
+  } catch {
+    return undefined
+  }
+}
+
+/** A record as a consumer of Kafka has it, its value as text; undefined for a tombstone. */
+export function readKafkaValue(
+  record: Omit<KafkaRecord, "value">,
+  text: string | undefined,
+  cluster: string | undefined,
+): KafkaRecord {
+  const place = placeOf(cluster, record as Fields)
+  if (text === undefined) return { ...record, value: null, ...place }
+  const read = readJson(text)
+  return { ...record, value: read === undefined ? text : unwrapped(read.value), ...place }
+}
+
+/**
+ * What a record becomes: nothing for a tombstone; a value that is a signal passes as one; any other by the field mapping, with the
+ * whole record as its payload.
+ */
+export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
+  const { value, fault, timestamp, identity: dedupeKey } = record
+  if (fault !== undefined) return { refused: fault }
+  if (value === null || value === undefined) return { skipped: "tombstone" }
+  if (isFields(value) && typeof value.context_window_id === "string")
+    return { signal: { ...value, timestamp: value.timestamp ?? timeOf(timestamp), dedupe_key: value.dedupe_key ?? dedupeKey } }
+
+  const { identity: _, subject: __, ...payload } = record
+  const root = record as unknown as Fields
+  const conversation = textOf(first(root, mapping.conversation))
+  if (conversation === undefined)
+    return { refused: `the record has no conversation: ${spoken(mapping.conversation)} is no text or number` }
+  return {
+    signal: {
+      context_window_id: conversation,
+      raw_content: textOf(value) ?? textOf(first(root, mapping.text)),
+      signal_source: textOf(first(root, mapping.source)) ?? "Kafka",
+      timestamp: timeOf(first(root, mapping.time)),
+      signal_score: first(root, mapping.score),
+      emotional_tone: first(root, mapping.tone),
+      user_id: textOf(first(root, mapping.user)),
+      agent_id: textOf(first(root, mapping.agent)),
+      dedupe_key: textOf(first(root, mapping.dedupe_key)) ?? dedupeKey,
+      payload,
+    },
+  }
+}
+
+/** Kafka's -1 says that a record has no time. */
+const timeOf = (value: unknown) => (value === -1 ? undefined : value)

@@ -1,0 +1,84 @@
+import { zValidator } from "@hono/zod-validator"
+import { Hono } from "hono"
+import { parseJson } from "../../signals/json.ts"
+import { planBatch, type SignalRow } from "../../signals/plan.ts"
+import type { StoredSignal } from "../../signals/responses.ts"
+import { SIGNAL_FIELDS, Signal } from "../../signals/schema.ts"
+import { instantText } from "../../signals/timestamp.ts"
+import { listSignals, signalById, signalStats } from "../../store/read.ts"
+import { BatchRefused } from "../../store/write-batch.ts"
+import { requireScope } from "../auth.ts"
+import { decodeSignal } from "../body.ts"
+import type { App } from "../context.ts"
+import { encodeCursor, ListQuery, SignalPath, StatsQuery } from "../params.ts"
+import { invalidShape, methodNotAllowed, notFound } from "../problems.ts"
+import { refuseShape, SYNCHRONOUS } from "../validation.ts"
+import { newBatch, notePlan, storeBatch } from "../write.ts"
+
+/** The routes of single signals: one in, one out, pages of them, statistics. */
+export const signals = new Hono<App>()
+  .post("/", requireScope("ingest"), decodeSignal, zValidator("json", Signal, refuseShape, SYNCHRONOUS), async (c) => {
+    const plan = planBatch([c.req.valid("json")], instantText(new Date()))
+    notePlan(c, plan, "single")
+    const [row] = plan.rows
+    if (!row) throw refusedSignal(plan.failures[0]?.error ?? "")
+    const written = await storeBatch(c, await newBatch(c, plan, { allOrNothing: true })).catch((error) => {
+      throw error instanceof BatchRefused ? refusedSignal(error.failures[0]?.error ?? "") : error
+    })
+    const [stored] = written.stored
+    if (stored?.duplicate || written.replayed) {
+      const first = await signalById(c.get("db"), stored?.id ?? 0)
+      return c.json(
+        { ...first, ...(stored?.duplicate && { duplicate: true }) },
+        written.replayed && !stored?.duplicate ? 201 : 200,
+      )
+    }
+    return c.json(asStored(row, stored?.id ?? 0, written.transactionId), 201)
+  })
+  .get("/", requireScope("read"), zValidator("query", ListQuery, refuseShape), async (c) => {
+    const query = c.req.valid("query")
+    const page = await listSignals(c.get("db"), { ...query, after: query.cursor })
+    return c.json({ signals: page.signals, next_cursor: page.next ? encodeCursor(page.next) : null })
+  })
+  .all("/", () => {
+    throw methodNotAllowed("GET, POST")
+  })
+  .get("/stats", requireScope("read"), zValidator("query", StatsQuery, refuseShape), async (c) => {
+    return c.json({ stats: await signalStats(c.get("db"), c.req.valid("query")) })
+  })
+  .get("/:id", requireScope("read"), zValidator("param", SignalPath, refuseShape), async (c) => {
+    const signal = await signalById(c.get("db"), c.req.valid("param").id)
+    if (!signal) throw notFound("No signal has this id.")
+    return c.json(signal)
+  })
+  .all("/:id", () => {
+    throw methodNotAllowed("GET")
+  })
+
+/** The contract gives a single signal's domain errors the status of its shape errors; every sentence begins with its field. */
+function refusedSignal(sentence: string) {
+  const field = sentence.split(" ", 1)[0] ?? ""
+  return invalidShape([{ type: "value_error", loc: SIGNAL_FIELDS.has(field) ? ["body", field] : ["body"], msg: sentence }])
+}
+
+/** The row as a read would give it, known without asking the database again. */
+function asStored(row: SignalRow, id: number, transactionId: string): StoredSignal {
+  return {
+    id,
+    time: row.time,
+    transaction_id: transactionId,
+    context_window_id: row.contextWindowId,
+    raw_content: row.rawContent,
+    signal_source: row.signalSource,
+    signal_score: row.signalScore,
+    signal_vector: row.signalVector,
+    emotional_tone: row.emotionalTone,
+    escalate_flag: row.escalateFlag,
+    agent_id: row.agentId,
+    user_id: row.userId,
+    payload: row.payload === "" ? null : parseJson(row.payload),
+    relationship_context: row.relationshipContext,
+    diagnostic_notes: row.diagnosticNotes,
+    dedupe_key: row.dedupeKey,
+  }
+}

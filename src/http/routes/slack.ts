@@ -1,0 +1,73 @@
+import { Hono } from "hono"
+import { readSlackRequest } from "../../bridges/slack/events.ts"
+import { slackHeaderFault, slackSignatureFault } from "../../bridges/slack/signature.ts"
+import { parseJson } from "../../signals/json.ts"
+import type { DeliveryAnswer } from "../../signals/responses.ts"
+import { decodeUtf8 } from "../../signals/utf8.ts"
+import { connect } from "../../store/connection.ts"
+import { decodeBody, readSent } from "../body.ts"
+import { type App, noteOutcome } from "../context.ts"
+import { acceptDelivery } from "../deliveries.ts"
+import { invalidShape, methodNotAllowed, unauthorized } from "../problems.ts"
+
+/** Slack takes what is not answered within 3 seconds for lost and sends it again. */
+const DEADLINE_MS = 2500
+
+const NOTHING_TO_STORE: DeliveryAnswer = {
+  state: "skipped",
+  total_count: 0,
+  accepted_count: 0,
+  failed_count: 0,
+  failures: [],
+  skipped: { app_rate_limited: 1 },
+}
+
+/**
+ * POST /webhooks/slack: Slack's Events API.
+ *
+ * @see https://docs.slack.dev/apis/events-api/
+ */
+export const slackWebhook = new Hono<App>()
+  .post("/", async (c) => {
+    const { database, webhooks } = c.get("settings")
+    const headers = {
+      timestamp: c.req.header("X-Slack-Request-Timestamp"),
+      signature: c.req.header("X-Slack-Signature"),
+      secrets: webhooks.slackSecrets,
+      nowSeconds: Math.floor(Date.now() / 1000),
+    }
+    const unsigned = slackHeaderFault(headers)
+    if (unsigned) throw unauthorized(unsigned)
+    const sent = await readSent(c)
+    const forged = await slackSignatureFault({ ...headers, body: sent })
+    if (forged) throw unauthorized(forged)
+    c.set("caller", { name: "webhook:slack", scopes: ["ingest"] })
+
+    const body = parseJson(decodeUtf8(decodeBody(c, sent)))
+    const request = readSlackRequest(body)
+    switch (request.type) {
+      case "url_verification":
+        return c.json({ challenge: request.challenge })
+      case "app_rate_limited":
+        noteOutcome(c, {
+          mode: "delivery",
+          total: 0,
+          skipped: 1,
+          kind: "app_rate_limited",
+          fault: `Slack holds events of team ${request.teamId} back`,
+        })
+        return c.json(NOTHING_TO_STORE)
+      case "unreadable":
+        throw invalidShape([{ type: "value_error", loc: ["body"], msg: request.fault }])
+      case "event_callback": {
+        const db = connect({ ...database, deadlineMs: Math.min(DEADLINE_MS, database.deadlineMs) })
+        c.set("db", db)
+        // The verification token is a secret, and no dead letter may hold it.
+        const { token: _, ...envelope } = body as Record<string, unknown>
+        return c.json(await acceptDelivery(c, db, { source: "slack", records: [envelope], delivered: [request.delivered] }))
+      }
+    }
+  })
+  .all("/", () => {
+    throw methodNotAllowed("POST")
+  })

@@ -1,0 +1,170 @@
+import { condition, number, type Piece, parameter, type Scope, sameness, translate } from "./expressions.ts"
+import type { Call, Expression } from "./parser.ts"
+import { refused, unknown } from "./tokens.ts"
+import { commonType, FLOAT, integer, sumType, TIME, typeName } from "./types.ts"
+
+type Make = (call: Call, scope: Scope) => Piece
+
+/** SQL's own names are the same in capitals, ClickHouse's are not. */
+const SQL_NAMES = ["sum", "count", "avg", "min", "max", "if", "round", "now"]
+export const functionNamed = (name: string) => (SQL_NAMES.includes(name.toLowerCase()) ? name.toLowerCase() : name)
+
+/** What an aggregate over no rows is, as ClickHouse has it. */
+const EMPTY = { time: "to_timestamp(0)", text: "''::text", integer: "0::bigint", float: "0::float8" }
+
+/** Computed over the rows of a group; their arguments are of the rows. */
+export const AGGREGATES: ReadonlyMap<string, Make> = new Map<string, Make>([
+  ["count", (call) => constant(call, { sql: "count(*)", type: integer(64), finite: true })],
+  ["countIf", (call, scope) => ({ sql: `count(*)${filter(take(call, 1)[0], scope)}`, type: integer(64), finite: true })],
+  ["sum", (call, scope) => sum(take(call, 1)[0], "", scope)],
+  [
+    "sumIf",
+    (call, scope) => {
+      const [value, when] = take(call, 2)
+      return sum(value, filter(when, scope), scope)
+    },
+  ],
+  [
+    "avg",
+    (call, scope) => {
+      const { sql } = number(take(call, 1)[0], scope)
+      return { sql: `coalesce(avg(${sql}::float8), 'NaN')`, type: FLOAT, finite: false }
+    },
+  ],
+  ["min", extreme],
+  ["max", extreme],
+  ["quantileExactWeighted", quantile],
+])
+
+export const FUNCTIONS: ReadonlyMap<string, Make> = new Map<string, Make>([
+  ["now", (call) => constant(call, { sql: "date_trunc('second', now())", type: TIME, finite: true })],
+  ["if", choice],
+  ["intDiv", wholeQuotient],
+  ["round", rounded],
+  ["toDateTime", toDateTime],
+  ["toUnixTimestamp", secondsOf],
+  ["toUInt32", secondsOf],
+  ["toStartOfInterval", startOfInterval],
+])
+
+function take(call: Call, count: 0): []
+function take(call: Call, count: 1): [Expression]
+function take(call: Call, count: 2): [Expression, Expression]
+function take(call: Call, count: 3): [Expression, Expression, Expression]
+function take(call: Call, count: number): Expression[] {
+  if (call.parameters && call.name !== "quantileExactWeighted") throw unknown(`${call.name} with two lists of arguments`, call.at)
+  const { length } = call.arguments
+  if (length !== count)
+    throw refused(`${call.name} takes ${count} argument${count === 1 ? "" : "s"}, and here are ${length}`, call.at)
+  return call.arguments
+}
+
+function constant(call: Call, piece: Piece): Piece {
+  take(call, 0)
+  return piece
+}
+
+const filter = (when: Expression, scope: Scope) => ` filter (where ${condition(when, scope).sql})`
+
+function sum(value: Expression, filtered: string, scope: Scope): Piece {
+  const { sql, type, finite } = number(value, scope)
+  const cast = type.kind === "integer" ? "bigint" : "float8"
+  return { sql: `coalesce(sum(${sql})${filtered}, 0)::${cast}`, type: sumType(type), finite }
+}
+
+function extreme(call: Call, scope: Scope): Piece {
+  const [argument] = take(call, 1)
+  const { sql, type, finite } = translate(argument, scope)
+  if (type.kind === "condition") throw refused(`${call.name} takes no ${typeName(type)}`, argument.at)
+  // ClickHouse passes over NaN here, Postgres takes it for the largest.
+  if (!finite) throw refused(`${call.name} of a quotient is not known here`, argument.at)
+  return { sql: `coalesce(${functionNamed(call.name)}(${sql}), ${EMPTY[type.kind]})`, type, finite: true }
+}
+
+/**
+ * The first value at which the weights so far reach `level` of all: with every weight 1, `percentile_disc`.
+ *
+ * @see https://clickhouse.com/docs/sql-reference/aggregate-functions/reference/quantileexactweighted
+ */
+function quantile(call: Call, scope: Scope): Piece {
+  const [value, weight] = take(call, 2)
+  const [level, ...rest] = call.parameters ?? []
+  if (level?.kind !== "number" || rest.length > 0 || Number(level.text) > 1)
+    throw refused(`${call.name} takes one level from 0 to 1, as in ${call.name}(0.5)(double1, _sample_interval)`, call.at)
+  if (sameness(weight) !== sameness({ kind: "name", name: "_sample_interval", at: 0 }))
+    throw refused(`${call.name} knows no other weight than _sample_interval`, weight.at)
+  const { sql, type, finite } = number(value, scope)
+  if (type.kind !== "float") throw refused(`${call.name} takes a double`, value.at)
+  if (!finite) throw refused(`${call.name} of a quotient is not known here`, value.at)
+  const rank = parameter(scope, level.text, "float8")
+  return { sql: `coalesce(percentile_disc(${rank}) within group (order by ${sql}), 'NaN')`, type, finite: false }
+}
+
+function choice(call: Call, scope: Scope): Piece {
+  const [when, one, other] = take(call, 3)
+  const test = condition(when, scope)
+  const [then, otherwise] = [translate(one, scope), translate(other, scope)]
+  const type = commonType(then.type, otherwise.type)
+  if (!type || type.kind === "condition")
+    throw refused(`if finds no type that holds both ${typeName(then.type)} and ${typeName(otherwise.type)}`, call.at)
+  const cast = type.kind === "float" ? "::float8" : ""
+  return {
+    sql: `(case when ${test.sql} then ${then.sql}${cast} else ${otherwise.sql}${cast} end)`,
+    type,
+    finite: then.finite && otherwise.finite,
+  }
+}
+
+function wholeQuotient(call: Call, scope: Scope): Piece {
+  const [one, other] = take(call, 2)
+  const [left, right] = [number(one, scope), number(other, scope)]
+  if (left.type.kind !== "integer" || right.type.kind !== "integer") throw refused("intDiv takes whole numbers", call.at)
+  const type = integer(left.type.bits, left.type.signed || right.type.signed)
+  return { sql: `(${left.sql} / ${right.sql})`, type, finite: true }
+}
+
+function rounded(call: Call, scope: Scope): Piece {
+  const places = call.arguments.length === 2 ? call.arguments[1] : undefined
+  const [value] = places ? take(call, 2) : take(call, 1)
+  if (places && (places.kind !== "number" || !/^\d$|^1[0-5]$/.test(places.text)))
+    throw refused("round takes 0 to 15 places", places.at)
+  const piece = number(value, scope)
+  if (piece.type.kind === "integer") return piece
+  // Both round a half to the even neighbour.
+  const scale = parameter(scope, 10 ** Number(places?.kind === "number" ? places.text : 0), "float8")
+  return { ...piece, sql: `(round(${piece.sql} * ${scale}) / ${scale})` }
+}
+
+function toDateTime(call: Call, scope: Scope): Piece {
+  const [argument] = take(call, 1)
+  if (argument.kind === "text") {
+    const milliseconds = Date.parse(`${argument.value.replace(" ", "T")}Z`)
+    if (!/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(argument.value) || Number.isNaN(milliseconds))
+      throw refused("toDateTime takes seconds, or a text such as '2025-01-15 09:30:00'", argument.at)
+    return time(parameter(scope, milliseconds / 1000, "float8"))
+  }
+  const { sql, type } = number(argument, scope)
+  if (type.kind !== "integer") throw refused("toDateTime takes whole seconds", argument.at)
+  return time(sql)
+}
+
+const time = (seconds: string): Piece => ({ sql: `local_analytics.datetime(${seconds})`, type: TIME, finite: true })
+
+function secondsOf(call: Call, scope: Scope): Piece {
+  const [argument] = take(call, 1)
+  const { sql, type } = translate(argument, scope)
+  if (type.kind !== "time") throw refused(`${call.name} takes a time`, argument.at)
+  return { sql: `extract(epoch from ${sql})::bigint`, type: integer(32), finite: true }
+}
+
+function startOfInterval(call: Call, scope: Scope): Piece {
+  const [argument, interval] = take(call, 2)
+  const { sql, type } = translate(argument, scope)
+  if (type.kind !== "time") throw refused("toStartOfInterval takes a time", argument.at)
+  if (interval.kind !== "interval") throw refused("toStartOfInterval takes an INTERVAL", interval.at)
+  // Hours are counted from midnight, everything else from 1970: the same only for those that fill a day.
+  if (interval.unit === "HOUR" && 86_400 % interval.seconds !== 0)
+    throw refused("toStartOfInterval takes hours that fill a day: 1, 2, 3, 4, 6, 8, 12 or 24", interval.at)
+  const seconds = parameter(scope, interval.seconds, "bigint")
+  return { sql: `to_timestamp(extract(epoch from ${sql})::bigint / ${seconds} * ${seconds})`, type: TIME, finite: true }
+}

@@ -1,0 +1,88 @@
+import type { Pool } from "pg"
+import { PLACES } from "./expressions.ts"
+
+const INDEX_BYTES = 96
+const BLOB_BYTES = 16_000
+
+const columns = (name: "blob" | "double", type: string) =>
+  Array.from({ length: PLACES }, (_, place) => `${name}${place + 1} ${type}`).join(", ")
+
+/**
+ * Beside the service's own tables and no migration of it: production has none of this. Texts are ordered by their bytes, a division
+ * by zero is no error, and a time is of the range that ClickHouse has.
+ */
+const TABLE = `
+  create schema if not exists local_analytics;
+  create table if not exists local_analytics.points (
+    timestamp timestamp(0) with time zone not null default date_trunc('second', now()),
+    dataset text collate "C" not null,
+    index1 text collate "C" not null default '',
+    ${columns("blob", `text collate "C" not null default ''`)},
+    ${columns("double", "float8 not null default 0")}
+  );
+  create index if not exists points_timestamp on local_analytics.points (timestamp);
+  create or replace function local_analytics.divide(a float8, b float8) returns float8 immutable language sql as
+    $$ select case when a = 'NaN' then a when b <> 0 then a / b when a = 0 then 'NaN' else sign(a) * 'Infinity'::float8 end $$;
+  create or replace function local_analytics.datetime(seconds float8) returns timestamptz immutable language plpgsql as $$ begin
+    if seconds < 0 or seconds >= 4294967296 then raise exception 'a time is before 1970 or after 2106' using errcode = '22008'; end if;
+    return to_timestamp(seconds);
+  end $$;
+`
+
+/** Makes the table where it is missing, and removes what Analytics Engine would no longer have. */
+export async function preparePoints(pool: Pool): Promise<void> {
+  await pool.query(TABLE)
+  await pool.query("delete from local_analytics.points where timestamp < now() - interval '3 months'")
+}
+
+/** A point is not as Analytics Engine takes it; the message says how. */
+export class RefusedPoint extends Error {}
+
+interface Point {
+  indexes: string[]
+  blobs: string[]
+  doubles: number[]
+}
+
+/** Stores a point that has just come. */
+export async function writePoint(pool: Pool, dataset: string, point: unknown): Promise<void> {
+  const { indexes, blobs, doubles } = readPoint(point)
+  const values: [string, string | number][] = [
+    ["dataset", dataset],
+    ...indexes.map((index): [string, string] => ["index1", index]),
+    ...blobs.map((blob, place): [string, string] => [`blob${place + 1}`, blob]),
+    ...doubles.map((double, place): [string, number] => [`double${place + 1}`, double]),
+  ]
+  const names = values.map(([name]) => name)
+  const places = values.map((_, place) => `$${place + 1}`)
+  await pool.query(
+    `insert into local_analytics.points (${names}) values (${places})`,
+    values.map(([, value]) => value),
+  )
+}
+
+/** By the rules of writeDataPoint, which production keeps to without a word. */
+function readPoint(point: unknown): Point {
+  if (typeof point !== "object" || point === null) throw new RefusedPoint("A point is an object.")
+  const { indexes, blobs, doubles } = point as Record<string, unknown>
+  const read: Point = {
+    indexes: list("indexes", indexes, 1, isText),
+    blobs: list("blobs", blobs, PLACES, isText),
+    doubles: list("doubles", doubles, PLACES, (value) => typeof value === "number" && Number.isFinite(value)),
+  }
+  if (bytesOf(read.indexes) > INDEX_BYTES) throw new RefusedPoint(`An index has at most ${INDEX_BYTES} bytes.`)
+  if (bytesOf(read.blobs) > BLOB_BYTES) throw new RefusedPoint(`The blobs have at most ${BLOB_BYTES} bytes together.`)
+  return read
+}
+
+/** Postgres can't keep a NUL character. */
+const isText = (value: unknown) => typeof value === "string" && !value.includes("\0")
+
+function list<Item>(name: string, value: unknown, most: number, fits: (item: unknown) => boolean): Item[] {
+  const items: unknown = value ?? []
+  if (!Array.isArray(items) || items.length > most) throw new RefusedPoint(`${name} is a list of at most ${most}.`)
+  if (!items.every(fits)) throw new RefusedPoint(`${name} has a value of the wrong kind.`)
+  return items
+}
+
+const bytesOf = (texts: readonly string[]) => texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0)

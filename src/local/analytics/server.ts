@@ -1,0 +1,166 @@
+import { randomBytes } from "node:crypto"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
+import { DatabaseError, Pool } from "pg"
+import { preparePoints, RefusedPoint, writePoint } from "./points.ts"
+import { answerText, translateQuery } from "./sql.ts"
+import { RefusedQuery, unknown } from "./tokens.ts"
+
+/** What it does wrong on purpose, for tests; everything may be changed while it runs. */
+export interface AnalyticsFaults {
+  /** Answers given instead of reading the next queries, in order. */
+  failures: { status: number; body: string }[]
+  /** No query is answered while this is set; those that came are left hanging. */
+  hang: boolean
+  /** Stops listening and breaks every connection, until `accept`. */
+  refuse(): Promise<void>
+  accept(): Promise<void>
+}
+
+/** Analytics Engine on this machine: keeps points in Postgres, and answers SQL about them as Cloudflare's API does. */
+export interface LocalAnalytics {
+  /** Stands for https://api.cloudflare.com/client/v4: queries go to `/accounts/ID/analytics_engine/sql` below it. */
+  url: string
+  /** Takes points: `POST`, with the token, `{"dataset": "...", "point": {...}}`. */
+  pointsUrl: string
+  token: string
+  faults: AnalyticsFaults
+  stop(): Promise<void>
+}
+
+export interface AnalyticsOptions {
+  databaseUrl: string
+  /** One is made up when none is given. */
+  token?: string
+  /** Those that may be asked about before they have a point. */
+  datasets?: readonly string[]
+}
+
+interface Answer {
+  status: number
+  body: string
+  type?: string
+}
+
+/** As much as a query or a point could ever need. */
+const MAX_BODY_BYTES = 1024 * 1024
+
+/** UTC, whatever the server's; and points are not worth waiting for the disk. */
+const SESSION = "-c timezone=UTC -c synchronous_commit=off -c statement_timeout=30000"
+
+/** Postgres' class of errors that come of the values, such as a division by zero. */
+const DATA_EXCEPTION = /^22/
+
+export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAnalytics> {
+  const { token = randomBytes(24).toString("base64url"), datasets = ["signal_ingest_requests"] } = options
+  const pool = new Pool({ connectionString: options.databaseUrl, max: 5, options: SESSION })
+  // A connection lost while idle is replaced; one lost in use is told by its statement.
+  pool.on("error", () => {})
+  await preparePoints(pool)
+
+  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
+    handle(request, response).catch(() => response.destroy())
+  })
+  const listen = (port: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once("error", reject).listen(port, "127.0.0.1", () => {
+        server.off("error", reject)
+        resolve()
+      })
+    })
+  await listen(0)
+  const { port } = server.address() as AddressInfo
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve())
+      server.closeAllConnections()
+    })
+  const faults: AnalyticsFaults = {
+    failures: [],
+    hang: false,
+    refuse: close,
+    accept: () => (server.listening ? Promise.resolve() : listen(port)),
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const answer = await answerTo(request)
+    if (!answer) return
+    const { status, body, type = "text/plain; charset=utf-8" } = answer
+    response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(body) }).end(body)
+  }
+
+  /** Undefined when it is left hanging. */
+  async function answerTo(request: IncomingMessage): Promise<Answer | undefined> {
+    const body = await readBody(request)
+    const path = request.url?.split("?", 1)[0] ?? ""
+    const isQuery = /^\/client\/v4\/accounts\/[^/]+\/analytics_engine\/sql$/.test(path)
+    if (!isQuery && path !== "/points") return { status: 404, body: "Not found" }
+    if (request.method !== "POST") return { status: 405, body: "The local Analytics Engine takes POST alone." }
+    if (request.headers.authorization !== `Bearer ${token}`) return NOT_AUTHENTICATED
+    if (body === undefined) return { status: 413, body: `A request has at most ${MAX_BODY_BYTES} bytes.` }
+    try {
+      if (!isQuery) return await keep(body)
+      if (faults.hang) return undefined
+      return faults.failures.shift() ?? (await read(body))
+    } catch (error) {
+      return refusal(error as Error)
+    }
+  }
+
+  async function keep(body: string): Promise<Answer> {
+    const { dataset, point } = JSON.parse(body)
+    if (typeof dataset !== "string") throw new RefusedPoint("A point belongs to a dataset.")
+    await writePoint(pool, dataset, point)
+    return { status: 204, body: "" }
+  }
+
+  async function read(query: string): Promise<Answer> {
+    const { text, values, columns, dataset } = translateQuery(query)
+    if (!(await exists(dataset.name))) throw unknown(`the dataset ${dataset.name}`, dataset.at)
+    const { rows } = await pool.query<string[]>({ text, values, rowMode: "array" })
+    return { status: 200, body: answerText(columns, rows), type: "application/json" }
+  }
+
+  async function exists(dataset: string): Promise<boolean> {
+    if (datasets.includes(dataset)) return true
+    const { rows } = await pool.query("select from local_analytics.points where dataset = $1 limit 1", [dataset])
+    return rows.length > 0
+  }
+
+  return {
+    url: `http://127.0.0.1:${port}/client/v4`,
+    pointsUrl: `http://127.0.0.1:${port}/points`,
+    token,
+    faults,
+    async stop() {
+      if (server.listening) await close()
+      await pool.end()
+    },
+  }
+}
+
+/** As Cloudflare's API says it. */
+const NOT_AUTHENTICATED: Answer = {
+  status: 401,
+  body: '{"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"messages":[],"result":null}',
+  type: "application/json",
+}
+
+function refusal(error: Error): Answer {
+  if (error instanceof RefusedQuery) return { status: 422, body: error.message }
+  if (error instanceof RefusedPoint || error instanceof SyntaxError) return { status: 400, body: error.message }
+  if (error instanceof DatabaseError && DATA_EXCEPTION.test(error.code ?? ""))
+    return { status: 422, body: `The local Analytics Engine can't compute this: ${error.message}.` }
+  return { status: 500, body: `The local Analytics Engine failed: ${error.message}` }
+}
+
+/** Undefined when the body is longer than it may be. */
+async function readBody(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length
+    if (length <= MAX_BODY_BYTES) chunks.push(chunk)
+  }
+  return length <= MAX_BODY_BYTES ? Buffer.concat(chunks).toString("utf8") : undefined
+}

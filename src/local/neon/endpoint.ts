@@ -1,0 +1,173 @@
+import { randomUUID } from "node:crypto"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
+import { setTimeout as sleep } from "node:timers/promises"
+import { connectFailure, type EndpointAnswer, errorAnswer, type PostgresError, resultText, statementFailure } from "./answers.ts"
+import { BadRequest, readSqlRequest, type SqlRequest } from "./request.ts"
+import { ConnectError, inTransaction, ResponseTooLarge, runStatement, Sessions } from "./session.ts"
+
+/** What the endpoint does wrong on purpose, for tests; everything may be changed while it runs. */
+export interface EndpointFaults {
+  /** Milliseconds added to every answer, as a longer way to the database would. */
+  latencyMs: number
+  /** How many of the next statements are run and committed, but their answer is lost: the connection breaks instead. */
+  loseAnswers: number
+  /** Answers given instead of running the next statements, in order. */
+  failures: { status: number; message: string; code?: string }[]
+  /** Stops listening and breaks every connection, until `accept`. */
+  refuse(): Promise<void>
+  accept(): Promise<void>
+}
+
+export interface NeonEndpoint {
+  /** What `neonConfig.fetchEndpoint` is set to. */
+  url: string
+  faults: EndpointFaults
+  stop(): Promise<void>
+}
+
+export interface EndpointOptions {
+  /** A free one is chosen when none is given. */
+  port?: number
+  /** Neon documents 64 MB each way. */
+  maxRequestBytes?: number
+  maxResponseBytes?: number
+  /** The faults to begin with; none by default. */
+  faults?: Partial<Pick<EndpointFaults, "latencyMs" | "loseAnswers" | "failures">>
+}
+
+const NEON_LIMIT_BYTES = 64 * 1024 * 1024
+
+const PREFLIGHT_HEADERS = {
+  Allow: "OPTIONS, POST",
+  "Access-Control-Allow-Headers":
+    "Authorization, Neon-Connection-String, Neon-Raw-Text-Output, Neon-Array-Mode, Neon-Pool-Opt-In, Neon-Batch-Read-Only, Neon-Batch-Isolation-Level",
+  "Access-Control-Max-Age": "86400",
+}
+
+/**
+ * Speaks Neon's SQL over HTTP in front of any Postgres, so that Neon's own driver works with it unchanged.
+ *
+ * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
+ */
+export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<NeonEndpoint> {
+  const { maxRequestBytes = NEON_LIMIT_BYTES, maxResponseBytes = NEON_LIMIT_BYTES } = options
+  const sessions = new Sessions()
+  // Connections stay open while idle: one that is closed just as a request comes would look like a lost answer.
+  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
+    handle(request, response).catch(() => response.destroy())
+  })
+  const listen = (port: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once("error", reject).listen(port, "127.0.0.1", () => {
+        server.off("error", reject)
+        resolve()
+      })
+    })
+  await listen(options.port ?? 0)
+  const { port } = server.address() as AddressInfo
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve())
+      server.closeAllConnections()
+    })
+
+  const faults: EndpointFaults = {
+    latencyMs: 0,
+    loseAnswers: 0,
+    failures: [],
+    ...options.faults,
+    refuse: close,
+    accept: () => (server.listening ? Promise.resolve() : listen(port)),
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.setHeader("Access-Control-Allow-Origin", "*").setHeader("neon-request-id", randomUUID())
+    if (request.url !== "/sql") return void response.writeHead(404).end()
+    if (request.method === "OPTIONS") return void response.writeHead(200, PREFLIGHT_HEADERS).end()
+    const gone = new AbortController()
+    response.once("close", () => response.writableFinished || gone.abort())
+
+    const body = await readBody(request, maxRequestBytes)
+    const { status, body: text } = body
+      ? await answerTo(request, response, body, gone.signal)
+      : errorAnswer(413, `request is too large (max is ${maxRequestBytes} bytes)`)
+    const isLost = status === 200 && faults.loseAnswers > 0
+    if (isLost) faults.loseAnswers--
+    if (faults.latencyMs > 0) await sleep(faults.latencyMs)
+    if (isLost) return void response.destroy()
+    const bytes = Buffer.from(text)
+    response.writeHead(status, { "Content-Type": "application/json", "Content-Length": bytes.length }).end(bytes)
+  }
+
+  async function answerTo(
+    { headers }: IncomingMessage,
+    response: ServerResponse,
+    body: Buffer,
+    gone: AbortSignal,
+  ): Promise<EndpointAnswer> {
+    const failure = faults.failures.shift()
+    if (failure) return errorAnswer(failure.status, failure.message, { code: failure.code })
+    try {
+      const request = readSqlRequest(headers, body)
+      const text = await run(request, gone)
+      // Those that took effect are echoed.
+      if (request.transaction) for (const name of BATCH_HEADERS) echo(name, headers, response)
+      return { status: 200, body: text }
+    } catch (error) {
+      if (error instanceof BadRequest) return errorAnswer(400, error.message)
+      if (error instanceof ConnectError) return connectFailure(error.cause)
+      if (error instanceof ResponseTooLarge) return errorAnswer(507, error.message)
+      return statementFailure(error as PostgresError)
+    }
+  }
+
+  function run({ connectionString, statements, transaction, ...modes }: SqlRequest, gone: AbortSignal): Promise<string> {
+    // As at Neon's proxy, which throws a connection away when a statement alone fails on it.
+    return sessions.lend(connectionString, gone, { keepOnError: transaction !== undefined }, async (client) => {
+      let length = 0
+      const texts: string[] = []
+      const runAll = async () => {
+        for (const statement of statements) {
+          gone.throwIfAborted()
+          const { arrayMode = modes.arrayMode } = statement
+          const text = resultText(await runStatement(client, statement), { ...modes, arrayMode })
+          length += Buffer.byteLength(text)
+          // Inside a transaction this undoes everything; a statement alone has committed by now, as at Neon.
+          if (length > maxResponseBytes) throw new ResponseTooLarge(`response is too large (max is ${maxResponseBytes} bytes)`)
+          texts.push(text)
+        }
+      }
+      if (!transaction) await runAll()
+      else await inTransaction(client, transaction, runAll)
+      return transaction ? `{"results":[${texts}]}` : texts.join()
+    })
+  }
+
+  return {
+    url: `http://127.0.0.1:${port}/sql`,
+    faults,
+    async stop() {
+      if (server.listening) await close()
+      await sessions.close()
+    },
+  }
+}
+
+const BATCH_HEADERS = ["Neon-Batch-Isolation-Level", "Neon-Batch-Read-Only", "Neon-Batch-Deferrable"]
+
+function echo(name: string, headers: IncomingMessage["headers"], response: ServerResponse): void {
+  const value = headers[name.toLowerCase()]
+  if (value !== undefined && value !== "false") response.setHeader(name, value)
+}
+
+/** Undefined when the body is longer than `limitBytes`. */
+async function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length
+    if (length <= limitBytes) chunks.push(chunk)
+  }
+  return length <= limitBytes ? Buffer.concat(chunks, length) : undefined
+}

@@ -1,0 +1,165 @@
+import { Client } from "pg"
+import { isFromPostgres, type PostgresError, type QueryOutcome } from "./answers.ts"
+import type { Statement, TransactionOptions } from "./request.ts"
+
+/** What Neon's proxy runs on a connection that comes back, so that no session state leaks to the next caller. */
+const RESET =
+  "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; " +
+  "SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
+
+const MAX_IDLE = 20
+
+/** Postgres could not be reached, or does not let this caller in. */
+export class ConnectError extends Error {
+  override readonly cause: PostgresError
+
+  constructor(cause: PostgresError) {
+    super("no connection to Postgres")
+    this.cause = cause
+  }
+}
+
+/** Connections to Postgres by connection string, kept open between requests as Neon's proxy keeps them. */
+export class Sessions {
+  readonly #idle = new Map<string, Client[]>()
+  readonly #open = new Set<Client>()
+  #closed = false
+
+  /**
+   * Lends a connection in its first state to `work`, and cancels what runs on it when `gone` aborts.
+   *
+   * @param options.keepOnError whether the connection serves on after an error that Postgres told
+   * @throws {ConnectError} and whatever `work` throws
+   */
+  async lend<T>(
+    connectionString: string,
+    gone: AbortSignal,
+    options: { keepOnError: boolean },
+    work: (client: Client) => Promise<T>,
+  ): Promise<T> {
+    const client = await this.#take(connectionString)
+    const cancel = () => void this.#cancel(connectionString, client).catch(() => {})
+    gone.addEventListener("abort", cancel)
+    let keep = false
+    try {
+      gone.throwIfAborted()
+      const result = await work(client)
+      keep = true
+      return result
+    } catch (error) {
+      keep = options.keepOnError && isHarmless(error as PostgresError)
+      throw error
+    } finally {
+      gone.removeEventListener("abort", cancel)
+      // A cancel that is under way must not meet the statement of the next caller.
+      if (keep && !gone.aborted) this.#giveBack(connectionString, client)
+      else this.#discard(client)
+    }
+  }
+
+  /** Ends every connection, whatever runs on it, and opens no other. */
+  async close(): Promise<void> {
+    this.#closed = true
+    const idle = [...this.#idle.values()].flat()
+    for (const client of this.#open) if (!idle.includes(client)) client.connection.stream.destroy()
+    await Promise.all(idle.map((client) => client.end()))
+  }
+
+  async #take(connectionString: string): Promise<Client> {
+    // The one that came back first, whose reset is most likely done.
+    const idle = this.#idle.get(connectionString)?.shift()
+    if (idle) return idle
+    if (this.#closed) throw new ConnectError({})
+    const client = new Client({ connectionString, pipeline: true })
+    client.on("error", () => this.#discard(client))
+    client.on("end", () => this.#discard(client))
+    this.#open.add(client)
+    try {
+      await client.connect()
+      return client
+    } catch (error) {
+      this.#discard(client)
+      throw new ConnectError(error as PostgresError)
+    }
+  }
+
+  /** Lends it out again at once: what the next caller sends is done after the reset. */
+  #giveBack(connectionString: string, client: Client): void {
+    const idle = this.#idle.get(connectionString) ?? []
+    this.#idle.set(connectionString, idle)
+    if (idle.length >= MAX_IDLE || !this.#open.has(client)) {
+      this.#discard(client)
+      return
+    }
+    idle.push(client)
+    client.query(RESET).catch(() => this.#discard(client))
+  }
+
+  #discard(client: Client): void {
+    if (!this.#open.delete(client)) return
+    for (const idle of this.#idle.values()) {
+      const position = idle.indexOf(client)
+      if (position >= 0) idle.splice(position, 1)
+    }
+    client.end().catch(() => {})
+  }
+
+  /** From a connection of its own, as the protocol has it. */
+  async #cancel(connectionString: string, client: Client): Promise<void> {
+    const { processID } = client as unknown as { processID: number }
+    const { signal } = new AbortController()
+    await this.lend(connectionString, signal, { keepOnError: false }, (other) =>
+      other.query("select pg_cancel_backend($1)", [processID]),
+    )
+  }
+}
+
+/** Whether a connection on which this happened is as good as before, once it is rolled back. */
+const isHarmless = (error: PostgresError) =>
+  error instanceof ResponseTooLarge || (isFromPostgres(error) && error.severity === "ERROR")
+
+/** The result is longer than the endpoint may send. */
+export class ResponseTooLarge extends Error {}
+
+/** Every value as Postgres' own text. */
+const AS_TEXT = { getTypeParser: () => (value: string) => value }
+
+/** Runs one statement by the extended protocol, which takes just one statement a text, as at Neon. */
+export async function runStatement(client: Client, { query, params = [] }: Statement): Promise<QueryOutcome> {
+  const config = {
+    text: query,
+    values: params.map(asParameter),
+    rowMode: "array" as const,
+    types: AS_TEXT,
+    queryMode: "extended",
+  }
+  return (await client.query(config)) as unknown as QueryOutcome
+}
+
+/** Neon's proxy takes JSON values, too, though the driver sends only text. */
+function asParameter(value: unknown): string | null {
+  if (value === null || typeof value === "string") return value
+  return Array.isArray(value) ? arrayLiteral(value) : JSON.stringify(value)
+}
+
+function arrayLiteral(values: unknown[]): string {
+  const elements = values.map((value) => {
+    if (value === null) return "NULL"
+    if (Array.isArray(value)) return arrayLiteral(value)
+    return JSON.stringify(typeof value === "object" ? JSON.stringify(value) : value)
+  })
+  return `{${elements.join(",")}}`
+}
+
+/** Opens a transaction for `work` and commits it; when `work` throws, the connection's reset rolls back. */
+export async function inTransaction<T>(client: Client, options: TransactionOptions, work: () => Promise<T>): Promise<T> {
+  const modes = [
+    options.isolationLevel && `ISOLATION LEVEL ${options.isolationLevel}`,
+    options.readOnly && "READ ONLY",
+    options.deferrable && "DEFERRABLE",
+  ]
+  await client.query(`START TRANSACTION ${modes.filter(Boolean).join(", ")}`)
+  const result = await work()
+  await client.query("COMMIT")
+  return result
+}

@@ -1,0 +1,87 @@
+import { constants } from "node:fs"
+import { access, mkdir, readdir, readFile, realpath, rm, stat, writeFile } from "node:fs/promises"
+import { dirname, join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import { commandOf, isAlive } from "../processes.ts"
+import { StartupError } from "../startup-error.ts"
+
+/** The major version of the embedded server: a data folder of another one can't be opened. */
+const MAJOR = "18"
+
+/** Written beside the data: the superuser's password, which is made up for each database. */
+const PASSWORD_FILE = "superuser-password"
+
+/** Names the process that started the server, so that a server left behind by a killed one can be told from one in use. */
+const OWNER_FILE = "started-by.pid"
+
+/**
+ * Looks whether a server may be started on this folder, and stops one whose starter was killed.
+ *
+ * @returns the superuser's password; undefined when the folder is empty and the database still to be made
+ * @throws {StartupError} the folder holds something else, another version's data, or a server that is in use
+ */
+export async function claimDataFolder(dataDir: string): Promise<string | undefined> {
+  await mkdir(dataDir, { recursive: true })
+    .then(() => access(dataDir, constants.R_OK | constants.W_OK | constants.X_OK))
+    .catch((error) => {
+      throw new StartupError(`The data folder ${dataDir} can't be used: ${(error as Error).message}.`)
+    })
+  if ((await readdir(dataDir)).length === 0) return undefined
+  const version = (await readFile(join(dataDir, "PG_VERSION"), "utf8").catch(() => "")).trim()
+  if (version === "")
+    throw new StartupError(`The folder ${dataDir} is not empty and holds no database: choose another with --data.`)
+  if (version !== MAJOR)
+    throw new StartupError(
+      `The data in ${dataDir} was made by Postgres ${version}, and this is ${MAJOR}: choose another folder with --data.`,
+    )
+  const password = await readFile(join(dataDir, PASSWORD_FILE), "utf8").catch(() => {
+    throw new StartupError(`The database in ${dataDir} was not made by npm start: choose another folder with --data.`)
+  })
+  await stopOrphan(dataDir)
+  return password
+}
+
+export const keepPassword = (dataDir: string, password: string) =>
+  writeFile(join(dataDir, PASSWORD_FILE), password, { mode: 0o600 })
+
+/** Says that this process answers for the server that it is about to start on the folder. */
+export const keepOwner = (dataDir: string) => writeFile(join(dataDir, OWNER_FILE), String(process.pid))
+
+/** The first line of postmaster.pid, which a running or crashed server leaves in its folder. */
+export async function serverPid(dataDir: string): Promise<number | undefined> {
+  const text = await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "")
+  return Number(text.split("\n", 1)[0]) || undefined
+}
+
+/** Stops a server on this folder whose `npm start` was killed; one that is in use is left alone. */
+async function stopOrphan(dataDir: string): Promise<void> {
+  const pid = await serverPid(dataDir)
+  if (pid === undefined || !isAlive(pid)) return
+  const command = await commandOf(pid)
+  if (command !== undefined && !/postgres.* -D /.test(command)) {
+    // The server has crashed, and its id has passed to another process, at which Postgres would stop short.
+    await rm(join(dataDir, "postmaster.pid"), { force: true })
+    return
+  }
+  const owner = Number(await readFile(join(dataDir, OWNER_FILE), "utf8").catch(() => "0"))
+  if (!command?.includes(dataDir) || owner === 0 || isAlive(owner)) {
+    throw new StartupError(
+      `A Postgres server (process ${pid}) already runs on ${dataDir}: stop it, or choose another folder with --data.`,
+    )
+  }
+  process.kill(pid, "SIGINT")
+  // Its last act is to remove the file that names it; the process itself may stay a zombie for long.
+  for (const deadline = Date.now() + 10_000; (await serverPid(dataDir)) === pid && Date.now() < deadline; ) await sleep(50)
+}
+
+/**
+ * The folder on the way to `path` that the user `postgres` may not enter, if there is one: started as root, the server
+ * runs as that user.
+ */
+export async function closedFolder(path: string, postgresUid: number | undefined): Promise<string | undefined> {
+  for (let folder = dirname(await realpath(path)); ; folder = dirname(folder)) {
+    const { mode, uid } = await stat(folder)
+    if ((mode & 0o001) === 0 && uid !== postgresUid) return folder
+    if (folder === dirname(folder)) return undefined
+  }
+}

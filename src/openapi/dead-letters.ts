@@ -1,0 +1,77 @@
+import { DeadLetterPath, DeadLetterQuery } from "../http/params.ts"
+import { notFound } from "../http/problems.ts"
+import { DeadLetterPage, DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
+import { BAD_SCORE, DEAD_LETTER } from "./examples.ts"
+import { answer, operation, refusal } from "./operation.ts"
+
+/** What the operations on one dead letter have in common. */
+const ONE = {
+  tag: "Dead letters",
+  params: { path: DeadLetterPath },
+  unreadable: {
+    id: [
+      {
+        type: "int_parsing",
+        loc: ["path", "id"],
+        msg: "Input should be a valid integer, unable to parse string as an integer",
+        input: "oldest",
+      },
+    ],
+  },
+}
+
+const UNKNOWN = refusal("No dead letter has this id.", { unknown: notFound("No dead letter has this id.") })
+
+export const listDeadLetters = operation({
+  id: "listDeadLetters",
+  tag: ONE.tag,
+  summary: "What was acknowledged and can't be stored, newest first",
+  scope: "read",
+  params: { query: DeadLetterQuery },
+  answers: { 200: answer("One page.", DeadLetterPage, { "last page": { dead_letters: [DEAD_LETTER], next_cursor: null } }) },
+  unreadable: {
+    limit: [
+      {
+        type: "greater_than_equal",
+        loc: ["query", "limit"],
+        msg: "Input should be greater than or equal to 1",
+        input: "0",
+      },
+    ],
+  },
+})
+
+export const getDeadLetter = operation({
+  ...ONE,
+  id: "getDeadLetter",
+  summary: "One dead letter",
+  scope: "read",
+  answers: { 200: answer("The dead letter.", DeadLetterRecord, { waiting: DEAD_LETTER }), 404: UNKNOWN },
+})
+
+export const discardDeadLetter = operation({
+  ...ONE,
+  id: "discardDeadLetter",
+  summary: "Put a dead letter aside for good",
+  description: "Asks for a key with both scopes, `read` and `ingest`.",
+  scope: "read",
+  answers: {
+    200: answer("It is discarded.", DeadLetterRecord, { discarded: { ...DEAD_LETTER, state: "discarded" } }),
+    404: UNKNOWN,
+  },
+})
+
+export const replayDeadLetter = operation({
+  ...ONE,
+  id: "replayDeadLetter",
+  summary: "Store a dead letter after all, once its cause is mended",
+  description: "Asks for a key with both scopes, `read` and `ingest`. It is stored once however often it is asked for.",
+  scope: "read",
+  answers: {
+    200: answer("What it came to.", ReplayAnswer, {
+      replayed: { replayed: true, transaction_id: DEAD_LETTER.replay_transaction_id },
+      "still refused": { replayed: false, reason: BAD_SCORE.error },
+    }),
+    404: UNKNOWN,
+  },
+})

@@ -1,0 +1,145 @@
+import * as z from "zod"
+import { BatchPath, LedgerQuery, ListQuery, MetricsQuery, SignalPath, StatsQuery } from "../http/params.ts"
+import { databaseNotReady, notFound, Problem } from "../http/problems.ts"
+import { MetricsAnswer } from "../metrics/answer.ts"
+import { BatchPage, BatchRecord, SignalPage, SignalStats, StoredSignal } from "../signals/responses.ts"
+import { BATCH_RECORD, CONVERSATION, COUNTERS, METRICS, QUEUED_RECORD, STORED_SIGNAL } from "./examples.ts"
+import { answer, examplesOf, operation, refusal, TOO_MANY_REQUESTS, unreachable } from "./operation.ts"
+
+const BAD_LIMIT = {
+  type: "greater_than_equal",
+  loc: ["query", "limit"],
+  msg: "Input should be greater than or equal to 1",
+  input: "0",
+}
+
+const BAD_UUID = { type: "uuid_parsing", msg: "Input should be a valid UUID", input: "latest" }
+
+const METRICS_UNAVAILABLE = unreachable("Analytics Engine is not configured or can't be read; ingestion goes on.", {
+  "not configured": new Problem(
+    503,
+    { detail: "Metrics can't be read: CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are not both set." },
+    databaseNotReady().headers,
+  ),
+})
+
+export const listSignals = operation({
+  id: "listSignals",
+  tag: "Signals",
+  summary: "List signals, newest first",
+  scope: "read",
+  params: { query: ListQuery },
+  answers: {
+    200: answer("One page.", SignalPage, { "last page": { signals: [STORED_SIGNAL], next_cursor: null } }),
+  },
+  unreadable: { limit: [BAD_LIMIT] },
+})
+
+export const signalStats = operation({
+  id: "signalStats",
+  tag: "Signals",
+  summary: "Count, mean score and newest signal of each conversation",
+  scope: "read",
+  params: { query: StatsQuery },
+  answers: { 200: answer("Most signals first.", SignalStats, { "one conversation": { stats: [CONVERSATION] } }) },
+  unreadable: { limit: [BAD_LIMIT] },
+})
+
+export const getSignal = operation({
+  id: "getSignal",
+  tag: "Signals",
+  summary: "One signal",
+  scope: "read",
+  params: { path: SignalPath },
+  answers: {
+    200: answer("The signal.", StoredSignal, { signal: STORED_SIGNAL }),
+    404: refusal("No signal has this id.", { unknown: notFound("No signal has this id.") }),
+  },
+  unreadable: {
+    id: [
+      {
+        type: "int_parsing",
+        loc: ["path", "id"],
+        msg: "Input should be a valid integer, unable to parse string as an integer",
+        input: "newest",
+      },
+    ],
+  },
+})
+
+export const listBatches = operation({
+  id: "listBatches",
+  tag: "Batches",
+  summary: "The ledger, newest first",
+  scope: "read",
+  params: { query: LedgerQuery },
+  answers: { 200: answer("One page.", BatchPage, { "last page": { batches: [BATCH_RECORD], next_cursor: null } }) },
+  unreadable: { cursor: [{ ...BAD_UUID, loc: ["query", "cursor"] }] },
+})
+
+export const getBatch = operation({
+  id: "getBatch",
+  tag: "Batches",
+  summary: "What the ledger says of a batch",
+  description: "A key with the scope `ingest` alone sees its own batches.",
+  scope: "read",
+  params: { path: BatchPath },
+  answers: {
+    200: answer("The record.", BatchRecord, { stored: BATCH_RECORD, queued: QUEUED_RECORD }),
+    404: refusal("No batch has this transaction_id.", { unknown: notFound("No batch has this transaction_id.") }),
+  },
+  unreadable: { transaction_id: [{ ...BAD_UUID, loc: ["path", "transaction_id"] }] },
+})
+
+export const getMetrics = operation({
+  id: "getMetrics",
+  tag: "Metrics",
+  summary: "Throughput, success and error rate, latency: totals and a series over a window",
+  scope: "read",
+  params: { query: MetricsQuery },
+  answers: { 200: answer("The figures.", MetricsAnswer, { "one hour": METRICS }), 503: METRICS_UNAVAILABLE },
+  unreadable: {
+    window: [{ type: "literal_error", loc: ["query", "window"], msg: "Input should be '15m', '1h', '24h' or '7d'", input: "1y" }],
+  },
+})
+
+export const getCounters = operation({
+  id: "getCounters",
+  tag: "Metrics",
+  summary: "The counters of the current UTC day, for Prometheus",
+  scope: "read",
+  answers: {
+    200: {
+      description: "Prometheus' text format. The counters start again from 0 at 00:00 UTC.",
+      content: { "text/plain": { schema: z.string(), examples: examplesOf({ "the first lines": COUNTERS }) } },
+    },
+    503: METRICS_UNAVAILABLE,
+  },
+})
+
+export const isAlive = operation({
+  id: "isAlive",
+  tag: "Health",
+  summary: "Alive",
+  answers: { 200: answer("It is.", z.object({ status: z.literal("alive") }), { alive: { status: "alive" } }) },
+})
+
+export const isReady = operation({
+  id: "isReady",
+  tag: "Health",
+  summary: "Able to write",
+  answers: {
+    200: answer("It is.", z.object({ status: z.literal("ready") }), { ready: { status: "ready" } }),
+    429: TOO_MANY_REQUESTS,
+    503: refusal("It is not.", { "not ready": databaseNotReady() }),
+  },
+})
+
+export const getOpenApi = operation({
+  id: "getOpenApi",
+  tag: "Health",
+  summary: "This document",
+  answers: {
+    200: answer("OpenAPI 3.1.", z.looseObject({ openapi: z.literal("3.1.1") }), { beginning: { openapi: "3.1.1" } }),
+  },
+})

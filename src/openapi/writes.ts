@@ -1,0 +1,130 @@
+import * as z from "zod"
+import { BatchQuery } from "../http/params.ts"
+import { keyReused, rejectedBatch } from "../http/problems.ts"
+import { BatchAnswer, BatchRecord, StoredSignal } from "../signals/responses.ts"
+import { BatchRequest, Signal } from "../signals/schema.ts"
+import {
+  BAD_BATCH,
+  BAD_SCORE,
+  BATCH,
+  BATCH_ANSWER,
+  MINIMAL_ANSWER,
+  PARTIAL_ANSWER,
+  QUEUED_RECORD,
+  SIGNAL,
+  STORED_SIGNAL,
+} from "./examples.ts"
+import { answer, examplesOf, type Headers, operation, rejected } from "./operation.ts"
+
+const IdempotencyKey = z.string().min(1).max(255).optional().meta({
+  description: "A retry of the same body under the same key returns the first answer again, for 7 days.",
+})
+
+const ContentEncoding = z.enum(["gzip", "identity"]).optional().meta({ description: "How the body is packed." })
+
+const REPLAYED: Headers = {
+  "Idempotency-Replayed": {
+    description: "true: this is the first answer to this Idempotency-Key, told again.",
+    schema: { type: "string", enum: ["true"] },
+  },
+}
+
+const applied = (preference: string): Headers => ({
+  "Preference-Applied": { description: "The preference that was met.", schema: { type: "string", enum: [preference] } },
+})
+
+const KEY_REUSED = keyReused().body.detail
+
+export const createBatch = operation({
+  id: "createBatch",
+  tag: "Signals",
+  summary: "Store a batch of signals in one transaction",
+  description:
+    "Best effort by default: a signal that breaks a rule fails alone, at its index. With `fail_on_error` such a signal fails the whole batch.",
+  scope: "ingest",
+  params: {
+    query: z.object({
+      fail_on_error: BatchQuery.shape.fail_on_error.meta({
+        description: "As in the body, for NDJSON, which has no place for it.",
+        override: { type: "string", enum: ["true", "false", "1", "0"] },
+      }),
+    }),
+    header: z.object({
+      "Idempotency-Key": IdempotencyKey,
+      Prefer: z.string().optional().meta({
+        description:
+          "`return=minimal` leaves successful items out of `results`; `respond-async` answers 202 once the batch is durably queued.",
+      }),
+      "Content-Encoding": ContentEncoding,
+    }),
+  },
+  body: {
+    required: true,
+    content: {
+      "application/json": {
+        schema: BatchRequest,
+        examples: examplesOf({
+          batch: BATCH,
+          "one breaks a rule": BAD_BATCH,
+          "all or nothing": { ...BATCH, fail_on_error: true },
+        }),
+      },
+      "application/x-ndjson": {
+        schema: z.string().meta({ description: "One signal a line; `fail_on_error` is in the query." }),
+        examples: examplesOf({ "two signals": BATCH.signals.map((signal) => `${JSON.stringify(signal)}\n`).join("") }),
+      },
+    },
+  },
+  answers: {
+    200: answer(
+      "Stored; in best-effort mode some signals may have failed.",
+      BatchAnswer,
+      {
+        stored: BATCH_ANSWER,
+        "one failed": PARTIAL_ANSWER,
+        minimal: MINIMAL_ANSWER,
+        PARTIAL_ANSWER,
+        "an unknown field": { ...BATCH_ANSWER, ignored_fields: ["mood"] },
+      },
+      { ...REPLAYED, ...applied("return=minimal") },
+    ),
+    202: answer(
+      "Durably queued, as `Prefer: respond-async` asked; it is stored soon.",
+      BatchRecord,
+      { queued: QUEUED_RECORD },
+      { ...REPLAYED, ...applied("respond-async"), Location: { description: "Its record.", schema: { type: "string" } } },
+    ),
+    400: rejected("All or nothing, and a signal broke a rule: nothing was stored.", {
+      "one failed": rejectedBatch([BAD_SCORE]),
+    }),
+  },
+  unreadable: {
+    shape: [
+      { type: "missing", loc: ["body", "signals", 0, "context_window_id"], msg: "Field required" },
+      { type: "float_type", loc: ["body", "signals", 0, "signal_score"], msg: "Input should be a valid number", input: "high" },
+    ],
+    "key reused": KEY_REUSED,
+  },
+})
+
+export const createSignal = operation({
+  id: "createSignal",
+  tag: "Signals",
+  summary: "Store one signal",
+  scope: "ingest",
+  params: { header: z.object({ "Idempotency-Key": IdempotencyKey, "Content-Encoding": ContentEncoding }) },
+  body: { required: true, content: { "application/json": { schema: Signal, examples: examplesOf({ signal: SIGNAL }) } } },
+  answers: {
+    200: answer(
+      "A signal with its dedupe_key is stored already: that one.",
+      StoredSignal.extend({ duplicate: z.literal(true) }),
+      { duplicate: { ...STORED_SIGNAL, duplicate: true } },
+      REPLAYED,
+    ),
+    201: answer("Stored.", StoredSignal, { stored: STORED_SIGNAL }, REPLAYED),
+  },
+  unreadable: {
+    rule: [{ type: "value_error", loc: ["body", "signal_score"], msg: BAD_SCORE.error }],
+    "key reused": KEY_REUSED,
+  },
+})

@@ -1,0 +1,148 @@
+import uPlot from "uplot"
+import { make } from "../dom.ts"
+import { axisTime, moment } from "../format.ts"
+import { chartTable } from "./chart-table.ts"
+
+/** One line of a chart. */
+export interface Line {
+  name: string
+  /** Number of its colour, from 1: --line-1 and so on in style.css. */
+  colour: 1 | 2 | 3 | 4
+  filled?: true
+}
+
+export interface ChartData {
+  times: Date[]
+  stepSeconds: number
+  /** One row of values a line; null where there is nothing to tell. */
+  values: (number | null)[][]
+}
+
+export interface Chart {
+  show(data: ChartData): void
+  /** After the colours have changed. */
+  repaint(): void
+}
+
+const HEIGHT = 190
+
+/** A resolved colour: canvas doesn't know custom properties, nor light-dark(). */
+function colourOf(name: string, within: HTMLElement): string {
+  const probe = make("span")
+  probe.style.color = `var(${name})`
+  within.append(probe)
+  const { color } = getComputedStyle(probe)
+  probe.remove()
+  return color
+}
+
+/** Steps without a neighbour: no line shows them, so they get a dot. */
+const loneSteps: uPlot.Series.Points.Filter = (self, line) => {
+  const values = self.data[line] ?? []
+  const known = (at: number) => typeof values[at] === "number"
+  return [...values.keys()].filter((at) => known(at) && !known(at - 1) && !known(at + 1))
+}
+
+const withAlpha = (colour: string, percent: number) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`
+
+/**
+ * A chart in `panel`: a key that tells the values under the pointer, or else the last; the lines; and the same as a table.
+ *
+ * @param options.ceiling the top of the scale at least
+ * @param options.summary what the chart shows, in a sentence, for who can't see it
+ */
+export function chart(
+  panel: HTMLElement,
+  options: {
+    lines: Line[]
+    format: (value: number | null | undefined) => string
+    ceiling?: number
+    summary: (data: ChartData) => string
+  },
+): Chart {
+  const { lines, format } = options
+  const when = make("span", { class: "when" })
+  const readings = lines.map(() => make("b"))
+  const keys = lines.map(({ name, colour }, place) =>
+    make("span", { class: `line-${colour}` }, make("i"), `${name} `, readings[place] ?? ""),
+  )
+  const place = make("div", { class: "plot", role: "img", "aria-label": "Nothing to show yet" })
+  const asTable = chartTable(
+    lines.map(({ name }) => name),
+    format,
+  )
+  panel.append(make("p", { class: "legend" }, ...keys, when), place, asTable.element)
+
+  let data: ChartData | undefined
+  let plot: uPlot | undefined
+
+  const lastPlace = () => data?.values[0]?.findLastIndex((_, at) => data?.values.some((row) => row[at] !== null)) ?? -1
+  const read = (pointed: number | null | undefined) => {
+    const at = pointed ?? lastPlace()
+    for (const [row, reading] of readings.entries()) reading.textContent = format(data?.values[row]?.[at])
+    const time = data?.times[at]
+    when.textContent = time && pointed !== null && pointed !== undefined ? moment(time) : ""
+  }
+
+  const draw = () => {
+    if (!data) return
+    const aligned: uPlot.AlignedData = [data.times.map((time) => time.getTime() / 1000), ...data.values]
+    if (plot) plot.setData(aligned)
+    else plot = new uPlot(appearance(), aligned, place)
+    read(plot.cursor.idx)
+  }
+
+  const appearance = (): uPlot.Options => {
+    const muted = colourOf("--muted", panel)
+    const grid = { stroke: colourOf("--grid", panel), width: 1 }
+    const axis: uPlot.Axis = { stroke: muted, font: "11px system-ui, sans-serif", grid, ticks: { show: false } }
+    return {
+      width: Math.max(place.clientWidth, 120),
+      height: HEIGHT,
+      padding: [12, 18, 0, 0],
+      legend: { show: false },
+      cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 7 } },
+      scales: { y: { range: (_, __, top) => [0, Math.max((top ?? 0) * 1.08, options.ceiling ?? 0) || 1] } },
+      axes: [
+        {
+          ...axis,
+          size: 28,
+          space: 64,
+          values: (_, splits, __, ___, step) => splits.map((at) => axisTime(new Date(at * 1000), step)),
+        },
+        { ...axis, size: 56, space: 36, values: (_, splits) => splits.map((value) => format(value)) },
+      ],
+      series: [
+        {},
+        ...lines.map(({ name, colour, filled }): uPlot.Series => {
+          const stroke = colourOf(`--line-${colour}`, panel)
+          return {
+            label: name,
+            stroke,
+            width: 1.75,
+            points: { show: false, size: 5, filter: loneSteps },
+            ...(filled && { fill: withAlpha(stroke, 14) }),
+          }
+        }),
+      ],
+      hooks: { setCursor: [(self) => read(self.cursor.idx)] },
+    }
+  }
+
+  const repaint = () => {
+    plot?.destroy()
+    plot = undefined
+    draw()
+  }
+  new ResizeObserver(() => plot?.setSize({ width: Math.max(place.clientWidth, 120), height: HEIGHT })).observe(place)
+
+  return {
+    show(next) {
+      data = next
+      place.setAttribute("aria-label", options.summary(next))
+      draw()
+      asTable.show(next)
+    },
+    repaint,
+  }
+}

@@ -1,0 +1,71 @@
+import type { BatchRecord, ConversationStats, StoredSignal } from "../../signals/responses.ts"
+import { find, make } from "./dom.ts"
+import { count, moment, NONE, points } from "./format.ts"
+import { type Table, table } from "./table.ts"
+
+const CUT_AT = 120
+
+/** In the viewer's zone, and in UTC for who points at it. */
+const time = (instant: string) => make("time", { datetime: instant, title: `${instant} (UTC)` }, moment(new Date(instant)))
+
+const panel = (name: string) => find(`[data-panel="${name}"]`)
+
+/** Cut by whole characters. */
+function cut(text: string): HTMLElement {
+  const characters = [...text.slice(0, 4 * CUT_AT)]
+  const short = characters.length > CUT_AT ? `${characters.slice(0, CUT_AT).join("")}…` : text
+  return make("span", { class: "content", title: text.slice(0, 2000) }, short)
+}
+
+export const signalsTable = (): Table<StoredSignal> =>
+  table(panel("signals"), {
+    label: "Newest signals",
+    none: "No signals.",
+    hook: (signal) => ["data-signal", String(signal.id)],
+    columns: [
+      { title: "Time", cell: (signal) => time(signal.time) },
+      { title: "Conversation", cell: (signal) => make("span", { class: "name" }, signal.context_window_id) },
+      { title: "Source", cell: (signal) => make("span", { class: "name" }, signal.signal_source) },
+      { title: "Score", numeric: true, cell: (signal) => points(signal.signal_score) },
+      { title: "Content", cell: (signal) => (signal.raw_content === null ? NONE : cut(signal.raw_content)) },
+    ],
+  })
+
+export const batchesTable = (): Table<BatchRecord> =>
+  table(panel("batches"), {
+    label: "Newest batches",
+    none: "No batches.",
+    hook: (batch) => ["data-batch", batch.transaction_id],
+    columns: [
+      { title: "Time", cell: (batch) => time(batch.created_at) },
+      { title: "Caller", cell: (batch) => make("span", { class: "name" }, batch.caller) },
+      { title: "Stored", numeric: true, cell: (batch) => count(batch.successful_count) },
+      { title: "Failed", numeric: true, cell: (batch) => count(batch.failed_count) },
+      { title: "Failures", cell: failures },
+    ],
+  })
+
+/** Folded in: a batch may have thousands. */
+function failures(batch: BatchRecord): Node | string {
+  if (batch.failed_count === 0) return NONE
+  const items = batch.failures.map(({ index, error }) => make("li", {}, make("b", {}, `#${index}`), ` ${error}`))
+  const more = batch.failed_count - batch.failures.length
+  // What failed as a whole has one reason for all of it.
+  if (batch.reason !== undefined) items.unshift(make("li", {}, batch.reason))
+  else if (more > 0) items.push(make("li", {}, `and ${count(more)} more: GET /api/batches/${batch.transaction_id}`))
+  const reasons = batch.failed_count === 1 ? "1 reason" : `${count(batch.failed_count)} reasons`
+  return make("details", {}, make("summary", {}, reasons), make("ul", {}, ...items))
+}
+
+export const conversationsTable = (): Table<ConversationStats> =>
+  table(panel("conversations"), {
+    label: "Conversations of the last day",
+    none: "No conversation in the last day.",
+    hook: (conversation) => ["data-conversation", conversation.context_window_id],
+    columns: [
+      { title: "Conversation", cell: (conversation) => make("span", { class: "name" }, conversation.context_window_id) },
+      { title: "Signals", numeric: true, cell: (conversation) => count(conversation.signal_count) },
+      { title: "Mean score", numeric: true, cell: (conversation) => points(conversation.avg_score) },
+      { title: "Latest", cell: (conversation) => time(conversation.latest_signal) },
+    ],
+  })

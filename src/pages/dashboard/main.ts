@@ -1,0 +1,65 @@
+import type { MetricsAnswer } from "../../metrics/answer.ts"
+import type { BatchPage, Conversations, SignalPage } from "./api.ts"
+import { metricsCharts } from "./charts/charts.ts"
+import { find } from "./dom.ts"
+import { showEmptyState, watchCopy } from "./empty.ts"
+import { outcomesTable, routesTable, showFigures } from "./figures.ts"
+import { watchKey } from "./key.ts"
+import { batchesTable, conversationsTable, signalsTable } from "./lists.ts"
+import { EVERY_MS, keepFresh } from "./refresh.ts"
+import { source } from "./source.ts"
+import { watchTheme } from "./theme.ts"
+
+const window = find("[data-window]")
+const charts = metricsCharts()
+const outcomes = outcomesTable()
+const routes = routesTable()
+const signals = signalsTable()
+const batches = batchesTable()
+const conversations = conversationsTable()
+
+const metrics = source<MetricsAnswer>({
+  name: "metrics",
+  path: () => `/api/metrics?window=${find<HTMLInputElement>(":checked", window).value}`,
+  panels: ["figures", "throughput", "latency", "rates", "outcomes", "routes"],
+  everyMs: EVERY_MS,
+  show(answer) {
+    showFigures(answer)
+    charts.show(answer)
+    outcomes.show(answer.by_outcome)
+    routes.show(answer.by_route)
+  },
+})
+
+const lists = [
+  source<SignalPage>({
+    name: "signals",
+    path: () => "/api/signals?limit=20",
+    panels: ["signals"],
+    everyMs: EVERY_MS,
+    show(answer) {
+      showEmptyState(answer.signals.length === 0)
+      signals.show(answer.signals)
+    },
+  }),
+  source<BatchPage>({
+    name: "batches",
+    path: () => "/api/batches?limit=20",
+    panels: ["batches"],
+    everyMs: EVERY_MS,
+    show: (answer) => batches.show(answer.batches),
+  }),
+  source<Conversations>({
+    name: "conversations",
+    path: () => "/api/signals/stats?limit=20",
+    panels: ["conversations"],
+    everyMs: EVERY_MS,
+    show: (answer) => conversations.show(answer.stats),
+  }),
+]
+
+watchTheme(charts.repaint)
+watchCopy()
+window.addEventListener("change", () => void metrics.refresh(true))
+const askNow = keepFresh([metrics, ...lists])
+watchKey(askNow)

@@ -1,0 +1,132 @@
+import { execFile } from "node:child_process"
+import { createHash } from "node:crypto"
+import { fileURLToPath } from "node:url"
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { type Rig, startRig } from "../../../setup/rig.ts"
+
+const DLQ = fileURLToPath(new URL("../../../../src/cli/dlq/dlq.ts", import.meta.url))
+const KEY = "the-operator's-key"
+const API_KEYS = JSON.stringify([
+  { name: "operator", sha256: createHash("sha256").update(KEY).digest("hex"), scopes: ["read", "ingest"] },
+])
+
+let rig: Rig
+
+beforeAll(async () => {
+  rig = await startRig({ OPEN_ACCESS: "false", API_KEYS })
+})
+afterAll(() => rig?.stop())
+beforeEach(async () => {
+  await rig.query("truncate signals, batches, dead_letters restart identity")
+})
+
+interface Ended {
+  code: number
+  out: string
+  err: string
+}
+
+/** Runs the command as a person does, with the key in the environment. */
+function dlq(...args: string[]): Promise<Ended> {
+  return dlqWith({ SIGNAL_INGEST_URL: rig.service.address, SIGNAL_INGEST_KEY: KEY }, ...args)
+}
+
+function dlqWith(env: Record<string, string>, ...args: string[]): Promise<Ended> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [DLQ, ...args], { env: { PATH: process.env.PATH, ...env } }, (error, out, err) =>
+      resolve({ code: error ? Number(error.code) : 0, out, err }),
+    )
+  })
+}
+
+/** Three dead letters, as the Kafka webhook keeps them. */
+async function failSomeRecords(): Promise<void> {
+  const response = await fetch(`${rig.service.address}/webhooks/kafka`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Authorization: `Bearer ${KEY}` },
+    body: JSON.stringify([{ text: "nowhere" }, { context_window_id: "c", signal_score: 2 }, { text: "nowhere either" }]),
+  })
+  expect(await response.json()).toMatchObject({ failed_count: 3 })
+}
+
+const mend = (id: number) =>
+  rig.query(`update dead_letters set record = replace(record, '"signal_score":2', '"signal_score":1') where id = $1`, [id])
+
+describe("npm run dlq", () => {
+  it("lists what waits, newest first, with the reason", async () => {
+    expect(await dlq("list")).toMatchObject({ code: 0, out: "Nothing is waiting.\n" })
+    await failSomeRecords()
+    const { code, out } = await dlq("list")
+    const lines = out.trimEnd().split("\n")
+    expect([code, lines.length, lines.at(-1)]).toEqual([0, 4, "3 waiting."])
+    expect(lines.map((line) => line.trim().split(" ")[0]).slice(0, 3)).toEqual(["3", "2", "1"])
+    expect(lines[1]).toMatch(/kafka {3}signal_score must be between 0 and 1$/)
+  })
+
+  it("tells scripts the same as one line of JSON each", async () => {
+    await failSomeRecords()
+    const { out } = await dlq("list", "--json")
+    const letters = out
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line))
+    expect(letters.map(({ id, index }) => ({ id, index }))).toEqual([
+      { id: 3, index: 2 },
+      { id: 2, index: 1 },
+      { id: 1, index: 0 },
+    ])
+  })
+
+  it("shows what was delivered", async () => {
+    await failSomeRecords()
+    const { code, out } = await dlq("show", "2")
+    expect(code).toBe(0)
+    expect(out).toMatch(/^record +\{"value":\{"context_window_id":"c","signal_score":2\}\}$/m)
+  })
+
+  it("replays what can be stored now, and says what stays and why", async () => {
+    await failSomeRecords()
+    await mend(2)
+    const { code, out } = await dlq("replay", "--all")
+    expect(code).toBe(1)
+    expect(out).toMatch(/^1: stays\. the record has no conversation/m)
+    expect(out).toMatch(/^2: replayed as [0-9a-f-]{36}$/m)
+    expect(out).toMatch(/^1 replayed, 2 stay\.$/m)
+    expect(await rig.query("select context_window_id, signal_score from signals")).toEqual([
+      { context_window_id: "c", signal_score: 1 },
+    ])
+    expect(await dlq("replay", "2")).toMatchObject({ code: 0 })
+    expect(await rig.query("select 1 from signals")).toHaveLength(1)
+    expect((await dlq("list", "--state", "replayed")).out).toContain("1 replayed.")
+  })
+
+  it("puts aside what is not to be stored", async () => {
+    await failSomeRecords()
+    expect(await dlq("discard", "1", "3")).toMatchObject({ code: 0, out: "1: discarded\n3: discarded\n" })
+    expect((await dlq("list")).out).toContain("1 waiting.")
+  })
+
+  it.each([
+    [[], 2, /npm run dlq -- COMMAND/],
+    [["--help"], 0, /npm run dlq -- COMMAND/],
+    [["revive"], 2, /revive is no command/],
+    [["replay"], 2, /Which\? Give ids/],
+    [["show"], 2, /Which\? Give an id/],
+    [["discard", "one"], 2, /one is no id/],
+    [["list", "--stat", "waiting"], 2, /Unknown option '--stat'/],
+    [["list", "--state", "dead"], 2, /422/],
+    [["show", "99"], 2, /No dead letter has this id/],
+    [["list", "--url", "http://127.0.0.1:9"], 2, /can't be reached/],
+    [["list", "--url", "nowhere"], 2, /is no address/],
+  ])("answers %j with the right exit code and a sentence", async (args, code, sentence) => {
+    const ended = await dlq(...args)
+    expect(ended.code).toBe(code)
+    expect(code === 2 && args.length > 0 ? ended.err : ended.out).toMatch(sentence)
+    expect(ended.err).not.toMatch(/^\s+at /m)
+  })
+
+  it("says where the key goes when there is none", async () => {
+    const { code, err } = await dlqWith({ SIGNAL_INGEST_URL: rig.service.address }, "list")
+    expect([code, err]).toEqual([2, "401: Send an API key as Authorization: Bearer KEY. Put it into SIGNAL_INGEST_KEY.\n"])
+  })
+})

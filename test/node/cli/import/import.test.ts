@@ -1,0 +1,309 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { gzipSync } from "node:zlib"
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
+import { seededRandom } from "../../../setup/random.ts"
+import { type Rig, startRig } from "../../../setup/rig.ts"
+import { run, start } from "./importer.ts"
+
+const SEED = Number(process.env.SEED ?? 20_261_123)
+
+let rig: Rig
+let proxy: FaultyProxy
+let folder: string
+
+beforeAll(async () => {
+  rig = await startRig()
+  proxy = await startProxy(rig.service.address)
+})
+afterAll(async () => {
+  await proxy?.stop()
+  await rig?.stop()
+})
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "signal-ingest-import-"))
+  await rig.query("truncate signals, batches, dead_letters")
+  proxy.mishaps.length = 0
+  proxy.seen.length = 0
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const signals = (...args: string[]) => run(folder, args, { SIGNAL_INGEST_URL: proxy.address })
+const file = (name: string, text: string | Buffer) => writeFile(join(folder, name), text)
+const line = (place: number, more: object = {}) =>
+  `${JSON.stringify({ context_window_id: `conv-${place % 7}`, raw_content: String(place), ...more })}\n`
+const lines = (count: number) => Array.from({ length: count }, (_, place) => line(place)).join("")
+const stored = async () =>
+  (await rig.query<{ raw_content: string }>("select raw_content from signals order by raw_content::int")).map(({ raw_content }) =>
+    Number(raw_content),
+  )
+const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
+
+describe("signals import jsonl", () => {
+  it("stores each line once, and says so", async () => {
+    await file("in.jsonl", lines(1234))
+    expect(await signals("import", "jsonl", "in.jsonl", "--batch-size", "100")).toMatchObject({
+      code: 0,
+      out: "Imported: 1234 read, 1234 stored, 0 failed.\n",
+    })
+    expect(await stored()).toEqual(upTo(1234))
+    expect(await signals("import", "jsonl", "in.jsonl", "--batch-size", "100")).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^All of it had been imported before/),
+    })
+    expect(await stored()).toHaveLength(1234)
+    expect(await signals("verify", "jsonl", "in.jsonl")).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("The service has each of them once."),
+    })
+  })
+
+  it("reads gzip, standard input, a byte order mark, CRLF and a last line without its end", async () => {
+    await file("in.jsonl.gz", gzipSync(`\uFEFF${lines(3).replaceAll("\n", "\r\n")}${line(3).trim()}`))
+    expect(await signals("import", "jsonl", "in.jsonl.gz")).toMatchObject({ code: 0 })
+    expect(await stored()).toEqual(upTo(4))
+    expect(await run(folder, ["import", "jsonl", "-"], { SIGNAL_INGEST_URL: proxy.address }, line(4))).toMatchObject({ code: 0 })
+    expect(await stored()).toEqual(upTo(5))
+  })
+
+  it("keeps every digit", async () => {
+    await file("in.jsonl", '{"context_window_id": "c", "payload": {"n": 12345678901234567890.10}}\n')
+    await signals("import", "jsonl", "in.jsonl")
+    expect(await rig.query("select payload::text from signals")).toEqual([{ payload: '{"n": 12345678901234567890.10}' }])
+  })
+
+  it("writes what was not stored into a file that can be mended and imported", async () => {
+    await file("in.jsonl", `${line(0)}not JSON\n${line(1, { signal_score: 2 })}{"raw_content": "no conversation"}\n${line(2)}`)
+    const first = await signals("import", "jsonl", "in.jsonl", "--failures", "failed.jsonl")
+    expect(first).toMatchObject({ code: 1, out: expect.stringContaining("5 read, 2 stored, 3 failed") })
+    const failed = (await readFile(join(folder, "failed.jsonl"), "utf8"))
+      .trimEnd()
+      .split("\n")
+      .map((text) => JSON.parse(text))
+    expect(failed).toEqual([
+      { _error: "not JSON", _place: "in.jsonl:2" },
+      {
+        context_window_id: "conv-1",
+        raw_content: "1",
+        signal_score: 2,
+        _error: "signal_score must be between 0 and 1",
+        _place: "in.jsonl:3",
+      },
+      { raw_content: "no conversation", _error: "context_window_id: Field required", _place: "in.jsonl:4" },
+    ])
+    await file(
+      "mended.jsonl",
+      failed
+        .slice(1, 2)
+        .map((one) => `${JSON.stringify({ ...one, signal_score: 1 })}\n`)
+        .join(""),
+    )
+    expect(await signals("import", "jsonl", "mended.jsonl")).toMatchObject({ code: 0 })
+    expect(await stored()).toEqual([0, 1, 2])
+  })
+
+  it("prints what would be sent, or writes it for curl, and sends nothing", async () => {
+    await file("in.jsonl", lines(3))
+    const dry = await signals("import", "jsonl", "in.jsonl", "--dry-run")
+    expect(dry).toMatchObject({ code: 0, out: lines(3), err: expect.stringContaining("3 signals would be sent") })
+    expect(await signals("import", "jsonl", "in.jsonl", "-o", "batch.json")).toMatchObject({
+      code: 0,
+      err: "3 signals in batch.json.\n",
+    })
+    expect(JSON.parse(await readFile(join(folder, "batch.json"), "utf8")).signals).toHaveLength(3)
+    expect(await signals("import", "jsonl", "in.jsonl", "-o", "batch.json", "--batch-size", "2")).toMatchObject({
+      err: "3 signals in batch-1.json to batch-2.json.\n",
+    })
+    expect(proxy.seen).toEqual([])
+  })
+
+  it("refuses to go on with a source that has changed, or in batches of another size", async () => {
+    await file("in.jsonl", lines(10))
+    await signals("import", "jsonl", "in.jsonl", "--state", "state.json")
+    await file("in.jsonl", lines(20))
+    expect(await signals("import", "jsonl", "in.jsonl", "--state", "state.json")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("has changed since"),
+    })
+    expect(await signals("import", "jsonl", "in.jsonl", "--state", "state.json", "--restart")).toMatchObject({ code: 0 })
+  })
+})
+
+describe("an import that is disturbed", () => {
+  it("stores each once through lost answers, 503s and 429s, fewer at once meanwhile", async () => {
+    await file("in.jsonl", lines(2000))
+    const answer = (status: number) => ({
+      kind: "answer" as const,
+      status,
+      headers: { "Retry-After": "0" },
+      body: '{"detail": "later"}',
+    })
+    proxy.mishaps.push(
+      ...upTo(30).map(
+        (place) => [{ kind: "lose" as const }, answer(503), answer(429), { kind: "cut" as const }][place % 4] ?? answer(503),
+      ),
+    )
+    rig.endpoint.faults.loseAnswers = 5
+    expect(await signals("import", "jsonl", "in.jsonl", "--batch-size", "50")).toMatchObject({ code: 0 })
+    expect(await stored()).toEqual(upTo(2000))
+  })
+
+  it(`stores each once although it is killed again and again (seed ${SEED})`, async () => {
+    await file("in.jsonl", `${lines(3000)}${line(0, { signal_score: 9, raw_content: "bad" })}`)
+    const random = seededRandom(SEED)
+    const args = ["import", "jsonl", "in.jsonl", "--batch-size", "20", "--failures", "failed.jsonl"]
+    let kills = 0
+    for (; kills < 8; kills++) {
+      const { child, ended } = start(folder, args, { SIGNAL_INGEST_URL: proxy.address })
+      const killAfter = proxy.seen.length + 2 + Math.floor(random() * 15)
+      await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThanOrEqual(killAfter)
+      child.kill("SIGKILL")
+      expect(await ended).toBeNull()
+    }
+    const last = await signals(...args)
+    expect(last).toMatchObject({ code: 1, out: expect.stringContaining("3001 read, 3000 stored, 1 failed") })
+    expect(last.err).toContain("Going on where it was")
+    expect(await stored()).toEqual(upTo(3000))
+    expect((await readFile(join(folder, "failed.jsonl"), "utf8")).trimEnd().split("\n")).toHaveLength(1)
+  })
+
+  it("stops cleanly at Ctrl-C, and goes on where it was", async () => {
+    await file("in.jsonl", lines(3000))
+    const args = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "2"]
+    const { child, ended, said } = start(folder, args, { SIGNAL_INGEST_URL: proxy.address })
+    await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
+    child.kill("SIGINT")
+    expect(await ended).toBe(130)
+    expect(said.out).toMatch(/^Stopped; the same command goes on: \d+ read/)
+    const before = (await stored()).length
+    expect(before).toBeLessThan(3000)
+    expect(await signals(...args)).toMatchObject({ code: 0, out: expect.stringContaining("3000 read, 3000 stored") })
+    expect(await stored()).toEqual(upTo(3000))
+  })
+
+  it("gives up when the service stays away, and says that the same command goes on", async () => {
+    await file("in.jsonl", lines(10))
+    const gone = await run(folder, ["import", "jsonl", "in.jsonl", "--deadline", "1", "--url", "http://127.0.0.1:9"])
+    expect(gone).toMatchObject({
+      code: 3,
+      err: expect.stringMatching(
+        /^Gave up: no answer within 1000 ms.*\nUp to there: 0 read, 0 stored, 0 failed\. The same command goes on\.$/m,
+      ),
+    })
+    expect(await signals("import", "jsonl", "in.jsonl")).toMatchObject({ code: 0 })
+    expect(await stored()).toEqual(upTo(10))
+  })
+})
+
+describe("a file that can't be used", () => {
+  it.each([
+    ["the state", ["--state", "in.jsonl/state.json"]],
+    ["the failures", ["--failures", "in.jsonl/failed.jsonl"]],
+  ])("ends the import with a sentence that names it: %s", async (_, args) => {
+    await file("in.jsonl", "not JSON\n")
+    const { code, err } = await signals("import", "jsonl", "in.jsonl", ...args)
+    expect([code, err]).toEqual([3, expect.stringMatching(/^Gave up: E(NOTDIR|EXIST).*in\.jsonl/m)])
+    expect(err).not.toMatch(/^\s+at /m)
+  })
+})
+
+describe("signals import csv", () => {
+  it("takes columns by their names or the map, the rest into the payload", async () => {
+    await file(
+      "in.csv",
+      '\uFEFFroom,raw_content,signal_score,team,payload\r\n"a ""b""",7,0.25,red,"{""k"": 1}"\r\na,"8\nmore",,blue,\r\n',
+    )
+    expect(await signals("import", "csv", "in.csv", "--map", "room=context_window_id")).toMatchObject({ code: 0 })
+    const rows = await rig.query("select context_window_id, raw_content, signal_score, payload from signals order by id")
+    expect(rows).toEqual([
+      { context_window_id: 'a "b"', raw_content: "7", signal_score: 0.25, payload: { team: "red", k: 1 } },
+      { context_window_id: "a", raw_content: "8\nmore", signal_score: 0.5, payload: { team: "blue" } },
+    ])
+    expect(await signals("verify", "csv", "in.csv", "--map", "room=context_window_id")).toMatchObject({ code: 0 })
+  })
+})
+
+describe("signals import sql", () => {
+  it("carries every row over, to the microsecond and the last digit", async () => {
+    await rig.query(
+      "create table messages as select n as number, 'conv-' || n % 3 as room, n::text as body, '2026-01-01 00:00:00.000001+00'::timestamptz + n * interval '1 second' as sent_at, 12345678901234567890.1::numeric as big, jsonb_build_object('n', 12345678901234567890) as payload from generate_series(0, 2499) as n",
+    )
+    const query = "select room, body, sent_at, big, payload from messages order by number"
+    const args = [
+      "--from",
+      rig.postgres.url,
+      "--query",
+      query,
+      "--map",
+      "room=context_window_id",
+      "--map",
+      "body=raw_content",
+      "--map",
+      "sent_at=timestamp",
+    ]
+    expect(await signals("import", "sql", ...args)).toMatchObject({
+      code: 0,
+      out: "Imported: 2500 read, 2500 stored, 0 failed.\n",
+    })
+    expect(await stored()).toEqual(upTo(2500))
+    const [row] = await rig.query("select time::text, payload::text from signals where raw_content = '7'")
+    expect(row).toEqual({
+      time: expect.stringContaining("2026-01-01 00:00:07.000001"),
+      payload: '{"n": 12345678901234567890, "big": "12345678901234567890.1"}',
+    })
+    expect(await signals("verify", "sql", ...args)).toMatchObject({ code: 0 })
+    await rig.query("delete from signals where raw_content = '7'")
+    expect(await signals("verify", "sql", ...args)).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/^conv-1: 833 in the source, 832 in the service$/m),
+    })
+    await rig.query("drop table messages")
+  })
+
+  it("says what is wrong with the query or the database", async () => {
+    expect(await signals("import", "sql", "--from", rig.postgres.url, "--query", "select nothing from nowhere")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('relation "nowhere" does not exist'),
+    })
+    expect(await signals("import", "sql", "--from", "postgres://postgres:x@127.0.0.1:9/x", "--query", "select 1")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("can't be reached"),
+    })
+  })
+})
+
+describe("the command line", () => {
+  it.each([
+    [[], 2, "Usage: signals COMMAND"],
+    [["--help"], 0, "Usage: signals COMMAND"],
+    [["import", "slack", "--help"], 0, "Usage: signals import slack PATH"],
+    [["import", "sql", "--help"], 0, "Usage: signals import sql --from"],
+    [["export"], 2, "export is no command."],
+    [["import", "xml", "in.xml"], 2, "no such file"],
+    [["import", "jsonl"], 2, "import jsonl needs a file."],
+    [["import", "jsonl", "nowhere.jsonl"], 2, "there is no such file or folder"],
+    [["import", "jsonl", "a", "b"], 2, "b is one too many"],
+    [["import", "jsonl", "a", "--batch-size", "0"], 2, "--batch-size 0 must be a whole number from 1 to 10000."],
+    [["import", "csv", "a", "--map", "room"], 2, "--map room must be COLUMN=FIELD."],
+    [["import", "csv", "a", "--map", "room=conversation"], 2, "conversation is no field of a signal"],
+    [["import", "jsonl", "a", "--batches", "5"], 2, "Unknown option '--batches'"],
+    [["consume", "pulsar"], 2, "only kafka can be consumed"],
+    [["consume", "kafka"], 2, "consume kafka needs --brokers, --topic and --group."],
+    [["completion", "tcsh"], 2, "Which shell? bash, zsh or fish."],
+  ])("answers %j with code %i and a sentence", async (args, code, sentence) => {
+    const ended = await signals(...args)
+    expect([ended.code, `${ended.out}${ended.err}`]).toEqual([code, expect.stringContaining(sentence)])
+    expect(ended.err).not.toMatch(/^\s+at /m)
+  })
+
+  it("completes its words in bash", async () => {
+    const script = (await signals("completion", "bash")).out
+    await mkdir(join(folder, "empty"))
+    await file("complete.sh", `${script}\nCOMP_WORDS=(signals import s); COMP_CWORD=2; _signals; echo "\${COMPREPLY[@]}"\n`)
+    const { execFile } = await import("node:child_process")
+    const said = await new Promise((resolve) => execFile("bash", [join(folder, "complete.sh")], (_, out) => resolve(out)))
+    expect(said).toBe("slack sql\n")
+  })
+})

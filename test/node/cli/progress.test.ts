@@ -1,0 +1,63 @@
+import { describe, expect, it } from "vitest"
+import { newCheckpoint } from "../../../src/cli/import/checkpoint.ts"
+import { duration, openProgress } from "../../../src/cli/progress.ts"
+
+/** What is written to a terminal of a width, or to a file. */
+function outputOf(isTTY: boolean, columns = 100): { stream: NodeJS.WriteStream; written: string[] } {
+  const written: string[] = []
+  const write = (text: string) => written.push(text) > 0
+  return { stream: { isTTY, columns, write } as unknown as NodeJS.WriteStream, written }
+}
+
+const REDRAW = "\r\u001b[K"
+
+/** What a line shows that is drawn over the one before. */
+function drawn(text = ""): string {
+  expect(text.startsWith(REDRAW)).toBe(true)
+  return text.slice(REDRAW.length)
+}
+
+const START = { read: 0, position: null }
+/** A source of which half lies before the position. */
+const HALF = () => 0.5
+
+const checkpoint = {
+  ...newCheckpoint("source", 500),
+  position: "7",
+  read: 5000,
+  stored: 4990,
+  failed: 7,
+  skipped: { channel_join: 3 },
+}
+
+describe("the progress of an import", () => {
+  it("is one line on a terminal, drawn anew, with a bar where the total is known", () => {
+    const { stream, written } = outputOf(true, 140)
+    const progress = openProgress(stream, HALF, START)
+    progress.show(checkpoint, 4)
+    expect(drawn(written[0])).toMatch(
+      /^\[#+ +\] 50 %, 5,000 read, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, \d+ s left, 4 at once$/,
+    )
+    progress.end()
+    expect(drawn(written.at(-1))).toMatch(/^50 %, 5,000 read.*\n$/)
+  })
+
+  it("never breaks the line of a narrow terminal", () => {
+    const { stream, written } = outputOf(true, 40)
+    openProgress(stream, HALF, START).show(checkpoint, 4)
+    expect(drawn(written[0]).length).toBeLessThan(40)
+  })
+
+  it("is plain lines elsewhere, without the total where it is not known", () => {
+    const { stream, written } = outputOf(false)
+    openProgress(stream, undefined, START).show(checkpoint, 4)
+    expect(written).toEqual([expect.stringMatching(/^5,000 read, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, 4 at once\n$/)])
+  })
+
+  it.each([
+    [0.4, "1 s"],
+    [59, "59 s"],
+    [61, "1 min 1 s"],
+    [3660, "1 h 1 min"],
+  ])("tells %d seconds as %s", (seconds, text) => expect(duration(seconds)).toBe(text))
+})

@@ -1,0 +1,190 @@
+import { createWriteStream, existsSync } from "node:fs"
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
+import { pipeline } from "node:stream/promises"
+import { fileURLToPath } from "node:url"
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { ZipFile } from "yazl"
+import { mapSlackEvent } from "../../../../src/bridges/slack/events.ts"
+import { type Rig, startRig } from "../../../setup/rig.ts"
+import { run } from "../import/importer.ts"
+
+let rig: Rig
+let folder: string
+
+beforeAll(async () => {
+  rig = await startRig()
+})
+afterAll(() => rig?.stop())
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "signal-ingest-slack-"))
+  await rig.query("truncate signals, batches")
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const message = (ts: string, more: object = {}) => ({
+  type: "message",
+  user: "U1",
+  text: `said at ${ts}`,
+  ts,
+  team: "T1",
+  ...more,
+})
+
+/** As Slack writes it: https://slack.com/help/articles/220556107-How-to-read-Slack-data-exports */
+const EXPORT: Record<string, unknown> = {
+  "users.json": [
+    { id: "U1", team_id: "T1", name: "ann", profile: { display_name: "Ann" } },
+    { id: "U2", team_id: "T1", name: "ben", profile: { display_name: "" } },
+    { id: "U3", team_id: "T9", name: "guest" },
+  ],
+  "channels.json": [
+    { id: "C1", name: "general" },
+    { id: "C2", name: "random" },
+  ],
+  "dms.json": [{ id: "D1ABCDE", members: ["U1", "U2"] }],
+  "integration_logs.json": [],
+  "general/2026-01-01.json": [
+    message("1767225600.000100"),
+    message("1767225601.000200", { user: "U2", thread_ts: "1767225600.000100" }),
+    { type: "message", subtype: "channel_join", user: "U2", text: "joined", ts: "1767225602.000300" },
+  ],
+  "general/2026-01-02.json": [message("1767312000.000100", { user: "U3", team: "T9" })],
+  "random/2026-01-01.json": [
+    message("1767225600.000100", { text: "same time, another channel" }),
+    { type: "message", text: "no time" },
+  ],
+  "D1ABCDE/2026-01-03.json": [message("1767398400.000100", { text: "between us" })],
+}
+
+async function writeFolder(): Promise<string> {
+  for (const [name, json] of Object.entries(EXPORT)) {
+    await mkdir(dirname(join(folder, "export", name)), { recursive: true })
+    await writeFile(join(folder, "export", name), JSON.stringify(json))
+  }
+  return "export"
+}
+
+async function writeZip(): Promise<string> {
+  const zip = new ZipFile()
+  for (const [name, json] of Object.entries(EXPORT)) zip.addBuffer(Buffer.from(JSON.stringify(json)), name)
+  zip.end()
+  await pipeline(zip.outputStream, createWriteStream(join(folder, "export.zip")))
+  return "export.zip"
+}
+
+const signals = (...args: string[]) => run(folder, args, { SIGNAL_INGEST_URL: rig.service.address })
+const rows = () =>
+  rig.query(
+    "select context_window_id as conversation, raw_content as text, payload ->> 'user_name' as author, payload ->> 'channel_name' as channel from signals order by time, context_window_id",
+  )
+
+const STORED = [
+  { conversation: "T1/C1", text: "said at 1767225600.000100", author: "Ann", channel: "general" },
+  { conversation: "T1/C2", text: "same time, another channel", author: "Ann", channel: "random" },
+  { conversation: "T1/C1", text: "said at 1767225601.000200", author: "ben", channel: "general" },
+  { conversation: "T1/C1", text: "said at 1767312000.000100", author: "guest", channel: "general" },
+  { conversation: "T1/D1ABCDE", text: "between us", author: "Ann", channel: "Ann, ben" },
+]
+
+describe("signals import slack", () => {
+  it.each([
+    ["an export's folder", writeFolder],
+    ["an export's ZIP", writeZip],
+  ])("takes %s, with the names of people and channels", async (_, write) => {
+    const path = await write()
+    const ended = await signals("import", "slack", path)
+    expect(ended).toMatchObject({ code: 1, out: expect.stringContaining("7 read, 5 stored, 1 failed, skipped: 1 channel_join") })
+    expect(await rows()).toEqual(STORED)
+    expect(await signals("verify", "slack", path)).toMatchObject({ code: 0 })
+  })
+
+  it("gives a message the very dedupe_key that the live webhook gives it", async () => {
+    await signals("import", "slack", await writeFolder())
+    const event = { ...message("1767225600.000100"), channel: "C1" }
+    const live = mapSlackEvent({ team_id: "T1", event }) as { signal: { dedupe_key: string } }
+    expect(await rig.query("select raw_content from signals where dedupe_key = $1", [live.signal.dedupe_key])).toHaveLength(1)
+  })
+
+  it("takes slackdump's dump of a conversation, threads among it", async () => {
+    const replies = [message("1767225600.000100"), message("1767225605.000100", { thread_ts: "1767225600.000100" })]
+    const dump = {
+      channel_id: "C7",
+      name: "team-sync",
+      messages: [message("1767225600.000100", { slackdump_thread_replies: replies }), message("1767225700.000100")],
+    }
+    await writeFile(join(folder, "C7.json"), JSON.stringify(dump))
+    expect(await signals("import", "slack", "C7.json", "--team", "T5")).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("3 stored"),
+    })
+    expect(new Set((await rows()).map((row) => (row as { conversation: string }).conversation))).toEqual(new Set(["T5/C7"]))
+  })
+
+  it("takes slackdump's recording, whose chunks tell of users, channels and the workspace", async () => {
+    const chunks = [
+      { t: 6, ts: 1, w: { team_id: "T5", team: "Ours" } },
+      { t: 3, ts: 2, u: [{ id: "U1", name: "ann", team_id: "T5" }] },
+      { t: 5, ts: 3, id: "C7", ci: { id: "C7", name: "team-sync" } },
+      { t: 0, ts: 4, id: "C7", n: 2, m: [message("1767225600.000100"), message("1767225601.000100")] },
+      {
+        t: 1,
+        ts: 5,
+        id: "C7",
+        n: 1,
+        r: "1767225600.000100",
+        p: message("1767225600.000100"),
+        m: [message("1767225602.000100", { thread_ts: "1767225600.000100" })],
+      },
+      { t: 2, ts: 6, id: "C7", n: 0, f: [] },
+    ]
+    await writeFile(join(folder, "recording.jsonl"), chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join(""))
+    expect(await signals("import", "slack", "recording.jsonl", "--batch-size", "1")).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("3 read, 3 stored"),
+    })
+    expect(await rows()).toMatchObject([1, 2, 3].map(() => ({ conversation: "T5/C7", author: "ann", channel: "team-sync" })))
+  })
+
+  it("says when a history does not tell its workspace", async () => {
+    await writeFile(
+      join(folder, "messages.jsonl"),
+      `${JSON.stringify({ ...message("1767225600.000100", { channel: "C1" }), team: undefined })}\n`,
+    )
+    const { code, err } = await signals("import", "slack", "messages.jsonl", "--dry-run")
+    expect([code, err]).toEqual([1, expect.stringContaining("its workspace is not told: give --team")])
+    expect(await signals("import", "slack", "messages.jsonl", "--team", "T1")).toMatchObject({ code: 0 })
+  })
+
+  it.each([
+    ["an empty folder", async () => mkdir(join(folder, "empty")).then(() => "empty"), "There is no message in it"],
+    ["a file that is no ZIP", async () => writeFile(join(folder, "x.zip"), "no zip").then(() => "x.zip"), "x.zip is no ZIP"],
+  ])("refuses %s with a sentence", async (_, make, sentence) => {
+    expect(await signals("import", "slack", await make())).toMatchObject({ err: expect.stringContaining(sentence), code: 2 })
+  })
+})
+
+/** 1,280 real Slack events, pseudonymised. They are not part of this project, so the test is skipped where they are missing. */
+const DAY = fileURLToPath(new URL("../../../../../shared/data/slack-day.jsonl", import.meta.url))
+if (!existsSync(DAY)) console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
+
+describe.runIf(existsSync(DAY))("a day of real Slack messages", () => {
+  it("is the guide's batch for curl in one command, and the same by import", async () => {
+    expect(await signals("import", "slack", DAY, "-o", "batch.json", "--batch-size", "1000")).toMatchObject({
+      code: 0,
+      err: "861 signals in batch.json.\n",
+    })
+    const body = await readFile(join(folder, "batch.json"), "utf8")
+    const response = await fetch(`${rig.service.address}/api/signals/batch`, {
+      method: "POST",
+      body,
+      headers: { "Content-Type": "application/json" },
+    })
+    expect(await response.json()).toMatchObject({ successful_count: 861, failed_count: 0 })
+    const imported = await signals("import", "slack", DAY)
+    expect(imported).toMatchObject({ code: 0, out: expect.stringContaining("1280 read, 861 stored, 0 failed, skipped: ") })
+    expect(await rig.query("select count(*)::int4 as count from signals")).toEqual([{ count: 861 }])
+    expect(await signals("verify", "slack", DAY)).toMatchObject({ code: 0 })
+  })
+})

@@ -1,0 +1,202 @@
+import { createHash } from "node:crypto"
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import {
+  AbortedError,
+  BatchRejectedError,
+  DeadlineError,
+  RateLimitedError,
+  RequestError,
+  SignalClient,
+  SignalError,
+  UnauthorizedError,
+  UnavailableError,
+  ValidationError,
+} from "../../../src/client/index.ts"
+import { type FaultyProxy, startProxy } from "../../setup/proxy.ts"
+import { type Rig, startRig } from "../../setup/rig.ts"
+
+const KEY = "the-client's-key"
+const API_KEYS = JSON.stringify([
+  { name: "client", sha256: createHash("sha256").update(KEY).digest("hex"), scopes: ["read", "ingest"] },
+])
+
+let rig: Rig
+let proxy: FaultyProxy
+let client: SignalClient
+
+beforeAll(async () => {
+  rig = await startRig({ OPEN_ACCESS: "false", API_KEYS, MAX_SIGNALS: "1000" })
+  proxy = await startProxy(rig.service.address)
+  client = new SignalClient({ url: proxy.address, key: KEY })
+})
+afterAll(async () => {
+  await proxy?.stop()
+  await rig?.stop()
+})
+beforeEach(async () => {
+  await rig.query("truncate signals, batches")
+  proxy.mishaps.length = 0
+  proxy.seen.length = 0
+})
+
+const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
+const signals = (count: number) => Array.from({ length: count }, (_, place) => signal(place))
+const rows = async () => (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
+
+const failureOf = (promise: Promise<unknown>): Promise<SignalError> =>
+  promise.then(
+    () => {
+      throw new Error("it did not fail")
+    },
+    (error) => error,
+  )
+
+describe("SignalClient", () => {
+  it("stores a batch and gives one result a signal", async () => {
+    const answer = await client.createBatch([signal(0), { ...signal(1), signal_score: 2 }, signal(2)])
+    expect(answer).toMatchObject({ total_count: 3, successful_count: 2, failed_count: 1 })
+    expect(answer.results.map(({ error }) => error)).toEqual([null, "signal_score must be between 0 and 1", null])
+    expect(await client.batch(answer.transaction_id ?? "")).toMatchObject({
+      state: "stored",
+      caller: "client",
+      successful_count: 2,
+    })
+    expect(await client.batch(crypto.randomUUID())).toBeUndefined()
+  })
+
+  it("stores one signal and gives it back as it is stored", async () => {
+    const stored = await client.create({ ...signal(0), payload: { big: 12_345_678_901_234_567_890n, small: 7n } })
+    expect(stored).toMatchObject({ ...signal(0), signal_score: 0.5 })
+    const [row] = await rig.query<{ payload: string }>("select payload::text from signals")
+    expect(row?.payload).toBe('{"big": 12345678901234567890, "small": 7}')
+  })
+
+  it("lists every signal over any number of pages, and asks for no page that is not wanted", async () => {
+    await client.createBatch(signals(25))
+    const found: (string | null)[] = []
+    for await (const { raw_content } of client.list({ context_window_id: "conv-client", pageSize: 10 })) found.push(raw_content)
+    expect(found).toEqual(
+      signals(25)
+        .map(({ raw_content }) => raw_content)
+        .reverse(),
+    )
+    proxy.seen.length = 0
+    for await (const _ of client.list({ pageSize: 10 })) break
+    expect(proxy.seen).toHaveLength(1)
+  })
+
+  it("gives the statistics of conversations", async () => {
+    await client.createBatch(signals(3))
+    expect(await client.stats()).toMatchObject([{ context_window_id: "conv-client", signal_count: 3, avg_score: 0.5 }])
+  })
+
+  it("packs what is large", async () => {
+    await client.createBatch(signals(500))
+    await client.createBatch(signals(1))
+    expect(proxy.seen.map(({ headers }) => headers["content-encoding"])).toEqual(["gzip", undefined])
+    expect(await rows()).toBe(501)
+  })
+})
+
+describe("an error of the client's", () => {
+  it("lists every fault of the shape", async () => {
+    const error = (await failureOf(
+      client.createBatch([{} as never, { ...signal(1), signal_score: "high" as never }]),
+    )) as ValidationError
+    expect(error).toBeInstanceOf(ValidationError)
+    expect(error.errors.map(({ loc, type }) => [loc.join("."), type])).toEqual([
+      ["body.signals.0.context_window_id", "missing"],
+      ["body.signals.1.signal_score", "float_type"],
+    ])
+    expect(error.message).toBe("body.signals.0.context_window_id: Field required, and 1 more")
+  })
+
+  it("names the signal for which all or nothing was refused", async () => {
+    const error = (await failureOf(
+      client.createBatch([signal(0), { ...signal(1), signal_score: 2 }], { allOrNothing: true }),
+    )) as BatchRejectedError
+    expect(error).toBeInstanceOf(BatchRejectedError)
+    expect([error.index, error.errors]).toEqual([1, [{ index: 1, error: "signal_score must be between 0 and 1" }]])
+    expect(await rows()).toBe(0)
+  })
+
+  it("tells a wrong key, a limit and an unreachable service apart, and tries only the last again", async () => {
+    expect(await failureOf(new SignalClient({ url: proxy.address, key: "another" }).stats())).toBeInstanceOf(UnauthorizedError)
+    expect(await failureOf(client.createBatch(signals(1001)))).toMatchObject({ constructor: RequestError, status: 413 })
+    expect(proxy.seen).toHaveLength(2)
+    const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 300 })
+    const error = await failureOf(nowhere.stats())
+    expect(error).toBeInstanceOf(DeadlineError)
+    expect(error.cause).toBeInstanceOf(UnavailableError)
+  })
+
+  it("is one of the named kinds, with the name of its kind", async () => {
+    const error = await failureOf(client.createBatch([{} as never]))
+    expect([error instanceof SignalError, error.name]).toEqual([true, "ValidationError"])
+  })
+})
+
+describe("a call that goes wrong on the way", () => {
+  it.each([
+    ["the request is lost", { kind: "refuse" as const }],
+    ["the answer is lost", { kind: "lose" as const }],
+    ["half of the answer is lost", { kind: "cut" as const }],
+    ["a proxy answers 502", { kind: "answer" as const, status: 502, body: "<html>Bad gateway</html>" }],
+    [
+      "the service answers 503",
+      { kind: "answer" as const, status: 503, headers: { "Retry-After": "0" }, body: '{"detail": "later"}' },
+    ],
+    [
+      "the service answers 429",
+      { kind: "answer" as const, status: 429, headers: { "Retry-After": "0" }, body: '{"detail": "slower"}' },
+    ],
+  ])("is made again under the same key, and stores once: %s", async (_, mishap) => {
+    proxy.mishaps.push(mishap, mishap)
+    const answer = await client.createBatch(signals(20))
+    expect(answer.successful_count).toBe(20)
+    expect(await rows()).toBe(20)
+    const keys = proxy.seen.map(({ headers }) => headers["idempotency-key"])
+    expect([keys.length, new Set(keys).size]).toEqual([3, 1])
+  })
+
+  it("waits as long as Retry-After says, and tells of each wait", async () => {
+    proxy.mishaps.push({ kind: "answer", status: 429, headers: { "Retry-After": "1" }, body: '{"detail": "slower"}' })
+    const waits: { attempt: number; waitMs: number; reason: SignalError }[] = []
+    await client.create(signal(0), { onRetry: (retry) => waits.push(retry) })
+    expect(waits).toMatchObject([{ attempt: 1, reason: { name: "RateLimitedError", message: "slower", retryAfterMs: 1000 } }])
+    expect(waits[0]?.waitMs).toBeGreaterThanOrEqual(1000)
+    expect(waits[0]?.reason).toBeInstanceOf(RateLimitedError)
+  })
+
+  it("ends at its deadline rather than wait beyond it", async () => {
+    proxy.mishaps.push({ kind: "answer", status: 503, headers: { "Retry-After": "3600" }, body: '{"detail": "later"}' })
+    const error = await failureOf(client.createBatch(signals(1), { deadlineMs: 5000 }))
+    expect(error).toBeInstanceOf(DeadlineError)
+    expect(error.message).toBe("no answer within 5000 ms; the last: later")
+  })
+
+  it("can be aborted before, during and between attempts", async () => {
+    const before = AbortSignal.abort("enough")
+    expect(await failureOf(client.stats({}, { signal: before }))).toMatchObject({ constructor: AbortedError, cause: "enough" })
+
+    const during = new AbortController()
+    const hanging = client.stats({}, { signal: during.signal })
+    during.abort("enough")
+    expect(await failureOf(hanging)).toBeInstanceOf(AbortedError)
+
+    const between = new AbortController()
+    proxy.mishaps.push({ kind: "answer", status: 503, headers: { "Retry-After": "20" } })
+    const waiting = client.stats({}, { signal: between.signal, onRetry: () => between.abort("enough") })
+    expect(await failureOf(waiting)).toMatchObject({ constructor: AbortedError, cause: "enough" })
+  })
+
+  it("stores each of many batches once, although answers are lost between database and service, too", async () => {
+    proxy.mishaps.push(
+      ...Array.from({ length: 30 }, (_, place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })),
+    )
+    rig.endpoint.faults.loseAnswers = 10
+    const sent = await Promise.all(Array.from({ length: 20 }, () => client.createBatch(signals(10))))
+    expect(sent.map(({ successful_count }) => successful_count)).toEqual(sent.map(() => 10))
+    expect(await rows()).toBe(200)
+  })
+})

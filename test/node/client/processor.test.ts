@@ -1,0 +1,167 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { BatchProcessor, DeadlineError, SignalClient, type Undelivered, type Unstored } from "../../../src/client/index.ts"
+import { type FaultyProxy, startProxy } from "../../setup/proxy.ts"
+import { type Rig, startRig } from "../../setup/rig.ts"
+
+let rig: Rig
+let proxy: FaultyProxy
+let client: SignalClient
+const unhandled: unknown[] = []
+const remember = (reason: unknown) => unhandled.push(reason)
+
+beforeAll(async () => {
+  process.on("unhandledRejection", remember)
+  rig = await startRig()
+  proxy = await startProxy(rig.service.address)
+  client = new SignalClient({ url: proxy.address })
+})
+afterAll(async () => {
+  process.off("unhandledRejection", remember)
+  await proxy?.stop()
+  await rig?.stop()
+})
+beforeEach(async () => {
+  await rig.query("truncate signals, batches")
+  proxy.mishaps.length = 0
+  proxy.seen.length = 0
+})
+afterEach(async () => {
+  // A rejection counts as unhandled once the loop has turned.
+  await sleep(0)
+  expect(unhandled.splice(0)).toEqual([])
+})
+
+const signal = (place: number) => ({ context_window_id: "conv-processor", raw_content: String(place) })
+const stored = async () =>
+  (await rig.query<{ raw_content: string }>("select raw_content from signals order by raw_content::int")).map(({ raw_content }) =>
+    Number(raw_content),
+  )
+const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
+const addAll = (processor: BatchProcessor, places: number[]) => Promise.all(places.map((place) => processor.add(signal(place))))
+
+describe("BatchProcessor", () => {
+  it("sends by count, and the rest when it is closed", async () => {
+    const processor = new BatchProcessor(client, { maxCount: 10, maxWaitMs: 60_000 })
+    await addAll(processor, upTo(25))
+    await expect.poll(stored).toHaveLength(20)
+    await processor.close()
+    expect(await stored()).toEqual(upTo(25))
+    expect(proxy.seen).toHaveLength(3)
+  })
+
+  it("sends by time", async () => {
+    await using processor = new BatchProcessor(client, { maxWaitMs: 20 })
+    await processor.add(signal(0))
+    await expect.poll(stored).toEqual([0])
+    await processor.add(signal(1))
+    await expect.poll(stored).toEqual([0, 1])
+  })
+
+  it("sends by bytes", async () => {
+    const processor = new BatchProcessor(client, { maxBytes: 1000, maxWaitMs: 60_000 })
+    for (const place of upTo(4)) await processor.add({ ...signal(place), diagnostic_notes: "x".repeat(400) })
+    await expect.poll(stored).toEqual([0, 1])
+    await processor.close()
+    expect(await stored()).toEqual(upTo(4))
+  })
+
+  it("sends everything at the end of its scope", async () => {
+    {
+      await using processor = new BatchProcessor(client, { maxWaitMs: 60_000 })
+      await processor.add(signal(0))
+    }
+    expect(await stored()).toEqual([0])
+  })
+
+  it("has add wait when as much as it may hold is not yet with the service, and never holds more", async () => {
+    const processor = new BatchProcessor(client, { maxCount: 5, maxBuffered: 20, maxInFlight: 1, maxWaitMs: 10 })
+    await rig.endpoint.faults.refuse()
+    let accepted = 0
+    const adding = Promise.all(upTo(60).map((place) => processor.add(signal(place)).then(() => accepted++)))
+    await expect.poll(() => proxy.seen.length).toBeGreaterThan(0)
+    expect(accepted).toBe(20)
+    await rig.endpoint.faults.accept()
+    await adding
+    await processor.close()
+    expect(await stored()).toEqual(upTo(60))
+  })
+
+  it("keeps several batches under way, and no more than it may", async () => {
+    const processor = new BatchProcessor(client, { maxCount: 1, maxInFlight: 3 })
+    await rig.endpoint.faults.refuse()
+    await addAll(processor, upTo(10))
+    await expect.poll(() => proxy.seen.length).toBe(3)
+    await rig.endpoint.faults.accept()
+    await processor.close()
+    expect(await stored()).toEqual(upTo(10))
+  })
+
+  it("tells each signal that is refused with its reason, and stores the others of its batch", async () => {
+    const failures: Unstored[] = []
+    const processor = new BatchProcessor(client, { maxCount: 100, onFailure: (failure) => failures.push(failure) })
+    const tooHigh = { ...signal(100), signal_score: 2 }
+    const misshapen = { raw_content: "101" } as never
+    await addAll(processor, [0, 1])
+    await processor.add(tooHigh)
+    await processor.add(misshapen)
+    await addAll(processor, [2])
+    await processor.close()
+    expect(await stored()).toEqual([0, 1, 2])
+    expect(failures.map(({ error }) => error)).toEqual([
+      "signal_score must be between 0 and 1",
+      "context_window_id: Field required",
+    ])
+    expect(failures.map((failure) => failure.signal)).toEqual([tooHigh, misshapen])
+    expect(failures[0]?.signal).toBe(tooHigh)
+  })
+
+  it("goes on when a callback throws", async () => {
+    const processor = new BatchProcessor(client, {
+      onFailure: () => {
+        throw new Error("a careless callback")
+      },
+    })
+    await processor.add({ ...signal(100), signal_score: 2 })
+    await addAll(processor, upTo(3))
+    await processor.close()
+    expect(await stored()).toEqual(upTo(3))
+  })
+
+  it("tells a batch that could not be delivered in time", async () => {
+    const undelivered: Undelivered[] = []
+    const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 100 })
+    const processor = new BatchProcessor(nowhere, { maxCount: 2, onUndelivered: (batch) => undelivered.push(batch) })
+    await addAll(processor, upTo(3))
+    await processor.close()
+    const places = undelivered.flatMap(({ signals }) => signals).map(({ raw_content }) => Number(raw_content))
+    expect(places.sort()).toEqual(upTo(3))
+    expect(undelivered[0]).toMatchObject({ kept: false, error: { name: "DeadlineError" } })
+  })
+
+  it("has flush and close reject with such a fault where nobody listens for it", async () => {
+    const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 })
+    const processor = new BatchProcessor(nowhere, { maxCount: 1 })
+    await processor.add(signal(0))
+    await expect(processor.flush()).rejects.toBeInstanceOf(DeadlineError)
+    await processor.add(signal(1))
+    await expect(processor.close()).rejects.toBeInstanceOf(DeadlineError)
+  })
+
+  it("accepts nothing once it is closed, and may be closed twice", async () => {
+    const processor = new BatchProcessor(client)
+    await processor.add(signal(0))
+    await Promise.all([processor.close(), processor.close()])
+    await expect(processor.add(signal(1))).rejects.toThrow("this BatchProcessor is closed")
+    expect(await stored()).toEqual([0])
+  })
+
+  it("stores each once through answers lost, proxies in trouble and a database that comes and goes", async () => {
+    const processor = new BatchProcessor(client, { maxCount: 20, maxInFlight: 6, maxBuffered: 300, maxWaitMs: 5 })
+    proxy.mishaps.push(...upTo(40).map((place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })))
+    rig.endpoint.faults.loseAnswers = 15
+    for (const place of upTo(2000)) await processor.add(signal(place))
+    await processor.close()
+    expect(await stored()).toEqual(upTo(2000))
+  })
+})

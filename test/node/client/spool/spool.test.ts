@@ -1,0 +1,144 @@
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { appendFile, mkdtemp, readdir, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { BatchProcessor, SignalClient, type Undelivered } from "../../../../src/client/index.ts"
+import { openSpool } from "../../../../src/client/spool/spool.ts"
+import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
+import { seededRandom } from "../../../setup/random.ts"
+import { type Rig, startRig } from "../../../setup/rig.ts"
+
+const SPOOLER = fileURLToPath(new URL("spooler.ts", import.meta.url))
+const SEED = Number(process.env.SEED ?? 20_261_123)
+
+let rig: Rig
+let proxy: FaultyProxy
+let folder: string
+
+beforeAll(async () => {
+  rig = await startRig()
+  proxy = await startProxy(rig.service.address)
+})
+afterAll(async () => {
+  await proxy?.stop()
+  await rig?.stop()
+})
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "signal-ingest-spool-"))
+  await rig.query("truncate signals, batches")
+  proxy.mishaps.length = 0
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const signal = (place: number) => ({ context_window_id: "conv-spool", raw_content: String(place) })
+const stored = async () =>
+  (await rig.query<{ raw_content: string }>("select raw_content from signals order by raw_content::int")).map(({ raw_content }) =>
+    Number(raw_content),
+  )
+const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
+const files = async () => (await readdir(folder)).filter((name) => name.endsWith(".spool"))
+const nowhere = () => new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 })
+
+describe("a spool", () => {
+  it("sends at the next start what could not be delivered, once", async () => {
+    const undelivered: Undelivered[] = []
+    const first = new BatchProcessor(nowhere(), {
+      maxCount: 4,
+      spool: await openSpool(folder),
+      onUndelivered: (batch) => undelivered.push(batch),
+    })
+    for (const place of upTo(10)) await first.add(signal(place))
+    await first.close()
+    expect(undelivered.every(({ kept }) => kept)).toBe(true)
+
+    const second = new BatchProcessor(new SignalClient({ url: rig.service.address }), {
+      maxCount: 4,
+      spool: await openSpool(folder),
+    })
+    await second.add(signal(10))
+    await second.close()
+    expect(await stored()).toEqual(upTo(11))
+    expect(await files()).toEqual([])
+  })
+
+  it("sends a batch whose answer was lost again under its key, so that it is stored once", async () => {
+    // Every answer is lost until the deadline, so that the first run can't know.
+    proxy.mishaps.push(...upTo(50).map(() => ({ kind: "lose" as const })))
+    const losing = new SignalClient({ url: proxy.address, deadlineMs: 300 })
+    const first = new BatchProcessor(losing, { maxCount: 5, spool: await openSpool(folder), onUndelivered: () => {} })
+    for (const place of upTo(10)) await first.add(signal(place))
+    await first.close()
+    expect(await stored()).toEqual(upTo(10))
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder) }).close()
+    expect(await stored()).toEqual(upTo(10))
+    expect(await files()).toEqual([])
+  })
+
+  it("passes over a line that a crash left half written", async () => {
+    const first = new BatchProcessor(nowhere(), { maxCount: 100, spool: await openSpool(folder), onUndelivered: () => {} })
+    for (const place of upTo(3)) await first.add(signal(place))
+    await first.close()
+    const [name = ""] = await files()
+    await appendFile(join(folder, name), '{"sequence":4,"signal":{"context_win')
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder) }).close()
+    expect(await stored()).toEqual(upTo(3))
+  })
+
+  it("keeps every digit of a bigint", async () => {
+    const first = new BatchProcessor(nowhere(), { spool: await openSpool(folder), onUndelivered: () => {} })
+    await first.add({ ...signal(0), payload: { big: 12_345_678_901_234_567_890n } })
+    await first.close()
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder) }).close()
+    expect(await rig.query("select payload::text from signals")).toEqual([{ payload: '{"big": 12345678901234567890}' }])
+  })
+
+  it("is refused to a second process, and taken over from one that has ended", async () => {
+    const spool = await openSpool(folder)
+    await expect(openSpool(folder)).rejects.toThrow(`in use by process ${process.pid}`)
+    await spool.close()
+    await writeFile(join(folder, "lock"), "999999999\n")
+    await (await openSpool(folder)).close()
+  })
+})
+
+describe("a process that is killed again and again", () => {
+  it(`has everything that add accepted stored once (seed ${SEED})`, async () => {
+    const random = seededRandom(SEED)
+    const accepted: number[] = []
+    let next = 0
+    for (let run = 0; run < 6; run++) {
+      const last = run === 5
+      proxy.mishaps.push(...upTo(5).map(() => ({ kind: "lose" as const })))
+      const child = spawn(process.execPath, [SPOOLER, proxy.address, folder, String(next), last ? "50" : "100000"], {
+        stdio: ["ignore", "pipe", "inherit"],
+      })
+      let said = ""
+      const killAt = 20 + Math.floor(random() * 150)
+      child.stdout.setEncoding("utf8").on("data", (text: string) => {
+        said += text
+        if (!last && said.split("\n").length > killAt) child.kill("SIGKILL")
+      })
+      await once(child, "close")
+      // A line may be cut by the kill; its number had been accepted if it is whole.
+      const numbers = said
+        .split("\n")
+        .slice(0, -1)
+        .filter((line) => line !== "closed")
+        .map(Number)
+      expect(numbers.length).toBeGreaterThan(0)
+      accepted.push(...numbers)
+      // What was accepted and not told any more is sent, too: numbers go on well beyond it.
+      next = (numbers.at(-1) ?? 0) + 1000
+      if (last) expect(said).toContain("closed")
+    }
+    const rows = await stored()
+    expect(new Set(rows).size).toBe(rows.length)
+    expect(accepted.filter((number) => !rows.includes(number))).toEqual([])
+    // Of what was never told as accepted at most what was under way at a kill is there.
+    expect(rows.length - accepted.length).toBeLessThanOrEqual(5)
+    expect(await files()).toEqual([])
+  }, 120_000)
+})

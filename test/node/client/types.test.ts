@@ -1,0 +1,38 @@
+import { describe, expect, expectTypeOf, it } from "vitest"
+import type * as client from "../../../src/client/types.ts"
+import type * as service from "../../../src/signals/responses.ts"
+import { Signal } from "../../../src/signals/schema.ts"
+import type { ShapeError } from "../../../src/signals/shape-errors.ts"
+
+/** Compared by the compiler (`npm run check`): the library stands alone, so its types are written once more, and may not drift. */
+describe("the library's types", () => {
+  it("are those of the service's own schemas", () => {
+    expectTypeOf<client.BatchAnswer>().toEqualTypeOf<service.BatchAnswer>()
+    expectTypeOf<client.SignalResult>().toEqualTypeOf<service.SignalResult>()
+    expectTypeOf<client.Failure>().toEqualTypeOf<service.Failure>()
+    expectTypeOf<client.StoredSignal>().toEqualTypeOf<service.StoredSignal>()
+    expectTypeOf<client.ConversationStats>().toEqualTypeOf<service.ConversationStats>()
+    expectTypeOf<client.BatchRecord>().toEqualTypeOf<service.BatchRecord>()
+    expectTypeOf<client.ShapeError>().toEqualTypeOf<ShapeError>()
+  })
+
+  it("name the fields of a signal as the schema does", () => {
+    const fields: Record<keyof client.NewSignal, true> = {
+      context_window_id: true,
+      timestamp: true,
+      raw_content: true,
+      signal_source: true,
+      signal_score: true,
+      signal_vector: true,
+      emotional_tone: true,
+      escalate_flag: true,
+      agent_id: true,
+      user_id: true,
+      payload: true,
+      relationship_context: true,
+      diagnostic_notes: true,
+      dedupe_key: true,
+    }
+    expect(Object.keys(fields)).toEqual(Object.keys(Signal.shape))
+  })
+})

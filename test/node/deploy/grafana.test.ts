@@ -1,0 +1,73 @@
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import * as made from "../../../scripts/grafana.ts"
+import { type LocalAnalytics, startAnalytics } from "../../../src/local/analytics/server.ts"
+import { type LocalPostgres, startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
+
+const FOLDER = fileURLToPath(new URL("../../../deploy/grafana/", import.meta.url))
+
+interface Target {
+  columns: { selector: string }[]
+  url_options: { data: string }
+}
+
+const read = async (file: string) => JSON.parse(await readFile(join(FOLDER, file), "utf8"))
+const dashboard = (await read("dashboard.json")) as { panels: { title: string; targets: Target[] }[] }
+const alert = (await read("alert.json")) as { groups: { rules: { data: { model: Target }[] }[] }[] }
+const rule = alert.groups[0]?.rules[0]?.data[0]?.model as Target
+
+let postgres: LocalPostgres
+let analytics: LocalAnalytics
+beforeAll(async () => {
+  postgres = await startTemporaryPostgres()
+  analytics = await startAnalytics({ databaseUrl: postgres.url })
+})
+afterAll(async () => {
+  await analytics?.stop()
+  await postgres?.stop()
+})
+
+/** What Grafana would send, its variables replaced by what they stand for. */
+const asSent = (sql: string) =>
+  sql
+    .replaceAll(`\${__from:date:seconds}`, "1795467600")
+    .replaceAll(`\${__to:date:seconds}`, "1795471200")
+    .replaceAll(`\${step}`, "60")
+
+async function columnsOf(sql: string): Promise<string[]> {
+  const response = await fetch(`${analytics.url}/accounts/local/analytics_engine/sql`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${analytics.token}` },
+    body: sql,
+  })
+  const text = await response.text()
+  expect(response.status, text).toBe(200)
+  return (JSON.parse(text) as { meta: { name: string }[] }).meta.map(({ name }) => name)
+}
+
+describe("Grafana's dashboard", () => {
+  it.each(dashboard.panels.map(({ title, targets }) => [title, targets] as const))(
+    "asks for %s what Analytics Engine answers, and shows columns of it",
+    async (_, targets) => {
+      for (const { url_options, columns } of targets)
+        expect(await columnsOf(asSent(url_options.data))).toEqual(expect.arrayContaining(columns.map(({ selector }) => selector)))
+    },
+  )
+})
+
+describe("Grafana's alert", () => {
+  it("asks without variables, which Grafana would leave as they are, for one number", async () => {
+    expect(rule.url_options.data).not.toContain("$")
+    expect(rule.columns).toHaveLength(1)
+    expect(await columnsOf(rule.url_options.data)).toContain("error_rate")
+  })
+})
+
+describe("what npm run grafana writes", () => {
+  it("is what is kept here", async () => {
+    expect(await read("dashboard.json")).toEqual(made.dashboard)
+    expect(await read("alert.json")).toEqual(made.alert)
+  })
+})

@@ -1,0 +1,53 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { describe, expect, it } from "vitest"
+import { parseAllDocuments } from "yaml"
+import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
+
+const FOLDER = new URL("../../../deploy/kafka/", import.meta.url)
+const FILES = readdirSync(FOLDER).filter((name) => name !== "README.md")
+const read = (name: string) => readFileSync(new URL(name, FOLDER), "utf8")
+const README = read("README.md")
+
+/** Reads a file by its ending, as the sink would; throws where it could not. */
+function parse(name: string): unknown {
+  if (name.endsWith(".json")) return JSON.parse(read(name))
+  if (name.endsWith(".yaml"))
+    return parseAllDocuments(read(name)).map((document) => {
+      expect(document.errors).toEqual([])
+      return document.toJS()
+    })
+  const lines = read(name)
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#"))
+  return Object.fromEntries(lines.map((line) => /^([\w.]+)=(.+)$/.exec(line)?.slice(1) ?? [line, undefined]))
+}
+
+describe("the configuration for a sink", () => {
+  it.each(FILES)("can be read, and names where to send: %s", (name) => {
+    const text = JSON.stringify(parse(name))
+    expect(text).toContain("YOUR-WORKER")
+    expect(text).toContain("/webhooks/kafka")
+    expect(text).toMatch(/YOUR_KEY|whsec_YOUR_SECRET/)
+  })
+
+  it.each(FILES)("has its line in the table: %s", (name) => expect(README).toContain(`| \`${name}\` |`))
+
+  it("is there for every file that the table names", () => {
+    const named = [...README.matchAll(/\| `([\w-]+\.(?:json|yaml|properties))` \|/g)].map(([, name]) => name)
+    expect(new Set(named)).toEqual(new Set(FILES))
+  })
+})
+
+describe("the field mapping in the page", () => {
+  it("is one that the service takes", () => {
+    const example = /```json\n([\s\S]*?)```/.exec(README)?.[1] ?? ""
+    expect(FieldMapping.safeParse(JSON.parse(example)).error).toBeUndefined()
+  })
+
+  it("has every name that the service knows", () => {
+    const named = [...README.matchAll(/^\| ((?:`\w+`(?:, )?)+) \| `/gm)].flatMap(([, names]) =>
+      [...(names ?? "").matchAll(/`(\w+)`/g)].map(([, name]) => name),
+    )
+    expect(new Set(named)).toEqual(new Set(Object.keys(FieldMapping.shape)))
+  })
+})

@@ -1,0 +1,67 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { misstored, type Rig, sendBatch, startRig } from "../../setup/rig.ts"
+
+let rig: Rig
+
+/** With half a second for the database instead of ten. */
+beforeAll(async () => {
+  rig = await startRig({ DATABASE_DEADLINE_MS: "500" })
+})
+afterAll(() => rig?.stop())
+
+describe("a database that does not answer in time", () => {
+  it("that never got the batch gets the sender a 503 that says so", async () => {
+    rig.endpoint.faults.failures = Array.from({ length: 100 }, () => ({
+      status: 500,
+      message: "Couldn't connect to compute node",
+    }))
+    const { status, headers, body, conversation } = await sendBatch(rig)
+    rig.endpoint.faults.failures = []
+    expect([status, headers.get("Retry-After")]).toEqual([503, "2"])
+    expect(body).toEqual({ detail: "The database cannot be reached right now. Nothing was stored." })
+    expect((await misstored(rig, [conversation])).lostOrDoubled).toEqual([conversation])
+  })
+
+  it("that may have got the batch gets the sender a 503 with the id under which the ledger will know", async () => {
+    rig.endpoint.faults.loseAnswers = 100
+    const { status, body, conversation } = await sendBatch(rig)
+    rig.endpoint.faults.loseAnswers = 0
+    expect(status).toBe(503)
+    expect(body.detail).toContain(`GET /api/batches/${body.transaction_id}`)
+    const record = await fetch(`${rig.service.address}/api/batches/${body.transaction_id}`)
+    expect(await record.json()).toMatchObject({ state: "stored", total_count: 20, failed_count: 0 })
+    expect(await misstored(rig, [conversation])).toEqual({ lostOrDoubled: [], torn: [] })
+  })
+
+  it("that hangs is given up on, and what it was doing is cancelled", async () => {
+    const blocked = rig.query("begin; lock table signals; select pg_sleep(2); commit")
+    await expect.poll(() => rig.query("select from pg_locks where mode = 'AccessExclusiveLock' and granted")).toHaveLength(1)
+    const { status, conversation } = await sendBatch(rig)
+    expect(status).toBe(503)
+    await blocked
+    await expect
+      .poll(() =>
+        rig.query(
+          "select from pg_stat_activity where state = 'active' and query like '%insert into%' and pid <> pg_backend_pid()",
+        ),
+      )
+      .toHaveLength(0)
+    expect((await misstored(rig, [conversation])).torn).toEqual([])
+  })
+
+  it("makes the service not ready, and ready again by itself", async () => {
+    const ready = async () => (await fetch(`${rig.service.address}/readyz`)).status
+    await rig.endpoint.faults.refuse()
+    expect(await ready()).toBe(503)
+    expect((await fetch(`${rig.service.address}/healthz`)).status).toBe(200)
+    await rig.endpoint.faults.accept()
+    expect(await ready()).toBe(200)
+  })
+
+  it("is told in the log by its kind, without the statement, its values or the address", async () => {
+    rig.endpoint.faults.failures.push({ status: 400, code: "42P01", message: 'relation "batches" does not exist' })
+    await sendBatch(rig)
+    await expect.poll(() => rig.service.log.some((line) => line.includes("database fault (broken): 42P01"))).toBe(true)
+    expect(rig.service.log.join("\n")).not.toMatch(/postgres(ql)?:|insert into|raw_content/)
+  })
+})

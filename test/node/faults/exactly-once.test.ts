@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { misstored, type Rig, sendBatch, startRig } from "../../setup/rig.ts"
+
+let rig: Rig
+
+beforeAll(async () => {
+  rig = await startRig()
+})
+afterAll(() => rig?.stop())
+beforeEach(async () => {
+  await rig.query("truncate signals, batches")
+})
+
+const NOTHING_WRONG = { lostOrDoubled: [], torn: [] }
+
+describe("an answer lost between database and service", () => {
+  it("never stores a batch twice, and the sender gets its ids all the same", async () => {
+    const acknowledged: string[] = []
+    for (let turn = 0; turn < 25; turn++) {
+      rig.endpoint.faults.loseAnswers = 1 + (turn % 3)
+      const { status, conversation, body } = await sendBatch(rig)
+      expect([status, body.successful_count]).toEqual([200, 20])
+      acknowledged.push(conversation)
+    }
+    expect(await misstored(rig, acknowledged)).toEqual(NOTHING_WRONG)
+  })
+
+  it("never doubles one of many batches that are under way at once", async () => {
+    rig.endpoint.faults.loseAnswers = 30
+    const sent = await Promise.all(Array.from({ length: 40 }, () => sendBatch(rig)))
+    expect(new Set(sent.map(({ status }) => status))).toEqual(new Set([200]))
+    expect(
+      await misstored(
+        rig,
+        sent.map(({ conversation }) => conversation),
+      ),
+    ).toEqual(NOTHING_WRONG)
+  })
+})
+
+describe("transient faults of the database", () => {
+  it.each([
+    { status: 400, code: "40001", message: "could not serialize access" },
+    { status: 400, code: "40P01", message: "deadlock detected" },
+    { status: 400, code: "53300", message: "sorry, too many clients already" },
+    { status: 400, code: "57P01", message: "terminating connection due to administrator command" },
+    { status: 400, code: "", message: "connection closed" },
+    { status: 500, code: "", message: "Couldn't connect to compute node" },
+    { status: 502, code: "", message: "Bad gateway" },
+  ])("are retried: $status $code $message", async (failure) => {
+    rig.endpoint.faults.failures.push(failure, failure)
+    const { status, conversation } = await sendBatch(rig)
+    expect(status).toBe(200)
+    expect(await misstored(rig, [conversation])).toEqual(NOTHING_WRONG)
+  })
+
+  it.each([
+    { status: 400, code: "42P01", message: 'relation "batches" does not exist' },
+    { status: 400, code: "42501", message: "permission denied" },
+    { status: 400, code: "", message: "password authentication failed for user 'neondb_owner'" },
+    { status: 500, code: "", message: "Control plane request failed: endpoint cannot be found" },
+  ])("that asking again won't mend are answered at once, and tell nothing of the database: $message", async (failure) => {
+    rig.endpoint.faults.failures.push(failure)
+    const { status, headers, body } = await sendBatch(rig)
+    expect([status, headers.get("Retry-After")]).toEqual([503, "2"])
+    expect(body).toEqual({ detail: "The database is not ready for this service. Nothing was stored." })
+    expect(rig.endpoint.faults.failures).toEqual([])
+  })
+})
+
+describe("a database that is away for 5 seconds", () => {
+  it("costs nobody anything but time", async () => {
+    await rig.endpoint.faults.refuse()
+    const senders = Array.from({ length: 20 }, () => sendBatch(rig))
+    // The outage itself is what is tested here, so its length is waited for.
+    await new Promise((resolve) => setTimeout(resolve, 5000))
+    await rig.endpoint.faults.accept()
+    const sent = await Promise.all(senders)
+    expect(new Set(sent.map(({ status }) => status))).toEqual(new Set([200]))
+    expect(
+      await misstored(
+        rig,
+        sent.map(({ conversation }) => conversation),
+      ),
+    ).toEqual(NOTHING_WRONG)
+  })
+})
+
+describe("Postgres killed in the midst of a load", () => {
+  it("loses nothing that was acknowledged, doubles nothing, tears nothing, and the service goes on when it is back", async () => {
+    const acknowledged: string[] = []
+    const enough = Promise.withResolvers<void>()
+    let done = false
+    const sender = async () => {
+      while (!done) {
+        const headers = { "Idempotency-Key": crypto.randomUUID() }
+        const conversation = crypto.randomUUID()
+        // A sender that keeps its promise to itself: the same batch under the same key until it is acknowledged.
+        while ((await sendBatch(rig, headers, conversation)).status !== 200);
+        acknowledged.push(conversation)
+        if (acknowledged.length === 60) enough.resolve()
+      }
+    }
+    const senders = Array.from({ length: 8 }, sender)
+    await enough.promise
+    await rig.postgres.kill()
+    const before = acknowledged.length
+    await rig.postgres.restart()
+    await expect.poll(() => acknowledged.length, { timeout: 30_000 }).toBeGreaterThan(before + 60)
+    done = true
+    await Promise.all(senders)
+    expect(await misstored(rig, acknowledged)).toEqual(NOTHING_WRONG)
+  })
+})

@@ -1,0 +1,476 @@
+import { Client } from "pg"
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { type LocalAnalytics, startAnalytics } from "../../../../src/local/analytics/server.ts"
+import { type LocalPostgres, startTemporaryPostgres } from "../../../../src/local/postgres/postgres.ts"
+import { dataPoint, INGEST_ROUTES, OUTCOMES, type RequestPoint } from "../../../../src/metrics/point.ts"
+import {
+  byOutcomeQuery,
+  byRouteQuery,
+  countersQuery,
+  LATENCY_BUCKETS,
+  seriesQuery,
+  totalsQuery,
+} from "../../../../src/metrics/queries.ts"
+
+let postgres: LocalPostgres
+let analytics: LocalAnalytics
+
+beforeAll(async () => {
+  postgres = await startTemporaryPostgres()
+  analytics = await startAnalytics({ databaseUrl: postgres.url })
+})
+afterAll(async () => {
+  await analytics?.stop()
+  await postgres?.stop()
+})
+
+const DATASET = "signal_ingest_requests"
+const SQL_PATH = "/accounts/local/analytics_engine/sql"
+
+async function inPostgres(text: string, values: unknown[] = []): Promise<void> {
+  const client = new Client({ connectionString: postgres.url })
+  await client.connect()
+  await client.query(text, values).finally(() => client.end())
+}
+
+const post = (url: string, body: string, token = analytics.token) =>
+  fetch(url, { method: "POST", body, headers: { Authorization: `Bearer ${token}` } })
+
+const ask = (query: string) => post(analytics.url + SQL_PATH, query)
+
+interface Answer {
+  meta: { name: string; type: string }[]
+  data: Record<string, string | number | null>[]
+  rows: number
+  rows_before_limit_at_least: number
+}
+
+async function answer(query: string): Promise<Answer> {
+  const response = await ask(query)
+  if (!response.ok) throw new Error(await response.text())
+  return (await response.json()) as Answer
+}
+
+const data = async (query: string) => (await answer(query)).data
+/** The values of the one row of a query over no table's rows in particular. */
+const values = async (expressions: string) => Object.values((await data(`SELECT ${expressions} FROM ${DATASET}`))[0] ?? {})
+const write = (point: unknown, dataset = DATASET) => post(analytics.pointsUrl, JSON.stringify({ dataset, point }))
+
+const empty = () => inPostgres("truncate local_analytics.points")
+
+/** The epoch's second at which the seeded points begin. */
+const BEGIN = 1_760_000_000
+const SPAN = { since: BEGIN + 100, until: BEGIN + 3500 }
+const STEP = 300
+const ROUTES = [...INGEST_ROUTES, "GET /api/signals", "GET /api/signals/:id"]
+
+type Seeded = RequestPoint & { second: number }
+
+/** The same points at every run: `seed` decides. */
+function randomPoints(count: number, seed = 7): Seeded[] {
+  let state = seed
+  const random = () => {
+    state = (state * 48_271) % 2_147_483_647
+    return state / 2_147_483_647
+  }
+  const pick = <Item>(items: readonly Item[]) => items[Math.floor(random() * items.length)] as Item
+  return Array.from({ length: count }, () => ({
+    second: BEGIN + Math.floor(random() * 3600),
+    route: pick(ROUTES),
+    mode: pick(["best_effort", "all_or_nothing"]),
+    outcome: pick(OUTCOMES),
+    status: pick([200, 400, 503]),
+    caller: pick(["", "bridge", "O'Hara"]),
+    source: pick(["Slack", "mixed", "Zoë 🚀", "a", "B"]),
+    total: Math.floor(random() * 500),
+    successes: Math.floor(random() * 400),
+    failures: Math.floor(random() * 100),
+    // Some of them exactly on a bucket's bound.
+    latencyMs: random() < 0.1 ? pick(LATENCY_BUCKETS) * 1000 : random() ** 4 * 12_000,
+    databaseMs: random() * 100,
+    bytes: Math.floor(random() * 100_000),
+    databaseAttempts: 1,
+    kind: "",
+    skipped: 0,
+  }))
+}
+
+async function seed(points: readonly Seeded[]): Promise<void> {
+  await inPostgres(
+    `insert into local_analytics.points (timestamp, dataset, index1, ${names("blob", 6)}, ${names("double", 7)})
+     select to_timestamp((p->>'second')::float8), $2, p->'indexes'->>0, ${picks("blobs", 6, "")}, ${picks("doubles", 7, "::float8")}
+     from jsonb_array_elements($1::jsonb) p`,
+    [JSON.stringify(points.map((point) => ({ second: point.second, ...dataPoint(point) }))), DATASET],
+  )
+}
+const places = (count: number) => Array.from({ length: count }, (_, place) => place)
+const names = (name: string, count: number) => places(count).map((place) => `${name}${place + 1}`)
+const picks = (name: string, count: number, cast: string) => places(count).map((place) => `(p->'${name}'->>${place})${cast}`)
+
+const isWithin = ({ second }: Seeded) => second >= SPAN.since && second < SPAN.until
+const isIngest = ({ route }: Seeded) => INGEST_ROUTES.includes(route)
+const total = (points: readonly Seeded[], of: (point: Seeded) => number) => points.reduce((sum, point) => sum + of(point), 0)
+const count = (points: readonly Seeded[], when: (point: Seeded) => boolean) => String(points.filter(when).length)
+
+/** The first value at which as many points as `level` asks for have been passed. */
+function percentile(points: readonly Seeded[], level: number): number | null {
+  const sorted = points.map(({ latencyMs }) => latencyMs).sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(level * sorted.length) - 1)] ?? null
+}
+
+const figures = (points: readonly Seeded[]) => ({
+  requests: String(points.length),
+  batches: count(points, ({ route }) => route === "POST /api/signals/batch"),
+  signals_created: total(points, ({ successes }) => successes),
+  signals_failed: total(points, ({ failures }) => failures),
+  p50: percentile(points, 0.5),
+  p95: percentile(points, 0.95),
+  p99: percentile(points, 0.99),
+  ...Object.fromEntries(OUTCOMES.map((name) => [name, count(points, ({ outcome }) => outcome === name)])),
+})
+
+const groups = (points: readonly Seeded[], by: (point: Seeded) => string | number) => Map.groupBy(points, by)
+const byName = (rows: Record<string, unknown>[]) => rows.toSorted((a, b) => (String(a.name) < String(b.name) ? -1 : 1))
+
+describe("the queries of the metrics", () => {
+  const points = randomPoints(3000)
+  const inSpan = points.filter(isWithin)
+  beforeAll(async () => {
+    await empty()
+    await seed(points)
+  })
+
+  it("total what the routes took in", async () =>
+    expect(await data(totalsQuery(SPAN))).toEqual([figures(inSpan.filter(isIngest))]))
+
+  it("tell it for each step, in order", async () => {
+    const steps = groups(inSpan.filter(isIngest), ({ second }) => Math.floor(second / STEP) * STEP)
+    const expected = [...steps].sort(([a], [b]) => Number(a) - Number(b)).map(([time, own]) => ({ time, ...figures(own) }))
+    expect(await data(seriesQuery(SPAN, STEP))).toEqual(expected)
+  })
+
+  it("tell it for each outcome and each route, the most frequent first", async () => {
+    for (const [query, by, own] of [
+      [byOutcomeQuery, ({ outcome }: Seeded) => outcome, inSpan.filter(isIngest)],
+      [byRouteQuery, ({ route }: Seeded) => route, inSpan],
+    ] as const) {
+      const rows = await data(query(SPAN))
+      const expected = [...groups(own, by)].map(([name, some]) => ({ name, ...figures(some) }))
+      expect(byName(rows)).toEqual(byName(expected))
+      const requests = rows.map((row) => Number(row.requests))
+      expect(requests).toEqual(requests.toSorted((a, b) => b - a))
+    }
+  })
+
+  it("count for Prometheus", async () => {
+    const rows = await data(countersQuery(SPAN))
+    const expected = [...groups(inSpan, ({ route, outcome }) => `${route}\n${outcome}`)].sort(([a], [b]) => (a < b ? -1 : 1))
+    expect(rows.map(({ route, outcome }) => `${route}\n${outcome}`)).toEqual(expected.map(([name]) => name))
+    for (const [place, [, own]] of expected.entries()) {
+      const { latency_ms, ...row } = rows[place] ?? {}
+      expect(row).toMatchObject({
+        requests: String(own.length),
+        signals_created: total(own, ({ successes }) => successes),
+        ...Object.fromEntries(LATENCY_BUCKETS.map((s, at) => [`le_${at}`, count(own, ({ latencyMs }) => latencyMs <= s * 1000)])),
+      })
+      expect(latency_ms).toBeCloseTo(
+        total(own, ({ latencyMs }) => latencyMs),
+        6,
+      )
+    }
+  })
+
+  it("say of no requests what ClickHouse does: 0 of everything, and no percentile", async () => {
+    const nothing = { since: BEGIN + 10_000, until: BEGIN + 20_000 }
+    expect(await data(totalsQuery(nothing))).toEqual([figures([])])
+    for (const query of [seriesQuery(nothing, STEP), byOutcomeQuery(nothing), byRouteQuery(nothing), countersQuery(nothing)])
+      expect(await answer(query)).toMatchObject({ data: [], rows: 0, rows_before_limit_at_least: 0 })
+  })
+})
+
+describe("an answer", () => {
+  beforeAll(empty)
+
+  it("names its columns and their types, and tells how many rows LIMIT left out", async () => {
+    await seed(randomPoints(500))
+    const query = `SELECT blob6 AS source, min(timestamp) AS first, count() AS points, sum(double1), max(double1) > 3 AS much
+      FROM ${DATASET} GROUP BY source ORDER BY source LIMIT 2 FORMAT JSON`
+    expect(await answer(query)).toEqual({
+      meta: [
+        { name: "source", type: "String" },
+        { name: "first", type: "DateTime" },
+        { name: "points", type: "UInt64" },
+        { name: "sum(double1)", type: "Float64" },
+        { name: "much", type: "UInt8" },
+      ],
+      // By their bytes, as ClickHouse orders texts: capitals first.
+      data: ["B", "Slack"].map((source) => ({
+        source,
+        first: expect.stringMatching(/^2025-10-09 0\d:\d\d:\d\d$/),
+        points: expect.stringMatching(/^\d+$/),
+        "sum(double1)": expect.any(Number),
+        much: 1,
+      })),
+      rows: 2,
+      rows_before_limit_at_least: 5,
+    })
+  })
+
+  it("knows only datasets that have a point or are the service's", async () => {
+    expect((await write({ doubles: [4] }, "another")).status).toBe(204)
+    expect(await data("SELECT sum(double1) AS sum FROM another")).toEqual([{ sum: 4 }])
+    await expect(answer("SELECT 1 AS one FROM nothing")).rejects.toThrow(
+      "The local Analytics Engine does not know the dataset nothing (at character 22).",
+    )
+  })
+})
+
+describe("an expression", () => {
+  beforeAll(async () => {
+    await empty()
+    for (const [blob, double] of [
+      ["a", 1],
+      ["a", 2],
+      ["B", 3],
+      ["é", 4],
+      ["", 10],
+    ] as const)
+      await write({ indexes: ["i"], blobs: [blob], doubles: [double, 0] })
+  })
+
+  it.each([
+    ["count(), COUNT()", ["5", "5"]],
+    ["sum(double1), avg(double1), min(double1), max(double1)", [20, 4, 1, 10]],
+    ["countIf(blob1 = 'a'), sumIf(double1, blob1 != 'a'), sumIf(double1, blob1 = 'none')", ["2", 17, 0]],
+    ["min(blob1), max(blob1)", ["", "é"]],
+    ["countIf(blob1 IN ('a', 'B')), countIf(blob1 NOT IN ('a', 'B'))", ["3", "2"]],
+    ["countIf(double1 >= 2 AND NOT (double1 = 3 OR double1 = 4))", ["2"]],
+    ["countIf(double1 > 1 AND double1 <> 2 OR blob1 = '')", ["3"]],
+    ["quantileExactWeighted(0)(double1, _sample_interval), quantileExactWeighted(1)(double1, _sample_interval)", [1, 10]],
+    ["quantileExactWeighted(0.5)(double1, _sample_interval), quantileExactWeighted(0.4)(double1, _sample_interval)", [3, 2]],
+    ["1 + 2 * 3 - -4, 7 / 2, 2 - 3, (1 + 2) * 3", ["11", 3.5, -1, 9]],
+    ["sum(_sample_interval) * 2, sum(_sample_interval) / 2, 4294967296 + 1", ["10", 2.5, "4294967297"]],
+    ["1 / 0, 0 / 0, sum(double1) / sum(double2), 0 / 0 = 0 / 0, 0 / 0 != 1, 1 / 0 > 5", [null, null, null, 0, 1, 1]],
+    ["sum(double2 / double2), sum(double1 / double2), if(sum(double2) = 0, 0, 1 / sum(double2))", [null, null, 0]],
+    ["intDiv(7, 2), intDiv(-7, 2), intDiv(sum(_sample_interval), 2)", [3, -3, "2"]],
+    ["round(2.5), round(3.5), round(1.256, 2), round(7)", [2, 4, 1.26, 7]],
+    ["if(1 < 2, 'yes', 'no'), if(1 > 2, 1, 2.5)", ["yes", 2.5]],
+    ["'it''s', '$1', ''", ["it's", "$1", ""]],
+    ["toDateTime(0), toDateTime('2025-01-15 09:30:00')", ["1970-01-01 00:00:00", "2025-01-15 09:30:00"]],
+    ["toUnixTimestamp(toDateTime(1700000000)), toUInt32(toDateTime(5))", [1_700_000_000, 5]],
+    [
+      "toStartOfInterval(toDateTime('2025-01-15 09:34:56'), INTERVAL '15' MINUTE), toStartOfInterval(toDateTime('2025-01-15 09:34:56'), INTERVAL '6' HOUR)",
+      ["2025-01-15 09:30:00", "2025-01-15 06:00:00"],
+    ],
+    [
+      "toStartOfInterval(toDateTime('2025-01-15 09:34:56'), INTERVAL '40' SECOND), toStartOfInterval(toDateTime('2025-01-15 09:34:56'), interval '1' day)",
+      ["2025-01-15 09:34:40", "2025-01-15 00:00:00"],
+    ],
+    [
+      "toDateTime(86400) - INTERVAL '1' DAY, toDateTime(0) + INTERVAL '90' MINUTE",
+      ["1970-01-01 00:00:00", "1970-01-01 01:30:00"],
+    ],
+    ["countIf(timestamp > now() - INTERVAL '15' MINUTE), countIf(timestamp > NOW())", ["5", "0"]],
+    ["countIf(dataset = 'signal_ingest_requests' AND index1 = 'i' AND blob20 = '' AND double20 = 0)", ["5"]],
+  ])("%s", async (expressions, expected) => {
+    const named = split(expressions).map((expression, place) => `${expression} AS n${place}`)
+    // Expressions without an aggregate would be told for each point.
+    const asked = values([...named, "count() AS rows"].join(", "))
+    expect((await asked).slice(0, -1)).toEqual(expected)
+  })
+
+  it("groups and orders by what is not among the columns, too", async () =>
+    expect(
+      await data(
+        `SELECT count() AS points FROM ${DATASET} WHERE double1 < 10 GROUP BY blob1, intDiv(4, 2) ORDER BY sum(double1 * 2) DESC, blob1`,
+      ),
+    ).toEqual([{ points: "1" }, { points: "1" }, { points: "2" }]))
+
+  it("is told for each point where nothing is aggregated", async () =>
+    expect(
+      await data(`SELECT blob1, double1 * 2 AS twice FROM ${DATASET} WHERE double1 > 2 ORDER BY twice DESC LIMIT 2`),
+    ).toEqual([
+      { blob1: "", twice: 20 },
+      { blob1: "é", twice: 8 },
+    ]))
+
+  it("orders what is no number last, either way", async () => {
+    const query = `SELECT double1 AS x, double1 / (double1 - 1) - 1 / (double1 - 1) AS one FROM ${DATASET} ORDER BY one`
+    for (const direction of ["ASC", "DESC"]) expect((await data(`${query} ${direction}`)).at(-1)).toEqual({ x: 1, one: null })
+  })
+
+  it("may hold a key of the groups within", async () =>
+    expect(
+      await data(`SELECT double1 * 2 + 1 AS odd, if(blob1 = 'a', 'yes', 'no') AS a FROM ${DATASET} WHERE double1 < 4
+        GROUP BY double1 * 2, a ORDER BY odd`),
+    ).toEqual([
+      { odd: 3, a: "yes" },
+      { odd: 5, a: "yes" },
+      { odd: 7, a: "no" },
+    ]))
+})
+
+/** Splits at the commas that stand in no parentheses. */
+const split = (text: string) => text.split(/,\s*(?![^()]*\))(?![^(]*\([^()]*\)[^()]*\))/)
+
+describe("a query outside the dialect is refused", () => {
+  const SELECT = `SELECT count() AS n FROM ${DATASET}`
+  const unknown = (what: string, character: number) =>
+    `The local Analytics Engine does not know ${what} (at character ${character}).`
+
+  it.each([
+    [`${SELECT} JOIN other ON 1 = 1`, unknown("JOIN", 49)],
+    [`${SELECT} HAVING n > 1`, unknown("HAVING", 49)],
+    [`${SELECT} UNION ALL ${SELECT}`, unknown("UNION", 49)],
+    [`${SELECT} LIMIT 1 OFFSET 2`, unknown("OFFSET", 57)],
+    [`${SELECT} FORMAT CSV`, unknown("CSV", 56)],
+    [`${SELECT}; DROP TABLE signals`, unknown(";", 48)],
+    [`${SELECT} -- and more`, unknown("comments such as --", 49)],
+    ["SELECT count() FROM (SELECT 1 FROM t)", unknown("( here", 21)],
+    ["SELECT (SELECT 1)", unknown("SELECT", 9)],
+    [`SELECT * FROM ${DATASET}`, unknown("* here", 8)],
+    [`SELECT DISTINCT blob1 FROM ${DATASET}`, unknown("DISTINCT", 8)],
+    [`SELECT topK(3)(blob1) FROM ${DATASET}`, unknown("the function topK", 8)],
+    [`SELECT pg_sleep(10) FROM ${DATASET}`, unknown("the function pg_sleep", 8)],
+    [`SELECT TODATETIME(1) FROM ${DATASET}`, unknown("the function TODATETIME", 8)],
+    [`SELECT blob21 FROM ${DATASET}`, unknown("the column blob21", 8)],
+    [`SELECT ctid FROM ${DATASET}`, unknown("the column ctid", 8)],
+    ["SELECT 1 AS one FROM pg_authid", unknown("the dataset pg_authid", 22)],
+    [`SELECT "blob1" FROM ${DATASET}`, unknown('"', 8)],
+    [`${SELECT} WHERE blob1 LIKE 'a'`, unknown("LIKE", 61)],
+    [`${SELECT} WHERE blob1 = 'a\\'b'`, unknown("a backslash in a text", 63)],
+    [`${SELECT} WHERE blob1 = 'a' OR 1 = 1; SELECT 'x'`, unknown(";", 75)],
+    [`${SELECT} WHERE timestamp > now() - INTERVAL '1' MONTH`, unknown("the interval MONTH", 88)],
+    [`SELECT sum(double1)(2) FROM ${DATASET}`, unknown("sum with two lists of arguments", 8)],
+    [
+      `SELECT quantileExactWeighted(0.5)(double4, double1) FROM ${DATASET}`,
+      "quantileExactWeighted knows no other weight than _sample_interval (at character 44).",
+    ],
+    [`SELECT blob1, count() FROM ${DATASET}`, "blob1 is neither in GROUP BY nor in an aggregate (at character 8)."],
+    [`${SELECT} WHERE sum(double1) > 1`, "sum is an aggregate and can't stand here (at character 55)."],
+    [`SELECT sum(sum(double1)) FROM ${DATASET}`, "sum is an aggregate and can't stand here (at character 12)."],
+    [`SELECT sum(blob1) FROM ${DATASET}`, "A number is missing here, and this is a String (at character 12)."],
+    [`${SELECT} WHERE blob4 = 200`, "A String is compared with a UInt8 (at character 61)."],
+    [`${SELECT} WHERE timestamp > '2025-01-15 09:30:00'`, "A DateTime is compared with a String (at character 65)."],
+    [`${SELECT} WHERE double1`, "A condition is missing here (at character 55)."],
+    [`${SELECT} WHERE blob1 = 'a`, "A text has no end (at character 63)."],
+    [
+      `${SELECT} WHERE timestamp > now() - INTERVAL 5 DAY`,
+      "INTERVAL takes a whole number in quotes, such as INTERVAL '5' MINUTE (at character 84).",
+    ],
+    [
+      `SELECT toStartOfInterval(timestamp, INTERVAL '5' HOUR) FROM ${DATASET}`,
+      "toStartOfInterval takes hours that fill a day: 1, 2, 3, 4, 6, 8, 12 or 24 (at character 37).",
+    ],
+    [`SELECT blob1 AS double1 FROM ${DATASET}`, "double1 is a column, and something else can't be called so (at character 8)."],
+    [`SELECT 1 AS a, 2 AS a FROM ${DATASET}`, "Two columns are called a (at character 16)."],
+    [`SELECT intDiv(count(), 0) FROM ${DATASET}`, "The local Analytics Engine can't compute this: division by zero."],
+    [
+      `SELECT toDateTime(4294967296) FROM ${DATASET}`,
+      "The local Analytics Engine can't compute this: a time is before 1970 or after 2106.",
+    ],
+    [
+      `${SELECT} WHERE timestamp > toDateTime(0) - INTERVAL '1' SECOND`,
+      "The local Analytics Engine can't compute this: a time is before 1970 or after 2106.",
+    ],
+    [
+      `SELECT toDateTime('soon') FROM ${DATASET}`,
+      "toDateTime takes seconds, or a text such as '2025-01-15 09:30:00' (at character 19).",
+    ],
+    [`SELECT toDateTime(1.5) FROM ${DATASET}`, "toDateTime takes whole seconds (at character 19)."],
+    [`SELECT time FROM ${DATASET}`, unknown("the column time", 8)],
+    [`SELECT count() AS time FROM ${DATASET} WHERE time > 1`, unknown("the column time", 58)],
+    [`SELECT double1 = 1 = 1 FROM ${DATASET}`, unknown("= here", 20)],
+    [`SELECT double1 "x" FROM ${DATASET}`, unknown('"', 16)],
+    [`SELECT count(1) FROM ${DATASET}`, "count takes 0 arguments, and here are 1 (at character 8)."],
+    [`SELECT ${"(".repeat(5000)}1`, "The query nests deeper than 100 levels (at character 108)."],
+    ["SELECT 1", "The query ends where FROM is missing (at character 9)."],
+    ["", "The query ends where SELECT is missing (at character 1)."],
+  ])("%s", async (query, sentence) => {
+    const response = await ask(query)
+    expect([response.status, await response.text()]).toEqual([422, sentence])
+  })
+
+  it("and what looks like SQL within a text is a text", async () =>
+    expect(await data(`${SELECT} WHERE blob1 = '''; DROP SCHEMA local_analytics CASCADE; --'`)).toEqual([{ n: "0" }]))
+})
+
+describe("the API", () => {
+  it.each([[SQL_PATH], ["/../../points"]])("asks for the token at %s", async (path) => {
+    const response = await post(analytics.url + path, "SELECT 1", "wrong")
+    expect([response.status, await response.json()]).toEqual([
+      401,
+      { success: false, errors: [{ code: 10_000, message: "Authentication error" }], messages: [], result: null },
+    ])
+  })
+
+  it("knows one path and one method", async () => {
+    expect((await post(`${analytics.url}/accounts/local/other`, "")).status).toBe(404)
+    expect((await fetch(analytics.url + SQL_PATH)).status).toBe(405)
+  })
+})
+
+describe("a point", () => {
+  beforeEach(empty)
+
+  it("is at the second at which it comes", async () => {
+    const before = Math.floor(Date.now() / 1000)
+    expect((await write({})).status).toBe(204)
+    const [time] = await values("min(toUnixTimestamp(timestamp)) AS time")
+    expect(time).toBeGreaterThanOrEqual(before)
+    expect(time).toBeLessThanOrEqual(Date.now() / 1000)
+  })
+
+  it("may have as much as Analytics Engine takes", async () => {
+    const full = { indexes: ["i".repeat(96)], blobs: Array(20).fill("b".repeat(800)), doubles: Array(20).fill(1.5) }
+    expect((await write(full)).status).toBe(204)
+    expect(await values("max(index1), max(blob20), sum(double20)")).toEqual(["i".repeat(96), "b".repeat(800), 1.5])
+  })
+
+  it.each([
+    [{ blobs: Array(21).fill("") }, "blobs is a list of at most 20."],
+    [{ doubles: Array(21).fill(0) }, "doubles is a list of at most 20."],
+    [{ indexes: ["a", "b"] }, "indexes is a list of at most 1."],
+    [{ indexes: ["é".repeat(49)] }, "An index has at most 96 bytes."],
+    [{ blobs: ["b".repeat(16_001)] }, "The blobs have at most 16000 bytes together."],
+    [{ doubles: ["1"] }, "doubles has a value of the wrong kind."],
+    [{ blobs: ["\0"] }, "blobs has a value of the wrong kind."],
+    [null, "A point is an object."],
+  ])("like %j is refused", async (point, sentence) => {
+    const response = await write(point)
+    expect([response.status, await response.text()]).toEqual([400, sentence])
+    expect(await values("count()")).toEqual(["0"])
+  })
+
+  it("older than three months is gone at the next start; the others stay", async () => {
+    await write({ doubles: [1] })
+    await inPostgres("insert into local_analytics.points (timestamp, dataset) values (now() - interval '4 months', $1)", [
+      DATASET,
+    ])
+    const next = await startAnalytics({ databaseUrl: postgres.url, token: analytics.token })
+    expect(await values("count(), sum(double1)")).toEqual(["1", 1])
+    await next.stop()
+  })
+})
+
+describe("for tests it can", () => {
+  it("fail, hang and be away, and be back", async () => {
+    const { faults } = analytics
+    const query = `SELECT count() AS n FROM ${DATASET}`
+    faults.failures.push({ status: 503, body: "later" })
+    expect((await ask(query)).status).toBe(503)
+    faults.hang = true
+    const hanging = fetch(analytics.url + SQL_PATH, {
+      method: "POST",
+      body: query,
+      headers: { Authorization: `Bearer ${analytics.token}` },
+      signal: AbortSignal.timeout(200),
+    })
+    await expect(hanging).rejects.toThrow("timeout")
+    faults.hang = false
+    await faults.refuse()
+    await expect(ask(query)).rejects.toThrow()
+    await faults.accept()
+    expect((await ask(query)).status).toBe(200)
+  })
+})

@@ -1,0 +1,151 @@
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Client } from "pg"
+import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { startPostgres } from "../../../../src/local/postgres/postgres.ts"
+import { StartupError } from "../../../../src/local/startup-error.ts"
+import { isRunning } from "../../../setup/processes.ts"
+
+const MODULE = new URL("../../../../src/local/postgres/postgres.ts", import.meta.url).href
+
+let folder: string
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "signal-ingest-test-"))
+  await chmod(folder, 0o755)
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const ask = async (url: string, text: string) => {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query(text)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+describe("the embedded Postgres", () => {
+  it("counts characters, not bytes, whatever the machine's locale", async () => {
+    const postgres = await startPostgres(join(folder, "data"))
+    expect(
+      await ask(postgres.url, "select length('\u00e9\u{1F600}') as characters, current_setting('server_encoding') as encoding"),
+    ).toEqual([{ characters: 2, encoding: "UTF8" }])
+    await postgres.stop()
+    expect(await isRunning(postgres.pid)).toBe(false)
+  })
+
+  it("finds its data again, also after a crash", async () => {
+    const first = await startPostgres(join(folder, "data"))
+    await ask(first.url, "create table kept (a int)")
+    await first.stop()
+    const second = await startPostgres(join(folder, "data"))
+    await ask(second.url, "insert into kept values (1)")
+    await second.kill()
+    await second.restart()
+    expect(await ask(second.url, "select a from kept")).toEqual([{ a: 1 }])
+    await second.stop()
+  })
+
+  it("refuses a folder that is in use, naming the process", async () => {
+    const postgres = await startPostgres(join(folder, "data"))
+    await expect(startPostgres(join(folder, "data"))).rejects.toThrow(
+      `A Postgres server (process ${postgres.pid}) already runs on`,
+    )
+    await postgres.stop()
+  })
+
+  it("ends a server whose starter was killed, and uses its data", async () => {
+    const program = `import { startPostgres } from ${JSON.stringify(MODULE)}
+      console.log((await startPostgres(${JSON.stringify(join(folder, "data"))})).pid)`
+    const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: ["ignore", "pipe", "inherit"] })
+    const [said] = await once(starter.stdout, "data")
+    const orphan = Number(String(said))
+    starter.kill("SIGKILL")
+    await once(starter, "exit")
+    expect(await isRunning(orphan)).toBe(true)
+
+    const postgres = await startPostgres(join(folder, "data"))
+    expect(await ask(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
+    await postgres.stop()
+    expect(await isRunning(orphan)).toBe(false)
+  })
+
+  it("is not taken in by a process that got the id of a crashed server", async () => {
+    const first = await startPostgres(join(folder, "data"))
+    const pidFile = join(folder, "data", "postmaster.pid")
+    const lines = (await readFile(pidFile, "utf8")).split("\n")
+    await first.kill()
+    await writeFile(pidFile, [process.pid, ...lines.slice(1)].join("\n"))
+    const second = await startPostgres(join(folder, "data"))
+    expect(second.pid).not.toBe(process.pid)
+    await second.stop()
+  })
+
+  it("makes the database anew when its making was interrupted", async () => {
+    await mkdir(join(folder, "data.unfinished"))
+    await writeFile(join(folder, "data.unfinished", "PG_VERSION"), "18\n")
+    const postgres = await startPostgres(join(folder, "data"))
+    expect(await ask(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
+    await postgres.stop()
+    expect(await readdir(folder)).toEqual(["data"])
+  })
+
+  it("says when it has ended by itself, and not when it was told to", async () => {
+    const crashed = Promise.withResolvers<void>()
+    let crashes = 0
+    const onCrash = () => {
+      crashes++
+      crashed.resolve()
+    }
+    const postgres = await startPostgres(join(folder, "data"), { onCrash })
+    await postgres.stop()
+    await postgres.restart()
+    expect(crashes).toBe(0)
+    process.kill(postgres.pid, "SIGKILL")
+    await crashed.promise
+    await postgres.stop()
+    expect(crashes).toBe(1)
+  })
+
+  it("takes a password that nobody can guess, since any page in a browser may ask the endpoint in front of it", async () => {
+    const urls = []
+    for (const name of ["one", "other"]) {
+      const postgres = await startPostgres(join(folder, name))
+      urls.push(new URL(postgres.url).password)
+      await expect(ask(postgres.url.replace(/:[^:]+@/, ":postgres@"), "select 1")).rejects.toThrow(
+        "password authentication failed",
+      )
+      await postgres.stop()
+    }
+    expect(new Set(urls).size).toBe(2)
+  })
+
+  it.each([
+    ["of another version", { PG_VERSION: "15" }, "was made by Postgres 15, and this is 18"],
+    ["of somebody else", { PG_VERSION: "18" }, "was not made by npm start"],
+    ["of something else", { "notes.txt": "" }, "is not empty and holds no database"],
+  ])("refuses a folder %s in one sentence", async (_, files, sentence) => {
+    await mkdir(join(folder, "data"))
+    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, "data", name), `${text}\n`)
+    const refused = startPostgres(join(folder, "data"))
+    await expect(refused).rejects.toBeInstanceOf(StartupError)
+    await expect(refused).rejects.toThrow(sentence)
+  })
+
+  it("refuses a path that can't be a folder", async () => {
+    await writeFile(join(folder, "file"), "")
+    await expect(startPostgres(join(folder, "file", "data"))).rejects.toThrow(/^The data folder .* can't be used: ENOTDIR/)
+  })
+
+  it.runIf(process.getuid?.() === 0)("says which folder keeps the user out as whom root runs it", async () => {
+    await chmod(folder, 0o700)
+    await expect(startPostgres(join(folder, "data"))).rejects.toThrow(
+      `Started by root, Postgres runs as the user postgres, who may not enter ${folder}`,
+    )
+  })
+})

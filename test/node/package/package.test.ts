@@ -1,0 +1,123 @@
+import { execFile } from "node:child_process"
+import { accessSync, constants } from "node:fs"
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { delimiter, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core"
+import { publint } from "publint"
+import { formatMessage } from "publint/utils"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { type Rig, startRig } from "../../setup/rig.ts"
+
+const run = promisify(execFile)
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url))
+const PACKAGE = join(ROOT, "dist/package")
+
+/** The machine's own Node, past the one that the project brings. */
+const OWN_NODE = (process.env.PATH ?? "")
+  .split(delimiter)
+  .filter((folder) => !folder.includes("node_modules"))
+  .map((folder) => join(folder, "node"))
+  .find((path) => {
+    try {
+      accessSync(path, constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+if (!OWN_NODE) console.log("skipped: the machine has no Node of its own to run the package with")
+
+let rig: Rig
+let folder: string
+let files: string[]
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "signal-ingest-package-"))
+  await run("npm", ["run", "--silent", "build:package"], { cwd: ROOT })
+  const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", folder], { cwd: PACKAGE })
+  files = (JSON.parse(stdout)[0].files as { path: string }[]).map(({ path }) => path)
+  rig = await startRig()
+}, 120_000)
+afterAll(async () => {
+  await rig?.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const tarball = async () =>
+  join(folder, `signal-ingest-${JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8")).version}.tgz`)
+
+describe("the package", () => {
+  it("holds the library, the command line, and nothing else", () => {
+    expect(files.filter((path) => !/^client\/(spool\/)?[\w-]+\.(js|d\.ts)$/.test(path)).sort()).toEqual([
+      "README.md",
+      "cli/signals.js",
+      "package.json",
+    ])
+  })
+
+  it("depends on nothing", async () => {
+    const manifest = JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8"))
+    expect(manifest).not.toHaveProperty("dependencies")
+    for (const path of files.filter((name) => /^client\/.*\.(js|d\.ts)$/.test(name))) {
+      const text = await readFile(join(PACKAGE, path), "utf8")
+      const imported = [...text.matchAll(/from "([^"]+)"/g)].map(([, name]) => name ?? "")
+      const foreign = imported.filter((name) => !/^\.{1,2}\//.test(name))
+      expect(path.includes("spool") ? foreign.filter((name) => !name.startsWith("node:")) : foreign, path).toEqual([])
+      expect(
+        imported.filter((name) => name.endsWith(".ts")),
+        path,
+      ).toEqual([])
+    }
+  })
+
+  it("is clean under publint", async () => {
+    const { messages, pkg } = await publint({ pkgDir: PACKAGE, strict: true })
+    expect(messages.map((message) => formatMessage(message, pkg))).toEqual([])
+  })
+
+  it("has types that are right for whoever imports it as a module", async () => {
+    const result = await checkPackage(createPackageFromTarballData(new Uint8Array(await readFile(await tarball()))))
+    if (!result.types) throw new Error("there are no types")
+    // Older resolution knows no `exports`, and CommonJS has to use import(): both by intent.
+    const problems = result.problems.filter(
+      (problem) => !("resolutionKind" in problem && problem.resolutionKind === "node10") && problem.kind !== "CJSResolvesToESM",
+    )
+    expect(problems).toEqual([])
+  })
+})
+
+describe.runIf(OWN_NODE)("the package, installed", () => {
+  it("stores signals by the machine's own Node", async () => {
+    await writeFile(join(folder, "package.json"), '{"type": "module"}')
+    await run("npm", ["install", "--offline", "--no-audit", "--no-fund", await tarball()], { cwd: folder })
+    await writeFile(
+      join(folder, "send.js"),
+      `import { BatchProcessor, SignalClient } from "signal-ingest/client"
+       import { openSpool } from "signal-ingest/client/spool"
+       const client = new SignalClient({ url: process.argv[2] })
+       const processor = new BatchProcessor(client, { spool: await openSpool("spool") })
+       for (let place = 0; place < 250; place++) await processor.add({ context_window_id: "conv-package", raw_content: String(place) })
+       await processor.close()
+       let count = 0
+       for await (const signal of client.list({ context_window_id: "conv-package" })) count++
+       console.log(process.version, count)`,
+    )
+    const { stdout } = await run(OWN_NODE ?? "", ["send.js", rig.service.address], { cwd: folder })
+    expect(stdout).toMatch(/^v\d+\.\d+\.\d+ 250\n$/)
+  })
+
+  it("has a command line that works where it is installed", async () => {
+    const signals = join(folder, "node_modules/.bin/signals")
+    const { stdout } = await run(process.execPath, [signals, "--help"], { cwd: folder })
+    expect(stdout).toContain("Usage: signals COMMAND")
+    await writeFile(join(folder, "in.csv"), "context_window_id,raw_content\nconv-cli,one\n")
+    const imported = await run(process.execPath, [signals, "import", "csv", "in.csv"], {
+      cwd: folder,
+      env: { ...process.env, SIGNAL_INGEST_URL: rig.service.address },
+    })
+    expect(imported.stdout).toBe("Imported: 1 read, 1 stored, 0 failed.\n")
+  })
+})

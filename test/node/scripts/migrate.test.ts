@@ -1,0 +1,73 @@
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { Client } from "pg"
+import { describe, expect, it } from "vitest"
+import { migrate } from "../../../scripts/migrate.ts"
+import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
+
+const COMMAND = fileURLToPath(new URL("../../../scripts/migrate.ts", import.meta.url))
+const JOURNAL = JSON.parse(readFileSync(new URL("../../../drizzle/meta/_journal.json", import.meta.url), "utf8"))
+const NAMES = (JOURNAL.entries as { tag: string }[]).map(({ tag }) => tag)
+
+const ask = async (url: string, text: string) => {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query(text)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+describe("the migrations", () => {
+  it("are applied once, also by two at the same time", async () => {
+    const postgres = await startTemporaryPostgres()
+    const applied = await Promise.all([migrate(postgres.url), migrate(postgres.url)])
+    expect(applied.flat()).toEqual(NAMES)
+    expect(applied).toContainEqual([])
+    expect(await ask(postgres.url, "select to_regclass('signals') is not null as there")).toEqual([{ there: true }])
+    await postgres.stop()
+  })
+
+  it("say why they can't be, without the password", async () => {
+    await expect(migrate("postgresql://user:s3cret@localhost:1/db")).rejects.toThrow(
+      /^The database could not be migrated: connect ECONNREFUSED(?!.*s3cret)/,
+    )
+    await expect(migrate("s3cret")).rejects.toThrow(
+      "DATABASE_URL is not a connection string: postgresql://user:password@host/database.",
+    )
+  })
+})
+
+describe("npm run db:migrate", () => {
+  const run = async (databaseUrl: string) => {
+    const command = spawn(process.execPath, [COMMAND], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, DATABASE_URL: databaseUrl },
+    })
+    let said = ""
+    for (const stream of [command.stdout, command.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said += text))
+    const [code] = await once(command, "close")
+    return [code, said.trim()]
+  }
+
+  it("names what it has applied, and says when there was nothing to do", async () => {
+    const postgres = await startTemporaryPostgres()
+    expect(await run(postgres.url)).toEqual([0, ["Applied:", ...NAMES].join("\n  ")])
+    expect(await run(postgres.url)).toEqual([0, "The database is up to date."])
+    await postgres.stop()
+  })
+
+  it("goes to Neon's direct host when it is given the pooled one, and says so", async () => {
+    const [code, said] = await run(
+      "postgresql://user:s3cret@ep-none-1-pooler.nowhere.neon.tech/db?sslmode=require&channel_binding=require",
+    )
+    expect(code).toBe(1)
+    expect(said).toMatch(
+      /^DATABASE_URL names Neon's pooled host; the migrations go to the direct one\.\nThe database could not be migrated: .*ep-none-1\.nowhere/,
+    )
+    expect(said).not.toContain("s3cret")
+  })
+})

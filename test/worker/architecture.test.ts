@@ -1,0 +1,77 @@
+import { describe, expect, it } from "vitest"
+
+/** Every source file by its path below `src`, as text. */
+const SOURCES = Object.fromEntries(
+  Object.entries(import.meta.glob<string>("../../src/**/*.ts", { query: "?raw", import: "default", eager: true })).map(
+    ([path, text]) => [path.replace("../../src/", ""), text],
+  ),
+)
+
+/** The folders of `src` and what each may import from, besides itself. Imports point down only. */
+const MAY_IMPORT: Record<string, string[]> = {
+  "index.ts": ["app.ts", "config.ts", "store", "queue"],
+  "app.ts": ["config.ts", "http", "store"],
+  http: ["config.ts", "ingest", "store", "metrics", "signals", "bridges", "queue"],
+  openapi: ["http", "metrics", "signals", "bridges", "config.ts", "store"],
+  queue: ["config.ts", "ingest", "store", "metrics", "signals", "bridges"],
+  ingest: ["bridges", "store", "metrics", "signals"],
+  bridges: ["signals"],
+  store: ["signals"],
+  metrics: [],
+  "config.ts": ["metrics", "bridges"],
+  signals: [],
+  local: [],
+  // Stands alone.
+  client: [],
+  cli: ["client", "bridges", "signals"],
+  // Types only: what travels.
+  pages: ["metrics", "signals"],
+}
+
+const folderOf = (path: string) => path.split("/", 1)[0] ?? ""
+
+/** The folders that the file at `path` imports from. */
+function importsOf(path: string, text: string): string[] {
+  const imports = [...text.matchAll(/from "(\.[^"]+)"/g)].map(([, specifier]) =>
+    new URL(specifier ?? "", `file:///src/${path}`).pathname.replace(/^\/src\//, ""),
+  )
+  return [...new Set(imports.map(folderOf))].filter((folder) => folder !== folderOf(path))
+}
+
+const FILES = Object.keys(import.meta.glob("../../{src,test,scripts,bench}/**/*")).map((path) => path.replace("../../", ""))
+
+describe("the folders of src", () => {
+  it.each(Object.keys(SOURCES))("%s imports only from the layers below", (path) => {
+    const allowed = MAY_IMPORT[folderOf(path)]
+    expect(allowed, `MAY_IMPORT does not list ${folderOf(path)}`).toBeDefined()
+    expect(allowed).toEqual(expect.arrayContaining(importsOf(path, SOURCES[path] ?? "")))
+  })
+
+  it.each(Object.keys(SOURCES).filter((path) => path.startsWith("signals/")))(
+    "%s does no I/O and has no clock of its own",
+    (path) => expect(SOURCES[path]).not.toMatch(/\bfetch\(|Date\.now\(|new Date\(\)|from "hono|from "@neondatabase|Math\.random/),
+  )
+})
+
+describe("the dashboard", () => {
+  it.each(Object.keys(SOURCES).filter((path) => path.startsWith("pages/dashboard/")))(
+    "%s takes only types from the Worker",
+    (path) => expect(SOURCES[path]).not.toMatch(/^import (?!type )[^"]*from "(\.\.\/){2,}(?!dashboard)/m),
+  )
+})
+
+describe("a source file", () => {
+  it.each(Object.keys(SOURCES))("%s owns one idea in at most 250 lines", (path) =>
+    expect((SOURCES[path] ?? "").split("\n").length).toBeLessThanOrEqual(250),
+  )
+})
+
+describe("a folder", () => {
+  const counts = new Map<string, number>()
+  for (const path of FILES) {
+    const folder = path.slice(0, path.lastIndexOf("/"))
+    counts.set(folder, (counts.get(folder) ?? 0) + 1)
+  }
+
+  it.each([...counts])("%s holds at most 15 files", (_, count) => expect(count).toBeLessThanOrEqual(15))
+})

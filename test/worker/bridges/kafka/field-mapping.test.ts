@@ -1,0 +1,36 @@
+import { describe, expect, it } from "vitest"
+import { FieldMapping, follow } from "../../../../src/bridges/kafka/field-mapping.ts"
+
+describe("the field mapping", () => {
+  it("has defaults, so that it need not be set", () =>
+    expect(FieldMapping.parse({})).toEqual({
+      conversation: ["$key", "$subject"],
+      text: ["text", "message"],
+      time: ["$timestamp"],
+    }))
+
+  it.each([
+    { conversation: "" },
+    { conversation: "a..b" },
+    { conversation: ".a" },
+    { conversation: "$partition" },
+    { conversation: "$headers" },
+    { conversation: [] },
+    { conversation: 7 },
+    { room: "a" },
+  ])("refuses what it can't follow: %j", (mapping) => expect(FieldMapping.safeParse(mapping).success).toBe(false))
+
+  it.each([
+    ["room.id", 7],
+    ["$value.room.id", 7],
+    ["$key", "k"],
+    ["$headers.app", "crm"],
+    ["room.name", undefined],
+    ["room.id.deeper", undefined],
+    ["toString", undefined],
+    ["nothing", undefined],
+  ])("follows %s", (path, found) => {
+    const record = { key: "k", headers: { app: "crm" }, value: { room: { id: 7 }, nothing: null } }
+    expect(follow(record, path)).toBe(found)
+  })
+})

@@ -1,0 +1,25 @@
+import fc from "fast-check"
+import { describe, expect, it } from "vitest"
+import { splitJoined } from "../../../../src/bridges/kafka/joined-json.ts"
+
+describe("values that are joined", () => {
+  it("are told apart whatever separates them, and whatever is within their texts", () =>
+    fc.assert(
+      fc.property(
+        fc.array(fc.oneof(fc.object(), fc.array(fc.jsonValue())), { minLength: 1 }),
+        fc.constantFrom("", ",", " , ", ",\n", "\n\n", "\r\n"),
+        fc.constantFrom(undefined, 2),
+        (values, separator, indent) => {
+          const texts = values.map((value) => JSON.stringify(value, undefined, indent))
+          expect(splitJoined(texts.join(separator))).toEqual(texts)
+        },
+      ),
+    ))
+
+  it.each(["1, 2", "{} x {}", '{"a": 1', '{"a": "}', "}{", '"a" {}'])(
+    "are none where anything else stands between, or the last has no end: %s",
+    (text) => expect(splitJoined(text)).toBeUndefined(),
+  )
+
+  it("take no time that grows faster than the text", () => expect(splitJoined("[".repeat(5_000_000))).toBeUndefined())
+})

@@ -1,0 +1,111 @@
+import { describe, expect, it } from "vitest"
+import { FieldMapping } from "../../../../src/bridges/kafka/field-mapping.ts"
+import { mapKafkaRecord, readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
+
+const deliver = (type: string, text: string, mapping: object = {}) =>
+  (readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text, cluster: undefined }) ?? []).map((record) =>
+    mapKafkaRecord(record, FieldMapping.parse(mapping)),
+  )
+
+const JSON_TYPE = "application/json"
+const line = (raw_content: string) => JSON.stringify({ context_window_id: "conv-1", raw_content })
+const contents = (type: string, text: string) =>
+  deliver(type, text).map((one) => ("signal" in one ? one.signal.raw_content : one))
+
+describe("values that a sink joins", () => {
+  it.each([
+    ["a comma, as Confluent's HTTP sink does unless it is told to make an array", ","],
+    ["a comma and a line break", ",\n"],
+    ["nothing, as Fluent Bit's json_stream", ""],
+    ["line breaks of Windows", "\r\n"],
+    ["empty lines", "\n\n"],
+  ])("are told apart when they are joined by %s", (_, separator) =>
+    expect(contents(JSON_TYPE, [line("one, {two}"), line('"three"')].join(separator))).toEqual(["one, {two}", '"three"']),
+  )
+
+  it("are told apart when each takes several lines", () =>
+    expect(
+      contents(JSON_TYPE, ["one", "two"].map((text) => JSON.stringify(JSON.parse(line(text)), undefined, 2)).join("\n")),
+    ).toEqual(["one", "two"]))
+
+  it("fail alone when one of them is no JSON", () =>
+    expect(contents(JSON_TYPE, `${line("one")},{"context_window_id": conv-1},${line("two")}`)).toEqual([
+      "one",
+      { refused: "the value is not JSON" },
+      "two",
+    ]))
+
+  it("are one record to keep when the last of them is cut off", () =>
+    expect(deliver(JSON_TYPE, `${line("one")},{"context_window_id": `)).toEqual([{ refused: "the value is not JSON" }]))
+})
+
+describe("a record's headers", () => {
+  const mapping = { conversation: "$headers.room", source: "$headers.app" }
+  const expected = [{ signal: { context_window_id: "room-7", signal_source: "crm" } }]
+
+  it.each([
+    ["by name", { room: "room-7", app: "crm" }],
+    [
+      "as a list of key and value",
+      [
+        { key: "room", value: "room-7" },
+        { key: "app", value: "crm" },
+      ],
+    ],
+    [
+      "as a list of name and value",
+      [
+        { name: "room", value: "room-7" },
+        { name: "app", value: "crm" },
+      ],
+    ],
+  ])("can be mapped: %s", (_, headers) =>
+    expect(deliver(JSON_TYPE, JSON.stringify({ records: [{ value: { text: "Hello" }, headers }] }), mapping)).toMatchObject(
+      expected,
+    ),
+  )
+
+  it("are base64 in what the Strimzi bridge answers, and are kept as they read", () => {
+    const headers = [
+      { key: "room", value: btoa("room-7") },
+      { key: "app", value: btoa("crm") },
+      { key: "trace", value: "/w==" },
+    ]
+    const records = [{ topic: "chat", key: null, value: { text: "Hello" }, partition: 0, offset: 1, headers }]
+    expect(deliver("application/vnd.kafka.json.v2+json", JSON.stringify(records), mapping)).toMatchObject([
+      {
+        signal: {
+          context_window_id: "room-7",
+          signal_source: "crm",
+          payload: { headers: [{ value: "room-7" }, { value: "crm" }, { value: "/w==" }] },
+        },
+      },
+    ])
+  })
+
+  it.each([[null], [[]], [[7, null]], ["text"], [7]])(
+    "that hold nothing to be found leave the record without it: %j",
+    (headers) =>
+      expect(deliver(JSON_TYPE, JSON.stringify({ records: [{ value: { text: "Hello" }, headers }] }), mapping)).toMatchObject([
+        { refused: "the record has no conversation: $headers.room is no text or number" },
+      ]),
+  )
+})
+
+describe("a key", () => {
+  const mapping = { conversation: ["$key", "room"] }
+  const keyed = (key: unknown) => deliver(JSON_TYPE, JSON.stringify({ records: [{ key, value: { room: "room-7" } }] }), mapping)
+
+  it.each([
+    ["room-1", "room-1"],
+    [12, "12"],
+    ["", "room-7"],
+    [null, "room-7"],
+    [undefined, "room-7"],
+  ])("%j makes the conversation %s, an empty one being none", (key, conversation) =>
+    expect(keyed(key)).toMatchObject([{ signal: { context_window_id: conversation } }]),
+  )
+
+  it("that is no text or number makes no conversation", () =>
+    expect(keyed({ id: 1 })).toMatchObject([{ refused: expect.any(String) }]))
+})

@@ -1,0 +1,65 @@
+import fc from "fast-check"
+import { Webhook } from "standardwebhooks"
+import { describe, expect, it } from "vitest"
+import { standardWebhookFault } from "../../../../src/bridges/kafka/standard-webhooks.ts"
+
+const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+const NOW = 1_674_087_231
+
+const bytes = (text: string) => new TextEncoder().encode(text)
+const signed = (body: string, secret = SECRET, at = NOW) => ({
+  id: "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W",
+  timestamp: String(at),
+  signature: new Webhook(secret).sign("msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", new Date(at * 1000), body),
+  body: bytes(body),
+})
+const fault = (request: Partial<Parameters<typeof standardWebhookFault>[0]>) =>
+  standardWebhookFault({ ...signed("{}"), secrets: [SECRET], nowSeconds: NOW, ...request })
+
+describe("a Standard Webhooks signature", () => {
+  it("is taken as the specification's own library makes it, over any body", () =>
+    fc.assert(
+      fc.asyncProperty(fc.string({ unit: "grapheme" }), async (body) => {
+        expect(await fault(signed(body))).toBeUndefined()
+        expect(await fault({ ...signed(body), body: bytes(`${body} `) })).toBe(
+          "webhook-signature is not that of this body under the secret.",
+        )
+      }),
+    ))
+
+  it("is one of several, some of another version or another secret", async () => {
+    const { signature } = signed("{}")
+    const other = signed("{}", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").signature
+    expect(await fault({ signature: `v1a,abcd ${other} ${signature}` })).toBeUndefined()
+    expect(await fault({ signature: other })).toBeDefined()
+  })
+
+  it("may be made with the secret that is being rotated out", async () =>
+    expect(await fault({ secrets: ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", SECRET] })).toBeUndefined())
+
+  it.each([-300, 300])("holds %i seconds from now", async (away) =>
+    expect(await fault({ nowSeconds: NOW + away })).toBeUndefined(),
+  )
+
+  it.each([
+    { nowSeconds: NOW + 301 },
+    { nowSeconds: NOW - 301 },
+    { id: undefined },
+    { id: "another" },
+    { timestamp: undefined },
+    { timestamp: "soon" },
+    { timestamp: String(NOW + 1) },
+    { signature: undefined },
+    { signature: "" },
+    { signature: "v1," },
+    { signature: "v1,***" },
+    { signature: "v2,AAAA" },
+    { secrets: [] },
+    { secrets: ["whsec_***"] },
+    { secrets: ["whsec_"] },
+  ])("proves nothing when something about it is wrong: %j", async (request) => {
+    const sentence = await fault(request)
+    expect(sentence).toMatch(/^(webhook|WEBHOOK).*\.$/)
+    expect(sentence).not.toContain(SECRET)
+  })
+})

@@ -1,0 +1,135 @@
+import { describe, expect, it } from "vitest"
+import { app } from "../../../src/app.ts"
+import type { Bindings } from "../../../src/config.ts"
+import type { BatchAnswer } from "../../../src/signals/responses.ts"
+import { bindings, freshConversation } from "../service.ts"
+
+const sha256 = async (text: string) =>
+  new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex()
+
+const API_KEYS = JSON.stringify([
+  { name: "bridge", sha256: await sha256("bridge-key"), scopes: ["ingest"] },
+  { name: "other-bridge", sha256: (await sha256("other-key")).toUpperCase(), scopes: ["ingest"] },
+  { name: "dashboard", sha256: await sha256("dashboard-key"), scopes: ["read"] },
+])
+
+/** The service as a deployment with these settings. */
+const deployment =
+  (settings: Partial<Bindings>) =>
+  (path: string, key?: string, init: RequestInit = {}) =>
+    app.request(
+      path,
+      { ...init, headers: { ...init.headers, ...(key !== undefined && { Authorization: `Bearer ${key}` }) } },
+      {
+        ...bindings,
+        OPEN_ACCESS: "false",
+        API_KEYS: "",
+        ...settings,
+      },
+    )
+
+const batch = () => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify({ signals: [{ context_window_id: freshConversation() }] }),
+})
+
+describe("a deployment with keys", () => {
+  const request = deployment({ API_KEYS })
+
+  it.each([
+    ["no key", undefined, "Send an API key as Authorization: Bearer KEY."],
+    ["an unknown key", "guess", "This API key is not known."],
+  ])("refuses %s with 401", async (_, key, detail) => {
+    const response = await request("/api/signals", key)
+    expect([response.status, await response.json()]).toEqual([401, { detail }])
+    expect(response.headers.get("WWW-Authenticate")).toMatch(/^Bearer/)
+  })
+
+  it("refuses a key without the scope with 403, naming the scope", async () => {
+    expect((await request("/api/signals", "bridge-key")).status).toBe(403)
+    const response = await request("/api/signals/batch", "dashboard-key", batch())
+    expect([response.status, await response.json()]).toEqual([403, { detail: 'This key lacks the scope "ingest".' }])
+  })
+
+  it("lets each key do what its scopes say", async () => {
+    expect((await request("/api/signals/batch", "bridge-key", batch())).status).toBe(200)
+    expect((await request("/api/signals", "dashboard-key")).status).toBe(200)
+  })
+
+  it("shows a key that may only ingest its own batches in the ledger, and nobody else's", async () => {
+    const { transaction_id } = (await (await request("/api/signals/batch", "bridge-key", batch())).json()) as BatchAnswer
+    const statusFor = async (key: string) => (await request(`/api/batches/${transaction_id}`, key)).status
+    expect([await statusFor("bridge-key"), await statusFor("dashboard-key"), await statusFor("other-key")]).toEqual([
+      200, 200, 404,
+    ])
+  })
+
+  it("keeps the callers' idempotency keys apart", async () => {
+    const headers = { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID() }
+    const replayed = async (key: string) =>
+      (
+        await request("/api/signals/batch", key, { ...batch(), headers, body: '{"signals":[{"context_window_id":"a"}]}' })
+      ).headers.has("Idempotency-Replayed")
+    expect([await replayed("bridge-key"), await replayed("other-key"), await replayed("bridge-key")]).toEqual([
+      false,
+      false,
+      true,
+    ])
+  })
+
+  it("needs no key for its health", async () => {
+    for (const path of ["/healthz", "/readyz"]) expect((await request(path)).status, path).toBe(200)
+  })
+})
+
+describe("a deployment without a key", () => {
+  it("refuses every call, and says why", async () => {
+    const response = await deployment({})("/api/signals", "any")
+    expect([response.status, await response.json()]).toEqual([
+      401,
+      { detail: "No API key is configured, so every call is refused. Set API_KEYS." },
+    ])
+  })
+
+  it("lets everyone in when it says that it is open", async () =>
+    expect((await deployment({ OPEN_ACCESS: "true" })("/api/signals")).status).toBe(200))
+})
+
+describe("a caller over its rate", () => {
+  it("is told to come back with 429, by name and no other caller's", async () => {
+    const counted: string[] = []
+    const RATE_LIMITER: RateLimit = {
+      async limit({ key }) {
+        counted.push(key)
+        return { success: key !== "caller:bridge" }
+      },
+    }
+    const request = deployment({ API_KEYS, RATE_LIMITER })
+    const response = await request("/api/signals/batch", "bridge-key", batch())
+    expect([response.status, response.headers.get("Retry-After")]).toEqual([429, "10"])
+    expect((await request("/api/signals/batch", "other-key", batch())).status).toBe(200)
+    expect(counted).toEqual(["caller:bridge", "caller:other-bridge"])
+  })
+})
+
+describe("a rate limiter that is out of order", () => {
+  it("costs no signal", async () => {
+    const RATE_LIMITER: RateLimit = { limit: () => Promise.reject(new Error("no storage")) }
+    expect((await deployment({ API_KEYS, RATE_LIMITER })("/api/signals/batch", "bridge-key", batch())).status).toBe(200)
+  })
+})
+
+describe("a deployment with a wrong setting", () => {
+  it.each([
+    { DATABASE_URL: "" },
+    { DATABASE_URL: "https://user:s3cret@host/db" },
+    { API_KEYS: '[{"name":"s3cret","sha256":"abc","scopes":["ingest"]}]' },
+    { API_KEYS: "s3cret" },
+    { MAX_SIGNALS: "many" },
+  ])("answers 503 and gives nothing of it away: %j", async (settings) => {
+    const response = await deployment(settings)("/readyz")
+    expect(response.status).toBe(503)
+    expect(await response.text()).not.toContain("s3cret")
+  })
+})

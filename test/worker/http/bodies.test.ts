@@ -1,0 +1,117 @@
+import { gzipSync } from "node:zlib"
+import { describe, expect, it } from "vitest"
+import type { BatchAnswer } from "../../../src/signals/responses.ts"
+import { countOf, freshConversation, send } from "../service.ts"
+
+const post = (body: BodyInit, headers: Record<string, string>) => send("/api/signals/batch", { method: "POST", body, headers })
+const batchText = (conversation: string) => JSON.stringify({ signals: [{ context_window_id: conversation }] })
+const bytes = (text: string) => new TextEncoder().encode(text)
+
+describe("a batch's content type", () => {
+  it.each(["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/x-www-form-urlencoded", ""])(
+    "may be %j",
+    async (type) => {
+      const conversation = freshConversation()
+      expect((await post(bytes(batchText(conversation)), type ? { "Content-Type": type } : {})).status).toBe(200)
+      expect(await countOf(conversation)).toBe(1)
+    },
+  )
+
+  it.each(["text/csv", "multipart/form-data", "application/xml"])("may not be %s", async (type) => {
+    const response = await post(batchText(freshConversation()), { "Content-Type": type })
+    expect(response.status).toBe(415)
+    expect(await response.json()).toEqual({
+      detail: `Content-Type ${type} is not read here. Send application/json or application/x-ndjson.`,
+    })
+  })
+})
+
+describe("a batch in NDJSON", () => {
+  it("is one signal a line; blank lines, CRLF and a missing last line end are fine", async () => {
+    const conversation = freshConversation()
+    const line = JSON.stringify({ context_window_id: conversation })
+    const response = await post(`${line}\r\n\n${line}\n${line}`, { "Content-Type": "application/x-ndjson" })
+    expect(((await response.json()) as BatchAnswer).successful_count).toBe(3)
+    expect(await countOf(conversation)).toBe(3)
+  })
+
+  it("names the line that is no JSON", async () => {
+    const conversation = freshConversation()
+    const response = await post(`{"context_window_id":"${conversation}"}\n{oops\n`, { "Content-Type": "application/x-ndjson" })
+    expect(response.status).toBe(422)
+    expect(await response.json()).toMatchObject({ detail: [{ type: "json_invalid", loc: ["body", "signals", 1] }] })
+    expect(await countOf(conversation)).toBe(0)
+  })
+})
+
+describe("a batch's content encoding", () => {
+  it("may be gzip, in several members too", async () => {
+    const conversation = freshConversation()
+    const [head, tail] = [batchText(conversation).slice(0, 9), batchText(conversation).slice(9)]
+    const members = new Uint8Array([...gzipSync(head), ...gzipSync(tail)])
+    expect((await post(members, { "Content-Encoding": "gzip" })).status).toBe(200)
+    expect(await countOf(conversation)).toBe(1)
+  })
+
+  it("must be what it says", async () => {
+    const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": "gzip" })
+    expect(response.status).toBe(422)
+    expect(await response.json()).toMatchObject({ detail: [{ type: "gzip_invalid", loc: ["body"] }] })
+  })
+
+  it("may not be another, and the answer names the one that may", async () => {
+    const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": "br" })
+    expect(response.status).toBe(415)
+    expect(response.headers.get("Accept-Encoding")).toBe("gzip")
+  })
+})
+
+describe("a batch's limits", () => {
+  it("count the decoded bytes, so a small body can't unfold into a large one", async () => {
+    const response = await post(gzipSync(" ".repeat(9 * 1024 * 1024)), { "Content-Encoding": "gzip" })
+    expect(response.status).toBe(413)
+    expect(await response.json()).toEqual({
+      detail: "A body may hold at most 8388608 bytes, decoded (MAX_BODY_BYTES). Nothing was stored.",
+    })
+  })
+
+  it("hold for a body that does not say its length", async () => {
+    const chunk = bytes(" ".repeat(1024 * 1024))
+    let sent = 0
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (sent++ < 9) controller.enqueue(chunk)
+        else controller.close()
+      },
+    })
+    expect((await post(body, { "Content-Type": "application/json" })).status).toBe(413)
+  })
+
+  it("allow 10,000 signals and no more", async () => {
+    const conversation = freshConversation()
+    const signals = Array.from({ length: 10_001 }, () => ({ context_window_id: conversation }))
+    const tooMany = await post(JSON.stringify({ signals }), { "Content-Type": "application/json" })
+    expect(tooMany.status).toBe(413)
+    expect(await tooMany.json()).toEqual({ detail: "A batch may hold at most 10000 signals (MAX_SIGNALS). Nothing was stored." })
+    expect((await post(JSON.stringify({ signals: signals.slice(1) }), { "Content-Type": "application/json" })).status).toBe(200)
+    expect(await countOf(conversation)).toBe(10_000)
+  })
+
+  it("hold for lines as well", async () => {
+    const response = await post("1\n".repeat(4_000_000), { "Content-Type": "application/x-ndjson" })
+    expect(response.status).toBe(413)
+  })
+
+  it("refuse a signal of more than 1 MiB by itself", async () => {
+    const conversation = freshConversation()
+    const signals = [
+      { context_window_id: conversation },
+      { context_window_id: conversation, raw_content: "x".repeat(1024 * 1024) },
+    ]
+    const response = await post(JSON.stringify({ signals }), { "Content-Type": "application/json" })
+    expect(await response.json()).toMatchObject({
+      successful_count: 1,
+      results: [{}, { error: "signal must not be larger than 1 MiB" }],
+    })
+  })
+})

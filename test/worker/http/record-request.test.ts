@@ -1,0 +1,138 @@
+import { describe, expect, it, vi } from "vitest"
+import { app } from "../../../src/app.ts"
+import type { Bindings } from "../../../src/config.ts"
+import { COLUMNS, type DataPoint } from "../../../src/metrics/point.ts"
+import { bindings, freshConversation } from "../service.ts"
+
+/** What a request wrote to the dataset, by field. */
+async function pointsOf(path: string, init: RequestInit, settings: Partial<Bindings> = {}) {
+  const points: DataPoint[] = []
+  const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
+  const response = await app.request(path, init, { ...bindings, METRICS, ...settings })
+  const read = points.map(({ blobs, doubles }) =>
+    Object.fromEntries(
+      Object.entries(COLUMNS).map(([field, column]) => {
+        const place = Number(column.replace(/\D+/, "")) - 1
+        return [field, column.startsWith("blob") ? blobs[place] : doubles[place]]
+      }),
+    ),
+  )
+  return { response, points: read }
+}
+
+const post = (body: unknown, headers: Record<string, string> = {}): RequestInit => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json", ...headers },
+  body: typeof body === "string" ? body : JSON.stringify(body),
+})
+
+const good = () => ({ context_window_id: freshConversation(), signal_source: "Slack" })
+const bad = () => ({ ...good(), signal_score: 2 })
+const BATCH = "/api/signals/batch"
+const ROUTE = `POST ${BATCH}`
+
+describe("the data point of a request", () => {
+  it("tells route, mode, outcome, caller, source, counts, time, bytes and database attempts of a batch", async () => {
+    const body = JSON.stringify({ signals: [good(), bad(), good()] })
+    const { points } = await pointsOf(BATCH, post(body))
+    expect(points).toEqual([
+      {
+        route: ROUTE,
+        mode: "best_effort",
+        outcome: "partly_stored",
+        status: "200",
+        caller: "anonymous",
+        source: "Slack",
+        total: 3,
+        successes: 2,
+        failures: 1,
+        latencyMs: expect.any(Number),
+        databaseMs: expect.any(Number),
+        bytes: body.length,
+        databaseAttempts: 1,
+        kind: "",
+        skipped: 0,
+      },
+    ])
+  })
+
+  it("calls the source of a batch mixed when its signals differ", async () => {
+    const { points } = await pointsOf(BATCH, post({ signals: [good(), { ...good(), signal_source: "Kafka" }] }))
+    expect(points[0]).toMatchObject({ source: "mixed", outcome: "stored", successes: 2 })
+  })
+
+  it("counts a batch that is told again as replayed, and its signals once", async () => {
+    const key = { "Idempotency-Key": crypto.randomUUID() }
+    const batch = post({ signals: [good(), bad()] }, key)
+    expect((await pointsOf(BATCH, batch)).points[0]).toMatchObject({ outcome: "partly_stored", successes: 1, failures: 1 })
+    expect((await pointsOf(BATCH, batch)).points[0]).toMatchObject({ outcome: "replayed", successes: 0, failures: 0 })
+  })
+
+  it.each<[string, number, () => RequestInit, Partial<Bindings>, object]>([
+    [
+      "an all-or-nothing batch with a bad signal",
+      400,
+      () => post({ signals: [good(), bad()], fail_on_error: true }),
+      {},
+      { outcome: "rejected", mode: "all_or_nothing", total: 2, successes: 0, failures: 2 },
+    ],
+    ["nobody's key", 401, () => post({ signals: [good()] }), { OPEN_ACCESS: "false" }, { outcome: "unauthorized", caller: "" }],
+    ["too many signals", 413, () => post({ signals: [good(), good()] }), { MAX_SIGNALS: "1" }, { outcome: "too_large" }],
+    ["the wrong shape", 422, () => post({ signals: [{}] }), {}, { outcome: "invalid", total: 0 }],
+    [
+      "too many requests",
+      429,
+      () => post({ signals: [good()] }),
+      { RATE_LIMITER: { limit: async () => ({ success: false }) } },
+      { outcome: "rate_limited" },
+    ],
+    [
+      "no database",
+      503,
+      () => post({ signals: [good()] }),
+      { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" },
+      { outcome: "unavailable", total: 1, successes: 0, failures: 1 },
+    ],
+    ["no configuration", 503, () => post({ signals: [good()] }), { DATABASE_URL: "" }, { outcome: "unavailable" }],
+  ])("counts a batch refused for %s (%d) too", async (_, status, init, settings, expected) => {
+    const { response, points } = await pointsOf(BATCH, init(), settings)
+    expect(response.status).toBe(status)
+    expect(points).toEqual([expect.objectContaining({ route: ROUTE, status: String(status), ...expected })])
+  })
+
+  it.each([
+    ["/api/signals", { route: "GET /api/signals", outcome: "answered", status: "200" }],
+    ["/api/signals/0", { route: "GET /api/signals/:id", outcome: "refused", status: "404" }],
+    ["/api/signals/stats", { route: "GET /api/signals/stats", outcome: "answered" }],
+    ["/api/nowhere", { route: "GET (none)", outcome: "refused", status: "404" }],
+  ])("is written for reads, too: GET %s", async (path, expected) => {
+    expect((await pointsOf(path, {})).points).toEqual([expect.objectContaining({ mode: "", total: 0, ...expected })])
+  })
+
+  it("is written for a single signal", async () => {
+    const { points } = await pointsOf("/api/signals", post(good()))
+    expect(points[0]).toMatchObject({ route: "POST /api/signals", mode: "single", outcome: "stored", total: 1, successes: 1 })
+  })
+
+  it("is not written for a probe", async () => {
+    expect((await pointsOf("/healthz", {})).points).toEqual([])
+  })
+})
+
+describe("a dataset that is out of order", () => {
+  it.each<[string, () => void | Promise<void>]>([
+    [
+      "throws",
+      () => {
+        throw new TypeError("Maximum of 20 blobs supported.")
+      },
+    ],
+    ["refuses", () => Promise.reject(new Error("Network connection lost."))],
+    ["never answers", () => new Promise(() => {})],
+  ])("costs no signal when it %s", async (_, writeDataPoint) => {
+    const warn = vi.spyOn(console, "warn").mockImplementation(() => {})
+    const { response } = await pointsOf(BATCH, post({ signals: [good()] }), { METRICS: { writeDataPoint } })
+    expect(await response.json()).toMatchObject({ successful_count: 1 })
+    warn.mockRestore()
+  })
+})

@@ -1,0 +1,167 @@
+import { uuidv7 } from "uuidv7"
+import { describe, expect, it } from "vitest"
+import { app } from "../../../../src/app.ts"
+import type { Bindings } from "../../../../src/config.ts"
+import type { DataPoint } from "../../../../src/metrics/point.ts"
+import { bodyOf, consume, DEAD_LETTERS, delivery } from "../../queue/messages.ts"
+import { bindings, countOf, freshConversation, query, send } from "../../service.ts"
+
+interface Letter {
+  id: number
+  state: string
+  reason: string
+  record: string
+  replay_transaction_id: string
+}
+
+const kept = async (fields: { source: string; record: unknown; reason?: string }): Promise<number> => {
+  const [row] = await query<{ id: string }>(
+    `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
+     values ($1, 0, $2, 'bridge', $3, $4, $5) returning id`,
+    [uuidv7(), fields.source, fields.reason ?? "why", JSON.stringify(fields.record), uuidv7()],
+  )
+  return Number(row?.id)
+}
+
+const read = async <Answer>(path: string, init?: RequestInit) => (await (await send(path, init)).json()) as Answer
+const letter = (id: number) => read<Letter>(`/api/dead-letters/${id}`)
+const replay = (id: number) =>
+  read<{ replayed: boolean; reason?: string; transaction_id?: string }>(`/api/dead-letters/${id}/replay`, { method: "POST" })
+
+describe("the dead letters", () => {
+  it("are listed newest first, page by page, those that wait", async () => {
+    const ids: number[] = []
+    for (let number = 0; number < 5; number++) ids.unshift(await kept({ source: "kafka", record: { value: number } }))
+    const found: number[] = []
+    let cursor: string | null = null
+    do {
+      const query = new URLSearchParams({ limit: "2", ...(cursor !== null && { cursor }) })
+      const page: { dead_letters: Letter[]; next_cursor: string | null } = await read(`/api/dead-letters?${query}`)
+      found.push(...page.dead_letters.map(({ id }) => id))
+      cursor = page.next_cursor
+    } while (cursor !== null)
+    expect(found.filter((id) => ids.includes(id))).toEqual(ids)
+    expect(new Set(found).size).toBe(found.length)
+  })
+
+  it("tell what was delivered, and why it could not be stored", async () => {
+    const id = await kept({ source: "kafka", record: { value: { text: "x" } }, reason: "the record has no conversation" })
+    expect(await letter(id)).toMatchObject({
+      id,
+      state: "waiting",
+      reason: "the record has no conversation",
+      record: '{"value":{"text":"x"}}',
+    })
+  })
+
+  it("are 404 when there is none of that id, and 422 when it is no id", async () => {
+    expect((await send("/api/dead-letters/999999999")).status).toBe(404)
+    expect((await send("/api/dead-letters/999999999/replay", { method: "POST" })).status).toBe(404)
+    expect((await send("/api/dead-letters/x")).status).toBe(422)
+  })
+
+  it("need both scopes to be changed", async () => {
+    const id = await kept({ source: "kafka", record: {} })
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode("read-key"))
+    const API_KEYS = JSON.stringify([{ name: "reader", sha256: new Uint8Array(digest).toHex(), scopes: ["read"] }])
+    const environment: Bindings = { ...bindings, OPEN_ACCESS: "false", API_KEYS }
+    const ask = (path: string, method: string) =>
+      app.request(`/api/dead-letters/${path}`, { method, headers: { Authorization: "Bearer read-key" } }, environment)
+    expect((await ask(`${id}`, "GET")).status).toBe(200)
+    expect((await ask(`${id}/replay`, "POST")).status).toBe(403)
+    expect((await ask(`${id}`, "DELETE")).status).toBe(403)
+  })
+})
+
+describe("a dead letter that is replayed", () => {
+  it("is stored once its cause is mended, and once however often it is asked for", async () => {
+    const conversation = freshConversation()
+    const id = await kept({ source: "kafka", record: { value: { context_window_id: conversation, raw_content: "Hello" } } })
+    const answers = await Promise.all([replay(id), replay(id), replay(id)])
+    const { replay_transaction_id, state } = await letter(id)
+    expect(state).toBe("replayed")
+    expect(answers).toEqual([1, 2, 3].map(() => ({ replayed: true, transaction_id: replay_transaction_id })))
+    expect(await countOf(conversation)).toBe(1)
+    expect(await read(`/api/batches/${replay_transaction_id}`)).toMatchObject({ state: "stored", caller: "bridge" })
+  })
+
+  it("counts as stored the first time, and neither then nor later as failed", async () => {
+    const id = await kept({ source: "signal", record: { context_window_id: freshConversation() } })
+    const bad = await kept({ source: "signal", record: { context_window_id: " " } })
+    const points: DataPoint[] = []
+    const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
+    for (const one of [id, id, bad])
+      await app.request(`/api/dead-letters/${one}/replay`, { method: "POST" }, { ...bindings, METRICS })
+    const counts = points.map(({ doubles }) => doubles.slice(0, 3))
+    expect(counts).toEqual([
+      [1, 1, 0],
+      [0, 0, 0],
+      [0, 0, 0],
+    ])
+  })
+
+  it("is mapped by the setting of today", async () => {
+    const conversation = freshConversation()
+    const id = await kept({ source: "kafka", record: { value: { room: conversation } } })
+    expect(await replay(id)).toEqual({
+      replayed: false,
+      reason: "the record has no conversation: $key or $subject is no text or number",
+    })
+    expect((await letter(id)).state).toBe("waiting")
+    const mapped = await app.request(
+      `/api/dead-letters/${id}/replay`,
+      { method: "POST" },
+      { ...bindings, KAFKA_FIELD_MAPPING: '{"conversation": "room"}' },
+    )
+    expect(await mapped.json()).toMatchObject({ replayed: true })
+    expect(await countOf(conversation)).toBe(1)
+  })
+
+  it("is read as Slack's event when it is one", async () => {
+    const channel = `C${crypto.randomUUID().replaceAll("-", "").toUpperCase()}`
+    const event = { type: "message", channel, user: "U1", text: "Hello", ts: "1790000000.000100" }
+    const id = await kept({ source: "slack", record: { type: "event_callback", team_id: "T1", event } })
+    expect(await replay(id)).toMatchObject({ replayed: true })
+    expect(await countOf(`T1/${channel}`)).toBe(1)
+    const skipped = await kept({
+      source: "slack",
+      record: { type: "event_callback", team_id: "T1", event: { type: "reaction_added" } },
+    })
+    expect(await replay(skipped)).toEqual({ replayed: false, reason: "It is of a kind that is skipped: reaction_added." })
+  })
+
+  it("stays, with the reason, when the database refuses it still", async () => {
+    const conversation = freshConversation()
+    const broken = delivery([{ context_window_id: conversation, payload: { n: JSON.rawJSON("1e999999") } }])
+    await consume([bodyOf(broken)])
+    const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
+      broken.batch.transactionId,
+    ])
+    const id = Number(row?.id)
+    for (let time = 0; time < 2; time++)
+      expect(await replay(id)).toMatchObject({ replayed: false, reason: expect.stringContaining("refused by the database") })
+    // Mended by hand, it goes in.
+    await query(`update dead_letters set record = replace(record, '1e999999', '1') where id = $1`, [id])
+    expect(await replay(id)).toMatchObject({ replayed: true })
+    expect(await countOf(conversation)).toBe(1)
+  })
+
+  it("goes back into the queue when it is a whole message", async () => {
+    const conversation = freshConversation()
+    const body = bodyOf(delivery([{ context_window_id: conversation }]))
+    await consume([body], { queue: DEAD_LETTERS })
+    const [row] = await query<{ id: string }>("select id from dead_letters where record = $1", [JSON.stringify(body)])
+    expect(await replay(Number(row?.id))).toEqual({ replayed: true })
+    await expect.poll(() => countOf(conversation)).toBe(1)
+  })
+
+  it("is no longer listed once it is discarded, and can be replayed still", async () => {
+    const conversation = freshConversation()
+    const id = await kept({ source: "signal", record: { context_window_id: conversation } })
+    expect(await read(`/api/dead-letters/${id}`, { method: "DELETE" })).toMatchObject({ id, state: "discarded" })
+    const { dead_letters } = await read<{ dead_letters: Letter[] }>("/api/dead-letters?state=discarded")
+    expect(dead_letters.map((one) => one.id)).toContain(id)
+    expect(await replay(id)).toMatchObject({ replayed: true })
+    expect((await letter(id)).state).toBe("replayed")
+  })
+})

@@ -1,0 +1,191 @@
+import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test"
+import { Webhook } from "standardwebhooks"
+import { describe, expect, it } from "vitest"
+import { app } from "../../../../src/app.ts"
+import type { Bindings } from "../../../../src/config.ts"
+import type { DataPoint } from "../../../../src/metrics/point.ts"
+import { consume } from "../../queue/messages.ts"
+import { bindings, countOf, freshConversation, query } from "../../service.ts"
+
+const WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+const UNREACHABLE = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
+const WITHOUT_QUEUE = { QUEUE: undefined } as unknown as Bindings
+
+interface Options {
+  path?: string
+  headers?: Record<string, string>
+  changed?: Partial<Bindings>
+}
+
+/** Sends as a sink does. What the service hands to its queue and its metrics is told too, and nothing is delivered by itself. */
+async function post(body: unknown, { path = "/webhooks/kafka", headers = {}, changed = {} }: Options = {}) {
+  const queued: string[] = []
+  const points: DataPoint[] = []
+  const QUEUE = { send: async (content: string) => void queued.push(content) } as unknown as Queue
+  const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
+  const context = createExecutionContext()
+  const content = typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body)
+  const init = { method: "POST", body: content as BodyInit, headers: { "Content-Type": "application/json", ...headers } }
+  const response = await app.request(path, init, { ...bindings, QUEUE, METRICS, ...changed }, context)
+  await waitOnExecutionContext(context)
+  return { response, answer: (await response.json()) as Record<string, unknown>, queued, point: points[0] }
+}
+
+const signal = (conversation: string, more: object = {}) => ({ context_window_id: conversation, ...more })
+
+describe("POST /webhooks/kafka", () => {
+  it("acknowledges records when the queue has them, while the database can't be reached, and tells each failure at its place", async () => {
+    const conversation = freshConversation()
+    const records = [
+      { value: signal(conversation) },
+      { value: null },
+      { value: { text: "nowhere to go" } },
+      { value: signal(conversation, { signal_score: 2 }) },
+      { key: conversation, value: { text: "mapped" } },
+    ]
+    const { response, answer, queued, point } = await post({ records }, { changed: UNREACHABLE })
+    expect(response.status).toBe(200)
+    const failures = [
+      { index: 2, error: "the record has no conversation: $key or $subject is no text or number" },
+      { index: 3, error: "signal_score must be between 0 and 1" },
+    ]
+    expect(answer).toEqual({
+      state: "queued",
+      total_count: 4,
+      accepted_count: 2,
+      failed_count: 2,
+      failures,
+      skipped: { tombstone: 1 },
+      transaction_id: expect.any(String),
+    })
+    expect(point?.blobs.slice(0, 4)).toEqual(["POST /webhooks/kafka", "delivery", "partly_stored", "200"])
+    await consume(queued)
+    await consume(queued)
+    expect(await countOf(conversation)).toBe(2)
+    const letters = await query("select index, reason as error from dead_letters where transaction_id = $1 order by index", [
+      answer.transaction_id,
+    ])
+    expect(letters).toEqual(failures)
+  })
+
+  it("stores once a record that its sink sends again", async () => {
+    const conversation = freshConversation()
+    const body = { records: [{ topic: conversation, partition: 0, offset: 1, value: signal(conversation) }] }
+    const all = await Promise.all([post(body), post(body), post(body)])
+    await consume(all.flatMap(({ queued }) => queued))
+    expect(await countOf(conversation)).toBe(1)
+    // The same place in another cluster is another record.
+    const { queued } = await post(body, { path: "/webhooks/kafka?cluster=eu" })
+    await consume(queued)
+    expect(await countOf(conversation)).toBe(2)
+  })
+
+  it("writes straight to the database where there is no queue", async () => {
+    const conversation = freshConversation()
+    const body = [signal(conversation), signal(conversation, { payload: { n: 1 } }), { no: "conversation" }]
+    const { response, answer } = await post(body, { changed: WITHOUT_QUEUE })
+    expect([response.status, answer.state, answer.accepted_count]).toEqual([200, "stored", 2])
+    expect(await countOf(conversation)).toBe(2)
+    expect(await query("select reason from dead_letters where transaction_id = $1", [answer.transaction_id])).toHaveLength(1)
+  })
+
+  it("tells what only the database refuses, where it writes to it", async () => {
+    const conversation = freshConversation()
+    const { answer } = await post(
+      `[{"context_window_id": "${conversation}", "payload": {"n": 1e999999}}, {"context_window_id": "${conversation}"}]`,
+      {
+        changed: WITHOUT_QUEUE,
+      },
+    )
+    expect(answer).toMatchObject({ state: "stored", accepted_count: 1, failed_count: 1, failures: [{ index: 0 }] })
+    expect(await countOf(conversation)).toBe(1)
+  })
+
+  it("asks the sink to come back when neither queue nor database takes them", async () => {
+    const { response } = await post(signal(freshConversation()), { changed: { ...UNREACHABLE, ...WITHOUT_QUEUE } })
+    expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "2"])
+  })
+
+  it("has what is too large for a message wait in the bucket", async () => {
+    const conversation = freshConversation()
+    const many = Array.from({ length: 500 }, (_, place) => signal(conversation, { raw_content: `${place} ${"x".repeat(400)}` }))
+    const { answer, queued } = await post(many)
+    expect([answer.state, answer.accepted_count]).toEqual(["queued", 500])
+    expect(queued.map((text) => text.length < 1000)).toEqual([true])
+    await consume(queued)
+    expect(await countOf(conversation)).toBe(500)
+  })
+
+  it("reads gzip, and keeps a body that is not UTF-8 as a dead letter", async () => {
+    const conversation = freshConversation()
+    const packed = new Response(
+      new Blob([JSON.stringify(signal(conversation))]).stream().pipeThrough(new CompressionStream("gzip")),
+    )
+    const { answer } = await post(new Uint8Array(await packed.arrayBuffer()), { headers: { "Content-Encoding": "gzip" } })
+    expect(answer).toMatchObject({ accepted_count: 1 })
+    const bad = await post(new Uint8Array([0xff, 0xfe]))
+    expect(bad.answer).toMatchObject({ failed_count: 1, failures: [{ index: 0, error: "the body is not UTF-8" }] })
+  })
+
+  it("takes a sink's empty body for a tombstone", async () => {
+    const { response, answer, queued } = await post("")
+    expect([response.status, answer.state, answer.skipped, queued]).toEqual([200, "skipped", { tombstone: 1 }, []])
+  })
+
+  it("maps by the setting", async () => {
+    const conversation = freshConversation()
+    const changed = { KAFKA_FIELD_MAPPING: '{"conversation": "room", "text": "body"}', ...WITHOUT_QUEUE }
+    await post({ room: conversation, body: "Hello" }, { changed })
+    const rows = await query("select raw_content, signal_source from signals where context_window_id = $1", [conversation])
+    expect(rows).toEqual([{ raw_content: "Hello", signal_source: "Kafka" }])
+  })
+
+  it.each([
+    ["415 to a content type that is not read", 415, "", { "Content-Type": "application/vnd.kafka.avro.v2" }, {}],
+    ["413 to more records than a batch may hold", 413, "[1, 2, 3]", {}, { MAX_SIGNALS: "2" }],
+    ["429 to a caller over its rate", 429, "1", {}, { RATE_LIMITER: { limit: async () => ({ success: false }) } }],
+    ["503 when the mapping is wrong", 503, "1", {}, { KAFKA_FIELD_MAPPING: '{"room": "a"}' }],
+  ])("answers %s, and keeps nothing", async (_, status, body, headers, changed) => {
+    const { response, answer, queued } = await post(body, { headers, changed })
+    expect([response.status, typeof answer.detail, queued]).toEqual([status, "string", []])
+  })
+})
+
+describe("the sender of records", () => {
+  const KEY = "the-key-of-the-bridge"
+  const closed = async (scopes: string[]) => {
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(KEY))
+    const API_KEYS = JSON.stringify([{ name: "bridge", sha256: new Uint8Array(digest).toHex(), scopes }])
+    return { OPEN_ACCESS: "false", API_KEYS, WEBHOOK_SECRET }
+  }
+  const signed = (body: string, secret = WEBHOOK_SECRET) => ({
+    "webhook-id": "msg_1",
+    "webhook-timestamp": String(Math.floor(Date.now() / 1000)),
+    "webhook-signature": new Webhook(secret).sign("msg_1", new Date(), body),
+  })
+
+  it("is proved by a key with the scope ingest", async () => {
+    const headers = { Authorization: `Bearer ${KEY}` }
+    expect((await post(signal("c"), { headers, changed: await closed(["ingest"]) })).response.status).toBe(200)
+    expect((await post(signal("c"), { headers, changed: await closed(["read"]) })).response.status).toBe(403)
+    expect((await post(signal("c"), { changed: await closed(["ingest"]) })).response.status).toBe(401)
+  })
+
+  it("is proved by a Standard Webhooks signature, whose id makes a record known", async () => {
+    const conversation = freshConversation()
+    const body = JSON.stringify(signal(conversation))
+    const changed = await closed(["ingest"])
+    const first = await post(body, { headers: signed(body), changed })
+    expect([first.response.status, first.point?.blobs[4]]).toEqual([200, "webhook:kafka"])
+    expect(first.queued[0]).toContain("webhook:msg_1")
+  })
+
+  it("is refused with another's signature, although access is open", async () => {
+    const { response, answer, queued } = await post("{}", {
+      headers: signed("{} "),
+      changed: { WEBHOOK_SECRET, OPEN_ACCESS: "true" },
+    })
+    expect([response.status, queued]).toEqual([401, []])
+    expect(answer.detail).toBe("webhook-signature is not that of this body under the secret.")
+  })
+})

@@ -1,0 +1,189 @@
+import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test"
+import { describe, expect, it, vi } from "vitest"
+import { app } from "../../../../src/app.ts"
+import type { Bindings } from "../../../../src/config.ts"
+import type { DataPoint } from "../../../../src/metrics/point.ts"
+import { consume } from "../../queue/messages.ts"
+import { bindings, query } from "../../service.ts"
+
+const SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+const UNREACHABLE = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql" }
+
+/** A channel no other test writes to. */
+const freshChannel = () => `C${crypto.randomUUID().replaceAll("-", "").toUpperCase()}`
+const message = (channel: string, more: object = {}) => ({
+  token: "verification-token",
+  type: "event_callback",
+  team_id: "T1",
+  event_id: `Ev${crypto.randomUUID()}`,
+  event_time: 1_790_000_000,
+  event: { type: "message", channel, user: "U1", text: "Hello", ts: "1790000000.000100", event_ts: "1790000000.000100", ...more },
+})
+
+async function sign(secret: string, timestamp: string, text: string): Promise<string> {
+  const encode = (part: string) => new TextEncoder().encode(part)
+  const key = await crypto.subtle.importKey("raw", encode(secret), { name: "HMAC", hash: "SHA-256" }, false, ["sign"])
+  return `v0=${new Uint8Array(await crypto.subtle.sign("HMAC", key, encode(`v0:${timestamp}:${text}`))).toHex()}`
+}
+
+/** Sends as Slack does. What the service hands to its queue and its metrics is told too, and nothing is delivered by itself. */
+async function sendSigned(body: unknown, options: { headers?: Record<string, string>; changed?: Partial<Bindings> } = {}) {
+  const text = typeof body === "string" ? body : JSON.stringify(body)
+  const timestamp = String(Math.floor(Date.now() / 1000))
+  const headers = {
+    "Content-Type": "application/json",
+    "X-Slack-Request-Timestamp": timestamp,
+    "X-Slack-Signature": await sign(SECRET, timestamp, text),
+    ...options.headers,
+  }
+  const queued: string[] = []
+  const points: DataPoint[] = []
+  const QUEUE = { send: async (content: string) => void queued.push(content) } as unknown as Queue
+  const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
+  const environment = { ...bindings, OPEN_ACCESS: "false", SLACK_SIGNING_SECRET: SECRET, QUEUE, METRICS, ...options.changed }
+  const context = createExecutionContext()
+  const response = await app.request("/webhooks/slack", { method: "POST", body: text, headers }, environment, context)
+  await waitOnExecutionContext(context)
+  return { response, answer: (await response.json()) as Record<string, unknown>, queued, point: points[0] }
+}
+
+const rowsOf = (channel: string) =>
+  query<{ raw_content: string; time: string; payload: unknown }>(
+    "select raw_content, time::text, payload from signals where context_window_id = $1",
+    [`T1/${channel}`],
+  )
+
+describe("POST /webhooks/slack", () => {
+  it("answers Slack's question whether the address is right", async () => {
+    const { response, answer } = await sendSigned({ token: "t", challenge: "3eZbrw1aBm", type: "url_verification" })
+    expect([response.status, answer]).toEqual([200, { challenge: "3eZbrw1aBm" }])
+  })
+
+  it("acknowledges a message when the queue has it, while the database can't be reached", async () => {
+    const channel = freshChannel()
+    const { response, answer, queued } = await sendSigned(message(channel), { changed: UNREACHABLE })
+    expect(response.status).toBe(200)
+    expect(answer).toMatchObject({ state: "queued", total_count: 1, accepted_count: 1, transaction_id: expect.any(String) })
+    await consume(queued)
+    expect(await rowsOf(channel)).toMatchObject([{ raw_content: "Hello", time: "2026-09-21 14:13:20.0001+00" }])
+  })
+
+  it("stores once what Slack sends again, and what two of its events tell", async () => {
+    const channel = freshChannel()
+    const event = message(channel)
+    const first = await sendSigned(event)
+    const again = await sendSigned(event, { headers: { "X-Slack-Retry-Num": "1", "X-Slack-Retry-Reason": "http_timeout" } })
+    const other = await sendSigned({ ...event, event_id: "Ev2" })
+    await consume([...first.queued, ...again.queued, ...other.queued, ...first.queued])
+    expect(await rowsOf(channel)).toHaveLength(1)
+  })
+
+  it("writes straight to the database where there is no queue, or it is out of order", async () => {
+    const refusing = { send: () => Promise.reject(new Error("Too Many Requests")) } as unknown as Queue
+    for (const changed of [{ QUEUE: undefined }, { QUEUE: refusing }]) {
+      const channel = freshChannel()
+      const { response, answer } = await sendSigned(message(channel), { changed: changed as Partial<Bindings> })
+      expect([response.status, answer.state]).toEqual([200, "stored"])
+      expect(await rowsOf(channel)).toHaveLength(1)
+    }
+  })
+
+  it("asks Slack to come back, within its 3 seconds, when neither queue nor database takes it", async () => {
+    const startedAt = Date.now()
+    const { response } = await sendSigned(message(freshChannel()), {
+      changed: { ...UNREACHABLE, QUEUE: undefined } as unknown as Bindings,
+    })
+    expect(response.status).toBe(503)
+    // The database's own deadline would be 10 seconds.
+    expect(Date.now() - startedAt).toBeLessThan(8000)
+  })
+
+  it.each([
+    ["message_changed", message("C1", { subtype: "message_changed" })],
+    ["reaction_added", { ...message("C1"), event: { type: "reaction_added" } }],
+    ["app_rate_limited", { type: "app_rate_limited", token: "t", team_id: "T1", minute_rate_limited: 1_518_467_820 }],
+  ])("acknowledges and counts as skipped, by name: %s", async (kind, body) => {
+    const { response, answer, queued, point } = await sendSigned(body)
+    expect(response.status).toBe(200)
+    expect(answer).toMatchObject({ state: "skipped", total_count: 0, skipped: { [kind]: 1 } })
+    expect(queued).toEqual([])
+    expect(point?.blobs).toEqual(["POST /webhooks/slack", "delivery", "skipped", "200", "webhook:slack", "", kind])
+    expect(point?.doubles.at(-1)).toBe(1)
+  })
+
+  it("writes to the log that Slack holds events back", async () => {
+    const log = vi.spyOn(console, "log")
+    await sendSigned({ type: "app_rate_limited", token: "t", team_id: "T1", minute_rate_limited: 1_518_467_820 })
+    expect(JSON.parse(log.mock.lastCall?.[0])).toMatchObject({
+      kind: "app_rate_limited",
+      fault: "Slack holds events of team T1 back",
+    })
+    log.mockRestore()
+  })
+
+  it("keeps as a dead letter, without the token, what can't become a signal, and acknowledges it", async () => {
+    const body = message("C1", { ts: "yesterday" })
+    const { response, answer, queued } = await sendSigned(body)
+    expect(response.status).toBe(200)
+    expect(answer).toMatchObject({
+      state: "queued",
+      failed_count: 1,
+      failures: [{ index: 0, error: expect.stringMatching(/^event\.ts/) }],
+    })
+    await consume(queued)
+    const letters = await query<{ record: string }>("select record from dead_letters where transaction_id = $1", [
+      answer.transaction_id,
+    ])
+    const { token: _, ...kept } = body
+    expect(letters.map(({ record }) => JSON.parse(record))).toEqual([kept])
+  })
+
+  it.each([
+    ["no signature", { "X-Slack-Signature": "" }],
+    ["another's signature", { "X-Slack-Signature": `v0=${"0".repeat(64)}` }],
+    ["an old time", { "X-Slack-Request-Timestamp": "1531420618" }],
+  ])("keeps nothing of a call with %s, and answers 401", async (_, headers) => {
+    const { response, answer, queued, point } = await sendSigned(message(freshChannel()), { headers })
+    expect(response.status).toBe(401)
+    expect(answer.detail).toMatch(/^X-Slack-/)
+    expect(queued).toEqual([])
+    expect(point?.blobs[2]).toBe("unauthorized")
+  })
+
+  it("refuses every call when no secret is set, open access or not", async () => {
+    const { response, answer } = await sendSigned(message("C1"), { changed: { SLACK_SIGNING_SECRET: "", OPEN_ACCESS: "true" } })
+    expect([response.status, answer.detail]).toEqual([401, "SLACK_SIGNING_SECRET is not set, so every call is refused."])
+  })
+
+  it("takes the secret that is being rotated out, too", async () => {
+    const { response } = await sendSigned(message(freshChannel()), {
+      changed: { SLACK_SIGNING_SECRET: "the new one", SLACK_SIGNING_SECRET_PREVIOUS: SECRET },
+    })
+    expect(response.status).toBe(200)
+  })
+
+  it.each([
+    ["not JSON", "payload=%7B%7D", "json_invalid"],
+    ["nothing of the Events API", { type: "block_actions" }, "value_error"],
+  ])("answers 422 to what Slack signed and is %s", async (_, body, type) => {
+    const { response, answer } = await sendSigned(body)
+    expect(response.status).toBe(422)
+    expect(answer.detail).toMatchObject([{ type }])
+  })
+
+  it("keeps every digit of a number in the payload", async () => {
+    const channel = freshChannel()
+    const text = JSON.stringify(message(channel)).replace('"text":', '"big":12345678901234567890.10,"text":')
+    const { queued } = await sendSigned(text)
+    await consume(queued)
+    const [row] = await query<{ big: string }>("select payload ->> 'big' as big from signals where context_window_id = $1", [
+      `T1/${channel}`,
+    ])
+    expect(row?.big).toBe("12345678901234567890.10")
+  })
+
+  it("names the way in that is right when it is read", async () => {
+    const response = await app.request("/webhooks/slack", {}, bindings, createExecutionContext())
+    expect([response.status, response.headers.get("Allow")]).toEqual([405, "POST"])
+  })
+})

@@ -1,0 +1,155 @@
+import { describe, expect, it } from "vitest"
+import type * as z from "zod"
+import type { ZodOpenApiOperationObject, ZodOpenApiResponseObject } from "zod-openapi"
+import { app } from "../../../src/app.ts"
+import type { Bindings } from "../../../src/config.ts"
+import { DESCRIPTION, openApi } from "../../../src/openapi/document.ts"
+import { BAD_BATCH, BATCH } from "../../../src/openapi/examples.ts"
+import { Signal } from "../../../src/signals/schema.ts"
+import { bindings } from "../service.ts"
+
+/** Served by the assets, not by the Worker. */
+const STATIC = ["GET /openapi.json"]
+
+const OPERATIONS: Record<string, ZodOpenApiOperationObject> = Object.fromEntries(
+  Object.entries(DESCRIPTION.paths ?? {}).flatMap(([path, item]) =>
+    Object.entries(item).map(([method, operation]) => [`${method.toUpperCase()} ${path}`, operation]),
+  ),
+)
+
+const responsesOf = (operation: string) =>
+  Object.entries(OPERATIONS[operation]?.responses ?? {}) as [status: string, response: ZodOpenApiResponseObject][]
+
+interface Body {
+  schema: z.ZodType
+  examples: [name: string, value: unknown][]
+}
+
+const bodiesOf = (part: Pick<ZodOpenApiResponseObject, "content"> | undefined): Body[] =>
+  Object.values(part?.content ?? {}).map((media) => ({
+    schema: media?.schema as z.ZodType,
+    examples: Object.entries(media?.examples ?? {}).map(([name, example]) => [name, "value" in example && example.value]),
+  }))
+
+describe("the OpenAPI document", () => {
+  it("has every route of the app, and no other", () => {
+    const routes = app.routes
+      .filter(({ method }) => method !== "ALL")
+      .map(({ method, path }) => `${method} ${path.replace(/:(\w+)(\{[^/]*\})?/g, "{$1}")}`)
+    expect(Object.keys(OPERATIONS).sort()).toEqual([...new Set([...routes, ...STATIC])].sort())
+  })
+
+  it("names every operation once", () => {
+    const names = Object.values(OPERATIONS).map(({ operationId }) => operationId)
+    expect(new Set(names).size).toBe(names.length)
+  })
+
+  it("has the fields of a signal from the schema that judges them", () => {
+    const described = openApi().components?.schemas?.Signal as { properties: object; required: string[] }
+    expect(Object.keys(described.properties)).toEqual(Object.keys(Signal.shape))
+    expect(described.required).toEqual(["context_window_id"])
+  })
+})
+
+describe.each(Object.keys(OPERATIONS))("the description of %s", (operation) => {
+  it("has an example of every answer", () => {
+    const without = responsesOf(operation).filter(
+      ([, response]) => !bodiesOf(response).some(({ examples }) => examples.length > 0),
+    )
+    expect(without).toEqual([])
+  })
+
+  it("has answers that are as their schemas say, with no field beside", () => {
+    for (const { schema, examples } of responsesOf(operation).flatMap(([, response]) => bodiesOf(response)))
+      for (const [name, value] of examples) expect(schema.parse(value), name).toEqual(value)
+  })
+
+  it("has requests that the service would take", () => {
+    for (const { schema, examples } of bodiesOf(OPERATIONS[operation]?.requestBody))
+      for (const [name, value] of examples) expect(schema.safeParse(value).error, name).toBeUndefined()
+  })
+})
+
+const sha256 = async (text: string) =>
+  new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex()
+
+const KEYS: Partial<Bindings> = {
+  OPEN_ACCESS: "false",
+  API_KEYS: JSON.stringify([
+    { name: "bridge", sha256: await sha256("ingest"), scopes: ["ingest"] },
+    { name: "dashboard", sha256: await sha256("read"), scopes: ["read"] },
+  ]),
+}
+const AWAY: Partial<Bindings> = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:1/sql", DATABASE_DEADLINE_MS: "300" }
+const BUSY = { RATE_LIMITER: { limit: async () => ({ success: false }) } } as unknown as Partial<Bindings>
+const SLACK: Partial<Bindings> = { SLACK_SIGNING_SECRET: "slack-secret" }
+
+interface Sent {
+  path: string
+  body?: string | object
+  headers?: Record<string, string>
+  settings?: Partial<Bindings>
+}
+
+/** Sends a request to a deployment of its own. */
+function refused(method: string, { path, body, headers, settings }: Sent) {
+  const text = typeof body === "object" ? JSON.stringify(body) : body
+  const init = { method, headers: { "Content-Type": "application/json", ...headers }, ...(text !== undefined && { body: text }) }
+  return app.request(path, init, { ...bindings, ...settings })
+}
+
+const key = (secret: string) => ({ Authorization: `Bearer ${secret}` })
+const KEY_REUSED = { "Idempotency-Key": crypto.randomUUID() }
+const FORGED = { "X-Slack-Request-Timestamp": String(Math.floor(Date.now() / 1000)), "X-Slack-Signature": `v0=${"0".repeat(64)}` }
+
+const BATCHES = "POST /api/signals/batch"
+const SINGLE = "POST /api/signals"
+const LIST = "GET /api/signals"
+
+describe("a refusal in the document is what the service says:", () => {
+  it.each<[operation: string, status: number, example: string, sent: Omit<Sent, "path"> & { path?: string }]>([
+    [BATCHES, 400, "one failed", { body: { ...BAD_BATCH, fail_on_error: true } }],
+    [BATCHES, 401, "no key", { body: BATCH, settings: KEYS }],
+    [BATCHES, 401, "unknown key", { body: BATCH, settings: KEYS, headers: key("guess") }],
+    [BATCHES, 403, "another scope", { body: BATCH, settings: KEYS, headers: key("read") }],
+    [BATCHES, 413, "too many signals", { body: { signals: Array(10_001).fill({}) } }],
+    [BATCHES, 413, "too large", { body: "x".repeat(8_388_609) }],
+    [BATCHES, 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
+    [BATCHES, 415, "encoding", { body: "packed", headers: { "Content-Encoding": "br" } }],
+    [BATCHES, 422, "shape", { body: { signals: [{ signal_score: "high" }] } }],
+    [BATCHES, 422, "key reused", { body: BATCH, headers: KEY_REUSED }],
+    [BATCHES, 429, "too many", { body: BATCH, settings: BUSY }],
+    [SINGLE, 422, "rule", { body: { context_window_id: "conv-123", signal_score: 1.5 } }],
+    [LIST, 403, "another scope", { settings: KEYS, headers: key("ingest") }],
+    [LIST, 422, "limit", { path: "/api/signals?limit=0" }],
+    [LIST, 503, "unreachable", { settings: AWAY }],
+    ["GET /api/signals/stats", 422, "limit", { path: "/api/signals/stats?limit=0" }],
+    ["GET /api/signals/{id}", 404, "unknown", { path: "/api/signals/0" }],
+    ["GET /api/signals/{id}", 422, "id", { path: "/api/signals/newest" }],
+    ["GET /api/batches", 422, "cursor", { path: "/api/batches?cursor=latest" }],
+    ["GET /api/batches/{transaction_id}", 404, "unknown", { path: `/api/batches/${crypto.randomUUID()}` }],
+    ["GET /api/batches/{transaction_id}", 422, "transaction_id", { path: "/api/batches/latest" }],
+    ["GET /api/metrics", 422, "window", { path: "/api/metrics?window=1y" }],
+    ["GET /api/metrics", 503, "not configured", {}],
+    ["GET /metrics", 503, "not configured", {}],
+    ["GET /api/dead-letters", 422, "limit", { path: "/api/dead-letters?limit=0" }],
+    ["GET /api/dead-letters/{id}", 404, "unknown", { path: "/api/dead-letters/0" }],
+    ["GET /api/dead-letters/{id}", 422, "id", { path: "/api/dead-letters/oldest" }],
+    ["POST /api/dead-letters/{id}/replay", 404, "unknown", { path: "/api/dead-letters/0/replay" }],
+    ["POST /webhooks/kafka", 401, "unknown key", { body: {}, settings: KEYS, headers: key("guess") }],
+    ["POST /webhooks/kafka", 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
+    ["POST /webhooks/kafka", 422, "gzip", { body: "not packed", headers: { "Content-Encoding": "gzip" } }],
+    ["POST /webhooks/slack", 401, "unsigned", { body: {}, settings: SLACK }],
+    ["POST /webhooks/slack", 401, "forged", { body: {}, settings: SLACK, headers: FORGED }],
+  ])("%s %i, %s", async (operation, status, example, sent) => {
+    const [method = "", path = ""] = operation.split(" ")
+    if (sent.headers === KEY_REUSED) await refused(method, { path, ...sent, body: BAD_BATCH })
+    const response = await refused(method, { path, ...sent })
+    expect(response.status).toBe(status)
+    const described = responsesOf(operation).find(([code]) => Number(code) === status)?.[1]
+    const value = bodiesOf(described)[0]?.examples.find(([name]) => name === example)?.[1]
+    expect(await response.json()).toEqual(value)
+    for (const header of Object.keys(described?.headers ?? {}))
+      if (header !== "Accept-Encoding" || example === "encoding") expect(response.headers.has(header), header).toBe(true)
+  })
+})

@@ -1,0 +1,34 @@
+import { env, exports } from "cloudflare:workers"
+import { neon, neonConfig } from "@neondatabase/serverless"
+import type { Bindings } from "../../src/config.ts"
+
+export const bindings = env as Bindings
+
+/** Sends a request to the Worker under test. */
+export function send(path: string, init?: RequestInit): Promise<Response> {
+  return (exports as unknown as { default: { fetch: typeof fetch } }).default.fetch(`http://signal-ingest.test${path}`, init)
+}
+
+export function postJson(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+  const text = typeof body === "string" ? body : JSON.stringify(body)
+  return send(path, { method: "POST", body: text, headers: { "Content-Type": "application/json", ...headers } })
+}
+
+export const postBatch = (body: unknown, headers: Record<string, string> = {}) => postJson("/api/signals/batch", body, headers)
+
+/** Asks the database itself, past the service. */
+export function query<Row>(text: string, params: unknown[] = []): Promise<Row[]> {
+  if (bindings.DATABASE_HTTP_ENDPOINT) neonConfig.fetchEndpoint = bindings.DATABASE_HTTP_ENDPOINT
+  return neon(bindings.DATABASE_URL ?? "").query(text, params) as Promise<Row[]>
+}
+
+/** A conversation no other test writes to. */
+export const freshConversation = () => `conv-${crypto.randomUUID()}`
+
+/** How many signals a conversation has in the table. */
+export async function countOf(conversation: string): Promise<number> {
+  const [row] = await query<{ count: number }>("select count(*)::int4 as count from signals where context_window_id = $1", [
+    conversation,
+  ])
+  return row?.count ?? 0
+}

@@ -1,0 +1,177 @@
+import fc from "fast-check"
+import { describe, expect, it } from "vitest"
+import { parseJson, parseNdjson as parseLines, plainNumber } from "../../../src/signals/json.ts"
+import { Unreadable } from "../../../src/signals/shape-errors.ts"
+import { decodeUtf8 } from "../../../src/signals/utf8.ts"
+
+const parseNdjson = (text: string) => parseLines(text, 10_000)
+const roundTrip = (text: string) => JSON.stringify(parseJson(text))
+
+const errorsOf = (read: () => unknown) => {
+  try {
+    read()
+  } catch (error) {
+    if (error instanceof Unreadable) return error.errors
+    throw error
+  }
+}
+
+describe("a JSON number that a double can't carry", () => {
+  it.each([
+    "9007199254740993",
+    "-12345678901234567890",
+    "0.12345678901234567",
+    "1e400",
+    "-1e-400",
+    "123456789.12345678901",
+    "1E+0400",
+  ])("%s keeps its digits wherever it stands", (number) => {
+    for (const text of [number, `[${number}]`, `[1,${number}]`, `{"a":${number}}`, `{"a":[{"b":${number}}]}`])
+      expect(roundTrip(text)).toBe(text)
+    expect(roundTrip(`{"a" : \n ${number} }`)).toBe(`{"a":${number}}`)
+  })
+
+  it("keeps its digits as fast when it has millions", () => {
+    for (const number of [`1e${"1".repeat(2_000_000)}`, "1".repeat(4_000_000)])
+      expect(roundTrip(`[${number}]`)).toBe(`[${number}]`)
+  })
+
+  it("becomes the nearest double when an ordinary number is wanted", () => {
+    expect(plainNumber(parseJson("0.12345678901234567890"))).toBe(0.12345678901234568)
+    expect(plainNumber("0.5")).toBe("0.5")
+  })
+
+  it("never loses a digit, whatever its spelling and whatever stands beside it", () =>
+    fc.assert(
+      fc.property(fc.array(fc.oneof(number, textOfDigits), { minLength: 1, maxLength: 5 }), whitespace, (sources, space) => {
+        const values = parseJson(`{"a":[${sources.join(`${space},${space}`)}${space}]}`) as { a: unknown[] }
+        for (const [place, source] of sources.entries()) {
+          const written = JSON.stringify(values.a[place])
+          if (source.startsWith('"')) expect(written).toBe(source)
+          else expect(decimalValue(written)).toEqual(decimalValue(source))
+        }
+      }),
+      { numRuns: 5000 },
+    ))
+
+  it("changes nothing about names: the last of the same wins, and __proto__ is one like any other", () => {
+    expect(roundTrip('{"a":{"b":1},"a":12345678901234567890,"__proto__":{"c":1}}')).toBe(
+      '{"a":12345678901234567890,"__proto__":{"c":1}}',
+    )
+    expect(roundTrip('{"a":12345678901234567890,"a":1}')).toBe('{"a":1}')
+  })
+})
+
+const digits = (min: number, max: number) => fc.stringMatching(new RegExp(`^[0-9]{${min},${max}}$`))
+
+const number = fc
+  .tuple(
+    fc.constantFrom("", "-"),
+    digits(1, 25),
+    digits(0, 25),
+    fc.option(fc.tuple(fc.constantFrom("e", "E", "E-", "e+"), digits(1, 4))),
+  )
+  .map(
+    ([sign, whole, fraction, exponent]) =>
+      `${sign}${whole.replace(/^0+(?=.)/, "")}${fraction && `.${fraction}`}${exponent?.join("") ?? ""}`,
+  )
+
+const textOfDigits = fc.stringMatching(/^[0-9.eE+ ,-]{0,40}$/).map((text) => JSON.stringify(text))
+
+const whitespace = fc.constantFrom("", " ", "\t", "\r\n")
+
+/** A decimal number as an exact fraction of integers: digits and a power of ten, without trailing zeros. */
+function decimalValue(number: string): [digits: bigint, exponent: number] {
+  const [mantissa = "", exponent = "0"] = number.toLowerCase().split("e")
+  const [whole = "", fraction = ""] = mantissa.split(".")
+  let digits = BigInt(`${whole}${fraction}`)
+  let power = Number(BigInt(exponent.replace("+", ""))) - fraction.length
+  if (digits === 0n) return [0n, 0]
+  while (digits % 10n === 0n) {
+    digits /= 10n
+    power++
+  }
+  return [digits, power]
+}
+
+describe("any other JSON", () => {
+  it.each(['{"ts":"1517781728.000107"}', '{"id":"7021321E-C6E2-46F3-8895-CD9AB167F132"}', "[1.0,1e2,-0,0.10,123456789012345]"])(
+    "%s is read as ever",
+    (text) => expect(parseJson(text)).toEqual(JSON.parse(text)),
+  )
+
+  it("comes back equal, whatever it is", () =>
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        expect(roundTrip(JSON.stringify(value))).toBe(JSON.stringify(value))
+      }),
+    ))
+
+  it.each(["1".repeat(4_000_000), "1e99".repeat(1_000_000), "1.".repeat(2_000_000), "e1".repeat(2_000_000)])(
+    "is read as fast when its texts are made of digits",
+    (digits) => expect(parseJson(JSON.stringify({ digits }))).toEqual({ digits }),
+  )
+
+  it("may have a name like __proto__, which is a name like any other", () =>
+    expect(Object.keys(parseJson('{"__proto__":{"a":1}}') as object)).toEqual(["__proto__"]))
+})
+
+describe("what is no JSON", () => {
+  it.each(["", "{", "{a:1}", "[1,]", "nul", '"\n"', "1 2", "\ufeff1"])("%j is told with a reason", (text) =>
+    expect(errorsOf(() => parseJson(text))).toEqual([
+      { type: "json_invalid", loc: ["body"], msg: expect.stringMatching(/^Invalid JSON: .+/) },
+    ]),
+  )
+
+  it("or nests so deeply that its digits can't be kept is told, too", () => {
+    const depth = 200_000
+    const text = `${"[".repeat(depth)}12345678901234567890${"]".repeat(depth)}`
+    expect(errorsOf(() => parseJson(text))).toEqual([
+      { type: "json_invalid", loc: ["body"], msg: "Invalid JSON: it nests too deeply" },
+    ])
+  })
+})
+
+describe("NDJSON", () => {
+  it("is one value a line; blank lines are passed over, and digits kept", () => {
+    const values = parseNdjson('{"a":1}\r\n\n  \n[12345678901234567890]\n"x"')
+    expect(JSON.stringify(values)).toBe('[{"a":1},[12345678901234567890],"x"]')
+  })
+
+  it("names every bad line by its place and its number", () =>
+    expect(errorsOf(() => parseNdjson('{"a":1}\n{oops\n\n{"b":2}\nno'))).toEqual([
+      { type: "json_invalid", loc: ["body", "signals", 1], msg: expect.stringMatching(/^Invalid JSON: line 2: /) },
+      { type: "json_invalid", loc: ["body", "signals", 3], msg: expect.stringMatching(/^Invalid JSON: line 5: /) },
+    ]))
+
+  it("is read no further than one value beyond the most that are wanted", () =>
+    expect(parseLines("1\n".repeat(4_000_000), 3)).toEqual([1, 1, 1, 1]))
+
+  it("names 100 bad lines at most, and then says that there are more", () => {
+    expect(errorsOf(() => parseNdjson("x\n".repeat(100)))).toHaveLength(100)
+    const errors = errorsOf(() => parseNdjson("x\n".repeat(1000)))
+    expect(errors).toHaveLength(101)
+    expect(errors?.[100]).toEqual({ type: "too_many_errors", loc: ["body"], msg: "and more" })
+  })
+})
+
+describe("the bytes of a body", () => {
+  const bytes = (text: string) => new TextEncoder().encode(text)
+
+  it("are read as UTF-8, a byte order mark at their start left out", () => {
+    expect(decodeUtf8(bytes('\ufeff{"a":"\u{1F600}\ufeff"}'))).toBe('{"a":"\u{1F600}\ufeff"}')
+    expect(parseNdjson(decodeUtf8(bytes("\ufeff1\n2")))).toEqual([1, 2])
+  })
+
+  it.each([[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xe2, 0x82]])(
+    "are refused, not mended, when they are no UTF-8",
+    (...wrong) =>
+      expect(errorsOf(() => decodeUtf8(new Uint8Array([0x22, ...wrong])))).toEqual([
+        {
+          type: "string_unicode",
+          loc: ["body"],
+          msg: "Input should be a valid string, unable to parse raw data as a unicode string",
+        },
+      ]),
+  )
+})

@@ -1,0 +1,62 @@
+import { describe, expect, it } from "vitest"
+import { brokenRule, MAX_SIGNAL_BYTES, TEXT_FIELDS } from "../../../src/signals/rules.ts"
+import type { Signal } from "../../../src/signals/schema.ts"
+
+const signal = (fields: Partial<Signal> = {}): Signal => ({ context_window_id: "conv-1", ...fields })
+const broken = (fields: Partial<Signal>, payload = "") => brokenRule(signal(fields), payload)
+
+describe.each(["signal_score", "emotional_tone"] as const)("a signal's %s", (field) => {
+  it.each([0, 0.5, 1, null])("may be %s", (value) => expect(broken({ [field]: value })).toBeUndefined())
+
+  it.each([-0.001, 1.001, 1e300])("may not be %s", (value) =>
+    expect(broken({ [field]: value })).toBe(`${field} must be between 0 and 1`),
+  )
+})
+
+describe("a signal's escalate_flag", () => {
+  it.each([0, 1, null])("may be %s", (escalate_flag) => expect(broken({ escalate_flag })).toBeUndefined())
+
+  it.each([-1, 2, 255])("may not be %s", (escalate_flag) =>
+    expect(broken({ escalate_flag })).toBe("escalate_flag must be 0 or 1"),
+  )
+})
+
+describe.each(["context_window_id", "signal_source", "dedupe_key"] as const)("a signal's %s", (field) => {
+  it.each(["a", "x".repeat(255), "\u{1F600}".repeat(255)])("may be 1 to 255 characters long, whatever their size", (value) =>
+    expect(broken({ [field]: value })).toBeUndefined(),
+  )
+
+  it.each(["", "x".repeat(256), "\u{1F600}".repeat(256)])("may not be empty or longer", (value) =>
+    expect(broken({ [field]: value })).toBe(`${field} must be 1 to 255 characters long`),
+  )
+})
+
+describe("a signal's context_window_id", () => {
+  it.each([" ", "\t\n", "\u00a0"])("may not be blank", (context_window_id) =>
+    expect(broken({ context_window_id })).toBe("context_window_id must not be blank"),
+  )
+})
+
+describe.each(TEXT_FIELDS)("the text of %s", (field) => {
+  it("may hold astral and combining characters and U+2028", () =>
+    expect(broken({ [field]: "e\u0301 \u{1F600} \u2028" })).toBeUndefined())
+
+  it("may not hold U+0000, which Postgres can't store", () =>
+    expect(broken({ [field]: "a\0b" })).toBe(`${field} must not contain U+0000`))
+
+  it.each(["a\ud83d", "\ude00b"])("may not hold a lone surrogate, which UTF-8 can't carry", (value) =>
+    expect(broken({ [field]: value })).toBe(`${field} must not contain a lone surrogate`),
+  )
+})
+
+describe("a signal's size", () => {
+  it("may be just 1 MiB of UTF-8", () => {
+    const content = "\u20ac".repeat(Math.floor((MAX_SIGNAL_BYTES - "conv-1".length) / 3))
+    expect(broken({ raw_content: content })).toBeUndefined()
+  })
+
+  it("may not be more, its texts and payload counted together", () => {
+    const half = "x".repeat(MAX_SIGNAL_BYTES / 2)
+    expect(broken({ raw_content: half }, JSON.stringify({ half }))).toBe("signal must not be larger than 1 MiB")
+  })
+})
