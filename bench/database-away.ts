@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { parseArgs } from "node:util"
-import { migrate } from "../scripts/migrate.ts"
 import { startNeonEndpoint } from "../src/local/neon/endpoint.ts"
+import { migrate } from "../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../src/local/postgres/postgres.ts"
 import { runQueuedBundle } from "../test/setup/queued-bundle.ts"
 import { SIGNING_SECRET } from "../test/setup/slack.ts"

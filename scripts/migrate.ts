@@ -1,78 +1,7 @@
-import { existsSync, realpathSync } from "node:fs"
-import { readFile } from "node:fs/promises"
-import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { drizzle } from "drizzle-orm/node-postgres"
-import { migrate as applyMigrations } from "drizzle-orm/node-postgres/migrator"
-import { Client } from "pg"
 import { readEnvironment } from "../src/local/environment.ts"
-import { ROOT } from "../src/local/root.ts"
+import { isPooled, migrate } from "../src/local/postgres/migrate.ts"
 import { StartupError } from "../src/local/startup-error.ts"
-
-const MIGRATIONS = join(ROOT, "drizzle")
-
-/** Any number does, as long as every migration of this service takes the same lock. */
-const LOCK = 7_305_501
-
-/**
- * Brings the database to the newest schema: all pending migrations in one transaction, one migrator at a time.
- *
- * @param databaseUrl Neon's pooled host is replaced by the direct one
- * @returns the names of those that were applied
- * @throws {StartupError} the database can't be reached or refuses; the connection string is never part of it
- */
-export async function migrate(databaseUrl: string): Promise<string[]> {
-  const client = new Client({ ...connectionTo(databaseUrl), connectionTimeoutMillis: 30_000 })
-  // A connection lost is told by the statement that was under way.
-  client.on("error", () => {})
-  try {
-    await client.connect()
-    // Held by the session: drizzle's migrator takes no lock of its own.
-    await client.query("select pg_advisory_lock($1)", [LOCK])
-    const pending = await pendingMigrations(client)
-    await applyMigrations(drizzle({ client }), { migrationsFolder: MIGRATIONS })
-    return pending
-  } catch (error) {
-    throw new StartupError(`The database could not be migrated: ${sentenceOf(error as Error)}`)
-  } finally {
-    await client.end().catch(() => {})
-  }
-}
-
-/** By the rule of drizzle's migrator: what is younger than the youngest that was applied. */
-async function pendingMigrations(client: Client): Promise<string[]> {
-  const journal = JSON.parse(await readFile(join(MIGRATIONS, "meta/_journal.json"), "utf8")) as {
-    entries: { tag: string; when: number }[]
-  }
-  const { rows } = await client.query("select to_regclass('drizzle.__drizzle_migrations') is not null as exists")
-  const newest = rows[0].exists
-    ? (await client.query("select coalesce(max(created_at), 0)::float8 as newest from drizzle.__drizzle_migrations")).rows[0]
-        .newest
-    : 0
-  return journal.entries.filter(({ when }) => when > newest).map(({ tag }) => tag)
-}
-
-const POOLER = /^([^.]+)-pooler\./
-
-/** Whether this is Neon's pooler, which shares sessions between clients, so that a session's lock has no meaning there. */
-const isPooled = (databaseUrl: string) => POOLER.test(URL.parse(databaseUrl)?.hostname ?? "")
-
-function connectionTo(databaseUrl: string) {
-  const url = URL.parse(databaseUrl)
-  if (!url || !/^postgres(ql)?:$/.test(url.protocol))
-    throw new StartupError("DATABASE_URL is not a connection string: postgresql://user:password@host/database.")
-  url.hostname = url.hostname.replace(POOLER, "$1.")
-  if (!url.hostname.endsWith(".neon.tech")) return { connectionString: url.href }
-  // Always with the server's certificate checked; what Neon's own connection strings ask for is less, and pg warns of it.
-  for (const parameter of ["sslmode", "channel_binding"]) url.searchParams.delete(parameter)
-  return { connectionString: url.href, ssl: true }
-}
-
-/** What failed, without the statement, which drizzle puts in front, and also for a host with several addresses. */
-function sentenceOf(error: Error & { errors?: Error[]; code?: string }): string {
-  if (error.cause instanceof Error) return sentenceOf(error.cause)
-  return error.message || error.errors?.[0]?.message || error.code || "no reason was given"
-}
 
 /** `npm run db:migrate` */
 async function main(): Promise<void> {
@@ -85,11 +14,7 @@ async function main(): Promise<void> {
   console.log(applied.length === 0 ? "The database is up to date." : ["Applied:", ...applied].join("\n  "))
 }
 
-// Not import.meta.main, which Node 22 does not know: there the command would do nothing, and say nothing.
-const program = process.argv[1] ?? ""
-if (existsSync(program) && realpathSync(program) === import.meta.filename) {
-  await main().catch((error) => {
-    console.error((error as Error).message)
-    process.exitCode = 1
-  })
-}
+await main().catch((error) => {
+  console.error((error as Error).message)
+  process.exitCode = 1
+})

@@ -1,5 +1,5 @@
 import pg from "pg"
-import { migrate } from "../../scripts/migrate.ts"
+import { migrate } from "../../src/local/postgres/migrate.ts"
 import { handleSignalsYourself, type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
 
 /** Postgres in a temporary folder, with the service's tables. Stopping it, on Ctrl-C too, is up to the caller. */

@@ -1,7 +1,7 @@
 import { Client } from "pg"
 import { inject } from "vitest"
-import { migrate } from "../../scripts/migrate.ts"
 import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
+import { migrate } from "../../src/local/postgres/migrate.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
 import { type BundleOptions, type RunningBundle, runBundle } from "./workerd.ts"
 

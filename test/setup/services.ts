@@ -1,6 +1,6 @@
 import type { TestProject } from "vitest/node"
-import { migrate } from "../../scripts/migrate.ts"
 import { startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
+import { migrate } from "../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
 import { type Bundle, buildBundle } from "./workerd.ts"
 

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Client } from "pg"
 import { describe, expect, it } from "vitest"
-import { migrate } from "../../../scripts/migrate.ts"
+import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 
 const COMMAND = fileURLToPath(new URL("../../../scripts/migrate.ts", import.meta.url))

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { gzipSync } from "node:zlib"
-import { migrate } from "../../../scripts/migrate.ts"
 import { startNeonEndpoint } from "../../../src/local/neon/endpoint.ts"
+import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 import { buildBundle, runBundle } from "../../setup/workerd.ts"
 
