@@ -1,7 +1,7 @@
 import { app } from "./app.ts"
 import { type Bindings, readSettings } from "./config.ts"
 import { consume } from "./queue/consume.ts"
-import { lookAfterBucket } from "./queue/sweep.ts"
+import { sweepBucket } from "./queue/sweep.ts"
 import { connect } from "./store/connection.ts"
 import { releaseExpiredKeys } from "./store/replay-batch.ts"
 
@@ -9,7 +9,7 @@ export default {
   fetch: app.fetch,
   async scheduled(_event, bindings) {
     const { QUEUE: queue, BUCKET: bucket } = bindings
-    if (queue && bucket) await lookAfterBucket(queue, bucket, Date.now())
+    if (queue && bucket) await sweepBucket(queue, bucket, Date.now())
     await releaseExpiredKeys(connect(readSettings(bindings).database))
   },
   queue: consume,

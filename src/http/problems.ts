@@ -5,7 +5,7 @@ import { ConfigurationError } from "../config.ts"
 import { MetricsUnavailable } from "../metrics/analytics.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
-import { DatabaseFault } from "../store/errors.ts"
+import { DatabaseError } from "../store/errors.ts"
 import { IdempotencyKeyReused } from "../store/replay-batch.ts"
 import { BatchInDoubt, BatchRefused } from "../store/write-batch.ts"
 import { type App, noteOutcome } from "./context.ts"
@@ -94,7 +94,7 @@ function problemOf(error: Error): Problem {
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
   if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)
-  if (error instanceof DatabaseFault) return error.kind === "transient" ? unavailable() : databaseNotReady()
+  if (error instanceof DatabaseError) return error.kind === "transient" ? unavailable() : databaseNotReady()
   if (error instanceof ConfigurationError)
     return new Problem(503, { detail: "The service is not configured; its log says what is missing." }, RETRY)
   if (error instanceof MetricsUnavailable) return new Problem(503, { detail: error.message }, RETRY)
@@ -102,7 +102,7 @@ function problemOf(error: Error): Problem {
   return new Problem(500, { detail: "Internal error" })
 }
 
-const SPOKEN = [DatabaseFault, ConfigurationError, MetricsUnavailable, Problem]
+const SPOKEN = [DatabaseError, ConfigurationError, MetricsUnavailable, Problem]
 
 /** A fault's and a wrong setting's message name no value; of anything else only its kind and place in the code are safe to log. */
 function faultForLog(error: Error): string {

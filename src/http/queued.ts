@@ -1,5 +1,5 @@
 import type { Context } from "hono"
-import { enqueueBatch, parkedRecord } from "../queue/enqueue.ts"
+import { claimCheckRecord, enqueueBatch } from "../queue/enqueue.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
 import { IdempotencyKeyReused } from "../store/replay-batch.ts"
@@ -31,7 +31,7 @@ export async function queueBatch(c: Context<App>, batch: NewBatch): Promise<Batc
 
 /** What is known of a batch that the ledger does not have yet. */
 export const queuedRecord = async (c: Context<App>, transactionId: string): Promise<BatchRecord | undefined> =>
-  c.env.BUCKET && parkedRecord(c.env.BUCKET, transactionId)
+  c.env.BUCKET && claimCheckRecord(c.env.BUCKET, transactionId)
 
 function recordOf({ transactionId, caller, plan, idempotency }: NewBatch): BatchRecord {
   return {

@@ -2,9 +2,9 @@ import { type Bindings, readSettings } from "../config.ts"
 import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
 import { connect } from "../store/connection.ts"
-import { DatabaseFault } from "../store/errors.ts"
+import { DatabaseError } from "../store/errors.ts"
 import { BatchInDoubt } from "../store/write-batch.ts"
-import { piecesOfWork, piecesToKeep, type Written } from "./work.ts"
+import { deadLetterItems, type Written, workItems } from "./work.ts"
 
 /** Cloudflare moves a message there after `max_retries`; see wrangler.toml. */
 const DEAD_LETTER_QUEUE = /dead-letters$/
@@ -21,24 +21,24 @@ export const retryDelaySeconds = (attempts: number) => Math.min(2 ** attempts, L
 export async function consume(batch: MessageBatch<unknown>, bindings: Bindings): Promise<void> {
   const startedAt = Date.now()
   const { database } = readSettings(bindings)
-  const divide = DEAD_LETTER_QUEUE.test(batch.queue) ? piecesToKeep : piecesOfWork
+  const divide = DEAD_LETTER_QUEUE.test(batch.queue) ? deadLetterItems : workItems
   const done = { stored: 0, failed: 0, databaseAttempts: 0, databaseMs: 0 }
   const faults: unknown[] = []
-  const pieces = divide(batch.messages, bindings.BUCKET)
-  for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
+  const items = divide(batch.messages, bindings.BUCKET)
+  for (let item = items.shift(); item; item = items.shift()) {
     const db = connect(database)
     try {
       // While the database is away the rest would only meet the same.
       if (faults.some(isOfDatabase)) throw faults[0]
-      const { stored, failed } = await piece.run(db)
+      const { stored, failed } = await item.run(db)
       done.stored += stored
       done.failed += failed
-      for (const message of piece.messages) message.ack()
+      for (const message of item.messages) message.ack()
     } catch (error) {
       faults.push(error)
-      if (piece.messages.length > 1 && !isOfDatabase(error))
-        pieces.push(...piece.messages.flatMap((message) => divide([message], bindings.BUCKET)))
-      else for (const message of piece.messages) message.retry({ delaySeconds: retryDelaySeconds(message.attempts) })
+      if (item.messages.length > 1 && !isOfDatabase(error))
+        items.push(...item.messages.flatMap((message) => divide([message], bindings.BUCKET)))
+      else for (const message of item.messages) message.retry({ delaySeconds: retryDelaySeconds(message.attempts) })
     } finally {
       done.databaseAttempts += db.usage.attempts
       done.databaseMs += db.usage.ms
@@ -48,12 +48,12 @@ export async function consume(batch: MessageBatch<unknown>, bindings: Bindings):
   await tell(bindings, batch, { ...done, fault, ms: Date.now() - startedAt })
 }
 
-const isOfDatabase = (error: unknown) => error instanceof DatabaseFault || error instanceof BatchInDoubt
+const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error instanceof BatchInDoubt
 
 /** The kind of a fault, never a value, an SQL text or an address. */
 function faultText(error: unknown): string {
   if (error instanceof BatchInDoubt) return error.cause.message
-  if (error instanceof DatabaseFault) return error.message
+  if (error instanceof DatabaseError) return error.message
   return error instanceof Error ? `unexpected ${error.name}: ${error.message}` : "unknown"
 }
 

@@ -2,7 +2,7 @@ import type { BatchRecord } from "../signals/responses.ts"
 import { IdempotencyKeyReused } from "../store/replay-batch.ts"
 import type { NewBatch } from "../store/write-batch.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
-import { batchObject, deliveryObject, type Message, messageText, parkedText, readParkedRecord } from "./messages.ts"
+import { batchObject, claimCheckText, deliveryObject, type Message, messageText, readClaimCheckRecord } from "./messages.ts"
 
 /** A message may hold 128,000 bytes, of which some are the queue's own: https://developers.cloudflare.com/queues/platform/limits/ */
 const MAX_MESSAGE_BYTES = 127_000
@@ -44,7 +44,7 @@ export async function enqueueBatch(
   if (held) return resend(queue, bucket, batch, held)
   const object = batchObject(batch.transactionId)
   // The batch comes before its key, and both before the message: a key without a batch means that the batch was worked off.
-  await bucket.put(object, parkedText({ record, batch }))
+  await bucket.put(object, claimCheckText({ record, batch }))
   const holder = batch.idempotency && (await claimKey(bucket, batch))
   if (holder) {
     await bucket.delete(object)
@@ -55,9 +55,9 @@ export async function enqueueBatch(
 }
 
 /** What the ledger will know of a batch that waits in the bucket; undefined when none does. */
-export async function parkedRecord(bucket: R2Bucket, transactionId: string): Promise<BatchRecord | undefined> {
+export async function claimCheckRecord(bucket: R2Bucket, transactionId: string): Promise<BatchRecord | undefined> {
   const parked = await bucket.get(batchObject(transactionId))
-  return parked ? readParkedRecord(await parked.text()) : undefined
+  return parked ? readClaimCheckRecord(await parked.text()) : undefined
 }
 
 const sendPointer = (queue: Queue, message: Message) => queue.send(messageText(message), { contentType: "text" })

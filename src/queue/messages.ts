@@ -29,16 +29,16 @@ export function readMessage(body: unknown): Message | undefined {
 }
 
 /** A batch that waits in the bucket: what the ledger will know of it, on a line of its own, and what is to be stored. */
-export interface ParkedBatch {
+export interface ClaimCheck {
   record: BatchRecord
   batch: NewBatch
 }
 
-export const parkedText = ({ record, batch }: ParkedBatch) => `${JSON.stringify(record)}\n${JSON.stringify(batch)}`
+export const claimCheckText = ({ record, batch }: ClaimCheck) => `${JSON.stringify(record)}\n${JSON.stringify(batch)}`
 
-export const readParkedRecord = (text: string): BatchRecord => JSON.parse(text.slice(0, text.indexOf("\n")))
+export const readClaimCheckRecord = (text: string): BatchRecord => JSON.parse(text.slice(0, text.indexOf("\n")))
 
-export const readParkedBatch = (text: string): NewBatch => JSON.parse(text.slice(text.indexOf("\n") + 1))
+export const readClaimCheckBatch = (text: string): NewBatch => JSON.parse(text.slice(text.indexOf("\n") + 1))
 
 /** Names in the bucket. */
 export const batchObject = (transactionId: string) => `batches/${transactionId}`

@@ -15,7 +15,7 @@ const PARKED: Record<string, Exclude<Message["kind"], "delivery">> = {
  *
  * @param now milliseconds since the epoch
  */
-export async function lookAfterBucket(queue: Queue, bucket: R2Bucket, now: number): Promise<void> {
+export async function sweepBucket(queue: Queue, bucket: R2Bucket, now: number): Promise<void> {
   for (const [prefix, kind] of Object.entries(PARKED)) {
     for (const object of await olderThan(bucket, prefix, now - OVERDUE_MS))
       await queue.send(messageText({ version: 1, kind, object }), { contentType: "text" })

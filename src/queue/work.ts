@@ -4,10 +4,10 @@ import { recordFailedBatch } from "../store/failed-batch.ts"
 import { IdempotencyKeyReused } from "../store/replay-batch.ts"
 import { BatchRefused, type NewBatch, writeBatch } from "../store/write-batch.ts"
 import { type Delivery, writeDeliveries } from "../store/write-deliveries.ts"
-import { type Message as Content, readMessage, readParkedBatch } from "./messages.ts"
+import { type Message as Content, readClaimCheckBatch, readMessage } from "./messages.ts"
 
 /** Messages that are worked off, and so acknowledged or delivered again, together. */
-export interface Piece {
+export interface WorkItem {
   messages: Message<unknown>[]
   run(db: Database): Promise<Written>
 }
@@ -20,17 +20,17 @@ export interface Written {
 
 const NOTHING: Written = { stored: 0, failed: 0 }
 
-/** All the deliveries as one piece, and each of the rest as its own. */
-export function piecesOfWork(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Piece[] {
+/** All the deliveries as one item, and each of the rest as its own. */
+export function workItems(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): WorkItem[] {
   const deliveries: { message: Message<unknown>; delivery: Delivery }[] = []
-  const pieces: Piece[] = []
+  const items: WorkItem[] = []
   for (const message of messages) {
     const content = readMessage(message.body)
     if (content?.kind === "delivery") deliveries.push({ message, delivery: content.delivery })
-    else pieces.push({ messages: [message], run: (db) => (content ? unpark(db, bucket, content) : keep(db, message)) })
+    else items.push({ messages: [message], run: (db) => (content ? storeClaimCheck(db, bucket, content) : keep(db, message)) })
   }
-  if (deliveries.length === 0) return pieces
-  const together: Piece = {
+  if (deliveries.length === 0) return items
+  const together: WorkItem = {
     messages: deliveries.map(({ message }) => message),
     run: (db) =>
       storeDeliveries(
@@ -38,7 +38,7 @@ export function piecesOfWork(messages: readonly Message<unknown>[], bucket: R2Bu
         deliveries.map(({ delivery }) => delivery),
       ),
   }
-  return [together, ...pieces]
+  return [together, ...items]
 }
 
 async function storeDeliveries(db: Database, deliveries: readonly Delivery[]): Promise<Written> {
@@ -47,7 +47,7 @@ async function storeDeliveries(db: Database, deliveries: readonly Delivery[]): P
 }
 
 /** Stores what waits in the bucket, and empties its place. */
-async function unpark(
+async function storeClaimCheck(
   db: Database,
   bucket: R2Bucket | undefined,
   content: Exclude<Content, { kind: "delivery" }>,
@@ -60,7 +60,7 @@ async function unpark(
   const written =
     content.kind === "parked_delivery"
       ? await storeDeliveries(db, [JSON.parse(text)])
-      : await storeBatch(db, readParkedBatch(text))
+      : await storeBatch(db, readClaimCheckBatch(text))
   await bucket.delete(content.object)
   return written
 }
@@ -90,7 +90,7 @@ async function storeBatch(db: Database, batch: NewBatch): Promise<Written> {
 }
 
 /** What Cloudflare has put aside is kept in the database, where it can be looked at and replayed. */
-export const piecesToKeep = (messages: readonly Message<unknown>[]): Piece[] =>
+export const deadLetterItems = (messages: readonly Message<unknown>[]): WorkItem[] =>
   messages.map((message) => ({ messages: [message], run: (db) => keep(db, message) }))
 
 async function keep(db: Database, message: Message<unknown>): Promise<Written> {

@@ -1,7 +1,7 @@
 import { type NeonDbError, neon, neonConfig } from "@neondatabase/serverless"
 import type { SQL } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
-import { DatabaseFault, faultOf } from "./errors.ts"
+import { DatabaseError, databaseErrorOf } from "./errors.ts"
 
 export interface DatabaseSettings {
   /** Neon connection string. */
@@ -14,7 +14,7 @@ export interface DatabaseSettings {
 
 /** The database as one request sees it: made when the request comes in, with the request's deadline. */
 export interface Database {
-  /** Sends one statement, which is one transaction and one round trip. Throws `DatabaseFault`. */
+  /** Sends one statement, which is one transaction and one round trip. Throws `DatabaseError`. */
   query<Row>(statement: SQL): Promise<Row[]>
   /** Milliseconds since the epoch. */
   readonly deadlineAt: number
@@ -42,7 +42,7 @@ export function connect(settings: DatabaseSettings): Database {
         const { rows } = await client.query(sql, params, { fetchOptions: { signal } })
         return rows as Row[]
       } catch (error) {
-        throw faultOf(error as NeonDbError)
+        throw databaseErrorOf(error as NeonDbError)
       } finally {
         usage.ms += Date.now() - startedAt
       }
@@ -65,7 +65,7 @@ export async function withRetries<T>(db: Database, work: () => Promise<T>): Prom
     try {
       return await work()
     } catch (error) {
-      if (!(error instanceof DatabaseFault)) throw error
+      if (!(error instanceof DatabaseError)) throw error
       mayHaveRun ||= error.mayHaveRun
       const waitMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt)
       if (error.kind !== "transient" || Date.now() + waitMs >= db.deadlineAt) throw error.withDoubt(mayHaveRun)

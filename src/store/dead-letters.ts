@@ -21,7 +21,7 @@ export interface DeadLetter {
   record: string
 }
 
-/** Keeps dead letters; one that is kept already stays as it is. Throws `DatabaseFault`. */
+/** Keeps dead letters; one that is kept already stays as it is. Throws `DatabaseError`. */
 export async function insertDeadLetters(db: Database, letters: readonly DeadLetter[]): Promise<void> {
   if (letters.length > 0) await withRetries(db, () => db.query(insertLetters(letters)))
 }

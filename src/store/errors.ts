@@ -4,11 +4,11 @@ import { NeonDbError } from "@neondatabase/serverless"
  * `transient`: the same statement may succeed when sent again. `refused`: Postgres will never take these values.
  * `broken`: the database is not what this service expects (credentials, migrations, privileges); an operator has to act.
  */
-export type FaultKind = "transient" | "refused" | "broken"
+export type DatabaseErrorKind = "transient" | "refused" | "broken"
 
 /** A statement without a good answer. Its message names no value, no SQL and no address, so that it may be logged. */
-export class DatabaseFault extends Error {
-  readonly kind: FaultKind
+export class DatabaseError extends Error {
+  readonly kind: DatabaseErrorKind
   /** The SQLSTATE, or what was seen where Postgres said none: "unreachable", "timeout", "HTTP 502". */
   readonly reason: string
   /** Whether the statement may have been committed although no answer says so. */
@@ -16,7 +16,7 @@ export class DatabaseFault extends Error {
   /** The DETAIL of the error, which only the service's own SQL fills with something to read. */
   readonly detail: string | undefined
 
-  constructor(kind: FaultKind, reason: string, mayHaveRun: boolean, detail?: string) {
+  constructor(kind: DatabaseErrorKind, reason: string, mayHaveRun: boolean, detail?: string) {
     super(`database fault (${kind}): ${reason}`)
     this.kind = kind
     this.reason = reason
@@ -25,8 +25,8 @@ export class DatabaseFault extends Error {
   }
 
   /** This fault, as the end of several attempts of which one may have run. */
-  withDoubt(mayHaveRun: boolean): DatabaseFault {
-    return mayHaveRun === this.mayHaveRun ? this : new DatabaseFault(this.kind, this.reason, mayHaveRun, this.detail)
+  withDoubt(mayHaveRun: boolean): DatabaseError {
+    return mayHaveRun === this.mayHaveRun ? this : new DatabaseError(this.kind, this.reason, mayHaveRun, this.detail)
   }
 }
 
@@ -38,21 +38,21 @@ export class DatabaseFault extends Error {
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
  */
-export function faultOf(error: unknown): DatabaseFault {
+export function databaseErrorOf(error: unknown): DatabaseError {
   if (!(error instanceof NeonDbError)) throw error
   const answered = /^Server error \(HTTP status (\d+)\): ([\s\S]*)$/.exec(error.message)
-  if (answered) return faultOfStatus(Number(answered[1]), answered[2] ?? "")
+  if (answered) return errorOfStatus(Number(answered[1]), answered[2] ?? "")
   if (error.sourceError)
-    return new DatabaseFault("transient", error.sourceError.name === "TimeoutError" ? "timeout" : "unreachable", true)
-  if (error.code) return faultOfSqlState(error.code, error.detail)
-  return faultWithoutSqlState(error.message, "HTTP 400")
+    return new DatabaseError("transient", error.sourceError.name === "TimeoutError" ? "timeout" : "unreachable", true)
+  if (error.code) return errorOfSqlState(error.code, error.detail)
+  return errorWithoutSqlState(error.message, "HTTP 400")
 }
 
-function faultOfStatus(status: number, body: string): DatabaseFault {
+function errorOfStatus(status: number, body: string): DatabaseError {
   const { code, message } = readBody(body)
-  if (code) return faultOfSqlState(code)
-  if (status === 413) return new DatabaseFault("broken", "HTTP 413", false)
-  return faultWithoutSqlState(message, `HTTP ${status}`)
+  if (code) return errorOfSqlState(code)
+  if (status === 413) return new DatabaseError("broken", "HTTP 413", false)
+  return errorWithoutSqlState(message, `HTTP ${status}`)
 }
 
 function readBody(body: string): { code: string; message: string } {
@@ -72,21 +72,21 @@ const FINAL =
 const NEVER_SENT =
   /control plane request failed|couldn't connect to compute node|failed to acquire permit|too many connections|connection closed at inconsistent state/i
 
-function faultWithoutSqlState(message: string, seen: string): DatabaseFault {
-  if (FINAL.test(message)) return new DatabaseFault("broken", seen, false)
-  return new DatabaseFault("transient", seen, !NEVER_SENT.test(message))
+function errorWithoutSqlState(message: string, seen: string): DatabaseError {
+  if (FINAL.test(message)) return new DatabaseError("broken", seen, false)
+  return new DatabaseError("transient", seen, !NEVER_SENT.test(message))
 }
 
 /** Rolled back, and worth another try: serialization, deadlock, lock, cancelled, starting up, read-only after a failover. */
 const ROLLED_BACK = new Set(["40001", "40P01", "55P03", "57014", "57P03", "25006"])
 
 /** @see https://www.postgresql.org/docs/18/errcodes-appendix.html */
-function faultOfSqlState(code: string, detail?: string): DatabaseFault {
+function errorOfSqlState(code: string, detail?: string): DatabaseError {
   const sqlClass = code.slice(0, 2)
-  if (ROLLED_BACK.has(code) || sqlClass === "53") return new DatabaseFault("transient", code, false)
+  if (ROLLED_BACK.has(code) || sqlClass === "53") return new DatabaseError("transient", code, false)
   // Connection lost, server stopping, I/O or internal error: a kill during COMMIT may have come after it.
-  if (["08", "57", "58", "XX"].includes(sqlClass)) return new DatabaseFault("transient", code, true)
+  if (["08", "57", "58", "XX"].includes(sqlClass)) return new DatabaseError("transient", code, true)
   // Data, integrity, check option, program limits, and what a trigger raises.
-  if (["22", "23", "44", "54", "P0"].includes(sqlClass)) return new DatabaseFault("refused", code, false, detail)
-  return new DatabaseFault("broken", code, false)
+  if (["22", "23", "44", "54", "P0"].includes(sqlClass)) return new DatabaseError("refused", code, false, detail)
+  return new DatabaseError("broken", code, false)
 }

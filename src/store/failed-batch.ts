@@ -7,7 +7,7 @@ import type { NewBatch } from "./write-batch.ts"
 /**
  * Enters into the ledger that an acknowledged batch could not be stored, and why. It carries no idempotency key: that one is free, or another's.
  *
- * @throws {DatabaseFault} it may be entered; call it again
+ * @throws {DatabaseError} it may be entered; call it again
  */
 export async function recordFailedBatch(
   db: Database,

@@ -2,7 +2,7 @@ import { type SQL, sql } from "drizzle-orm"
 import type { Failure } from "../signals/responses.ts"
 import type { Columns } from "./columns.ts"
 import type { Database } from "./connection.ts"
-import { DatabaseFault } from "./errors.ts"
+import { DatabaseError } from "./errors.ts"
 import { BatchRefused, type Inserted, type NewBatch } from "./write-batch.ts"
 
 /**
@@ -23,7 +23,7 @@ export async function insertOneByOne(db: Database, batch: NewBatch, columns: Col
       failures: [...failures, ...written.refusals].sort((one, other) => one.index - other.index),
     }
   } catch (error) {
-    if (error instanceof DatabaseFault && error.reason === ALL_OR_NOTHING)
+    if (error instanceof DatabaseError && error.reason === ALL_OR_NOTHING)
       throw new BatchRefused(JSON.parse(error.detail ?? "[]"))
     throw error
   }

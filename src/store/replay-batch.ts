@@ -31,7 +31,7 @@ interface LedgerRow {
  *
  * @throws {IdempotencyKeyReused} the key stands for another request
  */
-export async function retellBatch(db: Database, batch: NewBatch): Promise<WrittenBatch | undefined> {
+export async function replayBatch(db: Database, batch: NewBatch): Promise<WrittenBatch | undefined> {
   const { transactionId, idempotency, plan } = batch
   const [ledger] = await db.query<LedgerRow>(sql`
     select

@@ -4,9 +4,9 @@ import type { BatchPlan, SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type Columns, encodeColumns } from "./columns.ts"
 import { type Database, withRetries } from "./connection.ts"
-import { DatabaseFault } from "./errors.ts"
+import { DatabaseError } from "./errors.ts"
 import { insertOneByOne } from "./one-by-one.ts"
-import { retellBatch, withDuplicates } from "./replay-batch.ts"
+import { replayBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
 
 export interface NewBatch {
@@ -39,9 +39,9 @@ export class BatchRefused extends Error {
 /** No answer says whether the batch was stored; the ledger will, under `transactionId`. */
 export class BatchInDoubt extends Error {
   readonly transactionId: string
-  override readonly cause: DatabaseFault
+  override readonly cause: DatabaseError
 
-  constructor(transactionId: string, cause: DatabaseFault) {
+  constructor(transactionId: string, cause: DatabaseError) {
     super("the database did not say whether the batch was stored")
     this.transactionId = transactionId
     this.cause = cause
@@ -54,34 +54,34 @@ export class BatchInDoubt extends Error {
  * @throws {BatchRefused} `allOrNothing`, and the database refused a signal
  * @throws {IdempotencyKeyReused} the caller's key stands for another request
  * @throws {BatchInDoubt} the deadline passed and an attempt may have stored it
- * @throws {DatabaseFault} nothing was stored
+ * @throws {DatabaseError} nothing was stored
  */
 export async function writeBatch(db: Database, batch: NewBatch): Promise<WrittenBatch> {
   const columns = encodeColumns(batch.plan.rows)
   try {
     return await withRetries(db, () => writeOnce(db, batch, columns))
   } catch (error) {
-    throw error instanceof DatabaseFault && error.mayHaveRun ? new BatchInDoubt(batch.transactionId, error) : error
+    throw error instanceof DatabaseError && error.mayHaveRun ? new BatchInDoubt(batch.transactionId, error) : error
   }
 }
 
 async function writeOnce(db: Database, batch: NewBatch, columns: Columns): Promise<WrittenBatch> {
   const inserted = await insertTogether(db, batch, columns).catch((error) => {
-    if (error instanceof DatabaseFault && error.kind === "refused") return insertOneByOne(db, batch, columns)
+    if (error instanceof DatabaseError && error.kind === "refused") return insertOneByOne(db, batch, columns)
     throw error
   })
   try {
     if (inserted) return await answered(db, batch, inserted)
-    return (await retellBatch(db, batch)) ?? ledgerRowGone()
+    return (await replayBatch(db, batch)) ?? ledgerRowGone()
   } catch (error) {
     // From here on the ledger has a row, so no fault may be taken for "nothing was stored".
-    throw error instanceof DatabaseFault ? error.withDoubt(true) : error
+    throw error instanceof DatabaseError ? error.withDoubt(true) : error
   }
 }
 
 /** The idempotency key that stood in the way has expired meanwhile: the next attempt may write. */
 function ledgerRowGone(): never {
-  throw new DatabaseFault("transient", "ledger row gone", false)
+  throw new DatabaseError("transient", "ledger row gone", false)
 }
 
 /** What an insert did: the id of each row it tried, undefined for a repeated dedupe_key, and the failures of the whole batch. */

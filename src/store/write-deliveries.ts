@@ -4,7 +4,7 @@ import type { Failure } from "../signals/responses.ts"
 import { encodeColumns } from "./columns.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { type DeadLetter, insertDeadLetters, insertLetters } from "./dead-letters.ts"
-import { DatabaseFault } from "./errors.ts"
+import { DatabaseError } from "./errors.ts"
 import { batches, signals } from "./schema.ts"
 import { BatchInDoubt, type NewBatch, writeBatch } from "./write-batch.ts"
 
@@ -27,14 +27,14 @@ export interface WrittenDeliveries {
  * and with the same delivery more than once in it.
  *
  * @throws {BatchInDoubt} some or all of it may be stored; it names the first of them
- * @throws {DatabaseFault} nothing was stored
+ * @throws {DatabaseError} nothing was stored
  */
 export async function writeDeliveries(db: Database, delivered: readonly Delivery[]): Promise<WrittenDeliveries> {
   const deliveries = [...new Map(delivered.map((delivery) => [delivery.batch.transactionId, delivery])).values()]
   try {
     return await writeTogether(db, deliveries)
   } catch (error) {
-    if (!(error instanceof DatabaseFault)) throw error
+    if (!(error instanceof DatabaseError)) throw error
     if (error.kind === "refused") return writeEach(db, deliveries)
     throw error.mayHaveRun ? new BatchInDoubt(deliveries[0]?.batch.transactionId ?? "", error) : error
   }
@@ -60,7 +60,7 @@ async function writeEach(db: Database, deliveries: readonly Delivery[]): Promise
     const refused = failures.filter(({ index }) => !told.has(index))
     written.refused.push(...refused)
     await insertDeadLetters(db, [...letters, ...refused.map((failure) => letterOf(batch, failure))]).catch((error) => {
-      throw error instanceof DatabaseFault ? new BatchInDoubt(batch.transactionId, error) : error
+      throw error instanceof DatabaseError ? new BatchInDoubt(batch.transactionId, error) : error
     })
   }
   return written

@@ -5,7 +5,7 @@ import { ignoredFields, planBatch } from "../../signals/plan.ts"
 import type { BatchRecord } from "../../signals/responses.ts"
 import { BatchRequest } from "../../signals/schema.ts"
 import { instantText } from "../../signals/timestamp.ts"
-import { DatabaseFault } from "../../store/errors.ts"
+import { DatabaseError } from "../../store/errors.ts"
 import { batchRecord, listBatches } from "../../store/read.ts"
 import { requireScope } from "../auth.ts"
 import { decodeBatch } from "../body.ts"
@@ -74,7 +74,7 @@ async function recordOf(c: Context<App>, transactionId: string): Promise<BatchRe
   try {
     return (await batchRecord(c.get("db"), transactionId)) ?? (await queuedRecord(c, transactionId))
   } catch (error) {
-    const queued = error instanceof DatabaseFault ? await queuedRecord(c, transactionId) : undefined
+    const queued = error instanceof DatabaseError ? await queuedRecord(c, transactionId) : undefined
     if (!queued) throw error
     return queued
   }

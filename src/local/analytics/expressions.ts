@@ -16,7 +16,7 @@ import {
 } from "./types.ts"
 
 /** A piece of Postgres' SQL, and what its value is to ClickHouse. */
-export interface Piece {
+export interface WorkItem {
   sql: string
   type: Type
   /** Whether it may be NaN or infinite, which Postgres compares and orders in another way. */
@@ -28,7 +28,7 @@ export interface Scope {
   /** The values of the query, in the order of $1, $2, ...: no text of a query becomes text of Postgres' SQL. */
   values: unknown[]
   /** The keys of GROUP BY, by what `sameness` tells of them. */
-  keys: ReadonlyMap<string, Piece>
+  keys: ReadonlyMap<string, WorkItem>
   /** `rows`: no aggregate allowed; `groups`: columns only within aggregates. */
   over: "rows" | "groups"
 }
@@ -37,7 +37,7 @@ export interface Scope {
 export const PLACES = 20
 
 /** The columns of every dataset. */
-export const COLUMNS: ReadonlyMap<string, Piece> = new Map([
+export const COLUMNS: ReadonlyMap<string, WorkItem> = new Map([
   ["timestamp", { sql: "p.timestamp", type: TIME, finite: true }],
   ["dataset", { sql: "p.dataset", type: TEXT, finite: true }],
   // Nothing is sampled away here.
@@ -47,7 +47,7 @@ export const COLUMNS: ReadonlyMap<string, Piece> = new Map([
   ...places("double", FLOAT),
 ])
 
-function places(name: "blob" | "double", type: Type): [string, Piece][] {
+function places(name: "blob" | "double", type: Type): [string, WorkItem][] {
   return Array.from({ length: PLACES }, (_, place) => {
     const column = `${name}${place + 1}`
     return [column, { sql: `p.${column}`, type, finite: true }]
@@ -62,7 +62,7 @@ export function parameter(scope: Scope, value: unknown, type: "bigint" | "float8
 /** A text that two expressions share exactly when they say the same. */
 export const sameness = (expression: Expression) => JSON.stringify(expression, (key, value) => (key === "at" ? undefined : value))
 
-export function translate(expression: Expression, scope: Scope): Piece {
+export function translate(expression: Expression, scope: Scope): WorkItem {
   const key = scope.over === "groups" ? scope.keys.get(sameness(expression)) : undefined
   if (key) return key
   const { at } = expression
@@ -98,19 +98,19 @@ export function translate(expression: Expression, scope: Scope): Piece {
   }
 }
 
-export function condition(expression: Expression, scope: Scope): Piece {
+export function condition(expression: Expression, scope: Scope): WorkItem {
   const piece = translate(expression, scope)
   if (piece.type.kind !== "condition") throw refused("A condition is missing here", expression.at)
   return piece
 }
 
-export function number(expression: Expression, scope: Scope): Piece {
+export function number(expression: Expression, scope: Scope): WorkItem {
   const piece = translate(expression, scope)
   if (!isNumber(piece.type)) throw refused(`A number is missing here, and this is a ${typeName(piece.type)}`, expression.at)
   return piece
 }
 
-function literal(text: string, at: number, scope: Scope): Piece {
+function literal(text: string, at: number, scope: Scope): WorkItem {
   if (!/^\d+$/.test(text)) {
     if (!Number.isFinite(Number(text))) throw refused(`The number ${text} is too large`, at)
     return { sql: parameter(scope, text, "float8"), type: FLOAT, finite: true }
@@ -120,20 +120,20 @@ function literal(text: string, at: number, scope: Scope): Piece {
   return { sql: parameter(scope, text, "bigint"), type: literalType(value), finite: true }
 }
 
-function column(name: string, at: number, scope: Scope): Piece {
+function column(name: string, at: number, scope: Scope): WorkItem {
   const found = COLUMNS.get(name)
   if (!found) throw unknown(`the column ${name}`, at)
   if (scope.over === "groups") throw refused(`${name} is neither in GROUP BY nor in an aggregate`, at)
   return found
 }
 
-function negative(operand: Expression, scope: Scope): Piece {
+function negative(operand: Expression, scope: Scope): WorkItem {
   const { sql, type, finite } = number(operand, scope)
   const isLiteral = operand.kind === "number" && type.kind === "integer"
   return { sql: `(-${sql})`, type: isLiteral ? literalType(-BigInt(operand.text)) : negativeType(type), finite }
 }
 
-function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scope): Piece {
+function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scope): WorkItem {
   const { sign, left, right } = expression
   if (right.kind === "interval" && (sign === "+" || sign === "-")) {
     const time = translate(left, scope)
@@ -147,7 +147,7 @@ function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scop
   return { sql: `(${one.sql} ${sign} ${other.sql})`, type, finite: one.finite && other.finite }
 }
 
-export function comparison(sign: string, left: Piece, right: Piece, at: number): Piece {
+export function comparison(sign: string, left: WorkItem, right: WorkItem, at: number): WorkItem {
   const alike = isNumber(left.type) ? isNumber(right.type) : left.type.kind === right.type.kind
   if (!alike) throw refused(`A ${typeName(left.type)} is compared with a ${typeName(right.type)}`, at)
   if (left.type.kind === "condition") throw refused("A condition is not compared", at)
@@ -158,7 +158,7 @@ export function comparison(sign: string, left: Piece, right: Piece, at: number):
   return { sql: `(case when ${hasNaN} then ${sign === "!="} else ${sql} end)`, type: CONDITION, finite: true }
 }
 
-function call(expression: Call, scope: Scope): Piece {
+function call(expression: Call, scope: Scope): WorkItem {
   const name = functionNamed(expression.name)
   const aggregate = AGGREGATES.get(name)
   if (aggregate) {

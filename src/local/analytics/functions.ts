@@ -1,9 +1,9 @@
-import { condition, number, type Piece, parameter, type Scope, sameness, translate } from "./expressions.ts"
+import { condition, number, parameter, type Scope, sameness, translate, type WorkItem } from "./expressions.ts"
 import type { Call, Expression } from "./parser.ts"
 import { refused, unknown } from "./tokens.ts"
 import { commonType, FLOAT, integer, sumType, TIME, typeName } from "./types.ts"
 
-type Make = (call: Call, scope: Scope) => Piece
+type Make = (call: Call, scope: Scope) => WorkItem
 
 /** SQL's own names are the same in capitals, ClickHouse's are not. */
 const SQL_NAMES = ["sum", "count", "avg", "min", "max", "if", "round", "now"]
@@ -59,20 +59,20 @@ function take(call: Call, count: number): Expression[] {
   return call.arguments
 }
 
-function constant(call: Call, piece: Piece): Piece {
+function constant(call: Call, piece: WorkItem): WorkItem {
   take(call, 0)
   return piece
 }
 
 const filter = (when: Expression, scope: Scope) => ` filter (where ${condition(when, scope).sql})`
 
-function sum(value: Expression, filtered: string, scope: Scope): Piece {
+function sum(value: Expression, filtered: string, scope: Scope): WorkItem {
   const { sql, type, finite } = number(value, scope)
   const cast = type.kind === "integer" ? "bigint" : "float8"
   return { sql: `coalesce(sum(${sql})${filtered}, 0)::${cast}`, type: sumType(type), finite }
 }
 
-function extreme(call: Call, scope: Scope): Piece {
+function extreme(call: Call, scope: Scope): WorkItem {
   const [argument] = take(call, 1)
   const { sql, type, finite } = translate(argument, scope)
   if (type.kind === "condition") throw refused(`${call.name} takes no ${typeName(type)}`, argument.at)
@@ -86,7 +86,7 @@ function extreme(call: Call, scope: Scope): Piece {
  *
  * @see https://clickhouse.com/docs/sql-reference/aggregate-functions/reference/quantileexactweighted
  */
-function quantile(call: Call, scope: Scope): Piece {
+function quantile(call: Call, scope: Scope): WorkItem {
   const [value, weight] = take(call, 2)
   const [level, ...rest] = call.parameters ?? []
   if (level?.kind !== "number" || rest.length > 0 || Number(level.text) > 1)
@@ -100,7 +100,7 @@ function quantile(call: Call, scope: Scope): Piece {
   return { sql: `coalesce(percentile_disc(${rank}) within group (order by ${sql}), 'NaN')`, type, finite: false }
 }
 
-function choice(call: Call, scope: Scope): Piece {
+function choice(call: Call, scope: Scope): WorkItem {
   const [when, one, other] = take(call, 3)
   const test = condition(when, scope)
   const [then, otherwise] = [translate(one, scope), translate(other, scope)]
@@ -115,7 +115,7 @@ function choice(call: Call, scope: Scope): Piece {
   }
 }
 
-function wholeQuotient(call: Call, scope: Scope): Piece {
+function wholeQuotient(call: Call, scope: Scope): WorkItem {
   const [one, other] = take(call, 2)
   const [left, right] = [number(one, scope), number(other, scope)]
   if (left.type.kind !== "integer" || right.type.kind !== "integer") throw refused("intDiv takes whole numbers", call.at)
@@ -123,7 +123,7 @@ function wholeQuotient(call: Call, scope: Scope): Piece {
   return { sql: `(${left.sql} / ${right.sql})`, type, finite: true }
 }
 
-function rounded(call: Call, scope: Scope): Piece {
+function rounded(call: Call, scope: Scope): WorkItem {
   const places = call.arguments.length === 2 ? call.arguments[1] : undefined
   const [value] = places ? take(call, 2) : take(call, 1)
   if (places && (places.kind !== "number" || !/^\d$|^1[0-5]$/.test(places.text)))
@@ -135,7 +135,7 @@ function rounded(call: Call, scope: Scope): Piece {
   return { ...piece, sql: `(round(${piece.sql} * ${scale}) / ${scale})` }
 }
 
-function toDateTime(call: Call, scope: Scope): Piece {
+function toDateTime(call: Call, scope: Scope): WorkItem {
   const [argument] = take(call, 1)
   if (argument.kind === "text") {
     const milliseconds = Date.parse(`${argument.value.replace(" ", "T")}Z`)
@@ -148,16 +148,16 @@ function toDateTime(call: Call, scope: Scope): Piece {
   return time(sql)
 }
 
-const time = (seconds: string): Piece => ({ sql: `local_analytics.datetime(${seconds})`, type: TIME, finite: true })
+const time = (seconds: string): WorkItem => ({ sql: `local_analytics.datetime(${seconds})`, type: TIME, finite: true })
 
-function secondsOf(call: Call, scope: Scope): Piece {
+function secondsOf(call: Call, scope: Scope): WorkItem {
   const [argument] = take(call, 1)
   const { sql, type } = translate(argument, scope)
   if (type.kind !== "time") throw refused(`${call.name} takes a time`, argument.at)
   return { sql: `extract(epoch from ${sql})::bigint`, type: integer(32), finite: true }
 }
 
-function startOfInterval(call: Call, scope: Scope): Piece {
+function startOfInterval(call: Call, scope: Scope): WorkItem {
   const [argument, interval] = take(call, 2)
   const { sql, type } = translate(argument, scope)
   if (type.kind !== "time") throw refused("toStartOfInterval takes a time", argument.at)

@@ -1,4 +1,4 @@
-import { aggregates, COLUMNS, condition, type Piece, type Scope, sameness, translate } from "./expressions.ts"
+import { aggregates, COLUMNS, condition, type Scope, sameness, translate, type WorkItem } from "./expressions.ts"
 import { type Expression, parse, type Select } from "./parser.ts"
 import { refused } from "./tokens.ts"
 import { type Type, typeName } from "./types.ts"
@@ -28,7 +28,7 @@ export function translateQuery(query: string): Translation {
   const grouped = keys.length > 0 || select.items.some(({ expression }) => aggregates(expression))
 
   // The keys are computed below the groups: Postgres would not see that two expressions with parameters are the same.
-  const computed = new Map<string, Piece & { below: string }>()
+  const computed = new Map<string, WorkItem & { below: string }>()
   for (const key of keys) {
     if (computed.has(sameness(key))) continue
     const { sql, ...piece } = translate(key, scope)
@@ -82,13 +82,13 @@ function named(expression: Expression, names: ReadonlyMap<string, Expression>): 
   ) as Expression
 }
 
-function ordering({ sql, finite }: Piece, descending: boolean): string {
+function ordering({ sql, finite }: WorkItem, descending: boolean): string {
   // NaN comes last either way.
   return `${finite ? sql : `nullif(${sql}, 'NaN')`} ${descending ? "desc" : "asc"} nulls last`
 }
 
 /** A time as ClickHouse writes it, a condition as 1 or 0, and everything as text, so that no digit is lost. */
-function shown({ sql, type }: Piece): string {
+function shown({ sql, type }: WorkItem): string {
   if (type.kind === "time") return `to_char(${sql}, 'YYYY-MM-DD HH24:MI:SS')`
   if (type.kind === "condition") return `(${sql})::int::text`
   return `(${sql})::text`

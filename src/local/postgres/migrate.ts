@@ -3,7 +3,6 @@ import { join } from "node:path"
 import { drizzle } from "drizzle-orm/node-postgres"
 import { migrate as applyMigrations } from "drizzle-orm/node-postgres/migrator"
 import { Client } from "pg"
-import { readEnvironment } from "../environment.ts"
 import { ROOT } from "../root.ts"
 import { StartupError } from "../startup-error.ts"
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { batchObject, deliveryObject } from "../../../src/queue/messages.ts"
-import { lookAfterBucket } from "../../../src/queue/sweep.ts"
+import { sweepBucket } from "../../../src/queue/sweep.ts"
 import { bindings } from "../service.ts"
 
 const HOUR = 60 * 60 * 1000
@@ -8,7 +8,7 @@ const bucket = bindings.BUCKET as R2Bucket
 
 async function messagesAfter(ms: number): Promise<string[]> {
   const sent: string[] = []
-  await lookAfterBucket({ send: async (text: string) => void sent.push(text) } as unknown as Queue, bucket, Date.now() + ms)
+  await sweepBucket({ send: async (text: string) => void sent.push(text) } as unknown as Queue, bucket, Date.now() + ms)
   return sent
 }
 

@@ -2,7 +2,7 @@ import fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { instantText, parseTimestamp } from "../../../src/signals/timestamp.ts"
 
-const faultOf = (input: string | number) => {
+const databaseErrorOf = (input: string | number) => {
   const parsed = parseTimestamp(input)
   return typeof parsed === "string" ? parsed : `${parsed.kind}: ${parsed.message}`
 }
@@ -72,14 +72,14 @@ describe("an ISO 8601 timestamp", () => {
     ["1517781728", "a Unix epoch is sent as a number, not as a string"],
     ["-1517781728.000107", "a Unix epoch is sent as a number, not as a string"],
     ["20251315", "month value is outside expected range of 1-12"],
-  ])("may not be %j, told in Pydantic's words", (text, reason) => expect(faultOf(text)).toBe(shape(reason)))
+  ])("may not be %j, told in Pydantic's words", (text, reason) => expect(databaseErrorOf(text)).toBe(shape(reason)))
 
   it("is refused as fast when it is a megabyte of digits", () =>
-    expect(faultOf(`${"1".repeat(1_000_000)}x`)).toBe(shape("invalid datetime separator, expected `T`, `t` or space")))
+    expect(databaseErrorOf(`${"1".repeat(1_000_000)}x`)).toBe(shape("invalid datetime separator, expected `T`, `t` or space")))
 
   it.each(["0000-01-01", "0001-01-01T00:30:00+01:00", "9999-12-31T23:30:00-01:00"])(
     "may not leave the years 0001-9999 as %s does",
-    (text) => expect(faultOf(text)).toBe(OUT_OF_RANGE),
+    (text) => expect(databaseErrorOf(text)).toBe(OUT_OF_RANGE),
   )
 
   it("is that instant of UTC, however it is spelled", () =>
@@ -164,7 +164,7 @@ describe("a Unix epoch", () => {
 
   it.each([Number.NaN, Infinity, -Infinity, 1e18, 1e30, -Number.MAX_VALUE, -1e15, 253_402_300_800_000])(
     "may not be %d",
-    (epoch) => expect(faultOf(epoch)).toBe(OUT_OF_RANGE),
+    (epoch) => expect(databaseErrorOf(epoch)).toBe(OUT_OF_RANGE),
   )
 
   it("keeps every microsecond that a double can tell apart", () =>

@@ -1,6 +1,6 @@
 import { NeonDbError } from "@neondatabase/serverless"
 import { describe, expect, it } from "vitest"
-import { faultOf } from "../../../src/store/errors.ts"
+import { databaseErrorOf } from "../../../src/store/errors.ts"
 
 /** An error as the driver makes it from an answer with status 400. */
 const fromPostgres = (code: string, message = "words of Postgres") => Object.assign(new NeonDbError(message), { code })
@@ -17,13 +17,13 @@ const fromFetch = (name: string) => {
 describe("a fault that was rolled back", () => {
   it.each(["40001", "40P01", "55P03", "57014", "57P03", "25006", "53100", "53300"])(
     "with SQLSTATE %s may be tried again, and nothing was stored",
-    (code) => expect(faultOf(fromPostgres(code))).toMatchObject({ kind: "transient", reason: code, mayHaveRun: false }),
+    (code) => expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "transient", reason: code, mayHaveRun: false }),
   )
 
   it.each(["Couldn't connect to compute node", "Control plane request failed", "Too many connections attempts"])(
     "of the proxy is known by its words: %s",
     (message) =>
-      expect(faultOf(fromProxy(500, JSON.stringify({ message, code: "" })))).toMatchObject({
+      expect(databaseErrorOf(fromProxy(500, JSON.stringify({ message, code: "" })))).toMatchObject({
         kind: "transient",
         reason: "HTTP 500",
         mayHaveRun: false,
@@ -33,7 +33,7 @@ describe("a fault that was rolled back", () => {
 
 describe("a fault after which the statement may have run", () => {
   it.each(["08006", "57P01", "57P02", "58030", "XX000"])("with SQLSTATE %s may be tried again", (code) =>
-    expect(faultOf(fromPostgres(code))).toMatchObject({ kind: "transient", mayHaveRun: true }),
+    expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "transient", mayHaveRun: true }),
   )
 
   it.each([
@@ -43,13 +43,13 @@ describe("a fault after which the statement may have run", () => {
     [fromFetch("Error"), "unreachable"],
     [fromFetch("TimeoutError"), "timeout"],
   ])("is one that says nothing of it: %s", (error, reason) =>
-    expect(faultOf(error)).toMatchObject({ kind: "transient", reason, mayHaveRun: true }),
+    expect(databaseErrorOf(error)).toMatchObject({ kind: "transient", reason, mayHaveRun: true }),
   )
 })
 
 describe("a fault of the values", () => {
   it.each(["22003", "22P02", "23502", "23505", "23514", "44000", "54000", "P0001"])("with SQLSTATE %s is a refusal", (code) =>
-    expect(faultOf(fromPostgres(code))).toMatchObject({ kind: "refused", reason: code, mayHaveRun: false }),
+    expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "refused", reason: code, mayHaveRun: false }),
   )
 })
 
@@ -63,15 +63,15 @@ describe("a fault that an operator has to mend", () => {
     fromProxy(500, '{"message":"Control plane request failed: endpoint cannot be found","code":""}'),
     fromProxy(500, '{"message":"database \\"x\\" does not exist","code":"3D000"}'),
     fromProxy(413, "{}"),
-  ])("is not tried again: %s", (error) => expect(faultOf(error)).toMatchObject({ kind: "broken", mayHaveRun: false }))
+  ])("is not tried again: %s", (error) => expect(databaseErrorOf(error)).toMatchObject({ kind: "broken", mayHaveRun: false }))
 })
 
 describe("any fault", () => {
   it("names no value, statement or address in its message", () =>
-    expect(faultOf(fromPostgres("23505", 'Key (dedupe_key)=(s3cret) in "insert into signals"')).message).toBe(
+    expect(databaseErrorOf(fromPostgres("23505", 'Key (dedupe_key)=(s3cret) in "insert into signals"')).message).toBe(
       "database fault (refused): 23505",
     ))
 
   it("that is not the driver's is a bug, and stays what it is", () =>
-    expect(() => faultOf(new TypeError("bug"))).toThrow(TypeError))
+    expect(() => databaseErrorOf(new TypeError("bug"))).toThrow(TypeError))
 })
