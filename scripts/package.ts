@@ -53,4 +53,4 @@ await build({
 })
 await chmod(join(TARGET, "cli/signals.js"), 0o755)
 await writeFile(join(TARGET, "package.json"), `${JSON.stringify(MANIFEST, null, 2)}\n`)
-await writeFile(join(TARGET, "README.md"), await readFile(join(ROOT, "src/client/README.md"), "utf8"))
+await writeFile(join(TARGET, "README.md"), await readFile(join(ROOT, "docs/client.md"), "utf8"))

@@ -3,7 +3,7 @@ import { FieldMapping } from "./bridges/kafka/field-mapping.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
 import type { Dataset } from "./metrics/record.ts"
 
-/** What a deployment binds to the Worker; see "Configuration" in the README. Every value is text, as `vars` and secrets are. */
+/** What a deployment binds to the Worker; see docs/deploy.md. Every value is text, as `vars` and secrets are. */
 export interface Bindings {
   DATABASE_URL?: string
   /** Set by `npm start` alone: where SQL over HTTP is answered instead of Neon. */

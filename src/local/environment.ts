@@ -4,7 +4,7 @@ import { parseEnv } from "node:util"
 import { ROOT } from "./root.ts"
 import { StartupError } from "./startup-error.ts"
 
-/** The settings of the Worker that a person may give; see "Configuration" in the README. */
+/** The settings of the Worker that a person may give; see docs/deploy.md. */
 export const SETTINGS = [
   "DATABASE_URL",
   "DATABASE_DEADLINE_MS",
