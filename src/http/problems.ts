@@ -5,9 +5,9 @@ import { ConfigurationError } from "../config.ts"
 import { MetricsUnavailable } from "../metrics/analytics.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
+import { BatchInDoubt, BatchRefused } from "../store/batch.ts"
 import { DatabaseError } from "../store/errors.ts"
-import { IdempotencyKeyReused } from "../store/replay-batch.ts"
-import { BatchInDoubt, BatchRefused } from "../store/write-batch.ts"
+import { IdempotencyKeyReused } from "../store/idempotency.ts"
 import { type App, noteOutcome } from "./context.ts"
 
 interface ProblemBody {
@@ -94,6 +94,7 @@ function problemOf(error: Error): Problem {
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
   if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)
+  if (error instanceof DatabaseError && error.kind === "too_large") return resultTooLarge()
   if (error instanceof DatabaseError) return error.kind === "transient" ? unavailable() : databaseNotReady()
   if (error instanceof ConfigurationError)
     return new Problem(503, { detail: "The service is not configured; its log says what is missing." }, RETRY)
@@ -121,6 +122,13 @@ export const keyReused = () =>
         msg: "This key was sent before with another request",
       },
     ],
+  })
+
+/** Neon sends at most 64 MB. */
+export const resultTooLarge = () =>
+  new Problem(422, {
+    detail:
+      "The result is larger than the database can send (64 MB). Ask for less: a lower limit, a shorter time or a narrower filter.",
   })
 
 export const unavailable = () =>

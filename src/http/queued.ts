@@ -2,8 +2,8 @@ import type { Context } from "hono"
 import { claimCheckRecord, enqueueBatch } from "../queue/enqueue.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
-import { IdempotencyKeyReused } from "../store/replay-batch.ts"
-import type { NewBatch } from "../store/write-batch.ts"
+import type { NewBatch } from "../store/batch.ts"
+import { IdempotencyKeyReused } from "../store/idempotency.ts"
 import { type App, noteOutcome } from "./context.ts"
 
 /**

@@ -1,7 +1,8 @@
 import type { Context } from "hono"
 import { uuidv7 } from "uuidv7"
 import type { BatchPlan } from "../signals/plan.ts"
-import { type NewBatch, type WrittenBatch, writeBatch } from "../store/write-batch.ts"
+import type { NewBatch, WrittenBatch } from "../store/batch.ts"
+import { writeBatch } from "../store/write-batch.ts"
 import { type App, noteOutcome, type Outcome } from "./context.ts"
 import { invalidShape } from "./problems.ts"
 

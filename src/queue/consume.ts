@@ -1,9 +1,9 @@
 import { type Bindings, readSettings } from "../config.ts"
 import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
+import { BatchInDoubt } from "../store/batch.ts"
 import { connect } from "../store/connection.ts"
 import { DatabaseError } from "../store/errors.ts"
-import { BatchInDoubt } from "../store/write-batch.ts"
 import { deadLetterItems, type Written, workItems } from "./work.ts"
 
 /** Cloudflare moves a message there after `max_retries`; see wrangler.toml. */

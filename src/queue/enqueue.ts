@@ -1,6 +1,6 @@
 import type { BatchRecord } from "../signals/responses.ts"
-import { IdempotencyKeyReused } from "../store/replay-batch.ts"
-import type { NewBatch } from "../store/write-batch.ts"
+import type { NewBatch } from "../store/batch.ts"
+import { IdempotencyKeyReused, KEY_LIFETIME_MS } from "../store/idempotency.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
 import { batchObject, claimCheckText, deliveryObject, type Message, messageText, readClaimCheckRecord } from "./messages.ts"
 
@@ -67,8 +67,6 @@ interface KeyHolder {
   transactionId: string
   requestHash: string
 }
-
-const KEY_LIFETIME_MS = 7 * 24 * 60 * 60 * 1000
 
 async function keyObject({ caller, idempotency }: NewBatch): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${caller}\n${idempotency?.key}`))

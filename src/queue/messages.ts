@@ -1,5 +1,5 @@
 import type { BatchRecord } from "../signals/responses.ts"
-import type { NewBatch } from "../store/write-batch.ts"
+import type { NewBatch } from "../store/batch.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
 
 /**

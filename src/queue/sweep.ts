@@ -1,8 +1,8 @@
+import { KEY_LIFETIME_MS } from "../store/idempotency.ts"
 import { type Message, messageText } from "./messages.ts"
 
 /** How long something may wait before it is looked after: a message that still exists is delivered well before. */
 const OVERDUE_MS = 60 * 60 * 1000
-const KEY_LIFETIME_MS = 7 * 24 * 60 * 60 * 1000
 
 const PARKED: Record<string, Exclude<Message["kind"], "delivery">> = {
   "batches/": "parked_batch",

@@ -1,8 +1,9 @@
+import { BatchRefused, type NewBatch } from "../store/batch.ts"
 import type { Database } from "../store/connection.ts"
 import { type DeadLetter, insertDeadLetters } from "../store/dead-letters.ts"
 import { recordFailedBatch } from "../store/failed-batch.ts"
-import { IdempotencyKeyReused } from "../store/replay-batch.ts"
-import { BatchRefused, type NewBatch, writeBatch } from "../store/write-batch.ts"
+import { IdempotencyKeyReused } from "../store/idempotency.ts"
+import { writeBatch } from "../store/write-batch.ts"
 import { type Delivery, writeDeliveries } from "../store/write-deliveries.ts"
 import { type Message as Content, readClaimCheckBatch, readMessage } from "./messages.ts"
 
@@ -69,8 +70,10 @@ async function storeClaimCheck(
 async function storeBatch(db: Database, batch: NewBatch): Promise<Written> {
   const { rows, failures: known } = batch.plan
   try {
-    const { stored, failures, replayed } = await writeBatch(db, batch)
-    if (!replayed) return { stored: stored.length, failed: failures.length - known.length }
+    const { state, stored, duplicates, failures, replayed } = await writeBatch(db, batch)
+    // An earlier delivery of this message entered the failure, and counted it.
+    if (state === "failed") return NOTHING
+    if (!replayed) return { stored: stored.length - duplicates, failed: failures.length - known.length }
     const reason = "The same batch had been stored before under this Idempotency-Key."
     await recordFailedBatch(db, batch, { reason, failures: [] })
   } catch (error) {

@@ -1,4 +1,4 @@
-import { type NeonDbError, neon, neonConfig } from "@neondatabase/serverless"
+import { neon, neonConfig } from "@neondatabase/serverless"
 import type { SQL } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
 import { DatabaseError, databaseErrorOf } from "./errors.ts"
@@ -42,7 +42,7 @@ export function connect(settings: DatabaseSettings): Database {
         const { rows } = await client.query(sql, params, { fetchOptions: { signal } })
         return rows as Row[]
       } catch (error) {
-        throw databaseErrorOf(error as NeonDbError)
+        throw databaseErrorOf(error)
       } finally {
         usage.ms += Date.now() - startedAt
       }

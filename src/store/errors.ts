@@ -2,14 +2,15 @@ import { NeonDbError } from "@neondatabase/serverless"
 
 /**
  * `transient`: the same statement may succeed when sent again. `refused`: Postgres will never take these values.
+ * `too_large`: the result is larger than Neon sends, so the same statement never gets an answer.
  * `broken`: the database is not what this service expects (credentials, migrations, privileges); an operator has to act.
  */
-export type DatabaseErrorKind = "transient" | "refused" | "broken"
+export type DatabaseErrorKind = "transient" | "refused" | "too_large" | "broken"
 
 /** A statement without a good answer. Its message names no value, no SQL and no address, so that it may be logged. */
 export class DatabaseError extends Error {
   readonly kind: DatabaseErrorKind
-  /** The SQLSTATE, or what was seen where Postgres said none: "unreachable", "timeout", "HTTP 502". */
+  /** The SQLSTATE, or what was seen where Postgres reported none: "unreachable", "timeout", "answer cut short", "HTTP 502". */
   readonly reason: string
   /** Whether the statement may have been committed although no answer says so. */
   readonly mayHaveRun: boolean
@@ -17,14 +18,14 @@ export class DatabaseError extends Error {
   readonly detail: string | undefined
 
   constructor(kind: DatabaseErrorKind, reason: string, mayHaveRun: boolean, detail?: string) {
-    super(`database fault (${kind}): ${reason}`)
+    super(`database error (${kind}): ${reason}`)
     this.kind = kind
     this.reason = reason
     this.mayHaveRun = mayHaveRun
     this.detail = detail
   }
 
-  /** This fault, as the end of several attempts of which one may have run. */
+  /** This error, as the end of several attempts of which one may have run. */
   withDoubt(mayHaveRun: boolean): DatabaseError {
     return mayHaveRun === this.mayHaveRun ? this : new DatabaseError(this.kind, this.reason, mayHaveRun, this.detail)
   }
@@ -33,25 +34,37 @@ export class DatabaseError extends Error {
 /**
  * What an error of Neon's driver means for the statement that met it.
  *
+ * The driver wraps what goes wrong before the headers of the answer. Anything else that it throws comes from reading the body: the
+ * connection broke or the deadline passed there, or the body is not Neon's JSON, as when a proxy answers in its place. The statement
+ * may have run then.
+ *
  * The driver fills `code` from an answer with status 400 only; any other status is in the message, and a failed fetch in `sourceError`.
  * Statuses and messages are those of Neon's proxy.
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
  */
 export function databaseErrorOf(error: unknown): DatabaseError {
-  if (!(error instanceof NeonDbError)) throw error
+  if (!(error instanceof NeonDbError)) return new DatabaseError("transient", unreadableAnswer(error), true)
   const answered = /^Server error \(HTTP status (\d+)\): ([\s\S]*)$/.exec(error.message)
   if (answered) return errorOfStatus(Number(answered[1]), answered[2] ?? "")
-  if (error.sourceError)
-    return new DatabaseError("transient", error.sourceError.name === "TimeoutError" ? "timeout" : "unreachable", true)
+  if (error.sourceError) return new DatabaseError("transient", isTimeout(error.sourceError) ? "timeout" : "unreachable", true)
   if (error.code) return errorOfSqlState(error.code, error.detail)
   return errorWithoutSqlState(error.message, "HTTP 400")
+}
+
+const isTimeout = (error: unknown) => error instanceof Error && error.name === "TimeoutError"
+
+function unreadableAnswer(error: unknown): string {
+  if (isTimeout(error)) return "timeout"
+  return error instanceof SyntaxError ? "answer is not JSON" : "answer cut short"
 }
 
 function errorOfStatus(status: number, body: string): DatabaseError {
   const { code, message } = readBody(body)
   if (code) return errorOfSqlState(code)
   if (status === 413) return new DatabaseError("broken", "HTTP 413", false)
+  // A statement that is sent alone has committed by then.
+  if (status === 507) return new DatabaseError("too_large", "HTTP 507", true)
   return errorWithoutSqlState(message, `HTTP ${status}`)
 }
 

@@ -1,8 +1,8 @@
 import { sql } from "drizzle-orm"
 import type { Failure } from "../signals/responses.ts"
+import type { NewBatch } from "./batch.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { batches } from "./schema.ts"
-import type { NewBatch } from "./write-batch.ts"
 
 /**
  * Enters into the ledger that an acknowledged batch could not be stored, and why. It carries no idempotency key: that one is free, or another's.

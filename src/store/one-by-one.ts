@@ -1,9 +1,9 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { Failure } from "../signals/responses.ts"
+import { BatchRefused, type Inserted, type NewBatch } from "./batch.ts"
 import type { Columns } from "./columns.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
-import { BatchRefused, type Inserted, type NewBatch } from "./write-batch.ts"
 
 /**
  * Stores what the database takes and records the rest, still in one transaction: each row in a savepoint of a SQL function.

@@ -2,22 +2,16 @@ import { sql } from "drizzle-orm"
 import type { StoredId } from "../signals/answer.ts"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
+import type { Inserted, NewBatch, WrittenBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
+import { IdempotencyKeyReused, isSameRequest, KEY_LIFETIME_DAYS } from "./idempotency.ts"
 import { batches, signals } from "./schema.ts"
-import type { Inserted, NewBatch, WrittenBatch } from "./write-batch.ts"
 
-/** How long an idempotency key stands for its first request. */
-const KEY_LIFETIME = sql.raw("interval '7 days'")
-
-/** The caller used this idempotency key for another request. */
-export class IdempotencyKeyReused extends Error {
-  constructor() {
-    super("the idempotency key stands for another request")
-  }
-}
+const KEY_LIFETIME = sql.raw(`interval '${KEY_LIFETIME_DAYS} days'`)
 
 interface LedgerRow {
   transaction_id: string
+  state: "stored" | "failed"
   request_hash: string | null
   failures: Failure[]
   expired: boolean
@@ -35,7 +29,7 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   const { transactionId, idempotency, plan } = batch
   const [ledger] = await db.query<LedgerRow>(sql`
     select
-      transaction_id, request_hash, failures, created_at < now() - ${KEY_LIFETIME} as expired,
+      transaction_id, state, request_hash, failures, created_at < now() - ${KEY_LIFETIME} as expired,
       (
         -- Ids rise in batch order and lie between the batch's first and last: a range of the primary key, no index of its own.
         select json_agg(json_build_array(id, dedupe_key) order by id) from ${signals}
@@ -50,13 +44,16 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
     await releaseExpiredKeys(db)
     return undefined
   }
-  if (replayed && ledger.request_hash !== idempotency?.requestHash) throw new IdempotencyKeyReused()
-  const failed = new Set(ledger.failures.map(({ index }) => index))
+  if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash)) throw new IdempotencyKeyReused()
+  const { transaction_id, state, failures } = ledger
+  if (state === "failed") return { transactionId: transaction_id, state, replayed, failures, stored: [], duplicates: 0 }
+  const failed = new Set(failures.map(({ index }) => index))
   const rows = alignIds(
     plan.rows.filter((row) => !failed.has(row.index)),
     ledger.stored ?? [],
   )
-  return { transactionId: ledger.transaction_id, replayed, failures: ledger.failures, stored: await withDuplicates(db, rows) }
+  const stored = await withDuplicates(db, rows)
+  return { transactionId: transaction_id, state, replayed, failures, stored, duplicates: countDuplicates(stored) }
 }
 
 /** Gives each row its id: both are in batch order, and a row was passed over exactly when another signal held its dedupe_key. */
@@ -81,6 +78,8 @@ export async function withDuplicates(db: Database, rows: Inserted["rows"]): Prom
     duplicate: id === undefined,
   }))
 }
+
+export const countDuplicates = (stored: readonly StoredId[]) => stored.filter(({ duplicate }) => duplicate).length
 
 async function idsOfDedupeKeys(db: Database, keys: string[]): Promise<Map<string, number>> {
   const found = await db.query<{ dedupe_key: string; id: string }>(

@@ -1,52 +1,11 @@
 import { type SQL, sql } from "drizzle-orm"
-import type { StoredBatch } from "../signals/answer.ts"
-import type { BatchPlan, SignalRow } from "../signals/plan.ts"
-import type { Failure } from "../signals/responses.ts"
+import { BatchInDoubt, type Inserted, type NewBatch, type WrittenBatch } from "./batch.ts"
 import { type Columns, encodeColumns } from "./columns.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
 import { insertOneByOne } from "./one-by-one.ts"
-import { replayBatch, withDuplicates } from "./replay-batch.ts"
+import { countDuplicates, replayBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
-
-export interface NewBatch {
-  /** UUIDv7. Names the batch in the ledger, and makes every repetition of the write one write. */
-  transactionId: string
-  /** Who sent it; idempotency keys belong to a caller. */
-  caller: string
-  plan: BatchPlan
-  /** Store every signal or none, should the database refuse one. */
-  allOrNothing: boolean
-  idempotency?: { key: string; requestHash: string } | undefined
-}
-
-export interface WrittenBatch extends StoredBatch {
-  transactionId: string
-  /** An earlier request with the same idempotency key stored it. */
-  replayed: boolean
-}
-
-/** The database refused signals of an all-or-nothing batch: nothing was stored. */
-export class BatchRefused extends Error {
-  readonly failures: Failure[]
-
-  constructor(failures: Failure[]) {
-    super("the database refused signals of an all-or-nothing batch")
-    this.failures = failures
-  }
-}
-
-/** No answer says whether the batch was stored; the ledger will, under `transactionId`. */
-export class BatchInDoubt extends Error {
-  readonly transactionId: string
-  override readonly cause: DatabaseError
-
-  constructor(transactionId: string, cause: DatabaseError) {
-    super("the database did not say whether the batch was stored")
-    this.transactionId = transactionId
-    this.cause = cause
-  }
-}
 
 /**
  * Stores a batch exactly once: its ledger row and its signals in one statement, retried on transient faults under the same transaction id.
@@ -82,12 +41,6 @@ async function writeOnce(db: Database, batch: NewBatch, columns: Columns): Promi
 /** The idempotency key that stood in the way has expired meanwhile: the next attempt may write. */
 function ledgerRowGone(): never {
   throw new DatabaseError("transient", "ledger row gone", false)
-}
-
-/** What an insert did: the id of each row it tried, undefined for a repeated dedupe_key, and the failures of the whole batch. */
-export interface Inserted {
-  rows: { row: SignalRow; id: number | undefined }[]
-  failures: Failure[]
 }
 
 async function insertTogether(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
@@ -155,5 +108,7 @@ const IDS_STORED = sql`select string_agg(coalesce(stored.id::text, ''), ',' orde
 const IDS_RESERVED = sql`select string_agg(id::text, ',' order by position) from input`
 
 async function answered(db: Database, batch: NewBatch, { rows, failures }: Inserted): Promise<WrittenBatch> {
-  return { transactionId: batch.transactionId, replayed: false, failures, stored: await withDuplicates(db, rows) }
+  const stored = await withDuplicates(db, rows)
+  const { transactionId } = batch
+  return { transactionId, state: "stored", replayed: false, failures, stored, duplicates: countDuplicates(stored) }
 }

@@ -1,12 +1,13 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
+import { BatchInDoubt, type NewBatch } from "./batch.ts"
 import { encodeColumns } from "./columns.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { type DeadLetter, insertDeadLetters, insertLetters } from "./dead-letters.ts"
 import { DatabaseError } from "./errors.ts"
 import { batches, signals } from "./schema.ts"
-import { BatchInDoubt, type NewBatch, writeBatch } from "./write-batch.ts"
+import { writeBatch } from "./write-batch.ts"
 
 /** A batch that was acknowledged before it was stored, and what of it can't be. */
 export interface Delivery {
@@ -14,10 +15,12 @@ export interface Delivery {
   letters: DeadLetter[]
 }
 
-/** What this call added; what an earlier one had stored counts nothing. */
+/** What this call did; a delivery that an earlier call stored counts nothing. */
 export interface WrittenDeliveries {
-  /** Signals that are in the table, or were under the same dedupe_key before. */
+  /** Signals that this call added to the table. */
   stored: number
+  /** Signals whose dedupe_key was stored before. */
+  duplicates: number
   /** Signals that only the database refused, which are dead letters now. */
   refused: Failure[]
 }
@@ -41,23 +44,25 @@ export async function writeDeliveries(db: Database, delivered: readonly Delivery
 }
 
 async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
-  const rows = await withRetries(db, () => db.query<{ transaction_id: string }>(insertStatement(deliveries)))
-  const added = new Set(rows.map(({ transaction_id }) => transaction_id))
-  const plans = deliveries.map(({ batch }) => batch).filter(({ transactionId }) => added.has(transactionId))
-  return {
-    stored: plans.reduce((sum, { plan }) => sum + plan.rows.length, 0),
-    refused: [],
+  const entered = await withRetries(db, () => db.query<{ transaction_id: string; stored: number }>(insertStatement(deliveries)))
+  const sizes = new Map(deliveries.map(({ batch }) => [batch.transactionId, batch.plan.rows.length]))
+  const written: WrittenDeliveries = { stored: 0, duplicates: 0, refused: [] }
+  for (const { transaction_id, stored } of entered) {
+    written.stored += stored
+    written.duplicates += (sizes.get(transaction_id) ?? stored) - stored
   }
+  return written
 }
 
 /** One after the other, since the database refused a signal of one of them: each row of that in a savepoint. */
 async function writeEach(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
-  const written: WrittenDeliveries = { stored: 0, refused: [] }
+  const written: WrittenDeliveries = { stored: 0, duplicates: 0, refused: [] }
   for (const { batch, letters } of deliveries) {
-    const { failures, stored } = await writeBatch(db, batch)
-    written.stored += stored.length
-    const told = new Set(letters.map(({ index }) => index))
-    const refused = failures.filter(({ index }) => !told.has(index))
+    const { failures, stored, duplicates } = await writeBatch(db, batch)
+    written.stored += stored.length - duplicates
+    written.duplicates += duplicates
+    const known = new Set(letters.map(({ index }) => index))
+    const refused = failures.filter(({ index }) => !known.has(index))
     written.refused.push(...refused)
     await insertDeadLetters(db, [...letters, ...refused.map((failure) => letterOf(batch, failure))]).catch((error) => {
       throw error instanceof DatabaseError ? new BatchInDoubt(batch.transactionId, error) : error
@@ -82,7 +87,7 @@ function signalText({ index: _, ...row }: SignalRow): string {
   return `{${fields.join(",")}}`
 }
 
-/** As for a single batch (see `writeBatch`), with the rows of each joined to the ledger row that is new. Returns those. */
+/** As for a single batch (see `writeBatch`), with the rows of each joined to the ledger row that is new. Returns those, with the number of signals stored of each. */
 function insertStatement(deliveries: readonly Delivery[]): SQL {
   const written = deliveries.map(({ batch }) => batch)
   const columns = encodeColumns(written.flatMap(({ plan }) => plan.rows))
@@ -127,6 +132,9 @@ function insertStatement(deliveries: readonly Delivery[]): SQL {
       from input join ledger using (transaction_id)
       order by dedupe_key, position
       on conflict (dedupe_key) where dedupe_key is not null do nothing
+      returning transaction_id
     )${letters.length > 0 ? sql`, kept as (${insertLetters(letters, sql`join ledger using (transaction_id)`)})` : sql``}
-    select transaction_id from ledger`
+    select transaction_id, count(stored.transaction_id)::int4 as stored
+    from ledger left join stored using (transaction_id)
+    group by transaction_id`
 }

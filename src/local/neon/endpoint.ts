@@ -12,12 +12,17 @@ export interface EndpointFaults {
   latencyMs: number
   /** How many of the next statements are run and committed, but their answer is lost: the connection breaks instead. */
   loseAnswers: number
+  /** How the answers to the next statements are spoiled, in order, though the statements are run and committed. */
+  spoil: SpoiledAnswer[]
   /** Answers given instead of running the next statements, in order. */
   failures: { status: number; message: string; code?: string }[]
   /** Stops listening and breaks every connection, until `accept`. */
   refuse(): Promise<void>
   accept(): Promise<void>
 }
+
+/** `cut`: the connection breaks in the middle of the body. `stall`: the rest of the body never comes. Else a proxy's page. */
+export type SpoiledAnswer = "cut" | "stall" | { status: number; page: string }
 
 export interface NeonEndpoint {
   /** What `neonConfig.fetchEndpoint` is set to. */
@@ -75,6 +80,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   const faults: EndpointFaults = {
     latencyMs: 0,
     loseAnswers: 0,
+    spoil: [],
     failures: [],
     ...options.faults,
     refuse: close,
@@ -96,8 +102,12 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     if (isLost) faults.loseAnswers--
     if (faults.latencyMs > 0) await sleep(faults.latencyMs)
     if (isLost) return void response.destroy()
+    const spoiled = status === 200 ? faults.spoil.shift() : undefined
+    if (typeof spoiled === "object") return void response.writeHead(spoiled.status).end(spoiled.page)
     const bytes = Buffer.from(text)
-    response.writeHead(status, { "Content-Type": "application/json", "Content-Length": bytes.length }).end(bytes)
+    response.writeHead(status, { "Content-Type": "application/json", "Content-Length": bytes.length })
+    if (!spoiled) return void response.end(bytes)
+    response.write(bytes.subarray(0, bytes.length / 2), () => spoiled === "cut" && response.destroy())
   }
 
   async function answerTo(

@@ -61,7 +61,7 @@ describe("a database that does not answer in time", () => {
   it("is told in the log by its kind, without the statement, its values or the address", async () => {
     rig.endpoint.faults.failures.push({ status: 400, code: "42P01", message: 'relation "batches" does not exist' })
     await sendBatch(rig)
-    await expect.poll(() => rig.service.log.some((line) => line.includes("database fault (broken): 42P01"))).toBe(true)
+    await expect.poll(() => rig.service.log.some((line) => line.includes("database error (broken): 42P01"))).toBe(true)
     expect(rig.service.log.join("\n")).not.toMatch(/postgres(ql)?:|insert into|raw_content/)
   })
 })

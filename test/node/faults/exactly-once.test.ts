@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import type { SpoiledAnswer } from "../../../src/local/neon/endpoint.ts"
 import { misstored, type Rig, sendBatch, startRig } from "../../setup/rig.ts"
 
 let rig: Rig
@@ -35,6 +36,51 @@ describe("an answer lost between database and service", () => {
         sent.map(({ conversation }) => conversation),
       ),
     ).toEqual(NOTHING_WRONG)
+  })
+})
+
+describe.each<{ how: string; spoiled: SpoiledAnswer }>([
+  { how: "cut in its middle", spoiled: "cut" },
+  { how: "replaced by a page with status 200", spoiled: { status: 200, page: "<html>hello</html>" } },
+  { how: "replaced by a page with status 400", spoiled: { status: 400, page: "<html>bad gateway</html>" } },
+  { how: "replaced by JSON that is not Neon's", spoiled: { status: 200, page: "{}" } },
+])("an answer that is $how", ({ spoiled }) => {
+  it("never stores a batch twice, and the sender gets its ids all the same", async () => {
+    rig.endpoint.faults.spoil = [spoiled, spoiled, spoiled]
+    const { status, conversation, body } = await sendBatch(rig)
+    expect([status, body.successful_count, rig.endpoint.faults.spoil]).toEqual([200, 20, []])
+    expect(await misstored(rig, [conversation])).toEqual(NOTHING_WRONG)
+  })
+
+  it("is asked for again by a read", async () => {
+    rig.endpoint.faults.spoil = [spoiled]
+    const response = await fetch(`${rig.service.address}/api/signals`)
+    expect([response.status, await response.json(), rig.endpoint.faults.spoil]).toEqual([
+      200,
+      { signals: [], next_cursor: null },
+      [],
+    ])
+  })
+})
+
+describe("an answer that stalls in its middle until the deadline", () => {
+  it("leaves the batch in doubt, and the ledger has it", async () => {
+    rig.endpoint.faults.spoil = ["stall"]
+    const { status, headers, body, conversation } = await sendBatch(rig)
+    expect([status, headers.get("Retry-After")]).toEqual([503, "2"])
+    const record = await fetch(`${rig.service.address}/api/batches/${body.transaction_id}`)
+    expect([record.status, await record.json()]).toMatchObject([200, { state: "stored", successful_count: 20 }])
+    expect(await misstored(rig, [conversation])).toEqual(NOTHING_WRONG)
+  })
+})
+
+describe("a result that is larger than Neon sends", () => {
+  it("is asked for once, and answered with what to do", async () => {
+    const tooLarge = { status: 507, message: "response is too large (max is 67108864 bytes)" }
+    rig.endpoint.faults.failures.push(tooLarge, tooLarge)
+    const response = await fetch(`${rig.service.address}/api/signals`)
+    expect([response.status, rig.endpoint.faults.failures.splice(0)]).toEqual([422, [tooLarge]])
+    expect(await response.json()).toEqual({ detail: expect.stringContaining("Ask for less") })
   })
 })
 

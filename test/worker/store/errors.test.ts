@@ -39,12 +39,33 @@ describe("a fault after which the statement may have run", () => {
   it.each([
     [fromPostgres("", "connection closed"), "HTTP 400"],
     [fromProxy(502, "<html>Bad Gateway</html>"), "HTTP 502"],
-    [fromProxy(507, '{"message":"response is too large","code":""}'), "HTTP 507"],
     [fromFetch("Error"), "unreachable"],
     [fromFetch("TimeoutError"), "timeout"],
   ])("is one that says nothing of it: %s", (error, reason) =>
     expect(databaseErrorOf(error)).toMatchObject({ kind: "transient", reason, mayHaveRun: true }),
   )
+})
+
+describe("an answer whose body cannot be read", () => {
+  it.each([
+    [new SyntaxError("Unexpected token '<'"), "answer is not JSON"],
+    [new TypeError("Cannot read properties of undefined (reading 'map')"), "answer cut short"],
+    [new Error("Network connection lost."), "answer cut short"],
+    [new DOMException("The operation timed out.", "TimeoutError"), "timeout"],
+    [new DOMException("The operation was aborted.", "AbortError"), "answer cut short"],
+    ["no error at all", "answer cut short"],
+  ])("says nothing of the statement, which may have run: %s", (thrown, reason) =>
+    expect(databaseErrorOf(thrown)).toMatchObject({ kind: "transient", reason, mayHaveRun: true }),
+  )
+})
+
+describe("a result that is larger than Neon sends", () => {
+  it("never comes, however often it is asked for, although the statement has run", () =>
+    expect(databaseErrorOf(fromProxy(507, '{"message":"response is too large","code":""}'))).toMatchObject({
+      kind: "too_large",
+      reason: "HTTP 507",
+      mayHaveRun: true,
+    }))
 })
 
 describe("a fault of the values", () => {
@@ -69,9 +90,6 @@ describe("a fault that an operator has to mend", () => {
 describe("any fault", () => {
   it("names no value, statement or address in its message", () =>
     expect(databaseErrorOf(fromPostgres("23505", 'Key (dedupe_key)=(s3cret) in "insert into signals"')).message).toBe(
-      "database fault (refused): 23505",
+      "database error (refused): 23505",
     ))
-
-  it("that is not the driver's is a bug, and stays what it is", () =>
-    expect(() => databaseErrorOf(new TypeError("bug"))).toThrow(TypeError))
 })

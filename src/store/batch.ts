@@ -1,0 +1,55 @@
+import type { StoredBatch } from "../signals/answer.ts"
+import type { BatchPlan, SignalRow } from "../signals/plan.ts"
+import type { Failure } from "../signals/responses.ts"
+import type { DatabaseError } from "./errors.ts"
+
+/** A batch to store. */
+export interface NewBatch {
+  /** UUIDv7. Names the batch in the ledger, and makes every repetition of the write one write. */
+  transactionId: string
+  /** Who sent it; idempotency keys belong to a caller. */
+  caller: string
+  plan: BatchPlan
+  /** Store every signal or none, should the database refuse one. */
+  allOrNothing: boolean
+  idempotency?: { key: string; requestHash: string } | undefined
+}
+
+/** A batch that the ledger has. `stored` lists every signal that is in the table, duplicates among them. */
+export interface WrittenBatch extends StoredBatch {
+  transactionId: string
+  /** `failed`: it was acknowledged, none of it could be stored, and the ledger says so since an earlier attempt. */
+  state: "stored" | "failed"
+  /** An earlier request with the same idempotency key stored it. */
+  replayed: boolean
+  /** How many of `stored` are duplicates: this batch stored the others anew. */
+  duplicates: number
+}
+
+/** What an insert did: the id of each row that it tried, undefined for a duplicate, and the failures of the whole batch. */
+export interface Inserted {
+  rows: { row: SignalRow; id: number | undefined }[]
+  failures: Failure[]
+}
+
+/** The database refused signals of an all-or-nothing batch: nothing was stored. */
+export class BatchRefused extends Error {
+  readonly failures: Failure[]
+
+  constructor(failures: Failure[]) {
+    super("the database refused signals of an all-or-nothing batch")
+    this.failures = failures
+  }
+}
+
+/** No answer says whether the batch was stored; the ledger does, under `transactionId`. */
+export class BatchInDoubt extends Error {
+  readonly transactionId: string
+  override readonly cause: DatabaseError
+
+  constructor(transactionId: string, cause: DatabaseError) {
+    super("the database did not say whether the batch was stored")
+    this.transactionId = transactionId
+    this.cause = cause
+  }
+}

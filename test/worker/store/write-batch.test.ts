@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest"
+import { recordFailedBatch } from "../../../src/store/failed-batch.ts"
+import { writeBatch } from "../../../src/store/write-batch.ts"
+import { writeDeliveries } from "../../../src/store/write-deliveries.ts"
+import { delivery } from "../queue/messages.ts"
+import { countOf, freshConversation } from "../service.ts"
+import { batchOf, database } from "./batches.ts"
+
+const key = () => `key-${crypto.randomUUID()}`
+
+describe("the counts of a written batch", () => {
+  it("tell signals stored anew from duplicates, of earlier batches and of the batch itself", async () => {
+    const context_window_id = freshConversation()
+    const [first, second] = [key(), key()]
+    await writeBatch(database(), batchOf([{ context_window_id, dedupe_key: first }]))
+    const batch = batchOf([
+      { context_window_id, dedupe_key: first },
+      { context_window_id },
+      { context_window_id, dedupe_key: second },
+      { context_window_id, dedupe_key: second },
+    ])
+    const written = await writeBatch(database(), batch)
+    expect([written.stored.length, written.duplicates]).toEqual([4, 2])
+    const again = await writeBatch(database(), batch)
+    expect([again.stored, again.duplicates]).toEqual([written.stored, 2])
+    expect(await countOf(context_window_id)).toBe(3)
+  })
+})
+
+describe("the counts of written deliveries", () => {
+  it("tell signals stored anew from duplicates, and count nothing that an earlier call stored", async () => {
+    const context_window_id = freshConversation()
+    const shared = key()
+    const one = delivery([{ context_window_id, dedupe_key: shared }, { context_window_id }])
+    const other = delivery([{ context_window_id, dedupe_key: shared }])
+    expect(await writeDeliveries(database(), [one, other, one])).toEqual({ stored: 2, duplicates: 1, refused: [] })
+    expect(await writeDeliveries(database(), [one, other])).toEqual({ stored: 0, duplicates: 0, refused: [] })
+    expect(await countOf(context_window_id)).toBe(2)
+  })
+
+  it("are the same when the database refuses a signal and each is written alone", async () => {
+    const context_window_id = freshConversation()
+    const shared = key()
+    await writeBatch(database(), batchOf([{ context_window_id, dedupe_key: shared }]))
+    const good = delivery([{ context_window_id }])
+    const mixed = delivery([{ context_window_id, dedupe_key: shared }, { context_window_id }])
+    // No rule lets such a value through: only the database refuses it.
+    const [row] = mixed.batch.plan.rows.slice(1)
+    if (row) row.signalScore = 7
+    const { refused, ...counts } = await writeDeliveries(database(), [good, mixed])
+    expect(counts).toEqual({ stored: 1, duplicates: 1 })
+    expect(refused).toMatchObject([{ index: 1 }])
+  })
+})
+
+describe("a batch that the ledger has as failed", () => {
+  it("stays failed, and stores nothing, when it is delivered again", async () => {
+    const context_window_id = freshConversation()
+    const batch = batchOf([{ context_window_id }, { context_window_id }])
+    const failures = [{ index: 1, error: "refused by the database" }]
+    await recordFailedBatch(database(), batch, { reason: "The database refused signals.", failures })
+    expect(await writeBatch(database(), batch)).toEqual({
+      transactionId: batch.transactionId,
+      state: "failed",
+      replayed: false,
+      failures,
+      stored: [],
+      duplicates: 0,
+    })
+    expect(await countOf(context_window_id)).toBe(0)
+  })
+})
