@@ -1,6 +1,6 @@
 import type { BatchOptions, SignalClient } from "./client.ts"
 import { RequestError, ValidationError } from "./errors.ts"
-import type { Failure, NewSignal } from "./types.ts"
+import type { BatchAnswer, Failure, NewSignal } from "./types.ts"
 
 /**
  * Stores the signals of a batch that can be stored, each for itself: one of the wrong shape, or too large, fails alone too, which
@@ -12,7 +12,7 @@ import type { Failure, NewSignal } from "./types.ts"
 export async function deliverEach(
   client: SignalClient,
   signals: readonly NewSignal[],
-  options: BatchOptions & { idempotencyKey: string },
+  options: BatchOptions & { idempotencyKey: string; onAnswer?: ((answer: BatchAnswer) => void) | undefined },
 ): Promise<Failure[]> {
   const failures = await send(
     signals.map((signal, index) => ({ index, signal })),
@@ -26,8 +26,9 @@ export async function deliverEach(
     if (part.length === 0) return []
     const batch = part.map(({ signal }) => signal)
     try {
-      const { results } = await client.createBatch(batch, { ...options, idempotencyKey, minimal: true, allOrNothing: false })
-      return results.flatMap(({ index, error }) => (error === null ? [] : [{ index: part[index]?.index ?? index, error }]))
+      const answer = await client.createBatch(batch, { ...options, idempotencyKey, minimal: true, allOrNothing: false })
+      options.onAnswer?.(answer)
+      return answer.results.flatMap(({ index, error }) => (error === null ? [] : [{ index: part[index]?.index ?? index, error }]))
     } catch (error) {
       if (error instanceof ValidationError) return withoutMisshapen(part, error, idempotencyKey)
       if (error instanceof RequestError && error.status === 413) return inHalves(part, error, idempotencyKey)

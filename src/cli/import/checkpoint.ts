@@ -1,15 +1,23 @@
 import { randomUUID } from "node:crypto"
 import { mkdir, open, readFile, rename } from "node:fs/promises"
 import { dirname } from "node:path"
+import { UsageError } from "../usage.ts"
 
-/** How far an import has come. Batches are cut the same way at every run, and each has its key from its number: so none is stored twice. */
+/**
+ * The progress of an import of one source to one service. Batches are cut the same way at every run and their keys are made from
+ * their numbers, so that a batch sent again is stored once.
+ */
 export interface Checkpoint {
-  version: 1
+  version: 2
   importId: string
-  /** What was read, in such detail that another or a changed source is known by it. */
+  /** Fingerprint of the source: another or a changed source has another. */
   source: string
+  /** Origin of the service that the batches went to. */
+  service: string
+  /** A batch of this import in that service's ledger: shows whether a service is still the same one. */
+  transaction: string | null
   batchSize: number
-  /** The next batch to be sent, and where its records begin. */
+  /** The next batch to send, and where its records begin. */
   nextBatch: number
   position: string | null
   finished: boolean
@@ -21,10 +29,12 @@ export interface Checkpoint {
   failureBytes: number
 }
 
-export const newCheckpoint = (source: string, batchSize: number): Checkpoint => ({
-  version: 1,
+export const newCheckpoint = (source: string, service: string, batchSize: number): Checkpoint => ({
+  version: 2,
   importId: randomUUID(),
   source,
+  service,
+  transaction: null,
   batchSize,
   nextBatch: 0,
   position: null,
@@ -36,23 +46,35 @@ export const newCheckpoint = (source: string, batchSize: number): Checkpoint => 
   failureBytes: 0,
 })
 
-/** The checkpoint in a file, undefined when there is none. Throws `Error` with a sentence when it is no checkpoint. */
+/**
+ * Reads a state file; undefined when there is none.
+ *
+ * @throws {UsageError} the file is not a state, or has the form of an earlier version
+ */
 export async function readCheckpoint(path: string): Promise<Checkpoint | undefined> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined
     throw error
   })
   if (text === undefined) return undefined
-  try {
-    const checkpoint: Checkpoint = JSON.parse(text)
-    if (checkpoint.version === 1) return checkpoint
-  } catch {
-    // Said below, as of any other file.
-  }
-  throw new Error(`${path} is no state of an import. --state names another file.`)
+  const state = readState(text)
+  if (state?.version === 2) return state as Checkpoint
+  if (state?.version === 1)
+    throw new UsageError(
+      `${path} was written by an earlier version, which did not note the service it imported to. --restart sends everything again (a signal with a dedupe_key is stored once); --state FILE uses another file.`,
+    )
+  throw new UsageError(`${path} is not the state of an import. --state names another file.`)
 }
 
-/** Written whole or not at all, and on the disk when this resolves. */
+function readState(text: string): { version?: unknown } | undefined {
+  try {
+    return JSON.parse(text) ?? undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Writes the file whole or not at all. The checkpoint is on the disk when this resolves. */
 export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   const file = await open(`${path}.new`, "w")

@@ -13,12 +13,19 @@ const withoutNotes = (signal: Record<string, unknown>): Record<string, unknown> 
   Object.keys(signal).some(isNote) ? Object.fromEntries(Object.entries(signal).filter(([name]) => !isNote(name))) : signal
 
 /** Delivers each batch under a key made from the import and its number, so that sending it again stores nothing twice. */
-export function deliverTo(client: SignalClient, importId: string, options: { deadlineMs: number }): Deliver {
+export function deliverTo(
+  client: SignalClient,
+  importId: string,
+  options: { deadlineMs: number; onStored?: (transactionId: string) => void },
+): Deliver {
   return async (batch, window) => {
     const signals = batch.signals.map(withoutNotes)
     // What is wrong with a signal, a missing conversation too, is for the service to say.
     const failures = await deliverEach(client, signals as never, {
-      ...options,
+      deadlineMs: options.deadlineMs,
+      onAnswer: ({ transaction_id }) => {
+        if (transaction_id !== null) options.onStored?.(transaction_id)
+      },
       idempotencyKey: `import-${importId}-${batch.number}`,
       onRetry: ({ reason }) => {
         if (reason instanceof RateLimitedError || reason instanceof UnavailableError) window.shrink()

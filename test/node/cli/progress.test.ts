@@ -22,7 +22,7 @@ const START = { read: 0, position: null }
 const HALF = () => 0.5
 
 const checkpoint = {
-  ...newCheckpoint("source", 500),
+  ...newCheckpoint("source", "http://localhost:8002", 500),
   position: "7",
   read: 5000,
   stored: 4990,

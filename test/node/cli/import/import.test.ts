@@ -51,7 +51,7 @@ describe("signals import jsonl", () => {
     expect(await stored()).toEqual(upTo(1234))
     expect(await signals("import", "jsonl", "in.jsonl", "--batch-size", "100")).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/^All of it had been imported before/),
+      out: expect.stringMatching(/^All of it was imported before/),
     })
     expect(await stored()).toHaveLength(1234)
     expect(await signals("verify", "jsonl", "in.jsonl")).toMatchObject({
@@ -164,7 +164,7 @@ describe("an import that is disturbed", () => {
     }
     const last = await signals(...args)
     expect(last).toMatchObject({ code: 1, out: expect.stringContaining("3001 read, 3000 stored, 1 failed") })
-    expect(last.err).toContain("Going on where it was")
+    expect(last.err).toContain("Continuing after")
     expect(await stored()).toEqual(upTo(3000))
     expect((await readFile(join(folder, "failed.jsonl"), "utf8")).trimEnd().split("\n")).toHaveLength(1)
   })
@@ -176,20 +176,20 @@ describe("an import that is disturbed", () => {
     await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
     child.kill("SIGINT")
     expect(await ended).toBe(130)
-    expect(said.out).toMatch(/^Stopped; the same command goes on: \d+ read/)
+    expect(said.out).toMatch(/^Stopped; the same command continues: \d+ read/)
     const before = (await stored()).length
     expect(before).toBeLessThan(3000)
     expect(await signals(...args)).toMatchObject({ code: 0, out: expect.stringContaining("3000 read, 3000 stored") })
     expect(await stored()).toEqual(upTo(3000))
   })
 
-  it("gives up when the service stays away, and says that the same command goes on", async () => {
+  it("gives up when the service stays away, and says that the same command continues", async () => {
     await file("in.jsonl", lines(10))
     const gone = await run(folder, ["import", "jsonl", "in.jsonl", "--deadline", "1", "--url", "http://127.0.0.1:9"])
     expect(gone).toMatchObject({
       code: 3,
       err: expect.stringMatching(
-        /^Gave up: no answer within 1000 ms.*\nUp to there: 0 read, 0 stored, 0 failed\. The same command goes on\.$/m,
+        /^Gave up: no answer within 1000 ms.*\nSo far: 0 read, 0 stored, 0 failed\. The same command continues\.$/m,
       ),
     })
     expect(await signals("import", "jsonl", "in.jsonl")).toMatchObject({ code: 0 })

@@ -1,0 +1,120 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
+import { type Rig, startRig } from "../../../setup/rig.ts"
+import { run, start } from "./importer.ts"
+
+/** Two services, each with a database of its own; the first also under a second address. */
+let first: Rig
+let second: Rig
+let proxy: FaultyProxy
+let folder: string
+
+beforeAll(async () => {
+  first = await startRig()
+  second = await startRig()
+  proxy = await startProxy(first.service.address)
+})
+afterAll(async () => {
+  await proxy?.stop()
+  await second?.stop()
+  await first?.stop()
+})
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "signal-ingest-state-"))
+  for (const rig of [first, second]) await rig.query("truncate signals, batches, dead_letters")
+  proxy.seen.length = 0
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const lines = (count: number) =>
+  Array.from({ length: count }, (_, place) => `${JSON.stringify({ context_window_id: "c", raw_content: String(place) })}\n`).join(
+    "",
+  )
+const importTo = (address: string, ...more: string[]) =>
+  run(folder, ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--url", address, ...more])
+const count = async (rig: Rig) =>
+  (
+    await rig.query<{ signals: number; distinct: number }>(
+      "select count(*)::int4 as signals, count(distinct raw_content)::int4 as distinct from signals",
+    )
+  )[0]
+
+describe("the state of an import", () => {
+  it("belongs to one service: an import to a second one imports", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(25))
+    for (const rig of [first, second, second, first])
+      expect(await importTo(rig.service.address)).toMatchObject({ code: 0, out: expect.stringContaining("25 read, 25 stored") })
+    for (const rig of [first, second]) expect(await count(rig)).toEqual({ signals: 25, distinct: 25 })
+  })
+
+  it("begins anew at a second service after a stop at the first, and continues at the first", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(2000))
+    const args = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "1"]
+    const { child, ended } = start(folder, [...args, "--url", proxy.address])
+    await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
+    child.kill("SIGINT")
+    expect(await ended).toBe(130)
+    expect(await importTo(second.service.address)).toMatchObject({ code: 0 })
+    expect(await importTo(proxy.address)).toMatchObject({ code: 0, err: expect.stringContaining("Continuing after") })
+    for (const rig of [first, second]) expect(await count(rig)).toEqual({ signals: 2000, distinct: 2000 })
+  })
+
+  it("is kept when the same service has another address", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(25))
+    await importTo(first.service.address)
+    expect(await importTo(proxy.address)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("imported before"),
+      err: expect.stringContaining(first.service.address),
+    })
+    expect(await count(first)).toEqual({ signals: 25, distinct: 25 })
+  })
+
+  it("is left when the database behind the address is another one", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(25))
+    await importTo(first.service.address)
+    await first.query("truncate signals, batches")
+    expect(await importTo(first.service.address)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("Imported: 25 read, 25 stored"),
+      err: expect.stringContaining("its database is another one"),
+    })
+    expect(await count(first)).toEqual({ signals: 25, distinct: 25 })
+  })
+
+  it("is refused by name when --state names that of another service", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(25))
+    await importTo(first.service.address, "--state", "state.json")
+    expect(await importTo(second.service.address, "--state", "state.json")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining(`belongs to an import to ${first.service.address}, not to ${second.service.address}`),
+    })
+  })
+
+  it("of an earlier version is explained", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(25))
+    await importTo(first.service.address)
+    const [name = ""] = await readdir(join(folder, ".signals"))
+    const { service: _, transaction: __, ...state } = JSON.parse(await readFile(join(folder, ".signals", name), "utf8"))
+    await rm(join(folder, ".signals", name))
+    await mkdir(join(folder, ".signals"), { recursive: true })
+    await writeFile(join(folder, ".signals", name.replace(/-\w+\.json$/, ".json")), JSON.stringify({ ...state, version: 1 }))
+    expect(await importTo(first.service.address)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("was written by an earlier version, which did not note the service"),
+    })
+    expect(await importTo(first.service.address, "--restart")).toMatchObject({ code: 0 })
+  })
+
+  it("is not trusted while the service does not answer", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(25))
+    await importTo(first.service.address, "--state", "state.json")
+    expect(await importTo("http://127.0.0.1:9", "--state", "state.json", "--deadline", "1")).toMatchObject({
+      code: 3,
+      err: expect.stringMatching(/^Gave up: no answer within 1000 ms/),
+    })
+  })
+})
