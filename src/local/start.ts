@@ -98,7 +98,7 @@ async function startDatabase(
   started.push(postgres.stop)
   stopped.throwIfAborted()
   await migrate(postgres.url)
-  const endpoint = await startNeonEndpoint()
+  const endpoint = await startNeonEndpoint({ only: postgres.url })
   started.push(endpoint.stop)
   stopped.throwIfAborted()
   environment.DATABASE_URL = postgres.url

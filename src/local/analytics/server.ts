@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { DatabaseError, Pool } from "pg"
+import { mayComeFromPage } from "../page-guard.ts"
 import { preparePoints, RefusedPoint, writePoint } from "./points.ts"
 import { answerText, translateQuery } from "./sql.ts"
 import { RefusedQuery, unknown } from "./tokens.ts"
@@ -83,6 +84,7 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (mayComeFromPage(request.headers, port)) return void response.writeHead(403).end()
     const answer = await answerTo(request)
     if (!answer) return
     const { status, body, type = "text/plain; charset=utf-8" } = answer

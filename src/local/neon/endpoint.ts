@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
+import { mayComeFromPage } from "../page-guard.ts"
 import { connectFailure, type EndpointAnswer, errorAnswer, type PostgresError, resultText, statementFailure } from "./answers.ts"
 import { BadRequest, readSqlRequest, type SqlRequest } from "./request.ts"
 import { ConnectError, inTransaction, ResponseTooLarge, runStatement, Sessions } from "./session.ts"
@@ -34,6 +35,8 @@ export interface NeonEndpoint {
 export interface EndpointOptions {
   /** A free one is chosen when none is given. */
   port?: number
+  /** The one connection string that is served, whatever its password; without it, every Postgres that a caller names. */
+  only?: string
   /** Neon documents 64 MB each way. */
   maxRequestBytes?: number
   maxResponseBytes?: number
@@ -43,15 +46,10 @@ export interface EndpointOptions {
 
 const NEON_LIMIT_BYTES = 64 * 1024 * 1024
 
-const PREFLIGHT_HEADERS = {
-  Allow: "OPTIONS, POST",
-  "Access-Control-Allow-Headers":
-    "Authorization, Neon-Connection-String, Neon-Raw-Text-Output, Neon-Array-Mode, Neon-Pool-Opt-In, Neon-Batch-Read-Only, Neon-Batch-Isolation-Level",
-  "Access-Control-Max-Age": "86400",
-}
-
 /**
- * Speaks Neon's SQL over HTTP in front of any Postgres, so that Neon's own driver works with it unchanged.
+ * Speaks Neon's SQL over HTTP in front of Postgres, so that Neon's own driver works with it unchanged.
+ *
+ * Unlike Neon's proxy it answers no web page (no CORS headers, no `Origin`, no foreign `Host`): it listens on the developer's machine.
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
  */
@@ -88,9 +86,9 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    response.setHeader("Access-Control-Allow-Origin", "*").setHeader("neon-request-id", randomUUID())
+    if (mayComeFromPage(request.headers, port)) return void response.writeHead(403).end()
+    response.setHeader("neon-request-id", randomUUID())
     if (request.url !== "/sql") return void response.writeHead(404).end()
-    if (request.method === "OPTIONS") return void response.writeHead(200, PREFLIGHT_HEADERS).end()
     const gone = new AbortController()
     response.once("close", () => response.writableFinished || gone.abort())
 
@@ -120,6 +118,8 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     if (failure) return errorAnswer(failure.status, failure.message, { code: failure.code })
     try {
       const request = readSqlRequest(headers, body)
+      if (options.only !== undefined && !namesSameDatabase(request.connectionString, options.only))
+        return errorAnswer(403, "This endpoint serves the database of npm start alone.")
       const text = await run(request, gone)
       // Those that took effect are echoed.
       if (request.transaction) for (const name of BATCH_HEADERS) echo(name, headers, response)
@@ -162,6 +162,13 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
       await sessions.close()
     },
   }
+}
+
+/** Whether two connection strings differ in their password at most, parameters included: `?host=` would name another server. */
+function namesSameDatabase(one: string, other: string): boolean {
+  const [left, right] = [new URL(one), new URL(other)]
+  left.password = right.password
+  return left.href === right.href
 }
 
 const BATCH_HEADERS = ["Neon-Batch-Isolation-Level", "Neon-Batch-Read-Only", "Neon-Batch-Deferrable"]

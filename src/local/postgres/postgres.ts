@@ -56,7 +56,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   await rm(unfinished, { recursive: true, force: true })
   const EmbeddedPostgres = await loadEmbeddedPostgres(options.callerHandlesSignals ?? false)
 
-  // Not guessable, because the endpoint in front answers any page in this machine's browser, as Neon's does.
+  // Not guessable: every user and every program of this machine can reach the port.
   const password = knownPassword ?? randomBytes(18).toString("base64url")
   const port = options.port ?? (await freePort())
   const log: string[] = []

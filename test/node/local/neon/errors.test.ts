@@ -146,12 +146,6 @@ describe("a request that no driver would send", () => {
 
   it("is 404 on another path", async () => expect((await fetch(neon.endpoint.url.replace("/sql", "/other"))).status).toBe(404))
 
-  it("is a browser's question, and may come from anywhere", async () => {
-    const response = await fetch(neon.endpoint.url, { method: "OPTIONS" })
-    expect([response.status, response.headers.get("Access-Control-Allow-Origin")]).toEqual([200, "*"])
-    expect(response.headers.get("Access-Control-Allow-Headers")).toContain("Neon-Connection-String")
-  })
-
   it("has the options of its transaction echoed when they took effect", async () => {
     const options = {
       "Neon-Batch-Isolation-Level": "Serializable",
