@@ -1,7 +1,7 @@
 import { app } from "./app.ts"
 import { type Bindings, readSettings } from "./config.ts"
-import { consume } from "./queue/consume.ts"
-import { sweepBucket } from "./queue/sweep.ts"
+import { consume } from "./consumer/consume.ts"
+import { sweepBucket } from "./consumer/sweep.ts"
 import { connect } from "./store/connection.ts"
 import { releaseExpiredKeys } from "./store/replay-batch.ts"
 

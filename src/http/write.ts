@@ -1,10 +1,18 @@
 import type { Context } from "hono"
-import { uuidv7 } from "uuidv7"
+import type { IngestContext } from "../ingest/context.ts"
+import { newBatch, storeBatch } from "../ingest/store-batch.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { NewBatch, WrittenBatch } from "../store/batch.ts"
-import { writeBatch } from "../store/write-batch.ts"
 import { type App, noteOutcome, type Outcome } from "./context.ts"
 import { invalidShape } from "./problems.ts"
+
+/** What `ingest` needs to work for this request. */
+export const ingestContext = (c: Context<App>): IngestContext => ({
+  db: c.get("db"),
+  queue: c.env.QUEUE,
+  bucket: c.env.BUCKET,
+  now: new Date(),
+})
 
 /** Notes what a request asks for, before it is known how it ends. */
 export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<Outcome["mode"]>): void {
@@ -21,17 +29,17 @@ function commonSource({ rows }: BatchPlan): string {
  *
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
  */
-export async function newBatch(c: Context<App>, plan: BatchPlan, options: { allOrNothing: boolean }): Promise<NewBatch> {
+export async function requestedBatch(c: Context<App>, plan: BatchPlan, options: { allOrNothing: boolean }): Promise<NewBatch> {
   const { allOrNothing } = options
   const idempotency = await readIdempotency(c, allOrNothing)
-  const transactionId = uuidv7()
-  noteOutcome(c, { transactionId })
-  return { transactionId, caller: c.get("caller").name, plan, allOrNothing, idempotency }
+  const batch = newBatch({ caller: c.get("caller").name, plan, allOrNothing, idempotency })
+  noteOutcome(c, { transactionId: batch.transactionId })
+  return batch
 }
 
 /** Stores a batch, and notes how that ended. A replayed answer says so in `Idempotency-Replayed`. */
-export async function storeBatch(c: Context<App>, batch: NewBatch): Promise<WrittenBatch> {
-  const written = await writeBatch(c.get("db"), batch)
+export async function storeRequested(c: Context<App>, batch: NewBatch): Promise<WrittenBatch> {
+  const written = await storeBatch(ingestContext(c), batch)
   noteOutcome(c, { failed: written.failures.length, transactionId: written.transactionId, replayed: written.replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")
   return written

@@ -9,12 +9,13 @@ const SOURCES = Object.fromEntries(
 
 /** The folders of `src` and what each may import from, besides itself. Imports point down only. */
 const MAY_IMPORT: Record<string, string[]> = {
-  "index.ts": ["app.ts", "config.ts", "store", "queue"],
+  "index.ts": ["app.ts", "config.ts", "store", "consumer"],
   "app.ts": ["config.ts", "http", "store"],
-  http: ["config.ts", "ingest", "store", "metrics", "signals", "bridges", "queue"],
+  http: ["config.ts", "ingest", "store", "metrics", "signals", "bridges"],
   openapi: ["http", "metrics", "signals", "bridges", "config.ts", "store"],
-  queue: ["config.ts", "ingest", "store", "metrics", "signals", "bridges"],
-  ingest: ["bridges", "store", "metrics", "signals"],
+  consumer: ["config.ts", "ingest", "queue", "store", "metrics", "signals"],
+  ingest: ["bridges", "queue", "store", "signals"],
+  queue: ["store", "signals"],
   bridges: ["signals"],
   store: ["signals"],
   metrics: [],

@@ -1,20 +1,19 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
+import { findBatch } from "../../ingest/batch-record.ts"
+import { type QueuedBatch, queueBatch } from "../../ingest/queue-batch.ts"
 import { answerBatch, type StoredBatch } from "../../signals/answer.ts"
 import { ignoredFields, planBatch } from "../../signals/plan.ts"
-import type { BatchRecord } from "../../signals/responses.ts"
 import { BatchRequest } from "../../signals/schema.ts"
 import { instantText } from "../../signals/timestamp.ts"
-import { DatabaseError } from "../../store/errors.ts"
-import { batchRecord, listBatches } from "../../store/read.ts"
+import { listBatches } from "../../store/read.ts"
 import { requireScope } from "../auth.ts"
 import { decodeBatch } from "../body.ts"
-import type { App } from "../context.ts"
+import { type App, noteOutcome } from "../context.ts"
 import { BatchPath, BatchQuery, LedgerQuery } from "../params.ts"
 import { methodNotAllowed, notFound, rejectedBatch } from "../problems.ts"
-import { queueBatch, queuedRecord } from "../queued.ts"
 import { refuseShape, SYNCHRONOUS } from "../validation.ts"
-import { newBatch, notePlan, storeBatch } from "../write.ts"
+import { ingestContext, notePlan, requestedBatch, storeRequested } from "../write.ts"
 
 const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [] }
 
@@ -34,11 +33,14 @@ export const signalBatches = new Hono<App>()
       if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)
 
       const preferences = c.req.header("Prefer")
-      const batch = plan.total > 0 ? await newBatch(c, plan, { allOrNothing }) : undefined
-      const queued = batch && prefersAsync(preferences) ? await queueBatch(c, batch) : undefined
-      if (queued) return c.json(queued, 202)
+      const batch = plan.total > 0 ? await requestedBatch(c, plan, { allOrNothing }) : undefined
+      if (batch && prefersAsync(preferences)) {
+        const queued = await queueBatch(ingestContext(c), batch)
+        if ("record" in queued) return answerQueued(c, queued)
+        if (queued.queueError) noteOutcome(c, { fault: queued.queueError })
+      }
 
-      const stored = batch ? await storeBatch(c, batch) : NOTHING_SENT
+      const stored = batch ? await storeRequested(c, batch) : NOTHING_SENT
       const minimal = prefersMinimal(preferences)
       if (minimal) c.header("Preference-Applied", "return=minimal")
       return c.json(answerBatch(stored, { minimal, ignoredFields: ignoredFields(request) }))
@@ -60,7 +62,7 @@ export const ledger = new Hono<App>()
   })
   .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {
     const { transaction_id } = c.req.valid("param")
-    const record = await recordOf(c, transaction_id)
+    const record = await findBatch(ingestContext(c), transaction_id)
     const mayRead = c.get("caller").scopes.includes("read") || record?.caller === c.get("caller").name
     if (!record || !mayRead) throw notFound("No batch has this transaction_id.")
     return c.json(record)
@@ -69,15 +71,14 @@ export const ledger = new Hono<App>()
     throw methodNotAllowed("GET")
   })
 
-/** What the ledger says, or while it has nothing or can't be asked, what waits in the bucket. */
-async function recordOf(c: Context<App>, transactionId: string): Promise<BatchRecord | undefined> {
-  try {
-    return (await batchRecord(c.get("db"), transactionId)) ?? (await queuedRecord(c, transactionId))
-  } catch (error) {
-    const queued = error instanceof DatabaseError ? await queuedRecord(c, transactionId) : undefined
-    if (!queued) throw error
-    return queued
-  }
+/** 202: the batch will be in the ledger, at `Location`. */
+function answerQueued(c: Context<App>, { record, replayed }: QueuedBatch) {
+  const transactionId = record.transaction_id
+  noteOutcome(c, { transactionId, replayed, queued: true })
+  c.header("Preference-Applied", "respond-async")
+  c.header("Location", `/api/batches/${transactionId}`)
+  if (replayed) c.header("Idempotency-Replayed", "true")
+  return c.json(record, 202)
 }
 
 /** RFC 7240: preferences are separated by commas, parameters by semicolons, and case does not matter. */

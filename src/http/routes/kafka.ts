@@ -8,7 +8,7 @@ import { decodeUtf8 } from "../../signals/utf8.ts"
 import { identifyCaller, requireScope } from "../auth.ts"
 import { decodeBody, mediaType, readSent } from "../body.ts"
 import type { App } from "../context.ts"
-import { acceptDelivery } from "../deliveries.ts"
+import { answerDelivery } from "../deliveries.ts"
 import { limitRate } from "../limits.ts"
 import { methodNotAllowed, tooManySignals, unauthorized, unsupportedRecords } from "../problems.ts"
 
@@ -38,7 +38,7 @@ export const kafkaWebhook = new Hono<App>()
     const records = await readRecords(c)
     if (records.length > limits.maxSignals) throw tooManySignals(limits.maxSignals)
     const delivered = records.map((record) => mapKafkaRecord(record, webhooks.kafkaMapping))
-    return c.json(await acceptDelivery(c, c.get("db"), { source: "kafka", records, delivered }))
+    return c.json(await answerDelivery(c, { source: "kafka", records, delivered }))
   })
   .all("/", () => {
     throw methodNotAllowed("POST")

@@ -13,7 +13,7 @@ import type { App } from "../context.ts"
 import { encodeCursor, ListQuery, SignalPath, StatsQuery } from "../params.ts"
 import { invalidShape, methodNotAllowed, notFound } from "../problems.ts"
 import { refuseShape, SYNCHRONOUS } from "../validation.ts"
-import { newBatch, notePlan, storeBatch } from "../write.ts"
+import { notePlan, requestedBatch, storeRequested } from "../write.ts"
 
 /** The routes of single signals: one in, one out, pages of them, statistics. */
 export const signals = new Hono<App>()
@@ -22,7 +22,7 @@ export const signals = new Hono<App>()
     notePlan(c, plan, "single")
     const [row] = plan.rows
     if (!row) throw refusedSignal(plan.failures[0]?.error ?? "")
-    const written = await storeBatch(c, await newBatch(c, plan, { allOrNothing: true })).catch((error) => {
+    const written = await storeRequested(c, await requestedBatch(c, plan, { allOrNothing: true })).catch((error) => {
       throw error instanceof BatchRefused ? refusedSignal(error.failures[0]?.error ?? "") : error
     })
     const [stored] = written.stored

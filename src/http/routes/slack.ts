@@ -7,7 +7,7 @@ import { decodeUtf8 } from "../../signals/utf8.ts"
 import { connect } from "../../store/connection.ts"
 import { decodeBody, readSent } from "../body.ts"
 import { type App, noteOutcome } from "../context.ts"
-import { acceptDelivery } from "../deliveries.ts"
+import { answerDelivery } from "../deliveries.ts"
 import { invalidShape, methodNotAllowed, unauthorized } from "../problems.ts"
 
 /** Slack takes what is not answered within 3 seconds for lost and sends it again. */
@@ -60,11 +60,10 @@ export const slackWebhook = new Hono<App>()
       case "unreadable":
         throw invalidShape([{ type: "value_error", loc: ["body"], msg: request.fault }])
       case "event_callback": {
-        const db = connect({ ...database, deadlineMs: Math.min(DEADLINE_MS, database.deadlineMs) })
-        c.set("db", db)
+        c.set("db", connect({ ...database, deadlineMs: Math.min(DEADLINE_MS, database.deadlineMs) }))
         // The verification token is a secret, and no dead letter may hold it.
         const { token: _, ...envelope } = body as Record<string, unknown>
-        return c.json(await acceptDelivery(c, db, { source: "slack", records: [envelope], delivered: [request.delivered] }))
+        return c.json(await answerDelivery(c, { source: "slack", records: [envelope], delivered: [request.delivered] }))
       }
     }
   })

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { recordFailedBatch } from "../../../src/store/failed-batch.ts"
 import { writeBatch } from "../../../src/store/write-batch.ts"
 import { writeDeliveries } from "../../../src/store/write-deliveries.ts"
-import { delivery } from "../queue/messages.ts"
+import { delivery } from "../consumer/messages.ts"
 import { countOf, freshConversation } from "../service.ts"
 import { batchOf, database } from "./batches.ts"
 

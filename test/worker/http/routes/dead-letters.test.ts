@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
 import type { DataPoint } from "../../../../src/metrics/point.ts"
-import { bodyOf, consume, DEAD_LETTERS, delivery } from "../../queue/messages.ts"
+import { bodyOf, consume, DEAD_LETTERS, delivery } from "../../consumer/messages.ts"
 import { bindings, countOf, freshConversation, query, send } from "../../service.ts"
 
 interface Letter {

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
 import type { DataPoint } from "../../../../src/metrics/point.ts"
-import { consume } from "../../queue/messages.ts"
+import { consume } from "../../consumer/messages.ts"
 import { bindings, countOf, freshConversation, query } from "../../service.ts"
 
 const WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

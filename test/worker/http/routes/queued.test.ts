@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
 import { batchObject, messageText } from "../../../../src/queue/messages.ts"
-import { consume } from "../../queue/messages.ts"
+import { consume } from "../../consumer/messages.ts"
 import { bindings, countOf, freshConversation, postBatch, query, send } from "../../service.ts"
 
 const ASYNC = { Prefer: "respond-async" }

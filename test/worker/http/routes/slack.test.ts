@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from "vitest"
 import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
 import type { DataPoint } from "../../../../src/metrics/point.ts"
-import { consume } from "../../queue/messages.ts"
+import { consume } from "../../consumer/messages.ts"
 import { bindings, query } from "../../service.ts"
 
 const SECRET = "8f742231b10e8888abcd99yyyzzz85a5"

@@ -1,10 +1,11 @@
 import { type Bindings, readSettings } from "../config.ts"
+import type { Added } from "../ingest/store-batch.ts"
 import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
 import { BatchInDoubt } from "../store/batch.ts"
 import { connect } from "../store/connection.ts"
 import { DatabaseError } from "../store/errors.ts"
-import { deadLetterItems, type Written, workItems } from "./work.ts"
+import { deadLetterItems, workItems } from "./work.ts"
 
 /** Cloudflare moves a message there after `max_retries`; see wrangler.toml. */
 const DEAD_LETTER_QUEUE = /dead-letters$/
@@ -57,7 +58,7 @@ function faultText(error: unknown): string {
   return error instanceof Error ? `unexpected ${error.name}: ${error.message}` : "unknown"
 }
 
-interface Consumed extends Written {
+interface Consumed extends Added {
   databaseAttempts: number
   databaseMs: number
   fault: string | undefined

@@ -1,5 +1,5 @@
+import { type Message, messageText } from "../queue/messages.ts"
 import { KEY_LIFETIME_MS } from "../store/idempotency.ts"
-import { type Message, messageText } from "./messages.ts"
 
 /** How long something may wait before it is looked after: a message that still exists is delivered well before. */
 const OVERDUE_MS = 60 * 60 * 1000

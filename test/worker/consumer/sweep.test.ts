@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
+import { sweepBucket } from "../../../src/consumer/sweep.ts"
 import { batchObject, deliveryObject } from "../../../src/queue/messages.ts"
-import { sweepBucket } from "../../../src/queue/sweep.ts"
 import { bindings } from "../service.ts"
 
 const HOUR = 60 * 60 * 1000

@@ -1,25 +1,16 @@
-import { BatchRefused, type NewBatch } from "../store/batch.ts"
+import { type Added, storeAcceptedBatch } from "../ingest/store-batch.ts"
+import { type Message as Content, readClaimCheckBatch, readMessage } from "../queue/messages.ts"
 import type { Database } from "../store/connection.ts"
 import { type DeadLetter, insertDeadLetters } from "../store/dead-letters.ts"
-import { recordFailedBatch } from "../store/failed-batch.ts"
-import { IdempotencyKeyReused } from "../store/idempotency.ts"
-import { writeBatch } from "../store/write-batch.ts"
 import { type Delivery, writeDeliveries } from "../store/write-deliveries.ts"
-import { type Message as Content, readClaimCheckBatch, readMessage } from "./messages.ts"
 
 /** Messages that are worked off, and so acknowledged or delivered again, together. */
 export interface WorkItem {
   messages: Message<unknown>[]
-  run(db: Database): Promise<Written>
+  run(db: Database): Promise<Added>
 }
 
-/** Signals that this run stored, and those that failed in it: what had failed before it was queued is counted there. */
-export interface Written {
-  stored: number
-  failed: number
-}
-
-const NOTHING: Written = { stored: 0, failed: 0 }
+const NOTHING: Added = { stored: 0, failed: 0 }
 
 /** All the deliveries as one item, and each of the rest as its own. */
 export function workItems(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): WorkItem[] {
@@ -42,7 +33,7 @@ export function workItems(messages: readonly Message<unknown>[], bucket: R2Bucke
   return [together, ...items]
 }
 
-async function storeDeliveries(db: Database, deliveries: readonly Delivery[]): Promise<Written> {
+async function storeDeliveries(db: Database, deliveries: readonly Delivery[]): Promise<Added> {
   const { stored, refused } = await writeDeliveries(db, deliveries)
   return { stored, failed: refused.length }
 }
@@ -52,7 +43,7 @@ async function storeClaimCheck(
   db: Database,
   bucket: R2Bucket | undefined,
   content: Exclude<Content, { kind: "delivery" }>,
-): Promise<Written> {
+): Promise<Added> {
   if (!bucket) throw new Error("a message names an object, and no bucket is bound")
   const parked = await bucket.get(content.object)
   // It goes once it is stored: this message is a repetition.
@@ -61,42 +52,16 @@ async function storeClaimCheck(
   const written =
     content.kind === "parked_delivery"
       ? await storeDeliveries(db, [JSON.parse(text)])
-      : await storeBatch(db, readClaimCheckBatch(text))
+      : await storeAcceptedBatch({ db }, readClaimCheckBatch(text))
   await bucket.delete(content.object)
   return written
-}
-
-/** Stores a batch whose caller has its answer already, so that what would have been an answer goes into the ledger. */
-async function storeBatch(db: Database, batch: NewBatch): Promise<Written> {
-  const { rows, failures: known } = batch.plan
-  try {
-    const { state, stored, duplicates, failures, replayed } = await writeBatch(db, batch)
-    // An earlier delivery of this message entered the failure, and counted it.
-    if (state === "failed") return NOTHING
-    if (!replayed) return { stored: stored.length - duplicates, failed: failures.length - known.length }
-    const reason = "The same batch had been stored before under this Idempotency-Key."
-    await recordFailedBatch(db, batch, { reason, failures: [] })
-  } catch (error) {
-    if (error instanceof BatchRefused) {
-      await recordFailedBatch(db, batch, {
-        reason: "The database refused signals of an all-or-nothing batch.",
-        failures: error.failures,
-      })
-    } else if (error instanceof IdempotencyKeyReused) {
-      await recordFailedBatch(db, batch, {
-        reason: "This Idempotency-Key had been used before with another request.",
-        failures: [],
-      })
-    } else throw error
-  }
-  return { stored: 0, failed: rows.length }
 }
 
 /** What Cloudflare has put aside is kept in the database, where it can be looked at and replayed. */
 export const deadLetterItems = (messages: readonly Message<unknown>[]): WorkItem[] =>
   messages.map((message) => ({ messages: [message], run: (db) => keep(db, message) }))
 
-async function keep(db: Database, message: Message<unknown>): Promise<Written> {
+async function keep(db: Database, message: Message<unknown>): Promise<Added> {
   await insertDeadLetters(db, [await letterOf(message)])
   return NOTHING
 }

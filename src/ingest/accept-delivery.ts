@@ -1,0 +1,73 @@
+import { uuidv7 } from "uuidv7"
+import type { DeliveryPlan } from "../bridges/plan-delivery.ts"
+import { enqueueDelivery } from "../queue/enqueue.ts"
+import type { BatchPlan } from "../signals/plan.ts"
+import type { DeliveryAnswer, Failure } from "../signals/responses.ts"
+import type { LetterSource } from "../store/dead-letters.ts"
+import { type Delivery, writeDeliveries } from "../store/write-deliveries.ts"
+import type { IngestContext } from "./context.ts"
+import { queueErrorText } from "./queue-batch.ts"
+
+/** What a webhook was sent. */
+export interface ReceivedDelivery {
+  source: Extract<LetterSource, "slack" | "kafka">
+  caller: string
+  /** The records as they came, by the indexes of the plan. */
+  records: readonly unknown[]
+  plan: DeliveryPlan
+}
+
+export interface AcceptedDelivery {
+  answer: DeliveryAnswer
+  /** Why the queue did not take it, for the log; undefined when it did, or none is bound. */
+  queueError: string | undefined
+}
+
+/**
+ * Accepts what a webhook was sent: the queue keeps it, or without a queue the database. A record that can't become a signal is
+ * acknowledged as well, since its sender could only send it again, and is kept as a dead letter.
+ *
+ * @throws {BatchInDoubt} the queue did not take it, and it may be stored
+ * @throws {DatabaseError} the queue did not take it, and nothing was stored
+ */
+export async function acceptDelivery(context: IngestContext, received: ReceivedDelivery): Promise<AcceptedDelivery> {
+  const { plan, skipped } = received.plan
+  if (plan.total === 0) return { answer: answer("skipped", plan, skipped), queueError: undefined }
+
+  const { source, caller, records } = received
+  const transactionId = uuidv7()
+  const letters = plan.failures.map(({ index, error }) => {
+    const record = JSON.stringify(records[index] ?? null)
+    return { transactionId, index, source, caller, reason: error, record }
+  })
+  const { refused, queueError } = await keep(context, { batch: { transactionId, caller, plan, allOrNothing: false }, letters })
+  const failures = [...plan.failures, ...(refused ?? [])].sort((one, other) => one.index - other.index)
+  const state = refused ? "stored" : "queued"
+  return { answer: { ...answer(state, { total: plan.total, failures }, skipped), transaction_id: transactionId }, queueError }
+}
+
+function answer(
+  state: DeliveryAnswer["state"],
+  { total, failures }: Pick<BatchPlan, "total" | "failures">,
+  skipped: DeliveryAnswer["skipped"],
+): DeliveryAnswer {
+  const counts = { total_count: total, accepted_count: total - failures.length, failed_count: failures.length }
+  return { state, ...counts, failures, skipped }
+}
+
+interface Kept {
+  /** What the database refused; undefined when the queue has the delivery. */
+  refused: Failure[] | undefined
+  queueError: string | undefined
+}
+
+/** Has the queue keep the delivery, else the database. Doing both is safe: the ledger takes a transaction id once. */
+async function keep({ db, queue, bucket }: IngestContext, delivery: Delivery): Promise<Kept> {
+  let queueError: string | undefined
+  try {
+    if (queue && (await enqueueDelivery(queue, bucket, delivery))) return { refused: undefined, queueError }
+  } catch (error) {
+    queueError = queueErrorText(error)
+  }
+  return { refused: (await writeDeliveries(db, [delivery])).refused, queueError }
+}

@@ -1,0 +1,24 @@
+import { claimCheckRecord } from "../queue/enqueue.ts"
+import type { BatchRecord } from "../signals/responses.ts"
+import { DatabaseError } from "../store/errors.ts"
+import { batchRecord } from "../store/read.ts"
+import type { IngestContext } from "./context.ts"
+
+/**
+ * What the ledger says of a batch, or while it has nothing or can't be asked, what its claim check in the bucket says.
+ *
+ * @throws {DatabaseError} the database can't be asked, and no claim check is there
+ */
+export async function findBatch(
+  { db, bucket }: Pick<IngestContext, "db" | "bucket">,
+  transactionId: string,
+): Promise<BatchRecord | undefined> {
+  const queued = async () => (bucket ? claimCheckRecord(bucket, transactionId) : undefined)
+  try {
+    return (await batchRecord(db, transactionId)) ?? (await queued())
+  } catch (error) {
+    const record = error instanceof DatabaseError ? await queued() : undefined
+    if (!record) throw error
+    return record
+  }
+}

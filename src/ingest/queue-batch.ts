@@ -1,0 +1,60 @@
+import { enqueueBatch } from "../queue/enqueue.ts"
+import type { BatchRecord } from "../signals/responses.ts"
+import { instantText } from "../signals/timestamp.ts"
+import type { NewBatch } from "../store/batch.ts"
+import { IdempotencyKeyReused } from "../store/idempotency.ts"
+import type { IngestContext } from "./context.ts"
+
+/** A batch that was accepted to be stored later. */
+export interface QueuedBatch {
+  /** What the ledger will say of it, as far as that is known now. */
+  record: BatchRecord
+  /** The Idempotency-Key had been used for the same request: the record is that of the first batch. */
+  replayed: boolean
+}
+
+/** The batch was not accepted to be stored later: store it now, which is safe even if the queue has taken it. */
+export interface NotQueued {
+  /** What failed, for the log; undefined where no queue or bucket is bound. */
+  queueError: string | undefined
+}
+
+/**
+ * Accepts a batch to be stored later (`Prefer: respond-async`, RFC 7240, section 4.1).
+ * Once this resolves to a record, the batch will be in the ledger under its transaction id.
+ *
+ * @throws {IdempotencyKeyReused} the key stands for another request
+ */
+export async function queueBatch(
+  { queue, bucket, now }: Omit<IngestContext, "db">,
+  batch: NewBatch,
+): Promise<QueuedBatch | NotQueued> {
+  if (!queue || !bucket) return { queueError: undefined }
+  const record = queuedRecord(batch, now)
+  try {
+    const { transactionId, replayed } = await enqueueBatch(queue, bucket, batch, record)
+    return { record: { ...record, transaction_id: transactionId }, replayed }
+  } catch (error) {
+    if (error instanceof IdempotencyKeyReused) throw error
+    return { queueError: queueErrorText(error) }
+  }
+}
+
+/** For the log. The messages of Queues and R2 name no value. */
+export const queueErrorText = (error: unknown) =>
+  `queue out of order: ${error instanceof Error ? error.message : "unknown error"}`
+
+/** What is known of a batch that the ledger does not have yet. */
+function queuedRecord({ transactionId, caller, plan, idempotency }: NewBatch, now: Date): BatchRecord {
+  return {
+    transaction_id: transactionId,
+    state: "queued",
+    created_at: instantText(now),
+    caller,
+    idempotency_key: idempotency?.key ?? null,
+    total_count: plan.total,
+    successful_count: 0,
+    failed_count: plan.failures.length,
+    failures: plan.failures,
+  }
+}

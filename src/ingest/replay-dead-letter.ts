@@ -1,0 +1,73 @@
+import type { Delivered } from "../bridges/delivery.ts"
+import type { FieldMapping } from "../bridges/kafka/field-mapping.ts"
+import { mapKafkaRecord } from "../bridges/kafka/requests.ts"
+import { planDelivery } from "../bridges/plan-delivery.ts"
+import { mapSlackEvent } from "../bridges/slack/events.ts"
+import { parseJson } from "../signals/json.ts"
+import type { BatchPlan } from "../signals/plan.ts"
+import type { DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
+import { instantText } from "../signals/timestamp.ts"
+import { BatchRefused } from "../store/batch.ts"
+import { settleDeadLetter } from "../store/dead-letters.ts"
+import { writeBatch } from "../store/write-batch.ts"
+import type { IngestContext } from "./context.ts"
+
+export type ReplayContext = Omit<IngestContext, "bucket"> & {
+  /** How Kafka records become signals today. */
+  mapping: FieldMapping
+}
+
+export interface ReplayedDeadLetter {
+  answer: ReplayAnswer
+  /** The plan that this replay stored; undefined when it stored nothing new. */
+  stored: BatchPlan | undefined
+}
+
+/**
+ * Stores a dead letter after all, or sends it to the queue again when it is a whole message, and settles it.
+ * It is stored once however often it is replayed.
+ *
+ * @throws {BatchInDoubt} it may be stored; replay it again
+ * @throws {DatabaseError} it may be stored and not settled; replay it again
+ */
+export async function replayDeadLetter(context: ReplayContext, letter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
+  const replayed = letter.source === "queue" ? await sendAgain(context, letter) : await storeAgain(context, letter)
+  if (replayed.answer.replayed) await settleDeadLetter(context.db, letter.id, "replayed")
+  return replayed
+}
+
+/** Maps the record as its way in does today, and stores it under the dead letter's own transaction id. */
+async function storeAgain({ db, mapping, now }: ReplayContext, letter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
+  const { plan, skipped } = planDelivery([deliveredOf(letter, mapping)], instantText(now))
+  const [failure] = plan.failures
+  if (failure) return stays(failure.error)
+  if (plan.total === 0) return stays(`It is of a kind that is skipped: ${Object.keys(skipped).join()}.`)
+  const transactionId = letter.replay_transaction_id
+  try {
+    await writeBatch(db, { transactionId, caller: letter.caller, plan, allOrNothing: true })
+  } catch (error) {
+    if (error instanceof BatchRefused) return stays(error.failures[0]?.error ?? "refused by the database")
+    throw error
+  }
+  // The record counted as failed when it came in, and counts as stored once.
+  return {
+    answer: { replayed: true, transaction_id: transactionId },
+    stored: letter.state === "replayed" ? undefined : plan,
+  }
+}
+
+function deliveredOf({ source, record }: DeadLetterRecord, mapping: FieldMapping): Delivered {
+  const value = parseJson(record)
+  if (source === "slack") return mapSlackEvent(value)
+  if (source === "kafka") return mapKafkaRecord(value as Parameters<typeof mapKafkaRecord>[0], mapping)
+  return { signal: value as Record<string, unknown> }
+}
+
+/** The message's batch has a transaction id of its own, so it is stored once. */
+async function sendAgain({ queue }: ReplayContext, { record }: DeadLetterRecord): Promise<ReplayedDeadLetter> {
+  if (!queue) return stays("There is no queue to send it to.")
+  await queue.send(JSON.parse(record), { contentType: "text" })
+  return { answer: { replayed: true }, stored: undefined }
+}
+
+const stays = (reason: string): ReplayedDeadLetter => ({ answer: { replayed: false, reason }, stored: undefined })

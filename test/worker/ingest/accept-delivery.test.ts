@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest"
+import type { Delivered } from "../../../src/bridges/delivery.ts"
+import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
+import { acceptDelivery } from "../../../src/ingest/accept-delivery.ts"
+import { countOf, freshConversation, query } from "../service.ts"
+import { testContext, testQueue, unreachable } from "./context.ts"
+
+const received = (delivered: Delivered[]) => ({
+  source: "kafka" as const,
+  caller: "webhook:kafka",
+  records: delivered,
+  plan: planDelivery(delivered, "2026-01-02T03:04:05.000000Z"),
+})
+
+const letters = (transactionId: string | undefined) =>
+  query("select index, reason, record from dead_letters where transaction_id = $1", [transactionId])
+
+describe("a delivery", () => {
+  it("goes to the queue whole, so that the database need not answer", async () => {
+    const queue = testQueue()
+    const delivered = [{ signal: { context_window_id: "c" } }, { refused: "no key" }, { skipped: "tombstone" }]
+    const { answer, queueError } = await acceptDelivery(testContext({ queue, db: unreachable() }), received(delivered))
+    expect(answer).toMatchObject({
+      state: "queued",
+      total_count: 2,
+      accepted_count: 1,
+      failed_count: 1,
+      skipped: { tombstone: 1 },
+    })
+    expect(queueError).toBeUndefined()
+    expect(queue.sent).toHaveLength(1)
+  })
+
+  it("goes to the database when the queue fails, with its dead letters, and says so for the log", async () => {
+    const conversation = freshConversation()
+    const queue = testQueue({ failure: new Error("Too Many Requests") })
+    const delivered = [{ signal: { context_window_id: conversation } }, { refused: "no key" }]
+    const { answer, queueError } = await acceptDelivery(testContext({ queue }), received(delivered))
+    expect(answer).toMatchObject({ state: "stored", accepted_count: 1, failures: [{ index: 1, error: "no key" }] })
+    expect(queueError).toBe("queue out of order: Too Many Requests")
+    expect(await countOf(conversation)).toBe(1)
+    expect(await letters(answer.transaction_id)).toEqual([{ index: 1, reason: "no key", record: '{"refused":"no key"}' }])
+  })
+
+  it("waits in the bucket when it is too large for a message, else in the database", async () => {
+    const conversation = freshConversation()
+    const large = [{ signal: { context_window_id: conversation, raw_content: "x".repeat(130_000) } }]
+    const queue = testQueue()
+    const parked = await acceptDelivery(testContext({ queue }), received(large))
+    expect(parked.answer.state).toBe("queued")
+    expect(queue.sent[0]?.length).toBeLessThan(1000)
+    const stored = await acceptDelivery(testContext({ queue, bucket: undefined }), received(large))
+    expect(stored.answer.state).toBe("stored")
+    expect(await countOf(conversation)).toBe(1)
+  })
+
+  it("keeps nothing of a delivery that is skipped whole", async () => {
+    const queue = testQueue()
+    const { answer } = await acceptDelivery(testContext({ queue }), received([{ skipped: "tombstone" }]))
+    expect(answer).toEqual({
+      state: "skipped",
+      total_count: 0,
+      accepted_count: 0,
+      failed_count: 0,
+      failures: [],
+      skipped: { tombstone: 1 },
+    })
+    expect(queue.sent).toEqual([])
+  })
+})

@@ -1,0 +1,55 @@
+import { describe, expect, it } from "vitest"
+import { findBatch } from "../../../src/ingest/batch-record.ts"
+import { queueBatch } from "../../../src/ingest/queue-batch.ts"
+import { newBatch } from "../../../src/ingest/store-batch.ts"
+import { batchObject } from "../../../src/queue/messages.ts"
+import { DatabaseError } from "../../../src/store/errors.ts"
+import { IdempotencyKeyReused } from "../../../src/store/idempotency.ts"
+import { freshConversation } from "../service.ts"
+import { requestOf, testContext, testQueue, unreachable } from "./context.ts"
+
+describe("a batch that is queued", () => {
+  it("waits in the bucket, and one message names it", async () => {
+    const queue = testQueue()
+    const context = testContext({ queue })
+    const batch = newBatch(requestOf([{ context_window_id: freshConversation() }, { context_window_id: " " }]))
+    expect(await queueBatch(context, batch)).toMatchObject({
+      record: {
+        transaction_id: batch.transactionId,
+        state: "queued",
+        created_at: "2026-01-02T03:04:05.000000Z",
+        failed_count: 1,
+      },
+      replayed: false,
+    })
+    expect(queue.sent.map((text) => JSON.parse(text).object)).toEqual([batchObject(batch.transactionId)])
+  })
+
+  it("is found by its transaction id, also while the database can't be reached", async () => {
+    const batch = newBatch(requestOf([{ context_window_id: freshConversation() }]))
+    await queueBatch(testContext(), batch)
+    for (const context of [testContext(), testContext({ db: unreachable() })])
+      expect(await findBatch(context, batch.transactionId)).toMatchObject({ state: "queued" })
+    await expect(findBatch(testContext({ db: unreachable() }), crypto.randomUUID())).rejects.toThrow(DatabaseError)
+    expect(await findBatch(testContext(), crypto.randomUUID())).toBeUndefined()
+  })
+
+  it("returns the first record for a key that was used for the same request, and throws for another", async () => {
+    const key = crypto.randomUUID()
+    const signals = [{ context_window_id: freshConversation() }]
+    const first = newBatch(requestOf(signals, { key }))
+    await queueBatch(testContext(), first)
+    const again = await queueBatch(testContext(), newBatch(requestOf(signals, { key })))
+    expect(again).toMatchObject({ record: { transaction_id: first.transactionId }, replayed: true })
+    const another = newBatch(requestOf(signals, { key, hash: "another" }))
+    await expect(queueBatch(testContext(), another)).rejects.toThrow(IdempotencyKeyReused)
+  })
+
+  it("is not queued without a queue or a bucket, or when the queue fails, which is said for the log", async () => {
+    const batch = () => newBatch(requestOf([{ context_window_id: freshConversation() }]))
+    expect(await queueBatch(testContext({ queue: undefined }), batch())).toEqual({ queueError: undefined })
+    expect(await queueBatch(testContext({ bucket: undefined }), batch())).toEqual({ queueError: undefined })
+    const failing = testContext({ queue: testQueue({ failure: new Error("Storage Limit Exceeded") }) })
+    expect(await queueBatch(failing, batch())).toEqual({ queueError: "queue out of order: Storage Limit Exceeded" })
+  })
+})
