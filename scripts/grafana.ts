@@ -56,7 +56,11 @@ const panel = (
   targets: [query],
 })
 
-const created = [number("signals_created", "created"), number("signals_failed", "failed")]
+const signalCounts = [
+  number("signals_created", "created"),
+  number("signals_duplicate", "duplicate"),
+  number("signals_failed", "failed"),
+]
 /** Of a series, the sum instead of the last step. */
 const SUMMED = { reduceOptions: { calcs: ["sum"] } }
 const percentiles = ["p50", "p95", "p99"].map((selector) => number(selector, selector))
@@ -88,7 +92,7 @@ export const dashboard = {
       target(totalsQuery(span), [number("requests", "requests"), number("batches", "batches")]),
       { x: 0, y: 0, w: 6, h: 4 },
     ),
-    panel("stat", "Signals", "short", target(signals, [time, ...created]), { x: 6, y: 0, w: 6, h: 4 }, SUMMED),
+    panel("stat", "Signals", "short", target(signals, [time, ...signalCounts]), { x: 6, y: 0, w: 6, h: 4 }, SUMMED),
     panel(
       "stat",
       "Success and error rate",
@@ -96,7 +100,7 @@ export const dashboard = {
       target(ratesQuery(span), [number("success_rate", "success rate"), number("error_rate", "error rate")]),
       { x: 12, y: 0, w: 12, h: 4 },
     ),
-    panel("timeseries", "Signals a step", "short", target(signals, [time, ...created]), { x: 0, y: 4, w: 12, h: 8 }),
+    panel("timeseries", "Signals a step", "short", target(signals, [time, ...signalCounts]), { x: 0, y: 4, w: 12, h: 8 }),
     panel(
       "timeseries",
       "Batches a step",
@@ -116,13 +120,7 @@ export const dashboard = {
       "table",
       "Outcomes",
       "short",
-      target(byOutcomeQuery(span), [
-        name("outcome"),
-        number("requests", "requests"),
-        number("signals_created", "created"),
-        number("signals_failed", "failed"),
-        ...percentiles,
-      ]),
+      target(byOutcomeQuery(span), [name("outcome"), number("requests", "requests"), ...signalCounts, ...percentiles]),
       { x: 0, y: 20, w: 12, h: 8 },
     ),
     panel(
@@ -153,7 +151,7 @@ export const alert = {
           condition: "C",
           for: "5m",
           noDataState: "OK",
-          execErrState: "Error",
+          execErrState: "KeepLast",
           labels: { severity: "critical" },
           annotations: { summary: "Of the last 5 minutes' requests that take signals in, more than 5 % stored none of theirs." },
           data: [

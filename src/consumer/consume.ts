@@ -73,19 +73,13 @@ async function tell(bindings: Bindings, batch: MessageBatch<unknown>, consumed: 
   const outcome: Outcome = fault ? "unavailable" : failed > 0 ? (stored > 0 ? "partly_stored" : "rejected") : "stored"
   await recordPoint(bindings.METRICS, {
     route: CONSUMER_ROUTE,
-    mode: "",
     outcome,
     status: fault ? 503 : 200,
-    caller: "",
-    source: "",
     total: stored + failed,
     successes: stored,
     failures: failed,
     latencyMs: ms,
     databaseMs,
-    bytes: 0,
     databaseAttempts,
-    kind: "",
-    skipped: 0,
   })
 }

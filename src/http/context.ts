@@ -9,18 +9,22 @@ export interface Caller {
   scopes: readonly Scope[]
 }
 
-/** What the request's log line tells beside route, status and time. Counts only: no key, no body, no address of the database. */
-export interface Outcome {
+/** What the log line and the data point of a request say beside route, status and time. Counts and names only: no key, no body. */
+export interface RequestOutcome {
   mode?: "best_effort" | "all_or_nothing" | "single" | "delivery"
   total?: number
   failed?: number
+  /** Signals whose dedupe_key was stored before. */
+  duplicates?: number
   /** The signal_source that all the signals share, or "mixed". */
   source?: string
   transactionId?: string
   replayed?: boolean
-  /** Taken in to be stored later. */
+  /** No answer says whether the batch `transactionId` was stored. */
+  inDoubt?: boolean
+  /** Accepted, and stored later. */
   queued?: boolean
-  /** Records acknowledged and not to be stored: how many, and of which kind. */
+  /** Records that were acknowledged and are of a kind that is not stored: how many, and which kind. */
   skipped?: number
   kind?: string
   /** Why it failed, for the operator: the reason of a fault, the place of an unexpected error. */
@@ -38,14 +42,14 @@ export interface App {
     body: Uint8Array
     /** The body as it was sent, where it had to be read to prove the sender. */
     sent: Uint8Array
-    outcome: Outcome
+    outcome: RequestOutcome
   }
 }
 
 /** The pattern of the route that a request is for, also when it was refused on the way there. */
 export const routeOf = (c: Context<App>): string => matchedRoutes(c).find(({ path }) => !path.includes("*"))?.path ?? "(none)"
 
-/** Adds to what the request's log line will tell. */
-export function noteOutcome(c: Context<App>, outcome: Outcome): void {
+/** Adds to what the log line and the data point of this request say. */
+export function noteOutcome(c: Context<App>, outcome: RequestOutcome): void {
   c.set("outcome", { ...c.get("outcome"), ...outcome })
 }

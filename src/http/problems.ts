@@ -85,6 +85,7 @@ export const rejectedBatch = (failures: readonly Failure[]) =>
 export function answerProblem(error: Error, c: Context<App>): Response {
   const { status, body, headers } = problemOf(error)
   if (status >= 500) noteOutcome(c, { fault: faultForLog(error) })
+  if (error instanceof BatchInDoubt) noteOutcome(c, { inDoubt: true, transactionId: error.transactionId })
   return c.json(body, status, headers)
 }
 

@@ -1,50 +1,55 @@
 import { waitUntil } from "cloudflare:workers"
 import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
-import type { Outcome, RequestPoint } from "../metrics/point.ts"
+import { markInDoubt, settleDoubt } from "../metrics/doubt.ts"
+import type { Outcome, Point } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
-import { type App, routeOf } from "./context.ts"
+import { type App, type RequestOutcome, routeOf } from "./context.ts"
 
-/** Writes one data point a request, once its answer is made. Nothing waits for it. */
+/** Writes one data point for each request, after its answer is made. Nothing waits for it. */
 export const recordRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()
   await next()
-  waitUntil(recordPoint(c.env.METRICS, requestPoint(c, Date.now() - startedAt)))
+  waitUntil(record(c, Date.now() - startedAt))
 })
 
-function requestPoint(c: Context<App>, latencyMs: number): RequestPoint {
-  const {
-    total = 0,
-    failed = 0,
-    mode = "",
-    source = "",
-    replayed = false,
-    queued = false,
-    skipped = 0,
-    kind = "",
-  } = c.get("outcome") ?? {}
-  const { status } = c.res
-  const stored = status < 300 && !replayed
+async function record(c: Context<App>, latencyMs: number): Promise<void> {
+  const noted = c.get("outcome") ?? {}
   const usage = c.get("db")?.usage
-  return {
+  await recordPoint(c.env.METRICS, {
     route: `${c.req.method} ${routeOf(c)}`,
-    mode,
-    outcome: outcomeOf(c),
-    status,
+    mode: noted.mode ?? "",
+    outcome: outcomeOf(c.res.status, noted),
+    status: c.res.status,
     caller: c.get("caller")?.name ?? "",
-    source,
-    total,
-    // What is queued counts when the consumer stores it.
-    successes: stored && !queued ? total - failed : 0,
-    // Of a batch that was refused or in doubt none counts as stored; of one told again none counts twice.
-    failures: replayed ? 0 : stored ? failed : total,
+    source: noted.source ?? "",
+    total: noted.total ?? 0,
+    ...(await signalCounts(c.res.status, noted)),
     latencyMs,
     databaseMs: usage?.ms ?? 0,
     bytes: c.get("body")?.byteLength ?? 0,
     databaseAttempts: usage?.attempts ?? 0,
-    kind,
-    skipped,
+    kind: noted.kind ?? "",
+    skipped: noted.skipped ?? 0,
+  })
+}
+
+/** How many signals this request stored, found stored already, and did not store. */
+async function signalCounts(
+  status: number,
+  noted: RequestOutcome,
+): Promise<Pick<Point, "successes" | "failures" | "duplicates">> {
+  const { total = 0, failed = 0, duplicates = 0, transactionId = "" } = noted
+  const counted = { successes: total - failed - duplicates, failures: failed, duplicates }
+  if (noted.inDoubt) {
+    await markInDoubt(transactionId)
+    return {}
   }
+  // The first request counted them, unless it ended in doubt.
+  if (noted.replayed) return !noted.queued && (await settleDoubt(transactionId)) ? counted : {}
+  if (status >= 300) return { failures: total }
+  // The consumer counts the others when it stores them.
+  return noted.queued ? { failures: failed } : counted
 }
 
 const BY_STATUS: Record<number, Outcome> = {
@@ -57,10 +62,10 @@ const BY_STATUS: Record<number, Outcome> = {
   503: "unavailable",
 }
 
-function outcomeOf(c: Context<App>): Outcome {
-  const { status } = c.res
+function outcomeOf(status: number, noted: RequestOutcome): Outcome {
+  if (noted.inDoubt) return "in_doubt"
   if (status >= 300) return BY_STATUS[status] ?? (status < 500 ? "refused" : "error")
-  const { mode, total = 0, failed = 0, replayed, queued, skipped = 0 } = c.get("outcome") ?? {}
+  const { mode, total = 0, failed = 0, replayed, queued, skipped = 0 } = noted
   if (mode === undefined) return "answered"
   if (replayed) return "replayed"
   if (total === 0 && skipped > 0) return "skipped"

@@ -3,7 +3,7 @@ import type { IngestContext } from "../ingest/context.ts"
 import { newBatch, storeBatch } from "../ingest/store-batch.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { NewBatch, WrittenBatch } from "../store/batch.ts"
-import { type App, noteOutcome, type Outcome } from "./context.ts"
+import { type App, noteOutcome, type RequestOutcome } from "./context.ts"
 import { invalidShape } from "./problems.ts"
 
 /** What `ingest` needs to work for this request. */
@@ -15,7 +15,7 @@ export const ingestContext = (c: Context<App>): IngestContext => ({
 })
 
 /** Notes what a request asks for, before it is known how it ends. */
-export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<Outcome["mode"]>): void {
+export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<RequestOutcome["mode"]>): void {
   noteOutcome(c, { mode, total: plan.total, failed: plan.failures.length, source: commonSource(plan) })
 }
 
@@ -40,7 +40,8 @@ export async function requestedBatch(c: Context<App>, plan: BatchPlan, options: 
 /** Stores a batch, and notes how that ended. A replayed answer says so in `Idempotency-Replayed`. */
 export async function storeRequested(c: Context<App>, batch: NewBatch): Promise<WrittenBatch> {
   const written = await storeBatch(ingestContext(c), batch)
-  noteOutcome(c, { failed: written.failures.length, transactionId: written.transactionId, replayed: written.replayed })
+  const { transactionId, replayed, failures, duplicates } = written
+  noteOutcome(c, { failed: failures.length, duplicates, transactionId, replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")
   return written
 }

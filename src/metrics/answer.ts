@@ -8,13 +8,20 @@ const instant = z.iso.datetime().meta({ example: "2025-01-15T09:30:00.000Z" })
 export const Figures = z.object({
   requests: count,
   batches: count.meta({ description: "Requests to POST /api/signals/batch." }),
-  signals_created: count,
-  signals_failed: count,
+  signals_created: count.meta({ description: "Signals added to the table." }),
+  signals_failed: count.meta({ description: "Signals that were sent and are not in the table." }),
+  signals_duplicate: count.meta({ description: "Signals whose `dedupe_key` was stored before." }),
   requests_per_second: count,
   batches_per_second: count,
   signals_per_second: count.meta({ description: "Signals created a second." }),
-  success_rate: share.meta({ description: "Share of requests of which every signal was stored; null without requests." }),
-  error_rate: share.meta({ description: "Share of requests of which no signal was stored; null without requests." }),
+  success_rate: share.meta({
+    description:
+      "Share of requests of which every signal was stored, among all but those turned away (401, 403, 429); null without such requests.",
+  }),
+  error_rate: share.meta({
+    description:
+      "Share of requests that ended in an error, among all but those turned away (401, 403, 429); null without such requests.",
+  }),
   latency_ms: z
     .object({ p50: z.number(), p95: z.number(), p99: z.number() })
     .nullable()

@@ -1,7 +1,8 @@
 /**
- * The layout of a data point: which blob and which double is what. Writer and reader both take it from here.
+ * The layout of a data point: which blob and which double holds which field. `dataPoint` writes by it, every query reads by it.
  *
- * A dataset can't be migrated: a place that is taken keeps its meaning, and something new gets the next free place.
+ * A dataset cannot be migrated: a column keeps its meaning, and a new field takes the next free one. A point from before that field
+ * has 0 or "" there.
  *
  * @see https://developers.cloudflare.com/analytics/analytics-engine/get-started/
  */
@@ -21,14 +22,15 @@ export const COLUMNS = {
   bytes: "double6",
   databaseAttempts: "double7",
   skipped: "double8",
-} as const
+  duplicates: "double9",
+} as const satisfies Record<keyof Point, `blob${number}` | `double${number}`>
 
 /** The name of the dataset, as bound in wrangler.toml. */
 export const DATASET = "signal_ingest_requests"
 
 /**
- * How a request ended. `replayed`: an earlier answer told again, nothing stored by this request. `queued`: kept, to be stored soon.
- * `skipped`: a webhook's event that is not to be stored.
+ * How a request ended. `replayed`: an earlier answer was given again, and this request stored nothing. `queued`: accepted, and stored
+ * later by the consumer. `skipped`: a webhook's event of a kind that is not stored. `in_doubt`: no answer says whether the batch was stored.
  */
 export const OUTCOMES = [
   "stored",
@@ -43,83 +45,88 @@ export const OUTCOMES = [
   "unauthorized",
   "rate_limited",
   "unavailable",
+  "in_doubt",
   "refused",
   "error",
 ] as const
 export type Outcome = (typeof OUTCOMES)[number]
 
-/** What counts as a success. */
-export const STORED_WHOLE: readonly Outcome[] = ["stored", "queued", "skipped", "replayed", "answered"]
-/** What counts as an error: all but a success and `partly_stored`, which is neither. */
-export const STORED_NOTHING = OUTCOMES.filter((outcome) => outcome !== "partly_stored" && !STORED_WHOLE.includes(outcome))
+/** The outcomes that count as a success. */
+export const SUCCESSES: readonly Outcome[] = ["stored", "queued", "skipped", "replayed", "answered"]
+/** Requests that were turned away before they were read say nothing about the service, so no rate counts them. */
+export const TURNED_AWAY: readonly Outcome[] = ["unauthorized", "rate_limited"]
+/** The outcomes that count as an error: all others but `partly_stored`, which is neither a success nor an error. */
+export const ERRORS = OUTCOMES.filter((outcome) => ![...SUCCESSES, ...TURNED_AWAY, "partly_stored"].includes(outcome))
+/** The outcomes that rates are shares of. */
+export const RATED = OUTCOMES.filter((outcome) => !TURNED_AWAY.includes(outcome))
 
 export const BATCH_ROUTE = "POST /api/signals/batch"
 
 /** The routes that take signals in. Success rate, error rate and throughput are theirs. */
 export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals", "POST /webhooks/slack", "POST /webhooks/kafka"]
 
-/** What the consumer of the queue did, which is no request: only its signals count. */
+/** A run of the queue's consumer. It is no request, so that only its signals count. */
 export const CONSUMER_ROUTE = "QUEUE signals"
 
-/** Where signals are stored, by whatever way they came in. */
+/** The routes that store signals. */
 export const STORING_ROUTES: readonly string[] = [...INGEST_ROUTES, CONSUMER_ROUTE, "POST /api/dead-letters/:id/replay"]
 
-/** One request, as the metrics see it. */
-export interface RequestPoint {
+/** One request, or one run of the consumer. A field that is left out is "" or 0. */
+export interface Point {
   /** Method and pattern, such as `GET /api/signals/:id`. */
   route: string
-  mode: string
   outcome: Outcome
-  status: number
-  caller: string
-  /** The signal_source that all the signals share, `mixed` when they differ, empty when there were none. */
-  source: string
-  total: number
-  successes: number
-  failures: number
-  latencyMs: number
-  databaseMs: number
-  /** Of the decoded body. */
-  bytes: number
-  databaseAttempts: number
-  /** What was skipped: the name of its kind, `mixed` for several, empty for none. */
-  kind: string
-  /** Records that were acknowledged and not to be stored. */
-  skipped: number
+  mode?: string
+  /** The status of the answer. */
+  status?: number
+  /** The name of the caller's key. */
+  caller?: string
+  /** The signal_source that all the signals share, `mixed` when they differ. */
+  source?: string
+  /** The kind of what was skipped, `mixed` for several. */
+  kind?: string
+  /** Signals sent. */
+  total?: number
+  /** Signals that this request added to the table. */
+  successes?: number
+  /** Signals that are not in the table. */
+  failures?: number
+  /** Signals whose `dedupe_key` was stored before. */
+  duplicates?: number
+  latencyMs?: number
+  databaseMs?: number
+  /** Bytes of the decoded body. */
+  bytes?: number
+  databaseAttempts?: number
+  /** Records that were acknowledged and are of a kind that is not stored. */
+  skipped?: number
 }
 
-/** What `writeDataPoint` takes. */
+/** The argument of `writeDataPoint`. */
 export interface DataPoint {
   indexes: string[]
   blobs: string[]
   doubles: number[]
 }
 
-/** Analytics Engine takes at most 96 bytes of index; and 16,000 bytes of blobs, of which no text may take more than its share. */
+/** Analytics Engine takes at most 96 bytes of index, and 16,000 bytes of blobs, shared among all of them. */
 const INDEX_BYTES = 96
 const BLOB_BYTES = 1024
 
 /**
  * The data point of a request.
  *
- * Points are sampled per index: with outcome and route in it, a handful of failures is kept whole beside a flood of successes.
+ * Analytics Engine samples by index: with outcome and route in it, a few failures stay whole beside very many successes.
  */
-export function dataPoint(point: RequestPoint): DataPoint {
-  const { route, mode, outcome, status, caller, source, kind } = point
-  return {
-    indexes: [clip(`${outcome} ${route}`, INDEX_BYTES)],
-    blobs: [route, mode, outcome, String(status), caller, source, kind].map((text) => clip(text, BLOB_BYTES)),
-    doubles: [
-      point.total,
-      point.successes,
-      point.failures,
-      point.latencyMs,
-      point.databaseMs,
-      point.bytes,
-      point.databaseAttempts,
-      point.skipped,
-    ],
+export function dataPoint(point: Point): DataPoint {
+  const blobs: string[] = []
+  const doubles: number[] = []
+  for (const [field, column] of Object.entries(COLUMNS) as [keyof Point, string][]) {
+    const place = Number(column.replace(/\D+/, "")) - 1
+    if (column.startsWith("blob")) blobs[place] = clip(String(point[field] ?? ""), BLOB_BYTES)
+    else doubles[place] = Number(point[field] ?? 0)
   }
+  return { indexes: [clip(`${point.outcome} ${point.route}`, INDEX_BYTES)], blobs, doubles }
 }
 
 /** The longest beginning of `text` that fits, never half a character. */

@@ -30,11 +30,13 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
   const batches = rows.filter(({ route }) => route === BATCH_ROUTE)
   const requests = sum(batches, "requests")
   return [
-    ...header("batch_signals_created_total", "counter", "Signals stored since 00:00 UTC."),
+    ...header("batch_signals_created_total", "counter", "Signals added to the table since 00:00 UTC."),
     `batch_signals_created_total ${sum(ingest, "signals_created")}`,
-    ...header("batch_signals_failed_total", "counter", "Signals sent and not stored since 00:00 UTC."),
+    ...header("batch_signals_duplicates_total", "counter", "Signals whose dedupe_key was stored before, since 00:00 UTC."),
+    `batch_signals_duplicates_total ${sum(ingest, "signals_duplicate")}`,
+    ...header("batch_signals_failed_total", "counter", "Signals that were sent and are not in the table, since 00:00 UTC."),
     `batch_signals_failed_total ${sum(ingest, "signals_failed")}`,
-    ...header("webhook_events_skipped_total", "counter", "Webhooks' events that are not to be stored, since 00:00 UTC."),
+    ...header("webhook_events_skipped_total", "counter", "Webhooks' records of a kind that is not stored, since 00:00 UTC."),
     ...skipped.map(
       (row) =>
         `webhook_events_skipped_total{route="${label(row.route)}",kind="${label(String(row.kind))}"} ${sum([row], "events")}`,

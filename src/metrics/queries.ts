@@ -2,18 +2,19 @@ import {
   BATCH_ROUTE,
   COLUMNS,
   DATASET,
+  ERRORS,
   INGEST_ROUTES,
   OUTCOMES,
   type Outcome,
-  STORED_NOTHING,
-  STORED_WHOLE,
+  RATED,
   STORING_ROUTES,
+  SUCCESSES,
 } from "./point.ts"
 
-/** Seconds since the epoch, or what another program puts in their place, such as a variable of Grafana. */
+/** Seconds since the epoch, or the text that another program replaces by them, such as a variable of Grafana. */
 type Seconds = number | string
 
-/** From and to; `since` included, `until` not. */
+/** `since` is included, `until` is not. */
 export interface Span {
   since: Seconds
   until: Seconds
@@ -25,7 +26,11 @@ const weighted = (column: string) => `sum(_sample_interval * ${column})`
 /** The value at a rank, no interpolation: exact as long as nothing was sampled away. */
 const percentile = (level: number) => `quantileExactWeighted(${level})(${COLUMNS.latencyMs}, _sample_interval)`
 
-const SIGNALS = `${weighted(COLUMNS.successes)} AS signals_created, ${weighted(COLUMNS.failures)} AS signals_failed`
+const SIGNALS = [
+  `${weighted(COLUMNS.successes)} AS signals_created`,
+  `${weighted(COLUMNS.failures)} AS signals_failed`,
+  `${weighted(COLUMNS.duplicates)} AS signals_duplicate`,
+].join(", ")
 
 const FIGURES = [
   `${REQUESTS} AS requests`,
@@ -38,38 +43,40 @@ const FIGURES = [
 ].join(", ")
 
 const within = ({ since, until }: Span) => `timestamp >= toDateTime(${since}) AND timestamp < toDateTime(${until})`
-const isOneOf = (routes: readonly string[]) => `${COLUMNS.route} IN (${routes.map((route) => `'${route}'`).join(", ")})`
-const INGEST = isOneOf(INGEST_ROUTES)
+const isOneOf = (column: string, names: readonly string[]) => `${column} IN (${names.map((name) => `'${name}'`).join(", ")})`
+const INGEST = isOneOf(COLUMNS.route, INGEST_ROUTES)
 const stepOf = (stepSeconds: Seconds) => `toUnixTimestamp(toStartOfInterval(timestamp, INTERVAL '${stepSeconds}' SECOND)) AS time`
 
-export const totalsQuery = (span: Span) => `SELECT ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST}`
+/** Without requests there is no row: a percentile of nothing is NaN, which is not JSON. */
+export const totalsQuery = (span: Span) =>
+  `SELECT ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY dataset`
 
 export const seriesQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY time ORDER BY time`
 
-/** Signals stored and failed by whatever way: the runs of the queue's consumer are no requests, so nothing else of them counts. */
+/** Signals by what became of them, on every route that stores. A run of the queue's consumer is no request, so that only its signals count. */
 export const signalsQuery = (span: Span, stepSeconds: Seconds) =>
-  `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(STORING_ROUTES)} ` +
+  `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(COLUMNS.route, STORING_ROUTES)} ` +
   "GROUP BY time ORDER BY time"
 
-/** What webhooks brought and was not to be stored, by kind. */
+/** Webhooks' records of a kind that is not stored, by kind. */
 export const skippedQuery = (span: Span) =>
   `SELECT ${COLUMNS.route} AS route, ${COLUMNS.kind} AS kind, ${weighted(COLUMNS.skipped)} AS events FROM ${DATASET} ` +
   `WHERE ${within(span)} AND ${COLUMNS.skipped} > 0 GROUP BY route, kind ORDER BY events DESC, route, kind`
 
 export const byOutcomeQuery = (span: Span) =>
   `SELECT ${COLUMNS.outcome} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} ` +
-  "GROUP BY name ORDER BY requests DESC"
+  "GROUP BY name ORDER BY requests DESC, name"
 
 export const byRouteQuery = (span: Span) =>
-  `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} GROUP BY name ORDER BY requests DESC`
+  `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} GROUP BY name ORDER BY requests DESC, name`
 
-const shareOf = (outcomes: readonly Outcome[]) =>
-  `sumIf(_sample_interval, ${COLUMNS.outcome} IN (${outcomes.map((outcome) => `'${outcome}'`).join(", ")})) / ${REQUESTS}`
+const shareOf = (outcomes: readonly Outcome[]) => `sumIf(_sample_interval, ${isOneOf(COLUMNS.outcome, outcomes)}) / ${REQUESTS}`
 
-/** The rates alone, for those who ask Analytics Engine themselves. Of no requests at all they are no numbers. */
+/** The rates alone, for programs that query Analytics Engine themselves. Without requests there is no row, since 0 / 0 is not a number. */
 export const ratesQuery = (span: Span) =>
-  `SELECT ${shareOf(STORED_WHOLE)} AS success_rate, ${shareOf(STORED_NOTHING)} AS error_rate FROM ${DATASET} WHERE ${within(span)} AND ${INGEST}`
+  `SELECT ${shareOf(SUCCESSES)} AS success_rate, ${shareOf(ERRORS)} AS error_rate FROM ${DATASET} ` +
+  `WHERE ${within(span)} AND ${INGEST} AND ${isOneOf(COLUMNS.outcome, RATED)} GROUP BY dataset`
 
 /** Upper bounds in seconds of the histogram's buckets, as Prometheus' clients have them, and some for large batches. */
 export const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]

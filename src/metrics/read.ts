@@ -1,6 +1,6 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
 import type { Figures, MetricsAnswer, Window } from "./answer.ts"
-import { OUTCOMES, type Outcome, STORED_NOTHING, STORED_WHOLE } from "./point.ts"
+import { ERRORS, OUTCOMES, type Outcome, RATED, SUCCESSES } from "./point.ts"
 import { byOutcomeQuery, byRouteQuery, type Span, seriesQuery, signalsQuery, skippedQuery, totalsQuery } from "./queries.ts"
 
 /** Seconds of each window, and of one step of its series. */
@@ -45,10 +45,7 @@ export async function readMetrics(settings: AnalyticsSettings | undefined, windo
     until: instant(until),
     step_seconds: step,
     percentiles: "exact",
-    totals: figures(
-      { ...totals[0], signals_created: sum(signals, "signals_created"), signals_failed: sum(signals, "signals_failed") },
-      length,
-    ),
+    totals: figures({ ...totals[0], ...Object.fromEntries(SIGNAL_COUNTS.map((name) => [name, sum(signals, name)])) }, length),
     by_outcome: byOutcome.map((row) => ({ outcome: String(row.name) as Outcome, ...figures(row, length) })),
     by_route: byRoute.map((row) => ({ route: String(row.name), ...figures(row, length) })),
     skipped: skipped.map(({ route, kind, events }) => ({ route: String(route), kind: String(kind), events: Number(events) })),
@@ -59,6 +56,8 @@ export async function readMetrics(settings: AnalyticsSettings | undefined, windo
   }
 }
 
+const SIGNAL_COUNTS = ["signals_created", "signals_failed", "signals_duplicate"] as const
+
 const sum = (rows: readonly Row[], name: string) => rows.reduce((total, row) => total + Number(row[name] ?? 0), 0)
 
 const instant = (seconds: number) => new Date(seconds * 1000).toISOString()
@@ -67,18 +66,20 @@ const instant = (seconds: number) => new Date(seconds * 1000).toISOString()
 function figures(row: Row = {}, seconds: number): Figures {
   const count = (name: string) => Number(row[name] ?? 0)
   const requests = count("requests")
-  const share = (outcomes: readonly Outcome[]) =>
-    requests === 0 ? null : outcomes.reduce((sum, outcome) => sum + count(outcome), 0) / requests
+  const requestsOf = (outcomes: readonly Outcome[]) => outcomes.reduce((sum, outcome) => sum + count(outcome), 0)
+  const rated = requestsOf(RATED)
+  const share = (outcomes: readonly Outcome[]) => (rated === 0 ? null : requestsOf(outcomes) / rated)
   return {
     requests,
     batches: count("batches"),
     signals_created: count("signals_created"),
     signals_failed: count("signals_failed"),
+    signals_duplicate: count("signals_duplicate"),
     requests_per_second: requests / seconds,
     batches_per_second: count("batches") / seconds,
     signals_per_second: count("signals_created") / seconds,
-    success_rate: share(STORED_WHOLE),
-    error_rate: share(STORED_NOTHING),
+    success_rate: share(SUCCESSES),
+    error_rate: share(ERRORS),
     latency_ms: requests === 0 ? null : { p50: count("p50"), p95: count("p95"), p99: count("p99") },
     outcomes: Object.fromEntries(OUTCOMES.map((outcome) => [outcome, count(outcome)])) as Record<Outcome, number>,
   }

@@ -1,12 +1,12 @@
-import { type DataPoint, dataPoint, type RequestPoint } from "./point.ts"
+import { type DataPoint, dataPoint, type Point } from "./point.ts"
 
-/** The dataset of a deployment; on a developer's machine the stand-in's, whose method is a call to another Worker. */
+/** The dataset of a deployment; on a developer's machine the stand-in's, whose method calls another Worker. */
 export interface Dataset {
   writeDataPoint(point: DataPoint): void | Promise<void>
 }
 
-/** Writes the data point of a request. Never throws: a fault of the metrics may not cost a signal, so it is told to the log alone. */
-export async function recordPoint(dataset: Dataset | undefined, point: RequestPoint): Promise<void> {
+/** Writes a data point. Never throws: an error of the metrics must not cost a signal, so it goes to the log only. */
+export async function recordPoint(dataset: Dataset | undefined, point: Point): Promise<void> {
   try {
     await dataset?.writeDataPoint(dataPoint(point))
   } catch (error) {

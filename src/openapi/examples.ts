@@ -103,6 +103,7 @@ const FIGURES: Figures = {
   batches: 120,
   signals_created: 5980,
   signals_failed: 20,
+  signals_duplicate: 12,
   requests_per_second: 0.033,
   batches_per_second: 0.033,
   signals_per_second: 1.661,
@@ -125,10 +126,13 @@ export const METRICS: MetricsAnswer = {
   series: [{ time: "2025-01-15T08:30:00.000Z", ...FIGURES }],
 }
 
-export const COUNTERS = `# HELP batch_signals_created_total Signals stored since 00:00 UTC.
+export const COUNTERS = `# HELP batch_signals_created_total Signals added to the table since 00:00 UTC.
 # TYPE batch_signals_created_total counter
 batch_signals_created_total 5980
-# HELP batch_signals_failed_total Signals sent and not stored since 00:00 UTC.
+# HELP batch_signals_duplicates_total Signals whose dedupe_key was stored before, since 00:00 UTC.
+# TYPE batch_signals_duplicates_total counter
+batch_signals_duplicates_total 12
+# HELP batch_signals_failed_total Signals that were sent and are not in the table, since 00:00 UTC.
 # TYPE batch_signals_failed_total counter
 batch_signals_failed_total 20
 `

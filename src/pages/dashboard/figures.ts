@@ -14,7 +14,8 @@ export function showFigures({ totals, since, until }: MetricsAnswer): void {
   find("[data-span]").textContent = `${moment(new Date(since))} – ${moment(new Date(until))}`
   find("[data-metrics]").dataset.quiet = String(totals.requests === 0)
   for (const name of ["signals_per_second", "batches_per_second"] as const) tell(name, totals[name], rate)
-  for (const name of ["signals_created", "signals_failed", "requests"] as const) tell(name, totals[name], count)
+  for (const name of ["signals_created", "signals_duplicate", "signals_failed", "requests"] as const)
+    tell(name, totals[name], count)
   for (const name of ["success_rate", "error_rate"] as const) tell(name, totals[name], share)
   for (const name of ["p50", "p95", "p99"] as const) tell(name, totals.latency_ms?.[name], duration)
 }

@@ -38,8 +38,10 @@ function countBy(entries: readonly LogEntry[], name: (entry: LogEntry) => string
 describe("the metrics of a run", { timeout: 120_000 }, () => {
   let service: LocalService
   const log: LogEntry[] = []
-  /** What the queue stored later, which is no request. */
+  /** Signals that the consumer stored later, which is no request. */
   let queued = 0
+  /** Signals whose dedupe_key was stored before. */
+  let duplicates = 0
 
   beforeAll(async () => {
     await startOfADayThatLasts()
@@ -119,6 +121,12 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
           failed: 0,
         })
       },
+      () => {
+        const again = upTo(5)
+        duplicates += again
+        const signals = Array.from({ length: again + 1 }, () => ({ ...good(1)[0], dedupe_key: `key-${log.length}` }))
+        return note(post("/api/signals/batch", { signals }), 200, { route: BATCH, outcome: "stored", created: 1, failed: 0 })
+      },
       () => note(post("/api/signals", good(1)[0]), 201, { route: SINGLE, outcome: "stored", created: 1, failed: 0 }),
       () => note(post("/api/signals", bad(1)[0]), 422, { route: SINGLE, outcome: "invalid", created: 0, failed: 1 }),
       () =>
@@ -158,6 +166,7 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
       batches: log.filter(({ route }) => route === BATCH).length,
       signals_created: created(),
       signals_failed: failed(),
+      signals_duplicate: duplicates,
     })
     expect(totals.success_rate).toBeCloseTo(
       ingest().filter(({ outcome }) => SUCCESSES.includes(outcome)).length / ingest().length,
@@ -168,7 +177,7 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     expect(outcomes).toEqual(countBy(ingest(), ({ outcome }) => outcome))
     const routes = by_route.filter(({ route }) => route !== "GET /api/metrics" && route !== CONSUMER)
     expect(Object.fromEntries(routes.map(({ route, requests }) => [route, requests]))).toEqual(countBy(log, ({ route }) => route))
-    for (const name of ["requests", "batches", "signals_created", "signals_failed"] as const)
+    for (const name of ["requests", "batches", "signals_created", "signals_failed", "signals_duplicate"] as const)
       expect(
         series.reduce((total, step) => total + step[name], 0),
         name,
@@ -193,10 +202,11 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     expect(totals.latency_ms).toEqual({ p50: rank(0.5), p95: rank(0.95), p99: rank(0.99) })
   })
 
-  it("are told to Prometheus, in a text that a parser of its format reads, and only grow", async () => {
+  it("reach Prometheus in a text that a parser of its format reads, and only grow", async () => {
     await allThere()
     const before = await scrape()
     expect(before.value("batch_signals_created_total")).toBe(created())
+    expect(before.value("batch_signals_duplicates_total")).toBe(duplicates)
     expect(before.value("batch_signals_failed_total")).toBe(failed())
     const requests = before.family("batch_api_requests_total").filter(({ labels }) => labels?.route !== "GET /api/metrics")
     expect(
@@ -212,6 +222,7 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     expect(counts).toEqual([...counts].sort((one, other) => one - other))
     expect(before.types()).toEqual({
       batch_signals_created_total: "COUNTER",
+      batch_signals_duplicates_total: "COUNTER",
       batch_signals_failed_total: "COUNTER",
       webhook_events_skipped_total: "COUNTER",
       batch_api_requests_total: "COUNTER",

@@ -1,14 +1,15 @@
-import { describe, expect, it, vi } from "vitest"
+import { afterEach, describe, expect, it, vi } from "vitest"
 import { app } from "../../../src/app.ts"
 import type { Bindings } from "../../../src/config.ts"
 import { COLUMNS, type DataPoint } from "../../../src/metrics/point.ts"
 import { bindings, freshConversation } from "../service.ts"
 
-/** What a request wrote to the dataset, by field. */
-async function pointsOf(path: string, init: RequestInit, settings: Partial<Bindings> = {}) {
+/** The points that a request wrote to the dataset, by field; they are written after its answer. */
+async function pointsOf(path: string, init: RequestInit, settings: Partial<Bindings> = {}, expected = 1) {
   const points: DataPoint[] = []
   const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
   const response = await app.request(path, init, { ...bindings, METRICS, ...settings })
+  await expect.poll(() => points.length).toBe(expected)
   const read = points.map(({ blobs, doubles }) =>
     Object.fromEntries(
       Object.entries(COLUMNS).map(([field, column]) => {
@@ -32,7 +33,7 @@ const BATCH = "/api/signals/batch"
 const ROUTE = `POST ${BATCH}`
 
 describe("the data point of a request", () => {
-  it("tells route, mode, outcome, caller, source, counts, time, bytes and database attempts of a batch", async () => {
+  it("names route, mode, outcome, caller, source, counts, time, bytes and database attempts of a batch", async () => {
     const body = JSON.stringify({ signals: [good(), bad(), good()] })
     const { points } = await pointsOf(BATCH, post(body))
     expect(points).toEqual([
@@ -52,6 +53,7 @@ describe("the data point of a request", () => {
         databaseAttempts: 1,
         kind: "",
         skipped: 0,
+        duplicates: 0,
       },
     ])
   })
@@ -61,11 +63,19 @@ describe("the data point of a request", () => {
     expect(points[0]).toMatchObject({ source: "mixed", outcome: "stored", successes: 2 })
   })
 
-  it("counts a batch that is told again as replayed, and its signals once", async () => {
+  it("counts a batch that is sent again as replayed, and its signals once", async () => {
     const key = { "Idempotency-Key": crypto.randomUUID() }
     const batch = post({ signals: [good(), bad()] }, key)
     expect((await pointsOf(BATCH, batch)).points[0]).toMatchObject({ outcome: "partly_stored", successes: 1, failures: 1 })
     expect((await pointsOf(BATCH, batch)).points[0]).toMatchObject({ outcome: "replayed", successes: 0, failures: 0 })
+  })
+
+  it("counts a duplicate apart from the signals that are stored, on both routes", async () => {
+    const signal = { ...good(), dedupe_key: crypto.randomUUID() }
+    const { points } = await pointsOf(BATCH, post({ signals: [signal, signal, bad(), good()] }))
+    expect(points[0]).toMatchObject({ outcome: "partly_stored", total: 4, successes: 2, duplicates: 1, failures: 1 })
+    const single = await pointsOf("/api/signals", post(signal))
+    expect(single.points[0]).toMatchObject({ outcome: "stored", total: 1, successes: 0, duplicates: 1, failures: 0 })
   })
 
   it.each<[string, number, () => RequestInit, Partial<Bindings>, object]>([
@@ -91,7 +101,7 @@ describe("the data point of a request", () => {
       503,
       () => post({ signals: [good()] }),
       { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" },
-      { outcome: "unavailable", total: 1, successes: 0, failures: 1 },
+      { outcome: "in_doubt", total: 1, successes: 0, failures: 0, duplicates: 0 },
     ],
     ["no configuration", 503, () => post({ signals: [good()] }), { DATABASE_URL: "" }, { outcome: "unavailable" }],
   ])("counts a batch refused for %s (%d) too", async (_, status, init, settings, expected) => {
@@ -115,7 +125,31 @@ describe("the data point of a request", () => {
   })
 
   it("is not written for a probe", async () => {
-    expect((await pointsOf("/healthz", {})).points).toEqual([])
+    expect((await pointsOf("/healthz", {}, {}, 0)).points).toEqual([])
+  })
+})
+
+describe("a batch in doubt", () => {
+  afterEach(() => vi.restoreAllMocks())
+
+  it("counts nowhere, until the first replay finds it stored", async () => {
+    const batch = post({ signals: [good(), bad(), good()] }, { "Idempotency-Key": crypto.randomUUID() })
+    const reach = globalThis.fetch
+    // The statement runs, and its answer is lost.
+    const losing = vi.spyOn(globalThis, "fetch").mockImplementation(async (...request) => {
+      await (await reach(...request)).arrayBuffer()
+      throw new Error("Network connection lost.")
+    })
+    const lost = await pointsOf(BATCH, batch, { DATABASE_DEADLINE_MS: "300" })
+    expect(losing).toHaveBeenCalled()
+    losing.mockRestore()
+    expect([lost.response.status, lost.points]).toEqual([
+      503,
+      [expect.objectContaining({ outcome: "in_doubt", total: 3, successes: 0, failures: 0, duplicates: 0 })],
+    ])
+    const counts = async () => (await pointsOf(BATCH, batch)).points[0]
+    expect(await counts()).toMatchObject({ outcome: "replayed", successes: 2, failures: 1, duplicates: 0 })
+    expect(await counts()).toMatchObject({ outcome: "replayed", successes: 0, failures: 0, duplicates: 0 })
   })
 })
 
@@ -131,7 +165,7 @@ describe("a dataset that is out of order", () => {
     ["never answers", () => new Promise(() => {})],
   ])("costs no signal when it %s", async (_, writeDataPoint) => {
     const warn = vi.spyOn(console, "warn").mockImplementation(() => {})
-    const { response } = await pointsOf(BATCH, post({ signals: [good()] }), { METRICS: { writeDataPoint } })
+    const { response } = await pointsOf(BATCH, post({ signals: [good()] }), { METRICS: { writeDataPoint } }, 0)
     expect(await response.json()).toMatchObject({ successful_count: 1 })
     warn.mockRestore()
   })

@@ -1,47 +1,70 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { COLUMNS, dataPoint, type RequestPoint } from "../../../src/metrics/point.ts"
+import { COLUMNS, dataPoint, ERRORS, OUTCOMES, type Point, SUCCESSES, TURNED_AWAY } from "../../../src/metrics/point.ts"
 
-const request = (fields: Partial<RequestPoint> = {}): RequestPoint => ({
+const full: Required<Point> = {
   route: "POST /api/signals/batch",
   mode: "best_effort",
   outcome: "partly_stored",
   status: 200,
   caller: "bridge",
   source: "Slack",
-  total: 3,
+  total: 4,
   successes: 2,
   failures: 1,
+  duplicates: 1,
   latencyMs: 12,
   databaseMs: 9,
   bytes: 512,
   databaseAttempts: 4,
   kind: "tombstone",
   skipped: 1,
-  ...fields,
-})
+}
+
+/** The value of each column of a point. */
+function columnsOf(point: Point): Record<string, string | number> {
+  const { blobs, doubles } = dataPoint(point)
+  return Object.fromEntries([
+    ...blobs.map((text, place) => [`blob${place + 1}`, text]),
+    ...doubles.map((number, place) => [`double${place + 1}`, number]),
+  ])
+}
 
 describe("a data point", () => {
-  it("has every field of the request in the column that the layout gives it", () => {
-    const { blobs, doubles } = dataPoint(request())
-    const columns = Object.fromEntries([
-      ...blobs.map((text, place) => [`blob${place + 1}`, text]),
-      ...doubles.map((number, place) => [`double${place + 1}`, number]),
-    ])
+  it("holds every field in the column that the layout gives it", () => {
+    const columns = columnsOf(full)
     for (const [field, column] of Object.entries(COLUMNS))
-      expect(columns[column], field).toBe(field === "status" ? "200" : request()[field as keyof RequestPoint])
+      expect(columns[column], field).toBe(field === "status" ? "200" : full[field as keyof Point])
     expect(Object.keys(columns)).toHaveLength(Object.keys(COLUMNS).length)
   })
 
-  it("is sampled by outcome and route, so that a rare failure is kept beside a flood of successes", () => {
-    expect(dataPoint(request()).indexes).toEqual(["partly_stored POST /api/signals/batch"])
+  it("needs a route and an outcome only: all other columns are empty then", () => {
+    const columns = columnsOf({ route: "GET /api/batches", outcome: "answered" })
+    const given: string[] = [COLUMNS.route, COLUMNS.outcome]
+    for (const column of Object.values(COLUMNS))
+      if (!given.includes(column)) expect(columns[column], column).toBe(column.startsWith("blob") ? "" : 0)
+  })
+
+  it("keeps the columns of the points that are stored already, in gapless order", () => {
+    expect(Object.values(COLUMNS)).toEqual([
+      ...["blob1", "blob2", "blob3", "blob4", "blob5", "blob6", "blob7"],
+      ...["double1", "double2", "double3", "double4", "double5", "double6", "double7", "double8", "double9"],
+    ])
+    expect(Object.keys(COLUMNS)).toEqual([
+      ...["route", "mode", "outcome", "status", "caller", "source", "kind"],
+      ...["total", "successes", "failures", "latencyMs", "databaseMs", "bytes", "databaseAttempts", "skipped", "duplicates"],
+    ])
+  })
+
+  it("is sampled by outcome and route, so that a rare failure stays whole beside very many successes", () => {
+    expect(dataPoint(full).indexes).toEqual(["partly_stored POST /api/signals/batch"])
   })
 
   it("fits the limits of Analytics Engine whatever a request holds, and cuts no character in half", () => {
     const text = fc.string({ unit: "grapheme", maxLength: 3000 })
     fc.assert(
       fc.property(text, text, text, (route, caller, source) => {
-        const { indexes, blobs } = dataPoint(request({ route, caller, source }))
+        const { indexes, blobs } = dataPoint({ ...full, route, caller, source })
         const bytes = (value: unknown) => new TextEncoder().encode(String(value)).length
         expect(bytes(indexes[0])).toBeLessThanOrEqual(96)
         expect(blobs.reduce((sum, blob) => sum + bytes(blob), 0)).toBeLessThanOrEqual(16_000)
@@ -49,5 +72,12 @@ describe("a data point", () => {
       }),
       { numRuns: 200, seed: 20261123 },
     )
+  })
+})
+
+describe("an outcome", () => {
+  it.each(OUTCOMES)("%s is a success, an error or neither, never two of them", (outcome) => {
+    const kinds = [SUCCESSES, ERRORS, TURNED_AWAY, ["partly_stored"]].filter((kind) => kind.includes(outcome))
+    expect(kinds).toHaveLength(1)
   })
 })

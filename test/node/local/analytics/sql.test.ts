@@ -2,12 +2,13 @@ import { Client } from "pg"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { type LocalAnalytics, startAnalytics } from "../../../../src/local/analytics/server.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../../../src/local/postgres/postgres.ts"
-import { dataPoint, INGEST_ROUTES, OUTCOMES, type RequestPoint } from "../../../../src/metrics/point.ts"
+import { dataPoint, INGEST_ROUTES, OUTCOMES, type Point } from "../../../../src/metrics/point.ts"
 import {
   byOutcomeQuery,
   byRouteQuery,
   countersQuery,
   LATENCY_BUCKETS,
+  ratesQuery,
   seriesQuery,
   totalsQuery,
 } from "../../../../src/metrics/queries.ts"
@@ -64,7 +65,7 @@ const SPAN = { since: BEGIN + 100, until: BEGIN + 3500 }
 const STEP = 300
 const ROUTES = [...INGEST_ROUTES, "GET /api/signals", "GET /api/signals/:id"]
 
-type Seeded = RequestPoint & { second: number }
+type Seeded = Required<Point> & { second: number }
 
 /** The same points at every run: `seed` decides. */
 function randomPoints(count: number, seed = 7): Seeded[] {
@@ -92,13 +93,14 @@ function randomPoints(count: number, seed = 7): Seeded[] {
     databaseAttempts: 1,
     kind: "",
     skipped: 0,
+    duplicates: Math.floor(random() * 50),
   }))
 }
 
 async function seed(points: readonly Seeded[]): Promise<void> {
   await inPostgres(
-    `insert into local_analytics.points (timestamp, dataset, index1, ${names("blob", 6)}, ${names("double", 7)})
-     select to_timestamp((p->>'second')::float8), $2, p->'indexes'->>0, ${picks("blobs", 6, "")}, ${picks("doubles", 7, "::float8")}
+    `insert into local_analytics.points (timestamp, dataset, index1, ${names("blob", 6)}, ${names("double", 9)})
+     select to_timestamp((p->>'second')::float8), $2, p->'indexes'->>0, ${picks("blobs", 6, "")}, ${picks("doubles", 9, "::float8")}
      from jsonb_array_elements($1::jsonb) p`,
     [JSON.stringify(points.map((point) => ({ second: point.second, ...dataPoint(point) }))), DATASET],
   )
@@ -123,6 +125,7 @@ const figures = (points: readonly Seeded[]) => ({
   batches: count(points, ({ route }) => route === "POST /api/signals/batch"),
   signals_created: total(points, ({ successes }) => successes),
   signals_failed: total(points, ({ failures }) => failures),
+  signals_duplicate: total(points, ({ duplicates }) => duplicates),
   p50: percentile(points, 0.5),
   p95: percentile(points, 0.95),
   p99: percentile(points, 0.99),
@@ -180,10 +183,16 @@ describe("the queries of the metrics", () => {
     }
   })
 
-  it("say of no requests what ClickHouse does: 0 of everything, and no percentile", async () => {
+  it("return no row for no requests, since a percentile of nothing is not a number", async () => {
     const nothing = { since: BEGIN + 10_000, until: BEGIN + 20_000 }
-    expect(await data(totalsQuery(nothing))).toEqual([figures([])])
-    for (const query of [seriesQuery(nothing, STEP), byOutcomeQuery(nothing), byRouteQuery(nothing), countersQuery(nothing)])
+    for (const query of [
+      totalsQuery(nothing),
+      ratesQuery(nothing),
+      seriesQuery(nothing, STEP),
+      byOutcomeQuery(nothing),
+      byRouteQuery(nothing),
+      countersQuery(nothing),
+    ])
       expect(await answer(query)).toMatchObject({ data: [], rows: 0, rows_before_limit_at_least: 0 })
   })
 })
