@@ -2,17 +2,28 @@ import type { BatchOptions, SignalClient } from "./client.ts"
 import { RequestError, ValidationError } from "./errors.ts"
 import type { BatchAnswer, Failure, NewSignal } from "./types.ts"
 
+export interface DeliverOptions extends BatchOptions {
+  idempotencyKey: string
+  /** Receives each answer: a batch may be sent in several parts. */
+  onAnswer?: ((answer: BatchAnswer) => void) | undefined
+  /**
+   * Says what is wrong with a signal's shape. It is asked when the service refuses a batch with more shape errors than its answer
+   * names, so that one more request is enough.
+   */
+  findShapeError?: ((signal: NewSignal) => string | undefined) | undefined
+}
+
 /**
- * Stores the signals of a batch that can be stored, each for itself: one of the wrong shape, or too large, fails alone too, which
- * `createBatch` can't offer. The key of what is sent without those is made from `idempotencyKey`, so that the whole may be repeated.
+ * Stores every signal of a batch that can be stored. One of the wrong shape, or too large, fails alone, which `createBatch` does not
+ * offer. The keys of the parts are derived from `idempotencyKey`, so that the whole batch may be sent again.
  *
- * @returns what was not stored, by its place
- * @throws whatever `createBatch` throws that is not about single signals
+ * @returns the signals that were not stored, by their index
+ * @throws whatever `createBatch` throws that is not about single signals; a part of the batch may be stored then
  */
 export async function deliverEach(
   client: SignalClient,
   signals: readonly NewSignal[],
-  options: BatchOptions & { idempotencyKey: string; onAnswer?: ((answer: BatchAnswer) => void) | undefined },
+  options: DeliverOptions,
 ): Promise<Failure[]> {
   const failures = await send(
     signals.map((signal, index) => ({ index, signal })),
@@ -37,23 +48,57 @@ export async function deliverEach(
   }
 
   async function withoutMisshapen(part: Part, error: ValidationError, key: string): Promise<Failure[]> {
-    const faults = new Map<number, string>()
-    for (const { loc, msg } of error.errors) {
-      const [, , place, ...field] = loc
-      if (typeof place === "number" && !faults.has(place))
-        faults.set(place, field.length > 0 ? `${field.join(".")}: ${msg}` : msg)
+    const named = misshapen(part, error)
+    // No error names a signal, so the request itself is refused.
+    if (named.size === 0) throw error
+    const isComplete = error.errors.length < MAX_ERRORS
+    const found = isComplete ? new Map<number, string>() : foundMisshapen(part, named)
+    for (const [place, sentence] of found) named.set(place, sentence)
+    const bad = part.flatMap(({ index }, place) => (named.has(place) ? [{ index, error: named.get(place) ?? "" }] : []))
+    const rest = part.filter((_, place) => !named.has(place))
+    // More signals may be misshapen than the answer names: halves isolate them in a bounded number of requests.
+    const others = isComplete || found.size > 0 ? await send(rest, await derived(key, "rest")) : await bisect(rest, key)
+    return [...bad, ...others]
+  }
+
+  function foundMisshapen(part: Part, named: ReadonlyMap<number, string>): Map<number, string> {
+    const found = new Map<number, string>()
+    for (const [place, { signal }] of part.entries()) {
+      const sentence = named.has(place) ? undefined : options.findShapeError?.(signal)
+      if (sentence !== undefined) found.set(place, sentence)
     }
-    // Nothing of it is about one signal, so it is about the request.
-    if (faults.size === 0) throw error
-    const bad = part.flatMap(({ index }, place) => (faults.has(place) ? [{ index, error: faults.get(place) ?? "" }] : []))
-    const rest = part.filter((_, place) => !faults.has(place))
-    return [...bad, ...(await send(rest, `${key}-rest`))]
+    return found
   }
 
   async function inHalves(part: Part, error: RequestError, key: string): Promise<Failure[]> {
     const [only] = part
     if (part.length === 1 && only) return [{ index: only.index, error: error.message }]
-    const middle = Math.ceil(part.length / 2)
-    return [...(await send(part.slice(0, middle), `${key}-a`)), ...(await send(part.slice(middle), `${key}-b`))]
+    return bisect(part, key)
   }
+
+  async function bisect(part: Part, key: string): Promise<Failure[]> {
+    const middle = Math.ceil(part.length / 2)
+    const first = await send(part.slice(0, middle), await derived(key, "first half"))
+    return [...first, ...(await send(part.slice(middle), await derived(key, "second half")))]
+  }
+}
+
+/** The service names at most so many shape errors. */
+const MAX_ERRORS = 100
+
+/** The first error of each signal that a refused batch names, by its place. */
+function misshapen(part: readonly unknown[], { errors }: ValidationError): Map<number, string> {
+  const named = new Map<number, string>()
+  for (const { loc, msg } of errors) {
+    const [, , place, ...field] = loc
+    if (typeof place === "number" && place < part.length && !named.has(place))
+      named.set(place, field.length > 0 ? `${field.join(".")}: ${msg}` : msg)
+  }
+  return named
+}
+
+/** A key for a part of a batch: of the same length at every depth, and the same at every run. */
+async function derived(key: string, part: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${key}\n${part}`))
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("")
 }

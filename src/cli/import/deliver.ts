@@ -1,6 +1,7 @@
 import { deliverEach } from "../../client/deliver.ts"
-import { type Failure, RateLimitedError, type SignalClient, UnavailableError } from "../../client/index.ts"
+import { type BatchAnswer, type Failure, RateLimitedError, type SignalClient, UnavailableError } from "../../client/index.ts"
 import type { ImportBatch } from "./batches.ts"
+import { findShapeError } from "./shape.ts"
 import type { Window } from "./window.ts"
 
 /** Delivers a batch. Resolves with what of it was not stored; every other signal was, now or at an earlier run. */
@@ -16,16 +17,15 @@ const withoutNotes = (signal: Record<string, unknown>): Record<string, unknown> 
 export function deliverTo(
   client: SignalClient,
   importId: string,
-  options: { deadlineMs: number; onStored?: (transactionId: string) => void },
+  options: { deadlineMs: number; onAnswer?: (answer: BatchAnswer) => void },
 ): Deliver {
   return async (batch, window) => {
     const signals = batch.signals.map(withoutNotes)
     // What is wrong with a signal, a missing conversation too, is for the service to say.
     const failures = await deliverEach(client, signals as never, {
       deadlineMs: options.deadlineMs,
-      onAnswer: ({ transaction_id }) => {
-        if (transaction_id !== null) options.onStored?.(transaction_id)
-      },
+      findShapeError: (signal) => findShapeError({ ...signal }),
+      onAnswer: options.onAnswer,
       idempotencyKey: `import-${importId}-${batch.number}`,
       onRetry: ({ reason }) => {
         if (reason instanceof RateLimitedError || reason instanceof UnavailableError) window.shrink()
