@@ -26,7 +26,7 @@ export function openProgress(
     show(checkpoint, window) {
       const now = Date.now()
       const seconds = Math.max(0.001, (now - beganAt) / 1000)
-      const done = share && shareAt(checkpoint.position)
+      const done = share && (checkpoint.finished ? 1 : shareAt(checkpoint.position))
       const left = done !== undefined && done > shareBefore ? ((1 - done) / (done - shareBefore)) * seconds : undefined
       last = sentence(checkpoint, { rate: (checkpoint.read - readBefore) / seconds, done, left, window })
       if (now - shownAt < (out.isTTY ? DRAW_EVERY_MS : LINE_EVERY_MS)) return

@@ -1,5 +1,6 @@
 import type { FailedRecord } from "../failures.ts"
 import type { Source } from "../sources/source.ts"
+import { tally } from "./tally.ts"
 
 /** Records of a source that are sent together, with what is told of those around them that are not sent. */
 export interface ImportBatch {
@@ -37,7 +38,7 @@ export async function* batchesOf(
       batch.signals.push(record.signal)
       batch.places.push(record.place)
       characters += JSON.stringify(record.signal).length
-    } else if ("skipped" in record) batch.skipped[record.skipped] = (batch.skipped[record.skipped] ?? 0) + 1
+    } else if ("skipped" in record) tally(batch.skipped, record.skipped)
     else batch.faults.push({ place: record.place, error: record.fault })
     // Faults count, too, so that a source of nothing else stays in bounds.
     if (batch.signals.length + batch.faults.length < batchSize && characters < MAX_CHARACTERS) continue

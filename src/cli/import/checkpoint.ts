@@ -24,7 +24,12 @@ export interface Checkpoint {
   read: number
   stored: number
   failed: number
+  /** By kind. */
   skipped: Record<string, number>
+  /** Failed signals by their error. */
+  reasons: Record<string, number>
+  /** Names that are not fields of a signal: the service did not store them. */
+  ignoredFields: string[]
   /** Bytes of the failures file that belong to the batches before. */
   failureBytes: number
 }
@@ -43,6 +48,8 @@ export const newCheckpoint = (source: string, service: string, batchSize: number
   stored: 0,
   failed: 0,
   skipped: {},
+  reasons: {},
+  ignoredFields: [],
   failureBytes: 0,
 })
 

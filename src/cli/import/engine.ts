@@ -4,6 +4,7 @@ import type { Source } from "../sources/source.ts"
 import { batchesOf, type ImportBatch } from "./batches.ts"
 import { type Checkpoint, writeCheckpoint } from "./checkpoint.ts"
 import type { Deliver } from "./deliver.ts"
+import { tally } from "./tally.ts"
 import { Window } from "./window.ts"
 
 export interface ImportOptions {
@@ -62,6 +63,7 @@ export async function runImport(options: ImportOptions): Promise<boolean> {
   if (complete) {
     checkpoint.finished = true
     await writeCheckpoint(options.statePath, checkpoint)
+    options.onProgress(checkpoint, window.size)
   }
   return complete
 }
@@ -78,7 +80,8 @@ async function note({ checkpoint, statePath, failures }: ImportOptions, batch: I
   checkpoint.read += batch.read
   checkpoint.stored += batch.signals.length - refused.length
   checkpoint.failed += failed.length
-  for (const [kind, count] of Object.entries(batch.skipped)) checkpoint.skipped[kind] = (checkpoint.skipped[kind] ?? 0) + count
+  for (const { error } of failed) tally(checkpoint.reasons, error)
+  for (const [kind, count] of Object.entries(batch.skipped)) tally(checkpoint.skipped, kind, count)
   checkpoint.failureBytes = failures.bytes
   await writeCheckpoint(statePath, checkpoint)
 }

@@ -12,6 +12,9 @@ import { deliverTo } from "./deliver.ts"
 import { runImport } from "./engine.ts"
 import { openState } from "./state.ts"
 
+const MAX_IGNORED = 20
+const SHOWN_REASONS = 5
+
 /** `signals import KIND ...`. Returns the exit code. */
 export async function importCommand(kind: string, args: readonly string[], stop: AbortSignal): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -68,15 +71,16 @@ export async function importCommand(kind: string, args: readonly string[], stop:
       stop,
       deliver: deliverTo(client, checkpoint.importId, {
         deadlineMs,
-        onStored: (transactionId) => {
-          checkpoint.transaction = transactionId
+        onAnswer: ({ transaction_id, ignored_fields }) => {
+          checkpoint.transaction = transaction_id ?? checkpoint.transaction
+          checkpoint.ignoredFields = [...new Set([...checkpoint.ignoredFields, ...(ignored_fields ?? [])])].slice(0, MAX_IGNORED)
         },
       }),
       onProgress: (now, window) => progress?.show(now, window),
     })
     progress?.end()
     console.log(`${complete ? "Imported" : "Stopped; the same command continues"}: ${summary(checkpoint)}.`)
-    if (checkpoint.failed > 0) console.log(`What failed is in ${failures.path}: mend it, and import that file.`)
+    for (const sentence of remarks(checkpoint, failures.path)) console.log(sentence)
     if (!complete) return EXIT.stopped
     return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done
   } catch (error) {
@@ -98,6 +102,19 @@ function giveUp(error: unknown): undefined {
 export function summary({ read, stored, failed, skipped }: Checkpoint): string {
   const kinds = Object.entries(skipped).map(([kind, count]) => `${count} ${kind}`)
   return `${read} read, ${stored} stored, ${failed} failed${kinds.length > 0 ? `, skipped: ${kinds.join(", ")}` : ""}`
+}
+
+/** The sentences after an import: what was refused and why, and what was left out of signals that were stored. */
+function* remarks({ reasons, failed, ignoredFields }: Checkpoint, failuresPath: string): Generator<string> {
+  if (failed > 0) {
+    const most = Object.entries(reasons).sort(([, one], [, other]) => other - one)
+    yield `Failed, by reason:`
+    for (const [reason, count] of most.slice(0, SHOWN_REASONS)) yield `  ${count}: ${reason}`
+    if (most.length > SHOWN_REASONS) yield `  and ${most.length - SHOWN_REASONS} more reasons`
+    yield `They are in ${failuresPath}. Mend that file and import it.`
+  }
+  if (ignoredFields.length > 0)
+    yield `Not stored, because a signal has no such field: ${ignoredFields.join(", ")}. Put them into "payload" to keep them.`
 }
 
 /** Prints each signal as it would be sent, and what would be left out and why. */

@@ -8,6 +8,8 @@ import type { Source } from "./source.ts"
 /** Rows of a table with a header (RFC 4180). A position is the number of rows before, and of bytes. */
 export function openCsv(path: string, options: { map: Record<string, string>; delimiter: string }): Source {
   const share = shareOfBytes(path)
+  const readPayload = (cell: unknown) => readJsonLine(String(cell))?.json ?? cell
+  const rowOptions = { map: options.map, readPayload, hasNulls: false }
   return {
     share: share && ((position) => share(Number(position.split(":")[1]))),
     async *records(from) {
@@ -33,8 +35,7 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
         const place = `${path}:${info.lines}`
         const position = `${number}:${info.bytes}`
         if (info.error) yield { place, fault: info.error.message, position }
-        else
-          yield { place, signal: signalOfRow(record, options.map, (cell) => readJsonLine(String(cell))?.json ?? cell), position }
+        else yield { place, signal: signalOfRow(record, rowOptions), position }
       }
     },
   }

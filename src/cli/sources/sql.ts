@@ -11,36 +11,37 @@ const ROWS_AT_ONCE = 1000
 const JSON_TYPES = new Set([114, 3802])
 
 /**
- * The rows of a query, through a cursor of the server's, in constant memory and a transaction that can only read. Every value comes as
- * Postgres writes it, so that no digit and no microsecond is lost. A position is the number of rows before, which is sound
- * when the query says ORDER BY and the table does not change.
+ * Reads the rows of a query through a server-side cursor, in constant memory and a read-only transaction. Values come as Postgres writes
+ * them, so that no digit and no microsecond is lost. A position is the number of rows before it, which holds while the query has an
+ * ORDER BY and the table does not change.
  */
 export function openSql(options: { from: string; query: string; map: Record<string, string> }): Source {
-  /** As Postgres' planner reckons; unknown until it is asked. */
-  let rowsReckoned = 0
+  const rowOptions = { map: options.map, readPayload: (cell: unknown) => cell, hasNulls: true }
+  /** The planner's estimate; 0 until it is asked. */
+  let rowsEstimated = 0
   return {
-    share: (position) => (rowsReckoned > 0 ? Math.min(0.99, Number(position) / rowsReckoned) : 0),
+    share: (position) => (rowsEstimated > 0 ? Math.min(0.99, Number(position) / rowsEstimated) : 0),
     async *records(from) {
       const client = new pg.Client({ connectionString: options.from })
-      // Told by the query that is under way.
+      // The query under way reports it.
       client.on("error", () => {})
       await client.connect().catch((error) => {
-        throw new UsageError(`The database can't be reached: ${error.message || error.code}`)
+        throw new UsageError(`The database can't be reached: ${error.message || error.code}. Check --from.`)
       })
       try {
         await client.query("set datestyle = iso; set timezone = 'UTC'; set intervalstyle = iso_8601; begin read only")
-        rowsReckoned = await reckonRows(client, options.query)
+        rowsEstimated = await estimateRows(client, options.query)
         const cursor = client.query(new Cursor<Record<string, unknown>>(options.query, [], { types: { getTypeParser } as never }))
         let number = 0
         for (;;) {
           const rows = await cursor.read(ROWS_AT_ONCE).catch((error) => {
-            throw new UsageError(`The query fails: ${error.message}`)
+            throw new UsageError(`The query failed: ${error.message}. Check --query.`)
           })
           if (rows.length === 0) return
           for (const row of rows) {
             number++
             if (number <= Number(from ?? 0)) continue
-            yield { place: `row ${number}`, signal: signalOfRow(row, options.map, (cell) => cell), position: String(number) }
+            yield { place: `row ${number}`, signal: signalOfRow(row, rowOptions), position: String(number) }
           }
         }
       } finally {
@@ -50,27 +51,33 @@ export function openSql(options: { from: string; query: string; map: Record<stri
   }
 }
 
-/** How many rows a query will give, reckoned; 0 when it can't be. */
-async function reckonRows(client: pg.Client, query: string): Promise<number> {
+/** Estimates the rows of a query; 0 when the database has no estimate. */
+async function estimateRows(client: pg.Client, query: string): Promise<number> {
   try {
-    await client.query("savepoint reckoning")
+    await client.query("savepoint estimate")
     const { rows } = await client.query<{ "QUERY PLAN": { Plan: { "Plan Rows": number } }[] }>(`explain (format json) ${query}`)
     return rows[0]?.["QUERY PLAN"][0]?.Plan["Plan Rows"] ?? 0
   } catch {
-    // What is wrong with the query is told when it is run.
-    await client.query("rollback to savepoint reckoning")
+    // The query itself reports the error when it runs.
+    await client.query("rollback to savepoint estimate")
     return 0
   }
 }
 
-/** JSON as JSON with all its digits, numbers that a double carries as numbers, all else as Postgres writes it. */
+/** Reads JSON with all its digits, a boolean and a number that a double carries; every other value stays as Postgres writes it. */
 function getTypeParser(oid: number): (text: string) => unknown {
   if (JSON_TYPES.has(oid)) return parseJson
-  if (NUMBER_TYPES.has(oid)) return (text) => (String(Number(text)) === text ? Number(text) : text)
+  if (NUMBER_TYPES.has(oid)) return numberOrText
   if (oid === BOOLEAN) return (text) => text === "t"
   // A timestamp with a zone reads `2026-01-01 00:00:00.000001+00`, which is ISO 8601 but for the space.
   if (TIMESTAMPS.has(oid)) return (text) => text.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00")
   return (text) => text
+}
+
+/** JSON has no NaN and no Infinity, and a double not every digit: these stay text. */
+function numberOrText(text: string): number | string {
+  const number = Number(text)
+  return Number.isFinite(number) && String(number) === text ? number : text
 }
 
 /** int2, int4, int8, float4, float8, numeric. */

@@ -104,6 +104,17 @@ describe("signals import jsonl", () => {
     expect(await stored()).toEqual([0, 1, 2])
   })
 
+  it("ends with a batch of misshapen signals, and says what was refused", async () => {
+    const bad = JSON.stringify({ raw_content: 1, user_id: 2, agent_id: 3 })
+    await file("in.jsonl", `${`${bad}\n`.repeat(499)}${line(7)}`)
+    expect(await signals("import", "jsonl", "in.jsonl")).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/500 read, 1 stored, 499 failed[\s\S]*\n {2}499: context_window_id: Field required\n/),
+    })
+    expect(await stored()).toEqual([7])
+    expect(proxy.seen.length).toBeLessThan(4)
+  })
+
   it("prints what would be sent, or writes it for curl, and sends nothing", async () => {
     await file("in.jsonl", lines(3))
     const dry = await signals("import", "jsonl", "in.jsonl", "--dry-run")
@@ -260,6 +271,28 @@ describe("signals import sql", () => {
       out: expect.stringMatching(/^conv-1: 833 in the source, 832 in the service$/m),
     })
     await rig.query("drop table messages")
+  })
+
+  it("carries integer and boolean keys as text, NaN and Infinity in the payload as text, and NULL as nothing", async () => {
+    const query =
+      "select 7 as context_window_id, true as agent_id, 42 as user_id, '' as raw_content, null as signal_source, 1 as signal_score, true as escalate_flag, 'NaN'::float8 as nan, '-Infinity'::float8 as low, 1.5::float8 as plain, null as nothing"
+    expect(await signals("import", "sql", "--from", rig.postgres.url, "--query", query)).toMatchObject({ code: 0 })
+    expect(
+      await rig.query(
+        "select context_window_id, agent_id, user_id, raw_content, signal_source, signal_score, escalate_flag, payload from signals",
+      ),
+    ).toEqual([
+      {
+        context_window_id: "7",
+        agent_id: "true",
+        user_id: "42",
+        raw_content: "",
+        signal_source: "unknown",
+        signal_score: 1,
+        escalate_flag: 1,
+        payload: { nan: "NaN", low: "-Infinity", plain: 1.5 },
+      },
+    ])
   })
 
   it("says what is wrong with the query or the database", async () => {
