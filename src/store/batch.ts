@@ -26,9 +26,12 @@ export interface WrittenBatch extends StoredBatch {
   duplicates: number
 }
 
-/** What an insert did: the id of each row that it tried, undefined for a duplicate, and the failures of the whole batch. */
+/** A row that did not fail: its place in the batch, and its id, undefined for a duplicate. */
+export type InsertedRow = Pick<SignalRow, "index" | "dedupeKey"> & { id: number | undefined }
+
+/** What an insert did: the rows that the database took, and the failures of the whole batch. */
 export interface Inserted {
-  rows: { row: SignalRow; id: number | undefined }[]
+  rows: InsertedRow[]
   failures: Failure[]
 }
 

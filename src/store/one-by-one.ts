@@ -18,8 +18,8 @@ export async function insertOneByOne(db: Database, batch: NewBatch, columns: Col
     const refused = new Set(written.refusals.map(({ index }) => index))
     return {
       rows: rows
-        .map((row, position) => ({ row, id: Number(ids[position]) || undefined }))
-        .filter(({ row }) => !refused.has(row.index)),
+        .map(({ index, dedupeKey }, position) => ({ index, dedupeKey, id: Number(ids[position]) || undefined }))
+        .filter(({ index }) => !refused.has(index)),
       failures: [...failures, ...written.refusals].sort((one, other) => one.index - other.index),
     }
   } catch (error) {

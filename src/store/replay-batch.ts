@@ -1,22 +1,25 @@
 import { sql } from "drizzle-orm"
 import type { StoredId } from "../signals/answer.ts"
-import type { SignalRow } from "../signals/plan.ts"
+import type { BatchPlan, SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
-import type { Inserted, NewBatch, WrittenBatch } from "./batch.ts"
+import type { InsertedRow, NewBatch, WrittenBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
 import { IdempotencyKeyReused, isSameRequest, KEY_LIFETIME_DAYS } from "./idempotency.ts"
 import { batches, signals } from "./schema.ts"
+import { decodeSignalIds } from "./signal-ids.ts"
 
 const KEY_LIFETIME = sql.raw(`interval '${KEY_LIFETIME_DAYS} days'`)
 
 interface LedgerRow {
   transaction_id: string
   state: "stored" | "failed"
+  total_count: number
   request_hash: string | null
   failures: Failure[]
   expired: boolean
-  /** `[id, dedupe_key]` of each signal the batch stored, in batch order. */
-  stored: [number, string | null][] | null
+  signal_ids: string | null
+  /** `[id, dedupe_key]` of each signal of the batch that is still there, in batch order; only where `signal_ids` is null. */
+  still_stored: [number, string | null][] | null
 }
 
 /**
@@ -29,12 +32,12 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   const { transactionId, idempotency, plan } = batch
   const [ledger] = await db.query<LedgerRow>(sql`
     select
-      transaction_id, state, request_hash, failures, created_at < now() - ${KEY_LIFETIME} as expired,
-      (
-        -- Ids rise in batch order and lie between the batch's first and last: a range of the primary key, no index of its own.
+      transaction_id, state, total_count, request_hash, failures, created_at < now() - ${KEY_LIFETIME} as expired, signal_ids,
+      -- Rows of versions that kept no ids. Those rise in batch order between the first and the last: a range of the primary key.
+      case when signal_ids is null then (
         select json_agg(json_build_array(id, dedupe_key) order by id) from ${signals}
         where id between first_signal_id and last_signal_id and ${signals.transactionId} = ${batches.transactionId}
-      ) as stored
+      ) end as still_stored
     from ${batches}
     where transaction_id = ${transactionId}::uuid or (caller = ${batch.caller} and idempotency_key = ${idempotency?.key ?? null})`)
   if (!ledger) return undefined
@@ -46,44 +49,63 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   }
   if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash)) throw new IdempotencyKeyReused()
   const { transaction_id, state, failures } = ledger
-  if (state === "failed") return { transactionId: transaction_id, state, replayed, failures, stored: [], duplicates: 0 }
-  const failed = new Set(failures.map(({ index }) => index))
-  const rows = alignIds(
-    plan.rows.filter((row) => !failed.has(row.index)),
-    ledger.stored ?? [],
-  )
-  const stored = await withDuplicates(db, rows)
+  const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
   return { transactionId: transaction_id, state, replayed, failures, stored, duplicates: countDuplicates(stored) }
 }
 
-/** Gives each row its id: both are in batch order, and a row was passed over exactly when another signal held its dedupe_key. */
-function alignIds(rows: readonly SignalRow[], stored: readonly [id: number, dedupeKey: string | null][]): Inserted["rows"] {
-  let next = 0
-  return rows.map((row) => {
-    const [id, dedupeKey] = stored[next] ?? []
-    if (id === undefined || dedupeKey !== row.dedupeKey) return { row, id: undefined }
-    next++
-    return { row, id }
+/**
+ * The ids by the ledger alone, whatever was deleted since and by whatever rules the plan was made: only the dedupe_keys come from it.
+ * The signal that holds a key tells whether a row was a duplicate; where no signal holds it any more, the row's own id stands.
+ */
+async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Promise<StoredId[]> {
+  const failed = new Set(ledger.failures.map(({ index }) => index))
+  if (ledger.signal_ids === null) {
+    const kept = plan.rows.filter(({ index }) => !failed.has(index))
+    return withDuplicates(db, alignIds(kept, ledger.still_stored ?? []))
+  }
+  const keys = new Map(plan.rows.map(({ index, dedupeKey }) => [index, dedupeKey]))
+  const indexes = Array.from({ length: ledger.total_count }, (_, index) => index).filter((index) => !failed.has(index))
+  const ids = decodeSignalIds(ledger.signal_ids)
+  const holders = await idsOfDedupeKeys(db, [...keys.values()])
+  return indexes.map((index, place) => {
+    const own = ids[place] ?? 0
+    const id = holders.get(keys.get(index) ?? null) ?? own
+    return { index, id: id || null, duplicate: own === 0 || id !== own }
   })
 }
 
-/** Rows of a committed batch with their ids: a row without one repeats a dedupe_key and gets the id of the signal that holds it. */
-export async function withDuplicates(db: Database, rows: Inserted["rows"]): Promise<StoredId[]> {
-  const repeated = new Set<string>()
-  for (const { row, id } of rows) if (id === undefined && row.dedupeKey !== null) repeated.add(row.dedupeKey)
-  const holders = repeated.size > 0 ? await idsOfDedupeKeys(db, [...repeated]) : new Map<string, number>()
-  return rows.map(({ row, id }) => ({
-    index: row.index,
-    id: id ?? holders.get(row.dedupeKey ?? "") ?? null,
+/** Gives each row its id: both are in batch order, and a row was passed over exactly when another signal held its dedupe_key. */
+function alignIds(rows: readonly SignalRow[], stored: readonly [id: number, dedupeKey: string | null][]): InsertedRow[] {
+  let next = 0
+  return rows.map(({ index, dedupeKey }) => {
+    const [id, storedKey] = stored[next] ?? []
+    if (id === undefined || storedKey !== dedupeKey) return { index, dedupeKey, id: undefined }
+    next++
+    return { index, dedupeKey, id }
+  })
+}
+
+/** The rows of a committed batch with their ids: a duplicate has the id of the signal that holds its dedupe_key. */
+export async function withDuplicates(db: Database, rows: readonly InsertedRow[]): Promise<StoredId[]> {
+  const holders = await idsOfDedupeKeys(
+    db,
+    rows.filter(({ id }) => id === undefined).map(({ dedupeKey }) => dedupeKey),
+  )
+  return rows.map(({ index, dedupeKey, id }) => ({
+    index,
+    id: id ?? holders.get(dedupeKey) ?? null,
     duplicate: id === undefined,
   }))
 }
 
 export const countDuplicates = (stored: readonly StoredId[]) => stored.filter(({ duplicate }) => duplicate).length
 
-async function idsOfDedupeKeys(db: Database, keys: string[]): Promise<Map<string, number>> {
+/** Which signal holds each key. */
+async function idsOfDedupeKeys(db: Database, keys: readonly (string | null)[]): Promise<Map<string | null, number>> {
+  const distinct = [...new Set(keys)].filter((key) => key !== null)
+  if (distinct.length === 0) return new Map()
   const found = await db.query<{ dedupe_key: string; id: string }>(
-    sql`select dedupe_key, id from ${signals} where dedupe_key = any(${sql.param(keys)}::text[])`,
+    sql`select dedupe_key, id from ${signals} where dedupe_key = any(${sql.param(distinct)}::text[])`,
   )
   return new Map(found.map(({ dedupe_key, id }) => [dedupe_key, Number(id)]))
 }

@@ -49,7 +49,8 @@ async function insertTogether(db: Database, batch: NewBatch, columns: Columns): 
   const [written] = await db.query<{ ids: string | null }>(insertStatement(batch, columns, mayRepeat))
   if (!written) return undefined
   const ids = written.ids?.split(",") ?? []
-  return { rows: rows.map((row, position) => ({ row, id: Number(ids[position]) || undefined })), failures }
+  const idAt = (position: number) => Number(ids[position]) || undefined
+  return { rows: rows.map(({ index, dedupeKey }, position) => ({ index, dedupeKey, id: idAt(position) })), failures }
 }
 
 /**
@@ -74,12 +75,14 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
       )
     ), ledger as (
       insert into ${batches} (
-        transaction_id, caller, state, total_count, failed_count, failures, idempotency_key, request_hash, first_signal_id, last_signal_id
+        transaction_id, caller, state, total_count, failed_count, failures, idempotency_key, request_hash,
+        first_signal_id, last_signal_id, signal_ids
       )
       select
         ${batch.transactionId}::uuid, ${batch.caller}, 'stored', ${plan.total}::int4, ${plan.failures.length}::int4,
-        ${JSON.stringify(plan.failures)}::jsonb, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null}, min(id), max(id)
-      from input
+        ${JSON.stringify(plan.failures)}::jsonb, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null},
+        min(first), max(last), string_agg(first || ':' || size, ',' order by first)
+      from (select min(id) as first, max(id) as last, count(*) as size from input group by id - position) as run
       on conflict do nothing
       returning transaction_id
     ), stored as (

@@ -113,10 +113,17 @@ function insertStatement(deliveries: readonly Delivery[]): SQL {
         agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key, transaction_id, position
       )
     ), ledger as (
-      insert into ${batches} (transaction_id, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id)
-      select transaction_id, caller, 'stored', total_count, failed_count, failures, ids.first, ids.last
+      insert into ${batches} (transaction_id, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id, signal_ids)
+      select transaction_id, caller, 'stored', total_count, failed_count, failures, ids.first, ids.last, ids.runs
       from delivery
-      left join (select transaction_id, min(id) as first, max(id) as last from input group by transaction_id) as ids using (transaction_id)
+      left join (
+        select transaction_id, min(first) as first, max(last) as last, string_agg(first || ':' || size, ',' order by first) as runs
+        from (
+          select transaction_id, min(id) as first, max(id) as last, count(*) as size
+          from input group by transaction_id, id - position
+        ) as run
+        group by transaction_id
+      ) as ids using (transaction_id)
       -- Two calls with the same deliveries take their locks in the same order, so that they can't deadlock.
       order by transaction_id
       on conflict do nothing
