@@ -20,6 +20,7 @@ export default defineConfig({
               // Every setting is given here, so that a developer's .dev.vars can't reach the tests.
               bindings: {
                 DATABASE_URL: inject("databaseUrl"),
+                TEST_DATABASE_OWNER_URL: inject("databaseOwnerUrl"),
                 DATABASE_HTTP_ENDPOINT: inject("databaseEndpoint"),
                 OPEN_ACCESS: "true",
                 API_KEYS: "",

@@ -3,6 +3,7 @@ import { inject } from "vitest"
 import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
 import { migrate } from "../../src/local/postgres/migrate.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
+import { createServiceLogin } from "../../src/local/postgres/service-login.ts"
 import { type BundleOptions, type RunningBundle, runBundle } from "./workerd.ts"
 
 /** A Postgres that may be killed, behind an endpoint that may misbehave. */
@@ -23,7 +24,7 @@ export async function startStorage(): Promise<Storage> {
   return {
     postgres,
     endpoint,
-    bindings: { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" },
+    bindings: { DATABASE_URL: await createServiceLogin(postgres.url), DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" },
     async query<Row>(text: string, values: unknown[] = []) {
       const client = new Client({ connectionString: postgres.url })
       await client.connect()

@@ -2,11 +2,15 @@ import type { TestProject } from "vitest/node"
 import { startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
 import { migrate } from "../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
+import { createServiceLogin } from "../../src/local/postgres/service-login.ts"
 import { type Bundle, buildBundle } from "./workerd.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
+    /** The login of the service. */
     databaseUrl: string
+    /** The owner of the tables, for what tests do past the service. */
+    databaseOwnerUrl: string
     databaseEndpoint: string
     bundle: Pick<Bundle, "path" | "compatibilityDate">
   }
@@ -22,7 +26,8 @@ export default async function startServices(project: TestProject) {
   const endpoint = await startNeonEndpoint()
   const { path, compatibilityDate, remove } = await buildBundle()
   project.provide("bundle", { path, compatibilityDate })
-  project.provide("databaseUrl", postgres.url)
+  project.provide("databaseUrl", await createServiceLogin(postgres.url))
+  project.provide("databaseOwnerUrl", postgres.url)
   project.provide("databaseEndpoint", endpoint.url)
   return async () => {
     await remove()

@@ -2,7 +2,7 @@ import { env, exports } from "cloudflare:workers"
 import { neon, neonConfig } from "@neondatabase/serverless"
 import type { Bindings } from "../../src/config.ts"
 
-export const bindings = env as Bindings
+export const bindings = env as Bindings & { TEST_DATABASE_OWNER_URL: string }
 
 /** Sends a request to the Worker under test. */
 export function send(path: string, init?: RequestInit): Promise<Response> {
@@ -16,10 +16,10 @@ export function postJson(path: string, body: unknown, headers: Record<string, st
 
 export const postBatch = (body: unknown, headers: Record<string, string> = {}) => postJson("/api/signals/batch", body, headers)
 
-/** Asks the database itself, past the service. */
+/** Asks the database itself, past the service, as the owner of the tables. */
 export function query<Row>(text: string, params: unknown[] = []): Promise<Row[]> {
   if (bindings.DATABASE_HTTP_ENDPOINT) neonConfig.fetchEndpoint = bindings.DATABASE_HTTP_ENDPOINT
-  return neon(bindings.DATABASE_URL ?? "").query(text, params) as Promise<Row[]>
+  return neon(bindings.TEST_DATABASE_OWNER_URL).query(text, params) as Promise<Row[]>
 }
 
 /** A conversation no other test writes to. */
