@@ -164,10 +164,12 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   }
 }
 
-/** Whether two connection strings differ in their password at most, parameters included: `?host=` would name another server. */
+/** Whether two connection strings name the same, whatever their passwords. Of their parameters, `?host=` would name another server. */
 function namesSameDatabase(one: string, other: string): boolean {
   const [left, right] = [new URL(one), new URL(other)]
   left.password = right.password
+  // The driver writes its own name there.
+  for (const url of [left, right]) url.searchParams.delete("application_name")
   return left.href === right.href
 }
 

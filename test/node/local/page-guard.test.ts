@@ -83,6 +83,7 @@ describe("the SQL endpoint of one database", () => {
 
   it("runs statements there, and leaves the password to Postgres", async () => {
     expect((await runSql()).status).toBe(200)
+    expect((await runSql({}, changed({ search: "?application_name=driver" }))).status).toBe(200)
     const wrong = await runSql({}, changed({ password: "wrong" }))
     expect([wrong.status, JSON.parse(wrong.text).message]).toEqual([400, "password authentication failed for user 'postgres'"])
   })
