@@ -4,11 +4,10 @@ import type { BatchPlan, SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import type { InsertedRow, NewBatch, WrittenBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
-import { IdempotencyKeyReused, isSameRequest, KEY_LIFETIME_DAYS } from "./idempotency.ts"
+import { KEY_EXPIRED, releaseExpiredKey } from "./expired-keys.ts"
+import { IdempotencyKeyReused, isSameRequest } from "./idempotency.ts"
 import { batches, signals } from "./schema.ts"
 import { decodeSignalIds } from "./signal-ids.ts"
-
-const KEY_LIFETIME = sql.raw(`interval '${KEY_LIFETIME_DAYS} days'`)
 
 interface LedgerRow {
   transaction_id: string
@@ -32,7 +31,7 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   const { transactionId, idempotency, plan } = batch
   const [ledger] = await db.query<LedgerRow>(sql`
     select
-      transaction_id, state, total_count, request_hash, failures, created_at < now() - ${KEY_LIFETIME} as expired, signal_ids,
+      transaction_id, state, total_count, request_hash, failures, ${KEY_EXPIRED} as expired, signal_ids,
       -- Rows of versions that kept no ids. Those rise in batch order between the first and the last: a range of the primary key.
       case when signal_ids is null then (
         select json_agg(json_build_array(id, dedupe_key) order by id) from ${signals}
@@ -44,7 +43,7 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
 
   const replayed = ledger.transaction_id !== transactionId
   if (replayed && ledger.expired) {
-    await releaseExpiredKeys(db)
+    await releaseExpiredKey(db, ledger.transaction_id)
     return undefined
   }
   if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash)) throw new IdempotencyKeyReused()
@@ -108,11 +107,4 @@ async function idsOfDedupeKeys(db: Database, keys: readonly (string | null)[]): 
     sql`select dedupe_key, id from ${signals} where dedupe_key = any(${sql.param(distinct)}::text[])`,
   )
   return new Map(found.map(({ dedupe_key, id }) => [dedupe_key, Number(id)]))
-}
-
-/** Ends every idempotency key past its lifetime; the ledger rows stay. Run by the hour, and when an expired key is met. */
-export async function releaseExpiredKeys(db: Database): Promise<void> {
-  await db.query(sql`
-    update ${batches} set idempotency_key = null, request_hash = null
-    where idempotency_key is not null and created_at < now() - ${KEY_LIFETIME}`)
 }
