@@ -7,6 +7,7 @@ import type { LetterSource } from "../store/dead-letters.ts"
 import { type Delivery, writeDeliveries } from "../store/write-deliveries.ts"
 import type { IngestContext } from "./context.ts"
 import { queueErrorText } from "./queue-batch.ts"
+import type { Added } from "./store-batch.ts"
 
 /** What a webhook was sent. */
 export interface ReceivedDelivery {
@@ -44,6 +45,17 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
   const failures = [...plan.failures, ...(refused ?? [])].sort((one, other) => one.index - other.index)
   const state = refused ? "stored" : "queued"
   return { answer: { ...answer(state, { total: plan.total, failures }, skipped), transaction_id: transactionId }, queueError }
+}
+
+/**
+ * Stores deliveries that were acknowledged before, in one statement.
+ *
+ * @throws {BatchInDoubt} some may be stored; call it again
+ * @throws {DatabaseError} nothing was stored; call it again
+ */
+export async function storeDeliveries({ db }: Pick<IngestContext, "db">, deliveries: readonly Delivery[]): Promise<Added> {
+  const { stored, duplicates, refused } = await writeDeliveries(db, deliveries)
+  return { stored, duplicates, failed: refused.length }
 }
 
 function answer(

@@ -1,4 +1,4 @@
-import { claimCheckRecord } from "../queue/enqueue.ts"
+import { claimCheckRecord } from "../queue/claim-checks.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { DatabaseError } from "../store/errors.ts"
 import { batchRecord } from "../store/read.ts"
@@ -15,7 +15,8 @@ export async function findBatch(
 ): Promise<BatchRecord | undefined> {
   const queued = async () => (bucket ? claimCheckRecord(bucket, transactionId) : undefined)
   try {
-    return (await batchRecord(db, transactionId)) ?? (await queued())
+    // A batch that is stored between the first two looks has left the bucket, and is in the ledger.
+    return (await batchRecord(db, transactionId)) ?? (await queued()) ?? (bucket && (await batchRecord(db, transactionId)))
   } catch (error) {
     const record = error instanceof DatabaseError ? await queued() : undefined
     if (!record) throw error

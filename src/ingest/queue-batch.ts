@@ -32,7 +32,7 @@ export async function queueBatch(
   if (!queue || !bucket) return { queueError: undefined }
   const record = queuedRecord(batch, now)
   try {
-    const { transactionId, replayed } = await enqueueBatch(queue, bucket, batch, record)
+    const { transactionId, replayed } = await enqueueBatch({ queue, bucket, now }, batch, record)
     return { record: { ...record, transaction_id: transactionId }, replayed }
   } catch (error) {
     if (error instanceof IdempotencyKeyReused) throw error

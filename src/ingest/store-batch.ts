@@ -27,11 +27,14 @@ export const newBatch = (request: BatchRequest): NewBatch => ({ transactionId: u
  */
 export const storeBatch = ({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<WrittenBatch> => writeBatch(db, batch)
 
-/** What one run added to the table, and what failed in it. */
+/** What one run added to the table, what was there before, and what failed. */
 export interface Added {
   stored: number
+  duplicates: number
   failed: number
 }
+
+export const NOTHING_ADDED: Added = { stored: 0, duplicates: 0, failed: 0 }
 
 /**
  * Stores a batch whose caller has its answer already, so that the ledger gets what would have been an answer.
@@ -45,8 +48,8 @@ export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batc
   try {
     const { state, stored, duplicates, failures, replayed } = await writeBatch(db, batch)
     // An earlier delivery of its message entered the failure, and counted it.
-    if (state === "failed") return { stored: 0, failed: 0 }
-    if (!replayed) return { stored: stored.length - duplicates, failed: failures.length - known.length }
+    if (state === "failed") return NOTHING_ADDED
+    if (!replayed) return { stored: stored.length - duplicates, duplicates, failed: failures.length - known.length }
     const reason = "The same batch had been stored before under this Idempotency-Key."
     await recordFailedBatch(db, batch, { reason, failures: [] })
   } catch (error) {
@@ -58,5 +61,5 @@ export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batc
       await recordFailedBatch(db, batch, { reason, failures: [] })
     } else throw error
   }
-  return { stored: 0, failed: rows.length }
+  return { ...NOTHING_ADDED, failed: rows.length }
 }

@@ -1,45 +1,40 @@
-import type { BatchRecord } from "../signals/responses.ts"
-import type { NewBatch } from "../store/batch.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
 
 /**
- * What travels in the queue, as JSON text. What is too large for it waits in the bucket, and its name travels instead.
+ * What travels in the queue, as JSON text. What is too large for a message waits in the bucket as a claim check, which the message names.
  * Messages outlive the deployment that sent them: a change of these types needs a version of its own.
  */
-export type Message =
-  | { version: 1; kind: "delivery"; delivery: Delivery }
-  | { version: 1; kind: "parked_delivery"; object: string }
-  | { version: 1; kind: "parked_batch"; object: string }
+export type Message = { version: 1; kind: "delivery"; delivery: Delivery } | { version: 1; kind: "claim_check"; object: string }
 
-const KINDS: ReadonlySet<string> = new Set<Message["kind"]>(["delivery", "parked_delivery", "parked_batch"])
+/** A message may hold 128,000 bytes, of which some are the queue's own: https://developers.cloudflare.com/queues/platform/limits/ */
+export const MAX_MESSAGE_BYTES = 127_000
 
 export const messageText = (message: Message) => JSON.stringify(message)
 
 /** The message in a body, or undefined when this version of the service can't read it. */
 export function readMessage(body: unknown): Message | undefined {
   if (typeof body !== "string") return undefined
+  const message = parseObject(body)
+  if (message?.version !== 1) return undefined
+  if (message.kind === "delivery" && isDelivery(message.delivery)) return message as Message
+  if (message.kind === "claim_check" && typeof message.object === "string") return message as Message
+}
+
+/** The object in a JSON text, undefined when there is none. */
+export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
-    const message: unknown = JSON.parse(body)
-    if (typeof message !== "object" || message === null) return undefined
-    const { version, kind } = message as Partial<Message>
-    return version === 1 && KINDS.has(kind ?? "") ? (message as Message) : undefined
+    const value: unknown = JSON.parse(text)
+    return isObject(value) ? value : undefined
   } catch {
     return undefined
   }
 }
 
-/** A batch that waits in the bucket: what the ledger will know of it, on a line of its own, and what is to be stored. */
-export interface ClaimCheck {
-  record: BatchRecord
-  batch: NewBatch
-}
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
 
-export const claimCheckText = ({ record, batch }: ClaimCheck) => `${JSON.stringify(record)}\n${JSON.stringify(batch)}`
+/** Whether a value has the form of a batch, so that a failure to store it is not a failure to read it. */
+export const isBatch = (value: unknown): boolean =>
+  isObject(value) && typeof value.transactionId === "string" && isObject(value.plan) && Array.isArray(value.plan.rows)
 
-export const readClaimCheckRecord = (text: string): BatchRecord => JSON.parse(text.slice(0, text.indexOf("\n")))
-
-export const readClaimCheckBatch = (text: string): NewBatch => JSON.parse(text.slice(text.indexOf("\n") + 1))
-
-/** Names in the bucket. */
-export const batchObject = (transactionId: string) => `batches/${transactionId}`
-export const deliveryObject = (transactionId: string) => `deliveries/${transactionId}`
+export const isDelivery = (value: unknown): value is Delivery =>
+  isObject(value) && isBatch(value.batch) && Array.isArray(value.letters)

@@ -10,6 +10,8 @@ export interface DatabaseSettings {
   httpEndpoint?: string | undefined
   /** How long one request may keep asking the database, its retries included. */
   deadlineMs: number
+  /** How long one statement may take; by default what is left until the deadline. */
+  statementMs?: number | undefined
 }
 
 /** The database as one request sees it: made when the request comes in, with the request's deadline. */
@@ -38,7 +40,7 @@ export function connect(settings: DatabaseSettings): Database {
       const startedAt = Date.now()
       usage.attempts++
       try {
-        const signal = AbortSignal.timeout(Math.max(1, deadlineAt - startedAt))
+        const signal = AbortSignal.timeout(settings.statementMs ?? Math.max(1, deadlineAt - startedAt))
         const { rows } = await client.query(sql, params, { fetchOptions: { signal } })
         return rows as Row[]
       } catch (error) {

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises"
-import { dirname } from "node:path"
+import { dirname, join } from "node:path"
 import { convertV4MiniflareOptions, Miniflare } from "miniflare"
+import { ROOT } from "../../src/local/root.ts"
 import type { Bundle } from "./workerd.ts"
 
 /** One message as Cloudflare hands it to a consumer. */
@@ -30,6 +31,38 @@ export interface QueuedBundle {
 
 const QUEUE = "signal-ingest"
 
+interface WranglerToml {
+  queues?: {
+    consumers?: {
+      queue: string
+      max_batch_size?: number
+      max_batch_timeout?: number
+      max_retries?: number
+      retry_delay?: number
+      dead_letter_queue?: string
+    }[]
+  }
+}
+
+/** The consumers that wrangler.toml declares, as Miniflare has them. */
+async function queueConsumers() {
+  const { experimental_readRawConfig: readConfig } = await import("wrangler")
+  const { queues }: WranglerToml = readConfig({ config: join(ROOT, "wrangler.toml") }).rawConfig
+  const consumers = queues?.consumers ?? []
+  return Object.fromEntries(
+    consumers.map(({ queue, max_batch_size, max_batch_timeout, max_retries, retry_delay, dead_letter_queue }) => [
+      queue,
+      {
+        ...(max_batch_size !== undefined && { maxBatchSize: max_batch_size }),
+        ...(max_batch_timeout !== undefined && { maxBatchTimeout: max_batch_timeout }),
+        ...(max_retries !== undefined && { maxRetries: max_retries }),
+        ...(retry_delay !== undefined && { retryDelay: retry_delay }),
+        ...(dead_letter_queue !== undefined && { deadLetterQueue: dead_letter_queue }),
+      },
+    ]),
+  )
+}
+
 /** @param settings the Worker's text bindings */
 export async function runQueuedBundle(bundle: Omit<Bundle, "remove">, settings: Record<string, string>): Promise<QueuedBundle> {
   const log: string[] = []
@@ -39,11 +72,8 @@ export async function runQueuedBundle(bundle: Omit<Bundle, "remove">, settings: 
       modules: [{ type: "ESModule", path: bundle.path, contents: await readFile(bundle.path, "utf8") }],
       compatibilityDate: bundle.compatibilityDate,
       bindings: settings,
-      // As in wrangler.toml.
       queueProducers: { QUEUE },
-      queueConsumers: {
-        [QUEUE]: { maxBatchSize: 100, maxBatchTimeout: 1, maxRetries: 100, deadLetterQueue: `${QUEUE}-dead-letters` },
-      },
+      queueConsumers: await queueConsumers(),
       r2Buckets: ["BUCKET"],
       host: "127.0.0.1",
       port: 0,

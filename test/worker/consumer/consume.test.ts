@@ -3,11 +3,15 @@ import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import type { Bindings } from "../../../src/config.ts"
 import { retryDelaySeconds } from "../../../src/consumer/consume.ts"
-import { deliveryObject, messageText } from "../../../src/queue/messages.ts"
+import { batchObject, putClaimCheck, unreadableObject } from "../../../src/queue/claim-checks.ts"
+import { messageText } from "../../../src/queue/messages.ts"
+import type { Delivery } from "../../../src/store/write-deliveries.ts"
 import { countOf, freshConversation, query, send } from "../service.ts"
-import { bodyOf, consume, DEAD_LETTERS, delivery } from "./messages.ts"
+import { bodyOf, consume, DEAD_LETTERS, delivery, play, playedMessage, QUEUE } from "./messages.ts"
 
 const UNREACHABLE = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
+
+const bucket = (env as Bindings).BUCKET as R2Bucket
 
 const record = async (transactionId: string) => (await send(`/api/batches/${transactionId}`)).json()
 
@@ -95,30 +99,129 @@ describe("the consumer of the queue", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("waits longer each time, and never longer than it has waited in all, up to ten minutes", () => {
-    expect([1, 2, 3, 4, 9, 10, 100].map(retryDelaySeconds)).toEqual([2, 4, 8, 16, 512, 600, 600])
+  it("waits longer each time, up to an hour, and less than the 4 days in all that a queue keeps a message by default", () => {
+    expect([1, 2, 3, 4, 11, 12, 100].map((attempts) => retryDelaySeconds(attempts))).toEqual([2, 4, 8, 16, 2048, 3600, 3600])
+    const totalSeconds = Array.from({ length: 100 }, (_, place) => retryDelaySeconds(place + 1)).reduce((sum, one) => sum + one)
+    expect(totalSeconds).toBeLessThan(4 * 24 * 3600)
   })
 
-  it("does not let one message that breaks it hold up the others", async () => {
-    const conversation = freshConversation()
-    const broken = messageText({ version: 1, kind: "delivery", delivery: { batch: {}, letters: [] } as never })
-    const { explicitAcks, retryMessages } = await consume([bodyOf(delivery([{ context_window_id: conversation }])), broken])
-    expect(explicitAcks).toEqual([expect.stringMatching(/-0$/)])
-    expect(retryMessages).toEqual([{ msgId: expect.stringMatching(/-1$/) }])
-    expect(await countOf(conversation)).toBe(1)
+  it("retries every message after its delay when a setting is wrong, in both queues", async () => {
+    const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
+    for (const queue of [QUEUE, DEAD_LETTERS]) {
+      const messages = [1, 5].map((attempts) => playedMessage(body, attempts))
+      await play(messages, queue, { API_KEYS: "nonsense", BUCKET: undefined as unknown as R2Bucket })
+      expect(messages.map(({ said }) => said)).toEqual([{ delaySeconds: 2 }, { delaySeconds: 32 }])
+    }
   })
 
-  it("stores a delivery that waits in the bucket, and empties its place", async () => {
+  it("does not let one message that can't be stored hold up the others, whatever kind of error it makes", async () => {
     const conversation = freshConversation()
-    const one = delivery([{ context_window_id: conversation }])
-    const { BUCKET: bucket } = env as Bindings
-    const object = deliveryObject(one.batch.transactionId)
-    await bucket?.put(object, JSON.stringify(one))
-    const body = messageText({ version: 1, kind: "parked_delivery", object })
+    const good = () => bodyOf(delivery([{ context_window_id: conversation }]))
+    const poison = bodyOf(delivery([{ context_window_id: conversation }], "no uuid"))
+    const bodies = [poison, good(), good(), poison, good()]
+    const { explicitAcks, retryMessages } = await consume(bodies)
+    expect(explicitAcks).toHaveLength(3)
+    expect(retryMessages.map(({ msgId }) => msgId.slice(-2))).toEqual(["-0", "-3"])
+    expect(await countOf(conversation)).toBe(3)
+  })
+
+  it("does not let a claim check that can't be stored hold up what comes behind it", async () => {
+    const conversation = freshConversation()
+    const claimCheck = async (one: Delivery) => {
+      const object = await putClaimCheck(bucket, { kind: "deliveries", deliveries: [one] })
+      return messageText({ version: 1, kind: "claim_check", object })
+    }
+    const bodies = [await claimCheck(delivery([{ context_window_id: conversation }], "no uuid"))]
+    for (let place = 0; place < 3; place++) bodies.push(await claimCheck(delivery([{ context_window_id: conversation }])))
+    const { explicitAcks, retryMessages } = await consume(bodies)
+    expect([explicitAcks.length, retryMessages.length]).toEqual([3, 1])
+    expect(await countOf(conversation)).toBe(3)
+  })
+
+  it("halves what takes too long for one statement", async () => {
+    const conversation = freshConversation()
+    const bodies = Array.from({ length: 4 }, (_, place) =>
+      bodyOf(delivery([{ context_window_id: conversation, dedupe_key: place === 2 ? conversation : undefined }])),
+    )
+    // Another transaction holds the dedupe_key of one message, so that its statement waits.
+    const holding = query(
+      `with held as (
+        insert into signals (id, time, transaction_id, signal_score, escalate_flag, context_window_id, signal_source, dedupe_key)
+        overriding system value
+        select nextval('signals_id_seq'), now(), gen_random_uuid(), 0.5, 0, $1 || '-other', 'x', $1 returning id
+      ) select pg_sleep(8) from held`,
+      [conversation],
+    ).then(() => undefined)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    const limits = { statementMs: 700 }
+    const { explicitAcks, retryMessages } = await consume(bodies, { limits, bindings: { DATABASE_DEADLINE_MS: "500" } })
+    expect(explicitAcks).toHaveLength(3)
+    expect(retryMessages.map(({ msgId }) => msgId.slice(-2))).toEqual(["-2"])
+    await holding
+  })
+
+  it("stops at its deadline and has the rest delivered again", async () => {
+    const conversation = freshConversation()
+    const bodies = [1, 2].map(() => bodyOf(delivery([{ context_window_id: conversation }])))
+    const { explicitAcks, retryMessages } = await consume(bodies, { limits: { totalMs: 0 } })
+    expect([explicitAcks.length, retryMessages.length]).toEqual([0, 2])
+  })
+
+  it("stores the deliveries of a claim check, and deletes it", async () => {
+    const conversation = freshConversation()
+    const deliveries = [1, 2].map(() => delivery([{ context_window_id: conversation }]))
+    const object = await putClaimCheck(bucket, { kind: "deliveries", deliveries })
+    const body = messageText({ version: 1, kind: "claim_check", object })
     const { explicitAcks } = await consume([body, body])
     expect(explicitAcks).toHaveLength(2)
-    expect(await countOf(conversation)).toBe(1)
-    expect(await bucket?.head(object)).toBeNull()
+    expect(await countOf(conversation)).toBe(2)
+    expect(await bucket.head(object)).toBeNull()
+  })
+
+  it.each([
+    ["JSON", "{not json"],
+    ["of this version", '{"version":2,"kind":"batch"}\n{}'],
+    ["a batch", '{"version":1,"kind":"batch","record":{"state":"queued","total_count":3}}\n{"plan":{}}'],
+  ])("makes one dead letter of a claim check that is not %s, and keeps it apart", async (_, text) => {
+    const id = crypto.randomUUID()
+    const object = batchObject(id)
+    for (let time = 0; time < 2; time++) {
+      await bucket.put(object, text)
+      const { explicitAcks } = await consume([messageText({ version: 1, kind: "claim_check", object })])
+      expect(explicitAcks).toHaveLength(1)
+    }
+    expect(await bucket.head(object)).toBeNull()
+    expect(await (await bucket.get(unreadableObject(object)))?.text()).toBe(text)
+    const letters = await query<{ record: string }>("select record from dead_letters where reason like $1", [`%${object}%`])
+    expect(letters).toHaveLength(1)
+    // Replayed, it is read from where it is now, and stays there when it still can't be read.
+    await consume([JSON.parse(letters[0]?.record ?? "")])
+    expect(await bucket.head(unreadableObject(object))).not.toBeNull()
+  })
+
+  it("keeps in the bucket what the database does not take for hours, and retries it until then", async () => {
+    const conversation = freshConversation()
+    const bodies = [1, 2].map(() => bodyOf(delivery([{ context_window_id: conversation }])))
+    const early = await consume(bodies, { bindings: UNREACHABLE, attempts: 12 })
+    expect([early.explicitAcks.length, early.retryMessages.length]).toEqual([0, 2])
+    const { objects: before } = await bucket.list({ prefix: "deliveries/" })
+    const late = await consume(bodies, { bindings: UNREACHABLE, attempts: 13 })
+    expect([late.explicitAcks.length, late.retryMessages.length]).toEqual([2, 0])
+    const { objects } = await bucket.list({ prefix: "deliveries/" })
+    const added = objects.filter(({ key }) => !before.some((one) => one.key === key))
+    expect(added).toHaveLength(1)
+    await consume(added.map(({ key }) => messageText({ version: 1, kind: "claim_check", object: key })))
+    expect(await countOf(conversation)).toBe(2)
+  })
+
+  it("retries while neither the database nor the bucket takes a message", async () => {
+    const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
+    const broken = { put: () => Promise.reject(new Error("R2 is away")) } as unknown as R2Bucket
+    for (const BUCKET of [broken, undefined as unknown as R2Bucket]) {
+      const messages = [body, "no message"].map((one) => playedMessage(one, 50))
+      await play(messages, DEAD_LETTERS, { ...UNREACHABLE, BUCKET })
+      expect(messages.map(({ said }) => said)).toEqual([{ delaySeconds: 7200 }, { delaySeconds: 7200 }])
+    }
   })
 
   it("keeps a message that no version of the service reads as a dead letter", async () => {
@@ -134,6 +237,8 @@ describe("the consumer of the queue", () => {
     const { explicitAcks } = await consume([body], { queue: DEAD_LETTERS })
     expect(explicitAcks).toHaveLength(1)
     const letters = await query("select source, reason from dead_letters where record = $1", [JSON.stringify(body)])
-    expect(letters).toEqual([{ source: "queue", reason: "It could not be worked off, however often it was tried." }])
+    expect(letters).toEqual([
+      { source: "queue", reason: "It could not be stored, however often it was tried. Replay it once the cause is repaired." },
+    ])
   })
 })

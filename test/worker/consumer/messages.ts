@@ -3,7 +3,8 @@ import { env } from "cloudflare:workers"
 import { uuidv7 } from "uuidv7"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 import type { Bindings } from "../../../src/config.ts"
-import worker from "../../../src/index.ts"
+import { consume as consumeBatch } from "../../../src/consumer/consume.ts"
+import { LIMITS } from "../../../src/consumer/run-tasks.ts"
 import { messageText } from "../../../src/queue/messages.ts"
 import type { Delivery } from "../../../src/store/write-deliveries.ts"
 
@@ -24,17 +25,47 @@ export function delivery(records: (Record<string, unknown> | { refused: string }
 /** Hands messages to the consumer, as Cloudflare does, and tells what became of each. */
 export async function consume(
   bodies: readonly unknown[],
-  options: { queue?: string; attempts?: number; bindings?: Partial<Bindings> } = {},
+  options: { queue?: string; attempts?: number | number[]; bindings?: Partial<Bindings>; limits?: Partial<typeof LIMITS> } = {},
 ) {
-  const { queue = QUEUE, attempts = 1, bindings = {} } = options
+  const { queue = QUEUE, attempts = 1, bindings = {}, limits = {} } = options
+  const attemptsOf = (place: number) => (typeof attempts === "number" ? attempts : (attempts[place] ?? 1))
   // A queue gives every message an id of its own, for good.
   const run = crypto.randomUUID()
-  const messages = bodies.map((body, place) => ({ id: `${run}-${place}`, timestamp: new Date(), attempts, body }))
+  const messages = bodies.map((body, place) => ({
+    id: `${run}-${place}`,
+    timestamp: new Date(),
+    attempts: attemptsOf(place),
+    body,
+  }))
   const batch = createMessageBatch(queue, messages)
   const context = createExecutionContext()
-  await worker.queue(batch, { ...(env as Bindings), ...bindings })
+  await consumeBatch(batch, { ...(env as Bindings), ...bindings }, { ...LIMITS, ...limits })
   await waitOnExecutionContext(context)
   return getQueueResult(batch, context)
 }
 
 export const bodyOf = (one: Delivery) => messageText({ version: 1, kind: "delivery", delivery: one })
+
+/** A message of a queue that a test plays, with what the consumer said of it. */
+export interface PlayedMessage extends Message<unknown> {
+  said?: { acknowledged: true } | { delaySeconds: number }
+}
+
+export function playedMessage(body: unknown, attempts: number, id: string = crypto.randomUUID()): PlayedMessage {
+  const message: PlayedMessage = {
+    ...{ id, body, attempts, timestamp: new Date() },
+    ack() {
+      message.said ??= { acknowledged: true }
+    },
+    retry(options) {
+      message.said ??= { delaySeconds: options?.delaySeconds ?? 0 }
+    },
+  }
+  return message
+}
+
+/** Hands messages to the consumer, which also tells the delay of each retry. */
+export async function play(messages: readonly PlayedMessage[], queue: string, changed: Partial<Bindings> = {}): Promise<void> {
+  const batch = { queue, messages, metadata: { metrics: { backlogCount: 0, backlogBytes: 0 } }, ackAll() {}, retryAll() {} }
+  await consumeBatch(batch, { ...(env as Bindings), ...changed })
+}

@@ -1,38 +1,87 @@
-import { describe, expect, it } from "vitest"
+import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { runScheduled } from "../../../src/consumer/scheduled.ts"
 import { sweepBucket } from "../../../src/consumer/sweep.ts"
-import { batchObject, deliveryObject } from "../../../src/queue/messages.ts"
-import { bindings } from "../service.ts"
+import { testQueue } from "../ingest/context.ts"
+import { bindings, query } from "../service.ts"
 
 const HOUR = 60 * 60 * 1000
 const bucket = bindings.BUCKET as R2Bucket
+const later = (ms: number) => new Date(Date.now() + ms)
 
-async function messagesAfter(ms: number): Promise<string[]> {
-  const sent: string[] = []
-  await sweepBucket({ send: async (text: string) => void sent.push(text) } as unknown as Queue, bucket, Date.now() + ms)
-  return sent
+async function empty(): Promise<void> {
+  const { objects } = await bucket.list()
+  if (objects.length > 0) await bucket.delete(objects.map(({ key }) => key))
+}
+beforeEach(empty)
+afterEach(empty)
+
+/** The objects whose messages one run of the sweep sends. */
+async function swept(options: { now?: Date; answers?: boolean; backlogCount?: number; from?: R2Bucket } = {}): Promise<string[]> {
+  const queue = testQueue({ backlogCount: options.backlogCount ?? 0 })
+  await sweepBucket({ queue, bucket: options.from ?? bucket, now: options.now ?? later(HOUR + 1000) })
+  return queue.sent.map((text) => JSON.parse(text).object)
 }
 
-describe("what waits in the bucket", () => {
-  it("is sent again after an hour, in case its message was lost", async () => {
-    const batch = batchObject(crypto.randomUUID())
-    const delivery = deliveryObject(crypto.randomUUID())
-    for (const object of [batch, delivery]) await bucket.put(object, "")
-    const about = (messages: string[]) =>
-      messages.filter((text) => text.includes(batch) || text.includes(delivery)).map((text) => JSON.parse(text))
-    expect(about(await messagesAfter(0))).toEqual([])
-    expect(about(await messagesAfter(HOUR + 1000))).toEqual([
-      { version: 1, kind: "parked_batch", object: batch },
-      { version: 1, kind: "parked_delivery", object: delivery },
-    ])
-    await bucket.delete([batch, delivery])
+describe("the sweep", () => {
+  it("sends the message of a claim check again after an hour, in case it was lost", async () => {
+    const objects = ["batches/1", "deliveries/2", "messages/3"]
+    for (const object of [...objects, "unreadable/4", "idempotency_keys/5"]) await bucket.put(object, "")
+    expect(await swept({ now: later(0) })).toEqual([])
+    expect(await swept()).toEqual(objects)
   })
 
-  it("loses its idempotency keys after seven days, and nothing else", async () => {
-    const key = `idempotency_keys/${crypto.randomUUID()}`
-    await bucket.put(key, "{}")
-    await messagesAfter(6 * 24 * HOUR)
-    expect(await bucket.head(key)).not.toBeNull()
-    await messagesAfter(7 * 24 * HOUR + 1000)
-    expect(await bucket.head(key)).toBeNull()
+  it("sends nothing while the queue is full", async () => {
+    await bucket.put("batches/1", "")
+    expect(await swept({ backlogCount: 1001 })).toEqual([])
+    expect(await swept({ backlogCount: 1000 })).toEqual(["batches/1"])
+  })
+
+  it("sends 100 messages a call, and goes on at the next run where a bounded one stopped", async () => {
+    const total = 45_000
+    const uploaded = new Date(0)
+    const keys = Array.from({ length: total }, (_, place) => `deliveries/${String(place).padStart(6, "0")}`)
+    let positions = "{}"
+    // 45,000 objects take minutes to write: this bucket only lists.
+    const from = {
+      get: async () => ({ text: async () => positions }),
+      put: async (_: string, text: string) => {
+        positions = text
+      },
+      list: async ({ prefix, startAfter = "" }: { prefix: string; startAfter?: string }) => {
+        const left = prefix === "deliveries/" ? keys.filter((key) => key > startAfter) : []
+        return { objects: left.slice(0, 1000).map((key) => ({ key, uploaded })), truncated: left.length > 1000 }
+      },
+    } as unknown as R2Bucket
+    const runs: string[][] = []
+    for (let run = 0; run < 4; run++) runs.push(await swept({ from }))
+    expect(runs.map((run) => run.length)).toEqual([20_000, 20_000, 5000, 20_000])
+    expect(runs.slice(0, 3).flat()).toEqual(keys)
+  })
+})
+
+describe("the scheduled clean-up", () => {
+  it("releases expired keys whatever the bucket does, and never throws", async () => {
+    const id = crypto.randomUUID()
+    await query(
+      `insert into batches (transaction_id, caller, state, total_count, failed_count, failures, idempotency_key, created_at)
+       values ($1::uuid, 'c', 'stored', 0, 0, '[]', $1::text, now() - interval '8 days')`,
+      [id],
+    )
+    const broken = { get: () => Promise.reject(new Error("R2 is away")) } as unknown as R2Bucket
+    await runScheduled({ ...bindings, BUCKET: broken }, new Date())
+    expect(await query("select idempotency_key from batches where transaction_id = $1::uuid", [id])).toEqual([
+      { idempotency_key: null },
+    ])
+    await runScheduled({ ...bindings, API_KEYS: "nonsense" }, new Date())
+  })
+
+  it("sends nothing while the database does not answer", async () => {
+    await bucket.put("batches/1", "")
+    const queue = testQueue()
+    const away = { ...bindings, QUEUE: queue, DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
+    await runScheduled(away, later(HOUR + 1000))
+    expect(queue.sent).toEqual([])
+    await runScheduled({ ...bindings, QUEUE: queue }, later(HOUR + 1000))
+    expect(queue.sent).toHaveLength(1)
   })
 })

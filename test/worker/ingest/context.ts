@@ -11,9 +11,9 @@ export interface TestQueue extends Queue {
 }
 
 /** @param failure what `send` rejects with */
-export function testQueue(options: { failure?: Error } = {}): TestQueue {
+export function testQueue(options: { failure?: Error; backlogCount?: number } = {}): TestQueue {
   const sent: string[] = []
-  const metrics = { backlogCount: 0, backlogBytes: 0 }
+  const metrics = { backlogCount: options.backlogCount ?? 0, backlogBytes: 0 }
   const take = async (bodies: string[]) => {
     if (options.failure) throw options.failure
     sent.push(...bodies)

@@ -2,7 +2,8 @@ import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test"
 import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
-import { batchObject, messageText } from "../../../../src/queue/messages.ts"
+import { batchObject } from "../../../../src/queue/claim-checks.ts"
+import { messageText } from "../../../../src/queue/messages.ts"
 import { consume } from "../../consumer/messages.ts"
 import { bindings, countOf, freshConversation, postBatch, query, send } from "../../service.ts"
 
@@ -192,7 +193,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await bindings.BUCKET?.head(batchObject(answer.transaction_id))).toBeNull()
     const rows = await query("select state from batches where transaction_id = $1", [answer.transaction_id])
     expect(rows).toEqual([{ state: "stored" }])
-    await consume([messageText({ version: 1, kind: "parked_batch", object: batchObject(answer.transaction_id) })])
+    await consume([messageText({ version: 1, kind: "claim_check", object: batchObject(answer.transaction_id) })])
     expect(await recordOf(answer.transaction_id)).toMatchObject({ state: "stored" })
   })
 })

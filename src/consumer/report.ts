@@ -1,0 +1,57 @@
+import { type Bindings, ConfigurationError } from "../config.ts"
+import { type Added, NOTHING_ADDED } from "../ingest/store-batch.ts"
+import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
+import { recordPoint } from "../metrics/record.ts"
+import { BatchInDoubt } from "../store/batch.ts"
+import { DatabaseError } from "../store/errors.ts"
+
+/** What one run of the consumer did. */
+export interface ConsumerRun {
+  startedAt: number
+  added: Added
+  /** Messages that the bucket keeps until the database answers. */
+  kept: number
+  error: unknown
+  databaseAttempts: number
+  databaseMs: number
+}
+
+export const newRun = (): ConsumerRun => ({
+  startedAt: Date.now(),
+  added: NOTHING_ADDED,
+  kept: 0,
+  error: undefined,
+  databaseAttempts: 0,
+  databaseMs: 0,
+})
+
+/** Writes the log line and the data point of a run. */
+export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>, run: ConsumerRun): Promise<void> {
+  const { startedAt, added, kept, databaseAttempts, databaseMs } = run
+  const { stored, duplicates, failed } = added
+  const fault = run.error === undefined ? undefined : errorText(run.error)
+  const ms = Date.now() - startedAt
+  const counts = { messages: batch.messages.length, ...added, kept_in_bucket: kept }
+  const usage = { database_attempts: databaseAttempts, database_ms: databaseMs }
+  console.log(JSON.stringify({ event: "consumed", queue: batch.queue, ...counts, ms, fault, ...usage }))
+  const outcome: Outcome = fault ? "unavailable" : failed > 0 ? (stored > 0 ? "partly_stored" : "rejected") : "stored"
+  await recordPoint(bindings.METRICS, {
+    route: CONSUMER_ROUTE,
+    outcome,
+    status: fault ? 503 : 200,
+    total: stored + duplicates + failed,
+    successes: stored,
+    duplicates,
+    failures: failed,
+    latencyMs: ms,
+    databaseMs,
+    databaseAttempts,
+  })
+}
+
+/** The kind of an error, never a value, an SQL text or an address. */
+export function errorText(error: unknown): string {
+  if (error instanceof BatchInDoubt) return error.cause.message
+  if (error instanceof DatabaseError || error instanceof ConfigurationError) return error.message
+  return error instanceof Error ? `unexpected ${error.name}: ${error.message}` : "unknown"
+}

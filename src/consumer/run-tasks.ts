@@ -1,0 +1,78 @@
+import type { Added } from "../ingest/store-batch.ts"
+import { BatchInDoubt } from "../store/batch.ts"
+import { connect, type Database, type DatabaseSettings } from "../store/connection.ts"
+import { DatabaseError } from "../store/errors.ts"
+import { canWrite } from "../store/read.ts"
+import type { ConsumerRun } from "./report.ts"
+import type { Task } from "./tasks.ts"
+
+/** Cloudflare ends a consumer after 15 minutes. */
+export const LIMITS = {
+  /** For all tasks; what is not begun by then is delivered again. */
+  totalMs: 10 * 60 * 1000,
+  /** For one statement, whose caller has its answer already. */
+  statementMs: 60 * 1000,
+  /** For the question whether the database answers at all. */
+  probeMs: 5000,
+}
+
+export interface FinishedTasks {
+  /** The messages that are not stored. */
+  open: Message<unknown>[]
+  /** The database does not answer: waiting for it is all that can be done. */
+  isAway: boolean
+}
+
+/**
+ * Runs tasks one after the other and acknowledges the messages of those that are stored. A task that fails while the database answers
+ * comes again in halves, after all others, until the one message is alone that can't be stored.
+ */
+export async function runTasks(
+  tasks: readonly Task[],
+  { database, limits, run }: { database: DatabaseSettings; limits: typeof LIMITS; run: ConsumerRun },
+): Promise<FinishedTasks> {
+  const finished: FinishedTasks = { open: [], isAway: false }
+  const endsAt = Date.now() + limits.totalMs
+  const waiting = [...tasks]
+  for (let task = waiting.shift(); task; task = waiting.shift()) {
+    if (finished.isAway || Date.now() >= endsAt) {
+      finished.open.push(...task.messages)
+      continue
+    }
+    const db = connect({ ...database, statementMs: limits.statementMs })
+    try {
+      run.added = sum(run.added, await task.run(db))
+      for (const message of task.messages) message.ack()
+    } catch (error) {
+      run.error ??= error
+      finished.isAway = isOfDatabase(error) && !(await isReachable(database, limits.probeMs))
+      if (task.halves && !finished.isAway) waiting.push(...task.halves())
+      else finished.open.push(...task.messages)
+    } finally {
+      countUsage(run, db)
+    }
+  }
+  return finished
+}
+
+const sum = (one: Added, other: Added): Added => ({
+  stored: one.stored + other.stored,
+  duplicates: one.duplicates + other.duplicates,
+  failed: one.failed + other.failed,
+})
+
+const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error instanceof BatchInDoubt
+
+/** Whether the database answers and takes writes. */
+export async function isReachable(database: DatabaseSettings, probeMs = LIMITS.probeMs): Promise<boolean> {
+  try {
+    return await canWrite(connect({ ...database, deadlineMs: Math.min(probeMs, database.deadlineMs) }))
+  } catch {
+    return false
+  }
+}
+
+function countUsage(run: ConsumerRun, { usage }: Database): void {
+  run.databaseAttempts += usage.attempts
+  run.databaseMs += usage.ms
+}

@@ -1,0 +1,36 @@
+import { type Bindings, readSettings } from "../config.ts"
+import { connect } from "../store/connection.ts"
+import { releaseExpiredKeys } from "../store/expired-keys.ts"
+import { errorText } from "./report.ts"
+import { isReachable } from "./run-tasks.ts"
+import { sweepBucket } from "./sweep.ts"
+
+/** Cloudflare gives a cron trigger 15 minutes. */
+const RELEASE_DEADLINE_MS = 5 * 60 * 1000
+
+/**
+ * The hourly clean-up. Its steps do not depend on each other: one that fails is logged, and tried again an hour later. Nothing is done
+ * while the database does not answer: messages would only pile up beside the claim checks that they name.
+ *
+ * @param now a time ahead makes every claim check overdue
+ */
+export async function runScheduled(bindings: Bindings, now: Date): Promise<void> {
+  const { QUEUE: queue, BUCKET: bucket } = bindings
+  await step("scheduled", async () => {
+    const { database } = readSettings(bindings)
+    if (!(await isReachable(database))) throw new Error("the database does not answer")
+    if (queue && bucket) await step("bucket_swept", () => sweepBucket({ queue, bucket, now }))
+    await step("expired_keys_released", () => releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS })))
+  })
+}
+
+async function step(event: string, work: () => Promise<unknown>): Promise<void> {
+  const startedAt = Date.now()
+  const log = (outcome: object) => console.log(JSON.stringify({ event, ms: Date.now() - startedAt, ...outcome }))
+  try {
+    const count = await work()
+    log({ count })
+  } catch (error) {
+    log({ fault: errorText(error) })
+  }
+}

@@ -1,0 +1,117 @@
+import { storeDeliveries } from "../ingest/accept-delivery.ts"
+import { type Added, NOTHING_ADDED } from "../ingest/store-batch.ts"
+import { type Message as Content, readMessage } from "../queue/messages.ts"
+import type { Database } from "../store/connection.ts"
+import { insertDeadLetters } from "../store/dead-letters.ts"
+import type { Delivery } from "../store/write-deliveries.ts"
+import { storeClaimCheck } from "./claim-check.ts"
+import { letterOfMessage } from "./letters.ts"
+
+/** Messages that are stored, and so acknowledged or delivered again, together. */
+export interface Task {
+  messages: readonly Message<unknown>[]
+  run(db: Database): Promise<Added>
+  /** The same work in two halves; undefined when it is one message's. */
+  halves?: (() => Task[]) | undefined
+}
+
+/** One statement takes about this much; it is far below what a consumer's memory and Neon's 64 MB bear. */
+const MAX_PIECE_BYTES = 2 * 1024 * 1024
+const MAX_PIECE_ROWS = 2000
+
+/** From this attempt on a message is stored alone: something may be wrong with it. */
+const ALONE_FROM_ATTEMPT = 3
+
+interface Weighed<Item> {
+  item: Item
+  bytes: number
+  rows: number
+}
+
+/** Cuts a list into pieces of at most `MAX_PIECE_BYTES` and `MAX_PIECE_ROWS`; an item beyond them is a piece of its own. */
+export function cutIntoPieces<Item>(items: readonly Weighed<Item>[]): Item[][] {
+  const pieces: Item[][] = []
+  let bytes = Number.POSITIVE_INFINITY
+  let rows = 0
+  for (const weighed of items) {
+    bytes += weighed.bytes
+    rows += weighed.rows
+    const piece = pieces.at(-1)
+    if (piece && bytes <= MAX_PIECE_BYTES && rows <= MAX_PIECE_ROWS) piece.push(weighed.item)
+    else {
+      pieces.push([weighed.item])
+      bytes = weighed.bytes
+      rows = weighed.rows
+    }
+  }
+  return pieces
+}
+
+/** How much of a statement a message is. Characters stand for bytes: the limit is no exact one. */
+const weigh = <Item>(item: Item, message: Message<unknown>, delivery?: Delivery): Weighed<Item> => ({
+  item,
+  bytes: typeof message.body === "string" ? message.body.length : 0,
+  rows: delivery?.batch.plan.rows.length ?? 1,
+})
+
+interface DeliveryMessage {
+  message: Message<unknown>
+  delivery: Delivery
+}
+
+/** The work of a batch of messages: what is new first, so that nothing waits for what has failed before. */
+export function tasksOf(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Task[] {
+  const fresh: Weighed<DeliveryMessage>[] = []
+  const alone: { attempts: number; task: Task }[] = []
+  for (const message of messages) {
+    const content = readMessage(message.body)
+    if (content?.kind === "delivery") {
+      const one = { message, delivery: content.delivery }
+      if (message.attempts < ALONE_FROM_ATTEMPT) fresh.push(weigh(one, message, content.delivery))
+      else alone.push({ attempts: message.attempts, task: deliveryTask([one]) })
+    } else alone.push({ attempts: message.attempts, task: loneTask(message, content, bucket) })
+  }
+  alone.sort((one, other) => one.attempts - other.attempts)
+  return [...cutIntoPieces(fresh).map(deliveryTask), ...alone.map(({ task }) => task)]
+}
+
+function deliveryTask(piece: readonly DeliveryMessage[]): Task {
+  const half = piece.length >> 1
+  return {
+    messages: piece.map(({ message }) => message),
+    run: (db) =>
+      storeDeliveries(
+        { db },
+        piece.map(({ delivery }) => delivery),
+      ),
+    halves: piece.length > 1 ? () => [deliveryTask(piece.slice(0, half)), deliveryTask(piece.slice(half))] : undefined,
+  }
+}
+
+type ClaimCheckMessage = Extract<Content, { kind: "claim_check" }>
+
+function loneTask(message: Message<unknown>, content: ClaimCheckMessage | undefined, bucket: R2Bucket | undefined): Task {
+  if (content) return { messages: [message], run: (db) => storeClaimCheck({ db, bucket }, content.object) }
+  return letterTask([message])
+}
+
+/** What Cloudflare has moved to the dead-letter queue becomes dead letters in the database, where it can be read and replayed. */
+export function deadLetterTasks(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Task[] {
+  const isSafe = (message: Message<unknown>) => bucket !== undefined && readMessage(message.body)?.kind === "claim_check"
+  // The sweep sends the message of a claim check again as long as its object is there.
+  const safe: Task = { messages: messages.filter(isSafe), run: async () => NOTHING_ADDED }
+  const letters = messages.filter((message) => !isSafe(message)).map((message) => weigh(message, message))
+  return [safe, ...cutIntoPieces(letters).map(letterTask)]
+}
+
+function letterTask(piece: readonly Message<unknown>[]): Task {
+  const half = piece.length >> 1
+  return {
+    messages: piece,
+    async run(db) {
+      await insertDeadLetters(db, await Promise.all(piece.map(({ id, body }) => letterOfMessage(id, body))))
+      return NOTHING_ADDED
+    },
+    halves: piece.length > 1 ? () => [letterTask(piece.slice(0, half)), letterTask(piece.slice(half))] : undefined,
+  }
+}

@@ -1,0 +1,99 @@
+import { uuidv7 } from "uuidv7"
+import type { BatchRecord } from "../signals/responses.ts"
+import { decodeUtf8 } from "../signals/utf8.ts"
+import type { NewBatch } from "../store/batch.ts"
+import type { Delivery } from "../store/write-deliveries.ts"
+import { isBatch, isDelivery, parseObject } from "./messages.ts"
+
+/** What waits in the bucket. */
+export type ClaimCheck =
+  /** A batch that a caller wants to be stored later, with what the ledger will say of it. */
+  | { kind: "batch"; record: BatchRecord; batch: NewBatch }
+  /** What webhooks were sent: too large for a message, or taken out of the queue during an outage. */
+  | { kind: "deliveries"; deliveries: readonly Delivery[] }
+  /** The body of a message that no version of the service reads. */
+  | { kind: "message"; id: string; body: unknown }
+
+/** The places in the bucket of what is still to be stored. */
+export const CLAIM_CHECK_PREFIXES = ["batches/", "deliveries/", "messages/"] as const
+
+export const batchObject = (transactionId: string) => `batches/${transactionId}`
+
+/** Where a claim check is kept that this version can't read. */
+export const unreadableObject = (object: string) => (object.startsWith("unreadable/") ? object : `unreadable/${object}`)
+
+/** This version of the service can't read the object: it was written by another version, or is damaged. */
+export class UnreadableClaimCheck extends Error {}
+
+/** A header on a line of its own, then each thing on a line: what the ledger will say can be read without the batch. */
+function claimCheckText(claimCheck: ClaimCheck): string {
+  const lines = (header: object, things: readonly unknown[]) =>
+    [{ version: 1, kind: claimCheck.kind, ...header }, ...things].map((thing) => JSON.stringify(thing)).join("\n")
+  switch (claimCheck.kind) {
+    case "batch":
+      return lines({ record: claimCheck.record }, [claimCheck.batch])
+    case "deliveries":
+      return lines({}, claimCheck.deliveries)
+    case "message":
+      return lines({ id: claimCheck.id }, [claimCheck.body ?? null])
+  }
+}
+
+/**
+ * Puts a claim check into the bucket.
+ *
+ * @returns the object's name, which no other claim check has
+ */
+export async function putClaimCheck(bucket: R2Bucket, claimCheck: ClaimCheck): Promise<string> {
+  const object =
+    claimCheck.kind === "batch"
+      ? batchObject(claimCheck.batch.transactionId)
+      : `${claimCheck.kind === "message" ? "messages" : "deliveries"}/${uuidv7()}`
+  await bucket.put(object, claimCheckText(claimCheck))
+  return object
+}
+
+/**
+ * The claim check in an object, undefined when the object is gone.
+ *
+ * @throws {UnreadableClaimCheck} this version can't read it
+ */
+export async function getClaimCheck(bucket: R2Bucket, object: string): Promise<ClaimCheck | undefined> {
+  const found = await bucket.get(object)
+  if (!found) return undefined
+  const claimCheck = readClaimCheck(await found.arrayBuffer())
+  if (!claimCheck) throw new UnreadableClaimCheck(`no version of the service reads ${object}`)
+  return claimCheck
+}
+
+function readClaimCheck(bytes: ArrayBuffer): ClaimCheck | undefined {
+  try {
+    const [first = "", ...lines] = decodeUtf8(new Uint8Array(bytes)).split("\n")
+    const header = parseObject(first)
+    const things: unknown[] = lines.map((line) => JSON.parse(line))
+    const [thing] = things
+    if (header?.version !== 1) return undefined
+    if (header.kind === "batch" && isBatch(thing))
+      return { kind: "batch", record: header.record as BatchRecord, batch: thing as NewBatch }
+    if (header.kind === "deliveries" && things.every(isDelivery)) return { kind: "deliveries", deliveries: things }
+    if (header.kind === "message") return { kind: "message", id: String(header.id), body: thing }
+  } catch {
+    return undefined
+  }
+}
+
+/** Most headers are shorter; a longer one lists many failures. */
+const HEADER_BYTES = 64 * 1024
+
+/** What the ledger will say of a batch that waits in the bucket; undefined when none does. Reads no more than it needs. */
+export async function claimCheckRecord(bucket: R2Bucket, transactionId: string): Promise<BatchRecord | undefined> {
+  for (const object of [batchObject(transactionId), unreadableObject(batchObject(transactionId))]) {
+    for (const options of [{ range: { offset: 0, length: HEADER_BYTES } }, {}]) {
+      const found = await bucket.get(object, options)
+      if (!found) break
+      const text = await found.text()
+      const end = text.indexOf("\n")
+      if (end >= 0) return parseObject(text.slice(0, end))?.record as BatchRecord | undefined
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import type { NewBatch } from "../store/batch.ts"
+import { KEY_LIFETIME_MS } from "../store/idempotency.ts"
+import { batchObject } from "./claim-checks.ts"
+
+/** Which queued batch an idempotency key stands for. The ledger has the key only once the batch is stored. */
+export interface KeyHolder {
+  transactionId: string
+  requestHash: string
+}
+
+type KeyedBatch = Pick<NewBatch, "caller" | "transactionId"> & { idempotency: NonNullable<NewBatch["idempotency"]> }
+
+/** The bucket's lifecycle rule removes these objects; see docs/deploy.md. */
+async function keyObject({ caller, idempotency }: KeyedBatch): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${caller}\n${idempotency.key}`))
+  return `idempotency_keys/${new Uint8Array(digest).toHex()}`
+}
+
+/** The queued batch that a caller's idempotency key stands for, if it does. */
+export async function findKeyHolder(bucket: R2Bucket, batch: KeyedBatch, now: Date): Promise<KeyHolder | undefined> {
+  const found = await bucket.get(await keyObject(batch))
+  return found ? holderOf(bucket, found, now) : undefined
+}
+
+/** A key whose batch still waits never expires: its second batch would be stored, too. */
+async function holderOf(bucket: R2Bucket, found: R2ObjectBody, now: Date): Promise<KeyHolder | undefined> {
+  const holder = await found.json<KeyHolder>()
+  if (now.getTime() - found.uploaded.getTime() < KEY_LIFETIME_MS) return holder
+  return (await bucket.head(batchObject(holder.transactionId))) ? holder : undefined
+}
+
+const CLAIM_ATTEMPTS = 5
+
+/**
+ * Makes a caller's idempotency key stand for this batch.
+ *
+ * @returns the batch that it stands for already, if it does
+ * @throws when the bucket fails, or others kept changing the key
+ */
+export async function claimKey(bucket: R2Bucket, batch: KeyedBatch, now: Date): Promise<KeyHolder | undefined> {
+  const name = await keyObject(batch)
+  const holder: KeyHolder = { transactionId: batch.transactionId, requestHash: batch.idempotency.requestHash }
+  for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
+    const found = await bucket.get(name)
+    const other = found ? await holderOf(bucket, found, now) : undefined
+    if (other) return other
+    // An expired key is overwritten and never deleted, so that of several requests one claims it.
+    const onlyIf = found ? { etagMatches: found.etag } : { etagDoesNotMatch: "*" }
+    if (await bucket.put(name, JSON.stringify(holder), { onlyIf })) return undefined
+  }
+  throw new Error("the idempotency key kept changing")
+}
