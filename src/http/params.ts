@@ -4,8 +4,17 @@ import { shapeFault } from "../signals/shape-errors.ts"
 import { parseTimestamp } from "../signals/timestamp.ts"
 import type { Cursor } from "../store/read.ts"
 
-/** A time in a query: as a signal's timestamp, an epoch number being digits here. */
-const Time = z.string().transform((text, context): string => {
+/**
+ * A time in a query, in every form of a signal's timestamp; an epoch number is digits here. The description names the one form that
+ * generated clients send.
+ */
+const time = (description: string) =>
+  TimeText.optional().meta({
+    description: `${description} ISO 8601; no offset means UTC. A Unix epoch number is read as well.`,
+    override: { type: "string", format: "date-time" },
+  })
+
+const TimeText = z.string().transform((text, context): string => {
   // A plus sign that was not percent-encoded arrives as a space.
   const time = parseTimestamp(
     /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text.replace(/^([\d-]+T[\d:.,]+) (\d\d:?\d\d)$/, "$1+$2"),
@@ -18,10 +27,23 @@ const Time = z.string().transform((text, context): string => {
 /** A whole number in a query or a path, where everything is text. */
 const digits = z
   .string()
-  .refine((text) => /^-?\d{1,15}$/.test(text), shapeFault("int_parsing"))
+  .refine((text) => /^-?\d{1,16}$/.test(text), shapeFault("int_parsing"))
   .transform(Number)
 
-const limit = (preset: number) => digits.pipe(z.int().min(1).max(1000)).default(preset)
+/** The largest integer that JSON keeps exact in JavaScript. Ids and positions lie below it. */
+const LARGEST = Number.MAX_SAFE_INTEGER
+
+const limit = (preset: number) =>
+  digits
+    .pipe(z.int().min(1).max(1000))
+    .default(preset)
+    .meta({ description: "Entries of a page.", override: { type: "integer", minimum: 1, maximum: 1000, default: preset } })
+
+const id = (description: string) =>
+  digits.pipe(z.int().min(0)).meta({ description, override: { type: "integer", format: "int64", minimum: 0, maximum: LARGEST } })
+
+const cursor = <Schema extends z.ZodType>(schema: Schema) =>
+  schema.optional().meta({ description: "`next_cursor` of the page before." })
 
 /** The cursor is opaque to clients: base64url of the JSON of the last signal's time and id. */
 const CursorText = z.string().transform((text, context): Cursor => {
@@ -29,7 +51,7 @@ const CursorText = z.string().transform((text, context): Cursor => {
     const bytes = Uint8Array.fromBase64(text, { alphabet: "base64url" })
     return CursorParts.parse(JSON.parse(new TextDecoder().decode(bytes)))
   } catch {
-    context.addIssue(shapeFault("value_error", "Value error, this is not a cursor that was given here"))
+    context.addIssue(shapeFault("value_error", "Value error, this is not a cursor of this service"))
     return z.NEVER
   }
 })
@@ -44,14 +66,14 @@ export function encodeCursor({ time, id }: Cursor): string {
 export const ListQuery = z.object({
   context_window_id: z.string().optional(),
   signal_source: z.string().optional(),
-  since: Time.optional().meta({ description: "Signals at or after this time." }),
-  until: Time.optional().meta({ description: "Signals before this time." }),
+  since: time("Signals at or after this time."),
+  until: time("Signals before this time."),
   limit: limit(100),
-  cursor: CursorText.optional().meta({ description: "`next_cursor` of the page before." }),
+  cursor: cursor(CursorText),
 })
 
 export const StatsQuery = z.object({
-  since: Time.optional().meta({ description: "Signals after this time. Default: one day ago." }),
+  since: time("Signals after this time. Default: one day ago."),
   limit: limit(1000),
 })
 
@@ -60,25 +82,26 @@ export const BatchQuery = z.object({
     .string()
     .refine((text) => ["true", "false", "1", "0"].includes(text), shapeFault("bool_parsing"))
     .transform((text) => text === "true" || text === "1")
-    .optional(),
+    .optional()
+    .meta({ description: "As in the body, for NDJSON, which has no place for it.", override: { type: "boolean" } }),
 })
 
 /** The cursor of the ledger: the transaction_id of the last batch, a UUIDv7, whose order is that of time. */
 export const LedgerQuery = z.object({
   limit: limit(100),
-  cursor: z.guid().optional().meta({ description: "`next_cursor` of the page before." }),
+  cursor: cursor(z.string().pipe(z.guid())),
 })
 
 export const MetricsQuery = z.object({ window: z.enum(WINDOWS).default("1h") })
 
 export const BatchPath = z.object({ transaction_id: z.guid() })
 
-export const SignalPath = z.object({ id: digits.pipe(z.int().min(0)) })
+export const SignalPath = z.object({ id: id("The signal's id.") })
 
 export const DeadLetterQuery = z.object({
   state: z.enum(["waiting", "replayed", "discarded"]).default("waiting"),
   limit: limit(100),
-  cursor: digits.optional().meta({ description: "`next_cursor` of the page before." }),
+  cursor: cursor(digits),
 })
 
-export const DeadLetterPath = z.object({ id: digits.pipe(z.int().min(0)) })
+export const DeadLetterPath = z.object({ id: id("The dead letter's id.") })

@@ -43,12 +43,7 @@ export const createBatch = operation({
     "Best effort by default: a signal that breaks a rule fails alone, at its index. With `fail_on_error` such a signal fails the whole batch.",
   scope: "ingest",
   params: {
-    query: z.object({
-      fail_on_error: BatchQuery.shape.fail_on_error.meta({
-        description: "As in the body, for NDJSON, which has no place for it.",
-        override: { type: "string", enum: ["true", "false", "1", "0"] },
-      }),
-    }),
+    query: BatchQuery,
     header: z.object({
       "Idempotency-Key": IdempotencyKey,
       Prefer: z.string().optional().meta({
@@ -83,7 +78,6 @@ export const createBatch = operation({
         stored: BATCH_ANSWER,
         "one failed": PARTIAL_ANSWER,
         minimal: MINIMAL_ANSWER,
-        PARTIAL_ANSWER,
         "an unknown field": { ...BATCH_ANSWER, ignored_fields: ["mood"] },
       },
       { ...REPLAYED, ...applied("return=minimal") },

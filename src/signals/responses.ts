@@ -49,7 +49,7 @@ export const StoredSignal = z
     escalate_flag: z.int(),
     agent_id: z.string().nullable(),
     user_id: z.string().nullable(),
-    payload: z.unknown().meta({ override: { type: ["object", "null"] } }),
+    payload: z.unknown().meta({ override: { type: ["object", "null"], additionalProperties: true } }),
     relationship_context: z.string().nullable(),
     diagnostic_notes: z.string().nullable(),
     dedupe_key: z.string().nullable(),

@@ -11,8 +11,10 @@ const share = (description: string) => z.number().meta({ description, minimum: 0
 const Timestamp = z
   .custom<string | number>((value) => typeof value === "string" || typeof value === "number", shapeFault("datetime_type"))
   .meta({
-    description: "ISO 8601 (no offset means UTC), or a Unix epoch in seconds, above 2e10 in milliseconds. Default: now.",
-    override: { type: ["string", "number"] },
+    description:
+      "ISO 8601; no offset means UTC. A Unix epoch number is read as well: seconds, or above 2e10 milliseconds. Default: now.",
+    // The one form that generated clients send: of a union most generators make a type that no value fits.
+    override: { type: "string", format: "date-time" },
   })
   .transform((value, context): string | TimestampFault => {
     const time = parseTimestamp(value)
@@ -31,7 +33,10 @@ const Payload = z
     (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value),
     shapeFault("dict_type"),
   )
-  .meta({ description: "Any JSON object, up to 64 levels deep; every digit is kept.", override: { type: "object" } })
+  .meta({
+    description: "Any JSON object, up to 64 levels deep; every digit is kept.",
+    override: { type: "object", additionalProperties: true },
+  })
 
 /**
  * The shape of a signal on the wire, one field a line. Values are judged later, signal by signal (see `brokenRule`).

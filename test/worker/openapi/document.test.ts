@@ -51,7 +51,46 @@ describe("the OpenAPI document", () => {
   })
 })
 
+describe("a parameter", () => {
+  interface Parameter {
+    name: string
+    in: string
+    schema: { type?: string; format?: string; minimum?: number; maximum?: number; default?: number }
+  }
+  const parameters = Object.entries(openApi().paths ?? {}).flatMap(([path, item]) =>
+    Object.entries(item).flatMap(([method, operation]) =>
+      ((operation as { parameters?: Parameter[] }).parameters ?? []).map((parameter): [string, Parameter] => [
+        `${parameter.name} of ${method} ${path}`,
+        parameter,
+      ]),
+    ),
+  )
+  const named = (...names: string[]) => parameters.filter(([, { name, in: place }]) => place !== "header" && names.includes(name))
+
+  it.each(named("limit"))("%s is an integer with its bounds and its default", (_, { schema }) =>
+    expect(schema).toMatchObject({ type: "integer", minimum: 1, maximum: 1000, default: expect.any(Number) }),
+  )
+
+  it.each(named("id"))("%s is an integer that JSON keeps exact", (_, { schema }) =>
+    expect(schema).toMatchObject({ type: "integer", format: "int64", minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+  )
+
+  it.each(named("since", "until"))("%s is a time", (_, { schema }) =>
+    expect(schema).toMatchObject({ type: "string", format: "date-time" }),
+  )
+
+  it.each(named("cursor"))("%s is opaque text, like the next_cursor that it was", (_, { schema }) => {
+    expect(schema.type).toBe("string")
+    expect(schema).not.toHaveProperty("format")
+  })
+})
+
 describe.each(Object.keys(OPERATIONS))("the description of %s", (operation) => {
+  it("names each example by a phrase", () => {
+    const names = responsesOf(operation).flatMap(([, response]) => bodiesOf(response).flatMap(({ examples }) => examples))
+    for (const [name] of names) expect(name).toMatch(/^[a-z][a-z' _]+$/)
+  })
+
   it("has an example of every answer", () => {
     const without = responsesOf(operation).filter(
       ([, response]) => !bodiesOf(response).some(({ examples }) => examples.length > 0),
