@@ -1,30 +1,26 @@
 import { RequestError } from "./errors.ts"
-import { toJson } from "./json.ts"
-import { type Call, type CallOptions, callUntilAnswered } from "./request.ts"
-import type { BatchAnswer, BatchRecord, ConversationStats, NewSignal, StoredSignal } from "./types.ts"
-
-export interface ClientOptions {
-  /** Where the service is, such as `https://signals.example.com`. */
-  url: string | URL
-  /** An API key; none where access is open. */
-  key?: string | undefined
-  /** How long a call may take, all its attempts included. Default: 30,000. */
-  deadlineMs?: number | undefined
-  /** Compress what is larger than a few KB. Default: true where the runtime can. */
-  gzip?: boolean | undefined
-  /** Another `fetch`. */
-  fetch?: typeof fetch | undefined
-}
+import type { CallOptions } from "./request.ts"
+import { type ClientOptions, Transport } from "./transport.ts"
+import type {
+  BatchAnswer,
+  BatchRecord,
+  ConversationStats,
+  DeadLetter,
+  DeadLetterState,
+  NewSignal,
+  ReplayAnswer,
+  StoredSignal,
+} from "./types.ts"
 
 export interface SendOptions extends CallOptions {
-  /** Under which a repetition is known to be one. Default: a new one each call, the same for all its attempts. */
+  /** Names the request: the service stores what is sent under one key once. Default: a new key each call, the same for all its attempts. */
   idempotencyKey?: string | undefined
 }
 
 export interface BatchOptions extends SendOptions {
-  /** Store every signal or none. Default: false, each for itself. */
+  /** Store every signal or none. Default: false; each signal succeeds or fails alone. */
   allOrNothing?: boolean | undefined
-  /** Leave what succeeded out of `results`. */
+  /** Leave the successful signals out of `results`. */
   minimal?: boolean | undefined
 }
 
@@ -36,70 +32,66 @@ export interface ListFilter {
   since?: string | undefined
   /** Exclusive. */
   until?: string | undefined
-  /** Signals a page, 1 to 1,000. Default: 1,000. It is no limit of what is given. */
+  /** Signals a request, 1 to 1,000. Default: 1,000. It does not limit how many signals the iterator yields. */
   pageSize?: number | undefined
 }
 
-const DEFAULT_DEADLINE_MS = 30_000
-const WORTH_PACKING_CHARACTERS = 4096
+export interface DeadLetterFilter {
+  /** Default: waiting. */
+  state?: DeadLetterState | undefined
+  /** Dead letters a request, 1 to 1,000. Default: 200. It does not limit how many the iterator yields. */
+  pageSize?: number | undefined
+}
 
-/** Speaks to signal-ingest. Every method rejects with a `SignalError` or resolves; see each for which. */
+/** Calls a signal-ingest service. Every method resolves with the answer or rejects with a `SignalError`. */
 export class SignalClient {
-  readonly #url: URL
-  readonly #headers: Record<string, string>
-  readonly #deadlineMs: number
-  readonly #gzip: boolean
-  readonly #fetch: typeof fetch
+  readonly #transport: Transport
 
+  /** @throws {RangeError | TypeError} an option is out of its range, or `url` is not an address */
   constructor(options: ClientOptions) {
-    this.#url = new URL(options.url)
-    this.#headers = options.key === undefined ? {} : { Authorization: `Bearer ${options.key}` }
-    this.#deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS
-    this.#gzip = (options.gzip ?? true) && typeof CompressionStream === "function"
-    // Browsers want it called on the global object.
-    this.#fetch = options.fetch ?? ((input, init) => fetch(input, init))
+    this.#transport = new Transport(options)
   }
 
   /**
    * Stores up to 10,000 signals in one transaction.
    *
-   * Every attempt carries the same idempotency key, so a retry never stores twice.
+   * Every attempt carries the same idempotency key, so a retry never stores a signal twice.
    *
-   * @param signals in the order in which the answer's `results` speak of them
-   * @returns counts and one result a signal; unless `allOrNothing`, failures are results, not errors
-   * @throws {BatchRejectedError} `allOrNothing` and a signal was refused; nothing was stored
-   * @throws {ValidationError} the batch's shape is wrong, or the key stands for another batch; nothing was stored
+   * @param signals in the order of the answer's `results`
+   * @returns counts and one result for each signal; unless `allOrNothing` is set, failures are results, not errors
+   * @throws {BatchRejectedError} `allOrNothing` is set and a signal broke a rule; nothing was stored
+   * @throws {ValidationError} the batch has the wrong shape, or the key was used for another batch; nothing was stored
    * @throws {UnauthorizedError | RequestError} nothing was stored
-   * @throws {DeadlineError | AbortedError} it may have been stored; sending again with the same key is safe
+   * @throws {DeadlineError | AbortedError} the batch may be stored; sending it again under the same key is safe
    * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+   *
+   * @example
+   * ```ts
+   * const client = new SignalClient({ url: "https://signals.example.com", key: process.env.SIGNAL_INGEST_KEY })
+   * const { results } = await client.createBatch([{ context_window_id: "conv-123", raw_content: "Ready to sync" }])
+   * for (const { index, error } of results) if (error !== null) console.warn(index, error)
+   * ```
    */
   async createBatch(signals: readonly NewSignal[], options: BatchOptions = {}): Promise<BatchAnswer> {
     const body = { signals, fail_on_error: options.allOrNothing ?? false }
-    const answer = await this.#post("/api/signals/batch", body, options, options.minimal ? { Prefer: "return=minimal" } : {})
-    return answer.json() as Promise<BatchAnswer>
+    return this.#send("/api/signals/batch", body, options, options.minimal ? { Prefer: "return=minimal" } : {})
   }
 
   /**
    * Stores one signal.
    *
-   * @returns the signal as it is stored; that of an earlier one with the same `dedupe_key`, if there is one
+   * @returns the stored signal; that of an earlier one with the same `dedupe_key`, if there is one
    * @throws {ValidationError} its shape or a value is wrong; nothing was stored
    * @throws {UnauthorizedError | RequestError | DeadlineError | AbortedError} as `createBatch`
    */
   async create(signal: NewSignal, options: SendOptions = {}): Promise<StoredSignal> {
-    return (await this.#post("/api/signals", signal, options, {})).json() as Promise<StoredSignal>
+    return this.#send("/api/signals", signal, options)
   }
 
-  /** Every signal that `filter` leaves, newest first, fetched page by page as they are asked for. */
+  /** Yields every signal that matches `filter`, newest first; requests each page when it is needed. */
   async *list(filter: ListFilter = {}, options: CallOptions = {}): AsyncGenerator<StoredSignal, void, undefined> {
     const { pageSize = 1000, ...conditions } = filter
-    let cursor: string | null = null
-    do {
-      const answer = await this.#get("/api/signals", { ...conditions, limit: pageSize, cursor }, options)
-      const page = (await answer.json()) as { signals: StoredSignal[]; next_cursor: string | null }
-      yield* page.signals
-      cursor = page.next_cursor
-    } while (cursor !== null)
+    yield* this.#pages<"signals", StoredSignal>("/api/signals", "signals", { ...conditions, limit: pageSize }, options)
   }
 
   /** Count, mean score and newest signal of each conversation since a time (default: a day ago), most signals first, at most `limit` (1,000). */
@@ -107,55 +99,74 @@ export class SignalClient {
     query: { since?: string | undefined; limit?: number | undefined } = {},
     options: CallOptions = {},
   ): Promise<ConversationStats[]> {
-    const answer = (await (await this.#get("/api/signals/stats", query, options)).json()) as { stats: ConversationStats[] }
-    return answer.stats
+    const { stats } = (await this.#transport.get("/api/signals/stats", query, options)) as { stats: ConversationStats[] }
+    return stats
   }
 
-  /** What the ledger says of a batch; undefined when it has none of this id, so that nothing was stored under it. */
+  /** The ledger's record of a batch; undefined when the ledger has none under this id, so that nothing was stored under it. */
   async batch(transactionId: string, options: CallOptions = {}): Promise<BatchRecord | undefined> {
+    return this.#find<BatchRecord>(`/api/batches/${encodeURIComponent(transactionId)}`, options)
+  }
+
+  /** Yields every dead letter in a state, newest first; requests each page when it is needed. Needs the scope `read`. */
+  async *listDeadLetters(filter: DeadLetterFilter = {}, options: CallOptions = {}): AsyncGenerator<DeadLetter, void, undefined> {
+    const { state = "waiting", pageSize = 200 } = filter
+    yield* this.#pages<"dead_letters", DeadLetter>("/api/dead-letters", "dead_letters", { state, limit: pageSize }, options)
+  }
+
+  /** A dead letter; undefined when none has this id. Needs the scope `read`. */
+  async deadLetter(id: number, options: CallOptions = {}): Promise<DeadLetter | undefined> {
+    return this.#find<DeadLetter>(`/api/dead-letters/${id}`, options)
+  }
+
+  /**
+   * Reads a dead letter's record again, as the service does today, and stores it: once, however often it is replayed. Needs the
+   * scopes `read` and `ingest`.
+   *
+   * @returns whether it was replayed; `reason` says why the record still cannot become a signal
+   * @throws {RequestError} no dead letter has this id
+   */
+  async replayDeadLetter(id: number, options: CallOptions = {}): Promise<ReplayAnswer> {
+    return (await this.#transport.post(`/api/dead-letters/${id}/replay`, {}, options)) as ReplayAnswer
+  }
+
+  /**
+   * Discards a dead letter: the service keeps it, and lists it as `discarded`. Needs the scopes `read` and `ingest`.
+   *
+   * @returns the dead letter; one that was replayed stays `replayed`
+   * @throws {RequestError} no dead letter has this id
+   */
+  async discardDeadLetter(id: number, options: CallOptions = {}): Promise<DeadLetter> {
+    return (await this.#transport.delete(`/api/dead-letters/${id}`, options)) as DeadLetter
+  }
+
+  async #send<Answer>(path: string, body: unknown, options: SendOptions, headers: Record<string, string> = {}): Promise<Answer> {
+    const idempotencyKey = options.idempotencyKey ?? crypto.randomUUID()
+    return (await this.#transport.post(path, body, options, { ...headers, "Idempotency-Key": idempotencyKey })) as Answer
+  }
+
+  /** What is at an address; undefined for a 404. */
+  async #find<Found>(path: string, options: CallOptions): Promise<Found | undefined> {
     try {
-      const answer = await this.#get(`/api/batches/${encodeURIComponent(transactionId)}`, {}, options)
-      return (await answer.json()) as BatchRecord
+      return (await this.#transport.get(path, {}, options)) as Found
     } catch (error) {
       if (error instanceof RequestError && error.status === 404) return undefined
       throw error
     }
   }
 
-  async #post(path: string, body: unknown, options: SendOptions, headers: Record<string, string>): Promise<Response> {
-    const text = toJson(body)
-    const packed = this.#gzip && text.length > WORTH_PACKING_CHARACTERS
-    return this.#call(options, {
-      url: new URL(path, this.#url),
-      method: "POST",
-      headers: {
-        ...headers,
-        "Content-Type": "application/json",
-        "Idempotency-Key": options.idempotencyKey ?? crypto.randomUUID(),
-        ...(packed && { "Content-Encoding": "gzip" }),
-      },
-      body: packed ? await gzip(text) : text,
-    })
+  async *#pages<Name extends string, Row>(
+    path: string,
+    name: Name,
+    query: Record<string, string | number | undefined>,
+    options: CallOptions,
+  ): AsyncGenerator<Row, void, undefined> {
+    type Page = Record<Name, Row[]> & { next_cursor: string | null }
+    let cursor: string | null = null
+    do {
+      const page = (await this.#transport.get(path, { ...query, cursor }, options)) as Page
+      yield* page[name]
+      cursor = page.next_cursor
+    } while (cursor !== null)
   }
-
-  #get(path: string, query: Record<string, string | number | null | undefined>, options: CallOptions): Promise<Response> {
-    const url = new URL(path, this.#url)
-    for (const [name, value] of Object.entries(query))
-      if (value !== undefined && value !== null) url.searchParams.set(name, String(value))
-    return this.#call(options, { url, method: "GET", headers: {} })
-  }
-
-  #call(options: CallOptions, call: Call): Promise<Response> {
-    const headers = { Accept: "application/json", ...this.#headers, ...call.headers }
-    return callUntilAnswered(
-      this.#fetch,
-      { ...call, headers },
-      { ...options, deadlineMs: options.deadlineMs ?? this.#deadlineMs },
-    )
-  }
-}
-
-async function gzip(text: string): Promise<Uint8Array<ArrayBuffer>> {
-  const packed = new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))
-  return new Uint8Array(await new Response(packed).arrayBuffer())
 }

@@ -1,99 +1,112 @@
 import type { Failure, ShapeError } from "./types.ts"
 
-/** Whatever a call of `SignalClient` rejects with. */
-export abstract class SignalError extends Error {}
+/** The answer that an error comes from. */
+export interface AnswerContext {
+  status?: number | undefined
+  requestId?: string | undefined
+}
 
-/** The shape of what was sent is wrong (422). Nothing was stored. */
+/** What every call of `SignalClient` rejects with. */
+export abstract class SignalError extends Error {
+  /** The status of the answer; undefined when there was none. */
+  readonly status: number | undefined
+  /** The answer's `X-Request-Id`, by which the service's log names the request; undefined when there was no answer. */
+  readonly requestId: string | undefined
+
+  constructor(message: string, { status, requestId, cause }: AnswerContext & { cause?: unknown } = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.status = status
+    this.requestId = requestId
+  }
+}
+
+/** The shape of the request is wrong (422). Nothing was stored. */
 export class ValidationError extends SignalError {
   override readonly name = "ValidationError"
-  /** Every fault, up to 100; `loc` is such as `["body", "signals", 0, "context_window_id"]`. */
+  /** The first 100 errors; `loc` is such as `["body", "signals", 0, "context_window_id"]`. */
   readonly errors: readonly ShapeError[]
 
-  constructor(errors: readonly ShapeError[]) {
+  constructor(errors: readonly ShapeError[], answer: AnswerContext = {}) {
     const [first] = errors
-    super(
-      first ? `${first.loc.join(".")}: ${first.msg}${errors.length > 1 ? `, and ${errors.length - 1} more` : ""}` : "wrong shape",
-    )
+    const more = errors.length > 1 ? `, and ${errors.length - 1} more` : ""
+    super(first ? `${first.loc.join(".")}: ${first.msg}${more}` : "The request has the wrong shape.", answer)
     this.errors = errors
   }
 }
 
-/** All or nothing was asked for, and a signal was refused (400). Nothing was stored. */
+/** The batch was to be stored as a whole (`allOrNothing`), and a signal broke a rule (400). Nothing was stored. */
 export class BatchRejectedError extends SignalError {
   override readonly name = "BatchRejectedError"
-  /** The place of the first signal that was refused. */
+  /** The index of the first signal that broke a rule. */
   readonly index: number
   readonly errors: readonly Failure[]
 
-  constructor(message: string, errors: readonly Failure[]) {
-    super(message)
+  constructor(message: string, errors: readonly Failure[], answer: AnswerContext = {}) {
+    super(message, answer)
     this.index = errors[0]?.index ?? 0
     this.errors = errors
   }
 }
 
-/** No key, one that is not known, or one without the scope (401, 403). */
+/** The key is missing, unknown or lacks the scope (401, 403). Nothing was stored. */
 export class UnauthorizedError extends SignalError {
   override readonly name = "UnauthorizedError"
-  readonly status: number
-
-  constructor(status: number, message: string) {
-    super(message)
-    this.status = status
-  }
 }
 
-/** Refused for another reason, such as a limit (404, 405, 413, 415). Sending it again would not help. */
+/** The service refused the request for another reason, such as a limit (404, 405, 413, 415). Nothing was stored; a retry does not help. */
 export class RequestError extends SignalError {
   override readonly name = "RequestError"
-  readonly status: number
-
-  constructor(status: number, message: string) {
-    super(message)
-    this.status = status
-  }
 }
 
-/** Over the caller's rate (429). */
+/** The caller sends more than its rate (429). Nothing was stored. */
 export class RateLimitedError extends SignalError {
   override readonly name = "RateLimitedError"
   readonly retryAfterMs: number | undefined
 
-  constructor(message: string, retryAfterMs: number | undefined) {
-    super(message)
+  constructor(message: string, { retryAfterMs, ...answer }: AnswerContext & { retryAfterMs?: number | undefined } = {}) {
+    super(message, answer)
     this.retryAfterMs = retryAfterMs
   }
 }
 
-/** The service can't be reached, or can't reach its database. */
+/** The service, its database or its answer did not arrive. The request may have been stored. */
 export class UnavailableError extends SignalError {
   override readonly name = "UnavailableError"
   readonly retryAfterMs: number | undefined
-  /** Given when the batch may have been stored: `batch()` tells. */
+  /** Set when the batch is in doubt: `SignalClient.batch` says whether it was stored. */
   readonly transactionId: string | undefined
 
   constructor(
     message: string,
-    more: { retryAfterMs?: number | undefined; transactionId?: string | undefined; cause?: unknown } = {},
+    context: AnswerContext & { retryAfterMs?: number | undefined; transactionId?: string | undefined; cause?: unknown } = {},
   ) {
-    super(message, { cause: more.cause })
-    this.retryAfterMs = more.retryAfterMs
-    this.transactionId = more.transactionId
+    super(message, context)
+    this.retryAfterMs = context.retryAfterMs
+    this.transactionId = context.transactionId
   }
 }
 
-/** No good answer in time; `cause` is the last of the bad ones. Sending again under the same key is safe. */
+/**
+ * No good answer arrived in time; `cause`, `status` and `requestId` are those of the last bad one. The request may have been stored:
+ * sending it again under the same idempotency key is safe.
+ */
 export class DeadlineError extends SignalError {
   override readonly name = "DeadlineError"
-  constructor(deadlineMs: number, cause: SignalError | undefined) {
-    super(`no answer within ${deadlineMs} ms${cause ? `; the last: ${cause.message}` : ""}`, { cause })
+
+  constructor(message: string, last?: SignalError) {
+    super(last ? `${message}; the last answer: ${last.message}` : message, {
+      status: last?.status,
+      requestId: last?.requestId,
+      cause: last,
+    })
   }
 }
 
-/** The caller's `AbortSignal` said so; `cause` is its reason. What was under way may have been stored. */
+/** The caller's `AbortSignal` ended the call; `cause` is its reason. The request may have been stored. */
 export class AbortedError extends SignalError {
   override readonly name = "AbortedError"
+
   constructor(cause: unknown) {
-    super("aborted", { cause })
+    super("The call was aborted.", { cause })
   }
 }

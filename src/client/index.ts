@@ -1,4 +1,4 @@
-export { type BatchOptions, type ClientOptions, type ListFilter, type SendOptions, SignalClient } from "./client.ts"
+export { type BatchOptions, type DeadLetterFilter, type ListFilter, type SendOptions, SignalClient } from "./client.ts"
 export {
   AbortedError,
   BatchRejectedError,
@@ -13,4 +13,5 @@ export {
 export { BatchProcessor, type ProcessorOptions, type Undelivered, type Unstored } from "./processor.ts"
 export type { CallOptions } from "./request.ts"
 export type { Spool, SpooledBatch } from "./spool/types.ts"
+export type { ClientOptions } from "./transport.ts"
 export type * from "./types.ts"

@@ -1,4 +1,4 @@
-/** A signal to be stored, under the names of the wire. Null is as good as absent. */
+/** A signal to store, with the API's field names. Null means absent. */
 export interface NewSignal {
   /** The conversation: 1-255 characters, not blank. */
   context_window_id: string
@@ -16,27 +16,27 @@ export interface NewSignal {
   escalate_flag?: number | null
   agent_id?: string | null
   user_id?: string | null
-  /** Any JSON object up to 64 levels deep; a bigint is sent as the number that it is. */
+  /** Any JSON object up to 64 levels deep; a bigint becomes a JSON number with all its digits. */
   payload?: Record<string, unknown> | null
   relationship_context?: string | null
   diagnostic_notes?: string | null
-  /** At most one stored signal ever carries it: sending it again gives the first one's id. */
+  /** 1-255 characters. At most one stored signal ever has it; sending it again succeeds with the id of the first. */
   dedupe_key?: string | null
 }
 
-/** A signal that was not stored: its place in the batch, and the rule it breaks as one sentence. */
+/** A signal that was not stored: its index in the batch, and the rule it breaks as one sentence. */
 export interface Failure {
   index: number
   error: string
 }
 
-/** One signal's fate. */
+/** The outcome of one signal. */
 export interface SignalResult {
   index: number
   success: boolean
   signal_id: number | null
   error: string | null
-  /** The id is that of an earlier signal with the same dedupe_key. */
+  /** Set when `signal_id` is that of an earlier signal with the same dedupe_key. */
   duplicate?: true | undefined
 }
 
@@ -44,15 +44,15 @@ export interface BatchAnswer {
   total_count: number
   successful_count: number
   failed_count: number
-  /** One a signal, in order; with `minimal` the failures alone. */
+  /** One for each signal, in order; with `minimal`, only the failures. */
   results: SignalResult[]
   /** Names the batch in the ledger; null when nothing was written. */
   transaction_id: string | null
-  /** Names of unknown fields met; they were not stored. */
+  /** Names of unknown fields, which the service does not store. */
   ignored_fields?: string[] | undefined
 }
 
-/** A signal as it is stored. `time` is UTC with microseconds. */
+/** A stored signal. `time` is UTC with microseconds. */
 export interface StoredSignal {
   id: number
   time: string
@@ -79,7 +79,7 @@ export interface ConversationStats {
   latest_signal: string
 }
 
-/** What the ledger says of a batch. */
+/** The ledger's record of a batch. */
 export interface BatchRecord {
   transaction_id: string
   state: "queued" | "stored" | "failed"
@@ -94,10 +94,40 @@ export interface BatchRecord {
   reason?: string | undefined
 }
 
-/** One fault of a request's shape, as Pydantic v2 and FastAPI tell it. */
+/** An error of a request's shape, in the form of Pydantic v2 and FastAPI. */
 export interface ShapeError {
   type: string
   loc: (string | number)[]
   msg: string
   input?: unknown
+}
+
+export type DeadLetterState = "waiting" | "replayed" | "discarded"
+
+/** An acknowledged record that could not become a signal. */
+export interface DeadLetter {
+  id: number
+  created_at: string
+  state: DeadLetterState
+  /** How a replay reads the record. */
+  source: "slack" | "kafka" | "signal" | "queue"
+  /** Name of the key that sent the record. */
+  caller: string
+  /** Why the record could not be stored, as one sentence. */
+  reason: string
+  transaction_id: string
+  /** Index in what was delivered. */
+  index: number
+  /** JSON of what was delivered. */
+  record: string
+  /** Names the batch of the replay: the same one however often the dead letter is replayed. */
+  replay_transaction_id: string
+}
+
+/** The outcome of a replay. */
+export interface ReplayAnswer {
+  /** False when the record still cannot become a signal; the dead letter stays. */
+  replayed: boolean
+  reason?: string | undefined
+  transaction_id?: string | undefined
 }

@@ -3,6 +3,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import {
   AbortedError,
   BatchRejectedError,
+  type DeadLetter,
+  type DeadLetterFilter,
   DeadlineError,
   RateLimitedError,
   RequestError,
@@ -130,9 +132,84 @@ describe("an error of the client's", () => {
     expect(error.cause).toBeInstanceOf(UnavailableError)
   })
 
+  it("has the status and the request id of the answer, by which the service's log names the request", async () => {
+    const refused = await failureOf(client.createBatch([{} as never]))
+    expect([refused.status, refused.requestId]).toEqual([422, expect.stringMatching(/^[\w-]{8,}$/)])
+
+    const answer = { kind: "answer" as const, status: 503, headers: { "Retry-After": "60", "X-Request-Id": "request-7" } }
+    proxy.mishaps.push(answer)
+    const late = await failureOf(client.stats({}, { deadlineMs: 5000 }))
+    expect(late).toMatchObject({ name: "DeadlineError", status: 503, requestId: "request-7", cause: { requestId: "request-7" } })
+
+    const none = await failureOf(new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 }).stats())
+    expect([none.status, none.requestId]).toEqual([undefined, undefined])
+  })
+
   it("is one of the named kinds, with the name of its kind", async () => {
     const error = await failureOf(client.createBatch([{} as never]))
     expect([error instanceof SignalError, error.name]).toEqual([true, "ValidationError"])
+  })
+})
+
+describe("what a client reads and waits for", () => {
+  it("is bounded: an answer over maxAnswerBytes is not read to its end", async () => {
+    await client.createBatch(signals(50))
+    const small = new SignalClient({ url: proxy.address, key: KEY, deadlineMs: 300, maxAnswerBytes: 1000 })
+    const error = await failureOf(small.list({ pageSize: 50 }).next())
+    expect(error).toMatchObject({ name: "DeadlineError", status: 200 })
+    expect(error.message).toContain("the answer is larger than 1000 bytes (maxAnswerBytes)")
+  })
+
+  it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])("refuses a deadline of %d ms", async (deadlineMs) => {
+    expect(() => new SignalClient({ url: proxy.address, deadlineMs })).toThrow("deadlineMs must be a whole number from 1")
+    await expect(client.stats({}, { deadlineMs })).rejects.toThrow(RangeError)
+  })
+})
+
+describe("dead letters", () => {
+  /** Stored by the service itself: records without a conversation. */
+  const deliver = async (count: number) => {
+    const records = Array.from({ length: count }, (_, place) => ({ raw_content: `letter ${place}` }))
+    const response = await fetch(`${rig.service.address}/webhooks/kafka`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json" },
+      body: JSON.stringify(records),
+    })
+    expect(response.status).toBe(200)
+  }
+  const listed = async (filter: DeadLetterFilter = {}) => {
+    const letters: DeadLetter[] = []
+    for await (const letter of client.listDeadLetters(filter)) letters.push(letter)
+    return letters
+  }
+  beforeEach(() => rig.query("truncate dead_letters"))
+
+  it("are listed over any number of pages, read, replayed and discarded", async () => {
+    await deliver(5)
+    const letters = await listed({ pageSize: 2 })
+    expect(letters.map(({ state }) => state)).toEqual(letters.map(() => "waiting"))
+    expect(letters.map(({ id }) => id)).toEqual([...letters.map(({ id }) => id)].sort((one, other) => other - one))
+    expect(letters).toHaveLength(5)
+
+    const [first, second] = letters.map(({ id }) => id)
+    expect(await client.deadLetter(first ?? 0)).toMatchObject({ id: first, source: "kafka", caller: "client" })
+    expect(await client.deadLetter(999_999_999)).toBeUndefined()
+
+    expect(await client.replayDeadLetter(first ?? 0)).toMatchObject({ replayed: false, reason: expect.any(String) })
+    expect(await client.discardDeadLetter(second ?? 0)).toMatchObject({ id: second, state: "discarded" })
+    expect((await listed({ state: "discarded" })).map(({ id }) => id)).toEqual([second])
+    expect(await listed()).toHaveLength(4)
+    expect(await failureOf(client.discardDeadLetter(999_999_999))).toMatchObject({ name: "RequestError", status: 404 })
+  })
+
+  it("are stored once, however often they are replayed", async () => {
+    await deliver(1)
+    // What a mended record is: the same one, with its conversation.
+    await rig.query(`update dead_letters set source = 'signal', record = '{"context_window_id": "conv-client"}'`)
+    const [letter] = await listed()
+    const replays = [await client.replayDeadLetter(letter?.id ?? 0), await client.replayDeadLetter(letter?.id ?? 0)]
+    expect(replays).toEqual(replays.map(() => ({ replayed: true, transaction_id: letter?.replay_transaction_id })))
+    expect(await rows()).toBe(1)
   })
 })
 
@@ -142,6 +219,8 @@ describe("a call that goes wrong on the way", () => {
     ["the answer is lost", { kind: "lose" as const }],
     ["half of the answer is lost", { kind: "cut" as const }],
     ["a proxy answers 502", { kind: "answer" as const, status: 502, body: "<html>Bad gateway</html>" }],
+    ["a proxy answers 200 with its own page", { kind: "answer" as const, status: 200, body: "<html>Hello</html>" }],
+    ["a proxy answers 408", { kind: "answer" as const, status: 408 }],
     [
       "the service answers 503",
       { kind: "answer" as const, status: 503, headers: { "Retry-After": "0" }, body: '{"detail": "later"}' },
@@ -172,7 +251,7 @@ describe("a call that goes wrong on the way", () => {
     proxy.mishaps.push({ kind: "answer", status: 503, headers: { "Retry-After": "3600" }, body: '{"detail": "later"}' })
     const error = await failureOf(client.createBatch(signals(1), { deadlineMs: 5000 }))
     expect(error).toBeInstanceOf(DeadlineError)
-    expect(error.message).toBe("no answer within 5000 ms; the last: later")
+    expect(error.message).toBe("no answer within 5000 ms; the last answer: later")
   })
 
   it("can be aborted before, during and between attempts", async () => {

@@ -13,6 +13,8 @@ describe("the library's types", () => {
     expectTypeOf<client.StoredSignal>().toEqualTypeOf<service.StoredSignal>()
     expectTypeOf<client.ConversationStats>().toEqualTypeOf<service.ConversationStats>()
     expectTypeOf<client.BatchRecord>().toEqualTypeOf<service.BatchRecord>()
+    expectTypeOf<client.DeadLetter>().toEqualTypeOf<service.DeadLetterRecord>()
+    expectTypeOf<client.ReplayAnswer>().toEqualTypeOf<service.ReplayAnswer>()
     expectTypeOf<client.ShapeError>().toEqualTypeOf<ShapeError>()
   })
 

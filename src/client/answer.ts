@@ -1,0 +1,80 @@
+import {
+  type AnswerContext,
+  BatchRejectedError,
+  RateLimitedError,
+  RequestError,
+  type SignalError,
+  UnauthorizedError,
+  UnavailableError,
+  ValidationError,
+} from "./errors.ts"
+
+/**
+ * Reads an answer.
+ *
+ * @returns the JSON of a success
+ * @throws {RateLimitedError | UnavailableError} a retry may help: the service says so, or the answer is not JSON or larger than `maxBytes`
+ * @throws {SignalError} the service refused the request for good
+ * @throws {unknown} what the runtime throws when the connection is lost
+ */
+export async function readAnswer(response: Response, maxBytes: number): Promise<unknown> {
+  const context = { status: response.status, requestId: response.headers.get("X-Request-Id") ?? undefined }
+  const text = await readText(response, maxBytes)
+  if (text === undefined) throw new UnavailableError(`the answer is larger than ${maxBytes} bytes (maxAnswerBytes)`, context)
+  const json = parse(text)
+  if (!response.ok) throw errorOf(response, isObject(json) ? json : {}, context)
+  // The page of a proxy, or an answer that lost its end: the request may have been stored.
+  if (json === undefined) throw new UnavailableError("the answer is not JSON", context)
+  return json
+}
+
+/** The text of a body; undefined when it is larger than `maxBytes`, of which no more is held then. */
+async function readText({ body }: Response, maxBytes: number): Promise<string | undefined> {
+  if (!body) return ""
+  const decoder = new TextDecoder()
+  const reader = body.getReader()
+  let text = ""
+  for (let bytes = 0; ; ) {
+    const { done, value } = await reader.read()
+    if (done) return text + decoder.decode()
+    bytes += value.length
+    if (bytes > maxBytes) {
+      reader.cancel().catch(() => {})
+      return undefined
+    }
+    text += decoder.decode(value, { stream: true })
+  }
+}
+
+function errorOf({ status, headers }: Response, body: Record<string, unknown>, context: AnswerContext): SignalError {
+  const { detail, errors, transaction_id } = body
+  const message = typeof detail === "string" ? detail : `status ${status}`
+  const retryAfterMs = readRetryAfter(headers.get("Retry-After"))
+  if (status === 429) return new RateLimitedError(message, { ...context, retryAfterMs })
+  if (status === 408 || (status >= 500 && status !== 501)) {
+    const transactionId = typeof transaction_id === "string" ? transaction_id : undefined
+    return new UnavailableError(message, { ...context, retryAfterMs, transactionId })
+  }
+  if (status === 400 && Array.isArray(errors)) return new BatchRejectedError(message, errors, context)
+  if (status === 422 && Array.isArray(detail)) return new ValidationError(detail, context)
+  if (status === 401 || status === 403) return new UnauthorizedError(message, context)
+  return new RequestError(message, context)
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
+
+/** Seconds or a date (RFC 9110, section 10.2.3), as milliseconds from now. */
+function readRetryAfter(header: string | null): number | undefined {
+  if (header === null) return undefined
+  if (/^\d+$/.test(header)) return Number(header) * 1000
+  const at = Date.parse(header)
+  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now())
+}

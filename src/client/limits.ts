@@ -1,0 +1,15 @@
+/** The longest time that a timer of the runtimes can wait: beyond it, they fire at once. */
+export const MAX_TIMER_MS = 2 ** 31 - 1
+
+/**
+ * Checks that an option is a whole number in its range.
+ *
+ * @throws {RangeError} it is not; the message names the option and the range
+ */
+export function checkRange(name: string, value: number, min: number, max: number): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value
+  throw new RangeError(`${name} must be a whole number from ${min} to ${max}; it is ${value}.`)
+}
+
+/** Bytes of a text in UTF-8. */
+export const utf8Bytes = (text: string): number => new TextEncoder().encode(text).length

@@ -1,0 +1,76 @@
+import { toJson } from "./json.ts"
+import { checkRange, MAX_TIMER_MS } from "./limits.ts"
+import { type Call, type CallOptions, callUntilAnswered } from "./request.ts"
+
+export interface ClientOptions {
+  /** The address of the service, such as `https://signals.example.com`. */
+  url: string | URL
+  /** An API key; none where access is open. */
+  key?: string | undefined
+  /** How long a call may take, all its attempts included. Default: 30,000. */
+  deadlineMs?: number | undefined
+  /** Bytes of an answer's body, decoded, that are read. Default: 64 MiB. */
+  maxAnswerBytes?: number | undefined
+  /** Compress bodies of more than a few KB. Default: true where the runtime can. */
+  gzip?: boolean | undefined
+  /** Another `fetch`. */
+  fetch?: typeof fetch | undefined
+}
+
+const DEFAULT_DEADLINE_MS = 30_000
+const DEFAULT_MAX_ANSWER_BYTES = 64 * 1024 ** 2
+const MIN_CHARACTERS_TO_COMPRESS = 4096
+
+/** Makes the calls of a `SignalClient`: address, key, JSON and compression. */
+export class Transport {
+  readonly #url: URL
+  readonly #headers: Record<string, string>
+  readonly #deadlineMs: number
+  readonly #maxAnswerBytes: number
+  readonly #gzip: boolean
+  readonly #fetch: typeof fetch
+
+  constructor({ url, key, deadlineMs, maxAnswerBytes, gzip, fetch: fetcher }: ClientOptions) {
+    this.#url = new URL(url)
+    this.#headers = { Accept: "application/json", ...(key !== undefined && { Authorization: `Bearer ${key}` }) }
+    this.#deadlineMs = checkRange("deadlineMs", deadlineMs ?? DEFAULT_DEADLINE_MS, 1, MAX_TIMER_MS)
+    this.#maxAnswerBytes = checkRange("maxAnswerBytes", maxAnswerBytes ?? DEFAULT_MAX_ANSWER_BYTES, 1, 2 ** 29)
+    this.#gzip = (gzip ?? true) && typeof CompressionStream === "function"
+    // Browsers refuse `fetch` as a method of another object.
+    this.#fetch = fetcher ?? ((input, init) => fetch(input, init))
+  }
+
+  get(path: string, query: Record<string, string | number | null | undefined>, options: CallOptions): Promise<unknown> {
+    const url = new URL(path, this.#url)
+    for (const [name, value] of Object.entries(query))
+      if (value !== undefined && value !== null) url.searchParams.set(name, String(value))
+    return this.#call(options, { url, method: "GET", headers: {} })
+  }
+
+  delete(path: string, options: CallOptions): Promise<unknown> {
+    return this.#call(options, { url: new URL(path, this.#url), method: "DELETE", headers: {} })
+  }
+
+  async post(path: string, body: unknown, options: CallOptions, headers: Record<string, string> = {}): Promise<unknown> {
+    const text = toJson(body)
+    const compressed = this.#gzip && text.length > MIN_CHARACTERS_TO_COMPRESS
+    return this.#call(options, {
+      url: new URL(path, this.#url),
+      method: "POST",
+      headers: { ...headers, "Content-Type": "application/json", ...(compressed && { "Content-Encoding": "gzip" }) },
+      body: compressed ? await gzipped(text) : text,
+    })
+  }
+
+  async #call(options: CallOptions, call: Call): Promise<unknown> {
+    const deadlineMs = checkRange("deadlineMs", options.deadlineMs ?? this.#deadlineMs, 1, MAX_TIMER_MS)
+    const headers = { ...this.#headers, ...call.headers }
+    const limits = { deadlineMs, maxAnswerBytes: this.#maxAnswerBytes }
+    return callUntilAnswered(this.#fetch, { ...call, headers }, { ...options, ...limits })
+  }
+}
+
+async function gzipped(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  const compressed = new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))
+  return new Uint8Array(await new Response(compressed).arrayBuffer())
+}
