@@ -10,7 +10,8 @@ export {
   UnavailableError,
   ValidationError,
 } from "./errors.ts"
-export { BatchProcessor, type ProcessorOptions, type Undelivered, type Unstored } from "./processor.ts"
+export { BatchProcessor } from "./processor.ts"
+export type { ProcessorOptions, Undelivered, Unstored } from "./processor-options.ts"
 export type { CallOptions } from "./request.ts"
 export type { Spool, SpooledBatch } from "./spool/types.ts"
 export type { ClientOptions } from "./transport.ts"

@@ -1,127 +1,99 @@
+import { callSafely } from "./callbacks.ts"
 import type { SignalClient } from "./client.ts"
 import { deliverEach } from "./deliver.ts"
-import { AbortedError, type SignalError } from "./errors.ts"
+import { AbortedError, DeadlineError } from "./errors.ts"
+import { Gate } from "./gate.ts"
 import { toJson } from "./json.ts"
-import type { Spool } from "./spool/types.ts"
+import { utf8Bytes } from "./limits.ts"
+import { type ProcessorOptions, type SettledOptions, settleOptions } from "./processor-options.ts"
 import type { NewSignal } from "./types.ts"
 
-/** A signal that the service refused. */
-export interface Unstored {
-  signal: NewSignal
-  /** The rule it breaks, as one sentence. */
-  error: string
-}
-
-/** A batch that could not be delivered in time, or that was refused as a whole. */
-export interface Undelivered {
+interface Batch {
   signals: readonly NewSignal[]
-  error: SignalError
-  /** The spool has it still: the next run sends it again. */
-  kept: boolean
-}
-
-export interface ProcessorOptions {
-  /** Signals after which a batch is sent. Default: 100, at most 10,000. */
-  maxCount?: number | undefined
-  /** Bytes of JSON after which a batch is sent. Default: 1 MiB. */
-  maxBytes?: number | undefined
-  /** How long a signal waits for others. Default: 1,000. */
-  maxWaitMs?: number | undefined
-  /** Batches under way at once. Default: 4. */
-  maxInFlight?: number | undefined
-  /** Signals that are accepted and not yet with the service; `add` waits when there are as many. Default: 10,000. */
-  maxBuffered?: number | undefined
-  /** How long a batch is tried. Default: the client's. */
-  deadlineMs?: number | undefined
-  /** Told of each signal that was refused; the others of its batch are stored. */
-  onFailure?: ((failure: Unstored) => void) | undefined
-  /** Told of each batch that is not with the service. Without it, `flush` and `close` reject with the first such error. */
-  onUndelivered?: ((batch: Undelivered) => void) | undefined
-  /** Keeps what `add` has accepted beyond a crash. */
-  spool?: Spool | undefined
-}
-
-type Settled = ProcessorOptions & Record<"maxCount" | "maxBytes" | "maxWaitMs" | "maxInFlight" | "maxBuffered", number>
-
-interface Waiting {
-  signal: NewSignal
   bytes: number
 }
 
 /**
- * Gathers signals into batches and sends those, several at once. What `add` has accepted is sent; `close` waits for that.
+ * Gathers signals into batches and sends several at once. Every signal that `add` has accepted is sent, or reported to
+ * `onUndelivered`; `close` waits for that.
  *
- * No promise of its own goes unhandled, whatever happens: faults are told by the callbacks and by `flush` and `close`.
+ * Errors go to the callbacks and to `flush` and `close`; the processor never causes an unhandled rejection.
+ *
+ * @example
+ * ```ts
+ * const processor = new BatchProcessor(client, {
+ *   onFailure: ({ signal, error }) => console.warn(error, signal),
+ *   onUndelivered: ({ signals, error }) => console.error(signals.length, error),
+ * })
+ * for (const { room, text } of messages) await processor.add({ context_window_id: room, raw_content: text })
+ * await processor.close()
+ * ```
  */
 export class BatchProcessor {
   readonly #client: SignalClient
-  readonly #options: Settled
-  /** In no batch yet. */
-  #waiting: Waiting[] = []
-  #waitingBytes = 0
-  /** Accepted, and not settled. */
-  #buffered = 0
+  readonly #options: SettledOptions
+  /** Accepted, and in no batch yet. */
+  #loose: NewSignal[] = []
+  #looseBytes = 0
+  #adding = new Set<Promise<void>>()
   #inFlight = new Set<Promise<void>>()
-  readonly #room: (() => void)[] = []
-  readonly #slots: (() => void)[] = []
+  readonly #buffer: Gate
+  readonly #slots: Gate
   #timer: ReturnType<typeof setTimeout> | undefined
   #closed: Promise<void> | undefined
-  #fault: SignalError | undefined
+  readonly #ending = new AbortController()
+  #error: Error | undefined
   readonly #recovered: Promise<void>
   /** Batches are cut one after the other, since the spool has to know their order. */
   #cutting: Promise<void> = Promise.resolve()
 
+  /** @throws {RangeError} an option is out of its range */
   constructor(client: SignalClient, options: ProcessorOptions = {}) {
     this.#client = client
-    this.#options = {
-      ...options,
-      maxCount: options.maxCount ?? 100,
-      maxBytes: options.maxBytes ?? 1024 * 1024,
-      maxWaitMs: options.maxWaitMs ?? 1000,
-      maxInFlight: options.maxInFlight ?? 4,
-      maxBuffered: options.maxBuffered ?? 10_000,
-    }
+    this.#options = settleOptions(options)
+    const { maxBuffered, maxBufferedBytes, maxWaitingAdds, maxInFlight } = this.#options
+    this.#buffer = new Gate({
+      maxCount: maxBuffered,
+      maxBytes: maxBufferedBytes,
+      maxWaiting: maxWaitingAdds,
+      tooManyWait: `The buffer is full, and ${maxWaitingAdds} calls of add already wait for room: await add before the next call.`,
+    })
+    this.#slots = new Gate({ maxCount: maxInFlight })
     this.#recovered = this.#recover()
     this.#recovered.catch(() => {})
   }
 
   /**
-   * Accepts a signal; with a spool it is on disk then. Waits while `maxBuffered` signals are not settled.
+   * Accepts a signal; with a spool, the signal is on disk then. Waits while the buffer is full.
    *
-   * @throws {Error} the processor is closed, or the spool can't be written
+   * @throws {Error} the signal was not accepted: the processor is closed, too many calls wait, or the spool cannot be written
    */
-  async add(signal: NewSignal): Promise<void> {
-    if (this.#closed) throw new Error("this BatchProcessor is closed")
-    await this.#recovered
-    while (this.#buffered >= this.#options.maxBuffered) await new Promise<void>((resolve) => this.#room.push(resolve))
-    // Counted from here on, so that those who wait beside it see the place taken.
-    this.#buffered++
-    try {
-      const bytes = toJson(signal).length
-      await this.#options.spool?.append(signal)
-      this.#take({ signal, bytes })
-    } catch (error) {
-      this.#settle(1)
-      throw error
-    }
+  add(signal: NewSignal): Promise<void> {
+    if (this.#closed) return Promise.reject(new Error("The BatchProcessor is closed and accepts no more signals."))
+    const adding = this.#accept(signal)
+    this.#adding.add(adding)
+    const forget = () => this.#adding.delete(adding)
+    adding.then(forget, forget)
+    return adding
   }
 
   /**
-   * Sends what is waiting, and resolves when everything accepted so far is settled.
+   * Sends what waits, and resolves when everything that was accepted before the call is settled.
    *
-   * @throws {SignalError} a batch could not be delivered, and there is no `onUndelivered`
+   * @throws {Error} a batch was not delivered, and there is no `onUndelivered`; a `SignalError` but for an error of the spool
    */
   async flush(): Promise<void> {
     await this.#recovered
-    this.#cut()
-    await this.#cutting
-    while (this.#inFlight.size > 0) await Promise.all(this.#inFlight)
-    const fault = this.#fault
-    this.#fault = undefined
-    if (fault) throw fault
+    await this.#sendAll()
+    this.#throwError()
   }
 
-  /** As `flush`, and accepts no more. May be called more than once. */
+  /**
+   * Accepts no more signals, sends everything, the signals of calls of `add` that still wait included, and closes the spool. Takes
+   * `closeDeadlineMs` at most. May be called more than once.
+   *
+   * @throws {Error} as `flush`
+   */
   close(): Promise<void> {
     this.#closed ??= this.#end()
     return this.#closed
@@ -131,102 +103,146 @@ export class BatchProcessor {
     return this.close()
   }
 
-  async #end(): Promise<void> {
+  async #accept(signal: NewSignal): Promise<void> {
+    await this.#recovered
+    const bytes = utf8Bytes(toJson(signal))
+    if (this.#isStuck()) this.#cut()
+    await this.#buffer.enter(bytes)
     try {
-      await this.flush()
+      await this.#options.spool?.append(signal)
+    } catch (error) {
+      this.#buffer.leave(1, bytes)
+      throw error
+    }
+    this.#take(signal, bytes)
+  }
+
+  async #end(): Promise<void> {
+    const timer = setTimeout(() => this.#giveUp(), this.#options.closeDeadlineMs)
+    try {
+      await this.#recovered
+      do {
+        await this.#sendAll()
+        await Promise.allSettled(this.#adding)
+      } while (this.#adding.size > 0 || this.#loose.length > 0 || this.#inFlight.size > 0)
+      this.#throwError()
     } finally {
+      clearTimeout(timer)
       clearTimeout(this.#timer)
       await this.#options.spool?.close()
     }
+  }
+
+  /** Ends what is in flight and what waits; each reports that itself. */
+  #giveUp(): void {
+    const error = new DeadlineError(`close has not sent this within closeDeadlineMs (${this.#options.closeDeadlineMs} ms)`)
+    this.#ending.abort(error)
+    this.#slots.close(error)
+    this.#buffer.close(error)
+  }
+
+  async #sendAll(): Promise<void> {
+    this.#cut()
+    await this.#cutting
+    await Promise.all(this.#inFlight)
+  }
+
+  #throwError(): void {
+    const error = this.#error
+    this.#error = undefined
+    if (error) throw error
   }
 
   async #recover(): Promise<void> {
     const { spool } = this.#options
     if (!spool) return
     const { batches, loose } = await spool.recover()
+    const bytesOf = (signals: readonly NewSignal[]) => signals.reduce((sum, signal) => sum + utf8Bytes(toJson(signal)), 0)
     for (const { key, signals } of batches) {
-      this.#buffered += signals.length
-      this.#send(key, signals)
+      const batch = { signals, bytes: bytesOf(signals) }
+      this.#buffer.force(signals.length, batch.bytes)
+      this.#send(key, batch)
     }
     for (const signal of loose) {
-      this.#buffered++
-      this.#take({ signal, bytes: toJson(signal).length })
+      const bytes = bytesOf([signal])
+      this.#buffer.force(1, bytes)
+      this.#take(signal, bytes)
     }
   }
 
-  #take(waiting: Waiting): void {
+  #take(signal: NewSignal, bytes: number): void {
     const { maxCount, maxBytes, maxWaitMs } = this.#options
-    if (this.#waitingBytes + waiting.bytes > maxBytes && this.#waiting.length > 0) this.#cut()
-    this.#waiting.push(waiting)
-    this.#waitingBytes += waiting.bytes
-    if (this.#waiting.length >= maxCount || this.#waitingBytes >= maxBytes) this.#cut()
-    else this.#timer ??= setTimeout(() => this.#cut(), maxWaitMs)
+    if (this.#looseBytes + bytes > maxBytes && this.#loose.length > 0) this.#cut()
+    this.#loose.push(signal)
+    this.#looseBytes += bytes
+    if (this.#loose.length >= maxCount || this.#looseBytes >= maxBytes || this.#isStuck()) this.#cut()
+    else this.#timer ??= setTimeout(() => this.#cut(), this.#closed ? 0 : maxWaitMs)
   }
 
-  /** Makes a batch of what is waiting. */
+  /** The loose signals fill the buffer: no signal can join them, and nothing in flight makes room. */
+  #isStuck(): boolean {
+    return this.#buffer.isFull && this.#inFlight.size === 0
+  }
+
+  /** Makes a batch of the loose signals. */
   #cut(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    if (this.#waiting.length === 0) return
-    const signals = this.#waiting.map(({ signal }) => signal)
-    this.#waiting = []
-    this.#waitingBytes = 0
+    if (this.#loose.length === 0) return
+    const batch = { signals: this.#loose, bytes: this.#looseBytes }
+    this.#loose = []
+    this.#looseBytes = 0
     const key = crypto.randomUUID()
     this.#cutting = this.#cutting.then(async () => {
       try {
-        await this.#options.spool?.cut(key, signals.length)
+        await this.#options.spool?.cut(key, batch.signals.length)
       } catch (error) {
-        this.#tellUndelivered({ signals, error: error as SignalError, kept: true })
-        this.#settle(signals.length)
+        this.#reportUndelivered(batch, error)
+        this.#buffer.leave(batch.signals.length, batch.bytes)
         return
       }
-      this.#send(key, signals)
+      this.#send(key, batch)
     })
   }
 
-  #send(key: string, signals: readonly NewSignal[]): void {
-    const sent = this.#deliver(key, signals).finally(() => {
+  #send(key: string, batch: Batch): void {
+    const sent = this.#deliver(key, batch).finally(() => {
       this.#inFlight.delete(sent)
-      this.#slots.shift()?.()
-      this.#settle(signals.length)
+      this.#buffer.leave(batch.signals.length, batch.bytes)
     })
     this.#inFlight.add(sent)
   }
 
   /** Never rejects. */
-  async #deliver(key: string, signals: readonly NewSignal[]): Promise<void> {
-    const { spool, onFailure, deadlineMs, maxInFlight } = this.#options
-    // Its own place is taken already.
-    if (this.#inFlight.size >= maxInFlight) await new Promise<void>((resolve) => this.#slots.push(resolve))
+  async #deliver(key: string, batch: Batch): Promise<void> {
+    const { spool, onFailure, deadlineMs } = this.#options
     try {
-      const failures = await deliverEach(this.#client, signals, { idempotencyKey: key, deadlineMs })
-      await spool?.done(key)
-      for (const { index, error } of failures) {
-        const signal = signals[index]
-        if (signal) quietly(() => onFailure?.({ signal, error }))
-      }
+      await this.#slots.enter()
     } catch (error) {
-      this.#tellUndelivered({ signals, error: error as SignalError, kept: spool !== undefined })
+      return this.#reportUndelivered(batch, error)
+    }
+    try {
+      const failures = await deliverEach(this.#client, batch.signals, {
+        idempotencyKey: key,
+        deadlineMs,
+        signal: this.#ending.signal,
+      })
+      for (const { index, error } of failures) {
+        const signal = batch.signals[index]
+        if (signal) callSafely(() => onFailure?.({ signal, error }))
+      }
+      await spool?.done(key)
+    } catch (error) {
+      this.#reportUndelivered(batch, error instanceof AbortedError ? this.#ending.signal.reason : error)
+    } finally {
+      this.#slots.leave(1)
     }
   }
 
-  #tellUndelivered(batch: Undelivered): void {
-    const { onUndelivered } = this.#options
-    if (onUndelivered) quietly(() => onUndelivered(batch))
-    else if (!(batch.error instanceof AbortedError)) this.#fault ??= batch.error
-  }
-
-  #settle(count: number): void {
-    this.#buffered -= count
-    for (const resume of this.#room.splice(0)) resume()
-  }
-}
-
-/** A callback that throws is its author's affair: it may stop no batch. */
-function quietly(callback: () => void): void {
-  try {
-    callback()
-  } catch (error) {
-    console.error(error)
+  #reportUndelivered({ signals }: Batch, thrown: unknown): void {
+    const { onUndelivered, spool } = this.#options
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+    if (onUndelivered) callSafely(() => onUndelivered({ signals, error, kept: spool !== undefined }))
+    else this.#error ??= error
   }
 }

@@ -152,7 +152,7 @@ describe("BatchProcessor", () => {
     const processor = new BatchProcessor(client)
     await processor.add(signal(0))
     await Promise.all([processor.close(), processor.close()])
-    await expect(processor.add(signal(1))).rejects.toThrow("this BatchProcessor is closed")
+    await expect(processor.add(signal(1))).rejects.toThrow("The BatchProcessor is closed")
     expect(await stored()).toEqual([0])
   })
 
@@ -163,5 +163,93 @@ describe("BatchProcessor", () => {
     for (const place of upTo(2000)) await processor.add(signal(place))
     await processor.close()
     expect(await stored()).toEqual(upTo(2000))
+  })
+})
+
+describe("close", () => {
+  it("sends every signal whose add was called before it, also those that wait for room", async () => {
+    const processor = new BatchProcessor(client, { maxCount: 2, maxBuffered: 2, maxInFlight: 1, maxWaitMs: 60_000 })
+    const accepted: number[] = []
+    const adding = upTo(7).map((place) => processor.add(signal(place)).then(() => accepted.push(place)))
+    await processor.close()
+    await Promise.all(adding)
+    expect(accepted).toEqual(upTo(7))
+    expect(await stored()).toEqual(upTo(7))
+  })
+
+  it("ends at its deadline: what is not sent by then is reported, and adds that still wait reject", async () => {
+    proxy.mishaps.push(...upTo(100).map(() => ({ kind: "refuse" as const })))
+    const undelivered: Undelivered[] = []
+    const processor = new BatchProcessor(client, {
+      maxCount: 2,
+      maxBuffered: 4,
+      maxInFlight: 1,
+      closeDeadlineMs: 300,
+      onUndelivered: (batch) => undelivered.push(batch),
+    })
+    const adding = Promise.allSettled(upTo(7).map((place) => processor.add(signal(place))))
+    await processor.close()
+    expect((await adding).map(({ status }) => status)).toEqual([
+      ...upTo(4).map(() => "fulfilled"),
+      ...upTo(3).map(() => "rejected"),
+    ])
+    expect(
+      undelivered
+        .flatMap(({ signals }) => signals)
+        .map(({ raw_content }) => Number(raw_content))
+        .sort(),
+    ).toEqual(upTo(4))
+    expect(undelivered[0]?.error.message).toContain("closeDeadlineMs")
+    expect(await stored()).toEqual([])
+  })
+})
+
+describe("the buffer of a BatchProcessor", () => {
+  it("is bounded in bytes", async () => {
+    const processor = new BatchProcessor(client, { maxBufferedBytes: 2500, maxInFlight: 1, maxWaitMs: 10 })
+    await rig.endpoint.faults.refuse()
+    let accepted = 0
+    const large = (place: number) => ({ ...signal(place), diagnostic_notes: "é".repeat(500) })
+    const adding = Promise.all(upTo(6).map((place) => processor.add(large(place)).then(() => accepted++)))
+    await expect.poll(() => proxy.seen.length).toBeGreaterThan(0)
+    expect(accepted).toBe(2)
+    await rig.endpoint.faults.accept()
+    await adding
+    await processor.close()
+    expect(await stored()).toEqual(upTo(6))
+  })
+
+  it("takes a signal that is larger than the whole buffer when nothing else is in it", async () => {
+    const processor = new BatchProcessor(client, { maxBufferedBytes: 100, maxWaitMs: 10 })
+    for (const place of upTo(3)) await processor.add({ ...signal(place), diagnostic_notes: "x".repeat(500) })
+    await processor.close()
+    expect(await stored()).toEqual(upTo(3))
+  })
+
+  it("lets a bounded number of adds wait, and rejects the next", async () => {
+    const processor = new BatchProcessor(client, { maxBuffered: 2, maxWaitingAdds: 3, maxWaitMs: 60_000 })
+    const results = await Promise.all(
+      upTo(6).map((place) =>
+        processor.add(signal(place)).then(
+          () => "accepted",
+          (error: Error) => error.message,
+        ),
+      ),
+    )
+    expect(results.filter((result) => result === "accepted")).toHaveLength(5)
+    expect(results[5]).toContain("3 calls of add already wait")
+    await processor.close()
+    expect(await stored()).toEqual(upTo(5))
+  })
+
+  it.each([
+    ["maxCount", 0],
+    ["maxCount", 10_001],
+    ["maxInFlight", 0],
+    ["maxBuffered", Number.NaN],
+    ["maxWaitMs", 2 ** 31],
+    ["closeDeadlineMs", Number.POSITIVE_INFINITY],
+  ])("refuses %s: %d", (name, value) => {
+    expect(() => new BatchProcessor(client, { [name]: value })).toThrow(`${name} must be`)
   })
 })
