@@ -29,7 +29,10 @@ export default defineConfig({
                 DATABASE_DEADLINE_MS: "10000",
               },
               // The tests send more in ten seconds than a caller should.
-              ratelimits: { RATE_LIMITER: { namespace_id: "1001", simple: { limit: 1_000_000, period: 10 } } },
+              ratelimits: {
+                RATE_LIMITER: { namespace_id: "1001", simple: { limit: 1_000_000, period: 10 } },
+                ADDRESS_RATE_LIMITER: { namespace_id: "1002", simple: { limit: 1_000_000, period: 10 } },
+              },
             },
           })),
         ],

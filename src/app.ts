@@ -1,13 +1,15 @@
 import { Hono } from "hono"
-import { requestId } from "hono/request-id"
+import { methodNotAllowed as allowedMethods } from "hono/method-not-allowed"
 import { PatternRouter } from "hono/router/pattern-router"
 import { secureHeaders } from "hono/secure-headers"
 import { readSettings } from "./config.ts"
 import { identifyCaller } from "./http/auth.ts"
+import { releaseBody } from "./http/body/admission.ts"
 import type { App } from "./http/context.ts"
-import { limitRate } from "./http/limits.ts"
+import { noStore, requestIds } from "./http/headers.ts"
+import { limitAddress, limitCaller } from "./http/limits.ts"
 import { logRequest } from "./http/log.ts"
-import { answerProblem, notFound } from "./http/problems.ts"
+import { answerProblem, methodNotAllowed, notFound } from "./http/problems.ts"
 import { recordRequest } from "./http/record-request.ts"
 import { ledger, signalBatches } from "./http/routes/batches.ts"
 import { deadLetters } from "./http/routes/dead-letters.ts"
@@ -25,12 +27,18 @@ import { connect } from "./store/connection.ts"
  */
 export const app = new Hono<App>({ router: new PatternRouter() })
 
-app.use(requestId(), logRequest, secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }))
+app.use(
+  requestIds,
+  logRequest,
+  secureHeaders({ contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } }),
+  releaseBody,
+)
 
 app.get("/healthz", (c) => c.json({ status: "alive" }))
 
 app.use("/api/*", recordRequest)
 app.use("/webhooks/*", recordRequest)
+app.use(allowedMethods({ app, onMethodNotAllowed: (c, methods) => answerProblem(methodNotAllowed(methods), c) }))
 app.use(async (c, next) => {
   const settings = readSettings(c.env)
   c.set("settings", settings)
@@ -39,8 +47,9 @@ app.use(async (c, next) => {
 })
 app.route("/readyz", readiness)
 
-app.use("/api/*", identifyCaller, limitRate)
-app.use("/metrics", identifyCaller, limitRate)
+app.use("/api/*", noStore, limitAddress, identifyCaller, limitCaller)
+app.use("/metrics", noStore, limitAddress, identifyCaller, limitCaller)
+app.use("/webhooks/*", limitAddress)
 app.route("/api/signals/batch", signalBatches)
 app.route("/api/signals", signals)
 app.route("/api/batches", ledger)

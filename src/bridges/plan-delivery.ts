@@ -1,7 +1,8 @@
 import { type BatchPlan, planBatch } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
-import { Signal, withPlainNumbers } from "../signals/schema.ts"
+import { type Signal, withPlainNumbers } from "../signals/schema.ts"
 import { shapeErrors } from "../signals/shape-errors.ts"
+import { validateSignal } from "../signals/validate.ts"
 import type { Delivered } from "./delivery.ts"
 
 /** What is to be done with what was delivered. The plan's indexes are places in the delivery, and its total leaves out what was skipped. */
@@ -44,8 +45,8 @@ export function planDelivery(delivered: readonly Delivered[], now: string): Deli
 
 /** The signal, or a sentence that names the field of the wrong shape. */
 function readSignal(value: Record<string, unknown>): Signal | string {
-  const result = Signal.safeParse(withPlainNumbers(value))
+  const result = validateSignal(withPlainNumbers(value))
   if (result.success) return result.data
-  const [fault] = shapeErrors(result.error.issues, value, "body")
+  const [fault] = shapeErrors(result.error.issues, value, ["body"])
   return fault ? `${fault.loc.slice(1).join(".")}: ${fault.msg}` : "not a signal"
 }

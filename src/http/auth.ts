@@ -1,9 +1,9 @@
 import { createMiddleware } from "hono/factory"
-import type { ApiKey, Scope } from "../config.ts"
+import { type ApiKey, SCOPES, type Scope } from "../config.ts"
 import type { App, Caller } from "./context.ts"
 import { forbidden, unauthorized } from "./problems.ts"
 
-const ANONYMOUS: Caller = { name: "anonymous", scopes: ["ingest", "read"] }
+const ANONYMOUS: Caller = { name: "anonymous", scopes: SCOPES }
 
 /**
  * Lets a request in by its bearer key, and names its caller (RFC 6750).

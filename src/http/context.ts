@@ -2,6 +2,7 @@ import type { Context } from "hono"
 import { matchedRoutes } from "hono/route"
 import type { Bindings, Scope, Settings } from "../config.ts"
 import type { Database } from "../store/connection.ts"
+import type { Claim } from "./body/budget.ts"
 
 /** Who sent a request: the name of its key, or "anonymous" where access is open. */
 export interface Caller {
@@ -38,10 +39,14 @@ export interface App {
     settings: Settings
     db: Database
     caller: Caller
-    /** The decoded bytes of the body, as far as a route has read it. */
-    body: Uint8Array
+    /** What the request holds of the budget of bodies. */
+    claim: Claim
+    /** How many bytes the body has, decoded. */
+    bodyBytes: number
     /** The body as it was sent, where it had to be read to prove the sender. */
     sent: Uint8Array
+    /** The X-Request-Id that the client sent, where it is a token. */
+    clientRequestId: string
     outcome: RequestOutcome
   }
 }

@@ -12,6 +12,7 @@ export const logRequest = createMiddleware<App>(async (c, next) => {
     JSON.stringify({
       event: "request",
       request_id: c.get("requestId"),
+      client_request_id: c.get("clientRequestId"),
       method: c.req.method,
       route: routeOf(c),
       status: c.res.status,

@@ -1,8 +1,15 @@
 import * as z from "zod"
 import { WINDOWS } from "../metrics/answer.ts"
+import { textFault } from "../signals/rules.ts"
 import { shapeFault } from "../signals/shape-errors.ts"
 import { parseTimestamp } from "../signals/timestamp.ts"
 import type { Cursor } from "../store/read.ts"
+
+/** Text to compare stored text with. No stored text has what `textFault` names, and Postgres takes no U+0000 to compare. */
+const text = z.string().superRefine((value, context) => {
+  const fault = textFault(value)
+  if (fault) context.addIssue(shapeFault("value_error", `Value error, this ${fault}`))
+})
 
 /**
  * A time in a query, in every form of a signal's timestamp; an epoch number is digits here. The description names the one form that
@@ -64,8 +71,8 @@ export function encodeCursor({ time, id }: Cursor): string {
 }
 
 export const ListQuery = z.object({
-  context_window_id: z.string().optional(),
-  signal_source: z.string().optional(),
+  context_window_id: text.optional(),
+  signal_source: text.optional(),
   since: time("Signals at or after this time."),
   until: time("Signals before this time."),
   limit: limit(100),

@@ -3,6 +3,7 @@ import { HTTPException } from "hono/http-exception"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
 import { ConfigurationError } from "../config.ts"
 import { MetricsUnavailable } from "../metrics/analytics.ts"
+import { MAX_CONTAINERS, TooManyContainers } from "../signals/json-size.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
 import { BatchInDoubt, BatchRefused } from "../store/batch.ts"
@@ -47,8 +48,21 @@ export const forbidden = (scope: string) =>
 
 export const notFound = (detail = "Not Found") => new Problem(404, { detail })
 
-export const methodNotAllowed = (allowed: string) =>
-  new Problem(405, { detail: `Method Not Allowed. Use ${allowed}.` }, { Allow: allowed })
+export const methodNotAllowed = (allowed: string[]) =>
+  new Problem(405, { detail: `Method Not Allowed. Use ${allowed.join(", ")}.` }, { Allow: allowed.join(", ") })
+
+/** What was sent of the body is not known to be all of it (RFC 9112, section 6.3). */
+export const bodyCutOff = () => new Problem(400, { detail: "The connection ended before the body did. Nothing was stored." })
+
+export const bodyTimeout = (seconds: number) =>
+  new Problem(408, { detail: `The body took longer than ${seconds} seconds to arrive. Nothing was stored.` })
+
+export const tooManyContainers = () =>
+  new Problem(413, { detail: `A body may hold at most ${MAX_CONTAINERS} JSON objects and arrays. Nothing was stored.` })
+
+/** More at once than an isolate has room for. The sender does best to try again soon. */
+export const overloaded = () =>
+  new Problem(503, { detail: "Too many requests at once. Nothing was stored. Send it again." }, { "Retry-After": "1" })
 
 export const tooManySignals = (limit: number) =>
   new Problem(413, { detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.` })
@@ -92,6 +106,7 @@ export function answerProblem(error: Error, c: Context<App>): Response {
 function problemOf(error: Error): Problem {
   if (error instanceof Problem) return error
   if (error instanceof Unreadable) return invalidShape(error.errors)
+  if (error instanceof TooManyContainers) return tooManyContainers()
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
   if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)

@@ -6,11 +6,14 @@ import type { Outcome, Point } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
 import { type App, type RequestOutcome, routeOf } from "./context.ts"
 
-/** Writes one data point for each request, after its answer is made. Nothing waits for it. */
+/**
+ * Writes one data point for each request, after its answer is made. Nothing waits for it. A stranger writes none: whoever sends no good
+ * key could write as many as they like.
+ */
 export const recordRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()
   await next()
-  waitUntil(record(c, Date.now() - startedAt))
+  if (c.get("caller") || c.res.status >= 500) waitUntil(record(c, Date.now() - startedAt))
 })
 
 async function record(c: Context<App>, latencyMs: number): Promise<void> {
@@ -27,7 +30,7 @@ async function record(c: Context<App>, latencyMs: number): Promise<void> {
     ...(await signalCounts(c.res.status, noted)),
     latencyMs,
     databaseMs: usage?.ms ?? 0,
-    bytes: c.get("body")?.byteLength ?? 0,
+    bytes: c.get("bodyBytes") ?? 0,
     databaseAttempts: usage?.attempts ?? 0,
     kind: noted.kind ?? "",
     skipped: noted.skipped ?? 0,

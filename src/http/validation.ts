@@ -5,14 +5,9 @@ import { invalidShape } from "./problems.ts"
 type Validated = { success: true } | { success: false; error: z.core.$ZodError; data: unknown }
 
 /** Where FastAPI says that a fault is, by Hono's name for the part of the request. */
-const PLACES = { json: "body", query: "query", param: "path" } as const
+const PLACES = { query: "query", param: "path" } as const
 
 /** The hook of every `zValidator`: turns zod's issues into the one 422. */
 export function refuseShape(result: Validated & { target: keyof typeof PLACES }): void {
-  if (!result.success) throw invalidShape(shapeErrors(result.error.issues, result.data, PLACES[result.target]))
-}
-
-/** Hono's validator parses asynchronously unless told otherwise, and a compiled schema is fast only when it is not. */
-export const SYNCHRONOUS = {
-  validationFunction: <Schema extends z.ZodType>(schema: Schema, value: unknown) => schema.safeParse(value),
+  if (!result.success) throw invalidShape(shapeErrors(result.error.issues, result.data, [PLACES[result.target]]))
 }

@@ -3,8 +3,8 @@ import type { IngestContext } from "../ingest/context.ts"
 import { newBatch, storeBatch } from "../ingest/store-batch.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { NewBatch, WrittenBatch } from "../store/batch.ts"
+import type { SentKey } from "./body/read-batch.ts"
 import { type App, noteOutcome, type RequestOutcome } from "./context.ts"
-import { invalidShape } from "./problems.ts"
 
 /** What `ingest` needs to work for this request. */
 export const ingestContext = (c: Context<App>): IngestContext => ({
@@ -24,14 +24,14 @@ function commonSource({ rows }: BatchPlan): string {
   return rows.every(({ signalSource }) => signalSource === first) ? first : "mixed"
 }
 
-/**
- * The batch that a plan becomes for the caller of this request, under its `Idempotency-Key` if it has one.
- *
- * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
- */
-export async function requestedBatch(c: Context<App>, plan: BatchPlan, options: { allOrNothing: boolean }): Promise<NewBatch> {
-  const { allOrNothing } = options
-  const idempotency = await readIdempotency(c, allOrNothing)
+/** The batch that a plan becomes for the caller of this request, under its `Idempotency-Key` if it has one. */
+export function requestedBatch(
+  c: Context<App>,
+  plan: BatchPlan,
+  { allOrNothing, idempotency: sent }: { allOrNothing: boolean; idempotency: SentKey | undefined },
+): NewBatch {
+  const mode = allOrNothing ? "all-or-nothing" : "best-effort"
+  const idempotency = sent && { key: sent.key, requestHash: `${mode}:${sent.digest}` }
   const batch = newBatch({ caller: c.get("caller").name, plan, allOrNothing, idempotency })
   noteOutcome(c, { transactionId: batch.transactionId })
   return batch
@@ -44,19 +44,4 @@ export async function storeRequested(c: Context<App>, batch: NewBatch): Promise<
   noteOutcome(c, { failed: failures.length, duplicates, transactionId, replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")
   return written
-}
-
-/** The key and a hash of what was asked under it: the decoded body and the mode, not how they were packed. */
-async function readIdempotency(
-  c: Context<App>,
-  allOrNothing: boolean,
-): Promise<{ key: string; requestHash: string } | undefined> {
-  const key = c.req.header("Idempotency-Key")
-  if (key === undefined) return undefined
-  if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
-    const msg = "Idempotency-Key must be 1 to 255 visible ASCII characters"
-    throw invalidShape([{ type: "string_pattern_mismatch", loc: ["header", "Idempotency-Key"], msg }])
-  }
-  const digest = await crypto.subtle.digest("SHA-256", c.get("body"))
-  return { key, requestHash: `${allOrNothing ? "all-or-nothing" : "best-effort"}:${new Uint8Array(digest).toHex()}` }
 }

@@ -19,7 +19,8 @@ export function encodePayload(payload: Signal["payload"]): EncodedPayload {
   return fault ? { fault: `payload ${fault}` } : { text }
 }
 
-function isDeeperThan(value: unknown, levels: number): boolean {
+/** Whether a value of JSON nests deeper than `levels`; it looks no deeper than that. */
+export function isDeeperThan(value: unknown, levels: number): boolean {
   if (typeof value !== "object" || value === null || JSON.isRawJSON(value)) return false
   if (levels === 0) return true
   if (Array.isArray(value)) return value.some((item) => isDeeperThan(item, levels - 1))

@@ -1,8 +1,7 @@
 import { encodePayload } from "./payload.ts"
 import type { Failure } from "./responses.ts"
 import { brokenRule } from "./rules.ts"
-import type { BatchRequest, Signal } from "./schema.ts"
-import { SIGNAL_FIELDS } from "./schema.ts"
+import { SIGNAL_FIELDS, type Signal } from "./schema.ts"
 
 /** A signal ready to be stored, every default filled in. `time` is UTC text, `payload` JSON text or "" for none. */
 export interface SignalRow {
@@ -75,12 +74,16 @@ function judge(signal: Signal, index: number, now: string): SignalRow | string {
 const MAX_IGNORED_FIELDS = 100
 const BATCH_FIELDS: ReadonlySet<string> = new Set(["signals", "fail_on_error"])
 
-/** The names of the fields in `request` that nothing here knows, each once, at most 100: they were not stored. */
-export function ignoredFields(request: BatchRequest): string[] {
+/**
+ * The names of the fields that nothing here knows, each once, at most 100: they are not stored.
+ *
+ * @param request as it was parsed, since validation leaves a field named `__proto__` out
+ */
+export function ignoredFields(request: { signals: readonly unknown[]; [field: string]: unknown }): string[] {
   const unknown = new Set<string>()
   for (const name in request) if (!BATCH_FIELDS.has(name)) unknown.add(name)
   for (const signal of request.signals) {
-    for (const name in signal) if (!SIGNAL_FIELDS.has(name)) unknown.add(name)
+    for (const name in signal as object) if (!SIGNAL_FIELDS.has(name)) unknown.add(name)
     if (unknown.size > MAX_IGNORED_FIELDS) break
   }
   return [...unknown].slice(0, MAX_IGNORED_FIELDS)

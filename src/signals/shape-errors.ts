@@ -1,6 +1,6 @@
 import type * as z from "zod"
 
-/** One fault of a request's shape, as Pydantic v2 and FastAPI tell it. */
+/** One validation error, in the words of Pydantic v2 and FastAPI. */
 export interface ShapeError {
   type: string
   loc: (string | number)[]
@@ -8,7 +8,7 @@ export interface ShapeError {
   input?: unknown
 }
 
-/** A body that can't be read at all, with what its sender is told. */
+/** A body that can't be read at all, with the errors for its sender. */
 export class Unreadable extends Error {
   readonly errors: ShapeError[]
 
@@ -69,17 +69,17 @@ const MAX_ECHOED_CHARACTERS = 100
  * zod's issues as Pydantic v2 tells them, at most 100 and then one entry that counts the rest. The only place where that is done.
  *
  * @param input what was validated: tells a missing field from one of a wrong type, and is echoed where it is a short value
- * @param place where the input came from, as FastAPI names it: "body", "query" or "path"
+ * @param place where the input came from: "body", "query" or "path" as FastAPI names it, and what leads to it from there
  */
-export function shapeErrors(issues: readonly z.core.$ZodIssue[], input: unknown, place: string): ShapeError[] {
+export function shapeErrors(issues: readonly z.core.$ZodIssue[], input: unknown, place: ShapeError["loc"]): ShapeError[] {
   const errors = issues.slice(0, MAX_ERRORS).map((issue): ShapeError => {
     const path = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step))
     const found = valueAt(input, path)
     const echo = found === undefined ? undefined : echoOf(found)
-    return { ...typeAndMessage(issue, found), loc: [place, ...path], ...(echo !== undefined && { input: echo }) }
+    return { ...typeAndMessage(issue, found), loc: [...place, ...path], ...(echo !== undefined && { input: echo }) }
   })
   const more = issues.length - MAX_ERRORS
-  if (more > 0) errors.push(moreErrors([place], more))
+  if (more > 0) errors.push(moreErrors(place, more))
   return errors
 }
 

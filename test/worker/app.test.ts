@@ -15,10 +15,18 @@ describe("every answer", () => {
     },
   )
 
-  it("carries the request id that the sender chose, unless it is no token", async () => {
-    expect((await send("/healthz", { headers: { "X-Request-Id": "trace-1" } })).headers.get("X-Request-Id")).toBe("trace-1")
-    expect((await send("/healthz", { headers: { "X-Request-Id": "a b<c>" } })).headers.get("X-Request-Id")).not.toBe("a b<c>")
+  it("carries the request id that the sender chose beside our own, unless it is no token", async () => {
+    const idsOf = async (chosen: string) => {
+      const { headers } = await send("/healthz", { headers: { "X-Request-Id": chosen } })
+      return [headers.get("X-Request-Id"), headers.get("X-Client-Request-Id")]
+    }
+    expect(await idsOf("trace-1")).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/), "trace-1"])
+    expect(await idsOf("a b<c>")).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/), null])
   })
+
+  it.each(["/api/signals", "/api/signals/batch", "/api/nowhere", "/metrics"])("of %s is kept by no cache", async (path) =>
+    expect((await send(path)).headers.get("Cache-Control")).toBe("no-store"),
+  )
 })
 
 describe("a wrong address", () => {
@@ -29,9 +37,13 @@ describe("a wrong address", () => {
 
   it.each([
     ["GET", "/api/signals/batch", "POST"],
-    ["DELETE", "/api/signals", "GET, POST"],
-    ["PUT", "/api/signals/1", "GET"],
-    ["POST", "/api/batches/0190a1b2-0000-7000-8000-000000000000", "GET"],
+    ["DELETE", "/api/signals", "POST, GET, HEAD"],
+    ["PUT", "/api/signals/1", "GET, HEAD"],
+    ["POST", "/api/batches/0190a1b2-0000-7000-8000-000000000000", "GET, HEAD"],
+    ["POST", "/healthz", "GET, HEAD"],
+    ["POST", "/readyz", "GET, HEAD"],
+    ["GET", "/webhooks/slack", "POST"],
+    ["OPTIONS", "/api/metrics", "GET, HEAD"],
   ])("with the method %s at %s is 405 and names %s", async (method, path, allowed) => {
     const response = await send(path, { method })
     expect([response.status, response.headers.get("Allow")]).toEqual([405, allowed])
@@ -62,7 +74,8 @@ describe("the log", () => {
     expect(lines[0]).not.toMatch(/s3cret|postgres/)
     expect(JSON.parse(lines[0] ?? "")).toEqual({
       event: "request",
-      request_id: "id-1",
+      request_id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      client_request_id: "id-1",
       method: "POST",
       route: "/api/signals/batch",
       status: 200,
@@ -71,6 +84,7 @@ describe("the log", () => {
       mode: "best_effort",
       total: 2,
       failed: 1,
+      duplicates: 0,
       replayed: false,
       transaction_id: expect.any(String),
       database_attempts: 1,

@@ -1,7 +1,7 @@
 import { parseJson } from "../../signals/json.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
-import { type Fields, identity, isFields, type KafkaRecord, unwrapped } from "./record.ts"
+import { type Fields, identity, isFields, isTooDeep, type KafkaRecord, TOO_DEEP, unwrapped } from "./record.ts"
 
 /** Whether an object is an event in structured mode: it has the attributes that every event must have, but perhaps no good ones. */
 export const isCloudEvent = (value: unknown): value is Fields =>
@@ -12,7 +12,7 @@ export function recordOfStructured(event: Fields): KafkaRecord {
   const { data, data_base64, ...attributes } = event
   if (typeof data_base64 !== "string") return recordOf(attributes, data ?? null)
   try {
-    return recordOf(attributes, readData(attributes.datacontenttype, decodeUtf8(Uint8Array.fromBase64(data_base64))))
+    return recordOfText(attributes, decodeUtf8(Uint8Array.fromBase64(data_base64)))
   } catch {
     return { ...recordOf(attributes, data_base64), fault: "data_base64 is not UTF-8 text in base64" }
   }
@@ -23,7 +23,12 @@ export function recordOfBinary(headers: Headers, text: string): KafkaRecord {
   const attributes: Fields = {}
   for (const [name, value] of headers) if (name.startsWith("ce-")) attributes[name.slice(3)] = percentDecoded(value)
   const type = headers.get("content-type") ?? "application/json"
-  return recordOf({ ...attributes, datacontenttype: type }, text === "" ? null : readData(type, text))
+  return recordOfText({ ...attributes, datacontenttype: type }, text)
+}
+
+function recordOfText(attributes: Fields, text: string): KafkaRecord {
+  const data = text === "" ? null : readData(attributes.datacontenttype, text)
+  return isTooDeep(data) ? { ...recordOf(attributes, text), fault: TOO_DEEP } : recordOf(attributes, data)
 }
 
 /** Knative's KafkaSource tells a record's place by the subject: https://github.com/knative-extensions/eventing-kafka-broker */

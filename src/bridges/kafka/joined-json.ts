@@ -4,8 +4,10 @@ const BACKSLASH = 0x5c
 /**
  * The objects and arrays of a text that follow one another, with nothing, white space or commas between: so what Confluent's HTTP sink
  * and Fluent Bit's `json_stream` send. Each as its own text, not read yet; undefined when there is anything else between them.
+ *
+ * @param maxValues it ends with the first value beyond, so that the caller can tell that there are too many
  */
-export function splitJoined(text: string): string[] | undefined {
+export function splitJoined(text: string, maxValues: number): string[] | undefined {
   const values: string[] = []
   let depth = 0
   let start = 0
@@ -20,7 +22,10 @@ export function splitJoined(text: string): string[] | undefined {
     } else if (depth === 0) {
       if (!isBetween(code)) return undefined
     } else if (code === QUOTE) isInText = true
-    else if (isClosing(code) && --depth === 0) values.push(text.slice(start, place + 1))
+    else if (isClosing(code) && --depth === 0) {
+      values.push(text.slice(start, place + 1))
+      if (values.length > maxValues) return values
+    }
   }
   return depth === 0 ? values : undefined
 }

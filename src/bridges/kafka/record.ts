@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto"
+import { isDeeperThan } from "../../signals/payload.ts"
 
 /**
  * One record, whatever it came in. Plain JSON, so that it can be kept as a dead letter and mapped again later.
@@ -37,6 +38,13 @@ export function textOf(value: unknown): string | undefined {
   if (typeof value === "number") return String(value)
   return JSON.isRawJSON(value) ? (value as unknown as { rawJSON: string }).rawJSON : undefined
 }
+
+/** How deep a record may nest: it is written as JSON again, which overflows the stack at a few thousand levels. */
+const MAX_RECORD_DEPTH = 1000
+
+/** What can be kept of a record that nests too deeply is its text. */
+export const isTooDeep = (value: unknown) => isDeeperThan(value, MAX_RECORD_DEPTH)
+export const TOO_DEEP = `the record nests deeper than ${MAX_RECORD_DEPTH} levels`
 
 const MAX_CHARACTERS = 255
 

@@ -5,7 +5,7 @@ import type { Delivered } from "../delivery.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
 import { type FieldMapping, first, spoken } from "./field-mapping.ts"
 import { splitJoined } from "./joined-json.ts"
-import { type Fields, identity, isFields, type KafkaRecord, placeOf, textOf, unwrapped } from "./record.ts"
+import { type Fields, identity, isFields, isTooDeep, type KafkaRecord, placeOf, TOO_DEEP, textOf, unwrapped } from "./record.ts"
 
 export interface KafkaRequest {
   headers: Headers
@@ -13,6 +13,8 @@ export interface KafkaRequest {
   text: string
   /** Tells clusters apart whose topics have the same names. */
   cluster: string | undefined
+  /** Reading ends with the first record beyond, so that the caller can tell that there are too many. */
+  maxRecords: number
 }
 
 const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|stream\+json|x-json-stream)$/
@@ -22,6 +24,7 @@ const BASE64_ENVELOPE = /^application\/vnd\.kafka\.binary\./
 
 /** What a request tells of all of its records. */
 interface Origin {
+  maxRecords: number
   cluster: string | undefined
   /** Whether keys and values are base64, and whether the values of headers are. */
   base64: { content: boolean; headers: boolean }
@@ -32,13 +35,15 @@ interface Origin {
  *
  * What can't be read is a record with a `fault`: its sender could only send it again and again, so it is no error of the request's.
  */
-export function readKafkaRecords({ headers, text, cluster }: KafkaRequest): KafkaRecord[] | undefined {
+export function readKafkaRecords({ headers, text, cluster, maxRecords }: KafkaRequest): KafkaRecord[] | undefined {
   const type = (headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
   // The content type decides between the modes: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3-http-message-mapping
   if (headers.has("ce-specversion") && !type.startsWith("application/cloudevents")) return [recordOfBinary(headers, text)]
   if (!LINES.test(type) && !JSON_OR_TEXT.test(type)) return undefined
-  const origin = { cluster, base64: { content: BASE64_ENVELOPE.test(type), headers: PROXY.test(type) } }
-  const records = LINES.test(type) ? lines(text).flatMap((line) => recordsOfText(line, origin)) : readBody(type, text, origin)
+  const origin = { cluster, maxRecords, base64: { content: BASE64_ENVELOPE.test(type), headers: PROXY.test(type) } }
+  const records = LINES.test(type)
+    ? gather(linesOf(text), maxRecords, (line) => recordsOfText(line, origin))
+    : readBody(type, text, origin)
   const webhookId = headers.get("webhook-id")
   return webhookId
     ? records.map((record, place) => withWebhookId(record, webhookId, records.length > 1 ? place : undefined))
@@ -51,29 +56,53 @@ const withWebhookId = (record: KafkaRecord, id: string, place: number | undefine
     ? { ...record, identity: identity("webhook", place === undefined ? id : `${id}#${place}`) }
     : record
 
-const lines = (text: string) => text.split("\n").filter((line) => line.trim() !== "")
+/** Each line that is not blank; a body may have millions, of which few are wanted. */
+function* linesOf(text: string): Generator<string> {
+  for (let start = 0; start <= text.length; ) {
+    const found = text.indexOf("\n", start)
+    const end = found === -1 ? text.length : found
+    const line = text.slice(start, end)
+    if (line.trim() !== "") yield line
+    start = end + 1
+  }
+}
+
+/** What `recordsOf` makes of each text, until there is one more than may be. */
+function gather<T>(texts: Iterable<T>, maxRecords: number, recordsOf: (text: T) => KafkaRecord[]): KafkaRecord[] {
+  const records: KafkaRecord[] = []
+  for (const text of texts) {
+    for (const record of recordsOf(text)) records.push(record)
+    if (records.length > maxRecords) break
+  }
+  return records
+}
 
 /** A whole body that may be one JSON value, or several whatever its type says: so the connectors that join values by a separator. */
 function readBody(type: string, text: string, origin: Origin): KafkaRecord[] {
+  const { maxRecords } = origin
   const whole = readJson(text)
-  if (whole !== undefined) return recordsOf(whole.value, origin)
+  if (whole !== undefined) return recordsOfRead(whole, text, origin)
   if (text.trim() === "") return [{ value: null }]
-  const all = lines(text).map((line) => ({ line, read: readJson(line) }))
+  const all: { line: string; read: ReturnType<typeof readJson> }[] = []
+  for (const line of linesOf(text)) if (all.push({ line, read: readJson(line) }) > maxRecords) break
   const readable = all.filter(({ read }) => read !== undefined).length
-  const joined = readable === all.length ? undefined : splitJoined(text)
-  if (joined && joined.length > 1) return joined.flatMap((one) => recordsOfText(one, origin, "the value is not JSON"))
-  if (readable > 0) return all.flatMap(({ line, read }) => recordsOfRead(read, line, origin))
+  const joined = readable === all.length ? undefined : splitJoined(text, maxRecords)
+  if (joined && joined.length > 1) return gather(joined, maxRecords, (one) => recordsOfText(one, origin, "the value is not JSON"))
+  if (readable > 0) return gather(all, maxRecords, ({ line, read }) => recordsOfRead(read, line, origin))
   return [type === "text/plain" ? { value: text } : { value: text, fault: "the value is not JSON" }]
 }
 
 const recordsOfText = (text: string, origin: Origin, fault?: string) => recordsOfRead(readJson(text), text, origin, fault)
 
-const recordsOfRead = (read: ReturnType<typeof readJson>, text: string, origin: Origin, fault = "the line is not JSON") =>
-  read === undefined ? [{ value: text, fault }] : recordsOf(read.value, origin)
+function recordsOfRead(read: ReturnType<typeof readJson>, text: string, origin: Origin, fault = "the line is not JSON") {
+  if (read === undefined) return [{ value: text, fault }]
+  return read.isTooDeep ? [{ value: text, fault: TOO_DEEP }] : recordsOf(read.value, origin)
+}
 
-function readJson(text: string): { value: unknown } | undefined {
+function readJson(text: string): { value: unknown; isTooDeep: boolean } | undefined {
   try {
-    return { value: parseJson(text) }
+    const value = parseJson(text)
+    return { value, isTooDeep: isTooDeep(value) }
   } catch (error) {
     if (error instanceof Unreadable) return undefined
     throw error
@@ -82,13 +111,14 @@ function readJson(text: string): { value: unknown } | undefined {
 
 /** A JSON value as records: an array holds several, and so do the envelopes of Kafka's REST proxies and of this service's own batch. */
 function recordsOf(value: unknown, origin: Origin): KafkaRecord[] {
-  if (Array.isArray(value)) return value.map((one) => recordOf(one, origin))
+  const first = (list: readonly unknown[]) => list.slice(0, origin.maxRecords + 1)
+  if (Array.isArray(value)) return first(value).map((one) => recordOf(one, origin))
   if (isFields(value) && Array.isArray(value.records)) {
     const { topic } = value
-    return value.records.map((one) => recordOf(isFields(one) ? { topic, ...one, value: one.value ?? null } : one, origin))
+    return first(value.records).map((one) => recordOf(isFields(one) ? { topic, ...one, value: one.value ?? null } : one, origin))
   }
   if (isFields(value) && Array.isArray(value.signals) && value.context_window_id === undefined)
-    return value.signals.map((one) => recordOf(one, origin))
+    return first(value.signals).map((one) => recordOf(one, origin))
   return [recordOf(value, origin)]
 }
 
@@ -114,7 +144,8 @@ function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
   if (isCloudEvent(one)) return recordOfStructured(one)
   if (isFields(one) && isOfFluentBit(one)) {
     const { key, payload, topic, partition, offset, date } = one
-    const read = typeof payload === "string" ? (readJson(payload)?.value ?? payload) : payload
+    const json = typeof payload === "string" ? readJson(payload) : undefined
+    const read = json && !json.isTooDeep ? json.value : payload
     return { value: unwrapped(read), key, topic, partition, offset, timestamp: date, ...placeOf(cluster, one) }
   }
   if (!isFields(one) || !isEnveloped(one)) return { value: unwrapped(one) }
@@ -144,7 +175,9 @@ function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   if (value === null || value === undefined) return { value: null }
   const text = textInBase64(String(value))
   if (text === undefined) return { value, fault: "the value is not UTF-8 text in base64" }
-  return readJson(text) ?? { value: text }
+  const read = readJson(text)
+  if (read === undefined) return { value: text }
+  return read.isTooDeep ? { value: text, fault: TOO_DEEP } : { value: read.value }
 }
 
 function textInBase64(base64: string): string | undefined {
@@ -164,6 +197,7 @@ export function readKafkaValue(
   const place = placeOf(cluster, record as Fields)
   if (text === undefined) return { ...record, value: null, ...place }
   const read = readJson(text)
+  if (read?.isTooDeep) return { ...record, value: text, fault: TOO_DEEP, ...place }
   return { ...record, value: read === undefined ? text : unwrapped(read.value), ...place }
 }
 

@@ -5,6 +5,6 @@ import { shapeErrors } from "../../signals/shape-errors.ts"
 export function findShapeError(signal: Record<string, unknown>): string | undefined {
   const { error } = Signal.safeParse(withPlainNumbers({ ...signal }))
   if (!error) return undefined
-  const [first] = shapeErrors(error.issues, signal, "body")
+  const [first] = shapeErrors(error.issues, signal, ["body"])
   return first && [first.loc.slice(1).join("."), first.msg].filter((part) => part !== "").join(": ")
 }

@@ -3,51 +3,47 @@ import { type Context, Hono } from "hono"
 import { findBatch } from "../../ingest/batch-record.ts"
 import { type QueuedBatch, queueBatch } from "../../ingest/queue-batch.ts"
 import { answerBatch, type StoredBatch } from "../../signals/answer.ts"
-import { ignoredFields, planBatch } from "../../signals/plan.ts"
-import { BatchRequest } from "../../signals/schema.ts"
+import { planBatch } from "../../signals/plan.ts"
 import { instantText } from "../../signals/timestamp.ts"
 import { listBatches } from "../../store/read.ts"
 import { requireScope } from "../auth.ts"
-import { decodeBatch } from "../body.ts"
+import { readBatch } from "../body/read-batch.ts"
 import { type App, noteOutcome } from "../context.ts"
+import { limitWork } from "../limits.ts"
 import { BatchPath, BatchQuery, LedgerQuery } from "../params.ts"
+import { readPreferences } from "../preferences.ts"
 import { methodNotAllowed, notFound, rejectedBatch } from "../problems.ts"
-import { refuseShape, SYNCHRONOUS } from "../validation.ts"
+import { refuseShape } from "../validation.ts"
 import { ingestContext, notePlan, requestedBatch, storeRequested } from "../write.ts"
 
 const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [] }
 
-/** POST /api/signals/batch: decode, judge, write once, answer. */
+/** POST /api/signals/batch: read, plan, store once, answer. */
 export const signalBatches = new Hono<App>()
-  .post(
-    "/",
-    requireScope("ingest"),
-    decodeBatch,
-    zValidator("query", BatchQuery, refuseShape),
-    zValidator("json", BatchRequest, refuseShape, SYNCHRONOUS),
-    async (c) => {
-      const request = c.req.valid("json")
-      const allOrNothing = request.fail_on_error ?? c.req.valid("query").fail_on_error ?? false
-      const plan = planBatch(request.signals, instantText(new Date()))
-      notePlan(c, plan, allOrNothing ? "all_or_nothing" : "best_effort")
-      if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)
+  .post("/", requireScope("ingest"), zValidator("query", BatchQuery, refuseShape), async (c) => {
+    const { signals, failOnError, ignoredFields, idempotency } = await readBatch(c)
+    const allOrNothing = failOnError ?? c.req.valid("query").fail_on_error ?? false
+    const plan = planBatch(signals, instantText(new Date()))
+    notePlan(c, plan, allOrNothing ? "all_or_nothing" : "best_effort")
+    await limitWork(c, { signals: signals.length, bytes: c.get("bodyBytes") })
+    if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)
 
-      const preferences = c.req.header("Prefer")
-      const batch = plan.total > 0 ? await requestedBatch(c, plan, { allOrNothing }) : undefined
-      if (batch && prefersAsync(preferences)) {
-        const queued = await queueBatch(ingestContext(c), batch)
-        if ("record" in queued) return answerQueued(c, queued)
-        if (queued.queueError) noteOutcome(c, { fault: queued.queueError })
-      }
+    const preferences = readPreferences(c.req.header("Prefer"))
+    const batch = plan.total > 0 ? requestedBatch(c, plan, { allOrNothing, idempotency }) : undefined
+    if (batch && preferences.has("respond-async")) {
+      const queued = await queueBatch(ingestContext(c), batch)
+      if ("record" in queued) return answerQueued(c, queued)
+      if (queued.queueError) noteOutcome(c, { fault: queued.queueError })
+    }
 
-      const stored = batch ? await storeRequested(c, batch) : NOTHING_SENT
-      const minimal = prefersMinimal(preferences)
-      if (minimal) c.header("Preference-Applied", "return=minimal")
-      return c.json(answerBatch(stored, { minimal, ignoredFields: ignoredFields(request) }))
-    },
-  )
+    const stored = batch ? await storeRequested(c, batch) : NOTHING_SENT
+    const minimal = preferences.get("return")?.toLowerCase() === "minimal"
+    if (minimal) c.header("Preference-Applied", "return=minimal")
+    return c.json(answerBatch(stored, { minimal, ignoredFields }))
+  })
+  // Other methods must not go on to /api/signals/:id.
   .all("/", () => {
-    throw methodNotAllowed("POST")
+    throw methodNotAllowed(["POST"])
   })
 
 /** GET /api/batches: the ledger, newest first. GET /api/batches/{transaction_id}: what the ledger says of a batch. A key that may only ingest sees its own batches. */
@@ -57,18 +53,12 @@ export const ledger = new Hono<App>()
     const page = await listBatches(c.get("db"), { after: cursor, limit })
     return c.json({ batches: page.batches, next_cursor: page.next })
   })
-  .all("/", () => {
-    throw methodNotAllowed("GET")
-  })
   .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {
     const { transaction_id } = c.req.valid("param")
     const record = await findBatch(ingestContext(c), transaction_id)
     const mayRead = c.get("caller").scopes.includes("read") || record?.caller === c.get("caller").name
     if (!record || !mayRead) throw notFound("No batch has this transaction_id.")
     return c.json(record)
-  })
-  .all("/:transaction_id", () => {
-    throw methodNotAllowed("GET")
   })
 
 /** 202: the batch will be in the ledger, at `Location`. */
@@ -80,10 +70,3 @@ function answerQueued(c: Context<App>, { record, replayed }: QueuedBatch) {
   if (replayed) c.header("Idempotency-Replayed", "true")
   return c.json(record, 202)
 }
-
-/** RFC 7240: preferences are separated by commas, parameters by semicolons, and case does not matter. */
-const prefers = (preference: RegExp) => (header: string | undefined) =>
-  (header ?? "").split(",").some((one) => preference.test(one))
-
-const prefersMinimal = prefers(/^\s*return\s*=\s*"?minimal"?\s*(;|$)/i)
-const prefersAsync = prefers(/^\s*respond-async\s*(;|$)/i)

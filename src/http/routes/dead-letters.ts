@@ -6,7 +6,7 @@ import { deadLetterById, listDeadLetters, settleDeadLetter } from "../../store/d
 import { requireScope } from "../auth.ts"
 import type { App } from "../context.ts"
 import { DeadLetterPath, DeadLetterQuery } from "../params.ts"
-import { methodNotAllowed, notFound } from "../problems.ts"
+import { notFound } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 import { ingestContext, notePlan } from "../write.ts"
 
@@ -17,9 +17,6 @@ export const deadLetters = new Hono<App>()
     const page = await listDeadLetters(c.get("db"), { state, limit, after: cursor })
     return c.json({ dead_letters: page.letters, next_cursor: page.next === null ? null : String(page.next) })
   })
-  .all("/", () => {
-    throw methodNotAllowed("GET")
-  })
   .get("/:id", requireScope("read"), zValidator("param", DeadLetterPath, refuseShape), async (c) =>
     c.json(await letterOf(c, c.req.valid("param").id)),
   )
@@ -28,9 +25,6 @@ export const deadLetters = new Hono<App>()
     await letterOf(c, id)
     await settleDeadLetter(c.get("db"), id, "discarded")
     return c.json(await letterOf(c, id))
-  })
-  .all("/:id", () => {
-    throw methodNotAllowed("GET, DELETE")
   })
   .post(
     "/:id/replay",
@@ -45,9 +39,6 @@ export const deadLetters = new Hono<App>()
       return c.json(answer)
     },
   )
-  .all("/:id/replay", () => {
-    throw methodNotAllowed("POST")
-  })
 
 async function letterOf(c: Context<App>, id: number): Promise<DeadLetterRecord> {
   const letter = await deadLetterById(c.get("db"), id)

@@ -1,11 +1,11 @@
 import { Hono } from "hono"
 import { canWrite } from "../../store/read.ts"
 import type { App } from "../context.ts"
-import { limitRate } from "../limits.ts"
+import { limitAddress } from "../limits.ts"
 import { databaseNotReady } from "../problems.ts"
 
 /** GET /readyz: whether a batch could be written now. Needs no key, so it is counted by address. */
-export const readiness = new Hono<App>().get("/", limitRate, async (c) => {
+export const readiness = new Hono<App>().get("/", limitAddress, async (c) => {
   if (!(await canWrite(c.get("db")))) throw databaseNotReady()
   return c.json({ status: "ready" })
 })

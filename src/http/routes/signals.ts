@@ -1,47 +1,41 @@
 import { zValidator } from "@hono/zod-validator"
-import { Hono } from "hono"
+import { type Context, Hono } from "hono"
+import type { StoredId } from "../../signals/answer.ts"
 import { parseJson } from "../../signals/json.ts"
 import { planBatch, type SignalRow } from "../../signals/plan.ts"
 import type { StoredSignal } from "../../signals/responses.ts"
-import { SIGNAL_FIELDS, Signal } from "../../signals/schema.ts"
+import { SIGNAL_FIELDS } from "../../signals/schema.ts"
 import { instantText } from "../../signals/timestamp.ts"
 import { BatchRefused } from "../../store/batch.ts"
-import { listSignals, signalById, signalStats } from "../../store/read.ts"
+import { batchRecord, listSignals, signalById, signalStats } from "../../store/read.ts"
 import { requireScope } from "../auth.ts"
-import { decodeSignal } from "../body.ts"
+import { readSignal } from "../body/read-batch.ts"
 import type { App } from "../context.ts"
 import { encodeCursor, ListQuery, SignalPath, StatsQuery } from "../params.ts"
-import { invalidShape, methodNotAllowed, notFound } from "../problems.ts"
-import { refuseShape, SYNCHRONOUS } from "../validation.ts"
+import { invalidShape, notFound } from "../problems.ts"
+import { refuseShape } from "../validation.ts"
 import { notePlan, requestedBatch, storeRequested } from "../write.ts"
 
 /** The routes of single signals: one in, one out, pages of them, statistics. */
 export const signals = new Hono<App>()
-  .post("/", requireScope("ingest"), decodeSignal, zValidator("json", Signal, refuseShape, SYNCHRONOUS), async (c) => {
-    const plan = planBatch([c.req.valid("json")], instantText(new Date()))
+  .post("/", requireScope("ingest"), async (c) => {
+    const { signal, idempotency } = await readSignal(c)
+    const plan = planBatch([signal], instantText(new Date()))
     notePlan(c, plan, "single")
     const [row] = plan.rows
     if (!row) throw refusedSignal(plan.failures[0]?.error ?? "")
-    const written = await storeRequested(c, await requestedBatch(c, plan, { allOrNothing: true })).catch((error) => {
+    const written = await storeRequested(c, requestedBatch(c, plan, { allOrNothing: true, idempotency })).catch((error) => {
       throw error instanceof BatchRefused ? refusedSignal(error.failures[0]?.error ?? "") : error
     })
     const [stored] = written.stored
-    if (stored?.duplicate || written.replayed) {
-      const first = await signalById(c.get("db"), stored?.id ?? 0)
-      return c.json(
-        { ...first, ...(stored?.duplicate && { duplicate: true }) },
-        written.replayed && !stored?.duplicate ? 201 : 200,
-      )
-    }
+    if (stored?.duplicate) return c.json({ ...(await firstOf(c, stored)), id: stored.id, duplicate: true }, 200)
+    if (written.replayed) return c.json(await signalById(c.get("db"), stored?.id ?? 0), 201)
     return c.json(asStored(row, stored?.id ?? 0, written.transactionId), 201)
   })
   .get("/", requireScope("read"), zValidator("query", ListQuery, refuseShape), async (c) => {
     const query = c.req.valid("query")
     const page = await listSignals(c.get("db"), { ...query, after: query.cursor })
     return c.json({ signals: page.signals, next_cursor: page.next ? encodeCursor(page.next) : null })
-  })
-  .all("/", () => {
-    throw methodNotAllowed("GET, POST")
   })
   .get("/stats", requireScope("read"), zValidator("query", StatsQuery, refuseShape), async (c) => {
     return c.json({ stats: await signalStats(c.get("db"), c.req.valid("query")) })
@@ -51,9 +45,15 @@ export const signals = new Hono<App>()
     if (!signal) throw notFound("No signal has this id.")
     return c.json(signal)
   })
-  .all("/:id", () => {
-    throw methodNotAllowed("GET")
-  })
+
+/** The row of the signal that has the `dedupe_key`, for a caller that may read it: with the scope `read`, or when its own batch stored it. */
+async function firstOf(c: Context<App>, { id }: StoredId): Promise<StoredSignal | undefined> {
+  const db = c.get("db")
+  const { name, scopes } = c.get("caller")
+  const first = id === null ? undefined : await signalById(db, id)
+  if (!first || scopes.includes("read")) return first
+  return (await batchRecord(db, first.transaction_id))?.caller === name ? first : undefined
+}
 
 /** The contract gives a single signal's domain errors the status of its shape errors; every sentence begins with its field. */
 function refusedSignal(sentence: string) {

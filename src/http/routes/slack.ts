@@ -5,13 +5,16 @@ import { parseJson } from "../../signals/json.ts"
 import type { DeliveryAnswer } from "../../signals/responses.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
 import { connect } from "../../store/connection.ts"
-import { decodeBody, readSent } from "../body.ts"
+import { decodeBody, readSent } from "../body/bytes.ts"
 import { type App, noteOutcome } from "../context.ts"
 import { answerDelivery } from "../deliveries.ts"
-import { invalidShape, methodNotAllowed, unauthorized } from "../problems.ts"
+import { invalidShape, unauthorized } from "../problems.ts"
 
 /** Slack takes what is not answered within 3 seconds for lost and sends it again. */
 const DEADLINE_MS = 2500
+
+/** A message has at most 40,000 characters, and an event a message. Whoever does not know the secret can make us hash this much. */
+const MAX_EVENT_BYTES = 1024 * 1024
 
 const NOTHING_TO_STORE: DeliveryAnswer = {
   state: "skipped",
@@ -27,46 +30,42 @@ const NOTHING_TO_STORE: DeliveryAnswer = {
  *
  * @see https://docs.slack.dev/apis/events-api/
  */
-export const slackWebhook = new Hono<App>()
-  .post("/", async (c) => {
-    const { database, webhooks } = c.get("settings")
-    const headers = {
-      timestamp: c.req.header("X-Slack-Request-Timestamp"),
-      signature: c.req.header("X-Slack-Signature"),
-      secrets: webhooks.slackSecrets,
-      nowSeconds: Math.floor(Date.now() / 1000),
-    }
-    const unsigned = slackHeaderFault(headers)
-    if (unsigned) throw unauthorized(unsigned)
-    const sent = await readSent(c)
-    const forged = await slackSignatureFault({ ...headers, body: sent })
-    if (forged) throw unauthorized(forged)
-    c.set("caller", { name: "webhook:slack", scopes: ["ingest"] })
+export const slackWebhook = new Hono<App>().post("/", async (c) => {
+  const { database, limits, webhooks } = c.get("settings")
+  const headers = {
+    timestamp: c.req.header("X-Slack-Request-Timestamp"),
+    signature: c.req.header("X-Slack-Signature"),
+    secrets: webhooks.slackSecrets,
+    nowSeconds: Math.floor(Date.now() / 1000),
+  }
+  const unsigned = slackHeaderFault(headers)
+  if (unsigned) throw unauthorized(unsigned)
+  const sent = await readSent(c, Math.min(MAX_EVENT_BYTES, limits.maxBodyBytes))
+  const forged = slackSignatureFault(headers, sent)
+  if (forged) throw unauthorized(forged)
+  c.set("caller", { name: "webhook:slack", scopes: ["ingest", "bridge"] })
 
-    const body = parseJson(decodeUtf8(decodeBody(c, sent)))
-    const request = readSlackRequest(body)
-    switch (request.type) {
-      case "url_verification":
-        return c.json({ challenge: request.challenge })
-      case "app_rate_limited":
-        noteOutcome(c, {
-          mode: "delivery",
-          total: 0,
-          skipped: 1,
-          kind: "app_rate_limited",
-          fault: `Slack holds events of team ${request.teamId} back`,
-        })
-        return c.json(NOTHING_TO_STORE)
-      case "unreadable":
-        throw invalidShape([{ type: "value_error", loc: ["body"], msg: request.fault }])
-      case "event_callback": {
-        c.set("db", connect({ ...database, deadlineMs: Math.min(DEADLINE_MS, database.deadlineMs) }))
-        // The verification token is a secret, and no dead letter may hold it.
-        const { token: _, ...envelope } = body as Record<string, unknown>
-        return c.json(await answerDelivery(c, { source: "slack", records: [envelope], delivered: [request.delivered] }))
-      }
+  const body = parseJson(decodeUtf8(await decodeBody(c, sent)))
+  const request = readSlackRequest(body)
+  switch (request.type) {
+    case "url_verification":
+      return c.json({ challenge: request.challenge })
+    case "app_rate_limited":
+      noteOutcome(c, {
+        mode: "delivery",
+        total: 0,
+        skipped: 1,
+        kind: "app_rate_limited",
+        fault: `Slack holds events of team ${request.teamId} back`,
+      })
+      return c.json(NOTHING_TO_STORE)
+    case "unreadable":
+      throw invalidShape([{ type: "value_error", loc: ["body"], msg: request.fault }])
+    case "event_callback": {
+      c.set("db", connect({ ...database, deadlineMs: Math.min(DEADLINE_MS, database.deadlineMs) }))
+      // The verification token is a secret, and no dead letter may hold it.
+      const { token: _, ...envelope } = body as Record<string, unknown>
+      return c.json(await answerDelivery(c, { source: "slack", records: [envelope], delivered: [request.delivered] }))
     }
-  })
-  .all("/", () => {
-    throw methodNotAllowed("POST")
-  })
+  }
+})

@@ -23,7 +23,11 @@ it("binds the stand-in where wrangler.toml binds the dataset, and leaves the res
   expect(service.services).toEqual([
     { binding: "METRICS", service: standIn.name, entrypoint: "Dataset", props: { dataset: "signal_ingest_requests" } },
   ])
-  expect(service).toMatchObject({ name: "signal-ingest", vars: { MAX_SIGNALS: "10000" }, ratelimits: [{ name: "RATE_LIMITER" }] })
+  expect(service).toMatchObject({
+    name: "signal-ingest",
+    vars: { MAX_SIGNALS: "10000" },
+    ratelimits: [{ name: "RATE_LIMITER" }, { name: "ADDRESS_RATE_LIMITER" }],
+  })
 })
 
 it("still names the same files", () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { app } from "../../../src/app.ts"
 import type { Bindings } from "../../../src/config.ts"
 import type { BatchAnswer } from "../../../src/signals/responses.ts"
-import { bindings, freshConversation } from "../service.ts"
+import { bindings, countOf, freshConversation } from "../service.ts"
 
 const sha256 = async (text: string) =>
   new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex()
@@ -110,6 +110,50 @@ describe("a caller over its rate", () => {
     expect([response.status, response.headers.get("Retry-After")]).toEqual([429, "10"])
     expect((await request("/api/signals/batch", "other-key", batch())).status).toBe(200)
     expect(counted).toEqual(["caller:bridge", "caller:other-bridge"])
+  })
+})
+
+describe("an address over its rate", () => {
+  const ADDRESS_RATE_LIMITER: RateLimit = { limit: async ({ key }) => ({ success: key !== "address:2001:db8:0:1::/64" }) }
+  const from = (address: string) => ({ ...batch(), headers: { ...batch().headers, "CF-Connecting-IP": address } })
+
+  it("is told to come back with 429 before its key is looked at, and so are its neighbours within an IPv6 /64", async () => {
+    const request = deployment({ API_KEYS, ADDRESS_RATE_LIMITER })
+    for (const address of ["2001:db8:0:1::7", "2001:DB8::1:ffff:0:0:1", "2001:0db8:0:0001::"])
+      expect((await request("/api/signals/batch", "nobody's", from(address))).status, address).toBe(429)
+    expect((await request("/api/signals/batch", "nobody's", from("2001:db8:0:2::7"))).status).toBe(401)
+    expect((await request("/api/signals/batch", "bridge-key", from("192.0.2.1"))).status).toBe(200)
+  })
+
+  it.each(["/webhooks/slack", "/webhooks/kafka", "/metrics", "/readyz", "/api/signals"])("is refused at %s", async (path) => {
+    const request = deployment({ API_KEYS, ADDRESS_RATE_LIMITER })
+    const init = { method: path.startsWith("/webhooks") ? "POST" : "GET", headers: { "CF-Connecting-IP": "2001:db8:0:1::7" } }
+    expect((await request(path, undefined, init)).status).toBe(429)
+  })
+})
+
+describe("a large request", () => {
+  it("counts one unit for each started 1,000 signals or MiB", async () => {
+    const counted: string[] = []
+    const RATE_LIMITER: RateLimit = { limit: async ({ key }) => ({ success: counted.push(key) < 10 }) }
+    const request = deployment({ API_KEYS, RATE_LIMITER })
+    const sendMany = (signals: object[]) =>
+      request("/api/signals/batch", "bridge-key", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ signals }),
+      })
+    const conversation = freshConversation()
+    const signal = { context_window_id: conversation }
+    expect((await sendMany(Array(1000).fill(signal))).status).toBe(200)
+    expect(counted).toHaveLength(1)
+    expect((await sendMany(Array(1001).fill(signal))).status).toBe(200)
+    expect(counted).toHaveLength(3)
+    const heavy = { ...signal, raw_content: "x".repeat(900_000) }
+    expect((await sendMany([heavy, heavy])).status).toBe(200)
+    expect(counted).toHaveLength(5)
+    expect((await sendMany(Array(10_000).fill(signal))).status).toBe(429)
+    expect(await countOf(conversation)).toBe(2003)
   })
 })
 

@@ -86,16 +86,8 @@ describe("the data point of a request", () => {
       {},
       { outcome: "rejected", mode: "all_or_nothing", total: 2, successes: 0, failures: 2 },
     ],
-    ["nobody's key", 401, () => post({ signals: [good()] }), { OPEN_ACCESS: "false" }, { outcome: "unauthorized", caller: "" }],
     ["too many signals", 413, () => post({ signals: [good(), good()] }), { MAX_SIGNALS: "1" }, { outcome: "too_large" }],
     ["the wrong shape", 422, () => post({ signals: [{}] }), {}, { outcome: "invalid", total: 0 }],
-    [
-      "too many requests",
-      429,
-      () => post({ signals: [good()] }),
-      { RATE_LIMITER: { limit: async () => ({ success: false }) } },
-      { outcome: "rate_limited" },
-    ],
     [
       "no database",
       503,
@@ -122,6 +114,14 @@ describe("the data point of a request", () => {
   it("is written for a single signal", async () => {
     const { points } = await pointsOf("/api/signals", post(good()))
     expect(points[0]).toMatchObject({ route: "POST /api/signals", mode: "single", outcome: "stored", total: 1, successes: 1 })
+  })
+
+  it.each<[string, number, Partial<Bindings>]>([
+    ["nobody's key", 401, { OPEN_ACCESS: "false" }],
+    ["an address over its rate", 429, { ADDRESS_RATE_LIMITER: { limit: async () => ({ success: false }) } }],
+  ])("is not written for %s (%d), so that a stranger writes none", async (_, status, settings) => {
+    const { response, points } = await pointsOf(BATCH, post({ signals: [good()] }), settings, 0)
+    expect([response.status, points]).toEqual([status, []])
   })
 
   it("is not written for a probe", async () => {

@@ -120,7 +120,7 @@ const KEYS: Partial<Bindings> = {
   ]),
 }
 const AWAY: Partial<Bindings> = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:1/sql", DATABASE_DEADLINE_MS: "300" }
-const BUSY = { RATE_LIMITER: { limit: async () => ({ success: false }) } } as unknown as Partial<Bindings>
+const BUSY = { ADDRESS_RATE_LIMITER: { limit: async () => ({ success: false }) } } as unknown as Partial<Bindings>
 const SLACK: Partial<Bindings> = { SLACK_SIGNING_SECRET: "slack-secret" }
 
 interface Sent {

@@ -7,7 +7,7 @@ import { shapeErrors } from "../../../src/signals/shape-errors.ts"
 
 const errorsOf = (schema: z.ZodType, input: unknown, place = "body") => {
   const result = schema.safeParse(input)
-  return result.success ? [] : shapeErrors(result.error.issues, input, place)
+  return result.success ? [] : shapeErrors(result.error.issues, input, [place])
 }
 const ofSignal = (fields: object) => errorsOf(Signal, { context_window_id: "a", ...fields })
 const told = (type: string, field: string, msg: string, input?: unknown) => [

@@ -8,7 +8,10 @@ const ATTRIBUTES = { id: "a-1", source: "/chat", type: "message", time: "2026-01
 
 const read = (headers: Record<string, unknown>, body: unknown) => {
   const text = typeof body === "string" ? body : JSON.stringify(body ?? "")
-  return readKafkaRecords({ headers: new Headers(headers as Record<string, string>), text, cluster: undefined }) ?? []
+  return (
+    readKafkaRecords({ headers: new Headers(headers as Record<string, string>), text, cluster: undefined, maxRecords: 10_000 }) ??
+    []
+  )
 }
 const map = (records: ReturnType<typeof read>, mapping: object = {}) =>
   records.map((record) => mapKafkaRecord(record, FieldMapping.parse(mapping)))

@@ -2,7 +2,12 @@ import { describe, expect, it } from "vitest"
 import { readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
 
 const read = (type: string, body: unknown, more: Record<string, string> = {}, cluster?: string) =>
-  readKafkaRecords({ headers: new Headers({ "Content-Type": type, ...more }), text: JSON.stringify(body), cluster }) ?? []
+  readKafkaRecords({
+    headers: new Headers({ "Content-Type": type, ...more }),
+    text: JSON.stringify(body),
+    cluster,
+    maxRecords: 10_000,
+  }) ?? []
 
 const JSON_TYPE = "application/json"
 const SIGNAL = { context_window_id: "conv-1", raw_content: "Hello" }
@@ -51,7 +56,7 @@ describe("the identity of a record", () => {
   it("keeps every digit of an offset", () => {
     const text =
       '[{"topic": "t", "partition": 0, "offset": 9223372036854775807, "value": 1}, {"topic": "t", "partition": 0, "offset": 9223372036854775806, "value": 1}]'
-    const records = readKafkaRecords({ headers: new Headers(), text, cluster: undefined }) ?? []
+    const records = readKafkaRecords({ headers: new Headers(), text, cluster: undefined, maxRecords: 10_000 }) ?? []
     expect(records.map(({ identity }) => identity)).toEqual(["kafka:t/0/9223372036854775807", "kafka:t/0/9223372036854775806"])
   })
 })

@@ -8,7 +8,7 @@ const DEFAULTS = FieldMapping.parse({})
 
 const read = (type: string, body: unknown, more: Record<string, string> = {}, cluster?: string) => {
   const text = typeof body === "string" ? body : JSON.stringify(body)
-  return readKafkaRecords({ headers: new Headers({ "Content-Type": type, ...more }), text, cluster }) ?? []
+  return readKafkaRecords({ headers: new Headers({ "Content-Type": type, ...more }), text, cluster, maxRecords: 10_000 }) ?? []
 }
 /** What a body becomes, each record by the mapping given. */
 const deliver = (type: string, body: unknown, mapping: object = {}, more: Record<string, string> = {}) =>
@@ -214,7 +214,9 @@ describe("records as sinks send them", () => {
 
   it("of a content type that is not read here are none", () => {
     for (const type of ["application/octet-stream", "application/vnd.kafka.avro.v2", "image/png", "application/xml"])
-      expect(readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text: "", cluster: undefined })).toBeUndefined()
+      expect(
+        readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text: "", cluster: undefined, maxRecords: 10_000 }),
+      ).toBeUndefined()
   })
 })
 
@@ -231,7 +233,9 @@ describe("whatever is sent", () => {
         ),
         fc.oneof(fc.json(), fc.string()),
         (type, text) => {
-          const records = readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text, cluster: undefined }) ?? []
+          const records =
+            readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text, cluster: undefined, maxRecords: 10_000 }) ??
+            []
           const delivered = records.map((record) => mapKafkaRecord(record, DEFAULTS))
           const { plan, skipped } = planDelivery(delivered, "2026-01-01T00:00:00.000000Z")
           const skips = Object.values(skipped).reduce((sum, count) => sum + count, 0)

@@ -3,8 +3,8 @@ import { FieldMapping } from "../../../../src/bridges/kafka/field-mapping.ts"
 import { mapKafkaRecord, readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
 
 const deliver = (type: string, text: string, mapping: object = {}) =>
-  (readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text, cluster: undefined }) ?? []).map((record) =>
-    mapKafkaRecord(record, FieldMapping.parse(mapping)),
+  (readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text, cluster: undefined, maxRecords: 10_000 }) ?? []).map(
+    (record) => mapKafkaRecord(record, FieldMapping.parse(mapping)),
   )
 
 const JSON_TYPE = "application/json"

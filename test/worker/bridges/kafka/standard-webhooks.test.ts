@@ -1,7 +1,12 @@
 import fc from "fast-check"
 import { Webhook } from "standardwebhooks"
 import { describe, expect, it } from "vitest"
-import { standardWebhookFault } from "../../../../src/bridges/kafka/standard-webhooks.ts"
+import {
+  MAX_SIGNATURES,
+  standardWebhookFault,
+  standardWebhookHeaderFault,
+  type WebhookHeaders,
+} from "../../../../src/bridges/kafka/standard-webhooks.ts"
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 const NOW = 1_674_087_231
@@ -13,8 +18,10 @@ const signed = (body: string, secret = SECRET, at = NOW) => ({
   signature: new Webhook(secret).sign("msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", new Date(at * 1000), body),
   body: bytes(body),
 })
-const fault = (request: Partial<Parameters<typeof standardWebhookFault>[0]>) =>
-  standardWebhookFault({ ...signed("{}"), secrets: [SECRET], nowSeconds: NOW, ...request })
+const fault = ({ body, ...headers }: Partial<WebhookHeaders & { body: Uint8Array }>) => {
+  const { body: signedBody, ...signedHeaders } = signed("{}")
+  return standardWebhookFault({ ...signedHeaders, secrets: [SECRET], nowSeconds: NOW, ...headers }, body ?? signedBody)
+}
 
 describe("a Standard Webhooks signature", () => {
   it("is taken as the specification's own library makes it, over any body", () =>
@@ -32,6 +39,20 @@ describe("a Standard Webhooks signature", () => {
     const other = signed("{}", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").signature
     expect(await fault({ signature: `v1a,abcd ${other} ${signature}` })).toBeUndefined()
     expect(await fault({ signature: other })).toBeDefined()
+  })
+
+  it("is one of at most ten, each of 32 bytes, which the headers alone tell", () => {
+    const { body: _, ...headers } = signed("{}")
+    const headerFault = (signature: string) =>
+      standardWebhookHeaderFault({ ...headers, signature, secrets: [SECRET], nowSeconds: NOW })
+    const list = (count: number) => Array(count).fill(headers.signature).join(" ")
+    expect(headerFault(list(MAX_SIGNATURES))).toBeUndefined()
+    expect(headerFault(list(MAX_SIGNATURES + 1))).toBe("webhook-signature must hold at most 10 signatures.")
+    expect(headerFault(Array(3000).fill("v1,").join(" "))).toBe("webhook-signature must hold at most 10 signatures.")
+    for (const bytes of [0, 31, 33]) {
+      const signature = `v1,${new Uint8Array(bytes).toBase64()}`
+      expect(headerFault(signature)).toBe("webhook-signature must hold v1, and a signature of 32 bytes in base64.")
+    }
   })
 
   it("may be made with the secret that is being rotated out", async () =>

@@ -143,7 +143,7 @@ describe("POST /webhooks/kafka", () => {
   it.each([
     ["415 to a content type that is not read", 415, "", { "Content-Type": "application/vnd.kafka.avro.v2" }, {}],
     ["413 to more records than a batch may hold", 413, "[1, 2, 3]", {}, { MAX_SIGNALS: "2" }],
-    ["429 to a caller over its rate", 429, "1", {}, { RATE_LIMITER: { limit: async () => ({ success: false }) } }],
+    ["429 to an address over its rate", 429, "1", {}, { ADDRESS_RATE_LIMITER: { limit: async () => ({ success: false }) } }],
     ["503 when the mapping is wrong", 503, "1", {}, { KAFKA_FIELD_MAPPING: '{"room": "a"}' }],
   ])("answers %s, and keeps nothing", async (_, status, body, headers, changed) => {
     const { response, answer, queued } = await post(body, { headers, changed })

@@ -108,7 +108,7 @@ describe("POST /webhooks/slack", () => {
     expect(answer).toMatchObject({ state: "skipped", total_count: 0, skipped: { [kind]: 1 } })
     expect(queued).toEqual([])
     expect(point?.blobs).toEqual(["POST /webhooks/slack", "delivery", "skipped", "200", "webhook:slack", "", kind])
-    expect(point?.doubles.at(-1)).toBe(1)
+    expect(point?.doubles[7]).toBe(1)
   })
 
   it("writes to the log that Slack holds events back", async () => {
@@ -147,7 +147,7 @@ describe("POST /webhooks/slack", () => {
     expect(response.status).toBe(401)
     expect(answer.detail).toMatch(/^X-Slack-/)
     expect(queued).toEqual([])
-    expect(point?.blobs[2]).toBe("unauthorized")
+    expect(point).toBeUndefined()
   })
 
   it("refuses every call when no secret is set, open access or not", async () => {

@@ -1,0 +1,85 @@
+import { createHash } from "node:crypto"
+import type { Context } from "hono"
+import { parseJson, parseNdjson } from "../../signals/json.ts"
+import { countContainers } from "../../signals/json-size.ts"
+import { ignoredFields } from "../../signals/plan.ts"
+import { type Signal, withPlainNumbers } from "../../signals/schema.ts"
+import { shapeErrors } from "../../signals/shape-errors.ts"
+import { decodeUtf8 } from "../../signals/utf8.ts"
+import { validateBatch, validateSignal } from "../../signals/validate.ts"
+import type { App } from "../context.ts"
+import { invalidShape, tooManySignals, unsupportedMediaType } from "../problems.ts"
+import { admit, costOf } from "./admission.ts"
+import { decodeBody, mediaType, readSent } from "./bytes.ts"
+
+/** curl sends the form type when no type is given; the guide's own call relies on that being read as JSON. */
+const JSON_TYPES = new Set(["", "application/json", "application/x-www-form-urlencoded"])
+const NDJSON_TYPES = new Set(["application/x-ndjson", "application/ndjson", "application/jsonl"])
+
+/** A batch as its sender asked for it. */
+export interface SentBatch {
+  signals: Signal[]
+  /** Undefined when the body does not say. */
+  failOnError: boolean | undefined
+  ignoredFields: string[]
+  idempotency: SentKey | undefined
+}
+
+/** An Idempotency-Key, and what was sent under it. */
+export interface SentKey {
+  key: string
+  /** SHA-256 of the decoded body, in hexadecimal digits; beside it what else tells two requests apart. */
+  digest: string
+}
+
+/**
+ * Reads and validates the body of a batch, JSON or NDJSON.
+ *
+ * @throws {Problem} 413, 415 or 422, and 503 when there is no room for it now
+ * @throws {Unreadable}
+ */
+export async function readBatch(c: Context<App>): Promise<SentBatch> {
+  const type = mediaType(c)
+  const isLines = NDJSON_TYPES.has(type)
+  if (!JSON_TYPES.has(type) && !isLines) throw unsupportedMediaType(type)
+  const { text, idempotency } = await readText(c, isLines ? "ndjson:" : "")
+  const { maxSignals } = c.get("settings").limits
+  const batch = isLines ? { signals: parseNdjson(text, maxSignals) } : parseJson(text)
+  const signals = (batch as { signals?: unknown } | null)?.signals
+  if (Array.isArray(signals)) {
+    if (signals.length > maxSignals) throw tooManySignals(maxSignals)
+    for (const signal of signals) withPlainNumbers(signal)
+  }
+  const valid = validateBatch(batch)
+  if (Array.isArray(valid)) throw invalidShape(valid)
+  return { ...valid, ignoredFields: ignoredFields(batch as { signals: unknown[] }), idempotency }
+}
+
+/** Reads and validates the body of a single signal. Throws as `readBatch` does. */
+export async function readSignal(c: Context<App>): Promise<{ signal: Signal; idempotency: SentKey | undefined }> {
+  const type = mediaType(c)
+  if (!JSON_TYPES.has(type)) throw unsupportedMediaType(type)
+  const { text, idempotency } = await readText(c, "single:")
+  const value = withPlainNumbers(parseJson(text))
+  const result = validateSignal(value)
+  if (!result.success) throw invalidShape(shapeErrors(result.error.issues, value, ["body"]))
+  return { signal: result.data, idempotency }
+}
+
+/** @param kind tells apart what the same bytes mean on another route or under another type */
+async function readText(c: Context<App>, kind: string): Promise<{ text: string; idempotency: SentKey | undefined }> {
+  const key = readKey(c)
+  const bytes = await decodeBody(c, await readSent(c))
+  await admit(c, costOf({ bytes: bytes.length, containers: countContainers(bytes) }))
+  const idempotency =
+    key === undefined ? undefined : { key, digest: `${kind}${createHash("sha256").update(bytes).digest("hex")}` }
+  return { text: decodeUtf8(bytes), idempotency }
+}
+
+/** @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ */
+function readKey(c: Context<App>): string | undefined {
+  const key = c.req.header("Idempotency-Key")
+  if (key === undefined || /^[\x21-\x7e]{1,255}$/.test(key)) return key
+  const msg = "Idempotency-Key must be 1 to 255 visible ASCII characters"
+  throw invalidShape([{ type: "string_pattern_mismatch", loc: ["header", "Idempotency-Key"], msg }])
+}

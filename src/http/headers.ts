@@ -1,0 +1,24 @@
+import { createMiddleware } from "hono/factory"
+import type { App } from "./context.ts"
+
+/** A token, so that nothing of it can forge a line of the log. */
+const CLIENT_ID = /^[\w=-]{1,255}$/
+
+/** Names each request, for the log and for its sender. A name that the client chose stands beside it, since anybody may choose any. */
+export const requestIds = createMiddleware<App>(async (c, next) => {
+  const id = crypto.randomUUID()
+  c.set("requestId", id)
+  c.header("X-Request-Id", id)
+  const clientId = c.req.header("X-Request-Id")
+  if (clientId !== undefined && CLIENT_ID.test(clientId)) {
+    c.set("clientRequestId", clientId)
+    c.header("X-Client-Request-Id", clientId)
+  }
+  await next()
+})
+
+/** An answer is for its caller alone: no cache on the way may keep it (RFC 9111, section 5.2.2.5). */
+export const noStore = createMiddleware(async (c, next) => {
+  c.header("Cache-Control", "no-store")
+  await next()
+})

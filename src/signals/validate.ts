@@ -1,0 +1,38 @@
+import * as z from "zod"
+import { BatchFields, Signal } from "./schema.ts"
+import { MAX_ERRORS, moreErrors, type ShapeError, shapeErrors } from "./shape-errors.ts"
+
+/**
+ * Compiled where the module loads, since Workers allow code from text only there: `safeParse` then costs a tenth. Each signal is
+ * validated alone, because zod gathers every issue of what it validates, and 100,000 of them overflow its stack.
+ */
+const ValidSignal = z.compile(Signal)
+const Envelope = z.compile(z.looseObject({ ...BatchFields, signals: z.array(z.unknown()) }))
+
+/** A batch of the right shape. */
+export interface ValidBatch {
+  signals: Signal[]
+  failOnError: boolean | undefined
+}
+
+export const validateSignal = (value: unknown) => ValidSignal.safeParse(value)
+
+/** The batch that `value` is, or the first 100 validation errors, and then one entry that says that there are more. */
+export function validateBatch(value: unknown): ValidBatch | ShapeError[] {
+  const envelope = Envelope.safeParse(value)
+  const errors = envelope.success ? [] : shapeErrors(envelope.error.issues, value, ["body"])
+  const sent = (value as { signals?: unknown } | null)?.signals
+  const signals: Signal[] = []
+  const signalErrors: ShapeError[] = []
+  if (Array.isArray(sent))
+    for (const [index, one] of sent.entries()) {
+      const result = ValidSignal.safeParse(one)
+      if (result.success) signals.push(result.data)
+      else signalErrors.push(...shapeErrors(result.error.issues, one, ["body", "signals", index]))
+      if (signalErrors.length > MAX_ERRORS) break
+    }
+  const all = [...signalErrors, ...errors]
+  if (all.length > MAX_ERRORS) return [...all.slice(0, MAX_ERRORS), moreErrors(["body"])]
+  if (!envelope.success || all.length > 0) return all
+  return { signals, failOnError: envelope.data.fail_on_error ?? undefined }
+}
