@@ -59,7 +59,7 @@ function headersFile(): string {
       .map(([directive, sources]) => `${directive} ${sources}`)
       .join("; ")
   return [
-    "/*\n  X-Content-Type-Options: nosniff\n  Referrer-Policy: no-referrer\n  Cross-Origin-Opener-Policy: same-origin",
+    "/*\n  X-Content-Type-Options: nosniff\n  Referrer-Policy: no-referrer\n  Cross-Origin-Opener-Policy: same-origin\n  Strict-Transport-Security: max-age=15552000; includeSubDomains",
     ...PAGES.map((page) => `${page.path}\n  Content-Security-Policy: ${policy(page)}`),
     "",
   ].join("\n\n")

@@ -18,7 +18,10 @@ export interface Bindings {
   /** Set by `npm start` alone: where Analytics Engine is read instead of Cloudflare's API. */
   ANALYTICS_SQL_ENDPOINT?: string
   METRICS?: Dataset
+  /** Counts by caller. */
   RATE_LIMITER?: RateLimit
+  /** Counts by address, before the key is looked at. */
+  ADDRESS_RATE_LIMITER?: RateLimit
   SLACK_SIGNING_SECRET?: string
   SLACK_SIGNING_SECRET_PREVIOUS?: string
   WEBHOOK_SECRET?: string
@@ -29,17 +32,25 @@ export interface Bindings {
   BUCKET?: R2Bucket
 }
 
-const Scope = z.enum(["ingest", "read"])
-export type Scope = z.infer<typeof Scope>
+/**
+ * What a key may do. `ingest`: send signals, and read its own batches. `read`: read everything. `bridge`: send dedupe keys that name
+ * what a bridge stores. `admin`: erase.
+ */
+export const SCOPES = ["ingest", "read", "bridge", "admin"] as const
+export type Scope = (typeof SCOPES)[number]
 
 const ApiKeys = z.array(
   z.object({
-    name: z.string().regex(/^[\w.@-]{1,100}$/, "must be 1 to 100 letters, digits or any of . _ @ -"),
+    name: z
+      .string()
+      .regex(/^[\w.@-]{1,100}$/, "must be 1 to 100 letters, digits or any of . _ @ -")
+      // It is the name of whoever has no key, in the ledger and for the rate limit.
+      .refine((name) => name !== "anonymous", "must not be anonymous"),
     sha256: z
       .string()
       .regex(/^[0-9a-f]{64}$/i, "must be 64 hexadecimal digits")
       .toLowerCase(),
-    scopes: z.array(Scope).min(1),
+    scopes: z.array(z.enum(SCOPES)).min(1),
   }),
 )
 export type ApiKey = z.infer<typeof ApiKeys>[number]
