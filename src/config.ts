@@ -2,6 +2,7 @@ import * as z from "zod"
 import { FieldMapping } from "./bridges/kafka/field-mapping.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
 import type { Dataset } from "./metrics/record.ts"
+import { SCOPES } from "./signals/scopes.ts"
 
 /** What a deployment binds to the Worker; see docs/deploy.md. Every value is text, as `vars` and secrets are. */
 export interface Bindings {
@@ -31,13 +32,6 @@ export interface Bindings {
   /** Where waits what is too large for a message of the queue. */
   BUCKET?: R2Bucket
 }
-
-/**
- * What a key may do. `ingest`: send signals, and read its own batches. `read`: read everything. `bridge`: send dedupe keys that name
- * what a bridge stores. `admin`: erase.
- */
-export const SCOPES = ["ingest", "read", "bridge", "admin"] as const
-export type Scope = (typeof SCOPES)[number]
 
 const ApiKeys = z.array(
   z.object({

@@ -1,50 +1,58 @@
-import { UsageError } from "./usage.ts"
+import { InvalidArgumentError, Option } from "@commander-js/extra-typings"
+import { SignalClient } from "../client/index.ts"
 
-/** Options that every command which sends has. */
-export const SENDING = {
-  url: { type: "string" },
-  "batch-size": { type: "string", default: "500" },
-  concurrency: { type: "string", default: "4" },
-  deadline: { type: "string", default: "300" },
-  state: { type: "string" },
-  failures: { type: "string" },
-  restart: { type: "boolean", default: false },
-  quiet: { type: "boolean", default: false },
-  help: { type: "boolean", default: false },
-} as const
+/** What a command of the command line needs besides its own options. */
+export interface Invocation {
+  /** Aborts when the user stops the command. */
+  stop: AbortSignal
+  /** Set by the command that ran. */
+  exitCode: number
+}
 
-export const SENDING_HELP = `  --url URL           the service (default SIGNAL_INGEST_URL or http://localhost:8002)
-  --batch-size N      signals a batch, 1 to 10000 (default 500)
-  --concurrency N     batches under way at once (default 4); fewer while the service asks for patience
-  --deadline SECONDS  how long one batch is tried (default 300)
-  --state FILE        where is kept how far it has come (default beside the source, or in .signals)
-  --failures FILE     where the signals go that were not stored, with the reason (default beside the state)
-  --restart           forget how far it had come, and begin anew
-  --quiet             no progress
-
-The API key is taken from SIGNAL_INGEST_KEY.`
-
-export function wholeNumber(name: string, text: string, least: number, most: number): number {
+const wholeNumber = (least: number, most: number) => (text: string) => {
   const number = Number(text)
   if (!Number.isInteger(number) || number < least || number > most)
-    throw new UsageError(`--${name} ${text} must be a whole number from ${least} to ${most}.`)
+    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`)
   return number
 }
 
-export function serviceAddress(given: string | undefined): string {
-  const text = given ?? process.env.SIGNAL_INGEST_URL ?? "http://localhost:8002"
-  if (!URL.canParse(text)) throw new UsageError(`${text} is no address, such as https://signals.example.com.`)
+function readAddress(text: string): string {
+  if (!URL.canParse(text)) throw new InvalidArgumentError("It must be an address, such as https://signals.example.com.")
   return text
 }
 
-/** `a=b` pairs of --map, as an object. */
-export function readMap(pairs: readonly string[] | undefined): Record<string, string> | undefined {
-  if (!pairs) return undefined
-  return Object.fromEntries(
-    pairs.map((pair) => {
-      const at = pair.indexOf("=")
-      if (at < 1 || at === pair.length - 1) throw new UsageError(`--map ${pair} must be COLUMN=FIELD.`)
-      return [pair.slice(0, at), pair.slice(at + 1)]
-    }),
-  )
+/** Options that several commands share. Commander reads a default of the wrong type only through `argParser`'s own type. */
+export const urlOption = () =>
+  new Option("--url <url>", "address of the service")
+    .env("SIGNAL_INGEST_URL")
+    .default("http://localhost:8002")
+    .argParser(readAddress)
+
+export const batchSizeOption = () =>
+  new Option("--batch-size <n>", "signals in a batch").default(500).argParser(wholeNumber(1, 10_000))
+
+export const concurrencyOption = () =>
+  new Option("--concurrency <n>", "batches in flight at once; fewer while the service is overloaded")
+    .default(4)
+    .argParser(wholeNumber(1, 100))
+
+export const deadlineOption = () =>
+  new Option("--deadline <seconds>", "how long one batch is retried").default(300).argParser(wholeNumber(1, 86_400))
+
+export const quietOption = () => new Option("--quiet", "print no progress")
+
+/** Collects `a=b` pairs of a repeated option. */
+export function collectPairs(text: string, before: Record<string, string> | undefined): Record<string, string> {
+  const at = text.indexOf("=")
+  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError("It must be COLUMN=FIELD.")
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) }
+}
+
+export const KEY_HELP = "The API key is read from SIGNAL_INGEST_KEY."
+
+/** A client of the service, with the key of the environment. */
+export function openClient(options: { url: string; deadline?: number | undefined }): SignalClient {
+  const { url, deadline } = options
+  const key = process.env.SIGNAL_INGEST_KEY
+  return new SignalClient({ url, ...(key && { key }), ...(deadline !== undefined && { deadlineMs: deadline * 1000 }) })
 }

@@ -1,5 +1,6 @@
 import { createMiddleware } from "hono/factory"
-import { type ApiKey, SCOPES, type Scope } from "../config.ts"
+import type { ApiKey } from "../config.ts"
+import { SCOPES, type Scope } from "../signals/scopes.ts"
 import type { App, Caller } from "./context.ts"
 import { forbidden, unauthorized } from "./problems.ts"
 

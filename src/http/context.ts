@@ -1,6 +1,7 @@
 import type { Context } from "hono"
 import { matchedRoutes } from "hono/route"
-import type { Bindings, Scope, Settings } from "../config.ts"
+import type { Bindings, Settings } from "../config.ts"
+import type { Scope } from "../signals/scopes.ts"
 import type { Database } from "../store/connection.ts"
 import type { Claim } from "./body/budget.ts"
 

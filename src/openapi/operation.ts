@@ -1,6 +1,5 @@
 import * as z from "zod"
 import type { ZodOpenApiOperationObject, ZodOpenApiRequestBodyObject, ZodOpenApiResponseObject } from "zod-openapi"
-import type { Scope } from "../config.ts"
 import {
   bodyTooLarge,
   databaseNotReady,
@@ -15,6 +14,7 @@ import {
   unsupportedMediaType,
 } from "../http/problems.ts"
 import { Failure } from "../signals/responses.ts"
+import type { Scope } from "../signals/scopes.ts"
 import { TRANSACTION_ID } from "./examples.ts"
 
 const Sentence = z.object({ detail: z.string().meta({ description: "One sentence." }) }).meta({ id: "Problem" })

@@ -19,7 +19,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   bridges: ["signals"],
   store: ["signals"],
   metrics: [],
-  "config.ts": ["metrics", "bridges"],
+  "config.ts": ["metrics", "bridges", "signals"],
   signals: [],
   local: [],
   // Stands alone.

@@ -1,9 +1,8 @@
-import { parseArgs } from "node:util"
-import { SignalClient, SignalError } from "../../client/index.ts"
+import { SignalError } from "../../client/index.ts"
 import { FailuresFile } from "../failures.ts"
-import { SENDING, serviceAddress, wholeNumber } from "../options.ts"
+import { openClient } from "../options.ts"
 import { openProgress } from "../progress.ts"
-import { openSource, SOURCE_OPTIONS } from "../sources/open.ts"
+import { openSource, type SourceRequest } from "../sources/open.ts"
 import type { Source } from "../sources/source.ts"
 import { EXIT, UsageError } from "../usage.ts"
 import { writeBatchFiles } from "./batch-files.ts"
@@ -15,38 +14,35 @@ import { openState } from "./state.ts"
 const MAX_IGNORED = 20
 const SHOWN_REASONS = 5
 
-/** `signals import KIND ...`. Returns the exit code. */
-export async function importCommand(kind: string, args: readonly string[], stop: AbortSignal): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      ...SENDING,
-      ...SOURCE_OPTIONS,
-      "dry-run": { type: "boolean", default: false },
-      output: { type: "string", short: "o" },
-    },
-  })
-  const batchSize = wholeNumber("batch-size", values["batch-size"], 1, 10_000)
-  const concurrency = wholeNumber("concurrency", values.concurrency, 1, 100)
-  const deadlineMs = wholeNumber("deadline", values.deadline, 1, 86_400) * 1000
-  const { source, ...told } = await openSource(kind, positionals, values)
-  if (values["dry-run"]) return dryRun(source, stop)
-  if (values.output !== undefined) return writeBatchFiles(source, values.output, batchSize)
+export interface ImportOptions {
+  url: string
+  batchSize: number
+  concurrency: number
+  /** Seconds. */
+  deadline: number
+  dryRun?: true | undefined
+  output?: string | undefined
+  state?: string | undefined
+  failures?: string | undefined
+  restart?: true | undefined
+  quiet?: true | undefined
+}
 
-  const url = serviceAddress(values.url)
-  const client = new SignalClient({
-    url,
-    ...(process.env.SIGNAL_INGEST_KEY && { key: process.env.SIGNAL_INGEST_KEY }),
-    deadlineMs,
-  })
+/** Runs `signals import`. Returns the exit code. */
+export async function runImportCommand(request: SourceRequest, options: ImportOptions, stop: AbortSignal): Promise<number> {
+  const { url, batchSize, concurrency } = options
+  const { source, ...told } = await openSource(request)
+  if (options.dryRun) return dryRun(source, stop)
+  if (options.output !== undefined) return writeBatchFiles(source, options.output, batchSize)
+
+  const client = openClient(options)
   const state = await openState({
     client,
     service: new URL(url).origin,
     source: told,
     batchSize,
-    path: values.state,
-    restart: values.restart,
+    path: options.state,
+    restart: options.restart ?? false,
     tell: (sentence) => console.error(sentence),
   }).catch(giveUp)
   if (state === undefined) return EXIT.gaveUp
@@ -56,10 +52,10 @@ export async function importCommand(kind: string, args: readonly string[], stop:
     return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done
   }
   const failures = new FailuresFile(
-    values.failures ?? statePath.replace(/(\.json)?$/, ".failures.jsonl"),
+    options.failures ?? statePath.replace(/(\.json)?$/, ".failures.jsonl"),
     checkpoint.failureBytes,
   )
-  const progress = values.quiet ? undefined : openProgress(process.stderr, source.share, checkpoint)
+  const progress = options.quiet ? undefined : openProgress(process.stderr, source.share, checkpoint)
   if (checkpoint.nextBatch > 0) console.error(`Continuing after: ${summary(checkpoint)}.`)
   try {
     const complete = await runImport({
@@ -70,7 +66,7 @@ export async function importCommand(kind: string, args: readonly string[], stop:
       concurrency,
       stop,
       deliver: deliverTo(client, checkpoint.importId, {
-        deadlineMs,
+        deadlineMs: options.deadline * 1000,
         onAnswer: ({ transaction_id, ignored_fields }) => {
           checkpoint.transaction = transaction_id ?? checkpoint.transaction
           checkpoint.ignoredFields = [...new Set([...checkpoint.ignoredFields, ...(ignored_fields ?? [])])].slice(0, MAX_IGNORED)

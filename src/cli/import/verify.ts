@@ -1,9 +1,8 @@
-import { parseArgs } from "node:util"
-import { SignalClient } from "../../client/index.ts"
+import type { SignalClient } from "../../client/index.ts"
 import { planBatch } from "../../signals/plan.ts"
 import { Signal, withPlainNumbers } from "../../signals/schema.ts"
-import { serviceAddress } from "../options.ts"
-import { openSource, SOURCE_OPTIONS } from "../sources/open.ts"
+import { openClient } from "../options.ts"
+import { openSource, type SourceRequest } from "../sources/open.ts"
 import type { Source } from "../sources/source.ts"
 import { EXIT } from "../usage.ts"
 
@@ -18,20 +17,12 @@ const SHOWN = 20
 /** What the statistics tell of at once; the rest is counted signal by signal. */
 const MAX_STATS = 1000
 
-/** `signals verify KIND ...`. Returns the exit code. */
-export async function verifyCommand(kind: string, args: readonly string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: { ...SOURCE_OPTIONS, url: { type: "string" }, since: { type: "string", default: "0001-01-01T00:00:00Z" } },
-  })
-  const { source } = await openSource(kind, positionals, values)
-  const client = new SignalClient({
-    url: serviceAddress(values.url),
-    ...(process.env.SIGNAL_INGEST_KEY && { key: process.env.SIGNAL_INGEST_KEY }),
-  })
+/** Runs `signals verify`. Returns the exit code. */
+export async function runVerifyCommand(request: SourceRequest, options: { url: string; since: string }): Promise<number> {
+  const { source } = await openSource(request)
+  const client = openClient(options)
   const expected = await countSource(source)
-  const found = await countService(client, values.since, expected.conversations)
+  const found = await countService(client, options.since, expected.conversations)
   const differences = [...expected.conversations].flatMap(([name, { count, scores }]) => {
     const there = found.get(name) ?? { count: 0, scores: 0 }
     const sameMean = count === 0 || Math.abs(scores / count - there.scores / Math.max(1, there.count)) < TOLERANCE

@@ -1,13 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises"
-import { parseArgs } from "node:util"
 import { Consumer, type Message, MessagesStreamFallbackModes, MessagesStreamModes } from "@platformatic/kafka"
 import { FieldMapping } from "../../bridges/kafka/field-mapping.ts"
 import { mapKafkaRecord, readKafkaValue } from "../../bridges/kafka/requests.ts"
-import { SignalClient } from "../../client/index.ts"
 import { type FailedRecord, FailuresFile } from "../failures.ts"
 import { deliverTo } from "../import/deliver.ts"
 import { Window } from "../import/window.ts"
-import { SENDING, serviceAddress, wholeNumber } from "../options.ts"
+import { openClient } from "../options.ts"
 import { EXIT, UsageError } from "../usage.ts"
 
 /** After a crash the next to come waits as long for the partitions as the group waits for the one that is gone. */
@@ -16,32 +14,27 @@ const GROUP = { sessionTimeout: 10_000, heartbeatInterval: 3000 }
 /** How long records wait for others of their batch. */
 const MAX_WAIT_MS = 1000
 
+export interface ConsumeOptions {
+  brokers: string
+  topic: string[]
+  group: string
+  from: "earliest" | "latest"
+  mapping: string
+  cluster?: string | undefined
+  url: string
+  batchSize: number
+  /** Seconds. */
+  deadline: number
+  failures?: string | undefined
+  quiet?: true | undefined
+}
+
 /** `signals consume kafka`. Runs until it is stopped; returns the exit code. */
-export async function consumeCommand(kind: string, args: readonly string[], stop: AbortSignal): Promise<number> {
-  if (kind !== "kafka") throw new UsageError(`consume ${kind}: only kafka can be consumed.`)
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      ...SENDING,
-      brokers: { type: "string" },
-      topic: { type: "string", multiple: true },
-      group: { type: "string" },
-      from: { type: "string", default: "earliest" },
-      mapping: { type: "string", default: "{}" },
-      cluster: { type: "string" },
-    },
-  })
-  const { brokers, topic: topics, group } = values
-  if (!brokers || !topics || !group) throw new UsageError("consume kafka needs --brokers, --topic and --group.")
-  if (values.from !== "earliest" && values.from !== "latest") throw new UsageError("--from must be earliest or latest.")
-  const batchSize = wholeNumber("batch-size", values["batch-size"], 1, 10_000)
-  const deadlineMs = wholeNumber("deadline", values.deadline, 1, 86_400) * 1000
+export async function consumeKafka(values: ConsumeOptions, stop: AbortSignal): Promise<number> {
+  const { brokers, topic: topics, group, batchSize } = values
+  const deadlineMs = values.deadline * 1000
   const mapping = readMapping(values.mapping)
-  const client = new SignalClient({
-    url: serviceAddress(values.url),
-    ...(process.env.SIGNAL_INGEST_KEY && { key: process.env.SIGNAL_INGEST_KEY }),
-    deadlineMs,
-  })
+  const client = openClient(values)
   const failures = new FailuresFile(values.failures ?? `.signals/${topics.join("-")}.failures.jsonl`, 0)
   // Every record is known by its place, so a batch that is sent again after a crash stores nothing twice, whatever its key.
   const deliver = deliverTo(client, crypto.randomUUID(), { deadlineMs })

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto"
 import { stat } from "node:fs/promises"
 import { basename, resolve } from "node:path"
-import { readMap } from "../options.ts"
 import { UsageError } from "../usage.ts"
 import { unknownField } from "./columns.ts"
 import { openCsv } from "./csv.ts"
@@ -10,22 +9,12 @@ import { openSlackExport } from "./slack-export.ts"
 import type { Source } from "./source.ts"
 import { openSql } from "./sql.ts"
 
-/** What the kinds of sources are told on the command line. */
-export const SOURCE_OPTIONS = {
-  team: { type: "string" },
-  from: { type: "string" },
-  query: { type: "string" },
-  map: { type: "string", multiple: true },
-  delimiter: { type: "string", default: "," },
-} as const
-
-export interface SourceValues {
-  team?: string | undefined
-  from?: string | undefined
-  query?: string | undefined
-  map?: string[] | undefined
-  delimiter: string
-}
+/** A source as the command line names it. */
+export type SourceRequest =
+  | { kind: "slack"; path: string; team?: string | undefined }
+  | { kind: "sql"; from: string; query: string; map?: Record<string, string> | undefined }
+  | { kind: "jsonl"; path: string }
+  | { kind: "csv"; path: string; map?: Record<string, string> | undefined; delimiter: string }
 
 export interface OpenedSource {
   source: Source
@@ -35,15 +24,14 @@ export interface OpenedSource {
   fingerprint: string
 }
 
-/** Opens what `import KIND ARGUMENT...` and `verify KIND ARGUMENT...` speak of. Throws `UsageError`. */
-export async function openSource(kind: string, positionals: readonly string[], values: SourceValues): Promise<OpenedSource> {
-  const map = readMap(values.map) ?? {}
+/** @throws {UsageError} there is no such source, or `map` names no field of a signal */
+export async function openSource(request: SourceRequest): Promise<OpenedSource> {
+  const map = ("map" in request && request.map) || {}
   const wrong = unknownField(map)
-  if (wrong !== undefined) throw new UsageError(`--map: ${wrong} is no field of a signal.`)
+  if (wrong !== undefined) throw new UsageError(`--map: a signal has no field "${wrong}".`)
+  const { kind } = request
   if (kind === "sql") {
-    if (positionals.length > 0) throw new UsageError(`${positionals[0]} is one too many: import sql takes --from and --query.`)
-    const { from, query } = values
-    if (!from || !query) throw new UsageError("import sql needs --from postgres://... and --query SQL.")
+    const { from, query } = request
     const { host, pathname } = parseUrl(from)
     return {
       source: openSql({ from, query, map }),
@@ -51,28 +39,23 @@ export async function openSource(kind: string, positionals: readonly string[], v
       fingerprint: told({ kind, host, pathname, query, map }),
     }
   }
-  const [path, ...more] = positionals
-  if (path === undefined) throw new UsageError(`import ${kind} needs a file.`)
-  if (more.length > 0) throw new UsageError(`${more[0]} is one too many: one file at a time.`)
-  const file = await fileOf(path)
-  const settings = kind === "csv" ? { map, delimiter: values.delimiter } : { team: values.team }
+  const file = await fileOf(request.path)
+  const settings = kind === "csv" ? { map, delimiter: request.delimiter } : { team: kind === "slack" ? request.team : undefined }
   return {
-    source: await openFile(kind, path, values, map),
-    name: basename(path),
+    source: await openFile(request, map),
+    name: basename(request.path),
     fingerprint: told({ kind, ...file, ...settings }),
   }
 }
 
-async function openFile(kind: string, path: string, values: SourceValues, map: Record<string, string>): Promise<Source> {
-  switch (kind) {
+async function openFile(request: Exclude<SourceRequest, { kind: "sql" }>, map: Record<string, string>): Promise<Source> {
+  switch (request.kind) {
     case "slack":
-      return openSlackExport(path, { team: values.team })
+      return openSlackExport(request.path, { team: request.team })
     case "jsonl":
-      return openJsonl(path)
+      return openJsonl(request.path)
     case "csv":
-      return openCsv(path, { map, delimiter: values.delimiter })
-    default:
-      throw new UsageError(`${kind} is no kind of source: slack, sql, jsonl or csv.`)
+      return openCsv(request.path, { map, delimiter: request.delimiter })
   }
 }
 

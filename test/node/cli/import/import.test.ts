@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
@@ -304,39 +304,5 @@ describe("signals import sql", () => {
       code: 2,
       err: expect.stringContaining("can't be reached"),
     })
-  })
-})
-
-describe("the command line", () => {
-  it.each([
-    [[], 2, "Usage: signals COMMAND"],
-    [["--help"], 0, "Usage: signals COMMAND"],
-    [["import", "slack", "--help"], 0, "Usage: signals import slack PATH"],
-    [["import", "sql", "--help"], 0, "Usage: signals import sql --from"],
-    [["export"], 2, "export is no command."],
-    [["import", "xml", "in.xml"], 2, "no such file"],
-    [["import", "jsonl"], 2, "import jsonl needs a file."],
-    [["import", "jsonl", "nowhere.jsonl"], 2, "there is no such file or folder"],
-    [["import", "jsonl", "a", "b"], 2, "b is one too many"],
-    [["import", "jsonl", "a", "--batch-size", "0"], 2, "--batch-size 0 must be a whole number from 1 to 10000."],
-    [["import", "csv", "a", "--map", "room"], 2, "--map room must be COLUMN=FIELD."],
-    [["import", "csv", "a", "--map", "room=conversation"], 2, "conversation is no field of a signal"],
-    [["import", "jsonl", "a", "--batches", "5"], 2, "Unknown option '--batches'"],
-    [["consume", "pulsar"], 2, "only kafka can be consumed"],
-    [["consume", "kafka"], 2, "consume kafka needs --brokers, --topic and --group."],
-    [["completion", "tcsh"], 2, "Which shell? bash, zsh or fish."],
-  ])("answers %j with code %i and a sentence", async (args, code, sentence) => {
-    const ended = await signals(...args)
-    expect([ended.code, `${ended.out}${ended.err}`]).toEqual([code, expect.stringContaining(sentence)])
-    expect(ended.err).not.toMatch(/^\s+at /m)
-  })
-
-  it("completes its words in bash", async () => {
-    const script = (await signals("completion", "bash")).out
-    await mkdir(join(folder, "empty"))
-    await file("complete.sh", `${script}\nCOMP_WORDS=(signals import s); COMP_CWORD=2; _signals; echo "\${COMPREPLY[@]}"\n`)
-    const { execFile } = await import("node:child_process")
-    const said = await new Promise((resolve) => execFile("bash", [join(folder, "complete.sh")], (_, out) => resolve(out)))
-    expect(said).toBe("slack sql\n")
   })
 })

@@ -1,0 +1,68 @@
+import { Argument, Command, InvalidArgumentError, Option } from "@commander-js/extra-typings"
+import { type Invocation, KEY_HELP, urlOption } from "../options.ts"
+import { UsageError } from "../usage.ts"
+import type { DlqOptions } from "./dlq.ts"
+
+function readId(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be an id, as "signals dlq list" prints it.')
+  return Number(text)
+}
+
+const readIds = (text: string, before: readonly number[] = []) => [...before, readId(text)]
+
+const ids = () => new Argument("<id...>", "ids of dead letters").argParser(readIds)
+
+const jsonOption = () => new Option("--json", "print one line of JSON for each, for scripts")
+
+/** `signals dlq`: looks at dead letters, and stores or discards them. */
+export function dlqCommand(invocation: Invocation) {
+  const load = () => import("./dlq.ts")
+  const run = async (work: Promise<number>) => {
+    invocation.exitCode = await work
+  }
+  const called = (options: Omit<DlqOptions, "stop">): DlqOptions => ({ ...options, stop: invocation.stop })
+  return new Command("dlq")
+    .description("Lists, shows, replays and discards dead letters: records that the service accepted and could not store.")
+    .addCommand(
+      new Command("list")
+        .description("dead letters, newest first")
+        .addOption(new Option("--state <state>").choices(["waiting", "replayed", "discarded"]).default("waiting"))
+        .addOption(jsonOption())
+        .addOption(urlOption())
+        .addHelpText("after", `\n${KEY_HELP} It needs the scope "read".`)
+        .action(async ({ state, ...options }) => run((await load()).list(state, called(options)))),
+    )
+    .addCommand(
+      new Command("show")
+        .description("one dead letter, with the record")
+        .argument("<id>", "id of a dead letter", readId)
+        .addOption(jsonOption())
+        .addOption(urlOption())
+        .addHelpText("after", `\n${KEY_HELP} It needs the scope "read".`)
+        .action(async (id, options) => run((await load()).show(id, called(options)))),
+    )
+    .addCommand(
+      new Command("replay")
+        .description("reads records again, as the service is set up now, and stores them")
+        .addArgument(ids().argOptional())
+        .option("--all", "every dead letter that waits")
+        .addOption(jsonOption())
+        .addOption(urlOption())
+        .addHelpText("after", `\n${KEY_HELP} It needs the scopes "read" and "ingest".`)
+        .action(async (chosen, { all, ...options }) => {
+          const { replay, replayAll } = await load()
+          if (all && chosen.length > 0) throw new UsageError("Give ids or --all, not both.")
+          if (!all && chosen.length === 0) throw new UsageError("Give the ids of dead letters, or --all.")
+          await run(all ? replayAll(called(options)) : replay(chosen, called(options)))
+        }),
+    )
+    .addCommand(
+      new Command("discard")
+        .description("marks dead letters as discarded: the service keeps them, and no longer lists them as waiting")
+        .addArgument(ids())
+        .addOption(jsonOption())
+        .addOption(urlOption())
+        .addHelpText("after", `\n${KEY_HELP} It needs the scopes "read" and "ingest".`)
+        .action(async (chosen, options) => run((await load()).discard(chosen, called(options)))),
+    )
+}

@@ -1,0 +1,25 @@
+import { createHash, randomBytes } from "node:crypto"
+import { Argument, Command, InvalidArgumentError } from "@commander-js/extra-typings"
+import { SCOPES } from "../signals/scopes.ts"
+
+const KEY_BYTES = 32
+
+function readName(text: string): string {
+  if (!/^[\w.@-]{1,100}$/.test(text)) throw new InvalidArgumentError("It must have 1 to 100 letters, digits or . _ @ -")
+  // The service uses this name for callers without a key.
+  if (text === "anonymous") throw new InvalidArgumentError('It must not be "anonymous".')
+  return text
+}
+
+/** `signals key`: makes an API key, and its entry of API_KEYS, which holds only the key's SHA-256. */
+export function keyCommand() {
+  return new Command("key")
+    .description("Makes an API key, and its entry for API_KEYS.")
+    .argument("<name>", "the name of the key in logs and in the ledger", readName)
+    .addArgument(new Argument("<scope...>", "what the key may do").choices(SCOPES))
+    .action((name, scopes) => {
+      const key = randomBytes(KEY_BYTES).toString("base64url")
+      const entry = { name, sha256: createHash("sha256").update(key).digest("hex"), scopes: [...new Set(scopes)] }
+      console.log(`Key, shown only now:  ${key}\nEntry for API_KEYS:   ${JSON.stringify(entry)}`)
+    })
+}

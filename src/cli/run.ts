@@ -1,0 +1,46 @@
+import { CommanderError } from "@commander-js/extra-typings"
+import type { Invocation } from "./options.ts"
+import { createProgram, namedCommand, pathOf } from "./program.ts"
+import { EXIT, UsageError, usageSentence } from "./usage.ts"
+
+/** Runs one command line in this process, and sets its exit code. */
+export async function runCommandLine(args: readonly string[]): Promise<void> {
+  // A broken pipe, as of `| head`, is no error.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.gaveUp))
+  process.exitCode = await exitCodeOf(args)
+}
+
+async function exitCodeOf(args: readonly string[]): Promise<number> {
+  const stop = new AbortController()
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.on(signal, () => {
+      // The first signal lets the work in flight end, the second does not.
+      if (stop.signal.aborted) process.exit(EXIT.stopped)
+      stop.abort()
+      if (process.stderr.isTTY) process.stderr.write("\nStopping. Press Ctrl-C again to stop at once.\n")
+    })
+  const invocation: Invocation = { stop: stop.signal, exitCode: EXIT.done }
+  const program = createProgram(invocation)
+  try {
+    // Reading JSON to the last digit needs Node 22.
+    if (!("rawJSON" in JSON))
+      throw new UsageError(`This command line needs Node 22 or newer, and this is Node ${process.version}.`)
+    await program.parseAsync(args, { from: "user" })
+    return invocation.exitCode
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done
+    const path = pathOf(namedCommand(program, args))
+    // Commander prints the help of a command that needs another word.
+    if (error instanceof CommanderError && error.code === "commander.help") return EXIT.usage
+    if (error instanceof CommanderError || error instanceof UsageError) {
+      console.error(usageSentence(error.message, path))
+      return EXIT.usage
+    }
+    // A file that cannot be read or written, or a full disk: Node's message names it.
+    if (error instanceof Error && "syscall" in error) {
+      console.error(`Stopped: ${error.message}`)
+      return EXIT.gaveUp
+    }
+    throw error
+  }
+}
