@@ -1,7 +1,7 @@
+import { cutIntoPieces } from "../ingest/pieces.ts"
 import { putClaimCheck } from "../queue/claim-checks.ts"
 import { readMessage } from "../queue/messages.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
-import { cutIntoPieces } from "./tasks.ts"
 
 /**
  * Keeps messages in the bucket for as long as the database does not answer: the sweep brings them back. What one statement can store

@@ -1,4 +1,5 @@
 import { storeDeliveries } from "../ingest/accept-delivery.ts"
+import { cutIntoPieces, type Weighed } from "../ingest/pieces.ts"
 import { type Added, NOTHING_ADDED } from "../ingest/store-batch.ts"
 import { type Message as Content, readMessage } from "../queue/messages.ts"
 import type { Database } from "../store/connection.ts"
@@ -15,37 +16,8 @@ export interface Task {
   halves?: (() => Task[]) | undefined
 }
 
-/** One statement takes about this much; it is far below what a consumer's memory and Neon's 64 MB bear. */
-const MAX_PIECE_BYTES = 2 * 1024 * 1024
-const MAX_PIECE_ROWS = 2000
-
 /** From this attempt on a message is stored alone: something may be wrong with it. */
 const ALONE_FROM_ATTEMPT = 3
-
-interface Weighed<Item> {
-  item: Item
-  bytes: number
-  rows: number
-}
-
-/** Cuts a list into pieces of at most `MAX_PIECE_BYTES` and `MAX_PIECE_ROWS`; an item beyond them is a piece of its own. */
-export function cutIntoPieces<Item>(items: readonly Weighed<Item>[]): Item[][] {
-  const pieces: Item[][] = []
-  let bytes = Number.POSITIVE_INFINITY
-  let rows = 0
-  for (const weighed of items) {
-    bytes += weighed.bytes
-    rows += weighed.rows
-    const piece = pieces.at(-1)
-    if (piece && bytes <= MAX_PIECE_BYTES && rows <= MAX_PIECE_ROWS) piece.push(weighed.item)
-    else {
-      pieces.push([weighed.item])
-      bytes = weighed.bytes
-      rows = weighed.rows
-    }
-  }
-  return pieces
-}
 
 /** How much of a statement a message is. Characters stand for bytes: the limit is no exact one. */
 const weigh = <Item>(item: Item, message: Message<unknown>, delivery?: Delivery): Weighed<Item> => ({

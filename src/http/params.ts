@@ -112,3 +112,28 @@ export const DeadLetterQuery = z.object({
 })
 
 export const DeadLetterPath = z.object({ id: id("The dead letter's id.") })
+
+/** At most so many dead letters are replayed by one call. */
+const MAX_REPLAYED = 500
+
+export const ReplayQuery = z.object({
+  ids: z
+    .string()
+    .refine((text) => /^\d{1,15}(,\d{1,15}){0,499}$/.test(text), shapeFault("int_parsing"))
+    .transform((text) => text.split(",").map(Number))
+    .optional()
+    .meta({
+      description: `Up to ${MAX_REPLAYED} ids with commas between, whatever their state. Without it: by state and source.`,
+      override: { type: "string", pattern: "^\\d{1,15}(,\\d{1,15}){0,499}$" },
+    }),
+  state: z.enum(["waiting", "discarded"]).default("waiting"),
+  source: z.enum(["slack", "kafka", "signal", "queue"]).optional(),
+  limit: digits
+    .pipe(z.int().min(1).max(MAX_REPLAYED))
+    .default(MAX_REPLAYED)
+    .meta({
+      description: "Dead letters of a call.",
+      override: { type: "integer", minimum: 1, maximum: MAX_REPLAYED, default: MAX_REPLAYED },
+    }),
+  cursor: cursor(digits),
+})

@@ -6,13 +6,12 @@ import { mapSlackEvent } from "../bridges/slack/events.ts"
 import { parseJson } from "../signals/json.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
-import { instantText } from "../signals/timestamp.ts"
 import { BatchRefused } from "../store/batch.ts"
 import { settleDeadLetter } from "../store/dead-letters.ts"
 import { writeBatch } from "../store/write-batch.ts"
 import type { IngestContext } from "./context.ts"
 
-export type ReplayContext = Omit<IngestContext, "bucket"> & {
+export type ReplayContext = Pick<IngestContext, "db" | "queue"> & {
   /** How Kafka records become signals today. */
   mapping: FieldMapping
 }
@@ -36,24 +35,38 @@ export async function replayDeadLetter(context: ReplayContext, letter: DeadLette
   return replayed
 }
 
-/** Maps the record as its way in does today, and stores it under the dead letter's own transaction id. */
-async function storeAgain({ db, mapping, now }: ReplayContext, letter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
-  const { plan, skipped } = planDelivery([deliveredOf(letter, mapping)], instantText(now))
-  const [failure] = plan.failures
-  if (failure) return stays(failure.error)
-  if (plan.total === 0) return stays(`It is of a kind that is skipped: ${Object.keys(skipped).join()}.`)
-  const transactionId = letter.replay_transaction_id
+/** Stores the record under the dead letter's own transaction id. */
+async function storeAgain(context: ReplayContext, letter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
+  const plan = planOf(context, letter)
+  if (typeof plan === "string") return stays(plan)
   try {
-    await writeBatch(db, { transactionId, caller: letter.caller, plan, allOrNothing: true })
+    await writeBatch(context.db, replayBatchOf(letter, plan))
   } catch (error) {
     if (error instanceof BatchRefused) return stays(error.failures[0]?.error ?? "refused by the database")
     throw error
   }
   // The record counted as failed when it came in, and counts as stored once.
   return {
-    answer: { replayed: true, transaction_id: transactionId },
+    answer: { replayed: true, transaction_id: letter.replay_transaction_id },
     stored: letter.state === "replayed" ? undefined : plan,
   }
+}
+
+/** All or nothing: it is one signal. */
+export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecord, plan: BatchPlan) => ({
+  transactionId: replay_transaction_id,
+  caller,
+  plan,
+  allOrNothing: true as const,
+})
+
+/** Maps the record as its way in does today. A sentence says why it can't be stored. */
+export function planOf({ mapping }: Pick<ReplayContext, "mapping">, letter: DeadLetterRecord): BatchPlan | string {
+  // A record without a time of its own is as old as its dead letter.
+  const { plan, skipped } = planDelivery([deliveredOf(letter, mapping)], letter.created_at)
+  const [failure] = plan.failures
+  if (failure) return failure.error
+  return plan.total > 0 ? plan : `It is of a kind that is skipped: ${Object.keys(skipped).join()}.`
 }
 
 function deliveredOf({ source, record }: DeadLetterRecord, mapping: FieldMapping): Delivered {
@@ -65,9 +78,11 @@ function deliveredOf({ source, record }: DeadLetterRecord, mapping: FieldMapping
 
 /** The message's batch has a transaction id of its own, so it is stored once. */
 async function sendAgain({ queue }: ReplayContext, { record }: DeadLetterRecord): Promise<ReplayedDeadLetter> {
-  if (!queue) return stays("There is no queue to send it to.")
+  if (!queue) return stays(NO_QUEUE)
   await queue.send(JSON.parse(record), { contentType: "text" })
   return { answer: { replayed: true }, stored: undefined }
 }
+
+export const NO_QUEUE = "There is no queue to send it to."
 
 const stays = (reason: string): ReplayedDeadLetter => ({ answer: { replayed: false, reason }, stored: undefined })

@@ -69,7 +69,12 @@ export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals
 export const CONSUMER_ROUTE = "QUEUE signals"
 
 /** The routes that store signals. */
-export const STORING_ROUTES: readonly string[] = [...INGEST_ROUTES, CONSUMER_ROUTE, "POST /api/dead-letters/:id/replay"]
+export const STORING_ROUTES: readonly string[] = [
+  ...INGEST_ROUTES,
+  CONSUMER_ROUTE,
+  "POST /api/dead-letters/:id/replay",
+  "POST /api/dead-letters/replay",
+]
 
 /** One request, or one run of the consumer. A field that is left out is "" or 0. */
 export interface Point {

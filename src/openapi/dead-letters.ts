@@ -1,6 +1,6 @@
-import { DeadLetterPath, DeadLetterQuery } from "../http/params.ts"
+import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../http/params.ts"
 import { notFound } from "../http/problems.ts"
-import { DeadLetterPage, DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
+import { BulkReplayAnswer, DeadLetterPage, DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
 import { BAD_SCORE, DEAD_LETTER } from "./examples.ts"
 import { answer, operation, refusal } from "./operation.ts"
 
@@ -73,5 +73,35 @@ export const replayDeadLetter = operation({
       "still refused": { replayed: false, reason: BAD_SCORE.error },
     }),
     404: UNKNOWN,
+  },
+})
+
+export const replayDeadLetters = operation({
+  id: "replayDeadLetters",
+  tag: ONE.tag,
+  summary: "Store many dead letters after all, oldest first",
+  description:
+    "Asks for a key with both scopes, `read` and `ingest`. Up to 500 a call; those that still can't be stored stay and are passed over by `next_cursor`.",
+  scope: "read",
+  params: { query: ReplayQuery },
+  answers: {
+    200: answer("What they came to.", BulkReplayAnswer, {
+      "some stay": {
+        replayed_count: 499,
+        failed_count: 1,
+        failures: [{ id: DEAD_LETTER.id, reason: BAD_SCORE.error }],
+        next_cursor: "512",
+      },
+    }),
+  },
+  unreadable: {
+    limit: [
+      {
+        type: "less_than_equal",
+        loc: ["query", "limit"],
+        msg: "Input should be less than or equal to 500",
+        input: "501",
+      },
+    ],
   },
 })

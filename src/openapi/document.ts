@@ -15,6 +15,7 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/webhooks/slack": { post: webhook.takeSlackEvent },
   "/webhooks/kafka": { post: webhook.takeKafkaRecords },
   "/api/dead-letters": { get: deadLetters.listDeadLetters },
+  "/api/dead-letters/replay": { post: deadLetters.replayDeadLetters },
   "/api/dead-letters/{id}": { get: deadLetters.getDeadLetter, delete: deadLetters.discardDeadLetter },
   "/api/dead-letters/{id}/replay": { post: deadLetters.replayDeadLetter },
   "/api/metrics": { get: read.getMetrics },

@@ -134,6 +134,17 @@ export const ReplayAnswer = z.object({
 })
 export type ReplayAnswer = z.infer<typeof ReplayAnswer>
 
+/** What became of one call that replays many. */
+export const BulkReplayAnswer = z
+  .object({
+    replayed_count: z.int(),
+    failed_count: z.int().meta({ description: "Dead letters that still can't be stored, and stay." }),
+    failures: z.array(z.object({ id: z.int(), reason: z.string() })),
+    next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next call; null when none is left." }),
+  })
+  .meta({ id: "BulkReplayAnswer" })
+export type BulkReplayAnswer = z.infer<typeof BulkReplayAnswer>
+
 /** The answer of a webhook. */
 export const DeliveryAnswer = z
   .object({

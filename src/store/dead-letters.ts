@@ -79,3 +79,46 @@ export async function settleDeadLetter(db: Database, id: number, state: "replaye
     db.query(sql`update ${deadLetters} set state = ${state} where id = ${id}::int8 and state <> 'replayed'`),
   )
 }
+
+/** Which dead letters to replay: those with these ids whatever their state, or those of a state and a source. */
+export interface LetterChoice {
+  ids?: readonly number[] | undefined
+  state: DeadLetterRecord["state"]
+  source?: LetterSource | undefined
+  after?: number | undefined
+  limit: number
+}
+
+/** What one call reads of records; a single one may be larger. */
+const MAX_RECORD_BYTES = 4 * 1024 * 1024
+
+/** Dead letters with their records, oldest first, and the cursor of the next page, null on the last. A page also ends by bytes. */
+export async function chosenDeadLetters(
+  db: Database,
+  { ids, state, source, after = 0, limit }: LetterChoice,
+): Promise<{ letters: DeadLetterRecord[]; next: number | null }> {
+  const chosen = ids ? sql`id = any(${sql.param([...ids])}::int8[])` : sql`state = ${state}`
+  const ofSource = source ? sql`and source = ${source}` : sql``
+  const rows = await withRetries(db, () =>
+    db.query<SelectedRow & { bytes: string; more: boolean }>(sql`
+      with page as (
+        select *, sum(octet_length(record)) over (order by id) as bytes, count(*) over () > ${limit}::int4 as more, row_number() over (order by id) as place
+        from (
+          select * from ${deadLetters} where ${chosen} ${ofSource} and id > ${after}::int8 order by id limit ${limit + 1}::int4
+        ) as candidate
+      )
+      select ${COLUMNS}, more or exists (select from page where place > 1 and bytes > ${MAX_RECORD_BYTES}::int8) as more, bytes
+      from page where place <= ${limit}::int4 and (place = 1 or bytes <= ${MAX_RECORD_BYTES}::int8)
+      order by id`),
+  )
+  const letters = rows.map(({ bytes: _, more: __, ...row }) => letterOf(row))
+  return { letters, next: rows[0]?.more ? (letters.at(-1)?.id ?? null) : null }
+}
+
+/** Notes of several dead letters that they were replayed. */
+export async function settleReplayed(db: Database, ids: readonly number[]): Promise<void> {
+  if (ids.length > 0)
+    await withRetries(db, () =>
+      db.query(sql`update ${deadLetters} set state = 'replayed' where id = any(${sql.param([...ids])}::int8[])`),
+    )
+}

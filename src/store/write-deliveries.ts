@@ -43,7 +43,12 @@ export async function writeDeliveries(db: Database, delivered: readonly Delivery
   }
 }
 
-async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
+/**
+ * Stores deliveries in one statement, or none of them.
+ *
+ * @throws {DatabaseError} the database refused one of them, or did not answer
+ */
+export async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
   const entered = await withRetries(db, () => db.query<{ transaction_id: string; stored: number }>(insertStatement(deliveries)))
   const sizes = new Map(deliveries.map(({ batch }) => [batch.transactionId, batch.plan.rows.length]))
   const written: WrittenDeliveries = { stored: 0, duplicates: 0, refused: [] }

@@ -1,11 +1,12 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import { replayDeadLetter } from "../../ingest/replay-dead-letter.ts"
+import { replayDeadLetters } from "../../ingest/replay-dead-letters.ts"
 import type { DeadLetterRecord } from "../../signals/responses.ts"
 import { deadLetterById, listDeadLetters, settleDeadLetter } from "../../store/dead-letters.ts"
 import { requireScope } from "../auth.ts"
 import type { App } from "../context.ts"
-import { DeadLetterPath, DeadLetterQuery } from "../params.ts"
+import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../params.ts"
 import { notFound } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 import { ingestContext, notePlan } from "../write.ts"
@@ -16,6 +17,13 @@ export const deadLetters = new Hono<App>()
     const { state, limit, cursor } = c.req.valid("query")
     const page = await listDeadLetters(c.get("db"), { state, limit, after: cursor })
     return c.json({ dead_letters: page.letters, next_cursor: page.next === null ? null : String(page.next) })
+  })
+  .post("/replay", requireScope("read"), requireScope("ingest"), zValidator("query", ReplayQuery, refuseShape), async (c) => {
+    const { cursor, ...choice } = c.req.valid("query")
+    const mapping = c.get("settings").webhooks.kafkaMapping
+    const { answer, stored } = await replayDeadLetters({ ...ingestContext(c), mapping }, { ...choice, after: cursor })
+    notePlan(c, stored, "delivery")
+    return c.json(answer)
   })
   .get("/:id", requireScope("read"), zValidator("param", DeadLetterPath, refuseShape), async (c) =>
     c.json(await letterOf(c, c.req.valid("param").id)),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { cutIntoPieces, tasksOf } from "../../../src/consumer/tasks.ts"
+import { tasksOf } from "../../../src/consumer/tasks.ts"
+import { cutIntoPieces } from "../../../src/ingest/pieces.ts"
 import { bodyOf, delivery, playedMessage } from "./messages.ts"
 
 const items = (count: number, bytes: number, rows: number) => Array.from({ length: count }, (_, item) => ({ item, bytes, rows }))

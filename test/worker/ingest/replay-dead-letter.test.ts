@@ -2,6 +2,7 @@ import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
 import { replayDeadLetter } from "../../../src/ingest/replay-dead-letter.ts"
+import { replayDeadLetters } from "../../../src/ingest/replay-dead-letters.ts"
 import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters.ts"
 import { countOf, freshConversation, query } from "../service.ts"
 import { testContext, testQueue } from "./context.ts"
@@ -48,5 +49,71 @@ describe("a dead letter that is replayed", () => {
     expect((await replayDeadLetter({ ...testContext({ queue }), mapping }, await letter())).answer).toEqual({ replayed: true })
     expect(queue.sent).toEqual(["a message"])
     expect((await letter()).state).toBe("replayed")
+  })
+})
+
+describe("a record without a time of its own", () => {
+  it("gets the time of its dead letter, not of its replay", async () => {
+    const conversation = freshConversation()
+    const letter = await kept({ source: "signal", record: JSON.stringify({ context_window_id: conversation }) })
+    await query("update dead_letters set created_at = '2025-03-04T05:06:07Z' where id = $1", [(await letter()).id])
+    await replayDeadLetter({ ...testContext(), mapping }, await letter())
+    expect(await query("select time from signals where context_window_id = $1", [conversation])).toEqual([
+      { time: new Date("2025-03-04T05:06:07Z") },
+    ])
+  })
+})
+
+describe("many dead letters that are replayed", () => {
+  it("are stored once each, page by page, and those that can't be stored stay with their reason", async () => {
+    const conversation = freshConversation()
+    const ids: number[] = []
+    for (let place = 0; place < 7; place++) {
+      const broken = place === 2 ? { signal_score: 2 } : place === 4 ? { payload: { n: JSON.rawJSON("1e999999") } } : {}
+      const record = JSON.stringify({ context_window_id: conversation, raw_content: String(place), ...broken })
+      ids.push((await (await kept({ source: "signal", record }))()).id)
+    }
+    for (let time = 0; time < 2; time++) {
+      const failures: number[] = []
+      let after: number | undefined
+      let replayed = 0
+      do {
+        const choice = { ids, state: "waiting" as const, limit: 3, after }
+        const { answer } = await replayDeadLetters({ ...testContext(), mapping }, choice)
+        failures.push(...answer.failures.map(({ id }) => id))
+        replayed += answer.replayed_count
+        after = answer.next_cursor === null ? undefined : Number(answer.next_cursor)
+      } while (after !== undefined)
+      expect({ replayed, failures }).toEqual({ replayed: 5, failures: [ids[2], ids[4]] })
+    }
+    expect(await countOf(conversation)).toBe(5)
+    const states = await query("select state from dead_letters where id = any($1::int8[]) order by id", [ids])
+    expect(states.map((row) => (row as { state: string }).state)).toEqual(
+      ids.map((_, place) => (place === 2 || place === 4 ? "waiting" : "replayed")),
+    )
+  })
+
+  it("are chosen by state and source, and a page ends by bytes", async () => {
+    const conversation = freshConversation()
+    const record = JSON.stringify({ context_window_id: conversation, raw_content: "x".repeat(900_000) })
+    for (let place = 0; place < 6; place++) await kept({ source: "signal", record })
+    const first = await replayDeadLetters({ ...testContext(), mapping }, { state: "waiting", source: "signal", limit: 500 })
+    expect(first.answer.next_cursor).not.toBeNull()
+    let cursor = first.answer.next_cursor
+    while (cursor !== null) {
+      const choice = { state: "waiting" as const, source: "signal" as const, limit: 500, after: Number(cursor) }
+      cursor = (await replayDeadLetters({ ...testContext(), mapping }, choice)).answer.next_cursor
+    }
+    expect(await countOf(conversation)).toBe(6)
+  })
+
+  it("go to the queue again where they are whole messages, 100 a call and by bytes", async () => {
+    const ids: number[] = []
+    for (let place = 0; place < 5; place++)
+      ids.push((await (await kept({ source: "queue", record: JSON.stringify("m".repeat(100_000)) }))()).id)
+    const queue = testQueue()
+    const { answer } = await replayDeadLetters({ ...testContext({ queue }), mapping }, { ids, state: "waiting", limit: 500 })
+    expect(answer).toEqual({ replayed_count: 5, failed_count: 0, failures: [], next_cursor: null })
+    expect(queue.sent).toHaveLength(5)
   })
 })

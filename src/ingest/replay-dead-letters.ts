@@ -1,0 +1,96 @@
+import type { BatchPlan } from "../signals/plan.ts"
+import type { BulkReplayAnswer, DeadLetterRecord } from "../signals/responses.ts"
+import { chosenDeadLetters, type LetterChoice, settleReplayed } from "../store/dead-letters.ts"
+import { DatabaseError } from "../store/errors.ts"
+import { writeTogether } from "../store/write-deliveries.ts"
+import { cutIntoPieces } from "./pieces.ts"
+import { NO_QUEUE, planOf, type ReplayContext, replayBatchOf, replayDeadLetter } from "./replay-dead-letter.ts"
+
+export interface ReplayedDeadLetters {
+  answer: BulkReplayAnswer
+  /** The signals that this call stored. */
+  stored: BatchPlan
+}
+
+interface Planned {
+  letter: DeadLetterRecord
+  plan: BatchPlan
+}
+
+/**
+ * Replays many dead letters, oldest first, many in one statement. Each is stored once however often it is replayed.
+ *
+ * @throws {BatchInDoubt} some may be stored; replay them again
+ * @throws {DatabaseError} some may be stored; replay them again
+ */
+export async function replayDeadLetters(context: ReplayContext, choice: LetterChoice): Promise<ReplayedDeadLetters> {
+  const { letters, next } = await chosenDeadLetters(context.db, choice)
+  const reasons = new Map<number, string>()
+  const planned: Planned[] = []
+  for (const letter of letters) {
+    if (letter.source === "queue") continue
+    const plan = planOf(context, letter)
+    if (typeof plan === "string") reasons.set(letter.id, plan)
+    else planned.push({ letter, plan })
+  }
+  const messages = letters.filter(({ source }) => source === "queue")
+  for (const id of await sendAgain(context, messages)) reasons.set(id, NO_QUEUE)
+  const weighed = planned.map((item) => ({ item, bytes: item.letter.record.length, rows: 1 }))
+  for (const piece of cutIntoPieces(weighed)) for (const [id, reason] of await storePiece(context, piece)) reasons.set(id, reason)
+
+  const added = planned.filter(({ letter }) => !reasons.has(letter.id) && letter.state !== "replayed")
+  const rows = added.flatMap(({ plan }) => plan.rows)
+  const failures = [...reasons].map(([id, reason]) => ({ id, reason })).sort((one, other) => one.id - other.id)
+  return {
+    answer: {
+      replayed_count: letters.length - failures.length,
+      failed_count: failures.length,
+      failures,
+      next_cursor: next === null ? null : String(next),
+    },
+    stored: { total: rows.length, rows, failures: [] },
+  }
+}
+
+/** `sendBatch` takes 100 messages and 256 KB, and a message holds up to 127 KB. */
+const MESSAGES_BYTES = 128 * 1024
+
+/** @returns the ids of those that stay */
+async function sendAgain({ db, queue }: ReplayContext, letters: readonly DeadLetterRecord[]): Promise<number[]> {
+  if (!queue) return letters.map(({ id }) => id)
+  for (let start = 0, end = 0; start < letters.length; start = end) {
+    let bytes = 0
+    do bytes += letters[end++]?.record.length ?? 0
+    while (end < letters.length && end - start < 100 && bytes + (letters[end]?.record.length ?? 0) < MESSAGES_BYTES)
+    const sent = letters.slice(start, end)
+    await queue.sendBatch(sent.map(({ record }) => ({ body: JSON.parse(record), contentType: "text" })))
+    await settleReplayed(
+      db,
+      sent.map(({ id }) => id),
+    )
+  }
+  return []
+}
+
+/** Stores a piece in one statement; when the database refuses one of it, each by itself. Returns why some stay, by id. */
+async function storePiece(context: ReplayContext, piece: readonly Planned[]): Promise<Map<number, string>> {
+  const reasons = new Map<number, string>()
+  try {
+    const deliveries = piece.map(({ letter, plan }) => ({
+      batch: { ...replayBatchOf(letter, plan), allOrNothing: false as const },
+      letters: [],
+    }))
+    await writeTogether(context.db, deliveries)
+    await settleReplayed(
+      context.db,
+      piece.map(({ letter }) => letter.id),
+    )
+  } catch (error) {
+    if (!(error instanceof DatabaseError) || error.kind !== "refused") throw error
+    for (const { letter } of piece) {
+      const { answer } = await replayDeadLetter(context, letter)
+      if (!answer.replayed) reasons.set(letter.id, answer.reason ?? "")
+    }
+  }
+  return reasons
+}
