@@ -18,8 +18,9 @@ export function storeStatement(source: string, { onConflict = false, joinReturne
     with input as materialized (
       select nextval('signals_id_seq') as id, signal.* from ${source}
     ), ledger as (
-      insert into batches (transaction_id, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id)
-      select gen_random_uuid(), 'bench', 'stored', count(*), 0, '[]', min(id), max(id) from input
+      insert into batches (transaction_id, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id, signal_ids)
+      select gen_random_uuid(), 'bench', 'stored', sum(size), 0, '[]', min(first), max(last), string_agg(first || ':' || size, ',' order by first)
+      from (select min(id) as first, max(id) as last, count(*) as size from input group by id - position) as run
       on conflict do nothing
       returning transaction_id
     ), stored as (

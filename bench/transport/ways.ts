@@ -1,6 +1,7 @@
 import { createRequire } from "node:module"
 import type { SignalRow } from "../../src/signals/plan.ts"
-import { encodeColumns } from "../../src/store/columns.ts"
+import { encodeColumns } from "../../src/store/statement/columns.ts"
+import { SIGNAL_COLUMNS, type SignalField } from "../../src/store/statement/signal-columns.ts"
 
 /** A way to carry rows to Postgres: what the client sends, and the FROM item that turns it into columns, `position` the last. */
 export interface Way {
@@ -12,25 +13,10 @@ export interface Way {
   maxRows?: number
 }
 
-type Field = Exclude<keyof SignalRow, "index">
+type Field = SignalField
 
 /** The columns in the order of every way's parameters, with their types. */
-export const FIELDS: readonly (readonly [field: Field, column: string, type: string])[] = [
-  ["contextWindowId", "context_window_id", "text"],
-  ["time", "time", "timestamptz"],
-  ["rawContent", "raw_content", "text"],
-  ["signalSource", "signal_source", "text"],
-  ["signalScore", "signal_score", "float8"],
-  ["signalVector", "signal_vector", "text"],
-  ["emotionalTone", "emotional_tone", "float8"],
-  ["escalateFlag", "escalate_flag", "int2"],
-  ["agentId", "agent_id", "text"],
-  ["userId", "user_id", "text"],
-  ["payload", "payload", "jsonb"],
-  ["relationshipContext", "relationship_context", "text"],
-  ["diagnosticNotes", "diagnostic_notes", "text"],
-  ["dedupeKey", "dedupe_key", "text"],
-]
+export const FIELDS = SIGNAL_COLUMNS.map(({ field, column, type }) => [field, column, type] as const)
 
 const names = FIELDS.map(([, column]) => column).join(", ")
 const types = FIELDS.map(([, column, type]) => `${column} ${type}`).join(", ")

@@ -1,15 +1,10 @@
 import type * as z from "zod"
 import type { Figures, MetricsAnswer } from "../metrics/answer.ts"
 import { OUTCOMES } from "../metrics/point.ts"
-import type {
-  BatchAnswer,
-  BatchRecord,
-  ConversationStats,
-  DeadLetterRecord,
-  DeliveryAnswer,
-  StoredSignal,
-} from "../signals/responses.ts"
-import type { Signal } from "../signals/schema.ts"
+import { planBatch } from "../signals/plan.ts"
+import type { BatchAnswer, BatchRecord, ConversationStats, DeadLetterRecord, DeliveryAnswer } from "../signals/responses.ts"
+import { Signal } from "../signals/schema.ts"
+import { storedSignal } from "../store/read.ts"
 
 export const TRANSACTION_ID = "0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70"
 const INSTANT = "2025-01-15T09:30:00.123456Z"
@@ -26,24 +21,10 @@ export const SIGNAL: z.input<typeof Signal> = {
   dedupe_key: "slack-C0123-1736933400.123456",
 }
 
-export const STORED_SIGNAL: StoredSignal = {
-  id: 1001,
-  time: INSTANT,
-  transaction_id: TRANSACTION_ID,
-  context_window_id: "conv-123",
-  raw_content: "Signal 1 content",
-  signal_source: "Slack",
-  signal_score: 0.85,
-  signal_vector: null,
-  emotional_tone: 0.7,
-  escalate_flag: 0,
-  agent_id: null,
-  user_id: null,
-  payload: { channel: "general" },
-  relationship_context: null,
-  diagnostic_notes: null,
-  dedupe_key: "slack-C0123-1736933400.123456",
-}
+/** What the service itself makes of `SIGNAL`. */
+const [ROW] = planBatch([Signal.parse(SIGNAL)], INSTANT).rows
+if (!ROW) throw new Error("the example of a signal breaks a rule")
+export const STORED_SIGNAL = storedSignal(ROW, 1001, TRANSACTION_ID)
 
 const { dedupe_key: _, ...FIRST } = SIGNAL
 const SECOND = { context_window_id: "conv-123", raw_content: "Signal 2 content", signal_source: "Slack" }

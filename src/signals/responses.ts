@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { STORED_FIELDS } from "./schema.ts"
 
 const id = z.int().meta({ description: "The signal's id in the table.", example: 1001 })
 const transactionId = z.uuid().meta({ description: "Names the batch in the ledger (UUIDv7)." })
@@ -40,19 +41,7 @@ export const StoredSignal = z
     id,
     time: instant,
     transaction_id: transactionId,
-    context_window_id: z.string(),
-    raw_content: z.string().nullable(),
-    signal_source: z.string(),
-    signal_score: z.number(),
-    signal_vector: z.string().nullable(),
-    emotional_tone: z.number().nullable(),
-    escalate_flag: z.int(),
-    agent_id: z.string().nullable(),
-    user_id: z.string().nullable(),
-    payload: z.unknown().meta({ override: { type: ["object", "null"], additionalProperties: true } }),
-    relationship_context: z.string().nullable(),
-    diagnostic_notes: z.string().nullable(),
-    dedupe_key: z.string().nullable(),
+    ...STORED_FIELDS,
   })
   .meta({ id: "StoredSignal" })
 /** A signal as a read gives it. */

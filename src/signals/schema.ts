@@ -62,6 +62,23 @@ export const Signal = z
   .meta({ id: "Signal" })
 export type Signal = z.infer<typeof Signal>
 
+/** The fields of a signal as a read gives them, beside its `id`, `time` and `transaction_id`. */
+export const STORED_FIELDS = {
+  context_window_id: z.string(),
+  raw_content: z.string().nullable(),
+  signal_source: z.string(),
+  signal_score: z.number(),
+  signal_vector: z.string().nullable(),
+  emotional_tone: z.number().nullable(),
+  escalate_flag: z.int(),
+  agent_id: z.string().nullable(),
+  user_id: z.string().nullable(),
+  payload: z.unknown().meta({ override: { type: ["object", "null"], additionalProperties: true } }),
+  relationship_context: z.string().nullable(),
+  diagnostic_notes: z.string().nullable(),
+  dedupe_key: z.string().nullable(),
+}
+
 /** What stands beside the signals of a batch. */
 export const BatchFields = {
   fail_on_error: z.boolean().nullish().meta({ description: "true: all or nothing. Default: false, best effort." }),

@@ -3,7 +3,7 @@ import { uuidv7 } from "uuidv7"
 import type { DeadLetterRecord } from "../signals/responses.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { deadLetters } from "./schema.ts"
-import { utc } from "./sql.ts"
+import { utc } from "./statement/sql.ts"
 
 /** Where a dead letter came in, which says how its record is read again. `queue`: a whole message that could not be worked off. */
 export type LetterSource = (typeof deadLetters.source.enumValues)[number]

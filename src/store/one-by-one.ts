@@ -1,9 +1,9 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { Failure } from "../signals/responses.ts"
 import { BatchRefused, type Inserted, type NewBatch } from "./batch.ts"
-import type { Columns } from "./columns.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
+import { type Columns, textColumns } from "./statement/signal-columns.ts"
 
 /**
  * Stores what the database takes and records the rest, still in one transaction: each row in a savepoint of a SQL function.
@@ -39,9 +39,6 @@ function oneByOneStatement(batch: NewBatch, columns: Columns): SQL {
     select ids, refusals from store_signals_one_by_one(
       ${batch.transactionId}::uuid, ${batch.caller}, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null},
       ${plan.total}::int4, ${JSON.stringify(plan.failures)}::jsonb, ${batch.allOrNothing}::bool, ${indexes}::int4[],
-      ${columns.contextWindowId}::text[], ${columns.time}::text[], ${columns.rawContent}::text[], ${columns.signalSource}::text[],
-      ${columns.signalScore}::text[], ${columns.signalVector}::text[], ${columns.emotionalTone}::text[], ${columns.escalateFlag}::text[],
-      ${columns.agentId}::text[], ${columns.userId}::text[], string_to_array(${columns.payload}, E'\\n', ''),
-      ${columns.relationshipContext}::text[], ${columns.diagnosticNotes}::text[], ${columns.dedupeKey}::text[]
+      ${textColumns(columns)}
     )`
 }

@@ -1,9 +1,11 @@
 import { and, sql } from "drizzle-orm"
 import { parseJson } from "../signals/json.ts"
+import type { SignalRow } from "../signals/plan.ts"
 import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredSignal } from "../signals/responses.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { batches, signals } from "./schema.ts"
-import { utc } from "./sql.ts"
+import { SELECTED_SIGNAL, SIGNAL_COLUMNS } from "./statement/signal-columns.ts"
+import { utc } from "./statement/sql.ts"
 
 /** A place in the order of `listSignals`: the last signal of a page. */
 export interface Cursor {
@@ -21,18 +23,22 @@ export interface SignalFilter {
   until?: string | undefined
 }
 
-/** Payloads come as text, since the driver's JSON parser would lose digits. */
-const COLUMNS = sql`
-  id, ${utc(sql`time`)} as time, transaction_id, context_window_id, raw_content, signal_source, signal_score, signal_vector,
-  emotional_tone, escalate_flag, agent_id, user_id, payload::text as payload, relationship_context, diagnostic_notes, dedupe_key`
-
 type SelectedRow = Omit<StoredSignal, "id" | "payload"> & { id: string; payload: string | null }
 
-const storedSignal = (row: SelectedRow): StoredSignal => ({
+const readSignal = (row: SelectedRow): StoredSignal => ({
   ...row,
   id: Number(row.id),
   payload: row.payload === null ? null : parseJson(row.payload),
 })
+
+/** A row as a read would give it once it is stored, without asking the database. */
+export function storedSignal(row: SignalRow, id: number, transactionId: string): StoredSignal {
+  const fields = SIGNAL_COLUMNS.map(({ field, column, type }) => {
+    if (type !== "jsonb") return [column, row[field]]
+    return [column, row[field] === "" ? null : parseJson(row[field])]
+  })
+  return { id, time: row.time, transaction_id: transactionId, ...Object.fromEntries(fields) }
+}
 
 /**
  * One page of signals, newest first, and the cursor of the next page, null on the last.
@@ -53,15 +59,17 @@ export async function listSignals(
   ].filter((condition) => condition !== false)
   const where = conditions.length > 0 ? sql`where ${and(...conditions)}` : sql``
   // One row more than asked for tells whether there is a next page.
-  const statement = sql`select ${COLUMNS} from ${signals} ${where} order by ${signals.time} desc, ${signals.id} desc limit ${limit + 1}::int4`
-  const rows = (await withRetries(db, () => db.query<SelectedRow>(statement))).map(storedSignal)
+  const statement = sql`select ${SELECTED_SIGNAL} from ${signals} ${where} order by ${signals.time} desc, ${signals.id} desc limit ${limit + 1}::int4`
+  const rows = (await withRetries(db, () => db.query<SelectedRow>(statement))).map(readSignal)
   const last = rows.length > limit ? rows[limit - 1] : undefined
   return { signals: rows.slice(0, limit), next: last ? { time: last.time, id: last.id } : null }
 }
 
 export async function signalById(db: Database, id: number): Promise<StoredSignal | undefined> {
-  const [row] = await withRetries(db, () => db.query<SelectedRow>(sql`select ${COLUMNS} from ${signals} where id = ${id}::int8`))
-  return row && storedSignal(row)
+  const [row] = await withRetries(db, () =>
+    db.query<SelectedRow>(sql`select ${SELECTED_SIGNAL} from ${signals} where id = ${id}::int8`),
+  )
+  return row && readSignal(row)
 }
 
 /** Count, mean score and newest signal of each conversation since a time, most signals first. */

@@ -7,7 +7,7 @@ import type { Database } from "./connection.ts"
 import { KEY_EXPIRED, releaseExpiredKey } from "./expired-keys.ts"
 import { IdempotencyKeyReused, isSameRequest } from "./idempotency.ts"
 import { batches, signals } from "./schema.ts"
-import { decodeSignalIds } from "./signal-ids.ts"
+import { decodeSignalIds } from "./statement/signal-ids.ts"
 
 interface LedgerRow {
   transaction_id: string

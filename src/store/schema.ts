@@ -73,7 +73,7 @@ export const batches = pgTable(
     reason: text(),
     firstSignalId: bigint("first_signal_id", { mode: "number" }),
     lastSignalId: bigint("last_signal_id", { mode: "number" }),
-    /** The id of each signal that is not in `failures`, in batch order; see `signal-ids.ts`. Null in rows of earlier versions. */
+    /** The id of each signal that is not in `failures`, in batch order; see `statement/signal-ids.ts`. Null in rows of earlier versions. */
     signalIds: text("signal_ids"),
     idempotencyKey: text("idempotency_key"),
     /** SHA-256 of what was asked, in hex: tells a retry from another request under the same key. */

@@ -1,11 +1,12 @@
 import { type SQL, sql } from "drizzle-orm"
 import { BatchInDoubt, type Inserted, type NewBatch, type WrittenBatch } from "./batch.ts"
-import { type Columns, encodeColumns } from "./columns.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
 import { insertOneByOne } from "./one-by-one.ts"
 import { countDuplicates, replayBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
+import { encodeColumns } from "./statement/columns.ts"
+import { type Columns, SIGNAL_NAMES, typedColumns } from "./statement/signal-columns.ts"
 
 /**
  * Stores a batch exactly once: its ledger row and its signals in one statement, retried on transient faults under the same transaction id.
@@ -65,13 +66,9 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
     with input as materialized (
       select nextval('signals_id_seq') as id, signal.*
       from unnest(
-        ${columns.contextWindowId}::text[], ${columns.time}::timestamptz[], ${columns.rawContent}::text[], ${columns.signalSource}::text[],
-        ${columns.signalScore}::float8[], ${columns.signalVector}::text[], ${columns.emotionalTone}::float8[], ${columns.escalateFlag}::int2[],
-        ${columns.agentId}::text[], ${columns.userId}::text[], string_to_array(${columns.payload}, E'\\n', '')::jsonb[],
-        ${columns.relationshipContext}::text[], ${columns.diagnosticNotes}::text[], ${columns.dedupeKey}::text[]
+        ${typedColumns(columns)}
       ) with ordinality as signal (
-        context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
-        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key, position
+        ${SIGNAL_NAMES}, position
       )
     ), ledger as (
       insert into ${batches} (
@@ -87,12 +84,10 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
       returning transaction_id
     ), stored as (
       insert into ${signals} (
-        id, transaction_id, context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
-        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key
+        id, transaction_id, ${SIGNAL_NAMES}
       ) overriding system value
       select
-        id, transaction_id, context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
-        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key
+        id, transaction_id, ${SIGNAL_NAMES}
       from input cross join ledger
       ${mayRepeat ? ONE_PER_DEDUPE_KEY : sql``}
       returning id

@@ -2,11 +2,12 @@ import { type SQL, sql } from "drizzle-orm"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { BatchInDoubt, type NewBatch } from "./batch.ts"
-import { encodeColumns } from "./columns.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { type DeadLetter, insertDeadLetters, insertLetters } from "./dead-letters.ts"
 import { DatabaseError } from "./errors.ts"
 import { batches, signals } from "./schema.ts"
+import { encodeColumns } from "./statement/columns.ts"
+import { SIGNAL_COLUMNS, SIGNAL_NAMES, typedColumns } from "./statement/signal-columns.ts"
 import { writeBatch } from "./write-batch.ts"
 
 /** A batch that was acknowledged before it was stored, and what of it can't be. */
@@ -83,11 +84,11 @@ function letterOf({ transactionId, caller, plan }: NewBatch, { index, error }: F
 }
 
 /** A row as the JSON of the signal that it was. */
-function signalText({ index: _, ...row }: SignalRow): string {
-  const fields = Object.entries(row).map(([name, value]) => {
-    const wireName = name === "time" ? "timestamp" : name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+function signalText(row: SignalRow): string {
+  const fields = SIGNAL_COLUMNS.map(({ field, column, type }) => {
+    const name = field === "time" ? "timestamp" : column
     // A payload is JSON already.
-    return `${JSON.stringify(wireName)}:${name === "payload" ? value || "null" : JSON.stringify(value)}`
+    return `${JSON.stringify(name)}:${type === "jsonb" ? row[field] || "null" : JSON.stringify(row[field])}`
   })
   return `{${fields.join(",")}}`
 }
@@ -109,13 +110,9 @@ function insertStatement(deliveries: readonly Delivery[]): SQL {
     ), input as materialized (
       select nextval('signals_id_seq') as id, signal.*
       from unnest(
-        ${columns.contextWindowId}::text[], ${columns.time}::timestamptz[], ${columns.rawContent}::text[], ${columns.signalSource}::text[],
-        ${columns.signalScore}::float8[], ${columns.signalVector}::text[], ${columns.emotionalTone}::float8[], ${columns.escalateFlag}::int2[],
-        ${columns.agentId}::text[], ${columns.userId}::text[], string_to_array(${columns.payload}, E'\\n', '')::jsonb[],
-        ${columns.relationshipContext}::text[], ${columns.diagnosticNotes}::text[], ${columns.dedupeKey}::text[], ${list(transactionIds)}::uuid[]
+        ${typedColumns(columns)}, ${list(transactionIds)}::uuid[]
       ) with ordinality as signal (
-        context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
-        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key, transaction_id, position
+        ${SIGNAL_NAMES}, transaction_id, position
       )
     ), ledger as (
       insert into ${batches} (transaction_id, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id, signal_ids)
@@ -135,12 +132,10 @@ function insertStatement(deliveries: readonly Delivery[]): SQL {
       returning transaction_id
     ), stored as (
       insert into ${signals} (
-        id, transaction_id, context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
-        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key
+        id, transaction_id, ${SIGNAL_NAMES}
       ) overriding system value
       select
-        id, transaction_id, context_window_id, time, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag,
-        agent_id, user_id, payload, relationship_context, diagnostic_notes, dedupe_key
+        id, transaction_id, ${SIGNAL_NAMES}
       from input join ledger using (transaction_id)
       order by dedupe_key, position
       on conflict (dedupe_key) where dedupe_key is not null do nothing

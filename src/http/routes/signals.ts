@@ -1,13 +1,12 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import type { StoredId } from "../../signals/answer.ts"
-import { parseJson } from "../../signals/json.ts"
-import { planBatch, type SignalRow } from "../../signals/plan.ts"
+import { planBatch } from "../../signals/plan.ts"
 import type { StoredSignal } from "../../signals/responses.ts"
 import { SIGNAL_FIELDS } from "../../signals/schema.ts"
 import { instantText } from "../../signals/timestamp.ts"
 import { BatchRefused } from "../../store/batch.ts"
-import { batchRecord, listSignals, signalById, signalStats } from "../../store/read.ts"
+import { batchRecord, listSignals, signalById, signalStats, storedSignal } from "../../store/read.ts"
 import { requireScope } from "../auth.ts"
 import { readSignal } from "../body/read-batch.ts"
 import type { App } from "../context.ts"
@@ -29,8 +28,9 @@ export const signals = new Hono<App>()
     })
     const [stored] = written.stored
     if (stored?.duplicate) return c.json({ ...(await firstOf(c, stored)), id: stored.id, duplicate: true }, 200)
-    if (written.replayed) return c.json(await signalById(c.get("db"), stored?.id ?? 0), 201)
-    return c.json(asStored(row, stored?.id ?? 0, written.transactionId), 201)
+    const asStored = storedSignal(row, stored?.id ?? 0, written.transactionId)
+    // The row of a replay may have been deleted since; what was sent is the same as then.
+    return c.json((written.replayed && (await signalById(c.get("db"), asStored.id))) || asStored, 201)
   })
   .get("/", requireScope("read"), zValidator("query", ListQuery, refuseShape), async (c) => {
     const query = c.req.valid("query")
@@ -59,26 +59,4 @@ async function firstOf(c: Context<App>, { id }: StoredId): Promise<StoredSignal 
 function refusedSignal(sentence: string) {
   const field = sentence.split(" ", 1)[0] ?? ""
   return invalidShape([{ type: "value_error", loc: SIGNAL_FIELDS.has(field) ? ["body", field] : ["body"], msg: sentence }])
-}
-
-/** The row as a read would give it, known without asking the database again. */
-function asStored(row: SignalRow, id: number, transactionId: string): StoredSignal {
-  return {
-    id,
-    time: row.time,
-    transaction_id: transactionId,
-    context_window_id: row.contextWindowId,
-    raw_content: row.rawContent,
-    signal_source: row.signalSource,
-    signal_score: row.signalScore,
-    signal_vector: row.signalVector,
-    emotional_tone: row.emotionalTone,
-    escalate_flag: row.escalateFlag,
-    agent_id: row.agentId,
-    user_id: row.userId,
-    payload: row.payload === "" ? null : parseJson(row.payload),
-    relationship_context: row.relationshipContext,
-    diagnostic_notes: row.diagnosticNotes,
-    dedupe_key: row.dedupeKey,
-  }
 }

@@ -1,3 +1,4 @@
+// biome-ignore lint/suspicious/noImportCycles: an expression may be a function, which translates its arguments.
 import { AGGREGATES, FUNCTIONS, functionNamed } from "./functions.ts"
 import type { Call, Expression } from "./parser.ts"
 import { refused, unknown } from "./tokens.ts"

@@ -1,3 +1,4 @@
+// biome-ignore lint/suspicious/noImportCycles: a function translates its arguments, which may be functions.
 import { condition, number, parameter, type Scope, sameness, translate, type WorkItem } from "./expressions.ts"
 import type { Call, Expression } from "./parser.ts"
 import { refused, unknown } from "./tokens.ts"

@@ -1,8 +1,11 @@
+import { getTableColumns } from "drizzle-orm"
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import type { SignalRow } from "../../../src/signals/plan.ts"
-import { encodeColumns } from "../../../src/store/columns.ts"
-import { query } from "../service.ts"
+import type { SignalRow } from "../../../../src/signals/plan.ts"
+import { signals } from "../../../../src/store/schema.ts"
+import { encodeColumns } from "../../../../src/store/statement/columns.ts"
+import { SIGNAL_COLUMNS } from "../../../../src/store/statement/signal-columns.ts"
+import { query } from "../../service.ts"
 
 const row = (fields: Partial<SignalRow> = {}): SignalRow => ({
   index: 0,
@@ -21,6 +24,20 @@ const row = (fields: Partial<SignalRow> = {}): SignalRow => ({
   diagnosticNotes: null,
   dedupeKey: null,
   ...fields,
+})
+
+describe("the list of a signal's columns", () => {
+  it("has every field of a row, and every column of the table but those that a batch gives", () => {
+    const fields = SIGNAL_COLUMNS.map(({ field }) => field).sort()
+    expect(fields).toEqual(
+      Object.keys(row())
+        .filter((name) => name !== "index")
+        .sort(),
+    )
+    const { id, transactionId, ...columns } = getTableColumns(signals)
+    expect(fields).toEqual(Object.keys(columns).sort())
+    for (const { field, column } of SIGNAL_COLUMNS) expect(columns[field].name).toBe(column)
+  })
 })
 
 describe("the columns of a batch", () => {

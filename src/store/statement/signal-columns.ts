@@ -1,0 +1,60 @@
+import { type SQL, sql } from "drizzle-orm"
+import type { SignalRow } from "../../signals/plan.ts"
+import { utc } from "./sql.ts"
+
+export type SignalField = Exclude<keyof SignalRow, "index">
+
+export interface SignalColumn {
+  field: SignalField
+  column: string
+  type: "text" | "timestamptz" | "float8" | "int2" | "jsonb"
+}
+
+/** A signal's columns in the order of every statement: the field of the row, the column, its Postgres type. */
+export const SIGNAL_COLUMNS = [
+  { field: "contextWindowId", column: "context_window_id", type: "text" },
+  { field: "time", column: "time", type: "timestamptz" },
+  { field: "rawContent", column: "raw_content", type: "text" },
+  { field: "signalSource", column: "signal_source", type: "text" },
+  { field: "signalScore", column: "signal_score", type: "float8" },
+  { field: "signalVector", column: "signal_vector", type: "text" },
+  { field: "emotionalTone", column: "emotional_tone", type: "float8" },
+  { field: "escalateFlag", column: "escalate_flag", type: "int2" },
+  { field: "agentId", column: "agent_id", type: "text" },
+  { field: "userId", column: "user_id", type: "text" },
+  { field: "payload", column: "payload", type: "jsonb" },
+  { field: "relationshipContext", column: "relationship_context", type: "text" },
+  { field: "diagnosticNotes", column: "diagnostic_notes", type: "text" },
+  { field: "dedupeKey", column: "dedupe_key", type: "text" },
+] as const satisfies readonly SignalColumn[]
+
+/** One parameter of a write for each column: the values that every row has in it, as one text. */
+export type Columns = Record<(typeof SIGNAL_COLUMNS)[number]["field"], string>
+
+const list = (columns: readonly string[]) => sql.raw(columns.join(", "))
+
+const NAMES = SIGNAL_COLUMNS.map(({ column }) => column)
+
+/** The names of the columns, for `insert` and `select`. */
+export const SIGNAL_NAMES = list(NAMES)
+
+/** The columns as arguments of `unnest`, each parameter with its type. */
+export const typedColumns = (columns: Columns) =>
+  eachColumn(({ field, type }) => (type === "jsonb" ? sql`${lines(columns[field])}::jsonb[]` : cast(columns[field], type)))
+
+/** The columns as arrays of text, for a function that reads each value by itself. */
+export const textColumns = (columns: Columns) =>
+  eachColumn(({ field, type }) => (type === "jsonb" ? lines(columns[field]) : cast(columns[field], "text")))
+
+const eachColumn = (item: (column: (typeof SIGNAL_COLUMNS)[number]) => SQL) => sql.join(SIGNAL_COLUMNS.map(item), sql`, `)
+
+const cast = (values: string, type: string) => sql`${values}::${sql.raw(type)}[]`
+
+const lines = (payloads: string) => sql`string_to_array(${payloads}, E'\\n', '')`
+
+/** What a read selects. Payloads come as text, since the driver's JSON parser would lose digits. */
+export const SELECTED_SIGNAL = sql`id, ${utc(sql`time`)} as time, transaction_id, ${list(
+  SIGNAL_COLUMNS.filter(({ column }) => column !== "time").map(({ column, type }) =>
+    type === "jsonb" ? `${column}::text as ${column}` : column,
+  ),
+)}`

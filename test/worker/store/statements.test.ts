@@ -1,0 +1,39 @@
+import type { SQL } from "drizzle-orm"
+import { PgDialect } from "drizzle-orm/pg-core"
+import { expect, it } from "vitest"
+import type { Database } from "../../../src/store/connection.ts"
+import { insertOneByOne } from "../../../src/store/one-by-one.ts"
+import { signalById } from "../../../src/store/read.ts"
+import { encodeColumns } from "../../../src/store/statement/columns.ts"
+import { writeBatch } from "../../../src/store/write-batch.ts"
+import { writeDeliveries } from "../../../src/store/write-deliveries.ts"
+import { delivery } from "../consumer/messages.ts"
+import { batchOf } from "./batches.ts"
+
+/** The text of the first statement that `work` sends, its white space evened out. */
+async function statementOf(work: (db: Database) => Promise<unknown>): Promise<string> {
+  const sent: SQL[] = []
+  const stop = new Error("enough")
+  const db: Database = {
+    deadlineAt: Date.now() + 1000,
+    usage: { attempts: 0, ms: 0 },
+    query: (statement) => {
+      sent.push(statement)
+      return Promise.reject(stop)
+    },
+  }
+  await work(db).catch((error) => expect(error).toBe(stop))
+  const [statement] = sent
+  return statement ? new PgDialect().sqlToQuery(statement).sql.replace(/\s+/g, " ").trim() : ""
+}
+
+// Neon's proxy parses and plans a statement anew each time, so its text is part of what it costs.
+it.each<[name: string, work: (db: Database) => Promise<unknown>]>([
+  ["a batch", (db) => writeBatch(db, batchOf([{ context_window_id: "c" }]))],
+  ["a batch with dedupe_keys", (db) => writeBatch(db, batchOf([{ context_window_id: "c", dedupe_key: "k" }]))],
+  ["a batch one by one", (db) => insertOneByOne(db, batchOf([{ context_window_id: "c" }]), encodeColumns([]))],
+  ["deliveries", (db) => writeDeliveries(db, [delivery([{ context_window_id: "c" }])])],
+  ["a signal read by its id", (db) => signalById(db, 1)],
+])("the statement for %s is this one", async (_, work) => {
+  expect(await statementOf(work)).toMatchSnapshot()
+})
