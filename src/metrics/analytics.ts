@@ -1,4 +1,6 @@
-/** Where Analytics Engine is read. */
+import { DATASET } from "./point.ts"
+
+/** How Analytics Engine is reached. */
 export interface AnalyticsSettings {
   accountId: string
   /** An API token with the permission Account Analytics Read. */
@@ -7,15 +9,20 @@ export interface AnalyticsSettings {
   endpoint: string
 }
 
-/** The metrics can't be read now. The message is a sentence for the caller and names no secret. */
+/** The metrics can't be read now. The message is a sentence for the caller and holds no secret. */
 export class MetricsUnavailable extends Error {}
 
 const DEADLINE_MS = 10_000
 
+/** A dataset is made by its first data point; until then the API refuses every query of it, in words that are not documented. */
+const saysNoDataset = (status: number, answer: string) =>
+  status < 500 && answer.includes(DATASET) && /exist|unknown|not know|not found/i.test(answer)
+
 /**
- * Sends one query to the SQL API of Analytics Engine. 64-bit integers come as text, so every value is for `Number` to read.
+ * Sends one query to the SQL API of Analytics Engine. 64-bit integers come as text, so read every value with `Number`. A dataset
+ * without any point yet has no rows.
  *
- * @throws {MetricsUnavailable} it is not configured, not reached in time, or refuses
+ * @throws {MetricsUnavailable} it is not configured, does not answer in time, or refuses
  * @see https://developers.cloudflare.com/analytics/analytics-engine/sql-api/
  */
 export async function queryAnalytics<Row>(settings: AnalyticsSettings | undefined, sql: string): Promise<Row[]> {
@@ -25,14 +32,15 @@ export async function queryAnalytics<Row>(settings: AnalyticsSettings | undefine
   const response = await fetch(`${endpoint}/accounts/${encodeURIComponent(accountId)}/analytics_engine/sql`, {
     method: "POST",
     headers: { Authorization: `Bearer ${token}` },
-    body: sql,
+    // By default the API may answer one JSON value a line.
+    body: `${sql} FORMAT JSON`,
     signal: AbortSignal.timeout(DEADLINE_MS),
   }).catch(() => undefined)
   if (!response) throw new MetricsUnavailable("Metrics can't be read right now: Analytics Engine did not answer.")
   if (!response.ok) {
-    console.warn(
-      JSON.stringify({ event: "analytics_refused", status: response.status, answer: (await textOf(response)).slice(0, 500) }),
-    )
+    const answer = (await response.text().catch(() => "")).slice(0, 500)
+    console.warn(JSON.stringify({ event: "analytics_refused", status: response.status, answer }))
+    if (saysNoDataset(response.status, answer)) return []
     throw new MetricsUnavailable(`Metrics can't be read right now: Analytics Engine answered ${response.status}.`)
   }
   const answer = await response.json<{ data?: Row[] }>().catch(() => undefined)
@@ -40,5 +48,3 @@ export async function queryAnalytics<Row>(settings: AnalyticsSettings | undefine
     throw new MetricsUnavailable("Metrics can't be read right now: Analytics Engine's answer is not the JSON it promises.")
   return answer.data
 }
-
-const textOf = (response: Response) => response.text().catch(() => "")

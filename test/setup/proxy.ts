@@ -34,7 +34,7 @@ export async function startProxy(target: string): Promise<FaultyProxy> {
     if (mishap?.kind === "answer") return outgoing.writeHead(mishap.status, mishap.headers).end(mishap.body ?? "")
     const sent = request(
       new URL(incoming.url ?? "/", target),
-      { method: incoming.method, headers: incoming.headers },
+      { method: incoming.method, headers: { ...incoming.headers, host: new URL(target).host } },
       async (answer) => {
         const parts: Buffer[] = []
         for await (const part of answer) parts.push(part as Buffer)

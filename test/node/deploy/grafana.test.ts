@@ -9,12 +9,19 @@ import { type LocalPostgres, startTemporaryPostgres } from "../../../src/local/p
 const FOLDER = fileURLToPath(new URL("../../../deploy/grafana/", import.meta.url))
 
 interface Target {
-  columns: { selector: string }[]
+  columns: { selector: string; text: string }[]
   url_options: { data: string }
 }
 
+interface Panel {
+  type: string
+  title: string
+  targets: Target[]
+  transformations?: { options: { indexByName: Record<string, number> } }[]
+}
+
 const read = async (file: string) => JSON.parse(await readFile(join(FOLDER, file), "utf8"))
-const dashboard = (await read("dashboard.json")) as { panels: { title: string; targets: Target[] }[] }
+const dashboard = (await read("dashboard.json")) as { panels: Panel[] }
 const alert = (await read("alert.json")) as { groups: { rules: { data: { model: Target }[] }[] }[] }
 const rule = alert.groups[0]?.rules[0]?.data[0]?.model as Target
 
@@ -57,7 +64,21 @@ describe("Grafana's dashboard", () => {
   )
 })
 
+describe("a table of Grafana's", () => {
+  it.each(dashboard.panels.filter(({ type }) => type === "table"))(
+    "$title begins with its names",
+    ({ targets, transformations }) => {
+      const names = targets.flatMap(({ columns }) => columns.map(({ text }) => text))
+      const order = Object.entries(transformations?.[0]?.options.indexByName ?? {}).sort(([, one], [, other]) => one - other)
+      expect(order.map(([name]) => name)).toEqual(names)
+      expect(targets[0]?.columns[0]?.selector).toBe("name")
+    },
+  )
+})
+
 describe("Grafana's alert", () => {
+  it("keeps its state while the API gives no answer", () => expect(made.alert.groups[0]?.rules[0]?.execErrState).toBe("KeepLast"))
+
   it("asks without variables, which Grafana would leave as they are, for one number", async () => {
     expect(rule.url_options.data).not.toContain("$")
     expect(rule.columns).toHaveLength(1)
