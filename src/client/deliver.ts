@@ -11,6 +11,8 @@ export interface DeliverOptions extends BatchOptions {
    * names, so that one more request is enough.
    */
   findShapeError?: ((signal: NewSignal) => string | undefined) | undefined
+  /** A signal of the batch is lost. Where the service refuses the key for these signals, it has stored all of them before. */
+  isDamaged?: boolean | undefined
 }
 
 /**
@@ -41,6 +43,7 @@ export async function deliverEach(
       options.onAnswer?.(answer)
       return answer.results.flatMap(({ index, error }) => (error === null ? [] : [{ index: part[index]?.index ?? index, error }]))
     } catch (error) {
+      if (options.isDamaged && isKeyReused(error)) return []
       if (error instanceof ValidationError) return withoutMisshapen(part, error, idempotencyKey)
       if (error instanceof RequestError && error.status === 413) return inHalves(part, error, idempotencyKey)
       throw error
@@ -82,6 +85,9 @@ export async function deliverEach(
     return [...first, ...(await send(part.slice(middle), await derived(key, "second half")))]
   }
 }
+
+const isKeyReused = (error: unknown) =>
+  error instanceof ValidationError && error.errors.some(({ type }) => type === "idempotency_key_reused")
 
 /** The service names at most so many shape errors. */
 const MAX_ERRORS = 100

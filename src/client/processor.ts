@@ -11,6 +11,7 @@ import type { NewSignal } from "./types.ts"
 interface Batch {
   signals: readonly NewSignal[]
   bytes: number
+  isDamaged?: boolean
 }
 
 /**
@@ -158,8 +159,8 @@ export class BatchProcessor {
     if (!spool) return
     const { batches, loose } = await spool.recover()
     const bytesOf = (signals: readonly NewSignal[]) => signals.reduce((sum, signal) => sum + utf8Bytes(toJson(signal)), 0)
-    for (const { key, signals } of batches) {
-      const batch = { signals, bytes: bytesOf(signals) }
+    for (const { key, signals, isDamaged } of batches) {
+      const batch = { signals, bytes: bytesOf(signals), isDamaged }
       this.#buffer.force(signals.length, batch.bytes)
       this.#send(key, batch)
     }
@@ -216,19 +217,17 @@ export class BatchProcessor {
   /** Never rejects. */
   async #deliver(key: string, batch: Batch): Promise<void> {
     const { spool, onFailure, deadlineMs } = this.#options
+    const { signals, isDamaged } = batch
     try {
       await this.#slots.enter()
     } catch (error) {
       return this.#reportUndelivered(batch, error)
     }
     try {
-      const failures = await deliverEach(this.#client, batch.signals, {
-        idempotencyKey: key,
-        deadlineMs,
-        signal: this.#ending.signal,
-      })
+      const options = { idempotencyKey: key, deadlineMs, isDamaged, signal: this.#ending.signal }
+      const failures = await deliverEach(this.#client, signals, options)
       for (const { index, error } of failures) {
-        const signal = batch.signals[index]
+        const signal = signals[index]
         if (signal) callSafely(() => onFailure?.({ signal, error }))
       }
       await spool?.done(key)

@@ -1,9 +1,7 @@
-import { readdir, readFile, rm } from "node:fs/promises"
+import { open, readdir, readFile, rm } from "node:fs/promises"
 import { join } from "node:path"
 import type { NewSignal } from "../types.ts"
-
-/** A line: a signal was accepted; those from one number to another are a batch; a batch is done. */
-export type Entry = { sequence: number; signal: NewSignal } | { cut: string; from: number; to: number } | { done: string }
+import { type DamagedLine, decodeLines, type Range } from "./lines.ts"
 
 /** A file of the spool. */
 export interface Segment {
@@ -11,6 +9,10 @@ export interface Segment {
   bytes: number
   /** How many of its lines are still needed. */
   open: number
+  /** The signals that are in it; undefined while there is none. */
+  signals: Range | undefined
+  /** Of which its lines say that they are done. */
+  done: Range[]
 }
 
 export interface Kept {
@@ -19,93 +21,132 @@ export interface Kept {
   segment: Segment
 }
 
+/** `segments` has one entry for each line of the batch. */
+export interface KeptBatch {
+  ranges: Range[]
+  signals: Kept[]
+  segments: Segment[]
+  /** A signal of the batch is on a damaged line. */
+  isDamaged: boolean
+}
+
 export interface SpoolState {
   nextFile: number
   nextSequence: number
   /** Oldest first. */
+  segments: Segment[]
+  /** Signals that are in no batch, oldest first. */
   loose: Kept[]
-  /** By key; `segments` are those of its signals and of the line that made it a batch, one entry a line. */
-  batches: Map<string, { signals: Kept[]; segments: Segment[] }>
+  batches: Map<string, KeptBatch>
+  damaged: DamagedLine[]
 }
 
-/** What the files of a folder say that is not done. Files in which nothing is needed any more are removed. */
+export const newSegment = (path: string): Segment => ({ path, bytes: 0, open: 0, signals: undefined, done: [] })
+
+export const pathOf = (folder: string, file: number): string => join(folder, `${String(file).padStart(9, "0")}.spool`)
+
+/** Reads what the files of a folder have that is not done. */
 export async function readSpool(folder: string): Promise<SpoolState> {
-  const names = (await readdir(folder)).filter((name) => name.endsWith(".spool")).sort()
-  const state: SpoolState = { nextFile: 1, nextSequence: 1, loose: [], batches: new Map() }
+  const names = (await readdir(folder)).filter((name) => /^\d{9,15}\.spool$/.test(name)).sort()
+  const state: SpoolState = { nextFile: 1, nextSequence: 1, segments: [], loose: [], batches: new Map(), damaged: [] }
   const signals: Kept[] = []
-  const cuts = new Map<string, { from: number; to: number; segment: Segment }>()
-  const segments: Segment[] = []
+  const cuts = new Map<string, Cut>()
   for (const name of names) {
-    const segment: Segment = { path: join(folder, name), bytes: 0, open: 0 }
-    segments.push(segment)
+    const segment = newSegment(join(folder, name))
+    state.segments.push(segment)
     state.nextFile = Math.max(state.nextFile, Number.parseInt(name, 10) + 1)
-    for (const line of (await readFile(segment.path, "utf8")).split("\n")) {
-      const entry = readEntry(line)
-      if (!entry) continue
-      if ("signal" in entry) signals.push({ ...entry, segment })
-      else if ("cut" in entry) cuts.set(entry.cut, { from: entry.from, to: entry.to, segment })
-      else cuts.set(entry.done, { ...(cuts.get(entry.done) ?? { from: 0, to: 0, segment }), segment: DONE })
-      const last = "sequence" in entry ? entry.sequence : "to" in entry ? entry.to : 0
-      state.nextSequence = Math.max(state.nextSequence, last + 1)
+    const bytes = await readFile(segment.path)
+    segment.bytes = bytes.length
+    const { entries, damaged } = decodeLines(segment.path, bytes)
+    state.damaged.push(...damaged)
+    for (const entry of entries) {
+      if ("signal" in entry) {
+        signals.push({ ...entry, segment })
+        noteSignal(segment, entry.sequence)
+      } else if ("cut" in entry) cuts.set(entry.cut, { ...entry, segment })
+      else segment.done.push(...(entry.ranges.length > 0 ? entry.ranges : (cuts.get(entry.done)?.ranges ?? [])))
     }
   }
-  signals.sort((one, other) => one.sequence - other.sequence)
-  const ranges = [...cuts].map(([key, range]) => ({ key, ...range }))
-  const bySequence = sortedFinder(ranges)
-  for (const kept of signals) {
-    const range = bySequence(kept.sequence)
-    if (range?.segment === DONE) continue
-    kept.segment.open++
-    if (range) add(state.batches, range.key, kept, range.segment)
-    else state.loose.push(kept)
-  }
-  for (const { path, open } of segments) if (open === 0) await rm(path, { force: true })
+  const done = state.segments.flatMap((segment) => segment.done)
+  const cut = [...cuts.values()].flatMap(({ ranges }) => ranges)
+  for (const [, to] of [...state.segments.flatMap((segment) => (segment.signals ? [segment.signals] : [])), ...done, ...cut])
+    state.nextSequence = Math.max(state.nextSequence, to + 1)
+  sortOut(state, signals, [...cuts.values()], done)
   return state
 }
 
-/** Stands for the file of a batch that is done. */
-const DONE: Segment = { path: "", bytes: 0, open: 0 }
+type Cut = { cut: string; ranges: Range[]; count: number; segment: Segment }
 
-function add(batches: SpoolState["batches"], key: string, kept: Kept, cutIn: Segment): void {
-  const batch = batches.get(key)
+/** Sorts signals into those that are done, those of batches, and loose ones. */
+function sortOut(state: SpoolState, signals: Kept[], cuts: Cut[], done: Range[]): void {
+  signals.sort((one, other) => one.sequence - other.sequence)
+  const isDone = rangeFinder(done.map((range) => ({ range })))
+  const cutOf = rangeFinder(cuts.flatMap((cut) => cut.ranges.map((range) => ({ range, cut }))))
+  for (const kept of signals) {
+    if (isDone(kept.sequence)) continue
+    kept.segment.open++
+    const found = cutOf(kept.sequence)
+    if (found) addToBatch(state.batches, found.cut, kept)
+    else state.loose.push(kept)
+  }
+  for (const { cut, count } of cuts) {
+    const batch = state.batches.get(cut)
+    if (batch) batch.isDamaged = batch.signals.length < count
+  }
+}
+
+function addToBatch(batches: SpoolState["batches"], { cut, ranges, segment }: Cut, kept: Kept): void {
+  const batch = batches.get(cut)
   if (batch) {
     batch.signals.push(kept)
     batch.segments.push(kept.segment)
     return
   }
-  cutIn.open++
-  batches.set(key, { signals: [kept], segments: [kept.segment, cutIn] })
+  // The line of the batch is needed as long as its signals are: without it they would be in no batch.
+  segment.open++
+  batches.set(cut, { ranges, signals: [kept], segments: [kept.segment, segment], isDamaged: false })
 }
 
-/** Finds the range that a number is in; they don't overlap. */
-function sortedFinder<Range extends { from: number; to: number }>(ranges: Range[]): (number: number) => Range | undefined {
-  const sorted = [...ranges].sort((one, other) => one.from - other.from)
+/** Finds the range that a number is in. Ranges do not overlap, but for equal ones. */
+function rangeFinder<Found extends { range: Range }>(ranges: Found[]): (number: number) => Found | undefined {
+  const sorted = [...ranges].sort((one, other) => one.range[0] - other.range[0])
   return (number) => {
     let low = 0
     let high = sorted.length - 1
     while (low <= high) {
       const middle = (low + high) >> 1
-      const range = sorted[middle] as Range
-      if (number < range.from) high = middle - 1
-      else if (number > range.to) low = middle + 1
-      else return range
+      const found = sorted[middle] as Found
+      if (number < found.range[0]) high = middle - 1
+      else if (number > found.range[1]) low = middle + 1
+      else return found
     }
   }
 }
 
-/** Undefined for a line that is not whole: a crash left it so, before it was accepted. */
-function readEntry(line: string): Entry | undefined {
+/** Notes that a segment has a signal. */
+export function noteSignal(segment: Segment, sequence: number): void {
+  const [from, to] = segment.signals ?? [sequence, sequence]
+  segment.signals = [Math.min(from, sequence), Math.max(to, sequence)]
+}
+
+/**
+ * The `done` ranges of a segment that are still needed when it is removed: those of signals in other segments, which would come back
+ * without them.
+ */
+export function neededDone(segment: Segment, segments: readonly Segment[]): Range[] {
+  const others = segments.flatMap((other) => (other !== segment && other.signals ? [other.signals] : []))
+  return segment.done.filter(([from, to]) => others.some((signals) => from <= signals[1] && signals[0] <= to))
+}
+
+/** Makes the entries of a folder durable: new names, and names that are gone. Windows has no such call. */
+export async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === "win32") return
+  const handle = await open(folder, "r")
   try {
-    return JSON.parse(line, restoreBigint) as Entry
-  } catch {
-    return undefined
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 
-/** A whole number that a double can't carry was a bigint; where the runtime does not tell its digits, none was written. */
-function restoreBigint(_: string, value: unknown, context?: { source?: string }): unknown {
-  const { source } = context ?? {}
-  return typeof value === "number" && source !== undefined && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
-    ? BigInt(source)
-    : value
-}
+export const removeFile = (path: string): Promise<void> => rm(path, { force: true })

@@ -1,35 +1,145 @@
-import { readFile, rm, writeFile } from "node:fs/promises"
-import { join } from "node:path"
+import { randomUUID } from "node:crypto"
+import { link, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { createConnection, createServer, type Server } from "node:net"
+import { hostname, tmpdir } from "node:os"
+import { basename, join } from "node:path"
+
+/** What a lock's file says of its holder. */
+interface Holder {
+  /** The socket or pipe on which the holder listens. A bare name is one in the folder, which containers may mount elsewhere. */
+  address: string
+  pid: number
+  host: string
+}
+
+/** Bytes of a socket's path that every system takes (macOS: 104 with the end). */
+const MAX_ADDRESS_BYTES = 100
+/** How long a holder's socket may take to be reached; one that is only slow has the lock. */
+const REACH_MS = 2000
+/** Others may win as often; each time, one of them has the folder. */
+const MAX_ATTEMPTS = 100
 
 /**
- * Keeps other processes of this machine out of a folder. A lock whose process has ended is taken over.
+ * Keeps other processes out of a folder until the lock is given back or its holder ends, however it ends.
  *
- * @returns what gives the folder free
- * @throws {Error} another process has it
+ * The holder listens on a socket, which ends with the process; its id does not matter, so neither reused ids nor containers, in which
+ * every process is 1, are in the way. The lock's file has a number. A file is made with all its content by a hard link, which fails
+ * when the number is taken, and is removed only once a higher one is there: of several processes that meet a dead holder, the one with
+ * the highest number has the lock.
+ *
+ * It holds between processes and containers of one machine that share the folder, and on Windows by a named pipe. It does not hold
+ * between machines (NFS, SMB), nor between containers when the folder's path is longer than about 80 bytes or its file system has no
+ * sockets: give each its own folder there.
+ *
+ * @returns gives the lock back
+ * @throws {Error} another process, or this one, has the folder open
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
-  const path = join(folder, "lock")
-  for (let attempt = 0; attempt < 2; attempt++) {
-    try {
-      await writeFile(path, `${process.pid}\n`, { flag: "wx" })
-      return () => rm(path, { force: true })
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error
-      const holder = Number(await readFile(path, "utf8").catch(() => ""))
-      if (isRunning(holder)) throw new Error(`the spool ${folder} is in use by process ${holder}`)
-      await rm(path, { force: true })
-    }
+  const { server, address } = await listen(folder)
+  const draft = join(folder, `${randomUUID()}.draft`)
+  try {
+    await writeFile(draft, JSON.stringify({ address, pid: process.pid, host: hostname() } satisfies Holder), { flag: "wx" })
+    await take(folder, draft)
+  } catch (error) {
+    await end(server)
+    throw error
+  } finally {
+    await rm(draft, { force: true })
   }
-  throw new Error(`the spool ${folder} is in use`)
+  // The file stays: its number must not be given again.
+  return () => end(server)
 }
 
-function isRunning(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid < 1) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // Somebody else's process is one, too.
-    return (error as NodeJS.ErrnoException).code === "EPERM"
+async function take(folder: string, draft: string): Promise<void> {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const highest = Math.max(0, ...(await lockNumbers(folder)))
+    const holder = highest > 0 ? await readHolder(pathOf(folder, highest)) : undefined
+    if (holder && (await isListening(folder, holder.address)))
+      throw new Error(
+        `The spool ${folder} is in use by process ${holder.pid} on ${holder.host}. Only one process can have it open.`,
+      )
+    const number = highest + 1
+    try {
+      await link(draft, pathOf(folder, number))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EEXIST") continue
+      throw error
+    }
+    // While this process looked, others may have taken this number and a higher one, and removed this one.
+    const numbers = await lockNumbers(folder)
+    if (Math.max(...numbers) === number) return removeFormer(folder, numbers, number)
+    await rm(pathOf(folder, number), { force: true })
+  }
+  throw new Error(`The spool ${folder} is in use: other processes keep opening it.`)
+}
+
+async function removeFormer(folder: string, numbers: number[], own: number): Promise<void> {
+  for (const number of numbers.filter((other) => other < own)) {
+    const holder = await readHolder(pathOf(folder, number))
+    await rm(pathOf(folder, number), { force: true })
+    // A killed process leaves its socket.
+    if (holder && SOCKET.test(basename(holder.address))) await rm(locate(folder, holder.address), { force: true })
   }
 }
+
+const SOCKET = /^signal-ingest-[0-9a-f]{8}\.sock$/
+
+const locate = (folder: string, address: string) => (SOCKET.test(address) ? join(folder, address) : address)
+
+const pathOf = (folder: string, number: number) => join(folder, `${number}.lock`)
+
+async function lockNumbers(folder: string): Promise<number[]> {
+  return (await readdir(folder)).flatMap((name) => (/^\d{1,15}\.lock$/.test(name) ? [Number.parseInt(name, 10)] : []))
+}
+
+/** Undefined when the file is gone, or a power cut left it without its content: its process has ended then. */
+async function readHolder(path: string): Promise<Holder | undefined> {
+  try {
+    const holder = JSON.parse(await readFile(path, "utf8")) as Holder
+    return typeof holder.address === "string" ? holder : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Listens in the folder where that is possible, so that containers that share it can reach the socket. */
+async function listen(folder: string): Promise<{ server: Server; address: string }> {
+  const name = `signal-ingest-${randomUUID().slice(0, 8)}.sock`
+  if (process.platform === "win32") return listenAt(`\\\\.\\pipe\\${name}`)
+  const inFolder = join(folder, name)
+  const elsewhere = join(tmpdir(), name)
+  if (Buffer.byteLength(inFolder) > MAX_ADDRESS_BYTES) return listenAt(elsewhere)
+  try {
+    return { ...(await listenAt(inFolder)), address: name }
+  } catch {
+    return listenAt(elsewhere)
+  }
+}
+
+function listenAt(address: string): Promise<{ server: Server; address: string }> {
+  return new Promise((resolve, reject) => {
+    const server = createServer((socket) => socket.destroy())
+    server.once("error", reject)
+    server.listen({ path: address }, () => {
+      // The lock does not keep its process alive.
+      server.unref()
+      resolve({ server, address })
+    })
+  })
+}
+
+function isListening(folder: string, address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ path: locate(folder, address) })
+    const settle = (listening: boolean) => {
+      socket.destroy()
+      resolve(listening)
+    }
+    socket.setTimeout(REACH_MS, () => settle(true))
+    socket.once("connect", () => settle(true))
+    // Any other error, such as a full queue, is that of a living holder.
+    socket.once("error", ({ code }: NodeJS.ErrnoException) => settle(code !== "ECONNREFUSED" && code !== "ENOENT"))
+  })
+}
+
+const end = (server: Server): Promise<void> => new Promise((resolve) => server.close(() => resolve()))

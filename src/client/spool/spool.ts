@@ -1,135 +1,161 @@
-import { type FileHandle, mkdir, open, rm } from "node:fs/promises"
-import { join } from "node:path"
-import { toJson } from "../json.ts"
+import { mkdir } from "node:fs/promises"
+import { dirname, join, relative, resolve, sep } from "node:path"
+import { callSafely } from "../callbacks.ts"
+import { checkRange } from "../limits.ts"
 import type { NewSignal } from "../types.ts"
-import { type Entry, readSpool, type Segment, type SpoolState } from "./files.ts"
+import { readSpool, type Segment, type SpoolState, syncFolder } from "./files.ts"
+import type { DamagedLine, Range } from "./lines.ts"
 import { lockFolder } from "./lock.ts"
 import type { Spool, SpooledBatch } from "./types.ts"
+import { SegmentWriter } from "./writer.ts"
 
+export type { DamagedLine } from "./lines.ts"
 export type { Spool, SpooledBatch } from "./types.ts"
 
+export interface SpoolOptions {
+  /** Bytes on disk beyond which no signal is accepted. Default: 256 MiB, from 1 MiB to 16 GiB. A start reads all of it into memory. */
+  maxBytes?: number | undefined
+  /**
+   * Receives each line that the disk has not kept as it was written. Its signal is lost; a line of a batch that is lost may have the
+   * batch's signals stored twice. Default: a process warning.
+   */
+  onDamage?: ((damaged: DamagedLine) => void) | undefined
+}
+
+const DEFAULT_MAX_BYTES = 256 * 1024 ** 2
 /** Bytes after which a new file is begun, so that old ones can be removed. */
-const SEGMENT_BYTES = 8 * 1024 * 1024
+const SEGMENT_BYTES = 8 * 1024 ** 2
 
 /**
- * A spool in a folder: files to which lines are only appended, each removed when all in it is done. A line that a crash left half
- * written had not been accepted, and is passed over. One process at a time may have it open.
+ * Opens a spool in a folder, which it makes: files to which lines are only appended, each removed when everything in it is done. A line
+ * that a crash left half written had not been accepted and is skipped. One process at a time can have the folder open, see
+ * `lockFolder`.
  *
- * @throws {Error} another process has the folder open, or it can't be read or written
+ * @throws {Error} another process has the folder open, or it cannot be read or written
+ * @throws {RangeError} `maxBytes` is out of its range
+ *
+ * @example
+ * ```ts
+ * const processor = new BatchProcessor(client, { spool: await openSpool("/var/lib/my-bridge/spool") })
+ * ```
  */
-export async function openSpool(folder: string): Promise<Spool> {
-  await mkdir(folder, { recursive: true })
-  const unlock = await lockFolder(folder)
+export async function openSpool(folder: string, options: SpoolOptions = {}): Promise<Spool> {
+  const maxBytes = checkRange("maxBytes", options.maxBytes ?? DEFAULT_MAX_BYTES, 1024 ** 2, 16 * 1024 ** 3)
+  const path = resolve(folder)
+  await makeFolder(path)
+  const unlock = await lockFolder(path)
   try {
-    return new FileSpool(folder, await readSpool(folder), unlock)
+    const state = await readSpool(path)
+    for (const damaged of state.damaged) callSafely(() => (options.onDamage ?? warn)(damaged))
+    return new FileSpool(path, maxBytes, state, unlock)
   } catch (error) {
     await unlock()
     throw error
   }
 }
 
-/** A line that waits to be written with others. */
-interface Line {
-  text: string
-  written: (segment: Segment) => void
-  failed: (error: unknown) => void
+function warn({ path, line, text }: DamagedLine): void {
+  process.emitWarning(`The spool has a damaged line, and skips it: ${path}, line ${line}: ${text.slice(0, 1000)}`)
+}
+
+/** Makes a folder, durably: each folder that is new is synced into the one above. */
+async function makeFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true })
+  if (first === undefined) return
+  const below = relative(first, path)
+  const made = ["", ...(below === "" ? [] : below.split(sep))]
+  for (const place of made.keys()) await syncFolder(dirname(join(first, ...made.slice(0, place + 1))))
 }
 
 class FileSpool implements Spool {
   readonly #folder: string
-  readonly #state: SpoolState
+  readonly #maxBytes: number
   readonly #unlock: () => Promise<void>
-  #segment: Segment | undefined
-  #file: FileHandle | undefined
-  #lines: Line[] = []
-  #writing: Promise<void> | undefined
+  readonly #writer: SegmentWriter
+  #recovered: SpoolState | undefined
+  #nextSequence: number
+  /** Signals that are in no batch, oldest first. */
+  readonly #loose: { sequence: number; segment: Segment }[]
+  /** By key; `segments` has one entry for each line of the batch. */
+  readonly #batches = new Map<string, { ranges: Range[]; segments: Segment[] }>()
+  #closed: Promise<void> | undefined
 
-  constructor(folder: string, state: SpoolState, unlock: () => Promise<void>) {
+  constructor(folder: string, maxBytes: number, state: SpoolState, unlock: () => Promise<void>) {
     this.#folder = folder
-    this.#state = state
+    this.#maxBytes = maxBytes
     this.#unlock = unlock
+    this.#writer = new SegmentWriter(folder, { ...state, segmentBytes: Math.min(SEGMENT_BYTES, maxBytes / 16) })
+    this.#recovered = state
+    this.#nextSequence = state.nextSequence
+    this.#loose = state.loose.map(({ sequence, segment }) => ({ sequence, segment }))
+    for (const [key, { ranges, segments }] of state.batches) this.#batches.set(key, { ranges, segments })
   }
 
   async recover(): Promise<{ batches: SpooledBatch[]; loose: NewSignal[] }> {
-    const { batches, loose } = this.#state
+    const { batches = [], loose = [] } = this.#recovered ?? {}
+    // From here on the caller holds the signals.
+    this.#recovered = undefined
+    await this.#writer.sweep()
     return {
-      batches: [...batches].map(([key, { signals }]) => ({ key, signals: signals.map(({ signal }) => signal) })),
+      batches: [...batches].map(([key, { signals, isDamaged }]) => ({
+        key,
+        signals: signals.map(({ signal }) => signal),
+        isDamaged,
+      })),
       loose: loose.map(({ signal }) => signal),
     }
   }
 
   async append(signal: NewSignal): Promise<void> {
-    const sequence = this.#state.nextSequence++
-    const segment = await this.#write({ sequence, signal })
-    segment.open++
-    this.#state.loose.push({ sequence, signal, segment })
+    this.#checkOpen()
+    const { bytes } = this.#writer
+    if (bytes >= this.#maxBytes)
+      throw new Error(
+        `The spool ${this.#folder} is full: it holds ${bytes} bytes, and its limit is ${this.#maxBytes} (maxBytes). It has room again once the service has stored what it holds.`,
+      )
+    const sequence = this.#nextSequence++
+    const segment = await this.#writer.append({ sequence, signal })
+    this.#loose.push({ sequence, segment })
   }
 
   async cut(key: string, count: number): Promise<void> {
-    const signals = this.#state.loose.splice(0, count)
-    const batch = { signals, segments: signals.map(({ segment }) => segment) }
-    this.#state.batches.set(key, batch)
-    const [first, last] = [signals[0], signals.at(-1)]
-    if (!first || !last) return
-    const segment = await this.#write({ cut: key, from: first.sequence, to: last.sequence })
+    this.#checkOpen()
+    const signals = this.#loose.splice(0, count)
+    if (signals.length === 0) return
+    const ranges = rangesOf(signals.map(({ sequence }) => sequence))
+    const segments = signals.map(({ segment }) => segment)
     // The line is needed as long as its signals are: without it they would be in no batch.
-    segment.open++
-    batch.segments.push(segment)
+    segments.push(await this.#writer.append({ cut: key, ranges, count: signals.length }))
+    this.#batches.set(key, { ranges, segments })
   }
 
   async done(key: string): Promise<void> {
-    const batch = this.#state.batches.get(key)
+    this.#checkOpen()
+    const batch = this.#batches.get(key)
     if (!batch) return
-    await this.#write({ done: key })
-    this.#state.batches.delete(key)
+    await this.#writer.append({ done: key, ranges: batch.ranges })
+    this.#batches.delete(key)
     for (const segment of batch.segments) segment.open--
-    for (const segment of new Set(batch.segments))
-      if (segment.open === 0 && segment !== this.#segment) await rm(segment.path, { force: true })
+    await this.#writer.sweep()
   }
 
-  async close(): Promise<void> {
-    await this.#writing
-    await this.#file?.close()
-    this.#file = undefined
-    if (this.#segment?.open === 0) await rm(this.#segment.path, { force: true })
-    await this.#unlock()
+  close(): Promise<void> {
+    this.#closed ??= this.#writer.close().finally(() => this.#unlock())
+    return this.#closed
   }
 
-  /** Appends a line; resolves with its file when it is on the disk. Lines that come while others are written share one sync. */
-  #write(entry: Entry): Promise<Segment> {
-    const text = `${toJson(entry)}\n`
-    return new Promise((written, failed) => {
-      this.#lines.push({ text, written, failed })
-      this.#writing ??= this.#writeLines()
-    })
+  #checkOpen(): void {
+    if (this.#closed) throw new Error(`The spool ${this.#folder} is closed.`)
   }
+}
 
-  /** Never rejects: whoever waits for a line is told. */
-  async #writeLines(): Promise<void> {
-    while (this.#lines.length > 0) {
-      const lines = this.#lines.splice(0)
-      try {
-        const { file, segment } = await this.#current()
-        const bytes = Buffer.from(lines.map(({ text }) => text).join(""))
-        await file.appendFile(bytes)
-        await file.datasync()
-        segment.bytes += bytes.length
-        for (const { written } of lines) written(segment)
-      } catch (error) {
-        for (const { failed } of lines) failed(error)
-      }
-    }
-    this.#writing = undefined
+/** The ranges of ascending numbers: a number that is missing belongs to none. */
+function rangesOf(numbers: readonly number[]): Range[] {
+  const ranges: Range[] = []
+  for (const number of numbers) {
+    const last = ranges.at(-1)
+    if (last && number === last[1] + 1) last[1] = number
+    else ranges.push([number, number])
   }
-
-  async #current(): Promise<{ file: FileHandle; segment: Segment }> {
-    const { segment, file } = { segment: this.#segment, file: this.#file }
-    if (segment && file && segment.bytes < SEGMENT_BYTES) return { file, segment }
-    await file?.close()
-    if (segment?.open === 0) await rm(segment.path, { force: true })
-    const path = join(this.#folder, `${String(this.#state.nextFile++).padStart(9, "0")}.spool`)
-    this.#file = await open(path, "a", 0o600)
-    this.#segment = { path, bytes: 0, open: 0 }
-    return { file: this.#file, segment: this.#segment }
-  }
+  return ranges
 }

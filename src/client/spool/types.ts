@@ -1,20 +1,26 @@
 import type { NewSignal } from "../types.ts"
 
-/** A batch that was cut, and may have been sent, under a key before a stop. */
+/** A batch that an earlier run may have sent under a key. */
 export interface SpooledBatch {
   key: string
   signals: NewSignal[]
+  /** A signal of the batch is lost. The service refuses the others under the key if it has stored all of them. */
+  isDamaged: boolean
 }
 
 /** Keeps what a `BatchProcessor` has accepted until the service has it. `openSpool` of `signal-ingest/client/spool` keeps it on disk. */
 export interface Spool {
-  /** What an earlier run left: batches to be sent again under their keys, and signals that were in none. To be called once, before the rest. */
+  /** What an earlier run left: batches to send again under their keys, and signals that are in no batch. Called once, before the rest. */
   recover(): Promise<{ batches: SpooledBatch[]; loose: NewSignal[] }>
-  /** Durable when it resolves. */
+  /**
+   * Keeps a signal: it is durable when the promise resolves.
+   *
+   * @throws {Error} the signal is not kept
+   */
   append(signal: NewSignal): Promise<void>
-  /** The oldest `count` signals that are in no batch are one now, under `key`. Durable when it resolves. */
+  /** Makes the oldest `count` signals that are in no batch a batch under `key`. Durable when the promise resolves. */
   cut(key: string, count: number): Promise<void>
-  /** The service has this batch, or refused it for good. */
+  /** Forgets a batch: the service has it, or refused each of its signals that it does not have. */
   done(key: string): Promise<void>
   close(): Promise<void>
 }

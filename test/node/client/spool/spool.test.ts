@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { appendFile, mkdtemp, readdir, rm, writeFile } from "node:fs/promises"
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -82,7 +82,7 @@ describe("a spool", () => {
     for (const place of upTo(3)) await first.add(signal(place))
     await first.close()
     const [name = ""] = await files()
-    await appendFile(join(folder, name), '{"sequence":4,"signal":{"context_win')
+    await appendFile(join(folder, name), '0badc0de {"sequence":4,"signal":{"context_win')
     await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder) }).close()
     expect(await stored()).toEqual(upTo(3))
   })
@@ -94,13 +94,35 @@ describe("a spool", () => {
     await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder) }).close()
     expect(await rig.query("select payload::text from signals")).toEqual([{ payload: '{"big": 12345678901234567890}' }])
   })
+})
 
-  it("is refused to a second process, and taken over from one that has ended", async () => {
-    const spool = await openSpool(folder)
-    await expect(openSpool(folder)).rejects.toThrow(`in use by process ${process.pid}`)
-    await spool.close()
-    await writeFile(join(folder, "lock"), "999999999\n")
-    await (await openSpool(folder)).close()
+describe("a batch that lost a signal to the disk", () => {
+  /** Leaves a batch of three signals in the spool, and damages the second. */
+  const leaveDamaged = async (client: SignalClient) => {
+    const first = new BatchProcessor(client, { maxCount: 3, spool: await openSpool(folder), onUndelivered: () => {} })
+    for (const place of upTo(3)) await first.add(signal(place))
+    await first.close()
+    const [name = ""] = await files()
+    const text = await readFile(join(folder, name), "utf8")
+    await writeFile(join(folder, name), text.replace('"raw_content":"1"', '"raw_content":"7"'))
+  }
+  const recover = async () => {
+    const spool = await openSpool(folder, { onDamage: () => {} })
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool }).close()
+    expect(await files()).toEqual([])
+  }
+
+  it("has the others stored", async () => {
+    await leaveDamaged(nowhere())
+    await recover()
+    expect(await stored()).toEqual([0, 2])
+  })
+
+  it("is not stored twice when the service has it already", async () => {
+    proxy.mishaps.push(...upTo(50).map(() => ({ kind: "lose" as const })))
+    await leaveDamaged(new SignalClient({ url: proxy.address, deadlineMs: 300 }))
+    await recover()
+    expect(await stored()).toEqual(upTo(3))
   })
 })
 
