@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto"
 import { type FileHandle, mkdir, open } from "node:fs/promises"
 import { dirname } from "node:path"
 
@@ -5,20 +6,22 @@ import { dirname } from "node:path"
 export interface FailedRecord {
   place: string
   error: string
-  /** Missing when the record could not even be read. */
+  /** Missing when no signal could be made of the record. */
   signal?: Record<string, unknown>
+  /** The record byte for byte, where the signal does not hold it. */
+  record?: Record<string, unknown>
 }
 
 /**
- * The file of what was not stored: the signals one a line, each with `_error` and `_place`. Mended, it can be imported itself, since
- * names that begin with an underscore are left out then.
+ * The file of records that were not stored: the signals one a line, each with `_error` and `_place`, and `_record` where there is no
+ * signal. Corrected, the file can be imported itself, since the importer leaves out names that begin with an underscore.
  */
 export class FailuresFile {
   readonly path: string
   #file: FileHandle | undefined
   #bytes: number
 
-  /** @param keepBytes how much of what is there belongs to batches that are done */
+  /** @param keepBytes how much of an existing file belongs to batches that are done; the rest is overwritten */
   constructor(path: string, keepBytes: number) {
     this.path = path
     this.#bytes = keepBytes
@@ -28,16 +31,23 @@ export class FailuresFile {
     return this.#bytes
   }
 
-  /** On the disk when this resolves. */
+  /**
+   * Appends records. They are on the disk when this resolves.
+   *
+   * @throws the file system's error, such as a full disk; `bytes` does not count what was written of the records then
+   */
   async append(failures: readonly FailedRecord[]): Promise<void> {
     if (failures.length === 0) return
     this.#file ??= await this.#open()
     const text = failures
-      .map(({ signal, place, error }) => `${JSON.stringify({ ...signal, _error: error, _place: place })}\n`)
-      .join("")
-    const { bytesWritten } = await this.#file.write(text, this.#bytes)
-    this.#bytes += bytesWritten
+      .map(({ signal, place, error, record }) => JSON.stringify({ ...signal, _error: error, _place: place, _record: record }))
+      .join("\n")
+    const bytes = Buffer.from(`${text}\n`)
+    // A write may end early without an error, as on a disk that is nearly full.
+    for (let written = 0; written < bytes.length; )
+      written += (await this.#file.write(bytes, written, bytes.length - written, this.#bytes + written)).bytesWritten
     await this.#file.datasync()
+    this.#bytes += bytes.length
   }
 
   async close(): Promise<void> {
@@ -47,8 +57,14 @@ export class FailuresFile {
   async #open(): Promise<FileHandle> {
     await mkdir(dirname(this.path), { recursive: true })
     const file = await open(this.path, this.#bytes > 0 ? "r+" : "w")
-    // What an interrupted run wrote of batches that were not done is written again.
+    // An interrupted run sends batches that were not done again, and writes their failures again.
     await file.truncate(this.#bytes)
     return file
   }
+}
+
+/** A name that no other process uses, made from `path` by an id before its endings: `chat.1b2c3d4e.jsonl`. */
+export function ownName(path: string): string {
+  const id = randomUUID().slice(0, 8)
+  return path.replace(/((?:\.failures)?\.\w+)?$/, (ending) => `.${id}${ending}`)
 }

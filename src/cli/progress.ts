@@ -1,50 +1,107 @@
+import cliProgress from "cli-progress"
 import type { Checkpoint } from "./import/checkpoint.ts"
 
-/** Tells how an import goes: one line that is drawn anew on a terminal, plain lines from time to time otherwise. */
-export interface Progress {
-  show(checkpoint: Checkpoint, window: number): void
-  /** Leaves the terminal as it was found. */
+/** One line that says how a command goes: drawn again and again on a terminal, printed from time to time elsewhere. */
+export interface Line {
+  /** @param share from 0 to 1, where the total is known: a terminal shows a bar then */
+  show(text: string, share?: number | undefined): void
+  /** Prints a sentence that stays. */
+  print(sentence: string): void
+  /** Shows the last text for good, and leaves the terminal as it was found. */
   end(): void
 }
 
 const DRAW_EVERY_MS = 100
 const LINE_EVERY_MS = 5000
 
-/** @param share how much of the source lies before a position, where that can be told */
+export const openLine = (out: NodeJS.WriteStream): Line => (out.isTTY ? drawnLine(out) : printedLine(out))
+
+function printedLine(out: NodeJS.WriteStream): Line {
+  let printedAt = 0
+  let pending: string | undefined
+  const print = (text: string) => void out.write(`${text}\n`)
+  return {
+    show(text) {
+      pending = text
+      if (Date.now() - printedAt < LINE_EVERY_MS) return
+      printedAt = Date.now()
+      pending = undefined
+      print(text)
+    },
+    print,
+    end() {
+      if (pending !== undefined) print(pending)
+      pending = undefined
+    },
+  }
+}
+
+function drawnLine(out: NodeJS.WriteStream): Line {
+  const bar = new cliProgress.SingleBar({
+    stream: out,
+    fps: 1000 / DRAW_EVERY_MS,
+    hideCursor: true,
+    clearOnComplete: true,
+    gracefulExit: false,
+    format: ({ barsize = 0 }, { progress }, { text = "", hasShare = false }) => {
+      const room = Math.min(barsize, (out.columns ?? 80) - text.length - 4)
+      if (!hasShare || room < 10) return text.slice(0, (out.columns ?? 80) - 1)
+      const filled = Math.round(progress * room)
+      return `[${"#".repeat(filled)}${" ".repeat(room - filled)}] ${text}`
+    },
+  })
+  let last: string | undefined
+  return {
+    show(text, share) {
+      if (last === undefined) bar.start(1, share ?? 0, { text, hasShare: share !== undefined })
+      last = text
+      bar.update(share ?? 0, { text, hasShare: share !== undefined })
+    },
+    print(sentence) {
+      if (last !== undefined) bar.stop()
+      last = undefined
+      out.write(`${sentence}\n`)
+    },
+    end() {
+      if (last === undefined) return
+      bar.stop()
+      out.write(`${last}\n`)
+      last = undefined
+    },
+  }
+}
+
+/** The progress of an import. */
+export interface Progress {
+  show(checkpoint: Checkpoint, window: number): void
+  end(): void
+}
+
+/** @param share how much of the source lies before a position, where that is known */
 export function openProgress(
   out: NodeJS.WriteStream,
   share: ((position: string) => number) | undefined,
   started: Pick<Checkpoint, "read" | "position">,
 ): Progress {
   const beganAt = Date.now()
-  const readBefore = started.read
   const shareAt = (position: string | null) => (position === null ? 0 : Math.min(1, share?.(position) ?? 0))
   const shareBefore = shareAt(started.position)
-  let shownAt = 0
-  let last: string | undefined
+  const line = openLine(out)
   return {
     show(checkpoint, window) {
-      const now = Date.now()
-      const seconds = Math.max(0.001, (now - beganAt) / 1000)
-      const done = share && (checkpoint.finished ? 1 : shareAt(checkpoint.position))
+      const seconds = Math.max(0.001, (Date.now() - beganAt) / 1000)
+      const done = share && shareAt(checkpoint.position)
       const left = done !== undefined && done > shareBefore ? ((1 - done) / (done - shareBefore)) * seconds : undefined
-      last = sentence(checkpoint, { rate: (checkpoint.read - readBefore) / seconds, done, left, window })
-      if (now - shownAt < (out.isTTY ? DRAW_EVERY_MS : LINE_EVERY_MS)) return
-      shownAt = now
-      if (out.isTTY) out.write(`\r\u001b[K${bar(done, out.columns ?? 80, last)}`)
-      else out.write(`${last}\n`)
+      line.show(sentence(checkpoint, { rate: (checkpoint.read - started.read) / seconds, done, left, window }), done)
     },
-    end() {
-      if (last === undefined) return
-      out.write(out.isTTY ? `\r\u001b[K${last}\n` : "")
-    },
+    end: line.end,
   }
 }
 
 interface Figures {
   /** Records a second. */
   rate: number
-  /** From 0 to 1, and seconds, where they can be told. */
+  /** From 0 to 1, and seconds, where they are known. */
   done: number | undefined
   left: number | undefined
   window: number
@@ -53,26 +110,18 @@ interface Figures {
 const count = (number: number) => number.toLocaleString("en-US")
 
 function sentence({ read, stored, failed, skipped }: Checkpoint, { rate, done, left, window }: Figures): string {
-  const passedOver = Object.values(skipped).reduce((sum, kind) => sum + kind, 0)
+  const skippedCount = Object.values(skipped).reduce((sum, kind) => sum + kind, 0)
   const parts = [
     ...(done === undefined ? [] : [`${Math.floor(done * 100)} %`]),
     `${count(read)} read`,
     `${count(stored)} stored`,
     ...(failed > 0 ? [`${count(failed)} failed`] : []),
-    ...(passedOver > 0 ? [`${count(passedOver)} skipped`] : []),
+    ...(skippedCount > 0 ? [`${count(skippedCount)} skipped`] : []),
     `${count(Math.round(rate))}/s`,
     ...(left !== undefined && left > 0 ? [`${duration(left)} left`] : []),
-    `${window} at once`,
+    `${window} in flight`,
   ]
   return parts.join(", ")
-}
-
-function bar(done: number | undefined, columns: number, text: string): string {
-  const room = columns - text.length - 4
-  if (done === undefined || room < 10) return text.slice(0, columns - 1)
-  const width = Math.min(room, 40)
-  const filled = Math.round(done * width)
-  return `[${"#".repeat(filled)}${" ".repeat(width - filled)}] ${text}`
 }
 
 export function duration(seconds: number): string {

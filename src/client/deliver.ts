@@ -39,7 +39,12 @@ export async function deliverEach(
     if (part.length === 0) return []
     const batch = part.map(({ signal }) => signal)
     try {
-      const answer = await client.createBatch(batch, { ...options, idempotencyKey, minimal: true, allOrNothing: false })
+      const answer = await client.createBatch(batch, {
+        ...options,
+        idempotencyKey,
+        minimal: options.minimal ?? true,
+        allOrNothing: false,
+      })
       options.onAnswer?.(answer)
       return answer.results.flatMap(({ index, error }) => (error === null ? [] : [{ index: part[index]?.index ?? index, error }]))
     } catch (error) {

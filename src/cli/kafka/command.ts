@@ -1,7 +1,13 @@
 import { Command, Option } from "@commander-js/extra-typings"
 import { batchSizeOption, deadlineOption, type Invocation, KEY_HELP, quietOption, urlOption } from "../options.ts"
+import { PASSWORD_VARIABLE } from "./connection.ts"
 
-const EXAMPLE = "signals consume kafka --brokers localhost:9092 --topic chat --group signals"
+const AFTER_HELP = `
+${KEY_HELP}
+
+  signals consume kafka --brokers localhost:9092 --topic chat --group signals
+  ${PASSWORD_VARIABLE}=... signals consume kafka --brokers kafka:9093 --topic chat --group signals \\
+    --tls --tls-ca ca.pem --sasl scram-sha-512 --username signals`
 
 /** `signals consume kafka`. */
 export function consumeCommand(invocation: Invocation) {
@@ -16,12 +22,24 @@ export function consumeCommand(invocation: Invocation) {
       )
       .option("--mapping <json>", "which fields of a record become which of a signal, as KAFKA_FIELD_MAPPING", "{}")
       .option("--cluster <name>", "tells clusters apart whose topics have the same names, as ?cluster= of the webhook")
+      .addOption(new Option("--sasl <mechanism>", "log in to the brokers").choices(["plain", "scram-sha-256", "scram-sha-512"]))
+      .addOption(new Option("--username <name>", "the user to log in as").env("KAFKA_USERNAME"))
+      .option("--password-file <file>", `the file that holds the user's password (default: the variable ${PASSWORD_VARIABLE})`)
+      .option("--tls", "connect by TLS")
+      .option("--tls-ca <file>", "the certificates that sign the brokers' (PEM; default: those of Node)")
+      .option("--tls-cert <file>", "this client's certificate (PEM)")
+      .option("--tls-key <file>", "the key of this client's certificate (PEM)")
+      .option("--tls-servername <name>", "the name in the brokers' certificates (default: that of each broker)")
+      .option("--tls-insecure", "accept any certificate: whoever is on the way can read and change the records")
       .addOption(urlOption())
       .addOption(batchSizeOption())
       .addOption(deadlineOption())
-      .option("--failures <file>", "where records that were not stored go, with the reason (default: in .signals)")
+      .option(
+        "--failures <file>",
+        "where records that were not stored go, with the reason; each process adds an id to the name (default: in .signals)",
+      )
       .addOption(quietOption())
-      .addHelpText("after", `\n${KEY_HELP}\n\n  ${EXAMPLE}`)
+      .addHelpText("after", AFTER_HELP)
       .action(async (options) => {
         const { consumeKafka } = await import("./consume.ts")
         invocation.exitCode = await consumeKafka(options, invocation.stop)

@@ -1,9 +1,9 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises"
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Producer, stringSerializers } from "@platformatic/kafka"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { type Broker, HAS_KAFKA, startBroker } from "../../../setup/kafka.ts"
+import { type Broker, HAS_KAFKA, startBroker, USER } from "../../../setup/kafka.ts"
 import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
 import { type Rig, startRig } from "../../../setup/rig.ts"
 import { start } from "../import/importer.ts"
@@ -50,14 +50,20 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
         headers: { app: "test" },
       })),
     })
-  const consume = (topic: string) =>
+  /** The lines of every failures file of a topic, whichever process wrote them. */
+  const failuresOf = async (topic: string): Promise<Record<string, unknown>[]> => {
+    const names = (await readdir(folder)).filter((name) => name.startsWith(`${topic}.`) && name.endsWith(".jsonl"))
+    const texts = await Promise.all(names.map((name) => readFile(join(folder, name), "utf8")))
+    return texts.flatMap((text) => text.trimEnd().split("\n")).map((line) => JSON.parse(line))
+  }
+  const consume = (topic: string, more: { brokers?: string; args?: string[]; env?: Record<string, string> } = {}) =>
     start(
       folder,
       [
         "consume",
         "kafka",
         "--brokers",
-        broker.address,
+        more.brokers ?? broker.address,
         "--topic",
         topic,
         "--group",
@@ -66,10 +72,9 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
         "20",
         "--failures",
         `${topic}.jsonl`,
+        ...(more.args ?? []),
       ],
-      {
-        SIGNAL_INGEST_URL: proxy.address,
-      },
+      { SIGNAL_INGEST_URL: proxy.address, ...more.env },
     )
   const stored = async (topic: string) =>
     (
@@ -130,9 +135,72 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     const { child, ended } = consume("odd")
     await expect.poll(() => stored("odd"), { timeout: 60_000 }).toEqual([0, 2])
     await expect
-      .poll(() => readFile(join(folder, "odd.jsonl"), "utf8").catch(() => ""))
-      .toContain("signal_score must be between 0 and 1")
+      .poll(async () => (await failuresOf("odd")).map(({ _error }) => _error))
+      .toEqual(["signal_score must be between 0 and 1"])
     child.kill("SIGINT")
     await ended
+  })
+
+  it("keeps the failures of an earlier run, and bytes that are not text as they are", async () => {
+    const raw = new Producer({ clientId: "raw", bootstrapBrokers: [broker.address], autocreateTopics: true, retries: 50 })
+    const latin1 = Buffer.from("636166e9", "hex")
+    const avro = Buffer.from([0, 0, 0, 0, 7, 2, 104, 105])
+    for (const [round, value] of [latin1, avro].entries()) {
+      await raw.send({ messages: [{ topic: "bytes", key: Buffer.from("room"), value, headers: new Map() }] })
+      const { child, ended } = consume("bytes")
+      await expect.poll(async () => (await failuresOf("bytes").catch(() => [])).length, { timeout: 60_000 }).toBe(round + 1)
+      child.kill("SIGINT")
+      await ended
+    }
+    await raw.close()
+    const failures = await failuresOf("bytes")
+    expect(failures.map(({ _error }) => _error).sort()).toEqual([
+      expect.stringContaining("wire format of a schema registry (Avro, Protobuf or JSON Schema, schema 7)"),
+      "the value is not UTF-8 text",
+    ])
+    const kept = failures.map(({ _record }) => (_record as { value_base64: string }).value_base64)
+    expect(kept.sort()).toEqual([latin1.toString("base64"), avro.toString("base64")].sort())
+  })
+
+  it.each([
+    ["plain", false],
+    ["scram-sha-256", false],
+    ["scram-sha-512", true],
+  ])("logs in by %s, with TLS: %s", async (mechanism, hasTls) => {
+    const topic = `secure-${mechanism}`
+    await produce(topic, 0, 3)
+    const args = ["--sasl", mechanism, "--username", USER.name, ...(hasTls ? ["--tls", "--tls-ca", broker.ca] : [])]
+    const brokers = hasTls ? broker.saslSsl : broker.sasl
+    const { child, said, ended } = consume(topic, { brokers, args, env: { KAFKA_PASSWORD: USER.password } })
+    await expect.poll(() => stored(topic), { timeout: 60_000 }).toEqual(upTo(3))
+    child.kill("SIGINT")
+    expect([await ended, said.err]).toEqual([130, expect.stringContaining("3 read, 3 stored, 0 failed")])
+  })
+
+  it.each([
+    [
+      "a wrong password",
+      () => ({ brokers: broker.sasl, args: ["--sasl", "plain", "--username", USER.name], env: { KAFKA_PASSWORD: "x" } }),
+      3,
+      /uthenticat/,
+    ],
+    ["a certificate of an unknown CA", () => ({ brokers: broker.saslSsl, args: ["--tls"] }), 3, /certificate/],
+    ["no broker", () => ({ brokers: "127.0.0.1:9" }), 3, /the Kafka brokers at 127\.0\.0\.1:9: .*ECONNREFUSED/],
+    ["no password", () => ({ args: ["--sasl", "plain", "--username", "u"] }), 2, /KAFKA_PASSWORD/],
+  ])("stops with a sentence on %s", async (_, more, code, sentence) => {
+    const { said, ended } = consume("never", more())
+    expect([await ended, said.err]).toEqual([code, expect.stringMatching(sentence)])
+    expect(said.err).not.toMatch(/^\s+at /m)
+  })
+
+  it("stops, and commits nothing, when the service refuses its key", async () => {
+    await produce("refused", 0, 3)
+    proxy.mishaps.push({ kind: "answer", status: 403, body: '{"detail":"This key may not ingest."}' })
+    const { said, ended } = consume("refused")
+    expect([await ended, said.err]).toEqual([3, expect.stringContaining("This key may not ingest.")])
+    const again = consume("refused")
+    await expect.poll(() => stored("refused"), { timeout: 60_000 }).toEqual(upTo(3))
+    again.child.kill("SIGINT")
+    await again.ended
   })
 })

@@ -1,0 +1,28 @@
+import { decodeUtf8 } from "../../signals/utf8.ts"
+
+/** Text of a record, or why its bytes are none. */
+export type Content = { text: string } | { fault: string }
+
+/** A schema registry's serializers write a zero byte and the schema's number in four bytes before the value. */
+const MAGIC_BYTE = 0
+const HEADER_BYTES = 5
+
+/**
+ * Reads bytes of a record as text, and never replaces any.
+ *
+ * @param name what the bytes are, for the reason: `the value`
+ * @see https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
+ */
+export function readContent(bytes: Uint8Array, name: string): Content {
+  if (bytes[0] === MAGIC_BYTE && bytes.length >= HEADER_BYTES) {
+    const schema = new DataView(bytes.buffer, bytes.byteOffset).getUint32(1)
+    return {
+      fault: `${name} is in the wire format of a schema registry (Avro, Protobuf or JSON Schema, schema ${schema}): only plain JSON and text are read`,
+    }
+  }
+  try {
+    return { text: decodeUtf8(bytes) }
+  } catch {
+    return { fault: `${name} is not UTF-8 text` }
+  }
+}

@@ -1,0 +1,78 @@
+import type { Message } from "@platformatic/kafka"
+import { type Content, readContent } from "../../bridges/kafka/content.ts"
+import type { FieldMapping } from "../../bridges/kafka/field-mapping.ts"
+import type { KafkaRecord } from "../../bridges/kafka/record.ts"
+import { mapKafkaRecord, readKafkaValue } from "../../bridges/kafka/requests.ts"
+import type { FailedRecord } from "../failures.ts"
+
+/** What a run of messages becomes. */
+export interface Mapped {
+  signals: Record<string, unknown>[]
+  /** Topic, partition and offset of each signal. */
+  places: string[]
+  failed: FailedRecord[]
+  /** How many were skipped of each kind. */
+  skipped: Record<string, number>
+}
+
+export function mapMessages(messages: readonly Message[], mapping: FieldMapping, cluster: string | undefined): Mapped {
+  const mapped: Mapped = { signals: [], places: [], failed: [], skipped: {} }
+  for (const message of messages) {
+    const place = placeOf(message)
+    const record = readMessage(message, cluster)
+    const delivered = mapKafkaRecord(record, mapping)
+    if ("skipped" in delivered) mapped.skipped[delivered.skipped] = (mapped.skipped[delivered.skipped] ?? 0) + 1
+    else if ("refused" in delivered) mapped.failed.push({ place, error: delivered.refused, record: bytesOf(message) })
+    else {
+      mapped.signals.push(delivered.signal)
+      mapped.places.push(place)
+    }
+  }
+  return mapped
+}
+
+const placeOf = ({ topic, partition, offset }: Message) => `${topic}/${partition}/${offset}`
+
+/** A message as the webhook reads a record. Bytes that are not text make it a record with a fault. */
+function readMessage(message: Message, cluster: string | undefined): KafkaRecord {
+  const { topic, partition, offset, timestamp } = message
+  const key = message.key ? readContent(message.key, "the key") : undefined
+  const value = message.value ? readContent(message.value, "the value") : undefined
+  const fault = faultOf(value) ?? faultOf(key)
+  const record = readKafkaValue(
+    {
+      topic,
+      partition,
+      offset: Number(offset),
+      timestamp: Number(timestamp),
+      key: textOf(key),
+      headers: Object.fromEntries([...message.headers].map(([name, header]) => [name.toString("utf8"), headerOf(header)])),
+    },
+    textOf(value),
+    cluster,
+  )
+  return fault === undefined ? record : { ...record, fault }
+}
+
+const textOf = (content: Content | undefined) => (content && "text" in content ? content.text : undefined)
+const faultOf = (content: Content | undefined) => (content && "fault" in content ? content.fault : undefined)
+
+/** Headers often hold bytes, such as the ids of a trace. These are no fault, and are kept in base64. */
+function headerOf(header: Buffer | null | undefined): unknown {
+  if (!header) return null
+  const content = readContent(header, "the header")
+  return "text" in content ? content.text : { base64: header.toString("base64") }
+}
+
+/** The message byte for byte, for the failures file. */
+function bytesOf({ topic, partition, offset, timestamp, key, value, headers }: Message): Record<string, unknown> {
+  return {
+    topic,
+    partition,
+    offset: String(offset),
+    timestamp: String(timestamp),
+    key_base64: key?.toString("base64") ?? null,
+    value_base64: value?.toString("base64") ?? null,
+    headers_base64: [...headers].map(([name, header]) => [name.toString("base64"), header?.toString("base64") ?? null]),
+  }
+}
