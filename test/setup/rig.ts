@@ -17,8 +17,9 @@ export interface Storage {
   stop(): Promise<void>
 }
 
-export async function startStorage(): Promise<Storage> {
-  const postgres = await startTemporaryPostgres()
+/** @param parent the folder below which the database keeps its data; default: the system's for temporary files */
+export async function startStorage(parent?: string): Promise<Storage> {
+  const postgres = await startTemporaryPostgres(parent)
   await migrate(postgres.url)
   const endpoint = await startNeonEndpoint()
   return {

@@ -127,9 +127,9 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   return postgres
 }
 
-/** Postgres in a new temporary folder, which is removed when it stops. For tests and benchmarks. */
-export async function startTemporaryPostgres(): Promise<LocalPostgres> {
-  const folder = await mkdtemp(join(tmpdir(), "signal-ingest-"))
+/** Postgres in a new folder below `parent`, which is removed when it stops. For tests and benchmarks. */
+export async function startTemporaryPostgres(parent = tmpdir()): Promise<LocalPostgres> {
+  const folder = await mkdtemp(join(parent, "signal-ingest-"))
   // Started as root, the server runs as another user, who has to pass through.
   await chmod(folder, 0o755)
   const postgres = await startPostgres(join(folder, "postgres"))
