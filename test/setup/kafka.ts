@@ -2,8 +2,10 @@ import { execFileSync, spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { freePort } from "../../src/local/ports.ts"
 
@@ -99,6 +101,7 @@ auto.create.topics.enable=true
   execFileSync("java", ["-cp", classpath, ...format], { stdio: "ignore" })
   const child = spawn("java", ["-Xmx512m", "-cp", classpath, "kafka.Kafka", settings], { stdio: "ignore" })
   const ended = once(child, "exit")
+  while (!(await isListening(port))) await sleep(100)
   return {
     address: `127.0.0.1:${port}`,
     sasl: `127.0.0.1:${sasl}`,
@@ -111,3 +114,12 @@ auto.create.topics.enable=true
     },
   }
 }
+
+const isListening = (port: number) =>
+  new Promise<boolean>((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once("error", () => resolve(false))
+  })

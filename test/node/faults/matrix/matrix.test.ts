@@ -34,7 +34,7 @@ beforeAll(async () => {
       await sleep(20)
     }
   })()
-})
+}, 120_000)
 afterAll(async () => {
   pumping = false
   await pump

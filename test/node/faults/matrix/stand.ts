@@ -48,12 +48,12 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
   const settings = { ...storage.bindings, DATABASE_DEADLINE_MS: DEADLINE_MS, SLACK_SIGNING_SECRET: SIGNING_SECRET }
 
   const start = async ({ settings: changed = {}, bucketFails = false }: Changes = {}) => {
-    const miniflare = new Miniflare(
-      convertV4MiniflareOptions({
+    const miniflare = new Miniflare({
+      resourcePersistencePath: objects,
+      ...convertV4MiniflareOptions({
         host: "127.0.0.1",
         port,
         cf: false,
-        r2Persist: objects,
         handleStructuredLogs: () => {},
         workers: [
           {
@@ -77,7 +77,7 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
           },
         ],
       }),
-    )
+    })
     await miniflare.ready
     return { miniflare, worker: await miniflare.getWorker("service") }
   }
