@@ -49,7 +49,6 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
 
   const start = async ({ settings: changed = {}, bucketFails = false }: Changes = {}) => {
     const miniflare = new Miniflare({
-      resourcePersistencePath: objects,
       ...convertV4MiniflareOptions({
         host: "127.0.0.1",
         port,
@@ -77,6 +76,8 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
           },
         ],
       }),
+      // After the conversion, which sets it to nothing.
+      resourcePersistencePath: objects,
     })
     await miniflare.ready
     return { miniflare, worker: await miniflare.getWorker("service") }
