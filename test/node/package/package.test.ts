@@ -112,7 +112,7 @@ describe.runIf(OWN_NODE)("the package, installed", () => {
   it("has a command line that works where it is installed", async () => {
     const signals = join(folder, "node_modules/.bin/signals")
     const { stdout } = await run(process.execPath, [signals, "--help"], { cwd: folder })
-    expect(stdout).toContain("Usage: signals COMMAND")
+    expect(stdout).toContain("Usage: signals [options] [command]")
     await writeFile(join(folder, "in.csv"), "context_window_id,raw_content\nconv-cli,one\n")
     const imported = await run(process.execPath, [signals, "import", "csv", "in.csv"], {
       cwd: folder,
