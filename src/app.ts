@@ -1,3 +1,4 @@
+import { waitUntil } from "cloudflare:workers"
 import { Hono } from "hono"
 import { methodNotAllowed as allowedMethods } from "hono/method-not-allowed"
 import { PatternRouter } from "hono/router/pattern-router"
@@ -42,7 +43,8 @@ app.use(allowedMethods({ app, onMethodNotAllowed: (c, methods) => answerProblem(
 app.use(async (c, next) => {
   const settings = readSettings(c.env)
   c.set("settings", settings)
-  c.set("db", connect(settings.database))
+  const traffic = c.req.method === "GET" || c.req.method === "HEAD" ? "reads" : "writes"
+  c.set("db", connect(settings.database, { traffic, keepAlive: waitUntil }))
   await next()
 })
 app.route("/readyz", readiness)

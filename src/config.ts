@@ -10,6 +10,9 @@ export interface Bindings {
   /** Set by `npm start` alone: where SQL over HTTP is answered instead of Neon. */
   DATABASE_HTTP_ENDPOINT?: string
   DATABASE_DEADLINE_MS?: string
+  DATABASE_MAX_WRITES?: string
+  DATABASE_MAX_READS?: string
+  DATABASE_MAX_CONSUMER?: string
   API_KEYS?: string
   OPEN_ACCESS?: string
   MAX_SIGNALS?: string
@@ -69,6 +72,10 @@ const Settings = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
   DATABASE_HTTP_ENDPOINT: z.url().optional(),
   DATABASE_DEADLINE_MS: wholeNumber(10_000),
+  // Together below the 20 connections that Neon's proxy keeps; more at once made the whole slower.
+  DATABASE_MAX_WRITES: wholeNumber(8),
+  DATABASE_MAX_READS: wholeNumber(4),
+  DATABASE_MAX_CONSUMER: wholeNumber(2),
   MAX_SIGNALS: wholeNumber(10_000),
   MAX_BODY_BYTES: wholeNumber(8 * 1024 * 1024),
   CLOUDFLARE_ACCOUNT_ID: z.string().optional(),
@@ -83,7 +90,12 @@ const Settings = z.object({
 })
 
 export interface Settings {
-  database: { url: string; httpEndpoint: string | undefined; deadlineMs: number }
+  database: {
+    url: string
+    httpEndpoint: string | undefined
+    deadlineMs: number
+    inFlight: Record<"writes" | "reads" | "consumer", number>
+  }
   limits: { maxSignals: number; maxBodyBytes: number }
   /** Undefined when it is not configured to read metrics. */
   analytics: AnalyticsSettings | undefined
@@ -116,6 +128,7 @@ export function readSettings(bindings: Bindings): Settings {
       url: databaseUrl(data.DATABASE_URL),
       httpEndpoint: data.DATABASE_HTTP_ENDPOINT,
       deadlineMs: data.DATABASE_DEADLINE_MS,
+      inFlight: { writes: data.DATABASE_MAX_WRITES, reads: data.DATABASE_MAX_READS, consumer: data.DATABASE_MAX_CONSUMER },
     },
     limits: { maxSignals: data.MAX_SIGNALS, maxBodyBytes: data.MAX_BODY_BYTES },
     analytics: analyticsSettings(data),

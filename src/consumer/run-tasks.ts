@@ -39,7 +39,7 @@ export async function runTasks(
       finished.open.push(...task.messages)
       continue
     }
-    const db = connect({ ...database, statementMs: limits.statementMs })
+    const db = connect({ ...database, statementMs: limits.statementMs }, { traffic: "consumer" })
     try {
       run.added = sum(run.added, await task.run(db))
       for (const message of task.messages) message.ack()
@@ -66,7 +66,7 @@ const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error
 /** Whether the database answers and takes writes. */
 export async function isReachable(database: DatabaseSettings, probeMs = LIMITS.probeMs): Promise<boolean> {
   try {
-    return await canWrite(connect({ ...database, deadlineMs: Math.min(probeMs, database.deadlineMs) }))
+    return await canWrite(connect({ ...database, deadlineMs: Math.min(probeMs, database.deadlineMs) }, { traffic: "consumer" }))
   } catch {
     return false
   }

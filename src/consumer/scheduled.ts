@@ -20,7 +20,9 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     const { database } = readSettings(bindings)
     if (!(await isReachable(database))) throw new Error("the database does not answer")
     if (queue && bucket) await step("bucket_swept", () => sweepBucket({ queue, bucket, now }))
-    await step("expired_keys_released", () => releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS })))
+    await step("expired_keys_released", () =>
+      releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS }, { traffic: "consumer" })),
+    )
   })
 }
 

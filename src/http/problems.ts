@@ -110,6 +110,7 @@ function problemOf(error: Error): Problem {
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
   if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)
+  if (error instanceof DatabaseError && error.kind === "overloaded") return overloaded()
   if (error instanceof DatabaseError && error.kind === "too_large") return resultTooLarge()
   if (error instanceof DatabaseError) return error.kind === "transient" ? unavailable() : databaseNotReady()
   if (error instanceof ConfigurationError)

@@ -8,6 +8,9 @@ import { StartupError } from "./startup-error.ts"
 export const SETTINGS = [
   "DATABASE_URL",
   "DATABASE_DEADLINE_MS",
+  "DATABASE_MAX_WRITES",
+  "DATABASE_MAX_READS",
+  "DATABASE_MAX_CONSUMER",
   "API_KEYS",
   "OPEN_ACCESS",
   "SLACK_SIGNING_SECRET",

@@ -1,11 +1,12 @@
 import { NeonDbError } from "@neondatabase/serverless"
 
 /**
+ * `overloaded`: as many statements as this isolate may send are under way, so this one was not sent.
  * `transient`: the same statement may succeed when sent again. `refused`: Postgres will never take these values.
  * `too_large`: the result is larger than Neon sends, so the same statement never gets an answer.
  * `broken`: the database is not what this service expects (credentials, migrations, privileges); an operator has to act.
  */
-export type DatabaseErrorKind = "transient" | "refused" | "too_large" | "broken"
+export type DatabaseErrorKind = "overloaded" | "transient" | "refused" | "too_large" | "broken"
 
 /** A statement without a good answer. Its message names no value, no SQL and no address, so that it may be logged. */
 export class DatabaseError extends Error {

@@ -1,3 +1,4 @@
+import { waitUntil } from "cloudflare:workers"
 import { Hono } from "hono"
 import { readSlackRequest } from "../../bridges/slack/events.ts"
 import { slackHeaderFault, slackSignatureFault } from "../../bridges/slack/signature.ts"
@@ -62,7 +63,13 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
     case "unreadable":
       throw invalidShape([{ type: "value_error", loc: ["body"], msg: request.fault }])
     case "event_callback": {
-      c.set("db", connect({ ...database, deadlineMs: Math.min(DEADLINE_MS, database.deadlineMs) }))
+      c.set(
+        "db",
+        connect(
+          { ...database, deadlineMs: Math.min(DEADLINE_MS, database.deadlineMs) },
+          { traffic: "writes", keepAlive: waitUntil },
+        ),
+      )
       // The verification token is a secret, and no dead letter may hold it.
       const { token: _, ...envelope } = body as Record<string, unknown>
       return c.json(await answerDelivery(c, { source: "slack", records: [envelope], delivered: [request.delivered] }))

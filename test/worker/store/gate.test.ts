@@ -1,0 +1,54 @@
+import { describe, expect, it } from "vitest"
+import { Gate } from "../../../src/store/gate.ts"
+
+const entry = (more: Partial<Parameters<Gate["enter"]>[0]> = {}) => ({
+  waitMs: 10_000,
+  longestMs: () => 60_000,
+  ahead: false,
+  ...more,
+})
+
+describe("a gate", () => {
+  it("lets as many through at once as it is told, and the next when one has left", async () => {
+    const gate = new Gate({ running: 2, waiting: 10 })
+    const first = await gate.enter(entry())
+    await gate.enter(entry())
+    expect(await gate.enter(entry({ waitMs: 20 }))).toBeUndefined()
+    const next = gate.enter(entry())
+    first?.()
+    expect(await next).toBeDefined()
+  })
+
+  it("lets those who wait through in the order of their coming, and those who have begun before all others", async () => {
+    const gate = new Gate({ running: 1, waiting: 10 })
+    const order: string[] = []
+    const pass = (name: string, ahead = false) =>
+      gate.enter(entry({ ahead })).then((leave) => {
+        order.push(name)
+        leave?.()
+      })
+    const held = await gate.enter(entry())
+    const passed = [pass("one"), pass("two"), pass("three"), pass("begun", true), pass("also begun", true)]
+    held?.()
+    await Promise.all(passed)
+    expect(order).toEqual(["begun", "also begun", "one", "two", "three"])
+  })
+
+  it("turns away at once whoever finds the line full, but not a request that has begun", async () => {
+    const gate = new Gate({ running: 1, waiting: 1 })
+    const held = await gate.enter(entry())
+    const waiting = gate.enter(entry())
+    expect(await gate.enter(entry())).toBeUndefined()
+    const begun = gate.enter(entry({ ahead: true }))
+    held?.()
+    const leave = await begun
+    leave?.()
+    expect(await waiting).toBeDefined()
+  })
+
+  it("frees the place of a statement that must have ended, whose request the runtime ended", async () => {
+    const gate = new Gate({ running: 1, waiting: 1 })
+    await gate.enter(entry({ longestMs: () => 30 }))
+    expect(await gate.enter(entry())).toBeDefined()
+  })
+})
