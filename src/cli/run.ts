@@ -1,6 +1,7 @@
 import { CommanderError } from "@commander-js/extra-typings"
 import type { Invocation } from "./options.ts"
 import { createProgram, namedCommand, pathOf } from "./program.ts"
+import { SourceError } from "./sources/source.ts"
 import { EXIT, UsageError, usageSentence } from "./usage.ts"
 
 /** Runs one command line in this process, and sets its exit code. */
@@ -35,6 +36,10 @@ async function exitCodeOf(args: readonly string[]): Promise<number> {
     if (error instanceof CommanderError || error instanceof UsageError) {
       console.error(usageSentence(error.message, path))
       return EXIT.usage
+    }
+    if (error instanceof SourceError) {
+      console.error(`Gave up: ${error.message}`)
+      return EXIT.gaveUp
     }
     // A file that cannot be read or written, or a full disk: Node's message names it.
     if (error instanceof Error && "syscall" in error) {

@@ -39,7 +39,7 @@ export async function* batchesOf(
       batch.places.push(record.place)
       characters += JSON.stringify(record.signal).length
     } else if ("skipped" in record) tally(batch.skipped, record.skipped)
-    else batch.faults.push({ place: record.place, error: record.fault })
+    else batch.faults.push({ place: record.place, error: record.fault, ...(record.kept && { signal: record.kept }) })
     // Faults count, too, so that a source of nothing else stays in bounds.
     if (batch.signals.length + batch.faults.length < batchSize && characters < MAX_CHARACTERS) continue
     yield batch

@@ -7,12 +7,6 @@ import type { Window } from "./window.ts"
 /** Delivers a batch. Resolves with what of it was not stored; every other signal was, now or at an earlier run. */
 export type Deliver = (batch: ImportBatch, window: Window) => Promise<Failure[]>
 
-/** The names under which a failures file tells why; they are not part of the signal. */
-const isNote = (name: string) => name.startsWith("_")
-
-const withoutNotes = (signal: Record<string, unknown>): Record<string, unknown> =>
-  Object.keys(signal).some(isNote) ? Object.fromEntries(Object.entries(signal).filter(([name]) => !isNote(name))) : signal
-
 /** Delivers each batch under a key made from the import and its number, so that sending it again stores nothing twice. */
 export function deliverTo(
   client: SignalClient,
@@ -20,9 +14,8 @@ export function deliverTo(
   options: { deadlineMs: number; onAnswer?: (answer: BatchAnswer) => void },
 ): Deliver {
   return async (batch, window) => {
-    const signals = batch.signals.map(withoutNotes)
     // What is wrong with a signal, a missing conversation too, is for the service to say.
-    const failures = await deliverEach(client, signals as never, {
+    const failures = await deliverEach(client, batch.signals as never, {
       deadlineMs: options.deadlineMs,
       findShapeError: (signal) => findShapeError({ ...signal }),
       onAnswer: options.onAnswer,

@@ -3,7 +3,7 @@ import { FailuresFile } from "../failures.ts"
 import { openClient } from "../options.ts"
 import { openProgress } from "../progress.ts"
 import { openSource, type SourceRequest } from "../sources/open.ts"
-import type { Source } from "../sources/source.ts"
+import { type Source, SourceError } from "../sources/source.ts"
 import { EXIT, UsageError } from "../usage.ts"
 import { writeBatchFiles } from "./batch-files.ts"
 import type { Checkpoint } from "./checkpoint.ts"
@@ -30,6 +30,7 @@ export interface ImportOptions {
 
 /** Runs `signals import`. Returns the exit code. */
 export async function runImportCommand(request: SourceRequest, options: ImportOptions, stop: AbortSignal): Promise<number> {
+  const { kind } = request
   const { url, batchSize, concurrency } = options
   const { source, ...told } = await openSource(request)
   if (options.dryRun) return dryRun(source, stop)
@@ -48,7 +49,8 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
   if (state === undefined) return EXIT.gaveUp
   const { path: statePath, checkpoint } = state
   if (checkpoint.finished) {
-    console.log(`All of it was imported before: ${summary(checkpoint)}. --restart sends it again.`)
+    const mayHaveChanged = kind === "sql" ? " The importer does not see whether the table has changed since." : ""
+    console.log(`All of it was imported before: ${summary(checkpoint)}.${mayHaveChanged} --restart sends it again.`)
     return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done
   }
   const failures = new FailuresFile(
@@ -76,13 +78,15 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
     })
     progress?.end()
     console.log(`${complete ? "Imported" : "Stopped; the same command continues"}: ${summary(checkpoint)}.`)
-    for (const sentence of remarks(checkpoint, failures.path)) console.log(sentence)
+    for (const sentence of remarks(checkpoint, `signals import ${kind === "slack" ? kind : "jsonl"} ${failures.path}`))
+      console.log(sentence)
     if (!complete) return EXIT.stopped
     return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done
   } catch (error) {
     progress?.end()
     if (error instanceof UsageError) throw error
-    console.error(`Gave up: ${(error as Error).message}\nSo far: ${summary(checkpoint)}. The same command continues.`)
+    const next = error instanceof SourceError ? "" : " The same command continues."
+    console.error(`Gave up: ${(error as Error).message}\nSo far: ${summary(checkpoint)}.${next}`)
     return EXIT.gaveUp
   } finally {
     await failures.close()
@@ -101,13 +105,13 @@ export function summary({ read, stored, failed, skipped }: Checkpoint): string {
 }
 
 /** The sentences after an import: what was refused and why, and what was left out of signals that were stored. */
-function* remarks({ reasons, failed, ignoredFields }: Checkpoint, failuresPath: string): Generator<string> {
+function* remarks({ reasons, failed, ignoredFields }: Checkpoint, mend: string): Generator<string> {
   if (failed > 0) {
     const most = Object.entries(reasons).sort(([, one], [, other]) => other - one)
     yield `Failed, by reason:`
     for (const [reason, count] of most.slice(0, SHOWN_REASONS)) yield `  ${count}: ${reason}`
     if (most.length > SHOWN_REASONS) yield `  and ${most.length - SHOWN_REASONS} more reasons`
-    yield `They are in ${failuresPath}. Mend that file and import it.`
+    yield `The failures file has them. Mend it, then run: ${mend}`
   }
   if (ignoredFields.length > 0)
     yield `Not stored, because a signal has no such field: ${ignoredFields.join(", ")}. Put them into "payload" to keep them.`

@@ -1,4 +1,5 @@
 import { SIGNAL_FIELDS } from "../../signals/schema.ts"
+import { UsageError } from "../usage.ts"
 
 /** The fields of a signal that hold a number. */
 const NUMBERS = new Set(["signal_score", "emotional_tone", "escalate_flag"])
@@ -60,4 +61,22 @@ function valueFor(field: string, cell: unknown): unknown {
 function numberOf(cell: unknown): unknown {
   if (typeof cell === "boolean") return Number(cell)
   return typeof cell === "string" && cell.trim() !== "" && Number.isFinite(Number(cell)) ? Number(cell) : cell
+}
+
+/**
+ * Finds the mistakes that every row would repeat.
+ *
+ * @throws {UsageError} a column is there twice, `--map` names one that is not there, or none is the conversation
+ */
+export function checkColumns(source: string, columns: readonly string[], map: Record<string, string>): void {
+  const twice = columns.find((column, at) => columns.indexOf(column) !== at)
+  if (twice !== undefined) throw new UsageError(`${source} has two columns named "${twice}". Rename one of them.`)
+  const missing = Object.keys(map).find((column) => !columns.includes(column))
+  if (missing !== undefined)
+    throw new UsageError(`--map: ${source} has no column "${missing}". Its columns are: ${columns.join(", ")}.`)
+  if (columns.some((column) => (map[column] ?? column) === "context_window_id")) return
+  const hint = columns.length === 1 ? " Or choose another --delimiter." : ""
+  throw new UsageError(
+    `${source} has no column for context_window_id. Its columns are: ${columns.join(", ")}. Name one with --map COLUMN=context_window_id.${hint}`,
+  )
 }

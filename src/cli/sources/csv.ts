@@ -1,9 +1,21 @@
 import { Readable } from "node:stream"
+import { pipeline } from "node:stream/promises"
 import { parse } from "csv-parse"
-import { signalOfRow } from "./columns.ts"
+import { openBytes, peek, shareOfBytes } from "./bytes.ts"
+import { checkColumns, signalOfRow } from "./columns.ts"
 import { readJsonLine } from "./jsonl.ts"
-import { openBytes, shareOfBytes } from "./lines.ts"
-import type { Source } from "./source.ts"
+import { keptBytes, keptLine } from "./kept.ts"
+import { textOf } from "./lines.ts"
+import { type Source, SourceError, type SourceRecord } from "./source.ts"
+
+/** The longest row that is read; an unclosed quotation mark would make one row of the rest of the file. */
+const MAX_ROW_BYTES = 16 * 1024 * 1024
+
+interface Row {
+  record: Record<string, string>
+  raw: string
+  info: { lines: number; bytes: number; error?: { message: string } }
+}
 
 /** Rows of a table with a header (RFC 4180). A position is the number of rows before, and of bytes. */
 export function openCsv(path: string, options: { map: Record<string, string>; delimiter: string }): Source {
@@ -14,29 +26,67 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
     share: share && ((position) => share(Number(position.split(":")[1]))),
     async *records(from) {
       const rowsBefore = Number((from ?? "0").split(":")[0])
-      const rows = Readable.from(openBytes(path)).pipe(
-        parse({
-          columns: true,
-          bom: true,
-          delimiter: options.delimiter,
-          skip_empty_lines: true,
-          info: true,
-          relax_column_count: true,
-          skip_records_with_error: false,
-        }),
-      )
       let number = 0
-      for await (const { record, info } of rows as AsyncIterable<{
-        record: Record<string, string>
-        info: { lines: number; bytes: number; error?: { message: string } }
-      }>) {
+      for await (const { record, raw, info } of rowsOf(path, options)) {
         number++
         if (number <= rowsBefore) continue
         const place = `${path}:${info.lines}`
         const position = `${number}:${info.bytes}`
-        if (info.error) yield { place, fault: info.error.message, position }
-        else yield { place, signal: signalOfRow(record, rowOptions), position }
+        yield { ...readRow(record, raw, info.error?.message, place), position }
       }
     },
   }
+
+  function readRow(record: Row["record"], raw: string, error: string | undefined, place: string): SourceRecord {
+    const bytes = Buffer.from(raw, "latin1")
+    const text = isAscii(raw) ? raw : textOf(bytes)
+    if (text === undefined) return { place, fault: "The row is not UTF-8", kept: keptBytes(bytes) }
+    if (error !== undefined) return { place, fault: error, kept: keptLine(text.trimEnd()) }
+    const cells = text === raw ? record : Object.fromEntries(Object.entries(record).map(([name, cell]) => [name, utf8(cell)]))
+    return { place, signal: signalOfRow(cells, rowOptions) }
+  }
 }
+
+/** Cells come as latin1, one character a byte, so that bytes that are not UTF-8 fail the row alone. */
+async function* rowsOf(
+  path: string,
+  { map, delimiter }: { map: Record<string, string>; delimiter: string },
+): AsyncGenerator<Row> {
+  const parser = parse({
+    columns: (header: string[]) => {
+      const names = header.map((name) => textOf(Buffer.from(name, "latin1")) ?? name)
+      checkColumns(path, names, map)
+      return names
+    },
+    encoding: "latin1",
+    delimiter: Buffer.from(delimiter),
+    skip_empty_lines: true,
+    info: true,
+    raw: true,
+    relax_column_count: true,
+    relax_quotes: true,
+    max_record_size: MAX_ROW_BYTES,
+  })
+  // The reader of `parser` gets the same error.
+  pipeline(Readable.from(withoutMark(openBytes(path))), parser).catch(() => {})
+  try {
+    for await (const row of parser) yield row as Row
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code?.startsWith("CSV_")) throw new SourceError(`${path} cannot be read as CSV: ${message}. Correct the file.`)
+    throw error
+  }
+}
+
+async function* withoutMark(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const { start, whole } = await peek(bytes, 3)
+  let skip = start.subarray(0, 3).equals(Buffer.from("\uFEFF")) ? 3 : 0
+  for await (const chunk of whole) {
+    yield chunk.subarray(skip)
+    skip = 0
+  }
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the range of ASCII
+const isAscii = (text: string) => /^[\x00-\x7f]*$/.test(text)
+const utf8 = (cell: string) => Buffer.from(cell, "latin1").toString("utf8")

@@ -1,17 +1,25 @@
-import { parseJson } from "../../signals/json.ts"
+import { isFields, parseJson } from "../../signals/json.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
-import { linesOf, shareOfBytes } from "./lines.ts"
+import { UsageError } from "../usage.ts"
+import { openBytes, shareOfBytes } from "./bytes.ts"
+import { isFailure, readFailure } from "./failure.ts"
+import { keptBytes, keptLine } from "./kept.ts"
+import { linesOf } from "./lines.ts"
 import type { Source, SourceRecord } from "./source.ts"
 
-/** Signals, one a line. A position is the byte after a line. */
+/** Signals, one a line, or the failures file of an import. A position is the byte after a line. */
 export function openJsonl(path: string): Source {
   const share = shareOfBytes(path)
   return {
     share: share && ((position) => share(Number(position))),
     async *records(from) {
-      for await (const { number, text, end } of linesOf(path, Number(from ?? 0))) {
-        if (text.trim() === "") continue
-        yield { ...readSignal(text, `${path}:${number}`), position: String(end) }
+      for await (const { number, text, bytes, end } of linesOf(openBytes(path), { name: path, from: Number(from ?? 0) })) {
+        if (text?.trim() === "") continue
+        if (number === 1 && text !== undefined) refuseDocument(text, path)
+        const place = `${path}:${number}`
+        const position = String(end)
+        if (text === undefined) yield { place, fault: "The line is not UTF-8", kept: keptBytes(bytes), position }
+        else yield { ...readSignal(text, place), position }
       }
     },
   }
@@ -19,16 +27,23 @@ export function openJsonl(path: string): Source {
 
 function readSignal(text: string, place: string): SourceRecord {
   const value = readJsonLine(text)
-  if (value === undefined) return { place, fault: "not JSON" }
-  if (typeof value.json !== "object" || value.json === null || Array.isArray(value.json))
-    return { place, fault: "not a JSON object" }
-  return { place, signal: value.json as Record<string, unknown> }
+  if (value === undefined) return { place, fault: "The line is not JSON", kept: keptLine(text) }
+  if (isFailure(value.json)) return readFailure(value.json, place, { team: undefined, readLine: readSignal })
+  if (!isFields(value.json)) return { place, fault: "The line is not a JSON object", kept: keptLine(text) }
+  return { place, signal: value.json }
 }
 
-/** Every digit of a number is kept. */
+/** A file that is one JSON document would fail line by line. */
+function refuseDocument(firstLine: string, path: string): void {
+  const jq = /^\s*\[/.test(firstLine) ? ".[]" : /^\s*\{\s*("signals"\s*:\s*\[.*)?$/.test(firstLine) ? ".signals[]" : undefined
+  if (jq !== undefined)
+    throw new UsageError(`${path} is one JSON document, not one signal a line. Convert it: jq -c '${jq}' ${path} > signals.jsonl`)
+}
+
+/** Reads JSON with every digit; undefined when the text is not JSON. */
 export function readJsonLine(text: string): { json: unknown } | undefined {
   try {
-    return { json: parseJson(text.replace(/^\uFEFF/, "")) }
+    return { json: parseJson(text) }
   } catch (error) {
     if (error instanceof Unreadable) return undefined
     throw error

@@ -1,58 +1,47 @@
-import { createReadStream, statSync } from "node:fs"
-import { createGunzip } from "node:zlib"
+import { decodeUtf8 } from "../../signals/utf8.ts"
 import { UsageError } from "../usage.ts"
 
-/** The longest line that is read: the service takes no signal near it. */
+/** The longest line of signals that is read: the service takes no signal near it. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024
 
 export interface TextLine {
   /** From 1. */
   number: number
-  text: string
+  /** Undefined when the bytes are not UTF-8. */
+  text: string | undefined
+  bytes: Buffer
   /** The byte after it, in the text as it is read. */
   end: number
 }
 
-/** The bytes of a file, or of standard input for `-`; what is gzipped by its name is unpacked. */
-export function openBytes(path: string): AsyncIterable<Buffer> {
-  if (path === "-") return process.stdin as AsyncIterable<Buffer>
-  const file = createReadStream(path)
-  const bytes = path.endsWith(".gz") ? file.pipe(createGunzip()) : file
-  // An error of the file does not reach what it is piped into by itself.
-  file.on("error", (error) => bytes.destroy(error))
-  return bytes as AsyncIterable<Buffer>
-}
-
-/** How much of a file lies before a byte; undefined where its bytes are not those that are read. */
-export function shareOfBytes(path: string): ((byte: number) => number) | undefined {
-  if (path === "-" || path.endsWith(".gz")) return undefined
-  const { size } = statSync(path)
-  return (byte) => byte / Math.max(1, size)
+export interface LineOptions {
+  /** For messages. */
+  name: string
+  /** The `end` of the last line that is not wanted again. */
+  from?: number
+  maxBytes?: number
 }
 
 /**
- * Lines in constant memory. A line that is too long is an error, since it can't be a signal and might be the whole file.
+ * Reads lines in constant memory.
  *
- * @param from the `end` of the last line that is not wanted again
+ * @throws {UsageError} a line is longer than `maxBytes`, so that it might be the whole file
  */
-export async function* linesOf(path: string, from = 0): AsyncGenerator<TextLine> {
+export async function* linesOf(source: AsyncIterable<Buffer>, options: LineOptions): AsyncGenerator<TextLine> {
+  const { name, from = 0, maxBytes = MAX_LINE_BYTES } = options
   let rest: Buffer[] = []
   let restBytes = 0
   let number = 0
   let end = 0
-  const line = (last: Buffer, bytes: number): TextLine | undefined => {
+  const line = (last: Buffer, length: number): TextLine | undefined => {
     number++
-    end += bytes
+    end += length
     if (end <= from) return undefined
-    return {
-      number,
-      text: Buffer.concat([...rest, last])
-        .toString("utf8")
-        .replace(/\r$/, ""),
-      end,
-    }
+    const whole = rest.length === 0 ? last : Buffer.concat([...rest, last])
+    const bytes = whole.at(-1) === 13 ? whole.subarray(0, -1) : whole
+    return { number, text: textOf(bytes), bytes, end }
   }
-  for await (const chunk of openBytes(path)) {
+  for await (const chunk of source) {
     let start = 0
     for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, start)) {
       const one = line(chunk.subarray(start, at), restBytes + at + 1 - start)
@@ -64,9 +53,20 @@ export async function* linesOf(path: string, from = 0): AsyncGenerator<TextLine>
     if (start === chunk.length) continue
     rest.push(chunk.subarray(start))
     restBytes += chunk.length - start
-    if (restBytes > MAX_LINE_BYTES)
-      throw new UsageError(`${path}: line ${number + 1} is longer than 16 MiB, so it is not one signal a line.`)
+    if (restBytes > maxBytes)
+      throw new UsageError(
+        `${name}: line ${number + 1} is longer than ${maxBytes / 1024 / 1024} MiB. A line must hold one record.`,
+      )
   }
   const last = restBytes > 0 ? line(Buffer.alloc(0), restBytes) : undefined
   if (last) yield last
+}
+
+/** The text of UTF-8 bytes; undefined when they are not UTF-8. */
+export function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    return decodeUtf8(bytes)
+  } catch {
+    return undefined
+  }
 }

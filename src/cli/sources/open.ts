@@ -1,11 +1,13 @@
 import { createHash } from "node:crypto"
 import { stat } from "node:fs/promises"
 import { basename, resolve } from "node:path"
+import { SIGNAL_FIELDS } from "../../signals/schema.ts"
 import { UsageError } from "../usage.ts"
 import { unknownField } from "./columns.ts"
 import { openCsv } from "./csv.ts"
 import { openJsonl } from "./jsonl.ts"
-import { openSlackExport } from "./slack-export.ts"
+import { filesOfFolder, type HistoryFile } from "./slack/files.ts"
+import { openSlackHistory } from "./slack/history.ts"
 import type { Source } from "./source.ts"
 import { openSql } from "./sql.ts"
 
@@ -28,7 +30,8 @@ export interface OpenedSource {
 export async function openSource(request: SourceRequest): Promise<OpenedSource> {
   const map = ("map" in request && request.map) || {}
   const wrong = unknownField(map)
-  if (wrong !== undefined) throw new UsageError(`--map: a signal has no field "${wrong}".`)
+  if (wrong !== undefined)
+    throw new UsageError(`--map: a signal has no field "${wrong}". The fields are: ${[...SIGNAL_FIELDS].join(", ")}.`)
   const { kind } = request
   if (kind === "sql") {
     const { from, query } = request
@@ -36,36 +39,45 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
     return {
       source: openSql({ from, query, map }),
       name: `sql${pathname}`,
-      fingerprint: told({ kind, host, pathname, query, map }),
+      fingerprint: fingerprintOf({ kind, host, pathname, query, map }),
     }
   }
-  const file = await fileOf(request.path)
+  const { facts, folder } = await factsOf(request.path)
+  if (folder && kind !== "slack") throw new UsageError(`${request.path} is a folder. import ${kind} takes a file.`)
   const settings = kind === "csv" ? { map, delimiter: request.delimiter } : { team: kind === "slack" ? request.team : undefined }
   return {
-    source: await openFile(request, map),
+    source: await openPath(request, map, folder),
     name: basename(request.path),
-    fingerprint: told({ kind, ...file, ...settings }),
+    fingerprint: fingerprintOf({ kind, ...facts, ...settings }),
   }
 }
 
-async function openFile(request: Exclude<SourceRequest, { kind: "sql" }>, map: Record<string, string>): Promise<Source> {
-  switch (request.kind) {
-    case "slack":
-      return openSlackExport(request.path, { team: request.team })
-    case "jsonl":
-      return openJsonl(request.path)
-    case "csv":
-      return openCsv(request.path, { map, delimiter: request.delimiter })
-  }
+async function openPath(
+  request: Exclude<SourceRequest, { kind: "sql" }>,
+  map: Record<string, string>,
+  folder: HistoryFile[] | undefined,
+): Promise<Source> {
+  const { path } = request
+  if (request.kind === "slack") return openSlackHistory(path, { team: request.team, folder })
+  if (request.kind === "jsonl") return openJsonl(path)
+  return openCsv(path, { map, delimiter: request.delimiter === "\\t" ? "\t" : request.delimiter })
 }
 
-/** A file that has another size or was changed since is another source. Standard input can't be told from any other. */
-async function fileOf(path: string): Promise<Record<string, unknown>> {
-  if (path === "-") return { path, at: Date.now() }
+/**
+ * What tells a path in its present state from any other: a file's size and time of change, of a folder those of all its files.
+ * Standard input has no such facts, so that each is a source of its own.
+ */
+async function factsOf(path: string): Promise<{ facts: Record<string, unknown>; folder?: HistoryFile[] }> {
+  if (path === "-") return { facts: { path, at: Date.now() } }
   const found = await stat(path).catch(() => {
-    throw new UsageError(`${path} can't be read: there is no such file or folder.`)
+    throw new UsageError(`${path} cannot be read: there is no such file or folder.`)
   })
-  return { path: resolve(path), ...(found.isFile() && { bytes: found.size, changedMs: found.mtimeMs }) }
+  if (found.isFile()) return { facts: { path: resolve(path), bytes: found.size, changedMs: found.mtimeMs } }
+  if (!found.isDirectory()) throw new UsageError(`${path} is neither a file nor a folder. Use - for standard input.`)
+  const folder = await filesOfFolder(path)
+  const hash = createHash("sha256")
+  for (const { name, bytes, changedMs } of folder) hash.update(`${JSON.stringify([name, bytes, changedMs])}\n`)
+  return { facts: { path: resolve(path), files: hash.digest("hex") }, folder }
 }
 
 function parseUrl(text: string): URL {
@@ -75,5 +87,6 @@ function parseUrl(text: string): URL {
   return url
 }
 
-/** Holds no password, and is no longer than it has to be. */
-const told = (facts: Record<string, unknown>) => `sha256:${createHash("sha256").update(JSON.stringify(facts)).digest("hex")}`
+/** A digest, so that a state file holds no password and stays short. */
+const fingerprintOf = (facts: Record<string, unknown>) =>
+  `sha256:${createHash("sha256").update(JSON.stringify(facts)).digest("hex")}`

@@ -2,8 +2,8 @@ import pg from "pg"
 import Cursor from "pg-cursor"
 import { parseJson } from "../../signals/json.ts"
 import { UsageError } from "../usage.ts"
-import { signalOfRow } from "./columns.ts"
-import type { Source } from "./source.ts"
+import { checkColumns, signalOfRow } from "./columns.ts"
+import { type Source, SourceError } from "./source.ts"
 
 const ROWS_AT_ONCE = 1000
 
@@ -26,7 +26,7 @@ export function openSql(options: { from: string; query: string; map: Record<stri
       // The query under way reports it.
       client.on("error", () => {})
       await client.connect().catch((error) => {
-        throw new UsageError(`The database can't be reached: ${error.message || error.code}. Check --from.`)
+        throw new UsageError(`The database cannot be reached: ${error.message || error.code}. Check --from.`)
       })
       try {
         await client.query("set datestyle = iso; set timezone = 'UTC'; set intervalstyle = iso_8601; begin read only")
@@ -35,9 +35,12 @@ export function openSql(options: { from: string; query: string; map: Record<stri
         let number = 0
         for (;;) {
           const rows = await cursor.read(ROWS_AT_ONCE).catch((error) => {
-            throw new UsageError(`The query failed: ${error.message}. Check --query.`)
+            if (number === 0) throw new UsageError(`The query failed: ${error.message}. Check --query.`)
+            throw new SourceError(`The query broke off after row ${number}: ${error.message}.`)
           })
-          if (rows.length === 0) return
+          const [first] = rows
+          if (first === undefined) return
+          if (number === 0) checkColumns("The query", Object.keys(first), options.map)
           for (const row of rows) {
             number++
             if (number <= Number(from ?? 0)) continue

@@ -83,7 +83,7 @@ describe("signals import jsonl", () => {
       .split("\n")
       .map((text) => JSON.parse(text))
     expect(failed).toEqual([
-      { _error: "not JSON", _place: "in.jsonl:2" },
+      { _line: "not JSON", _error: "The line is not JSON", _place: "in.jsonl:2" },
       {
         context_window_id: "conv-1",
         raw_content: "1",
@@ -102,6 +102,38 @@ describe("signals import jsonl", () => {
     )
     expect(await signals("import", "jsonl", "mended.jsonl")).toMatchObject({ code: 0 })
     expect(await stored()).toEqual([0, 1, 2])
+  })
+
+  it("fails a line that is not UTF-8 alone, and keeps its bytes", async () => {
+    await file(
+      "in.jsonl",
+      Buffer.concat([
+        Buffer.from(`${line(0)}{"context_window_id":"c","raw_content":"caf`),
+        Buffer.from([0xe9]),
+        Buffer.from(`"}\n${line(1)}`),
+      ]),
+    )
+    expect(await signals("import", "jsonl", "in.jsonl", "--failures", "failed.jsonl")).toMatchObject({ code: 1 })
+    expect(await stored()).toEqual([0, 1])
+    const [failed] = (await readFile(join(folder, "failed.jsonl"), "utf8")).split("\n").map((text) => JSON.parse(text || "{}"))
+    expect(failed).toMatchObject({ _error: "The line is not UTF-8", _place: "in.jsonl:2" })
+    expect(Buffer.from(failed._base64, "base64").toString("latin1")).toBe('{"context_window_id":"c","raw_content":"café"}')
+  })
+
+  it("names the fields that the service does not store", async () => {
+    await file("in.jsonl", line(0, { text: "lost" }))
+    expect(await signals("import", "jsonl", "in.jsonl")).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("a signal has no such field: text."),
+    })
+  })
+
+  it.each(["[\n", '{"signals": [\n'])("refuses a JSON document that begins with %j, and says how to convert it", async (text) => {
+    await file("in.json", text)
+    expect(await signals("import", "jsonl", "in.json")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("Convert it: jq -c"),
+    })
   })
 
   it("ends with a batch of misshapen signals, and says what was refused", async () => {
@@ -220,7 +252,60 @@ describe("a file that can't be used", () => {
   })
 })
 
+describe("a gzip file that is cut off", () => {
+  it.each(["in.jsonl.gz", "in.csv.gz"])("ends the import of %s with 3 and a sentence, after what could be read", async (name) => {
+    const kind = name.split(".")[1] ?? ""
+    const rows = Array.from({ length: 5000 }, (_, place) => `c,${place}-${crypto.randomUUID()}\n`).join("")
+    const packed = gzipSync(kind === "csv" ? `context_window_id,user_id\n${rows}` : lines(5000))
+    await file(name, packed.subarray(0, packed.length - 100))
+    for (const command of [["import"], ["verify"]]) {
+      const { code, err } = await signals(...command, kind, name)
+      expect([code, err]).toEqual([3, expect.stringContaining(`Gave up: ${name} is truncated`)])
+      expect(err).not.toMatch(/^\s+at /m)
+    }
+  })
+})
+
 describe("signals import csv", () => {
+  it("fails a row that is not UTF-8 alone, and a row with a cell too many", async () => {
+    await file(
+      "in.csv",
+      Buffer.concat([
+        Buffer.from("context_window_id,raw_content\nc,0\nc,caf"),
+        Buffer.from([0xe9]),
+        Buffer.from("\nc,1,x\nc,2\n"),
+      ]),
+    )
+    expect(await signals("import", "csv", "in.csv", "--failures", "failed.jsonl")).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("4 read, 2 stored, 2 failed"),
+    })
+    const failed = (await readFile(join(folder, "failed.jsonl"), "utf8"))
+      .trimEnd()
+      .split("\n")
+      .map((text) => JSON.parse(text))
+    expect(Buffer.from(failed[0]._base64, "base64").toString("latin1")).toBe("c,café\n")
+    expect(failed[1]).toMatchObject({ _line: "c,1,x", _error: expect.stringContaining("Invalid Record Length") })
+  })
+
+  it("reads UTF-16 with its mark, and names in any script", async () => {
+    await file("in.csv", Buffer.from("\uFEFFraum,größe,raw_content\ncafé,ß,5\n", "utf16le"))
+    expect(await signals("import", "csv", "in.csv", "--map", "raum=context_window_id")).toMatchObject({ code: 0 })
+    expect(await rig.query("select context_window_id, payload from signals")).toEqual([
+      { context_window_id: "café", payload: { größe: "ß" } },
+    ])
+  })
+
+  it.each([
+    ["room,text\na,b\n", [], "no column for context_window_id. Its columns are: room, text."],
+    ["room;text\na;b\n", [], "Or choose another --delimiter."],
+    ["a,a\n1,2\n", [], 'two columns named "a"'],
+    ["context_window_id\nc\n", ["--map", "x=user_id"], 'no column "x"'],
+  ])("names a mistake that every row would repeat: %j", async (text, args, sentence) => {
+    await file("in.csv", text)
+    expect(await signals("import", "csv", "in.csv", ...args)).toMatchObject({ code: 2, err: expect.stringContaining(sentence) })
+  })
+
   it("takes columns by their names or the map, the rest into the payload", async () => {
     await file(
       "in.csv",
@@ -302,7 +387,7 @@ describe("signals import sql", () => {
     })
     expect(await signals("import", "sql", "--from", "postgres://postgres:x@127.0.0.1:9/x", "--query", "select 1")).toMatchObject({
       code: 2,
-      err: expect.stringContaining("can't be reached"),
+      err: expect.stringContaining("cannot be reached"),
     })
   })
 })

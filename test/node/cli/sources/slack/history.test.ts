@@ -2,13 +2,14 @@ import { createWriteStream, existsSync } from "node:fs"
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import { buffer } from "node:stream/consumers"
 import { pipeline } from "node:stream/promises"
 import { fileURLToPath } from "node:url"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { ZipFile } from "yazl"
-import { mapSlackEvent } from "../../../../src/bridges/slack/events.ts"
-import { type Rig, startRig } from "../../../setup/rig.ts"
-import { run } from "../import/importer.ts"
+import { mapSlackEvent } from "../../../../../src/bridges/slack/events.ts"
+import { type Rig, startRig } from "../../../../setup/rig.ts"
+import { run } from "../../import/importer.ts"
 
 let rig: Rig
 let folder: string
@@ -74,6 +75,21 @@ async function writeZip(): Promise<string> {
   return "export.zip"
 }
 
+/** A ZIP of one day, changed as its maker would not. */
+async function patchedZip(patch: (zip: Buffer) => void): Promise<string> {
+  const packer = new ZipFile()
+  packer.addBuffer(Buffer.from("[]"), "xx/evil.json")
+  packer.end()
+  const zip = await buffer(packer.outputStream)
+  patch(zip)
+  await writeFile(join(folder, "x.zip"), zip)
+  return "x.zip"
+}
+
+function replace(bytes: Buffer, text: string, by: string): void {
+  for (let at = bytes.indexOf(text); at !== -1; at = bytes.indexOf(text)) bytes.write(by, at)
+}
+
 const signals = (...args: string[]) => run(folder, args, { SIGNAL_INGEST_URL: rig.service.address })
 const rows = () =>
   rig.query(
@@ -119,7 +135,7 @@ describe("signals import slack", () => {
       code: 0,
       out: expect.stringContaining("3 stored"),
     })
-    expect(new Set((await rows()).map((row) => (row as { conversation: string }).conversation))).toEqual(new Set(["T5/C7"]))
+    expect(new Set((await rows()).map((row) => (row as { conversation: string }).conversation))).toEqual(new Set(["T1/C7"]))
   })
 
   it("takes slackdump's recording, whose chunks tell of users, channels and the workspace", async () => {
@@ -147,26 +163,119 @@ describe("signals import slack", () => {
     expect(await rows()).toMatchObject([1, 2, 3].map(() => ({ conversation: "T5/C7", author: "ann", channel: "team-sync" })))
   })
 
-  it("says when a history does not tell its workspace", async () => {
+  it("fills in --team where a message does not name its workspace, and overrides none", async () => {
+    const dump = { channel_id: "C7", messages: [message("1767225600.000100"), message("1767225700.000100", { team: undefined })] }
+    await writeFile(join(folder, "C7.json"), JSON.stringify(dump))
+    expect(await signals("import", "slack", "C7.json")).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("1 stored, 1 failed"),
+    })
+    expect(await signals("import", "slack", "C7.json", "--team", "T5")).toMatchObject({ code: 0 })
+    expect(await rows()).toMatchObject([{ conversation: "T1/C7" }, { conversation: "T5/C7" }])
+  })
+
+  it("keeps a whole message that names no workspace in the failures file, which is imported with --team or mended", async () => {
+    const bare = { ...message("1767225600.000100", { channel: "C1", blocks: [] }), team: undefined }
+    await writeFile(join(folder, "messages.jsonl"), `${JSON.stringify(bare)}\n{"broken": \n`)
+    const first = await signals("import", "slack", "messages.jsonl", "--failures", "failed.jsonl")
+    expect(first).toMatchObject({ code: 1, out: expect.stringContaining("Mend it, then run: signals import slack failed.jsonl") })
+    const failed = (await readFile(join(folder, "failed.jsonl"), "utf8"))
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line))
+    expect(failed).toEqual([
+      {
+        _message: JSON.parse(JSON.stringify(bare)),
+        _error: "The message does not name its workspace: give --team",
+        _place: "messages.jsonl:1",
+      },
+      { _line: '{"broken": ', _error: "The line is not JSON", _place: "messages.jsonl:2" },
+    ])
+    expect(await signals("import", "slack", "failed.jsonl", "--team", "T1")).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("2 read, 1 stored, 1 failed"),
+    })
     await writeFile(
-      join(folder, "messages.jsonl"),
-      `${JSON.stringify({ ...message("1767225600.000100", { channel: "C1" }), team: undefined })}\n`,
+      join(folder, "mended.jsonl"),
+      `${JSON.stringify({ ...failed[0], _message: { ...failed[0]._message, team: "T2" } })}\n`,
     )
-    const { code, err } = await signals("import", "slack", "messages.jsonl", "--dry-run")
-    expect([code, err]).toEqual([1, expect.stringContaining("its workspace is not told: give --team")])
-    expect(await signals("import", "slack", "messages.jsonl", "--team", "T1")).toMatchObject({ code: 0 })
+    expect(await signals("import", "jsonl", "mended.jsonl")).toMatchObject({ code: 0 })
+    const live = mapSlackEvent({ team_id: "T1", event: { ...bare, channel: "C1" } }) as { signal: { dedupe_key: string } }
+    expect(await rig.query("select context_window_id from signals where dedupe_key = $1", [live.signal.dedupe_key])).toEqual([
+      { context_window_id: "T1/C1" },
+    ])
+    expect(await rows()).toMatchObject([{ conversation: "T1/C1" }, { conversation: "T2/C1" }])
+  })
+
+  it("reads a folder that has grown again", async () => {
+    await writeFolder()
+    await signals("import", "slack", "export")
+    await writeFile(join(folder, "export/general/2025-12-31.json"), JSON.stringify([message("1767139200.000100")]))
+    expect(await signals("import", "slack", "export")).toMatchObject({
+      out: expect.stringMatching(/^Imported: 8 read, 6 stored/),
+    })
+    expect(await rows()).toHaveLength(STORED.length + 1)
+    expect(await signals("verify", "slack", "export")).toMatchObject({ code: 0 })
+  })
+
+  it.each(["log.txt", "log", "log.json", "export.zip.txt"])("reads %s by its content, not its name", async (name) => {
+    const lines = ["1767225600.000100", "1767225601.000100"].map((ts) => JSON.stringify(message(ts, { channel: "C1" })))
+    await writeFile(join(folder, name), lines.join("\n"))
+    expect(await signals("import", "slack", name)).toMatchObject({ code: 0, out: expect.stringContaining("2 stored") })
+  })
+
+  it("reads a day that is written over several lines, and a folder within a ZIP's one folder", async () => {
+    const zip = new ZipFile()
+    for (const [name, json] of Object.entries(EXPORT)) zip.addBuffer(Buffer.from(JSON.stringify(json, null, 2)), `mine/${name}`)
+    zip.addBuffer(Buffer.from("junk"), "__MACOSX/mine/general/._2026-01-01.json")
+    zip.end()
+    await pipeline(zip.outputStream, createWriteStream(join(folder, "export.zip")))
+    expect(await signals("import", "slack", "export.zip")).toMatchObject({
+      out: expect.stringContaining("7 read, 5 stored, 1 failed"),
+    })
+    expect(await rows()).toEqual(STORED)
+  })
+
+  it("refuses a message that is a long number, and ends with all of the source", async () => {
+    await mkdir(join(folder, "export/general"), { recursive: true })
+    await writeFile(join(folder, "export/users.json"), JSON.stringify(EXPORT["users.json"]))
+    await writeFile(join(folder, "export/channels.json"), JSON.stringify(EXPORT["channels.json"]))
+    await writeFile(
+      join(folder, "export/general/2026-01-01.json"),
+      `[12345678901234567890, ${JSON.stringify(message("1767225600.000100"))}]`,
+    )
+    const ended = await signals("import", "slack", "export")
+    expect(ended).toMatchObject({ code: 1, out: expect.stringContaining("1: This is not a message") })
+    expect(ended.err).toMatch(/^100 %, 2 read/m)
   })
 
   it.each([
-    ["an empty folder", async () => mkdir(join(folder, "empty")).then(() => "empty"), "There is no message in it"],
-    ["a file that is no ZIP", async () => writeFile(join(folder, "x.zip"), "no zip").then(() => "x.zip"), "x.zip is no ZIP"],
+    ["an empty folder", async () => mkdir(join(folder, "empty")).then(() => "empty"), "empty has no messages"],
+    [
+      "a file that is no ZIP",
+      async () => writeFile(join(folder, "x.zip"), "no zip").then(() => "x.zip"),
+      "x.zip is not a readable ZIP",
+    ],
+    ["a text", async () => writeFile(join(folder, "x.txt"), "hello").then(() => "x.txt"), "x.txt is not a Slack history"],
+    [
+      "a ZIP with a path out of it",
+      () => patchedZip((zip) => replace(zip, "xx/evil.json", "../evil.json")),
+      "invalid relative path: ../evil.json",
+    ],
+    [
+      "a ZIP with a file that unpacks to 3 GiB",
+      () => patchedZip((zip) => zip.writeUInt32LE(3 * 2 ** 30, zip.indexOf("PK\u0001\u0002") + 24)),
+      "xx/evil.json has 3072 MiB unpacked, more than 256 MiB",
+    ],
   ])("refuses %s with a sentence", async (_, make, sentence) => {
-    expect(await signals("import", "slack", await make())).toMatchObject({ err: expect.stringContaining(sentence), code: 2 })
+    const { code, err } = await signals("import", "slack", await make())
+    expect([code, err]).toEqual([2, expect.stringContaining(sentence)])
+    expect(err).not.toMatch(/^\s+at /m)
   })
 })
 
 /** 1,280 real Slack events, pseudonymised. They are not part of this project, so the test is skipped where they are missing. */
-const DAY = fileURLToPath(new URL("../../../../../shared/data/slack-day.jsonl", import.meta.url))
+const DAY = fileURLToPath(new URL("../../../../../../shared/data/slack-day.jsonl", import.meta.url))
 if (!existsSync(DAY)) console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
 
 describe.runIf(existsSync(DAY))("a day of real Slack messages", () => {

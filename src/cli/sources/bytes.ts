@@ -1,0 +1,90 @@
+import { closeSync, createReadStream, openSync, readSync, statSync } from "node:fs"
+import { Readable } from "node:stream"
+import { pipeline } from "node:stream/promises"
+import { createGunzip } from "node:zlib"
+import { SourceError } from "./source.ts"
+
+/** The bytes of a file, or of standard input for `-`: unpacked where they are gzipped, and UTF-8 where a byte order mark says UTF-16. */
+export async function* openBytes(path: string): AsyncGenerator<Buffer> {
+  const name = path === "-" ? "standard input" : path
+  try {
+    yield* unpack(path === "-" ? process.stdin : createReadStream(path), name)
+  } catch (error) {
+    throw error instanceof SourceError ? error : new SourceError(`${name} cannot be read: ${(error as Error).message}.`)
+  }
+}
+
+/**
+ * Unpacks bytes by their content, not by a name. An error of the bytes ends the reading.
+ *
+ * @throws {SourceError} the gzip data is cut off or damaged
+ */
+export async function* unpack(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
+  const { start, whole } = await peek(bytes)
+  if (isGzip(start)) yield* toUtf8(gunzip(whole, name), name)
+  else yield* toUtf8(whole, name)
+}
+
+const isGzip = (start: Uint8Array) => start[0] === 0x1f && start[1] === 0x8b
+
+async function* gunzip(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
+  const unzip = createGunzip()
+  // The reader of `unzip` gets the same error.
+  pipeline(Readable.from(bytes), unzip).catch(() => {})
+  try {
+    for await (const chunk of unzip) yield chunk as Buffer
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === "Z_BUF_ERROR") throw new SourceError(`${name} is truncated: its gzip data ends early. Copy the file again.`)
+    if (code?.startsWith("Z_")) throw new SourceError(`${name} is damaged: ${(error as Error).message}. Copy the file again.`)
+    throw error
+  }
+}
+
+async function* toUtf8(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
+  const { start, whole } = await peek(bytes)
+  const order =
+    start[0] === 0xff && start[1] === 0xfe ? "utf-16le" : start[0] === 0xfe && start[1] === 0xff ? "utf-16be" : undefined
+  if (order === undefined) return yield* whole
+  const decoder = new TextDecoder(order, { fatal: true })
+  try {
+    for await (const chunk of whole) yield Buffer.from(decoder.decode(chunk, { stream: true }))
+    yield Buffer.from(decoder.decode())
+  } catch (error) {
+    if (error instanceof TypeError) throw new SourceError(`${name} begins as UTF-16, but is not. Save it as UTF-8.`)
+    throw error
+  }
+}
+
+/** The first bytes, and all bytes with the first ones among them. */
+export async function peek(bytes: AsyncIterable<Buffer>, length = 2): Promise<{ start: Buffer; whole: AsyncIterable<Buffer> }> {
+  const rest = bytes[Symbol.asyncIterator]()
+  let start = Buffer.alloc(0)
+  while (start.length < length) {
+    const { value, done } = await rest.next()
+    if (done) break
+    start = Buffer.concat([start, value])
+  }
+  async function* all() {
+    if (start.length > 0) yield start
+    yield* { [Symbol.asyncIterator]: () => rest }
+  }
+  return { start, whole: all() }
+}
+
+/** The part of a file before a byte of its text; undefined where its text has other bytes than the file. */
+export function shareOfBytes(path: string): ((byte: number) => number) | undefined {
+  if (path === "-" || isGzip(firstBytes(path, 2))) return undefined
+  const { size } = statSync(path)
+  return (byte) => byte / Math.max(1, size)
+}
+
+export function firstBytes(path: string, length: number): Buffer {
+  const file = openSync(path, "r")
+  try {
+    const bytes = Buffer.alloc(length)
+    return bytes.subarray(0, readSync(file, bytes, 0, length, 0))
+  } finally {
+    closeSync(file)
+  }
+}

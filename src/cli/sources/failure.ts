@@ -1,0 +1,26 @@
+import { isFields } from "../../signals/json.ts"
+import { mapSlackMessage } from "./slack/messages.ts"
+import type { SourceRecord } from "./source.ts"
+
+type Fields = Record<string, unknown>
+
+/** Whether a line comes from a failures file. */
+export const isFailure = (value: unknown): value is Fields => isFields(value) && typeof value._error === "string"
+
+/**
+ * Reads a line of a failures file as the record that it was, so that a mended one is imported and one left as it is fails again.
+ * Names that begin with `_` are notes, not fields of the signal.
+ *
+ * @param readLine reads a line that was kept as text
+ */
+export function readFailure(
+  failure: Fields,
+  place: string,
+  { team, readLine }: { team: string | undefined; readLine: (text: string, place: string) => SourceRecord },
+): SourceRecord {
+  const signal = Object.fromEntries(Object.entries(failure).filter(([name]) => !name.startsWith("_")))
+  if (Object.keys(signal).length > 0) return { place, signal }
+  if (isFields(failure._message)) return mapSlackMessage(failure._message, place, { team })
+  if (typeof failure._line === "string") return readLine(failure._line, place)
+  return { place, fault: String(failure._error), kept: { ...(failure._base64 !== undefined && { _base64: failure._base64 }) } }
+}

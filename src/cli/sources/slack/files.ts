@@ -1,0 +1,100 @@
+import { createReadStream } from "node:fs"
+import { readdir, stat } from "node:fs/promises"
+import { join } from "node:path"
+import { type Entry, openPromise, type ZipFile } from "yauzl"
+import { UsageError } from "../../usage.ts"
+import { unpack } from "../bytes.ts"
+import { SourceError } from "../source.ts"
+
+/** One file of a history. */
+export interface HistoryFile {
+  /** With `/` between folders. */
+  name: string
+  /** Its size where it is stored. */
+  bytes: number
+  /** Last change, in milliseconds since 1970. */
+  changedMs: number
+  /** Whether it lies in a ZIP, where a few bytes may unpack to very many. */
+  isPacked: boolean
+  /** Its bytes, unpacked. */
+  open(): AsyncIterable<Buffer>
+}
+
+/** A file is read whole where it is one JSON document. */
+export const MAX_FILE_BYTES = 256 * 1024 * 1024
+const MAX_FILES = 500_000
+
+/** Files of a folder, sorted by name. */
+export async function filesOfFolder(path: string): Promise<HistoryFile[]> {
+  const entries = await readdir(path, { recursive: true, withFileTypes: true })
+  refuseMany(path, entries.length)
+  const files: HistoryFile[] = []
+  for (const entry of entries) {
+    const full = join(entry.parentPath, entry.name)
+    const found = entry.isDirectory() ? undefined : await stat(full).catch(() => undefined)
+    if (!found?.isFile()) continue
+    const name = full.slice(join(path, "/").length).replaceAll("\\", "/")
+    files.push({
+      name,
+      bytes: found.size,
+      changedMs: found.mtimeMs,
+      isPacked: false,
+      open: () => unpack(createReadStream(full), full),
+    })
+  }
+  return files.sort(byName)
+}
+
+/** Files of a ZIP, sorted by name; each is unpacked when it is read. */
+export async function filesOfZip(path: string): Promise<HistoryFile[]> {
+  const zip = await openPromise(path, { lazyEntries: true, autoClose: false }).catch((error: Error) => {
+    throw new UsageError(`${path} is not a readable ZIP: ${error.message}. Download or copy it again.`)
+  })
+  // A second error of a damaged ZIP has no other listener.
+  zip.on("error", () => {})
+  refuseMany(path, zip.entryCount)
+  const files: HistoryFile[] = []
+  try {
+    for await (const entry of zip.eachEntry()) if (!entry.fileName.endsWith("/")) files.push(fileOf(zip, entry, path))
+  } catch (error) {
+    throw new UsageError(`${path} is not read: ${(error as Error).message}. Unpack it, and import the folder.`)
+  }
+  return files.sort(byName)
+}
+
+function fileOf(zip: ZipFile, entry: Entry, path: string): HistoryFile {
+  const { fileName: name, uncompressedSize: bytes } = entry
+  return {
+    name,
+    bytes,
+    changedMs: 0,
+    isPacked: true,
+    async *open() {
+      try {
+        // The declared size bounds what comes: yauzl ends the stream with an error beyond it.
+        yield* unpack(await zip.openReadStreamPromise(entry), `${path}: ${name}`)
+      } catch (error) {
+        if (error instanceof SourceError) throw error
+        throw new SourceError(`${path}: ${name} cannot be unpacked: ${(error as Error).message}. Download or copy the ZIP again.`)
+      }
+    },
+  }
+}
+
+const byName = (one: HistoryFile, other: HistoryFile) => (one.name < other.name ? -1 : 1)
+
+function refuseMany(path: string, count: number): void {
+  if (count > MAX_FILES)
+    throw new UsageError(`${path} has ${count} files, more than ${MAX_FILES}. Import it in parts, such as a channel at a time.`)
+}
+
+/** Throws `UsageError` when a file of a ZIP unpacks to more than is read. */
+export function refuseLarge(path: string, files: readonly HistoryFile[]): void {
+  const large = files.find(({ isPacked, bytes }) => isPacked && bytes > MAX_FILE_BYTES)
+  if (large)
+    throw new UsageError(
+      `${path} is not read: ${large.name} has ${mib(large.bytes)} MiB unpacked, more than ${mib(MAX_FILE_BYTES)} MiB. Remove it from the ZIP.`,
+    )
+}
+
+const mib = (bytes: number) => Math.ceil(bytes / 1024 / 1024)
