@@ -33,8 +33,13 @@ async function exitCodeOf(args: readonly string[]): Promise<number> {
     const path = pathOf(namedCommand(program, args))
     // Commander prints the help of a command that needs another word.
     if (error instanceof CommanderError && error.code === "commander.help") return EXIT.usage
-    if (error instanceof CommanderError || error instanceof UsageError) {
+    if (error instanceof CommanderError) {
       console.error(usageSentence(error.message, path))
+      return EXIT.usage
+    }
+    // Our own message names paths and commands, so it stays as it is.
+    if (error instanceof UsageError) {
+      console.error(`${error.message} Run "${path} --help" for its options.`)
       return EXIT.usage
     }
     if (error instanceof SourceError) {
@@ -43,7 +48,7 @@ async function exitCodeOf(args: readonly string[]): Promise<number> {
     }
     // A file that cannot be read or written, or a full disk: Node's message names it.
     if (error instanceof Error && "syscall" in error) {
-      console.error(`Stopped: ${error.message}`)
+      console.error(`Gave up: ${error.message}`)
       return EXIT.gaveUp
     }
     throw error

@@ -48,7 +48,7 @@ export async function filesOfFolder(path: string): Promise<HistoryFile[]> {
 /** Files of a ZIP, sorted by name; each is unpacked when it is read. */
 export async function filesOfZip(path: string): Promise<HistoryFile[]> {
   const zip = await openPromise(path, { lazyEntries: true, autoClose: false }).catch((error: Error) => {
-    throw new UsageError(`${path} is not a readable ZIP: ${error.message}. Download or copy it again.`)
+    throw new UsageError(`${path} is not a readable ZIP: ${error.message.replace(/\.$/, "")}. Download or copy it again.`)
   })
   // A second error of a damaged ZIP has no other listener.
   zip.on("error", () => {})
