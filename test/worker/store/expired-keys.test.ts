@@ -4,12 +4,15 @@ import { writeBatch } from "../../../src/store/write-batch.ts"
 import { countOf, freshConversation, query } from "../service.ts"
 import { batchOf, database } from "./batches.ts"
 
-/** Ledger rows of a caller of their own whose keys have expired: `key-1`, `key-2` and so on. */
+/**
+ * Ledger rows of a caller of their own whose keys have expired: `key-1`, `key-2` and so on. Their ids are old, too, so that they
+ * stand on the last pages of the ledger that other tests read.
+ */
 async function expiredKeys(count: number): Promise<string> {
   const caller = `caller-${crypto.randomUUID()}`
   await query(
     `insert into batches (transaction_id, created_at, caller, state, total_count, failed_count, failures, idempotency_key, request_hash)
-     select gen_random_uuid(), now() - interval '8 days' - n * interval '1 ms', $1, 'stored', 0, 0, '[]', 'key-' || n, 'best-effort:00'
+     select overlay(gen_random_uuid()::text placing '00000000' from 1)::uuid, now() - interval '8 days' - n * interval '1 ms', $1, 'stored', 0, 0, '[]', 'key-' || n, 'best-effort:00'
      from generate_series(1, $2::int4) as n`,
     [caller, count],
   )
