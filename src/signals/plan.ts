@@ -1,6 +1,6 @@
 import { encodePayload } from "./payload.ts"
 import type { Failure } from "./responses.ts"
-import { brokenRule } from "./rules.ts"
+import { brokenRule, reservedKeyFault } from "./rules.ts"
 import { SIGNAL_FIELDS, type Signal } from "./schema.ts"
 
 /** A signal ready to be stored, every default filled in. `time` is UTC text, `payload` JSON text or "" for none. */
@@ -33,11 +33,13 @@ export interface BatchPlan {
  * Judges each signal of a batch by its values. Pure: the same request and the same `now` give the same plan.
  *
  * @param now the time of every signal that brings none, as UTC text
+ * @param options.mayBridge whether the signals may carry the dedupe keys of the bridges
  */
-export function planBatch(signals: readonly Signal[], now: string): BatchPlan {
+export function planBatch(signals: readonly Signal[], now: string, options = { mayBridge: true }): BatchPlan {
   const plan: BatchPlan = { total: signals.length, rows: [], failures: [] }
   for (const [index, signal] of signals.entries()) {
-    const judged = judge(signal, index, now)
+    const reserved = options.mayBridge ? undefined : reservedKeyFault(signal.dedupe_key)
+    const judged = reserved ?? judge(signal, index, now)
     if (typeof judged === "string") plan.failures.push({ index, error: judged })
     else plan.rows.push(judged)
   }
@@ -48,7 +50,7 @@ export function planBatch(signals: readonly Signal[], now: string): BatchPlan {
 function judge(signal: Signal, index: number, now: string): SignalRow | string {
   const payload = encodePayload(signal.payload)
   if (payload.fault !== undefined) return payload.fault
-  const sentence = brokenRule(signal, payload.text)
+  const sentence = brokenRule(signal, payload.text, payload.printedCharacters)
   if (sentence) return sentence
   const time = signal.timestamp ?? now
   if (typeof time !== "string") return time.message

@@ -23,6 +23,15 @@ const nameLength =
       ? undefined
       : `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long`
 
+/** What the dedupe keys begin with by which the bridges name a message, wherever it comes from. */
+const RESERVED_PREFIXES = ["slack:", "kafka:", "cloudevent:"]
+
+/** Why a caller without the scope `bridge` must not send `dedupeKey`: the message that it names would be taken for a duplicate. */
+export function reservedKeyFault(dedupeKey: unknown): string | undefined {
+  const prefix = RESERVED_PREFIXES.find((one) => typeof dedupeKey === "string" && dedupeKey.startsWith(one))
+  return prefix && `dedupe_key must not begin with ${prefix} unless the key has the scope bridge`
+}
+
 const RULES: readonly Rule[] = [
   nameLength("context_window_id"),
   ({ context_window_id }) => (context_window_id.trim() === "" ? "context_window_id must not be blank" : undefined),
@@ -49,14 +58,16 @@ export const TEXT_FIELDS = [
 
 /**
  * The first rule that the values of `signal` break, as one sentence for its sender; undefined when they may be stored.
- * `payload` is the signal's payload as JSON text, "" when there is none (see `encodePayload`).
+ * `payload` is the signal's payload as JSON text, "" when there is none, and `printedCharacters` its length as Postgres prints it
+ * (see `encodePayload`).
  */
-export function brokenRule(signal: Signal, payload: string): string | undefined {
+export function brokenRule(signal: Signal, payload: string, printedCharacters = payload.length): string | undefined {
   for (const rule of RULES) {
     const sentence = rule(signal)
     if (sentence) return sentence
   }
-  let characters = payload.length
+  const unfolded = printedCharacters - payload.length
+  let characters = printedCharacters
   for (const field of TEXT_FIELDS) {
     const value = signal[field]
     if (value == null) continue
@@ -64,7 +75,9 @@ export function brokenRule(signal: Signal, payload: string): string | undefined 
     if (fault) return `${field} ${fault}`
     characters += value.length
   }
-  return isHeavierThan(MAX_SIGNAL_BYTES, characters, signal, payload) ? "signal must not be larger than 1 MiB" : undefined
+  return isHeavierThan(MAX_SIGNAL_BYTES - unfolded, characters, signal, payload)
+    ? "signal must not be larger than 1 MiB"
+    : undefined
 }
 
 /** Why Postgres could not give `text` back as it is: U+0000 has no place in its text, a lone surrogate none in UTF-8. */
@@ -81,6 +94,7 @@ function isLongerThan(text: string, limit: number): boolean {
 function isHeavierThan(limitBytes: number, characters: number, signal: Signal, payload: string): boolean {
   // A UTF-16 unit takes at most three bytes in UTF-8, so only a large signal has to be measured.
   if (characters * 3 <= limitBytes) return false
+  if (limitBytes <= 0) return true
   const encoder = new TextEncoder()
   let bytes = encoder.encode(payload).length
   for (const field of TEXT_FIELDS) bytes += encoder.encode(signal[field] ?? "").length

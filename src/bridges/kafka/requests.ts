@@ -1,4 +1,5 @@
 import { parseJson } from "../../signals/json.ts"
+import { reservedKeyFault } from "../../signals/rules.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
 import type { Delivered } from "../delivery.ts"
@@ -231,6 +232,13 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
       payload,
     },
   }
+}
+
+/** Refuses a dedupe key of the bridges that is not the record's own name, but was put into its value by whoever wrote it. */
+export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
+  if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
+  const fault = reservedKeyFault(delivered.signal.dedupe_key)
+  return fault ? { refused: fault } : delivered
 }
 
 /** Kafka's -1 says that a record has no time. */

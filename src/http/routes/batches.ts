@@ -23,7 +23,7 @@ export const signalBatches = new Hono<App>()
   .post("/", requireScope("ingest"), zValidator("query", BatchQuery, refuseShape), async (c) => {
     const { signals, failOnError, ignoredFields, idempotency } = await readBatch(c)
     const allOrNothing = failOnError ?? c.req.valid("query").fail_on_error ?? false
-    const plan = planBatch(signals, instantText(new Date()))
+    const plan = planBatch(signals, instantText(new Date()), { mayBridge: c.get("caller").scopes.includes("bridge") })
     notePlan(c, plan, allOrNothing ? "all_or_nothing" : "best_effort")
     await limitWork(c, { signals: signals.length, bytes: c.get("bodyBytes") })
     if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)

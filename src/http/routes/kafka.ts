@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono"
 import { createMiddleware } from "hono/factory"
 import type { KafkaRecord } from "../../bridges/kafka/record.ts"
-import { mapKafkaRecord, readKafkaRecords } from "../../bridges/kafka/requests.ts"
+import { mapKafkaRecord, readKafkaRecords, withoutReservedKey } from "../../bridges/kafka/requests.ts"
 import { standardWebhookFault, standardWebhookHeaderFault } from "../../bridges/kafka/standard-webhooks.ts"
 import { countContainers } from "../../signals/json-size.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
@@ -41,7 +41,11 @@ export const kafkaWebhook = new Hono<App>().post("/", identifySender, requireSco
   const records = await readRecords(c)
   if (records.length > limits.maxSignals) throw tooManySignals(limits.maxSignals)
   await limitWork(c, { signals: records.length, bytes: c.get("bodyBytes") ?? 0 })
-  const delivered = records.map((record) => mapKafkaRecord(record, webhooks.kafkaMapping))
+  const mayBridge = c.get("caller").scopes.includes("bridge")
+  const delivered = records.map((record) => {
+    const mapped = mapKafkaRecord(record, webhooks.kafkaMapping)
+    return mayBridge ? mapped : withoutReservedKey(mapped, record)
+  })
   return c.json(await answerDelivery(c, { source: "kafka", records, delivered }))
 })
 

@@ -19,7 +19,7 @@ import { notePlan, requestedBatch, storeRequested } from "../write.ts"
 export const signals = new Hono<App>()
   .post("/", requireScope("ingest"), async (c) => {
     const { signal, idempotency } = await readSignal(c)
-    const plan = planBatch([signal], instantText(new Date()))
+    const plan = planBatch([signal], instantText(new Date()), { mayBridge: c.get("caller").scopes.includes("bridge") })
     notePlan(c, plan, "single")
     const [row] = plan.rows
     if (!row) throw refusedSignal(plan.failures[0]?.error ?? "")

@@ -113,6 +113,65 @@ describe("a caller over its rate", () => {
   })
 })
 
+describe("a duplicate of another caller's signal", () => {
+  const request = deployment({ API_KEYS })
+  const sendSingle = (key: string, dedupe_key: string, text: string) =>
+    request("/api/signals", key, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ context_window_id: freshConversation(), raw_content: text, dedupe_key }),
+    })
+
+  it("is acknowledged with its id, and shown to whoever stored it alone", async () => {
+    const dedupeKey = crypto.randomUUID()
+    const { id } = (await (await sendSingle("bridge-key", dedupeKey, "a secret")).json()) as { id: number }
+    const other = await sendSingle("other-key", dedupeKey, "x")
+    expect([other.status, await other.json()]).toEqual([200, { id, duplicate: true }])
+    const own = await sendSingle("bridge-key", dedupeKey, "x")
+    expect([own.status, await own.json()]).toEqual([
+      200,
+      expect.objectContaining({ id, duplicate: true, raw_content: "a secret" }),
+    ])
+  })
+})
+
+describe("a dedupe key of the bridges", () => {
+  const keys = async (scopes: string[]) =>
+    deployment({ API_KEYS: JSON.stringify([{ name: "sender", sha256: await sha256("the-key"), scopes }]) })
+  const KEYS = ["slack:T1/C1/", "kafka:topic/0/", "cloudevent:/source "].map((prefix) => prefix + crypto.randomUUID())
+  const body = () =>
+    JSON.stringify({ signals: KEYS.map((dedupe_key) => ({ context_window_id: freshConversation(), dedupe_key })) })
+  const sendTo = async (path: string, text: string, scopes: string[]) =>
+    (await keys(scopes))(path, "the-key", { method: "POST", headers: { "Content-Type": "application/json" }, body: text })
+
+  it("fails its signal without the scope bridge, on every route", async () => {
+    const answer = (await (await sendTo("/api/signals/batch", body(), ["ingest"])).json()) as BatchAnswer
+    expect(answer.results.map(({ error }) => error)).toEqual(
+      ["slack:", "kafka:", "cloudevent:"].map(
+        (prefix) => `dedupe_key must not begin with ${prefix} unless the key has the scope bridge`,
+      ),
+    )
+    const single = JSON.stringify({ context_window_id: "a", dedupe_key: KEYS[0] })
+    expect((await sendTo("/api/signals", single, ["ingest"])).status).toBe(422)
+    expect(await (await sendTo("/webhooks/kafka", single, ["ingest"])).json()).toMatchObject({
+      accepted_count: 0,
+      failed_count: 1,
+    })
+  })
+
+  it("is stored with the scope bridge", async () => {
+    const answer = (await (await sendTo("/api/signals/batch", body(), ["ingest", "bridge"])).json()) as BatchAnswer
+    expect(answer.successful_count).toBe(3)
+  })
+})
+
+describe("a key named anonymous", () => {
+  it("is refused, since that names whoever has no key", async () => {
+    const API_KEYS = JSON.stringify([{ name: "anonymous", sha256: await sha256("k"), scopes: ["ingest"] }])
+    expect((await deployment({ API_KEYS })("/api/signals", "k")).status).toBe(503)
+  })
+})
+
 describe("an address over its rate", () => {
   const ADDRESS_RATE_LIMITER: RateLimit = { limit: async ({ key }) => ({ success: key !== "address:2001:db8:0:1::/64" }) }
   const from = (address: string) => ({ ...batch(), headers: { ...batch().headers, "CF-Connecting-IP": address } })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import type { BatchAnswer } from "../../../src/signals/responses.ts"
-import { countOf, freshConversation, postBatch, query } from "../service.ts"
+import { countOf, freshConversation, postBatch, postJson, query } from "../service.ts"
 
 const batchOf = (conversation: string, count = 3) => ({
   signals: Array.from({ length: count }, (_, index) => ({
@@ -31,6 +31,16 @@ describe("a batch sent again under its Idempotency-Key", () => {
     expect(new Set(answers.map((answer) => JSON.stringify(answer))).size).toBe(1)
     expect(responses.filter(({ headers }) => headers.has("Idempotency-Replayed"))).toHaveLength(49)
     expect(await countOf(conversation)).toBe(19)
+  })
+
+  it("on another route or under another type is another request", async () => {
+    const inner = { context_window_id: freshConversation() }
+    const body = { ...inner, signals: [inner, inner], fail_on_error: true }
+    const headers = { "Idempotency-Key": freshKey() }
+    expect((await postJson("/api/signals", body, headers)).status).toBe(201)
+    expect((await postBatch(body, headers)).status).toBe(422)
+    expect((await postBatch(body, { ...headers, "Content-Type": "application/x-ndjson" })).status).toBe(422)
+    expect(await countOf(inner.context_window_id)).toBe(1)
   })
 
   it("with another body or mode is refused", async () => {
