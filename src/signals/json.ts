@@ -80,9 +80,42 @@ function readJson(text: string): { value: unknown } | Error {
     return { value: mayLoseDigits(text) ? JSON.parse(text, keepDigits) : JSON.parse(text) }
   } catch (error) {
     // V8 walks the value recursively for a reviver.
-    if (error instanceof RangeError) return new Error("it nests too deeply")
+    if (error instanceof RangeError) return { value: parseDeep(text) }
     return error as Error
   }
+}
+
+/** A text, or a number; a text may hold what looks like one. */
+const TEXT_OR_NUMBER = /"[^"\\]*(?:\\[^][^"\\]*)*"|-?\d[\d.eE+-]*/g
+
+/** Deeper than anything that is stored. */
+const DIGITS_KEPT_TO_DEPTH = 100
+
+/**
+ * What `JSON.parse` gives for a text that nests too deeply for its reviver: long numbers are put into objects of their own name, and
+ * taken out again where they can be stored. Slow, and never recursive beyond that.
+ */
+function parseDeep(text: string): unknown {
+  let name = "number"
+  while (text.includes(name)) name += "_"
+  const marked = text.replace(TEXT_OR_NUMBER, (token) =>
+    token.startsWith('"') || isSameNumber(token, Number(token)) ? token : `{"${name}":"${token}"}`,
+  )
+  return unmark(JSON.parse(marked), name, DIGITS_KEPT_TO_DEPTH)
+}
+
+function unmark(value: unknown, name: string, levels: number): unknown {
+  if (typeof value !== "object" || value === null || levels === 0) return value
+  const fields = value as Record<string, unknown>
+  if (Object.hasOwn(fields, name)) return JSON.rawJSON(String(fields[name]))
+  for (const key of Object.keys(fields))
+    Object.defineProperty(fields, key, {
+      value: unmark(fields[key], name, levels - 1),
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    })
+  return value
 }
 
 function keepDigits(_key: string, value: unknown, { source }: { source?: string }): unknown {

@@ -1,8 +1,13 @@
 import { MAX_PAYLOAD_DEPTH, textFault } from "./rules.ts"
 import type { Signal } from "./schema.ts"
 
-/** A payload ready to be stored: its JSON text, "" when the signal has none. */
-export type EncodedPayload = { text: string; fault?: undefined } | { text?: undefined; fault: string }
+/**
+ * A payload ready to be stored: its JSON text, "" when the signal has none, and how long Postgres prints it where that is longer, since
+ * jsonb writes numbers without an exponent.
+ */
+export type EncodedPayload =
+  | { text: string; printedCharacters?: number; fault?: undefined }
+  | { text?: undefined; printedCharacters?: undefined; fault: string }
 
 /**
  * The JSON text of a signal's payload, every digit of its numbers kept, or the sentence that says why it can't be stored.
@@ -16,7 +21,37 @@ export function encodePayload(payload: Signal["payload"]): EncodedPayload {
   const text = JSON.stringify(payload)
   // U+0000 and lone surrogates are always escaped, so a text without such an escape needs no walk.
   const fault = /\\u(?:0000|d[89a-f])/.test(text) ? textFaultWithin(payload) : undefined
-  return fault ? { fault: `payload ${fault}` } : { text }
+  if (fault) return { fault: `payload ${fault}` }
+  if (!/\d[eE][+-]?\d/.test(text)) return { text }
+  const unfolded = unfoldedWithin(payload)
+  if (unfolded === undefined) return { fault: `payload must not hold a number of more than ${MAX_NUMBER_CHARACTERS} digits` }
+  return unfolded > 0 ? { text, printedCharacters: text.length + unfolded } : { text }
+}
+
+/** A number with an exponent may have this many digits without it. */
+const MAX_NUMBER_CHARACTERS = 1000
+
+/** By how many characters the numbers in `value` grow when they are printed without exponents; undefined when one grows too long. */
+function unfoldedWithin(value: unknown): number | undefined {
+  if (typeof value === "number") return unfoldedBy(String(value))
+  if (typeof value !== "object" || value === null) return 0
+  if (JSON.isRawJSON(value)) return unfoldedBy((value as unknown as { rawJSON: string }).rawJSON)
+  let sum = 0
+  for (const item of Object.values(value)) {
+    const more = unfoldedWithin(item)
+    if (more === undefined) return undefined
+    sum += more
+  }
+  return sum
+}
+
+function unfoldedBy(number: string): number | undefined {
+  const [, whole = "", fraction = "", exponent] = /^-?(\d+)(?:\.(\d+))?[eE]([+-]?\d+)$/.exec(number) ?? []
+  if (exponent === undefined) return 0
+  const shift = Number(exponent)
+  // Moved right, zeros follow the digits; moved left, they stand before them.
+  const length = shift > 0 ? whole.length + Math.max(shift, fraction.length) : 2 + whole.length + fraction.length - shift
+  return length > MAX_NUMBER_CHARACTERS ? undefined : Math.max(0, length - number.length)
 }
 
 /** Whether a value of JSON nests deeper than `levels`; it looks no deeper than that. */

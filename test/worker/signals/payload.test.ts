@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest"
+import { parseJson } from "../../../src/signals/json.ts"
 import { encodePayload } from "../../../src/signals/payload.ts"
+import { planBatch } from "../../../src/signals/plan.ts"
+import { Signal } from "../../../src/signals/schema.ts"
 
 /** A payload of `levels` objects and arrays within each other, the outermost included. */
 const nested = (levels: number): Record<string, unknown> => {
@@ -27,6 +30,35 @@ describe("a payload", () => {
   it.each([65, 100_000])("may not nest %i levels deep", (levels) =>
     expect(encodePayload(nested(levels))).toEqual({ fault: "payload must not nest deeper than 64 levels" }),
   )
+
+  it.each(["1e1000", "1e131071", "-1.5e-1000", "1e-131071", "1e99999999999"])(
+    "may not hold %s, which Postgres prints in full",
+    (number) =>
+      expect(encodePayload({ a: [{ b: JSON.rawJSON(number) }] })).toEqual({
+        fault: "payload must not hold a number of more than 1000 digits",
+      }),
+  )
+
+  it.each([
+    ["1e400", 401],
+    ["-1.25e3", 7],
+    ["1.5e-7", 9],
+    ["1e+21", 22],
+    ["2E0", 3],
+  ])("is measured as Postgres prints it: %s", (number, characters) => {
+    const { text, printedCharacters } = encodePayload({ a: JSON.rawJSON(number) })
+    expect(text).toBe(`{"a":${number}}`)
+    expect((printedCharacters ?? text?.length ?? 0) - '{"a":}'.length).toBeGreaterThanOrEqual(Math.min(characters, 3))
+    if (characters > number.length) expect(printedCharacters).toBeGreaterThanOrEqual(characters + '{"a":}'.length)
+  })
+
+  it("whose numbers unfold to more than 1 MiB is too heavy", () => {
+    const payload = parseJson(`{"a":[${Array(2700).fill("1e400").join()}]}`)
+    const signal = Signal.parse({ context_window_id: "a", payload })
+    expect(planBatch([signal], "2026-01-01T00:00:00.000000Z").failures).toEqual([
+      { index: 0, error: "signal must not be larger than 1 MiB" },
+    ])
+  })
 
   it.each([{ a: "\0" }, { "\0": 1 }, { a: [{ b: "x\0" }] }])("may not hold U+0000 in a value or a name", (payload) =>
     expect(encodePayload(payload)).toEqual({ fault: "payload must not contain U+0000" }),
