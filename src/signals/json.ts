@@ -86,7 +86,7 @@ function readJson(text: string): { value: unknown } | Error {
 }
 
 /** A text, or a number; a text may hold what looks like one. */
-const TEXT_OR_NUMBER = /"[^"\\]*(?:\\[^][^"\\]*)*"|-?\d[\d.eE+-]*/g
+const TEXT_OR_NUMBER = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"|-?\d[\d.eE+-]*/g
 
 /** Deeper than anything that is stored. */
 const DIGITS_KEPT_TO_DEPTH = 100

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { attack, BODIES, LOADS, wrongAnswers } from "../../setup/attack.ts"
 import { type Rig, startRig } from "../../setup/rig.ts"
+import { attack, BODIES, LOADS, wrongAnswers } from "./attacks.ts"
 
 /** The heap of an isolate at Cloudflare. V8 ends the process when the Worker needs more. */
 const V8_FLAGS = ["--max-heap-size=128"]
