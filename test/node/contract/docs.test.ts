@@ -1,9 +1,14 @@
 import { execFile } from "node:child_process"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { createWriteStream, existsSync, readdirSync, readFileSync } from "node:fs"
+import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import { pipeline } from "node:stream/promises"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import { gzipSync } from "node:zlib"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { ZipFile } from "yazl"
 import { type Rig, startRig } from "../../setup/rig.ts"
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url))
@@ -14,19 +19,46 @@ const textOf = (page: string) => readFileSync(join(ROOT, page), "utf8")
 
 const { scripts, dependencies, devDependencies } = JSON.parse(textOf("package.json")) as Record<string, Record<string, string>>
 
-/** Each call to the service with the page it stands on; a block of JSON is the answer to the block of shell before it. */
-const calls = PAGES.flatMap((page) => {
+/** Each block of shell with the page it stands on; a block of JSON behind it is its answer. */
+const shellBlocks = PAGES.flatMap((page) => {
   const blocks = [...textOf(page).matchAll(/```(\w+)\n([\s\S]*?)```/g)].map(([, language = "", text = ""]) => ({
     language,
     text,
   }))
   return blocks.flatMap(({ language, text }, position) => {
     const next = blocks[position + 1]
-    return language === "sh" && text.includes("http://localhost:8002/") && text.includes("curl")
-      ? [{ page, command: text, answer: next?.language === "json" ? next.text : undefined }]
-      : []
+    return language === "sh" ? [{ page, text, answer: next?.language === "json" ? next.text : undefined }] : []
   })
 })
+const calls = shellBlocks.filter(({ text }) => text.includes("http://localhost:8002/"))
+
+/** Each line of the blocks that call commands of this project. */
+const commands = shellBlocks
+  .filter((block) => !calls.includes(block))
+  .flatMap(({ page, text }) =>
+    text
+      .replaceAll(/\\\n\s*/g, "")
+      .split("\n")
+      .map((line) => ({ page, command: line.replace(/\s+#.*$/, "").trim() }))
+      .filter(({ command }) => command !== "" && !command.startsWith("#")),
+  )
+const importerCommands = commands.filter(({ command }) => /^npm run (?:signals|dlq|key) -- /.test(command))
+
+/** Commands that this file cannot run, since they install, run for ever, or contain this file, and what runs each instead. */
+const RUN_ELSEWHERE: Record<string, string> = {
+  "npm ci && npm start": "test/node/local/start.test.ts",
+  "npm ci && npm test": ".ci/run",
+  "npm start": "test/node/local/start.test.ts",
+  "npm test": ".ci/run",
+  "npm run check": ".ci/run",
+  "npm run smoke": ".ci/run",
+  "npm run format": "npm run check fails where it has not been run",
+  "npm run faults": "npm test runs the same files",
+  "npm run attack": "npm test runs the short form",
+  "npm run bench -- --quick": "by hand, see docs/benchmarks.md",
+  "npm run deploy": ".ci/run, as deploy:dry-run, and test/node/scripts/migrate.test.ts",
+  ".ci/run": "itself",
+}
 
 /** Ids differ from run to run; everything else is as the page says. */
 const comparable = (text: string): unknown =>
@@ -35,17 +67,58 @@ const comparable = (text: string): unknown =>
   )
 
 let rig: Rig
+let folder: string
+
+/** The files and the table that the commands of the pages name. */
+async function makeSources(): Promise<void> {
+  folder = await mkdtemp(join(tmpdir(), "signal-ingest-docs-"))
+  const zip = new ZipFile()
+  const message = { type: "message", user: "U1", text: "Hello", ts: "1355517523.000005", team: "T1" }
+  zip.addBuffer(Buffer.from(JSON.stringify([{ id: "C1", name: "general" }])), "channels.json")
+  zip.addBuffer(Buffer.from(JSON.stringify([message])), "general/2012-12-14.json")
+  zip.end()
+  await pipeline(zip.outputStream, createWriteStream(join(folder, "export.zip")))
+  await writeFile(join(folder, "messages.csv"), "id,room,body\n1,a,Hello\n")
+  await writeFile(join(folder, "signals.jsonl.gz"), gzipSync('{"context_window_id": "docs-jsonl"}\n'))
+  await rig.query("create table messages as select 1 as id, 'a' as room, 'Hello' as body")
+}
 
 beforeAll(async () => {
   rig = await startRig()
+  await makeSources()
+}, 60_000)
+afterAll(async () => {
+  await rig?.stop()
+  if (folder) await rm(folder, { recursive: true, force: true })
 })
-afterAll(() => rig?.stop())
+
+/** Runs a command of a page in the folder of the sources, against the service and the database of this test. */
+function runCommand(command: string) {
+  const text = command
+    .replace(/^npm run (signals|dlq|key) -- /, (_, script) => `node ${join(ROOT, scripts?.[script]?.split(" ")[1] ?? "")} `)
+    .replaceAll("http://localhost:8002", rig.service.address)
+    .replace("postgres://localhost/chat", rig.postgres.url)
+  const env = { ...process.env, SIGNAL_INGEST_URL: rig.service.address }
+  return promisify(execFile)("sh", ["-ec", text], { cwd: folder, env })
+}
 
 describe("the documentation", () => {
-  it.each(calls)("$page has a call that works as printed: $command", async ({ command, answer }) => {
-    const { stdout } = await promisify(execFile)("sh", ["-ec", command.replaceAll("http://localhost:8002", rig.service.address)])
+  it.each(calls)("$page has a call that works as printed: $text", async ({ text, answer }) => {
+    const { stdout } = await runCommand(text)
     if (answer !== undefined) expect(comparable(stdout)).toEqual(comparable(answer))
     expect(stdout).not.toContain('"detail":"Internal')
+  })
+
+  // A consumer of Kafka runs until it is stopped; test/node/cli/kafka runs it against a broker.
+  it.each(importerCommands.filter(({ command }) => !command.includes("consume kafka")))(
+    "$page has a command that works as printed: $command",
+    { timeout: 60_000 },
+    async ({ command }) => expect((await runCommand(command)).stderr).not.toMatch(/^\s+at /m),
+  )
+
+  it("has no command that nothing runs", () => {
+    const unknown = commands.filter((one) => !importerCommands.includes(one) && !RUN_ELSEWHERE[one.command])
+    expect(unknown).toEqual([])
   })
 
   it("shows that a batch sent twice under one key is stored once", async () => {
