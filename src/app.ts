@@ -7,6 +7,7 @@ import { readSettings } from "./config.ts"
 import { identifyCaller } from "./http/auth.ts"
 import { releaseBody } from "./http/body/admission.ts"
 import type { App } from "./http/context.ts"
+import { refuseCrossSite } from "./http/cross-site.ts"
 import { noStore, requestIds } from "./http/headers.ts"
 import { limitAddress, limitCaller } from "./http/limits.ts"
 import { logRequest } from "./http/log.ts"
@@ -49,6 +50,7 @@ app.use(async (c, next) => {
 })
 app.route("/readyz", readiness)
 
+app.use(refuseCrossSite)
 app.use("/api/*", noStore, limitAddress, identifyCaller, limitCaller)
 app.use("/metrics", noStore, limitAddress, identifyCaller, limitCaller)
 app.use("/webhooks/*", limitAddress)

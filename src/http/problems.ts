@@ -46,6 +46,9 @@ export const forbidden = (scope: string) =>
     { "WWW-Authenticate": `Bearer error="insufficient_scope", scope="${scope}"` },
   )
 
+export const crossSite = () =>
+  new Problem(403, { detail: "This service is open to everyone, so it takes no requests from the pages of other sites." })
+
 export const notFound = (detail = "Not Found") => new Problem(404, { detail })
 
 export const methodNotAllowed = (allowed: string[]) =>

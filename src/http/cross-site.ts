@@ -1,0 +1,22 @@
+import { createMiddleware } from "hono/factory"
+import type { App } from "./context.ts"
+import { crossSite } from "./problems.ts"
+
+/**
+ * Refuses what a page of another site sends, where access is open: without a key to keep secret, its visitor's browser could otherwise
+ * be used to write signals (a form or `fetch` without CORS needs no permission). Programs other than browsers send neither header.
+ *
+ * @see https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+ */
+export const refuseCrossSite = createMiddleware<App>(async (c, next) => {
+  if (c.get("settings").access.open && isCrossSite(c.req.raw.headers)) throw crossSite()
+  await next()
+})
+
+function isCrossSite(headers: Headers): boolean {
+  const site = headers.get("Sec-Fetch-Site")
+  // "none" is a person who typed the address.
+  if (site !== null) return site !== "same-origin" && site !== "none"
+  const origin = headers.get("Origin")
+  return origin !== null && URL.parse(origin)?.host !== headers.get("Host")
+}
