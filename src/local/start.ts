@@ -1,56 +1,18 @@
 import { createHash, randomUUID } from "node:crypto"
 import { once } from "node:events"
-import { join, resolve } from "node:path"
+import { hostname } from "node:os"
+import { join, relative } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { parseArgs } from "node:util"
 import { type LocalAnalytics, startAnalytics } from "./analytics/server.ts"
+import { type LocalDatabase, startDatabase } from "./database.ts"
 import { runDemo } from "./demo.ts"
 import { type Environment, readEnvironment } from "./environment.ts"
-import { startNeonEndpoint } from "./neon/endpoint.ts"
+import { HELP, type Options, readOptions } from "./options.ts"
 import { isFree } from "./ports.ts"
-import { migrate } from "./postgres/migrate.ts"
-import { startPostgres } from "./postgres/postgres.ts"
 import { StartupError } from "./startup-error.ts"
-import { startWorker } from "./worker.ts"
-
-const HELP = `npm start -- [options]
-
-  --port PORT   where the service listens (default 8002)
-  --data DIR    where the database keeps its data (default .data)
-  --demo        send a trickle of signals, some of them wrong
-  --help        show this
-
-With DATABASE_URL set, that Neon database is used and no Postgres is started.`
-
-interface Options {
-  port: number
-  dataDir: string
-  demo: boolean
-}
-
-function readOptions(): Options | undefined {
-  const { values } = parse()
-  if (values.help) return undefined
-  const port = Number(values.port)
-  if (!Number.isInteger(port) || port < 1 || port > 65535)
-    throw new StartupError(`--port ${values.port} is no port: give a number from 1 to 65535.`)
-  return { port, dataDir: resolve(values.data), demo: values.demo }
-}
-
-function parse() {
-  try {
-    return parseArgs({
-      options: {
-        port: { type: "string", default: "8002" },
-        data: { type: "string", default: ".data" },
-        demo: { type: "boolean", default: false },
-        help: { type: "boolean", default: false },
-      },
-    })
-  } catch (error) {
-    throw new StartupError(`${(error as Error).message.split(". ")[0]}. See npm start -- --help.`)
-  }
-}
+import { RequestLines } from "./terminal/request-line.ts"
+import { databaseOnly, welcome } from "./terminal/welcome.ts"
+import { type LocalWorker, startWorker } from "./worker/worker.ts"
 
 /** What has been started, ended in reverse order. */
 const started: (() => Promise<void>)[] = []
@@ -59,83 +21,127 @@ async function stopAll(): Promise<void> {
   for (const stop of started.splice(0).reverse()) await stop().catch((error) => console.error((error as Error).message))
 }
 
-/** Starts everything and waits until `stopped` aborts. Throws when it does while something is starting. */
-async function start({ port, dataDir, demo }: Options, stopped: AbortSignal): Promise<void> {
-  if (!(await isFree(port)))
-    throw new StartupError(`Port ${port} is in use: stop what listens there, or choose another with --port.`)
-  const environment = await readEnvironment()
-  if (!environment.API_KEYS) environment.OPEN_ACCESS ??= "true"
-  const demoKey = demo ? addDemoKey(environment) : undefined
-
-  const failure = Promise.withResolvers<never>()
-  failure.promise.catch(() => {})
-  const fail = (sentence: string) => stopped.aborted || failure.reject(new StartupError(sentence))
-  const database = environment.DATABASE_URL
-    ? "the one that DATABASE_URL names"
-    : await startDatabase(join(dataDir, "postgres"), environment, stopped, () => fail("Postgres has ended by itself."))
-
-  const analytics = await startMetrics(environment)
-
-  const worker = await startWorker({ port, stateDir: join(dataDir, "wrangler"), environment, analytics })
-  started.push(worker.stop)
-  const address = `http://localhost:${port}`
-  worker.ended.then((code) => fail(`The Worker has ended by itself (code ${code}); what it said is above.`), failure.reject)
-  await Promise.race([waitUntilReady(address, stopped), failure.promise])
-
-  console.log(welcome(address, database, environment.OPEN_ACCESS === "true"))
-  if (demoKey !== undefined) void runDemo(address, demoKey, stopped)
-  await Promise.race([failure.promise, once(stopped, "abort")])
+/** The person's wishes: the first Ctrl-C aborts `stopped`, a second one `hurry`. */
+interface Interrupts {
+  stopped: AbortSignal
+  hurry: AbortController
 }
 
-/** Starts Postgres, migrated, and the endpoint in front of it, and writes both into the Worker's settings. Returns how to reach it. */
-async function startDatabase(
-  dataDir: string,
+/** Starts everything and waits until the person stops it. Throws when something fails, or is stopped, before. */
+async function start(options: Options, { stopped, hurry }: Interrupts): Promise<void> {
+  const { port, host, dataDir } = options
+  if (!options.databaseOnly && !(await isFree(port)))
+    throw new StartupError(`Port ${port} is in use. Stop the program that listens there, or choose another port with --port.`)
+  const environment = await readEnvironment()
+  const failure = Promise.withResolvers<never>()
+  failure.promise.catch(() => {})
+  const fail = (sentence: string) => {
+    if (stopped.aborted) return
+    // Without one of its parts the service can't finish what waits.
+    hurry.abort()
+    failure.reject(new StartupError(sentence))
+  }
+  const database = await openDatabase(options, environment, stopped, () => fail("Postgres ended unexpectedly."))
+  const ended = Promise.race([failure.promise, once(stopped, "abort")])
+  if (options.databaseOnly) {
+    if (!database) throw new StartupError("--database-only starts the local database, and DATABASE_URL names another one.")
+    console.log(databaseOnly(databaseLines(database), relative("", database.devVars)))
+    return void (await ended)
+  }
+
+  if (!environment.API_KEYS) environment.OPEN_ACCESS ??= "true"
+  const open = environment.OPEN_ACCESS === "true"
+  const isLocal = ["localhost", "127.0.0.1", "::1"].includes(host)
+  if (open && !isLocal)
+    console.warn(`Warning: everyone who can reach ${host}:${port} can read and write signals. Set API_KEYS to ask for a key.`)
+  const demoKey = options.demo ? addDemoKey(environment) : undefined
+  const analytics = await startMetrics(environment, database)
+  const worker = startWorker({
+    port,
+    host,
+    knownHosts: isLocal ? [] : [host, hostname()],
+    stateDir: join(dataDir, "wrangler"),
+    environment,
+    analytics,
+    postgresPid: database?.postgres.pid,
+    log: logger(),
+  })
+  started.push(async () => sayWhatIsLeft(await worker.stop(hurry.signal)))
+  worker.ended.then((code) => fail(`The Worker ended unexpectedly (code ${code}). Its last messages are above.`), failure.reject)
+  const address = `http://${isLocal || /^(0\.0\.0\.0|::|\*)$/.test(host) ? "localhost" : host}:${port}`
+  await Promise.race([waitUntilReady(address, worker, stopped), failure.promise])
+
+  console.log(welcome({ address, open, database: database ? databaseLines(database) : ["named by DATABASE_URL"] }))
+  if (demoKey !== undefined) void runDemo(address, demoKey, stopped)
+  await ended
+}
+
+const databaseLines = ({ ownerUrl, dataDir, endpoint }: LocalDatabase) => [
+  `psql ${ownerUrl}`,
+  `SQL over HTTP at ${endpoint.url}`,
+  `data in ${relative("", dataDir) || "."}`,
+]
+
+/** Starts the local database where none is named, and writes how to reach it into the Worker's settings. */
+async function openDatabase(
+  { dataDir, endpointPort }: Options,
   environment: Environment,
   stopped: AbortSignal,
   onCrash: () => void,
-): Promise<string> {
-  const postgres = await startPostgres(dataDir, { callerHandlesSignals: true, onCrash })
-  started.push(postgres.stop)
-  stopped.throwIfAborted()
-  await migrate(postgres.url)
-  const endpoint = await startNeonEndpoint({ only: postgres.url })
-  started.push(endpoint.stop)
-  stopped.throwIfAborted()
-  environment.DATABASE_URL = postgres.url
-  environment.DATABASE_HTTP_ENDPOINT = endpoint.url
-  return `psql ${postgres.url}   (data in ${dataDir})`
+): Promise<LocalDatabase | undefined> {
+  if (environment.DATABASE_URL) return undefined
+  const database = await startDatabase({ dataDir, endpointPort, onCrash, started, stopped })
+  environment.DATABASE_URL = database.url
+  environment.DATABASE_HTTP_ENDPOINT = database.endpoint.url
+  return database
+}
+
+/** At a terminal short lines for a person, elsewhere the Worker's own JSON. */
+function logger(): (line: string) => void {
+  if (!process.stdout.isTTY) return console.log
+  const lines = new RequestLines()
+  return (line) => {
+    const shown = lines.show(line, Date.now())
+    if (shown !== undefined) console.log(shown)
+  }
+}
+
+function sayWhatIsLeft(left: Awaited<ReturnType<LocalWorker["stop"]>>): void {
+  if (!left || left.messages === 0) return
+  const messages = left.messages === 1 ? "1 message waits" : `${left.messages} messages wait`
+  console.log(`${messages} in the queue. The next npm start stores them.`)
 }
 
 /**
  * Starts what stands in for Analytics Engine in the embedded Postgres, and has the Worker read its metrics there. The service does
- * without: a fault here costs the metrics alone.
+ * without: an error here costs the metrics alone.
  */
-async function startMetrics(environment: Environment): Promise<LocalAnalytics | undefined> {
-  const { DATABASE_URL, DATABASE_HTTP_ENDPOINT, CLOUDFLARE_ACCOUNT_ID, ANALYTICS_API_TOKEN } = environment
+async function startMetrics(environment: Environment, database: LocalDatabase | undefined): Promise<LocalAnalytics | undefined> {
+  const { CLOUDFLARE_ACCOUNT_ID, ANALYTICS_API_TOKEN } = environment
   // The account alone may be there for wrangler's sake.
   if (CLOUDFLARE_ACCOUNT_ID && ANALYTICS_API_TOKEN) {
-    console.log("Metrics are those of the Cloudflare account given; what this service does is not added to them.")
+    console.log("The metrics are those of the given Cloudflare account. What this service does is not added to them.")
     return undefined
   }
-  if (!DATABASE_HTTP_ENDPOINT || !DATABASE_URL) {
+  if (!database) {
     console.log(
-      "Metrics can't be read without the embedded Postgres, unless CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are set.",
+      "There are no metrics without the embedded Postgres. Set CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN to read them at Cloudflare.",
     )
     return undefined
   }
   try {
-    const analytics = await startAnalytics({ databaseUrl: DATABASE_URL })
+    const analytics = await startAnalytics({ databaseUrl: database.ownerUrl })
     started.push(analytics.stop)
     environment.CLOUDFLARE_ACCOUNT_ID = "local"
     environment.ANALYTICS_API_TOKEN = analytics.token
     environment.ANALYTICS_SQL_ENDPOINT = analytics.url
     return analytics
   } catch (error) {
-    console.error(`Metrics can't be kept: ${(error as Error).message}`)
+    console.error(`The metrics could not be started: ${(error as Error).message}`)
   }
 }
 
-/** Where access takes a key, the demo gets one of its own that nobody else knows; the empty key where it does not. */
+/** A key of the demo's own, which nobody else knows; the empty key where access is open. */
 function addDemoKey(environment: Environment): string {
   if (!environment.API_KEYS) return ""
   const key = randomUUID()
@@ -148,49 +154,52 @@ function addDemoKey(environment: Environment): string {
   return key
 }
 
-/** Waits until the service can write. A database that isn't ready after a while is said once, and waited for on. */
-async function waitUntilReady(address: string, stopped: AbortSignal): Promise<void> {
+/** Waits until the service can write. Says once that a database is not ready after a while, and goes on waiting. */
+async function waitUntilReady(address: string, worker: LocalWorker, stopped: AbortSignal): Promise<void> {
   const sayAt = Date.now() + 5000
   let said = false
   for (;;) {
     const response = await fetch(`${address}/readyz`, { signal: stopped }).catch(() => undefined)
     stopped.throwIfAborted()
-    if (response?.ok) return
+    if (response?.ok) break
     if (response && !said && Date.now() > sayAt) {
       said = true
       const { detail } = (await response.json().catch(() => ({}))) as { detail?: string }
-      console.log(`Not ready yet: ${detail ?? `status ${response.status}`} Is the database migrated (npm run db:migrate)?`)
+      console.log(
+        `Not ready yet: ${detail ?? `status ${response.status}`} If the database has no tables, run npm run db:migrate.`,
+      )
     }
     await sleep(100, undefined, { signal: stopped })
   }
+  await worker.resumed
 }
-
-const welcome = (address: string, database: string, open: boolean) => `
-  signal-ingest listens on ${address}${open ? ", open to everyone who can reach it" : ""}
-  Database: ${database}
-
-  Try it:
-    curl -X POST ${address}/api/signals/batch \\
-      -H "Content-Type: application/json"${open ? "" : ' -H "Authorization: Bearer YOUR_KEY"'} \\
-      -d '{"signals": [{"context_window_id": "conv-123", "raw_content": "Hello", "signal_score": 0.85}]}'
-
-  Ctrl-C ends it.
-`
 
 /** A SIGTERM to npm ends npm and the shell between it and this process, and comes no further. */
 function whenParentEnds(stop: () => void): void {
   const parent = process.ppid
-  setInterval(() => process.ppid !== parent && stop(), 500).unref()
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(timer)
+    stop()
+  }, 500).unref()
 }
 
 async function main(): Promise<number> {
   const stop = new AbortController()
-  // Kept to the end: a second Ctrl-C may not end this process before what it started.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort())
+  const hurry = new AbortController()
+  let interruptedAt: number | undefined
+  const interrupt = () => {
+    interruptedAt ??= Date.now()
+    stop.abort()
+    // One Ctrl-C comes twice: from the terminal, and passed on by npm.
+    if (Date.now() - interruptedAt > 500) hurry.abort()
+  }
+  // Kept to the end: a second Ctrl-C must not end this process before what it started.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt)
   if (process.env.npm_lifecycle_event !== undefined) whenParentEnds(() => stop.abort())
   try {
     const options = readOptions()
-    if (options) await start(options, stop.signal)
+    if (options) await start(options, { stopped: stop.signal, hurry })
     else console.log(HELP)
     return 0
   } catch (error) {

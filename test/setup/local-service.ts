@@ -32,7 +32,7 @@ export async function startLocalService(settings: Record<string, string> = {}): 
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (part: string) => {
         text += part
-        if (text.includes("Ctrl-C ends it.")) resolve(text)
+        if (text.includes("Press Ctrl-C to stop.")) resolve(text)
       })
     void ended.then(() => reject(new Error(`npm start has ended: ${text}`)))
   })

@@ -21,7 +21,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   metrics: [],
   "config.ts": ["metrics", "bridges", "signals"],
   signals: [],
-  local: [],
+  // Runs the Worker with what stands in for Cloudflare.
+  local: ["index.ts", "config.ts", "metrics"],
   // Stands alone.
   client: [],
   cli: ["client", "bridges", "signals"],

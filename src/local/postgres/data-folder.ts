@@ -2,6 +2,7 @@ import { constants } from "node:fs"
 import { access, mkdir, readdir, readFile, realpath, rm, stat, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { isFree } from "../ports.ts"
 import { commandOf, isAlive } from "../processes.ts"
 import { StartupError } from "../startup-error.ts"
 
@@ -10,6 +11,9 @@ const MAJOR = "18"
 
 /** Written beside the data: the superuser's password, which is made up for each database. */
 const PASSWORD_FILE = "superuser-password"
+
+/** The server's port at its last start, so that a connection string stays right. */
+const PORT_FILE = "last-port"
 
 /** Names the process that started the server, so that a server left behind by a killed one can be told from one in use. */
 const OWNER_FILE = "started-by.pid"
@@ -43,6 +47,24 @@ export async function claimDataFolder(dataDir: string): Promise<string | undefin
 
 export const keepPassword = (dataDir: string, password: string) =>
   writeFile(join(dataDir, PASSWORD_FILE), password, { mode: 0o600 })
+
+/** The password of a role other than the superuser, made by `make` when the folder has none yet. */
+export async function keptPassword(dataDir: string, role: string, make: () => string): Promise<string> {
+  const file = join(dataDir, `${role}-password`)
+  const kept = await readFile(file, "utf8").catch(() => "")
+  if (kept !== "") return kept
+  const password = make()
+  await writeFile(file, password, { mode: 0o600 })
+  return password
+}
+
+export const keepPort = (dataDir: string, port: number) => writeFile(join(dataDir, PORT_FILE), String(port))
+
+/** Undefined when there was none, or something else listens there now. */
+export async function keptPort(dataDir: string): Promise<number | undefined> {
+  const port = Number(await readFile(join(dataDir, PORT_FILE), "utf8").catch(() => ""))
+  return Number.isInteger(port) && port > 0 && (await isFree(port)) ? port : undefined
+}
 
 /** Says that this process answers for the server that it is about to start on the folder. */
 export const keepOwner = (dataDir: string) => writeFile(join(dataDir, OWNER_FILE), String(process.pid))

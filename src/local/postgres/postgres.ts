@@ -9,7 +9,7 @@ import { freePort } from "../ports.ts"
 import { isAlive } from "../processes.ts"
 import { ROOT } from "../root.ts"
 import { StartupError } from "../startup-error.ts"
-import { claimDataFolder, closedFolder, keepOwner, keepPassword, serverPid } from "./data-folder.ts"
+import { claimDataFolder, closedFolder, keepOwner, keepPassword, keepPort, keptPort, serverPid } from "./data-folder.ts"
 
 /** A Postgres server on this machine, reached on the loopback address alone. */
 export interface LocalPostgres {
@@ -58,7 +58,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
 
   // Not guessable: every user and every program of this machine can reach the port.
   const password = knownPassword ?? randomBytes(18).toString("base64url")
-  const port = options.port ?? (await freePort())
+  const port = options.port ?? (await keptPort(dataDir)) ?? (await freePort())
   const log: string[] = []
   const remember = (line: unknown) => {
     log.push(String(line))
@@ -94,6 +94,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   let wanted = false
   const start = async () => {
     await keepOwner(dataDir)
+    await keepPort(dataDir, port)
     // Rejects with undefined: the reason is in the log alone.
     await server.start().catch(() => {
       throw new StartupError(explain(`Postgres did not start on ${dataDir}`, log))

@@ -1,55 +1,23 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process"
+import { execFile } from "node:child_process"
 import { once } from "node:events"
-import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { createServer } from "node:net"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
-import { SETTINGS } from "../../../src/local/environment.ts"
 import { freePort } from "../../../src/local/ports.ts"
-import { descendants, stillRunning } from "../../setup/processes.ts"
-
-const START = fileURLToPath(new URL("../../../src/local/start.ts", import.meta.url))
+import { stillRunning } from "../../setup/processes.ts"
+import { dataFolder, endAll, READY, run, start } from "./npm-start.ts"
 
 let folder: string
 let port: number
-const running = new Set<ChildProcess>()
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "signal-ingest-test-"))
-  // Started as root, Postgres runs as another user, who has to pass through.
-  await chmod(folder, 0o755)
+  folder = await dataFolder()
   port = await freePort()
 })
-afterEach(async () => {
-  // Only a failed test has left any.
-  for (const child of running) child.kill("SIGTERM")
-  for (const child of running) await once(child, "close")
-  await rm(folder, { recursive: true, force: true })
-})
+afterEach(() => endAll(folder), 60_000)
 
-/** Empty settings, so that a developer's own environment and .dev.vars can't reach the tests, nor the tests their database. */
-const NO_SETTINGS = Object.fromEntries(SETTINGS.map((name) => [name, ""]))
-
-/** Runs a command, and gathers what it says. */
-function run(command: string, args: string[], env: Record<string, string> = {}) {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...NO_SETTINGS, ...env } })
-  running.add(child)
-  const said = { text: "" }
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said.text += text))
-  const ended = once(child, "close").then(([code]) => {
-    running.delete(child)
-    return code as number | null
-  })
-  const saying = (words: string) => expect.poll(() => said.text, { timeout: 60_000 }).toContain(words)
-  return { child, said, ended, saying, processes: () => descendants(child.pid ?? 0) }
-}
-
-const start = (args: string[], env?: Record<string, string>) => run(process.execPath, [START, ...args], env)
 const here = () => ["--port", String(port), "--data", folder]
-const READY = "Ctrl-C ends it."
 
 const gone = (processes: Parameters<typeof stillRunning>[0]) =>
   expect.poll(() => stillRunning(processes), { timeout: 20_000 }).toEqual([])
@@ -64,7 +32,8 @@ const send = (path: string, signal: object) =>
 const list = async (query: string) =>
   ((await (await fetch(`http://localhost:${port}/api/signals?${query}`)).json()) as { signals: unknown[] }).signals
 
-describe("npm start", () => {
+/** Some tests start the whole service twice. */
+describe("npm start", { timeout: 180_000 }, () => {
   it.each([[["SIGINT"]], [["SIGINT", "SIGINT"]], [["SIGTERM"]]] as const)(
     "starts everything, tells how to try it, and at %j ends every process it started",
     async (signals) => {
@@ -74,7 +43,7 @@ describe("npm start", () => {
       const { stdout } = await promisify(execFile)("sh", ["-c", command])
       expect(JSON.parse(stdout)).toMatchObject({ successful_count: 1 })
       const started = await processes()
-      expect(started.filter(({ command }) => /workerd|wrangler|postgres -D/.test(command)).length).toBeGreaterThan(3)
+      expect(started.filter(({ command }) => /workerd|worker\/process|postgres -D/.test(command)).length).toBeGreaterThan(3)
       for (const signal of signals) child.kill(signal)
       expect(await ended).toBe(0)
       await gone(started)
@@ -89,13 +58,13 @@ describe("npm start", () => {
     await gone(started)
   })
 
-  it("takes the Worker along when it is killed, and uses its data the next time", async () => {
+  it("leaves no process behind when it is killed, and uses its data the next time", async () => {
     const first = start(here())
     await first.saying(READY)
     expect((await send("/api/signals", { context_window_id: "kept" })).status).toBe(201)
     const started = await first.processes()
     first.child.kill("SIGKILL")
-    await gone(started.filter(({ command }) => /workerd|wrangler/.test(command)))
+    await gone(started)
     const second = start([...here(), "--demo"])
     await second.saying(READY)
     expect(await list("context_window_id=kept")).toHaveLength(1)
@@ -106,8 +75,8 @@ describe("npm start", () => {
   })
 
   it.each([
-    ["Postgres", /postgres -D/, "Postgres has ended by itself."],
-    ["the Worker", /wrangler-dist/, "The Worker has ended by itself"],
+    ["Postgres", /postgres -D/, "Postgres ended unexpectedly."],
+    ["the Worker's process", /worker\/process/, "The Worker ended unexpectedly"],
   ])("ends with a sentence when %s has", async (_, command, sentence) => {
     const { said, ended, saying, processes } = start(here())
     await saying(READY)
@@ -162,7 +131,7 @@ describe("npm start", () => {
     const { child, said, ended, saying, processes } = start(here(), settings)
     await saying("Not ready yet: ")
     expect(said.text).toContain(
-      "Metrics can't be read without the embedded Postgres, unless CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are set.",
+      "There are no metrics without the embedded Postgres. Set CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN to read them at Cloudflare.",
     )
     expect((await processes()).filter(({ command }) => command.includes("postgres -D"))).toEqual([])
     expect(said.text).not.toContain("s3cret")
@@ -175,14 +144,16 @@ describe("npm start", () => {
     await once(other, "listening")
     const { said, ended } = start(here())
     expect(await ended).toBe(1)
-    expect(said.text.trim()).toBe(`Port ${port} is in use: stop what listens there, or choose another with --port.`)
+    expect(said.text.trim()).toBe(
+      `Port ${port} is in use. Stop the program that listens there, or choose another port with --port.`,
+    )
     await new Promise((resolve) => other.close(resolve))
   })
 
   it.each([
-    [["--prot", "1"], "Unknown option '--prot'. See npm start -- --help."],
-    [["--port", "http"], "--port http is no port: give a number from 1 to 65535."],
-    [["extra"], "Unexpected argument 'extra'. See npm start -- --help."],
+    [["--prot", "1"], "Unknown option '--prot'. Run \"npm start -- --help\" for the list."],
+    [["--port", "http"], 'Invalid port "http". Give --port a number from 1 to 65535.'],
+    [["extra"], "Unexpected argument 'extra'. Run \"npm start -- --help\" for the list."],
   ])("says in one sentence what is wrong with %j", async (args, sentence) => {
     const { said, ended } = start(args)
     expect(await ended).toBe(1)

@@ -1,0 +1,65 @@
+import { writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { type NeonEndpoint, startNeonEndpoint } from "./neon/endpoint.ts"
+import type { Options } from "./options.ts"
+import { makeLogin } from "./postgres/login.ts"
+import { migrate } from "./postgres/migrate.ts"
+import { type LocalPostgres, startPostgres } from "./postgres/postgres.ts"
+import { StartupError } from "./startup-error.ts"
+
+/** The embedded Postgres, migrated, with the endpoint in front of it. */
+export interface LocalDatabase {
+  postgres: LocalPostgres
+  endpoint: NeonEndpoint
+  /** Connection string of the superuser, for the person. */
+  ownerUrl: string
+  /** Connection string of the service's own role, the only one that the endpoint takes. */
+  url: string
+  dataDir: string
+  /** A file of settings with which `npx wrangler dev` uses this database. */
+  devVars: string
+}
+
+export interface DatabaseOptions extends Pick<Options, "dataDir" | "endpointPort"> {
+  /** Called when Postgres ends though nobody has asked it to. */
+  onCrash(): void
+  /** Takes how to stop each part, as soon as it runs. */
+  started: (() => Promise<void>)[]
+  stopped: AbortSignal
+}
+
+/** @throws {StartupError} a part can't be started; the sentence says which and why */
+export async function startDatabase({
+  dataDir,
+  endpointPort,
+  onCrash,
+  started,
+  stopped,
+}: DatabaseOptions): Promise<LocalDatabase> {
+  const folder = join(dataDir, "postgres")
+  const postgres = await startPostgres(folder, { callerHandlesSignals: true, onCrash })
+  started.push(postgres.stop)
+  stopped.throwIfAborted()
+  await migrate(postgres.url)
+  const url = await makeLogin(postgres.url, folder)
+  const endpoint = await listen(endpointPort, url)
+  started.push(endpoint.stop)
+  stopped.throwIfAborted()
+  const devVars = join(dataDir, "dev.vars")
+  const settings = { DATABASE_URL: url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" }
+  const lines = Object.entries(settings).map(([name, value]) => `${name}="${value}"\n`)
+  await writeFile(devVars, lines.join(""), { mode: 0o600 })
+  return { postgres, endpoint, ownerUrl: postgres.url, url, dataDir, devVars }
+}
+
+async function listen({ port, fixed }: Options["endpointPort"], only: string): Promise<NeonEndpoint> {
+  try {
+    return await startNeonEndpoint({ port, only })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error
+    if (fixed) throw new StartupError(`Port ${port} is in use. Choose another port with --endpoint-port.`)
+    const endpoint = await startNeonEndpoint({ only })
+    console.log(`Port ${port} is in use, so the database's endpoint listens on ${new URL(endpoint.url).port}.`)
+    return endpoint
+  }
+}

@@ -1,0 +1,29 @@
+import { randomBytes } from "node:crypto"
+import { Client, escapeIdentifier, escapeLiteral } from "pg"
+import { keptPassword } from "./data-folder.ts"
+
+/** What the service may do is this role's; a migration makes it. */
+const WRITER = "signal_ingest_writer"
+
+/** The service's own role on this machine: no superuser, and the owner of nothing. */
+const LOGIN = "signal_ingest_local"
+
+/**
+ * Makes the role by which the service logs in, with a password that stays the same for a data folder.
+ *
+ * @returns its connection string
+ */
+export async function makeLogin(ownerUrl: string, dataDir: string): Promise<string> {
+  const password = await keptPassword(dataDir, LOGIN, () => randomBytes(18).toString("base64url"))
+  const client = new Client({ connectionString: ownerUrl })
+  await client.connect()
+  try {
+    const { rows } = await client.query("select from pg_roles where rolname = $1", [LOGIN])
+    const [login, writer] = [escapeIdentifier(LOGIN), escapeIdentifier(WRITER)]
+    await client.query(`${rows.length > 0 ? "alter" : "create"} role ${login} login password ${escapeLiteral(password)}`)
+    await client.query(`grant ${writer} to ${login}`)
+  } finally {
+    await client.end()
+  }
+  return Object.assign(new URL(ownerUrl), { username: LOGIN, password }).href
+}

@@ -1,0 +1,88 @@
+import { styleText } from "node:util"
+
+/** A line of the Worker's log as far as it is shown. */
+interface LogLine {
+  event?: unknown
+  method?: unknown
+  route?: unknown
+  status?: unknown
+  ms?: unknown
+  [field: string]: unknown
+}
+
+/** Successful reads of one route are shown once in this time, so that an open dashboard does not fill the terminal. */
+const READS_SHOWN_EVERY_MS = 60_000
+
+/** Words for what a log line counts, in the order in which they are shown. */
+const COUNTS: [field: string, one: string, several: string][] = [
+  ["total", "signal", "signals"],
+  ["messages", "message", "messages"],
+  ["stored", "stored", "stored"],
+  ["failed", "failed", "failed"],
+  ["duplicates", "duplicate", "duplicates"],
+  ["skipped", "skipped", "skipped"],
+]
+
+type Style = Parameters<typeof styleText>[0]
+
+/** Colours only where a terminal shows them and NO_COLOR is not set. */
+const paint = (style: Style, text: string) => styleText(style, text, { stream: process.stdout })
+
+/** Turns the Worker's log, JSON by lines, into what a person reads at a terminal. */
+export class RequestLines {
+  readonly #shownAt = new Map<string, number>()
+
+  /**
+   * @param now milliseconds since the epoch
+   * @returns the line to show: short for a request or a run of the consumer, as it is for everything else; undefined for a read
+   *   that repeats
+   */
+  show(line: string, now: number): string | undefined {
+    const entry = read(line)
+    if (entry?.event === "consumed") return consumedLine(entry, now)
+    if (entry?.event !== "request") return line
+    return this.#repeats(entry, now) ? undefined : requestLine(entry, now)
+  }
+
+  #repeats({ method, route, status }: LogLine, now: number): boolean {
+    if (method !== "GET" || Number(status) >= 400) return false
+    const name = `${route}`
+    const shownAt = this.#shownAt.get(name)
+    if (shownAt !== undefined && now - shownAt < READS_SHOWN_EVERY_MS) return true
+    this.#shownAt.set(name, now)
+    return false
+  }
+}
+
+function read(line: string): LogLine | undefined {
+  if (!line.startsWith("{")) return undefined
+  try {
+    return JSON.parse(line) as LogLine
+  } catch {
+    return undefined
+  }
+}
+
+function requestLine(entry: LogLine, now: number): string {
+  const status = Number(entry.status)
+  const style: Style = status < 400 ? "green" : status < 500 ? "yellow" : "red"
+  const marks = ["queued", "replayed"].filter((mark) => entry[mark] === true)
+  const name = `${entry.method} ${entry.route}`
+  return joined(now, paint(style, String(entry.status)), name, [...counts(entry), ...marks, ...fault(entry)], entry.ms)
+}
+
+const consumedLine = (entry: LogLine, now: number) =>
+  joined(now, paint(entry.fault ? "red" : "cyan", "···"), `queue ${entry.queue}`, [...counts(entry), ...fault(entry)], entry.ms)
+
+const counts = (entry: LogLine) =>
+  COUNTS.flatMap(([field, one, several]) => {
+    const count = Number(entry[field] ?? 0)
+    return count > 0 ? [`${count} ${count === 1 ? one : several}`] : []
+  })
+
+const fault = ({ fault }: LogLine) => (typeof fault === "string" ? [paint("red", fault)] : [])
+
+function joined(now: number, mark: string, name: string, details: string[], ms: unknown): string {
+  const time = paint("dim", new Date(now).toTimeString().slice(0, 8))
+  return [time, mark, name.padEnd(32), ...(details.length > 0 ? [details.join(", ")] : []), paint("dim", `${ms} ms`)].join("  ")
+}

@@ -1,0 +1,102 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import { unstable_startWorker } from "wrangler"
+import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
+
+/** Longer than the queue waits to fill a batch, and short enough for a person who waits at the terminal. */
+const DRAIN_MS = 10_000
+const DISPOSE_MS = 3000
+const HOUR_MS = 60 * 60 * 1000
+
+function tell(message: FromWorker, told: () => void = () => {}): void {
+  if (process.connected) process.send?.(message, told)
+}
+
+const worker = Promise.withResolvers<{ control: Control; dispose(): Promise<void> }>()
+
+/** Asks the running Worker for one of the controls of its entry. */
+type Control = <Answer>(path: string) => Promise<Answer>
+
+async function start(settings: WorkerSettings): Promise<void> {
+  const running = await unstable_startWorker({
+    config: settings.config,
+    entrypoint: settings.entrypoint,
+    // No .dev.vars and no .env: npm start has read what it wants of them.
+    envFiles: [],
+    bindings: {
+      ...Object.fromEntries(
+        Object.entries(settings.variables).map(([name, value]) => [name, { type: "secret_text" as const, value }]),
+      ),
+      LOCAL_MESSAGES: { type: "r2_bucket", bucket_name: "signal-ingest-local-messages" },
+    },
+    dev: {
+      remote: false,
+      server: { hostname: settings.host, port: settings.port },
+      // A debugger's port lets every web page read the Worker's settings: it asks neither Host nor Origin.
+      inspector: false,
+      persist: settings.stateDir,
+      watch: true,
+      structuredLogsHandler: ({ level, message }: { level: string; message: string }) => tell({ kind: "log", level, message }),
+    },
+  })
+  await running.ready
+  const control: Control = async (path) => {
+    const response = await running.fetch(`http://localhost${path}`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${settings.variables.LOCAL_TOKEN}` },
+    })
+    if (!response.ok) throw new Error(`${path} answered ${response.status}`)
+    return (await response.json()) as never
+  }
+  worker.resolve({ control, dispose: running.dispose })
+  // A Worker that is loaded anew, as after a change of its source, has a new queue: an empty one.
+  const resume = () => control("/local/resume").catch(complain)
+  running.raw.on("reloadComplete", () => void resume())
+  await resume()
+  tell({ kind: "resumed" })
+  const sweep = () => void control("/local/scheduled").catch(complain)
+  sweep()
+  setInterval(sweep, HOUR_MS)
+}
+
+/** Waits for what is under way, leaves the rest to the next start, and ends this process. */
+async function stop(): Promise<void> {
+  const { control, dispose } = await worker.promise
+  let left: Left = { requests: 0, messages: 0 }
+  for (const deadline = Date.now() + DRAIN_MS; ; await sleep(100)) {
+    // A workerd that was killed never answers.
+    left = await Promise.race([control<Left>("/local/stop").catch(() => left), sleep(DISPOSE_MS, left)])
+    if (left.requests + left.messages === 0 || Date.now() > deadline) break
+  }
+  tell({ kind: "drained", left })
+  await Promise.race([dispose().catch(complain), sleep(DISPOSE_MS)])
+  process.exit(0)
+}
+
+function complain(error: unknown): void {
+  tell({ kind: "log", level: "error", message: error instanceof Error ? error.message : String(error) })
+}
+
+/** When the process that started this one is gone without a word, nothing of what it started stays behind. */
+function endWithParent({ postgresPid }: WorkerSettings): void {
+  process.on("disconnect", async () => {
+    try {
+      if (postgresPid !== undefined) process.kill(postgresPid, "SIGINT")
+    } catch {
+      // It has ended already.
+    }
+    // Removes what it keeps in temporary folders.
+    const disposed = worker.promise.then(({ dispose }) => dispose())
+    await Promise.race([disposed.catch(() => {}), sleep(DISPOSE_MS)])
+    // This process leads a group of its own, with workerd in it.
+    process.kill(-process.pid, "SIGKILL")
+  })
+}
+
+process.on("message", (message: ToWorker) => {
+  if (message.kind === "stop") return void stop()
+  endWithParent(message.settings)
+  start(message.settings).catch((error) => {
+    complain(error)
+    tell({ kind: "failed" }, () => process.exit(1))
+  })
+})

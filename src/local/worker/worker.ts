@@ -1,0 +1,116 @@
+import { type ChildProcess, fork } from "node:child_process"
+import { randomBytes } from "node:crypto"
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import { setTimeout as sleep } from "node:timers/promises"
+import type { LocalAnalytics } from "../analytics/server.ts"
+import type { Environment } from "../environment.ts"
+import { ROOT } from "../root.ts"
+import { StartupError } from "../startup-error.ts"
+import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
+
+export interface LocalWorker {
+  /** Resolves when the queue holds what it held when the Worker last ended. */
+  resumed: Promise<void>
+  /** Resolves with the exit code when the process has ended by itself or by `stop`. */
+  ended: Promise<number>
+  /**
+   * Stops taking requests, waits for what is under way and for the queue, ten seconds at most, and ends the process.
+   *
+   * @param hurry aborts when the wait has to end at once
+   * @returns what is left; undefined when the Worker can't say
+   */
+  stop(hurry: AbortSignal): Promise<Left | undefined>
+}
+
+export interface WorkerOptions extends Pick<WorkerSettings, "host" | "port" | "stateDir" | "postgresPid"> {
+  environment: Environment
+  /** Takes the Worker's data points; without it they go nowhere. */
+  analytics?: LocalAnalytics | undefined
+  /** Names, beside localhost and addresses, by which the service may be called. */
+  knownHosts: string[]
+  /** Shows a line of the Worker's log. */
+  log(line: string): void
+}
+
+const QUIET = {
+  // Both would ask Cloudflare for something.
+  CLOUDFLARE_CF_FETCH_ENABLED: "false",
+  WRANGLER_SEND_METRICS: "false",
+  WRANGLER_HIDE_BANNER: "true",
+  // The Worker's own lines come by another way.
+  WRANGLER_LOG: "error",
+  NO_COLOR: "1",
+  // Lets a browser look at and change what the local bindings store.
+  X_LOCAL_EXPLORER: "false",
+  // The settings are those that npm start gives, whatever the person's own environment says of wrangler.
+  CLOUDFLARE_INCLUDE_PROCESS_ENV: "false",
+}
+
+/** After this the process is ended in any case. */
+const DISPOSE_MS = 5000
+
+/** Runs the Worker in workerd, by a process of its own that ends when this one does. */
+export function startWorker({ environment, analytics, knownHosts, log, ...options }: WorkerOptions): LocalWorker {
+  if (!existsSync(join(ROOT, "node_modules/wrangler"))) throw new StartupError("wrangler is not installed. Run npm ci.")
+  const child = fork(new URL("process.ts", import.meta.url), {
+    cwd: ROOT,
+    // A group of its own: Ctrl-C reaches this process alone, which then ends everything in order.
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+    env: { ...process.env, ...QUIET },
+  })
+  let stopping = false
+  const drained = Promise.withResolvers<Left | undefined>()
+  const resumed = Promise.withResolvers<void>()
+  child.on("message", (message: FromWorker) => {
+    if (message.kind === "log") log(message.message)
+    if (message.kind === "drained") drained.resolve(message.left)
+    if (message.kind === "resumed") resumed.resolve()
+  })
+  // What is cut off while it ends complains of that.
+  for (const stream of [child.stdout, child.stderr])
+    if (stream) createInterface({ input: stream }).on("line", (line) => stopping || line.trim() === "" || log(line))
+  const ended = new Promise<number>((resolve, reject) => {
+    child.once("error", reject)
+    child.once("exit", (code) => resolve(code ?? 1))
+  })
+  ended.catch(() => {}).finally(() => drained.resolve(undefined))
+
+  const points = analytics && { POINTS_URL: analytics.pointsUrl, POINTS_TOKEN: analytics.token }
+  const token = randomBytes(24).toString("base64url")
+  const variables = { ...environment, ...points, LOCAL_TOKEN: token, LOCAL_HOSTS: knownHosts.join(" ").toLowerCase() }
+  const [config, entrypoint] = [join(ROOT, "wrangler.toml"), join(ROOT, "src/local/workerd/entry.ts")]
+  send(child, { kind: "start", settings: { ...options, config, entrypoint, variables } })
+  return {
+    resumed: resumed.promise,
+    ended,
+    async stop(hurry) {
+      stopping = true
+      hurry.addEventListener("abort", () => drained.resolve(undefined))
+      if (hurry.aborted) drained.resolve(undefined)
+      else send(child, { kind: "stop" })
+      const left = await drained.promise
+      if (!hurry.aborted)
+        await Promise.race([ended.catch(() => {}), sleep(DISPOSE_MS, undefined, { ref: false, signal: hurry }).catch(() => {})])
+      endGroup(child)
+      await ended.catch(() => {})
+      return left
+    },
+  }
+}
+
+function send(child: ChildProcess, message: ToWorker): void {
+  // One that has just ended can't be told; `ended` says so.
+  if (child.connected) child.send(message, () => {})
+}
+
+/** Ends the process with all that it started. Nothing is lost: what it keeps is on the disk, and survives a crash. */
+function endGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, "SIGKILL")
+  } catch {
+    // The whole group has ended already.
+  }
+}

@@ -1,0 +1,87 @@
+import type { Bindings } from "../../config.ts"
+import service from "../../index.ts"
+import { isForeignHost } from "./host.ts"
+import { KeptMessages, unwrapBatch } from "./kept-messages.ts"
+import { pointsOver } from "./points.ts"
+
+/** What `npm start` binds beside what `wrangler.toml` does. */
+interface LocalBindings extends Bindings {
+  /** Proves that a request for one of the `CONTROLS` comes from `npm start`. */
+  LOCAL_TOKEN: string
+  /** Host names beside this machine's addresses by which the service may be called, with spaces between. */
+  LOCAL_HOSTS: string
+  /** Keeps the messages of the queue, which is in memory alone. */
+  LOCAL_MESSAGES: R2Bucket
+  /** Where data points go; without it they go nowhere. */
+  POINTS_URL?: string
+  POINTS_TOKEN?: string
+}
+
+/** The service's bindings, those that only work at Cloudflare replaced. One object each, as the service remembers what it has read of it. */
+const replaced = new WeakMap<LocalBindings, { bindings: Bindings; messages: KeptMessages }>()
+
+function replace(local: LocalBindings) {
+  const known = replaced.get(local)
+  if (known) return known
+  const { QUEUE, LOCAL_MESSAGES, POINTS_URL, POINTS_TOKEN } = local
+  const messages = new KeptMessages(LOCAL_MESSAGES, QUEUE)
+  const bindings: Bindings = {
+    ...local,
+    ...(QUEUE && { QUEUE: messages.queue() }),
+    ...(POINTS_URL !== undefined && { METRICS: pointsOver(POINTS_URL, POINTS_TOKEN ?? "") }),
+  }
+  const made = { bindings, messages }
+  replaced.set(local, made)
+  return made
+}
+
+let underWay = 0
+let stopping = false
+
+/** What `npm start` asks of the Worker, and no one else can. */
+const CONTROLS: Record<string, (local: LocalBindings) => Promise<unknown>> = {
+  /** Refuses requests from now on, and says what still has to be done. */
+  "/local/stop": async (local) => {
+    stopping = true
+    return { requests: underWay, messages: await replace(local).messages.count() }
+  },
+  /** Sends every kept message again: the queue has forgotten what it held. */
+  "/local/resume": async (local) => ({ messages: await replace(local).messages.sendAgain() }),
+  /** What Cloudflare does by the hour. */
+  "/local/scheduled": async (local) => {
+    const event = { cron: "", scheduledTime: Date.now(), noRetry() {} }
+    await service.scheduled(event as ScheduledController, replace(local).bindings)
+    return {}
+  },
+}
+
+const problem = (status: number, detail: string, headers: HeadersInit = {}) => Response.json({ detail }, { status, headers })
+
+/** The service as `npm start` runs it: its own code, with what Cloudflare gives a Worker and this machine does not. */
+export default {
+  async fetch(request, local, context) {
+    const control = CONTROLS[new URL(request.url).pathname]
+    if (control && request.headers.get("Authorization") === `Bearer ${local.LOCAL_TOKEN}`)
+      return Response.json(await control(local))
+    if (isForeignHost(request.headers.get("Host") ?? "", local.LOCAL_HOSTS.split(" ")))
+      return problem(403, "This host name is not the service's. Use localhost, or give the name with --host.")
+    if (stopping) return problem(503, "The service is stopping. Send the request again later.", { "Retry-After": "5" })
+    underWay++
+    try {
+      return await service.fetch(request, replace(local).bindings, context)
+    } finally {
+      underWay--
+    }
+  },
+  async queue(batch, local) {
+    const { bindings, messages } = replace(local)
+    const { unwrapped, acknowledged } = unwrapBatch(batch)
+    let returned = false
+    try {
+      await service.queue(unwrapped, bindings)
+      returned = true
+    } finally {
+      await messages.forget(acknowledged({ returned }))
+    }
+  },
+} satisfies ExportedHandler<LocalBindings>

@@ -1,0 +1,12 @@
+const ADDRESS = /^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])$/i
+
+/**
+ * Whether a request came by a name that is not known as the service's. The owner of any name can point it at this machine, and a page of
+ * that name may then read every answer (DNS rebinding); an address can't be pointed anywhere.
+ *
+ * @param host the header, with or without a port
+ */
+export function isForeignHost(host: string, known: readonly string[]): boolean {
+  const name = host.replace(/:\d+$/, "").toLowerCase()
+  return !(name === "localhost" || ADDRESS.test(name) || known.includes(name))
+}

@@ -1,0 +1,12 @@
+import { waitUntil } from "cloudflare:workers"
+import type { Dataset } from "../../metrics/record.ts"
+
+/** Takes the place of the Analytics Engine dataset, whose writes go nowhere locally. Never fails: a point that can't be kept is gone. */
+export const pointsOver = (url: string, token: string): Dataset => ({
+  writeDataPoint(point) {
+    const body = JSON.stringify({ dataset: "signal_ingest_requests", point })
+    const sent = fetch(url, { method: "POST", headers: { Authorization: `Bearer ${token}` }, body })
+    // The answer is read to its end, so that its connection can be used again.
+    waitUntil(sent.then((response) => response.text()).catch(() => {}))
+  },
+})
