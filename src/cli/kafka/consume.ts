@@ -97,7 +97,7 @@ export async function consumeKafka(options: ConsumeOptions, stop: AbortSignal): 
     if (stop.aborted) return EXIT.stopped
     line?.end()
     const what = error instanceof SignalError ? error.message : `the Kafka brokers at ${brokers}: ${causesOf(error)}`
-    console.error(`Stopped: ${what}\nNo offset of an unstored record was committed: the same command continues.`)
+    console.error(`Gave up: ${what}\nNo offset of an unstored record was committed: the same command continues.`)
     return EXIT.gaveUp
   } finally {
     line?.end()

@@ -29,7 +29,7 @@ describe("the command line", () => {
     [["frobnicate"], 2, 'Unknown command "frobnicate". Run "signals --help" for the list.'],
     [["import", "xml", "in.xml"], 2, 'Unknown command "xml". Run "signals import --help" for the list.'],
     [["import", "jsonl"], 2, 'Missing required argument "file". Run "signals import jsonl --help" for its options.'],
-    [["import", "jsonl", "nowhere.jsonl"], 2, "there is no such file or folder"],
+    [["import", "jsonl", "it's.jsonl"], 2, "it's.jsonl cannot be read: there is no such file or folder. Run"],
     [["import", "jsonl", "a", "b"], 2, "Expected 1 argument but got 2: a, b."],
     [["import", "jsonl", "a", "--batch-size", "0"], 2, "It must be a whole number from 1 to 10000."],
     [["import", "csv", "a", "--map", "room"], 2, "It must be COLUMN=FIELD."],
@@ -80,7 +80,10 @@ describe("completion", () => {
       ["import", "s"],
       ["slack", "sql", ":4"],
     ],
-    [["consume", "kafka", "--s"], [":0"]],
+    [
+      ["consume", "kafka", "--s"],
+      ["--sasl", ":4"],
+    ],
     [
       ["import", "jsonl", "--s"],
       ["--state", ":4"],
