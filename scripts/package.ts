@@ -1,10 +1,10 @@
 import { execFile } from "node:child_process"
-import { chmod, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { chmod, copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { build } from "esbuild"
 
-/** `npm run build:package`: what is published, in dist/package. The library as it is, and the command line as one file with all it needs. */
+/** `npm run build:package` makes the published package in dist/package: the library module by module, the command line as one file. */
 
 const ROOT = join(import.meta.dirname, "..")
 const TARGET = join(ROOT, "dist/package")
@@ -19,7 +19,8 @@ const MANIFEST = {
   description: `${description} The client library and the importer.`,
   license,
   type: "module",
-  engines: { node: ">=20" },
+  // The first versions with `crc32` in node:zlib, which the spool needs.
+  engines: { node: "^20.15.0 || >=22.2.0" },
   exports: { "./client": entry("index"), "./client/spool": entry("spool/spool") },
   bin: { signals: "./cli/signals.js" },
   sideEffects: false,
@@ -46,11 +47,12 @@ await build({
   format: "esm",
   minifySyntax: true,
   logLevel: "warning",
-  // Never asked for, as nothing here sets it; it has to be compiled.
+  // An optional part of pg that has to be compiled. Nothing here turns it on.
   external: ["pg-native"],
-  // Packages that are CommonJS still ask for what Node has by `require`.
+  // The bundled CommonJS packages load Node's own modules with `require`.
   banner: { js: 'import { createRequire as require_ } from "node:module"; const require = require_(import.meta.url);' },
 })
 await chmod(join(TARGET, "cli/signals.js"), 0o755)
 await writeFile(join(TARGET, "package.json"), `${JSON.stringify(MANIFEST, null, 2)}\n`)
+await copyFile(join(ROOT, "LICENSE"), join(TARGET, "LICENSE"))
 await writeFile(join(TARGET, "README.md"), await readFile(join(ROOT, "docs/client.md"), "utf8"))

@@ -15,7 +15,7 @@ const run = promisify(execFile)
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url))
 const PACKAGE = join(ROOT, "dist/package")
 
-/** The machine's own Node, past the one that the project brings. */
+/** The machine's own Node, not the one in node_modules. */
 const OWN_NODE = (process.env.PATH ?? "")
   .split(delimiter)
   .filter((folder) => !folder.includes("node_modules"))
@@ -28,7 +28,7 @@ const OWN_NODE = (process.env.PATH ?? "")
       return false
     }
   })
-if (!OWN_NODE) console.log("skipped: the machine has no Node of its own to run the package with")
+if (!OWN_NODE) console.log("skipped: this machine has no Node of its own to run the package with")
 
 let rig: Rig
 let folder: string
@@ -52,6 +52,7 @@ const tarball = async () =>
 describe("the package", () => {
   it("holds the library, the command line, and nothing else", () => {
     expect(files.filter((path) => !/^client\/(spool\/)?[\w-]+\.(js|d\.ts)$/.test(path)).sort()).toEqual([
+      "LICENSE",
       "README.md",
       "cli/signals.js",
       "package.json",
@@ -78,10 +79,15 @@ describe("the package", () => {
     expect(messages.map((message) => formatMessage(message, pkg))).toEqual([])
   })
 
-  it("has types that are right for whoever imports it as a module", async () => {
+  it("names the Node versions that have what it imports", async () => {
+    const { engines } = JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8"))
+    expect(engines).toEqual({ node: "^20.15.0 || >=22.2.0" })
+  })
+
+  it("has types that are right for every import as a module", async () => {
     const result = await checkPackage(createPackageFromTarballData(new Uint8Array(await readFile(await tarball()))))
     if (!result.types) throw new Error("there are no types")
-    // Older resolution knows no `exports`, and CommonJS has to use import(): both by intent.
+    // By intent: node10 resolution does not read `exports`, and CommonJS uses import(), as docs/client.md says.
     const problems = result.problems.filter(
       (problem) => !("resolutionKind" in problem && problem.resolutionKind === "node10") && problem.kind !== "CJSResolvesToESM",
     )
@@ -89,10 +95,13 @@ describe("the package", () => {
   })
 })
 
-describe.runIf(OWN_NODE)("the package, installed", () => {
-  it("stores signals by the machine's own Node", async () => {
+describe.runIf(OWN_NODE)("the installed package", () => {
+  beforeAll(async () => {
     await writeFile(join(folder, "package.json"), '{"type": "module"}')
     await run("npm", ["install", "--offline", "--no-audit", "--no-fund", await tarball()], { cwd: folder })
+  }, 60_000)
+
+  it("stores signals from the machine's own Node, with a spool", async () => {
     await writeFile(
       join(folder, "send.js"),
       `import { BatchProcessor, SignalClient } from "signal-ingest/client"
@@ -107,6 +116,39 @@ describe.runIf(OWN_NODE)("the package, installed", () => {
     )
     const { stdout } = await run(OWN_NODE ?? "", ["send.js", rig.service.address], { cwd: folder })
     expect(stdout).toMatch(/^v\d+\.\d+\.\d+ 250\n$/)
+  })
+
+  it("can be imported by CommonJS", async () => {
+    const text = 'import("signal-ingest/client").then(({ SignalClient }) => console.log(typeof SignalClient))'
+    await writeFile(join(folder, "send.cjs"), text)
+    expect((await run(OWN_NODE ?? "", ["send.cjs"], { cwd: folder })).stdout).toBe("function\n")
+  })
+
+  it.each([
+    [
+      "import()",
+      "node16",
+      'export const load = async () => new (await import("signal-ingest/client")).SignalClient({ url: "" })',
+      "",
+    ],
+    [
+      "import",
+      "nodenext",
+      'import { SignalClient } from "signal-ingest/client"\nexport const client = new SignalClient({ url: "" })',
+      "",
+    ],
+    [
+      "import",
+      "node16",
+      'import { SignalClient } from "signal-ingest/client"\nexport const client = new SignalClient({ url: "" })',
+      "TS1479",
+    ],
+  ])("compiles by %s in a CommonJS file under %s, or answers TS1479", async (_, module, text, code) => {
+    await writeFile(join(folder, "send.cts"), text)
+    const tsc = join(ROOT, "node_modules/typescript/bin/tsc")
+    const options = ["--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom,esnext.disposable", "--module", module]
+    const { stdout } = await run(process.execPath, [tsc, ...options, "send.cts"], { cwd: folder }).catch((error) => error)
+    expect(stdout).toMatch(code === "" ? /^$/ : new RegExp(code))
   })
 
   it("has a command line that works where it is installed", async () => {
