@@ -4,6 +4,7 @@ import { type ClientOptions, Transport } from "./transport.ts"
 import type {
   BatchAnswer,
   BatchRecord,
+  BulkReplayAnswer,
   ConversationStats,
   DeadLetter,
   DeadLetterState,
@@ -41,6 +42,19 @@ export interface DeadLetterFilter {
   state?: DeadLetterState | undefined
   /** Dead letters a request, 1 to 1,000. Default: 200. It does not limit how many the iterator yields. */
   pageSize?: number | undefined
+}
+
+/** Which dead letters a call of `replayDeadLetters` replays. */
+export interface ReplayChoice {
+  /** Default: waiting. A dead letter that was replayed is replayed again only by its id. */
+  state?: Exclude<DeadLetterState, "replayed"> | undefined
+  source?: DeadLetter["source"] | undefined
+  /** 1 to 500 ids, whatever the state of their dead letters. */
+  ids?: readonly number[] | undefined
+  /** Dead letters of this call, 1 to 500. Default: 500. The service takes fewer when their records are large. */
+  limit?: number | undefined
+  /** `next_cursor` of the call before. */
+  cursor?: string | null | undefined
 }
 
 /** Calls a signal-ingest service. Every method resolves with the answer or rejects with a `SignalError`. */
@@ -131,6 +145,31 @@ export class SignalClient {
   }
 
   /**
+   * Replays many dead letters in one request, oldest first. Each is stored once, however often it is replayed. Needs the scopes `read`
+   * and `ingest`.
+   *
+   * @returns counts, and why the others stay. When the answer to an attempt was lost, the counts are those of the retry: without `ids`,
+   * they leave out what the lost attempt replayed.
+   * @throws {ValidationError} an option is out of its range, or `ids` is empty; nothing was replayed
+   * @throws {UnauthorizedError | RequestError} nothing was replayed
+   * @throws {DeadlineError | AbortedError} some may be replayed; calling it again is safe
+   *
+   * @example
+   * ```ts
+   * let cursor: string | null | undefined
+   * do {
+   *   const answer = await client.replayDeadLetters({ source: "kafka", cursor })
+   *   for (const { id, reason } of answer.failures) console.warn(id, reason)
+   *   cursor = answer.next_cursor
+   * } while (cursor !== null)
+   * ```
+   */
+  async replayDeadLetters(choice: ReplayChoice = {}, options: CallOptions = {}): Promise<BulkReplayAnswer> {
+    const query = { ...choice, ids: choice.ids?.join(",") }
+    return (await this.#transport.post("/api/dead-letters/replay", {}, options, { query })) as BulkReplayAnswer
+  }
+
+  /**
    * Discards a dead letter: the service keeps it, and lists it as `discarded`. Needs the scopes `read` and `ingest`.
    *
    * @returns the dead letter; one that was replayed stays `replayed`
@@ -142,7 +181,9 @@ export class SignalClient {
 
   async #send<Answer>(path: string, body: unknown, options: SendOptions, headers: Record<string, string> = {}): Promise<Answer> {
     const idempotencyKey = options.idempotencyKey ?? crypto.randomUUID()
-    return (await this.#transport.post(path, body, options, { ...headers, "Idempotency-Key": idempotencyKey })) as Answer
+    return (await this.#transport.post(path, body, options, {
+      headers: { ...headers, "Idempotency-Key": idempotencyKey },
+    })) as Answer
   }
 
   /** What is at an address; undefined for a 404. */

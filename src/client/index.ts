@@ -1,4 +1,11 @@
-export { type BatchOptions, type DeadLetterFilter, type ListFilter, type SendOptions, SignalClient } from "./client.ts"
+export {
+  type BatchOptions,
+  type DeadLetterFilter,
+  type ListFilter,
+  type ReplayChoice,
+  type SendOptions,
+  SignalClient,
+} from "./client.ts"
 export {
   AbortedError,
   BatchRejectedError,

@@ -21,6 +21,9 @@ const DEFAULT_DEADLINE_MS = 30_000
 const DEFAULT_MAX_ANSWER_BYTES = 64 * 1024 ** 2
 const MIN_CHARACTERS_TO_COMPRESS = 4096
 
+/** Parameters of an address; undefined and null are left out. */
+type Query = Record<string, string | number | null | undefined>
+
 /** Makes the calls of a `SignalClient`: address, key, JSON and compression. */
 export class Transport {
   readonly #url: URL
@@ -40,26 +43,35 @@ export class Transport {
     this.#fetch = fetcher ?? ((input, init) => fetch(input, init))
   }
 
-  get(path: string, query: Record<string, string | number | null | undefined>, options: CallOptions): Promise<unknown> {
-    const url = new URL(path, this.#url)
-    for (const [name, value] of Object.entries(query))
-      if (value !== undefined && value !== null) url.searchParams.set(name, String(value))
-    return this.#call(options, { url, method: "GET", headers: {} })
+  get(path: string, query: Query, options: CallOptions): Promise<unknown> {
+    return this.#call(options, { url: this.#addressOf(path, query), method: "GET", headers: {} })
   }
 
   delete(path: string, options: CallOptions): Promise<unknown> {
     return this.#call(options, { url: new URL(path, this.#url), method: "DELETE", headers: {} })
   }
 
-  async post(path: string, body: unknown, options: CallOptions, headers: Record<string, string> = {}): Promise<unknown> {
+  async post(
+    path: string,
+    body: unknown,
+    options: CallOptions,
+    { headers = {}, query = {} }: { headers?: Record<string, string>; query?: Query } = {},
+  ): Promise<unknown> {
     const text = toJson(body)
     const compressed = this.#gzip && text.length > MIN_CHARACTERS_TO_COMPRESS
     return this.#call(options, {
-      url: new URL(path, this.#url),
+      url: this.#addressOf(path, query),
       method: "POST",
       headers: { ...headers, "Content-Type": "application/json", ...(compressed && { "Content-Encoding": "gzip" }) },
       body: compressed ? await gzipped(text) : text,
     })
+  }
+
+  #addressOf(path: string, query: Query): URL {
+    const url = new URL(path, this.#url)
+    for (const [name, value] of Object.entries(query))
+      if (value !== undefined && value !== null) url.searchParams.set(name, String(value))
+    return url
   }
 
   async #call(options: CallOptions, call: Call): Promise<unknown> {

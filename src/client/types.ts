@@ -131,3 +131,13 @@ export interface ReplayAnswer {
   reason?: string | undefined
   transaction_id?: string | undefined
 }
+
+/** The outcome of one call that replays many dead letters. */
+export interface BulkReplayAnswer {
+  replayed_count: number
+  /** Dead letters whose records still cannot become signals; they stay. */
+  failed_count: number
+  failures: { id: number; reason: string }[]
+  /** Pass it as `cursor` to the next call; null when no dead letter is left. */
+  next_cursor: string | null
+}

@@ -151,13 +151,20 @@ describe("an error of the client's", () => {
   })
 })
 
-describe("what a client reads and waits for", () => {
-  it("is bounded: an answer over maxAnswerBytes is not read to its end", async () => {
+describe("the bounds of a client", () => {
+  it("end the reading of an answer at maxAnswerBytes", async () => {
     await client.createBatch(signals(50))
-    const small = new SignalClient({ url: proxy.address, key: KEY, deadlineMs: 300, maxAnswerBytes: 1000 })
-    const error = await failureOf(small.list({ pageSize: 50 }).next())
-    expect(error).toMatchObject({ name: "DeadlineError", status: 200 })
-    expect(error.message).toContain("the answer is larger than 1000 bytes (maxAnswerBytes)")
+    const small = new SignalClient({ url: proxy.address, key: KEY, maxAnswerBytes: 1000 })
+    const stop = new AbortController()
+    const reasons: SignalError[] = []
+    const onRetry = ({ reason }: { reason: SignalError }) => {
+      reasons.push(reason)
+      stop.abort()
+    }
+    await failureOf(small.list({ pageSize: 50 }, { signal: stop.signal, onRetry }).next())
+    expect(reasons).toMatchObject([
+      { name: "UnavailableError", status: 200, message: "the answer is larger than 1000 bytes (maxAnswerBytes)" },
+    ])
   })
 
   it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])("refuses a deadline of %d ms", async (deadlineMs) => {
@@ -204,12 +211,76 @@ describe("dead letters", () => {
 
   it("are stored once, however often they are replayed", async () => {
     await deliver(1)
-    // What a mended record is: the same one, with its conversation.
+    // A repaired record: the same one, with its conversation.
     await rig.query(`update dead_letters set source = 'signal', record = '{"context_window_id": "conv-client"}'`)
     const [letter] = await listed()
     const replays = [await client.replayDeadLetter(letter?.id ?? 0), await client.replayDeadLetter(letter?.id ?? 0)]
     expect(replays).toEqual(replays.map(() => ({ replayed: true, transaction_id: letter?.replay_transaction_id })))
     expect(await rows()).toBe(1)
+  })
+})
+
+describe("replayDeadLetters", () => {
+  /** Dead letters with ids from 1 on; every second one can become a signal now. */
+  const fill = async (count: number) => {
+    await rig.query("truncate dead_letters restart identity")
+    await rig.query(
+      `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
+       select gen_random_uuid(), 0, 'signal', 'client', 'no conversation',
+         case when n % 2 = 0 then '{"context_window_id": "conv-client"}' else '{"raw_content": "lost"}' end, gen_random_uuid()
+       from generate_series(1, $1::int4) n`,
+      [count],
+    )
+  }
+  const states = async () =>
+    (await rig.query<{ state: string }>("select state from dead_letters order by id")).map(({ state }) => state)
+
+  it("replays every waiting dead letter, and names those that stay", async () => {
+    await fill(4)
+    const answer = await client.replayDeadLetters()
+    expect(answer).toMatchObject({ replayed_count: 2, failed_count: 2, next_cursor: null })
+    expect(answer.failures).toEqual([
+      { id: 1, reason: expect.stringContaining("context_window_id") },
+      { id: 3, reason: expect.stringContaining("context_window_id") },
+    ])
+    expect(await states()).toEqual(["waiting", "replayed", "waiting", "replayed"])
+    expect(await rows()).toBe(2)
+  })
+
+  it("replays up to a limit, and continues behind the cursor", async () => {
+    await fill(6)
+    const first = await client.replayDeadLetters({ limit: 4 })
+    const second = await client.replayDeadLetters({ limit: 4, cursor: first.next_cursor })
+    expect([first, second]).toMatchObject([
+      { replayed_count: 2, failed_count: 2, next_cursor: "4" },
+      { replayed_count: 1, failed_count: 1, next_cursor: null },
+    ])
+    expect(await rows()).toBe(3)
+  })
+
+  it("chooses by state, source and ids", async () => {
+    await fill(4)
+    expect(await client.replayDeadLetters({ source: "kafka" })).toMatchObject({ replayed_count: 0, failed_count: 0 })
+    expect(await client.replayDeadLetters({ state: "discarded" })).toMatchObject({ replayed_count: 0, failed_count: 0 })
+    expect(await client.replayDeadLetters({ ids: [1, 4] })).toMatchObject({ replayed_count: 1, failed_count: 1 })
+    expect(await states()).toEqual(["waiting", "waiting", "waiting", "replayed"])
+  })
+
+  it("takes 500 ids in a call, and refuses more and none", async () => {
+    const ids = (count: number) => Array.from({ length: count }, (_, place) => 999_999_999_999_000 + place)
+    expect(await client.replayDeadLetters({ ids: ids(500) })).toMatchObject({ replayed_count: 0, failed_count: 0 })
+    await fill(2)
+    expect(await failureOf(client.replayDeadLetters({ ids: ids(501) }))).toBeInstanceOf(ValidationError)
+    expect(await failureOf(client.replayDeadLetters({ ids: [] }))).toBeInstanceOf(ValidationError)
+    expect(await states()).toEqual(["waiting", "waiting"])
+  })
+
+  it("stores each once when answers are lost", async () => {
+    await fill(6)
+    proxy.mishaps.push({ kind: "lose" }, { kind: "cut" })
+    await client.replayDeadLetters()
+    await client.replayDeadLetters({ ids: [2, 4, 6] })
+    expect(await rows()).toBe(3)
   })
 })
 

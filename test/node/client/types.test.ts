@@ -4,7 +4,7 @@ import type * as service from "../../../src/signals/responses.ts"
 import { Signal } from "../../../src/signals/schema.ts"
 import type { ShapeError } from "../../../src/signals/shape-errors.ts"
 
-/** Compared by the compiler (`npm run check`): the library stands alone, so its types are written once more, and may not drift. */
+/** The compiler compares them (`npm run check`). The library depends on nothing, so it has its own copy of the types, which must not drift. */
 describe("the library's types", () => {
   it("are those of the service's own schemas", () => {
     expectTypeOf<client.BatchAnswer>().toEqualTypeOf<service.BatchAnswer>()
@@ -15,6 +15,7 @@ describe("the library's types", () => {
     expectTypeOf<client.BatchRecord>().toEqualTypeOf<service.BatchRecord>()
     expectTypeOf<client.DeadLetter>().toEqualTypeOf<service.DeadLetterRecord>()
     expectTypeOf<client.ReplayAnswer>().toEqualTypeOf<service.ReplayAnswer>()
+    expectTypeOf<client.BulkReplayAnswer>().toEqualTypeOf<service.BulkReplayAnswer>()
     expectTypeOf<client.ShapeError>().toEqualTypeOf<ShapeError>()
   })
 
