@@ -4,7 +4,7 @@ import { createConnection, createServer, type Server } from "node:net"
 import { hostname, tmpdir } from "node:os"
 import { basename, join } from "node:path"
 
-/** What a lock's file says of its holder. */
+/** The content of a lock's file: its holder. */
 interface Holder {
   /** The socket or pipe on which the holder listens. A bare name is one in the folder, which containers may mount elsewhere. */
   address: string
@@ -14,24 +14,24 @@ interface Holder {
 
 /** Bytes of a socket's path that every system takes (macOS: 104 with the end). */
 const MAX_ADDRESS_BYTES = 100
-/** How long a holder's socket may take to be reached; one that is only slow has the lock. */
+/** Time for a holder's socket to accept a connection. A slow holder still has the lock. */
 const REACH_MS = 2000
-/** Others may win as often; each time, one of them has the folder. */
+/** Attempts that other processes may win; each time, one of them has the folder. */
 const MAX_ATTEMPTS = 100
 
 /**
- * Keeps other processes out of a folder until the lock is given back or its holder ends, however it ends.
+ * Keeps other processes out of a folder until the holder releases the lock or ends, however it ends.
  *
- * The holder listens on a socket, which ends with the process; its id does not matter, so neither reused ids nor containers, in which
- * every process is 1, are in the way. The lock's file has a number. A file is made with all its content by a hard link, which fails
+ * The holder listens on a socket, which ends with the process; the process id does not matter, so reused ids and containers, in which
+ * every process is 1, do no harm. The lock's file has a number. A file is made with all its content by a hard link, which fails
  * when the number is taken, and is removed only once a higher one is there: of several processes that meet a dead holder, the one with
  * the highest number has the lock.
  *
  * It holds between processes and containers of one machine that share the folder, and on Windows by a named pipe. It does not hold
- * between machines (NFS, SMB), nor between containers when the folder's path is longer than about 80 bytes or its file system has no
+ * between machines (NFS, SMB), nor between containers when the folder's path is longer than 72 bytes or its file system has no
  * sockets: give each its own folder there.
  *
- * @returns gives the lock back
+ * @returns a function that releases the lock
  * @throws {Error} another process, or this one, has the folder open
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {

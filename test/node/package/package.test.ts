@@ -13,6 +13,7 @@ import { type Rig, startRig } from "../../setup/rig.ts"
 
 const run = promisify(execFile)
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url))
+const TSC = join(ROOT, "node_modules/typescript/bin/tsc")
 const PACKAGE = join(ROOT, "dist/package")
 
 /** The machine's own Node, not the one in node_modules. */
@@ -145,11 +146,28 @@ describe.runIf(OWN_NODE)("the installed package", () => {
     ],
   ])("compiles by %s in a CommonJS file under %s, or answers TS1479", async (_, module, text, code) => {
     await writeFile(join(folder, "send.cts"), text)
-    const tsc = join(ROOT, "node_modules/typescript/bin/tsc")
     const options = ["--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom,esnext.disposable", "--module", module]
-    const { stdout } = await run(process.execPath, [tsc, ...options, "send.cts"], { cwd: folder }).catch((error) => error)
+    const { stdout } = await run(process.execPath, [TSC, ...options, "send.cts"], { cwd: folder }).catch((error) => error)
     expect(stdout).toMatch(code === "" ? /^$/ : new RegExp(code))
   })
+
+  it("compiles and runs every block of docs/client.md", async () => {
+    const page = await readFile(join(ROOT, "docs/client.md"), "utf8")
+    const blocks = [...page.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, text = ""]) => text)
+    expect(blocks.length).toBeGreaterThanOrEqual(5)
+    const names = blocks.map((_, place) => `block-${place}.mts`)
+    for (const [place, text] of blocks.entries())
+      await writeFile(join(folder, names[place] ?? ""), text.replaceAll("http://localhost:8002", rig.service.address))
+    const types = ["--types", "node", "--typeRoots", join(ROOT, "node_modules/@types")]
+    const options = ["--noEmit", "--strict", "--target", "esnext", "--module", "nodenext", ...types]
+    const { stdout } = await run(process.execPath, [TSC, ...options, ...names], { cwd: folder }).catch((error) => error)
+    expect(stdout).toBe("")
+    for (const name of names) await run(process.execPath, [name], { cwd: folder })
+    expect(await rig.query("select count(*)::int4 as count from signals where context_window_id = 'conv-many'")).toEqual([
+      { count: 250 },
+    ])
+    expect(await rig.query("select 1 from signals where raw_content = 'On disk before add resolves'")).toHaveLength(1)
+  }, 60_000)
 
   it("has a command line that works where it is installed", async () => {
     const signals = join(folder, "node_modules/.bin/signals")
