@@ -15,7 +15,7 @@ import {
  * @returns the JSON of a success
  * @throws {RateLimitedError | UnavailableError} a retry may help: the service says so, or the answer is not JSON or larger than `maxBytes`
  * @throws {SignalError} the service refused the request for good
- * @throws {unknown} what the runtime throws when the connection is lost
+ * @throws {unknown} the runtime's error when the connection is lost
  */
 export async function readAnswer(response: Response, maxBytes: number): Promise<unknown> {
   const context = { status: response.status, requestId: response.headers.get("X-Request-Id") ?? undefined }
@@ -23,12 +23,12 @@ export async function readAnswer(response: Response, maxBytes: number): Promise<
   if (text === undefined) throw new UnavailableError(`the answer is larger than ${maxBytes} bytes (maxAnswerBytes)`, context)
   const json = parse(text)
   if (!response.ok) throw errorOf(response, isObject(json) ? json : {}, context)
-  // The page of a proxy, or an answer that lost its end: the request may have been stored.
+  // A proxy's page, or an answer that was cut off: the request may be stored.
   if (json === undefined) throw new UnavailableError("the answer is not JSON", context)
   return json
 }
 
-/** The text of a body; undefined when it is larger than `maxBytes`, of which no more is held then. */
+/** The text of a body; undefined when it is larger than `maxBytes`. No more than that is held. */
 async function readText({ body }: Response, maxBytes: number): Promise<string | undefined> {
   if (!body) return ""
   const decoder = new TextDecoder()

@@ -1,4 +1,4 @@
-/** Runs a caller's callback. One that throws must not stop what the library does. */
+/** Runs a caller's callback. An error of the callback goes to the console and does not stop the library. */
 export function callSafely(callback: () => void): void {
   try {
     callback()

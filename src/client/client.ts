@@ -14,7 +14,7 @@ import type {
 } from "./types.ts"
 
 export interface SendOptions extends CallOptions {
-  /** Names the request: the service stores what is sent under one key once. Default: a new key each call, the same for all its attempts. */
+  /** Names the request: the service stores the requests of one key once. Default: a new key each call, the same for all its attempts. */
   idempotencyKey?: string | undefined
 }
 
@@ -186,7 +186,7 @@ export class SignalClient {
     })) as Answer
   }
 
-  /** What is at an address; undefined for a 404. */
+  /** Gets a path; undefined for a 404. */
   async #find<Found>(path: string, options: CallOptions): Promise<Found | undefined> {
     try {
       return (await this.#transport.get(path, {}, options)) as Found

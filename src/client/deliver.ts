@@ -7,7 +7,7 @@ export interface DeliverOptions extends BatchOptions {
   /** Receives each answer: a batch may be sent in several parts. */
   onAnswer?: ((answer: BatchAnswer) => void) | undefined
   /**
-   * Says what is wrong with a signal's shape. It is asked when the service refuses a batch with more shape errors than its answer
+   * Returns the shape error of a signal, as a sentence. It is called when a batch has more shape errors than the service's answer
    * names, so that one more request is enough.
    */
   findShapeError?: ((signal: NewSignal) => string | undefined) | undefined
@@ -20,7 +20,7 @@ export interface DeliverOptions extends BatchOptions {
  * offer. The keys of the parts are derived from `idempotencyKey`, so that the whole batch may be sent again.
  *
  * @returns the signals that were not stored, by their index
- * @throws whatever `createBatch` throws that is not about single signals; a part of the batch may be stored then
+ * @throws {SignalError} an error of `createBatch` that is not about single signals; a part of the batch may be stored
  */
 export async function deliverEach(
   client: SignalClient,
@@ -94,7 +94,7 @@ export async function deliverEach(
 const isKeyReused = (error: unknown) =>
   error instanceof ValidationError && error.errors.some(({ type }) => type === "idempotency_key_reused")
 
-/** The service names at most so many shape errors. */
+/** The most shape errors that an answer of the service names. */
 const MAX_ERRORS = 100
 
 /** The first error of each signal that a refused batch names, by its place. */

@@ -6,7 +6,7 @@ export interface AnswerContext {
   requestId?: string | undefined
 }
 
-/** What every call of `SignalClient` rejects with. */
+/** The error of every call of `SignalClient`. */
 export abstract class SignalError extends Error {
   /** The status of the answer; undefined when there was none. */
   readonly status: number | undefined

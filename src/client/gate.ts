@@ -58,13 +58,13 @@ export class Gate {
     }
   }
 
-  /** Refuses everyone who waits and everyone who comes. */
+  /** Refuses every caller that waits, and every later one. */
   close(error: Error): void {
     this.#closedBy = error
     for (const { refuse } of this.#waiting.splice(0)) refuse(error)
   }
 
-  /** An empty gate admits anyone, or what is larger than the limit would wait for ever. */
+  /** An empty gate admits every caller: one that is larger than the limit would wait forever. */
   #hasRoom(bytes: number): boolean {
     const { maxCount, maxBytes = Number.POSITIVE_INFINITY } = this.#limits
     return this.#count === 0 || (this.#count < maxCount && this.#bytes + bytes <= maxBytes)

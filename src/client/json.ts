@@ -2,15 +2,15 @@
 const rawJson = (JSON as { rawJSON?: (text: string) => unknown }).rawJSON
 
 /**
- * JSON of a value in which a bigint is the number that it is.
+ * JSON of a value; a bigint becomes a number with all its digits.
  *
- * @throws {TypeError} there is a bigint, and this runtime has no way to write it
+ * @throws {TypeError} the value has a bigint, and this runtime cannot write it
  */
 export function toJson(value: unknown): string {
   return JSON.stringify(value, (_, item) => {
     if (typeof item !== "bigint") return item
     if (Number.isSafeInteger(Number(item))) return Number(item)
-    if (!rawJson) throw new TypeError("this runtime can't write a bigint as JSON: send it as text")
+    if (!rawJson) throw new TypeError("This runtime cannot write a bigint as JSON. Send it as text.")
     return rawJson(item.toString())
   })
 }

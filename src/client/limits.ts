@@ -1,4 +1,4 @@
-/** The longest time that a timer of the runtimes can wait: beyond it, they fire at once. */
+/** The longest time of a timer: with a longer one, the runtimes fire at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1
 
 /**

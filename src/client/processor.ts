@@ -45,7 +45,7 @@ export class BatchProcessor {
   readonly #ending = new AbortController()
   #error: Error | undefined
   readonly #recovered: Promise<void>
-  /** Batches are cut one after the other, since the spool has to know their order. */
+  /** Batches are cut one after the other, because the spool needs their order. */
   #cutting: Promise<void> = Promise.resolve()
 
   /** @throws {RangeError} an option is out of its range */
@@ -79,7 +79,7 @@ export class BatchProcessor {
   }
 
   /**
-   * Sends what waits, and resolves when everything that was accepted before the call is settled.
+   * Sends the buffered signals, and resolves when every signal that was accepted before the call is settled.
    *
    * @throws {Error} a batch was not delivered, and there is no `onUndelivered`; a `SignalError` but for an error of the spool
    */
@@ -134,7 +134,7 @@ export class BatchProcessor {
     }
   }
 
-  /** Ends what is in flight and what waits; each reports that itself. */
+  /** Ends the batches in flight and the waiting calls; each reports that itself. */
   #giveUp(): void {
     const error = new DeadlineError(`close has not sent this within closeDeadlineMs (${this.#options.closeDeadlineMs} ms)`)
     this.#ending.abort(error)

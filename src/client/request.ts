@@ -54,7 +54,7 @@ export async function callUntilAnswered(
   }
 }
 
-/** One attempt. Throws what a retry does not help against. */
+/** Makes one attempt. @throws {SignalError} a retry does not help */
 async function callOnce(
   fetcher: typeof fetch,
   { url, method, headers, body }: Call,

@@ -17,7 +17,7 @@ export type Entry =
 /** Lines of version 0.1.0, which had no checksum, and `from` and `to` for the ranges. */
 type FormerEntry = { cut: string; from: number; to: number } | { done: string }
 
-/** A line that does not carry what was written. */
+/** A line whose bytes are no longer those that were written. */
 export interface DamagedLine {
   path: string
   /** From 1. */
@@ -26,13 +26,13 @@ export interface DamagedLine {
   text: string
 }
 
-/** JSON behind its CRC-32, which tells a damaged line. */
+/** JSON behind its CRC-32, by which a reader finds a damaged line. */
 export function encodeLine(entry: Entry): Buffer {
   const json = toJson(entry)
   return Buffer.from(`${checksum(json)} ${json}\n`)
 }
 
-/** Reads a file of the spool. The rest behind the last line break is a line that a crash left half written, before it was accepted. */
+/** Reads a file of the spool. A text after the last line break is a line that a crash left incomplete; it was never accepted. */
 export function decodeLines(path: string, bytes: Buffer): { entries: Entry[]; damaged: DamagedLine[] } {
   const lines = bytes.toString("utf8").split("\n")
   const entries: Entry[] = []
@@ -46,7 +46,7 @@ export function decodeLines(path: string, bytes: Buffer): { entries: Entry[]; da
   return { entries, damaged }
 }
 
-/** Mostly the line itself. Where a line break is damaged, two lines are one text: each begins with its checksum. */
+/** Usually the line itself. A damaged line break joins two lines into one text: each begins with its checksum. */
 function piecesOf(text: string): string[] {
   if (decode(text)) return [text]
   const starts = [...text.matchAll(/[0-9a-f]{8} (?=\{")/g)].map(({ index }) => index).filter((index) => index > 0)

@@ -16,8 +16,8 @@ export interface SpoolOptions {
   /** Bytes on disk beyond which no signal is accepted. Default: 256 MiB, from 1 MiB to 16 GiB. A start reads all of it into memory. */
   maxBytes?: number | undefined
   /**
-   * Receives each line that the disk has not kept as it was written. Its signal is lost; a line of a batch that is lost may have the
-   * batch's signals stored twice. Default: a process warning.
+   * Receives each damaged line. Its signal is lost; when a batch's line is lost, the service may store the batch's signals twice.
+   * Default: a process warning.
    */
   onDamage?: ((damaged: DamagedLine) => void) | undefined
 }
@@ -27,8 +27,8 @@ const DEFAULT_MAX_BYTES = 256 * 1024 ** 2
 const SEGMENT_BYTES = 8 * 1024 ** 2
 
 /**
- * Opens a spool in a folder, which it makes: files to which lines are only appended, each removed when everything in it is done. A line
- * that a crash left half written had not been accepted and is skipped. One process at a time can have the folder open, see
+ * Opens a spool in a folder, and makes the folder when there is none. Its files only grow, and each is removed when everything in it is
+ * done. A line that a crash left incomplete was never accepted and is skipped. One process at a time can have the folder open, see
  * `lockFolder`.
  *
  * @throws {Error} another process has the folder open, or it cannot be read or written

@@ -8,9 +8,9 @@ export interface SpooledBatch {
   isDamaged: boolean
 }
 
-/** Keeps what a `BatchProcessor` has accepted until the service has it. `openSpool` of `signal-ingest/client/spool` keeps it on disk. */
+/** Keeps the signals that a `BatchProcessor` has accepted until the service has them. `openSpool` of `signal-ingest/client/spool` keeps them on disk. */
 export interface Spool {
-  /** What an earlier run left: batches to send again under their keys, and signals that are in no batch. Called once, before the rest. */
+  /** Returns what an earlier run left: batches to send again under their keys, and signals in no batch. Called once, before the other methods. */
   recover(): Promise<{ batches: SpooledBatch[]; loose: NewSignal[] }>
   /**
    * Keeps a signal: it is durable when the promise resolves.

@@ -10,7 +10,7 @@ interface Line {
   failed: (error: unknown) => void
 }
 
-/** Appends lines to the files of a spool, and removes files that no one needs. */
+/** Appends lines to the files of a spool, and removes the files that are no longer needed. */
 export class SegmentWriter {
   readonly #folder: string
   readonly #segmentBytes: number
@@ -57,7 +57,7 @@ export class SegmentWriter {
     })
   }
 
-  /** Removes the files in which no line is open, oldest first. What else they keep from coming back is carried on before. */
+  /** Removes the files in which no line is open, oldest first. Their `done` ranges that are still needed are written to the current file first. */
   sweep(): Promise<void> {
     this.#sweeping = this.#sweeping.then(() => this.#sweep())
     return this.#sweeping
@@ -86,7 +86,7 @@ export class SegmentWriter {
     }
   }
 
-  /** At the end, without another line: a file that keeps signals of another from coming back stays. */
+  /** At the end, without a new line: a file stays while another file's signals need its `done` ranges. */
   async #removeSegments(): Promise<void> {
     for (const segment of this.#segments.filter(({ open }) => open === 0))
       if (neededDone(segment, this.#segments).length === 0) await this.#remove(segment)
@@ -143,7 +143,7 @@ export class SegmentWriter {
   }
 
   /**
-   * After a failed write: cuts the file back to its last good byte, so that nothing of the failed lines comes back, and leaves it. The
+   * After a failed write: cuts the file back to its last good byte, so that no failed line comes back, and closes it. The
    * next line begins a new file. Where even that fails, no line can be written any more.
    */
   async #repair(): Promise<void> {

@@ -48,13 +48,13 @@ const rows = async () => (await rig.query<{ count: number }>("select count(*)::i
 const failureOf = (promise: Promise<unknown>): Promise<SignalError> =>
   promise.then(
     () => {
-      throw new Error("it did not fail")
+      throw new Error("the call did not fail")
     },
     (error) => error,
   )
 
 describe("SignalClient", () => {
-  it("stores a batch and gives one result a signal", async () => {
+  it("stores a batch and returns one result for each signal", async () => {
     const answer = await client.createBatch([signal(0), { ...signal(1), signal_score: 2 }, signal(2)])
     expect(answer).toMatchObject({ total_count: 3, successful_count: 2, failed_count: 1 })
     expect(answer.results.map(({ error }) => error)).toEqual([null, "signal_score must be between 0 and 1", null])
@@ -66,14 +66,14 @@ describe("SignalClient", () => {
     expect(await client.batch(crypto.randomUUID())).toBeUndefined()
   })
 
-  it("stores one signal and gives it back as it is stored", async () => {
+  it("stores one signal and returns the stored row", async () => {
     const stored = await client.create({ ...signal(0), payload: { big: 12_345_678_901_234_567_890n, small: 7n } })
     expect(stored).toMatchObject({ ...signal(0), signal_score: 0.5 })
     const [row] = await rig.query<{ payload: string }>("select payload::text from signals")
     expect(row?.payload).toBe('{"big": 12345678901234567890, "small": 7}')
   })
 
-  it("lists every signal over any number of pages, and asks for no page that is not wanted", async () => {
+  it("lists every signal over any number of pages, and requests a page only when it is needed", async () => {
     await client.createBatch(signals(25))
     const found: (string | null)[] = []
     for await (const { raw_content } of client.list({ context_window_id: "conv-client", pageSize: 10 })) found.push(raw_content)
@@ -87,12 +87,12 @@ describe("SignalClient", () => {
     expect(proxy.seen).toHaveLength(1)
   })
 
-  it("gives the statistics of conversations", async () => {
+  it("returns the statistics of conversations", async () => {
     await client.createBatch(signals(3))
     expect(await client.stats()).toMatchObject([{ context_window_id: "conv-client", signal_count: 3, avg_score: 0.5 }])
   })
 
-  it("packs what is large", async () => {
+  it("compresses large bodies only", async () => {
     await client.createBatch(signals(500))
     await client.createBatch(signals(1))
     expect(proxy.seen.map(({ headers }) => headers["content-encoding"])).toEqual(["gzip", undefined])
@@ -100,8 +100,8 @@ describe("SignalClient", () => {
   })
 })
 
-describe("an error of the client's", () => {
-  it("lists every fault of the shape", async () => {
+describe("an error of the client", () => {
+  it("lists every shape error", async () => {
     const error = (await failureOf(
       client.createBatch([{} as never, { ...signal(1), signal_score: "high" as never }]),
     )) as ValidationError
@@ -113,7 +113,7 @@ describe("an error of the client's", () => {
     expect(error.message).toBe("body.signals.0.context_window_id: Field required, and 1 more")
   })
 
-  it("names the signal for which all or nothing was refused", async () => {
+  it("names the signal that made the service refuse an all-or-nothing batch", async () => {
     const error = (await failureOf(
       client.createBatch([signal(0), { ...signal(1), signal_score: 2 }], { allOrNothing: true }),
     )) as BatchRejectedError
@@ -122,7 +122,7 @@ describe("an error of the client's", () => {
     expect(await rows()).toBe(0)
   })
 
-  it("tells a wrong key, a limit and an unreachable service apart, and tries only the last again", async () => {
+  it("differs for a wrong key, a limit and an unreachable service, and only the last is retried", async () => {
     expect(await failureOf(new SignalClient({ url: proxy.address, key: "another" }).stats())).toBeInstanceOf(UnauthorizedError)
     expect(await failureOf(client.createBatch(signals(1001)))).toMatchObject({ constructor: RequestError, status: 413 })
     expect(proxy.seen).toHaveLength(2)
@@ -284,7 +284,7 @@ describe("replayDeadLetters", () => {
   })
 })
 
-describe("a call that goes wrong on the way", () => {
+describe("a call whose request or answer is lost", () => {
   it.each([
     ["the request is lost", { kind: "refuse" as const }],
     ["the answer is lost", { kind: "lose" as const }],
@@ -300,7 +300,7 @@ describe("a call that goes wrong on the way", () => {
       "the service answers 429",
       { kind: "answer" as const, status: 429, headers: { "Retry-After": "0" }, body: '{"detail": "slower"}' },
     ],
-  ])("is made again under the same key, and stores once: %s", async (_, mishap) => {
+  ])("is retried under the same key, and stores once: %s", async (_, mishap) => {
     proxy.mishaps.push(mishap, mishap)
     const answer = await client.createBatch(signals(20))
     expect(answer.successful_count).toBe(20)
@@ -309,7 +309,7 @@ describe("a call that goes wrong on the way", () => {
     expect([keys.length, new Set(keys).size]).toEqual([3, 1])
   })
 
-  it("waits as long as Retry-After says, and tells of each wait", async () => {
+  it("waits for Retry-After, and reports each wait to onRetry", async () => {
     proxy.mishaps.push({ kind: "answer", status: 429, headers: { "Retry-After": "1" }, body: '{"detail": "slower"}' })
     const waits: { attempt: number; waitMs: number; reason: SignalError }[] = []
     await client.create(signal(0), { onRetry: (retry) => waits.push(retry) })
@@ -318,7 +318,7 @@ describe("a call that goes wrong on the way", () => {
     expect(waits[0]?.reason).toBeInstanceOf(RateLimitedError)
   })
 
-  it("ends at its deadline rather than wait beyond it", async () => {
+  it("ends at once when Retry-After is beyond its deadline", async () => {
     proxy.mishaps.push({ kind: "answer", status: 503, headers: { "Retry-After": "3600" }, body: '{"detail": "later"}' })
     const error = await failureOf(client.createBatch(signals(1), { deadlineMs: 5000 }))
     expect(error).toBeInstanceOf(DeadlineError)
@@ -340,7 +340,7 @@ describe("a call that goes wrong on the way", () => {
     expect(await failureOf(waiting)).toMatchObject({ constructor: AbortedError, cause: "enough" })
   })
 
-  it("stores each of many batches once, although answers are lost between database and service, too", async () => {
+  it("stores each of many batches once while answers are lost before and behind the service", async () => {
     proxy.mishaps.push(
       ...Array.from({ length: 30 }, (_, place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })),
     )

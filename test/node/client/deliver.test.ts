@@ -47,7 +47,7 @@ const deliver = (signals: NewSignal[], more: object = {}) =>
 const stored = async () => (await rig.query("select raw_content from signals")).length
 
 describe("a batch with more shape errors than an answer names", () => {
-  it("is isolated by halves in a bounded number of requests, under keys of bounded length", async () => {
+  it("is split in halves in a bounded number of requests, under keys of bounded length", async () => {
     const failures = await deliver(mixed(200))
     expect(failures).toHaveLength(200)
     expect(failures[0]).toMatchObject({ index: 1, error: "context_window_id: Field required" })

@@ -74,7 +74,7 @@ describe("BatchProcessor", () => {
     expect(await stored()).toEqual([0])
   })
 
-  it("has add wait when as much as it may hold is not yet with the service, and never holds more", async () => {
+  it("makes add wait while the buffer is full, and never holds more than maxBuffered", async () => {
     const processor = new BatchProcessor(client, { maxCount: 5, maxBuffered: 20, maxInFlight: 1, maxWaitMs: 10 })
     await rig.endpoint.faults.refuse()
     let accepted = 0
@@ -87,7 +87,7 @@ describe("BatchProcessor", () => {
     expect(await stored()).toEqual(upTo(60))
   })
 
-  it("keeps several batches under way, and no more than it may", async () => {
+  it("sends several batches at once, and no more than maxInFlight", async () => {
     const processor = new BatchProcessor(client, { maxCount: 1, maxInFlight: 3 })
     await rig.endpoint.faults.refuse()
     await addAll(processor, upTo(10))
@@ -97,7 +97,7 @@ describe("BatchProcessor", () => {
     expect(await stored()).toEqual(upTo(10))
   })
 
-  it("tells each signal that is refused with its reason, and stores the others of its batch", async () => {
+  it("reports each refused signal with its reason, and stores the others of its batch", async () => {
     const failures: Unstored[] = []
     const processor = new BatchProcessor(client, { maxCount: 100, onFailure: (failure) => failures.push(failure) })
     const tooHigh = { ...signal(100), signal_score: 2 }
@@ -116,10 +116,10 @@ describe("BatchProcessor", () => {
     expect(failures[0]?.signal).toBe(tooHigh)
   })
 
-  it("goes on when a callback throws", async () => {
+  it("continues when a callback throws", async () => {
     const processor = new BatchProcessor(client, {
       onFailure: () => {
-        throw new Error("a careless callback")
+        throw new Error("an error of the callback")
       },
     })
     await processor.add({ ...signal(100), signal_score: 2 })
@@ -128,7 +128,7 @@ describe("BatchProcessor", () => {
     expect(await stored()).toEqual(upTo(3))
   })
 
-  it("tells a batch that could not be delivered in time", async () => {
+  it("reports a batch that was not delivered in time", async () => {
     const undelivered: Undelivered[] = []
     const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 100 })
     const processor = new BatchProcessor(nowhere, { maxCount: 2, onUndelivered: (batch) => undelivered.push(batch) })
@@ -139,7 +139,7 @@ describe("BatchProcessor", () => {
     expect(undelivered[0]).toMatchObject({ kept: false, error: { name: "DeadlineError" } })
   })
 
-  it("has flush and close reject with such a fault where nobody listens for it", async () => {
+  it("makes flush and close reject with that error when there is no onUndelivered", async () => {
     const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 })
     const processor = new BatchProcessor(nowhere, { maxCount: 1 })
     await processor.add(signal(0))
@@ -148,7 +148,7 @@ describe("BatchProcessor", () => {
     await expect(processor.close()).rejects.toBeInstanceOf(DeadlineError)
   })
 
-  it("accepts nothing once it is closed, and may be closed twice", async () => {
+  it("accepts no signal after close, and can be closed twice", async () => {
     const processor = new BatchProcessor(client)
     await processor.add(signal(0))
     await Promise.all([processor.close(), processor.close()])
@@ -156,7 +156,7 @@ describe("BatchProcessor", () => {
     expect(await stored()).toEqual([0])
   })
 
-  it("stores each once through answers lost, proxies in trouble and a database that comes and goes", async () => {
+  it("stores each signal once while connections and answers are lost", async () => {
     const processor = new BatchProcessor(client, { maxCount: 20, maxInFlight: 6, maxBuffered: 300, maxWaitMs: 5 })
     proxy.mishaps.push(...upTo(40).map((place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })))
     rig.endpoint.faults.loseAnswers = 15
@@ -167,7 +167,7 @@ describe("BatchProcessor", () => {
 })
 
 describe("close", () => {
-  it("sends every signal whose add was called before it, also those that wait for room", async () => {
+  it("sends every signal whose add was called before it, including those that wait for room", async () => {
     const processor = new BatchProcessor(client, { maxCount: 2, maxBuffered: 2, maxInFlight: 1, maxWaitMs: 60_000 })
     const accepted: number[] = []
     const adding = upTo(7).map((place) => processor.add(signal(place)).then(() => accepted.push(place)))
@@ -177,7 +177,7 @@ describe("close", () => {
     expect(await stored()).toEqual(upTo(7))
   })
 
-  it("ends at its deadline: what is not sent by then is reported, and adds that still wait reject", async () => {
+  it("ends at its deadline: it reports unsent batches, and waiting adds reject", async () => {
     proxy.mishaps.push(...upTo(100).map(() => ({ kind: "refuse" as const })))
     const undelivered: Undelivered[] = []
     const processor = new BatchProcessor(client, {

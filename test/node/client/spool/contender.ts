@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline"
 import { openSpool, type Spool } from "../../../../src/client/spool/spool.ts"
 
-/** Opens the folder of each line it reads, says whether it has it, and gives it back at an empty line. */
+/** Opens the folder of each line it reads, prints whether it has the lock, and closes it at an empty line. */
 let spool: Spool | undefined
 for await (const folder of createInterface({ input: process.stdin })) {
   if (folder === "") {

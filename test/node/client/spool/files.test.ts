@@ -27,7 +27,7 @@ const append = async (spool: Spool, ...names: string[]) => {
   for (const name of names) await spool.append(signal(name))
 }
 
-/** What a start finds: loose signals by name, and batches by key. */
+/** Opens the spool as a new run does: loose signals by name, and batches by key. */
 async function recovered(damaged: DamagedLine[] = []) {
   const spool = await openSpool(folder, { onDamage: (line) => damaged.push(line) })
   const { loose, batches } = await spool.recover()
@@ -35,7 +35,7 @@ async function recovered(damaged: DamagedLine[] = []) {
   return { loose: namesOf(loose), batches: Object.fromEntries(batches.map(({ key, signals }) => [key, namesOf(signals)])) }
 }
 
-/** The methods of a file, as the file system answers them: a test replaces one to have the disk fail. */
+/** The prototype of file handles: a test replaces one of its methods to make the disk fail. */
 async function fileMethods(): Promise<FileHandle> {
   const handle = await open(folder, "r")
   await handle.close()
@@ -98,7 +98,7 @@ describe("a full spool", () => {
 })
 
 describe("a damaged byte", () => {
-  it("costs at most the signal of its line, wherever it is, and is reported", async () => {
+  it("loses at most the signal of its line, wherever it is, and is reported", async () => {
     const spool = await openSpool(folder)
     await append(spool, "one", "two", "three")
     await spool.close()
@@ -114,7 +114,7 @@ describe("a damaged byte", () => {
         const lost = ["one", "two", "three"].filter((one) => !loose.includes(one))
         expect(lost.length, `byte ${place}`).toBeLessThanOrEqual(1)
         expect(loose.length + lost.length, `byte ${place}`).toBe(3)
-        // The last line without its end is like one that a crash left half written.
+        // The last line without its line break looks like one that a crash left incomplete.
         if (lost.length > 0 && place < bytes.length - 1)
           expect(damaged, `byte ${place}`).toMatchObject([{ path: join(folder, name) }])
       }
@@ -159,7 +159,7 @@ const canLimit = await promisify(execFile)("prlimit", ["--version"]).then(
 if (!canLimit) console.log("skipped: prlimit is not available here")
 
 describe("a disk that fails", () => {
-  it.skipIf(!canLimit)("swallows nothing that is accepted after it was full", async () => {
+  it.skipIf(!canLimit)("loses no signal that is accepted after it was full", async () => {
     // Room for one line and a half.
     const child = spawn("prlimit", ["--fsize=90:unlimited", process.execPath, DISK_FULL, folder])
     let said = ""
@@ -180,7 +180,7 @@ describe("a disk that fails", () => {
     expect(damaged).toEqual([])
   })
 
-  it("leaves nothing of a line whose sync failed, and goes on in a new file", async () => {
+  it("leaves nothing of a line whose sync failed, and continues in a new file", async () => {
     const spool = await openSpool(folder)
     await append(spool, "before")
     vi.spyOn(await fileMethods(), "datasync").mockRejectedValueOnce(new Error("EIO"))
@@ -192,7 +192,7 @@ describe("a disk that fails", () => {
     expect(await recovered()).toEqual({ loose: [], batches: { K: ["before", "after"] } })
   })
 
-  it("refuses everything once a file cannot be cut back, and what was accepted is still there", async () => {
+  it("refuses everything once a file cannot be repaired, and keeps the accepted signals", async () => {
     const spool = await openSpool(folder)
     await append(spool, "before")
     const methods = await fileMethods()
@@ -204,7 +204,7 @@ describe("a disk that fails", () => {
     expect((await recovered()).loose).toContain("before")
   })
 
-  it("does not put a line that it could not cut back into another batch", async () => {
+  it("does not put a line that it could not remove into another batch", async () => {
     const spool = await openSpool(folder)
     await append(spool, "before")
     const methods = await fileMethods()
@@ -220,7 +220,7 @@ describe("a disk that fails", () => {
     expect((await recovered()).batches).toEqual({ K: ["before"] })
   })
 
-  it.skipIf(process.platform === "win32")("has the entry of a new file on it before a signal is accepted", async () => {
+  it.skipIf(process.platform === "win32")("has the folder entry of a new file before a signal is accepted", async () => {
     const spool = await openSpool(folder)
     const { ino } = await stat(folder)
     const methods = await fileMethods()
@@ -237,7 +237,7 @@ describe("a disk that fails", () => {
     await spool.close()
   })
 
-  it("is written to no more once the lock is given back", async () => {
+  it("is not written any more once the lock is released", async () => {
     const spool = await openSpool(folder)
     await append(spool, "one")
     const late = [append(spool, "two"), spool.close(), append(spool, "three"), spool.cut("K", 1)]

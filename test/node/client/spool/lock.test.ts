@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { openSpool } from "../../../../src/client/spool/spool.ts"
 
 const CONTENDER = fileURLToPath(new URL("contender.ts", import.meta.url))
-/** `ROUNDS=300 npx vitest run test/node/client/spool/lock.test.ts` looks longer. */
+/** `ROUNDS=300 npx vitest run test/node/client/spool/lock.test.ts` runs more rounds. */
 const ROUNDS = Number(process.env.ROUNDS ?? 20)
 
 let folder: string
@@ -36,7 +36,7 @@ function startContender(command = process.execPath, args = [CONTENDER]) {
   }
 }
 
-/** Process ids of their own need a privilege that not every machine gives. */
+/** A PID namespace needs a privilege that not every machine grants. */
 const UNSHARE = ["--pid", "--fork", "--kill-child", process.execPath, CONTENDER]
 const canUnshare = await promisify(execFile)("unshare", ["--pid", "--fork", "true"]).then(
   () => true,
@@ -45,7 +45,7 @@ const canUnshare = await promisify(execFile)("unshare", ["--pid", "--fork", "tru
 if (!canUnshare) console.log("skipped: unshare --pid is not available here")
 
 describe("the lock of a spool", () => {
-  it("is refused to the same process and to another, by the holder's name", async () => {
+  it("is refused to the same process and to another, with the holder's process id", async () => {
     const spool = await openSpool(folder)
     await expect(openSpool(folder)).rejects.toThrow(`in use by process ${process.pid} on `)
     expect(await startContender().ask(folder)).toContain(`in use by process ${process.pid} on `)

@@ -43,7 +43,7 @@ const files = async () => (await readdir(folder)).filter((name) => name.endsWith
 const nowhere = () => new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 })
 
 describe("a spool", () => {
-  it("sends at the next start what could not be delivered, once", async () => {
+  it("sends undelivered signals once, at the next start", async () => {
     const undelivered: Undelivered[] = []
     const first = new BatchProcessor(nowhere(), {
       maxCount: 4,
@@ -64,8 +64,8 @@ describe("a spool", () => {
     expect(await files()).toEqual([])
   })
 
-  it("sends a batch whose answer was lost again under its key, so that it is stored once", async () => {
-    // Every answer is lost until the deadline, so that the first run can't know.
+  it("sends a batch in doubt again under its key, so that it is stored once", async () => {
+    // Every answer is lost until the deadline: the first run leaves the batches in doubt.
     proxy.mishaps.push(...upTo(50).map(() => ({ kind: "lose" as const })))
     const losing = new SignalClient({ url: proxy.address, deadlineMs: 300 })
     const first = new BatchProcessor(losing, { maxCount: 5, spool: await openSpool(folder), onUndelivered: () => {} })
@@ -77,7 +77,7 @@ describe("a spool", () => {
     expect(await files()).toEqual([])
   })
 
-  it("passes over a line that a crash left half written", async () => {
+  it("skips a line that a crash left incomplete", async () => {
     const first = new BatchProcessor(nowhere(), { maxCount: 100, spool: await openSpool(folder), onUndelivered: () => {} })
     for (const place of upTo(3)) await first.add(signal(place))
     await first.close()
@@ -112,7 +112,7 @@ describe("a batch that lost a signal to the disk", () => {
     expect(await files()).toEqual([])
   }
 
-  it("has the others stored", async () => {
+  it("still stores the others", async () => {
     await leaveDamaged(nowhere())
     await recover()
     expect(await stored()).toEqual([0, 2])
@@ -127,7 +127,7 @@ describe("a batch that lost a signal to the disk", () => {
 })
 
 describe("a process that is killed again and again", () => {
-  it(`has everything that add accepted stored once (seed ${SEED})`, async () => {
+  it(`stores everything that add accepted once (seed ${SEED})`, async () => {
     const random = seededRandom(SEED)
     const accepted: number[] = []
     let next = 0
@@ -144,7 +144,7 @@ describe("a process that is killed again and again", () => {
         if (!last && said.split("\n").length > killAt) child.kill("SIGKILL")
       })
       await once(child, "close")
-      // A line may be cut by the kill; its number had been accepted if it is whole.
+      // The kill may cut the last line. The number of a complete line was accepted.
       const numbers = said
         .split("\n")
         .slice(0, -1)
@@ -152,14 +152,14 @@ describe("a process that is killed again and again", () => {
         .map(Number)
       expect(numbers.length).toBeGreaterThan(0)
       accepted.push(...numbers)
-      // What was accepted and not told any more is sent, too: numbers go on well beyond it.
+      // Signals that were accepted but not printed are sent, too: the next numbers start well beyond them.
       next = (numbers.at(-1) ?? 0) + 1000
       if (last) expect(said).toContain("closed")
     }
     const rows = await stored()
     expect(new Set(rows).size).toBe(rows.length)
     expect(accepted.filter((number) => !rows.includes(number))).toEqual([])
-    // Of what was never told as accepted at most what was under way at a kill is there.
+    // Each kill leaves at most one stored signal that was not printed as accepted.
     expect(rows.length - accepted.length).toBeLessThanOrEqual(5)
     expect(await files()).toEqual([])
   }, 120_000)
