@@ -1,3 +1,4 @@
+import { SignalClient, SignalError } from "../../client/index.ts"
 import { EXIT } from "../usage.ts"
 
 export interface DlqOptions {
@@ -11,6 +12,7 @@ interface DeadLetter {
   created_at: string
   source: string
   reason: string
+  replay_transaction_id: string
 }
 
 /** The service cannot be reached, or refuses. The message is for the person at the terminal. */
@@ -34,7 +36,7 @@ async function reporting(work: () => Promise<number>): Promise<number> {
   try {
     return await work()
   } catch (error) {
-    if (!(error instanceof Failure)) throw error
+    if (!(error instanceof Failure || error instanceof SignalError)) throw error
     console.error(error.message)
     return EXIT.gaveUp
   }
@@ -78,25 +80,69 @@ export const replay = (ids: readonly number[], options: DlqOptions) =>
   reporting(async () => {
     let remaining = 0
     for (const id of ids) {
-      const answer = await ask<{ replayed: boolean; reason?: string; transaction_id?: string }>(options, "POST", `/${id}/replay`)
-      const { replayed, reason, transaction_id } = answer
-      if (!replayed) remaining++
-      if (options.json) console.log(JSON.stringify({ id, replayed, reason, transaction_id }))
-      else if (!replayed) console.log(`${id}: not replayed. ${reason}`)
-      else console.log(`${id}: replayed${transaction_id ? ` as ${transaction_id}` : " into the queue"}`)
+      const answer = await ask<Omit<Replayed, "id">>(options, "POST", `/${id}/replay`)
+      if (!answer.replayed) remaining++
+      printReplayed({ ...answer, id }, options)
     }
-    if (!options.json) console.log(`${ids.length - remaining} replayed, ${remaining} not.`)
-    return remaining > 0 ? EXIT.someFailed : EXIT.done
+    return endReplay(ids.length, remaining, options)
   })
 
-/** Replays from the oldest on; all ids are known before the first record changes. */
-export async function replayAll(options: DlqOptions): Promise<number> {
-  const ids: number[] = []
-  const code = await reporting(async () => {
-    for await (const { id } of deadLetters("waiting", options)) ids.unshift(id)
-    return EXIT.done
+/** Replays from the oldest on, many in a request; all ids are known before the first record changes. */
+export const replayAll = (options: DlqOptions) =>
+  reporting(async () => {
+    const letters: Pick<DeadLetter, "id" | "source" | "replay_transaction_id">[] = []
+    for await (const { id, source, replay_transaction_id } of deadLetters("waiting", options))
+      letters.unshift({ id, source, replay_transaction_id })
+    const client = new SignalClient({ url: options.url, key: process.env.SIGNAL_INGEST_KEY })
+    let remaining = 0
+    for (let start = 0; start < letters.length; start += MAX_IDS) {
+      const part = letters.slice(start, start + MAX_IDS)
+      const reasons = await replayTogether(
+        client,
+        part.map(({ id }) => id),
+        options.stop,
+      )
+      for (const { id, source, replay_transaction_id } of part) {
+        const reason = reasons.get(id)
+        const transaction_id = reason === undefined && source !== "queue" ? replay_transaction_id : undefined
+        printReplayed({ id, replayed: reason === undefined, reason, transaction_id }, options)
+      }
+      remaining += reasons.size
+    }
+    return endReplay(letters.length, remaining, options)
   })
-  return code === EXIT.done ? replay(ids, options) : code
+
+/** The most ids that a request may have. */
+const MAX_IDS = 500
+
+/** @returns why some stay, by id */
+async function replayTogether(client: SignalClient, ids: number[], stop: AbortSignal): Promise<Map<number, string>> {
+  const reasons = new Map<number, string>()
+  let cursor: string | null | undefined
+  do {
+    const answer = await client.replayDeadLetters({ ids, cursor }, { signal: stop })
+    for (const { id, reason } of answer.failures) reasons.set(id, reason)
+    cursor = answer.next_cursor
+  } while (cursor !== null)
+  return reasons
+}
+
+interface Replayed {
+  id: number
+  replayed: boolean
+  reason?: string | undefined
+  transaction_id?: string | undefined
+}
+
+function printReplayed({ id, replayed, reason, transaction_id }: Replayed, { json }: DlqOptions): void {
+  if (json) console.log(JSON.stringify({ id, replayed, reason, transaction_id }))
+  else if (!replayed) console.log(`${id}: not replayed. ${reason}`)
+  else console.log(`${id}: replayed${transaction_id ? ` as ${transaction_id}` : " into the queue"}`)
+}
+
+function endReplay(count: number, remaining: number, { json }: DlqOptions): number {
+  if (!json) console.log(`${count - remaining} replayed, ${remaining} not.`)
+  return remaining > 0 ? EXIT.someFailed : EXIT.done
 }
 
 export const discard = (ids: readonly number[], options: DlqOptions) =>

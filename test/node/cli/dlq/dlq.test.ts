@@ -100,7 +100,28 @@ describe("signals dlq", () => {
     expect((await dlq("list", "--state", "replayed")).out).toContain("1 replayed.")
   })
 
-  it("puts aside what is not to be stored", async () => {
+  it("replays any number of dead letters, many in a request, and reports each", async () => {
+    await rig.query(
+      `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
+       select gen_random_uuid(), 0, 'signal', 'operator', 'no conversation',
+         case when n = 501 then '{}' else '{"context_window_id": "c"}' end, gen_random_uuid()
+       from generate_series(1, 502) n`,
+    )
+    const { code, out } = await dlq("replay", "--all", "--json")
+    const outcomes = out
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line))
+    expect(code).toBe(1)
+    expect(outcomes.map(({ id }) => id)).toEqual(Array.from({ length: 502 }, (_, place) => place + 1))
+    expect(outcomes.filter(({ replayed }) => !replayed)).toEqual([{ id: 501, replayed: false, reason: expect.any(String) }])
+    const stored = await rig.query<{ transaction_id: string }>("select transaction_id from signals")
+    expect(stored.map(({ transaction_id }) => transaction_id).sort()).toEqual(
+      outcomes.flatMap(({ transaction_id }) => transaction_id ?? []).sort(),
+    )
+  })
+
+  it("discards dead letters", async () => {
     await failSomeRecords()
     expect(await dlq("discard", "1", "3")).toMatchObject({ code: 0, out: "1: discarded\n3: discarded\n" })
     expect((await dlq("list")).out).toContain("1 waiting.")
