@@ -4,6 +4,7 @@ import { instantText } from "../signals/timestamp.ts"
 import type { NewBatch } from "../store/batch.ts"
 import { IdempotencyKeyReused } from "../store/idempotency.ts"
 import type { IngestContext } from "./context.ts"
+import { isKeyStored } from "./queued-key.ts"
 
 /** A batch that was accepted to be stored later. */
 export interface QueuedBatch {
@@ -15,7 +16,7 @@ export interface QueuedBatch {
 
 /** The batch was not accepted to be stored later: store it now, which is safe even if the queue has taken it. */
 export interface NotQueued {
-  /** What failed, for the log; undefined where no queue or bucket is bound. */
+  /** What failed, for the log; undefined where no queue or bucket is bound, or the ledger has the batch's Idempotency-Key. */
   queueError: string | undefined
 }
 
@@ -25,11 +26,8 @@ export interface NotQueued {
  *
  * @throws {IdempotencyKeyReused} the key stands for another request
  */
-export async function queueBatch(
-  { queue, bucket, now }: Omit<IngestContext, "db">,
-  batch: NewBatch,
-): Promise<QueuedBatch | NotQueued> {
-  if (!queue || !bucket) return { queueError: undefined }
+export async function queueBatch({ db, queue, bucket, now }: IngestContext, batch: NewBatch): Promise<QueuedBatch | NotQueued> {
+  if (!queue || !bucket || (await isKeyStored({ db }, batch))) return { queueError: undefined }
   const record = queuedRecord(batch, now)
   try {
     const { transactionId, replayed } = await enqueueBatch({ queue, bucket, now }, batch, record)

@@ -1,10 +1,11 @@
 import { uuidv7 } from "uuidv7"
 import type { BatchPlan } from "../signals/plan.ts"
 import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batch.ts"
-import { recordFailedBatch } from "../store/failed-batch.ts"
+import { recordFailedBatch, recordSameBatch } from "../store/failed-batch.ts"
 import { IdempotencyKeyReused } from "../store/idempotency.ts"
 import { writeBatch } from "../store/write-batch.ts"
 import type { IngestContext } from "./context.ts"
+import { queuedUnderKey } from "./queued-key.ts"
 
 /** How a caller wants a batch to be stored. */
 export interface BatchRequest {
@@ -18,14 +19,24 @@ export interface BatchRequest {
 export const newBatch = (request: BatchRequest): NewBatch => ({ transactionId: uuidv7(), ...request })
 
 /**
- * Stores a batch, or returns the stored answer when its idempotency key has been used for the same request.
+ * Stores a batch, or returns the stored answer when its idempotency key has been used for the same request. A queued batch that the key
+ * stands for is stored here and now, under its own transaction id, so that its message finds it stored.
  *
  * @throws {BatchRefused} all or nothing, and the database refused a signal: nothing was stored
  * @throws {IdempotencyKeyReused} the key stands for another request: nothing was stored
  * @throws {BatchInDoubt} the batch may be stored; the ledger will tell, under its transaction id
  * @throws {DatabaseError} nothing was stored
  */
-export const storeBatch = ({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<WrittenBatch> => writeBatch(db, batch)
+export async function storeBatch(context: IngestContext, batch: NewBatch): Promise<WrittenBatch> {
+  const { db } = context
+  const queued = await queuedUnderKey(context, batch)
+  if (queued !== undefined && queued !== batch.transactionId) {
+    const written = await writeBatch(db, { ...batch, transactionId: queued })
+    if (written.state === "stored") return { ...written, replayed: true }
+    // None of the queued batch could be stored, so its key is free again.
+  }
+  return writeBatch(db, batch)
+}
 
 /** What one run added to the table, what was there before, and what failed. */
 export interface Added {
@@ -46,12 +57,13 @@ export const NOTHING_ADDED: Added = { stored: 0, duplicates: 0, failed: 0 }
 export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<Added> {
   const { rows, failures: known } = batch.plan
   try {
-    const { state, stored, duplicates, failures, replayed } = await writeBatch(db, batch)
+    const { state, stored, duplicates, failures, replayed, transactionId } = await writeBatch(db, batch)
     // An earlier delivery of its message entered the failure, and counted it.
     if (state === "failed") return NOTHING_ADDED
     if (!replayed) return { stored: stored.length - duplicates, duplicates, failed: failures.length - known.length }
-    const reason = "The same batch had been stored before under this Idempotency-Key."
-    await recordFailedBatch(db, batch, { reason, failures: [] })
+    // Its signals were counted when they were stored.
+    await recordSameBatch(db, batch, transactionId)
+    return NOTHING_ADDED
   } catch (error) {
     if (error instanceof BatchRefused) {
       const reason = "The database refused signals of an all-or-nothing batch."

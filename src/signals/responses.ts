@@ -75,7 +75,10 @@ export const BatchRecord = z
     successful_count: z.int(),
     failed_count: z.int(),
     failures: z.array(Failure),
-    reason: z.string().optional().meta({ description: "Why a failed batch failed as a whole." }),
+    reason: z
+      .string()
+      .optional()
+      .meta({ description: "Why a failed batch failed as a whole, or which batch a stored one repeats." }),
   })
   .meta({ id: "BatchRecord" })
 /** What the ledger says of a batch. */

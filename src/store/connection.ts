@@ -28,8 +28,8 @@ export interface ConnectOptions {
 
 /** The database as one request sees it: made when the request comes in, with the request's deadline. */
 export interface Database {
-  /** Sends one statement, which is one transaction and one round trip. Throws `DatabaseError`. */
-  query<Row>(statement: SQL): Promise<Row[]>
+  /** Sends one statement, which is one transaction and one round trip, of at most `timeoutMs`. Throws `DatabaseError`. */
+  query<Row>(statement: SQL, options?: { timeoutMs?: number }): Promise<Row[]>
   /** Milliseconds since the epoch. */
   readonly deadlineAt: number
   /** What this request has asked of the database so far. */
@@ -74,13 +74,13 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
     return leave
   }
 
-  async function send<Row>(statement: SQL): Promise<Row[]> {
+  async function send<Row>(statement: SQL, timeoutMs: number): Promise<Row[]> {
     const { sql, params } = dialect.sqlToQuery(statement)
     const leave = await enter()
     const startedAt = Date.now()
     usage.attempts++
     try {
-      const signal = AbortSignal.timeout(statementMs())
+      const signal = AbortSignal.timeout(Math.min(statementMs(), timeoutMs))
       const { rows } = await client.query(sql, params, { fetchOptions: { signal } })
       return rows as Row[]
     } catch (error) {
@@ -94,8 +94,8 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
   return {
     deadlineAt,
     usage,
-    query<Row>(statement: SQL): Promise<Row[]> {
-      const rows = send<Row>(statement)
+    query<Row>(statement: SQL, { timeoutMs = Number.POSITIVE_INFINITY } = {}): Promise<Row[]> {
+      const rows = send<Row>(statement, timeoutMs)
       keepAlive?.(rows.catch(() => {}))
       return rows
     },

@@ -24,3 +24,23 @@ export async function recordFailedBatch(
       on conflict do nothing`),
   )
 }
+
+/**
+ * Enters into the ledger that an acknowledged batch is stored as another one, whose idempotency key stands for the same request: its
+ * counts, failures and signals are that one's.
+ *
+ * @throws {DatabaseError} it may be entered; call it again
+ */
+export async function recordSameBatch(db: Database, { transactionId }: NewBatch, holder: string): Promise<void> {
+  const reason = `The same request was stored before under this Idempotency-Key, as batch ${holder}.`
+  await withRetries(db, () =>
+    db.query(sql`
+      insert into ${batches} (
+        transaction_id, caller, state, total_count, failed_count, failures, reason, first_signal_id, last_signal_id, signal_ids
+      )
+      select
+        ${transactionId}::uuid, caller, state, total_count, failed_count, failures, ${reason}, first_signal_id, last_signal_id, signal_ids
+      from ${batches} where transaction_id = ${holder}::uuid
+      on conflict do nothing`),
+  )
+}

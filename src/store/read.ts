@@ -103,7 +103,7 @@ export async function batchRecord(db: Database, transactionId: string): Promise<
 
 type LedgerRow = BatchRecord & { reason: string | null }
 
-/** Only a batch that failed as a whole has a reason to tell. */
+/** Only a batch that failed as a whole or repeats another one has a reason. */
 const told = ({ reason, ...record }: LedgerRow): BatchRecord => (reason === null ? record : { ...record, reason })
 
 /**

@@ -38,7 +38,10 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
         where id between first_signal_id and last_signal_id and ${signals.transactionId} = ${batches.transactionId}
       ) end as still_stored
     from ${batches}
-    where transaction_id = ${transactionId}::uuid or (caller = ${batch.caller} and idempotency_key = ${idempotency?.key ?? null})`)
+    where transaction_id = ${transactionId}::uuid or (caller = ${batch.caller} and idempotency_key = ${idempotency?.key ?? null})
+    -- A batch that was entered without its key has a row of its own beside the one that holds the key.
+    order by transaction_id = ${transactionId}::uuid desc
+    limit 1`)
   if (!ledger) return undefined
 
   const replayed = ledger.transaction_id !== transactionId
@@ -50,6 +53,18 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   const { transaction_id, state, failures } = ledger
   const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
   return { transactionId: transaction_id, state, replayed, failures, stored, duplicates: countDuplicates(stored) }
+}
+
+/**
+ * Whether the ledger has the key of this batch, for whatever request. Asks once.
+ *
+ * @throws {DatabaseError} the database did not answer within `timeoutMs`
+ */
+export async function hasIdempotencyKey(db: Database, batch: NewBatch, timeoutMs: number): Promise<boolean> {
+  const statement = sql`
+    select 1 from ${batches}
+    where caller = ${batch.caller} and idempotency_key = ${batch.idempotency?.key ?? null} and not ${KEY_EXPIRED}`
+  return (await db.query(statement, { timeoutMs })).length > 0
 }
 
 /**

@@ -69,7 +69,7 @@ export const batches = pgTable(
     totalCount: integer("total_count").notNull(),
     failedCount: integer("failed_count").notNull(),
     failures: jsonb().$type<{ index: number; error: string }[]>().notNull(),
-    /** Why a failed batch failed as a whole. */
+    /** Why a failed batch failed as a whole, or which batch a stored one repeats. */
     reason: text(),
     firstSignalId: bigint("first_signal_id", { mode: "number" }),
     lastSignalId: bigint("last_signal_id", { mode: "number" }),
