@@ -6,6 +6,7 @@ import type { DeliveryAnswer, Failure } from "../signals/responses.ts"
 import type { LetterSource } from "../store/dead-letters.ts"
 import { type Delivery, writeDeliveries } from "../store/write-deliveries.ts"
 import type { IngestContext } from "./context.ts"
+import { keepRecords } from "./kept-records.ts"
 import { queueErrorText } from "./queue-batch.ts"
 import type { Added } from "./store-batch.ts"
 
@@ -37,9 +38,10 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
 
   const { source, caller, records } = received
   const transactionId = uuidv7()
-  const letters = plan.failures.map(({ index, error }) => {
-    const record = JSON.stringify(records[index] ?? null)
-    return { transactionId, index, source, caller, reason: error, record }
+  const kept = keepRecords(plan.failures.map(({ index }) => records[index]))
+  const letters = plan.failures.map(({ index, error }, place) => {
+    const { record = "null", note = "" } = kept[place] ?? {}
+    return { transactionId, index, source, caller, reason: note ? `${error} (${note})` : error, record }
   })
   const { refused, queueError } = await keep(context, { batch: { transactionId, caller, plan, allOrNothing: false }, letters })
   const failures = [...plan.failures, ...(refused ?? [])].sort((one, other) => one.index - other.index)

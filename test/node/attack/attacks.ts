@@ -54,6 +54,11 @@ export const BODIES: Record<string, () => Attack> = {
   "2.8 million records, gzipped": () =>
     records(gzipSync(`{"records":${list("{}", 8 * MIB - 100)}}`), { ...JSON_TYPE, "Content-Encoding": "gzip" }),
   "2.8 million lines of NDJSON": () => records("{}\n".repeat(2_700_000), { "Content-Type": "application/x-ndjson" }),
+  "4 million lines of text": () => records("x\n".repeat(4 * MIB - 10), { "Content-Type": "text/plain" }),
+  "a text of 4 million backslashes": () => records(`["${"\\\\".repeat(4 * MIB - 10)}"]`),
+  "lines of control characters": () =>
+    records(`${"\x01".repeat(830)}\n`.repeat(9990), { "Content-Type": "application/x-ndjson" }),
+  "numbers that JSON writes with 21 digits": () => records(`[[${Array(1_500_000).fill("1e20").join()}]]`),
   "4 million opening brackets": () => batches(nested("[", "", "]", 4 * MIB - 10), 1),
   "4 million opening brackets as a record": () => records(nested("[", "", "]", 4 * MIB - 10)),
   "a payload of empty arrays": () => single(`{"context_window_id":"a","payload":{"a":${list("[]", 8 * MIB - 100)}}}`),

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest"
 import type { Delivered } from "../../../src/bridges/delivery.ts"
+import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
+import { mapKafkaRecord } from "../../../src/bridges/kafka/requests.ts"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 import { acceptDelivery } from "../../../src/ingest/accept-delivery.ts"
+import { keepRecords, MAX_RECORD_CHARACTERS, MAX_STATEMENT_CHARACTERS } from "../../../src/ingest/kept-records.ts"
 import { countOf, freshConversation, query } from "../service.ts"
 import { testContext, testQueue, unreachable } from "./context.ts"
 
@@ -66,5 +69,29 @@ describe("a delivery", () => {
       skipped: { tombstone: 1 },
     })
     expect(queue.sent).toEqual([])
+  })
+
+  it.each([
+    ["lines", "x\n".repeat(1024 * 1024)],
+    ["control characters", "\u0001".repeat(1024 * 1024 - 100)],
+    ["backslashes", "\\".repeat(600_000)],
+    ["texts in an object", { a: ["y".repeat(1024 * 1024)] }],
+  ])("keeps the beginning of a record that is too large, and says how long it was: %s", async (_, value) => {
+    const delivery = { ...received([{ refused: "no key" }, { refused: "no key" }]), records: [{ value }, { value: "small" }] }
+    const { answer } = await acceptDelivery(testContext({ queue: testQueue({ failure: new Error("away") }) }), delivery)
+    const [large, small] = (await letters(answer.transaction_id)) as { reason: string; record: string }[]
+    expect(large?.reason).toMatch(/^no key \(of \d{7} characters, the first 131072 are kept\)$/)
+    expect(large?.record.length).toBeLessThanOrEqual(MAX_RECORD_CHARACTERS)
+    expect(mapKafkaRecord(JSON.parse(large?.record ?? ""), FieldMapping.parse({}))).toEqual({
+      refused: expect.stringMatching(/^The record is too large: of \d{7} characters, the first 131072 are kept\.$/),
+    })
+    expect(small).toMatchObject({ reason: "no key", record: '{"value":"small"}' })
+  })
+
+  it("keeps all of records that fit, and the beginning of those that no longer do", () => {
+    const kept = keepRecords(Array.from({ length: 10 }, () => ({ value: "\\".repeat(MAX_RECORD_CHARACTERS / 2 - 20) })))
+    expect(kept.map(({ note }) => note === "")).toEqual([true, true, true, true, false, false, false, false, false, false])
+    const characters = kept.map(({ record }) => JSON.stringify(JSON.stringify(record)).length)
+    expect(characters.reduce((sum, one) => sum + one)).toBeLessThan(MAX_STATEMENT_CHARACTERS * 1.001)
   })
 })
