@@ -70,6 +70,8 @@ export interface StoredSignal {
   relationship_context: string | null
   diagnostic_notes: string | null
   dedupe_key: string | null
+  /** Set in a list when `payload` is not null and larger than 8 MB as text; `signal(id)` reads it. */
+  payload_omitted?: true | undefined
 }
 
 export interface ConversationStats {

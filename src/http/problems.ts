@@ -151,6 +151,13 @@ export const resultTooLarge = () =>
       "The result is larger than the database can send (64 MB). Ask for less: a lower limit, a shorter time or a narrower filter.",
   })
 
+/** It is stored: versions that did not count the digits of 1e131071 took it in. */
+export const payloadTooLarge = () =>
+  new Problem(422, {
+    detail:
+      "The payload of this signal is larger than 16 MB as text, since numbers in it have very many digits. The lists have its other fields.",
+  })
+
 export const unavailable = () =>
   new Problem(503, { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
 

@@ -42,6 +42,9 @@ export const StoredSignal = z
     time: instant,
     transaction_id: transactionId,
     ...STORED_FIELDS,
+    payload_omitted: z.literal(true).optional().meta({
+      description: "The payload is not null, and too large to be listed (8 MB as text). Read the signal by its id.",
+    }),
   })
   .meta({ id: "StoredSignal" })
 /** A signal as a read gives it. */

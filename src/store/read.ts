@@ -4,7 +4,9 @@ import type { SignalRow } from "../signals/plan.ts"
 import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredSignal } from "../signals/responses.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { batches, signals } from "./schema.ts"
-import { SELECTED_SIGNAL, SIGNAL_COLUMNS } from "./statement/signal-columns.ts"
+import { hasNext, MAX_PAGE_BYTES, pageStatement } from "./statement/page.ts"
+import { payloadText } from "./statement/payload-text.ts"
+import { SELECTED_SIGNAL, SENT_BYTES, SIGNAL_COLUMNS, STORED_BYTES } from "./statement/signal-columns.ts"
 import { utc } from "./statement/sql.ts"
 
 /** A place in the order of `listSignals`: the last signal of a page. */
@@ -23,12 +25,17 @@ export interface SignalFilter {
   until?: string | undefined
 }
 
-type SelectedRow = Omit<StoredSignal, "id" | "payload"> & { id: string; payload: string | null }
+type SelectedRow = Omit<StoredSignal, "id" | "payload" | "payload_omitted"> & {
+  id: string
+  payload: string | null
+  payload_omitted: boolean
+}
 
-const readSignal = (row: SelectedRow): StoredSignal => ({
+const readSignal = ({ payload_omitted, ...row }: SelectedRow): StoredSignal => ({
   ...row,
   id: Number(row.id),
   payload: row.payload === null ? null : parseJson(row.payload),
+  ...(payload_omitted && { payload_omitted }),
 })
 
 /** A row as a read would give it once it is stored, without asking the database. */
@@ -41,7 +48,8 @@ export function storedSignal(row: SignalRow, id: number, transactionId: string):
 }
 
 /**
- * One page of signals, newest first, and the cursor of the next page, null on the last.
+ * One page of signals, newest first, and the cursor of the next page, null on the last. A page also ends by bytes; a payload that alone is
+ * larger than a page is omitted.
  *
  * Walks an index on (time, id), led by the conversation or the source when one is asked for, so that a page costs the same at any depth.
  */
@@ -58,16 +66,33 @@ export async function listSignals(
     after !== undefined && sql`(time, id) < (${after.time}::timestamptz, ${after.id}::int8)`,
   ].filter((condition) => condition !== false)
   const where = conditions.length > 0 ? sql`where ${and(...conditions)}` : sql``
-  // One row more than asked for tells whether there is a next page.
-  const statement = sql`select ${SELECTED_SIGNAL} from ${signals} ${where} order by ${signals.time} desc, ${signals.id} desc limit ${limit + 1}::int4`
-  const rows = (await withRetries(db, () => db.query<SelectedRow>(statement))).map(readSignal)
-  const last = rows.length > limit ? rows[limit - 1] : undefined
-  return { signals: rows.slice(0, limit), next: last ? { time: last.time, id: last.id } : null }
+  const statement = pageStatement({
+    rows: sql`select * from ${signals} ${where}`,
+    order: ["time", "id"],
+    limit,
+    storedBytes: STORED_BYTES,
+    spelled: sql`${payloadText(MAX_PAGE_BYTES)} as payload_text`,
+    sentBytes: SENT_BYTES,
+    select: SELECTED_SIGNAL,
+  })
+  const rows = await withRetries(db, () => db.query<SelectedRow & { more: boolean }>(statement))
+  const found = rows.map(({ more: _, ...row }) => readSignal(row))
+  const last = hasNext(rows) ? found.at(-1) : undefined
+  return { signals: found, next: last ? { time: last.time, id: last.id } : null }
 }
 
+/**
+ * A payload that is larger as text is not read at all: with its text, its value and the answer, an isolate of 128 MB bears no more.
+ * Payloads of that size come from numbers that take few bytes and many digits, as 1e131071 does.
+ */
+const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
+
+/** Its payload is omitted where it is larger than 16 MiB as text. */
 export async function signalById(db: Database, id: number): Promise<StoredSignal | undefined> {
   const [row] = await withRetries(db, () =>
-    db.query<SelectedRow>(sql`select ${SELECTED_SIGNAL} from ${signals} where id = ${id}::int8`),
+    db.query<SelectedRow>(sql`
+      select ${SELECTED_SIGNAL}
+      from (select *, ${payloadText(MAX_PAYLOAD_BYTES)} as payload_text from ${signals} where id = ${id}::int8 offset 0) as signal`),
   )
   return row && readSignal(row)
 }
@@ -107,7 +132,8 @@ type LedgerRow = BatchRecord & { reason: string | null }
 const told = ({ reason, ...record }: LedgerRow): BatchRecord => (reason === null ? record : { ...record, reason })
 
 /**
- * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the next page.
+ * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the next page. A page also
+ * ends by bytes.
  *
  * Walks the primary key from its end: a transaction id is a UUIDv7, whose order is that of time.
  */
@@ -117,14 +143,22 @@ export async function listBatches(
 ): Promise<{ batches: BatchRecord[]; next: string | null }> {
   const { after, limit } = page
   const where = after === undefined ? sql`` : sql`where transaction_id < ${after}::uuid`
-  const rows = await withRetries(db, () =>
-    db.query<LedgerRow>(sql`
-      select ${RECORD}, jsonb_path_query_array(failures, ${`$[0 to ${LISTED_FAILURES - 1}]`}::jsonpath) as failures
-      from ${batches} ${where} order by transaction_id desc limit ${limit + 1}::int4`),
-  )
-  const last = rows.length > limit ? rows[limit - 1] : undefined
-  return { batches: rows.slice(0, limit).map(told), next: last?.transaction_id ?? null }
+  const statement = pageStatement({
+    rows: sql`select * from ${batches} ${where}`,
+    order: ["transaction_id"],
+    limit,
+    storedBytes: sql`${LEDGER_BYTES} + pg_column_size(failures)`,
+    spelled: sql`jsonb_path_query_array(failures, ${`$[0 to ${LISTED_FAILURES - 1}]`}::jsonpath) as listed_failures`,
+    sentBytes: sql`${LEDGER_BYTES} + octet_length(listed_failures::text)`,
+    select: sql`${RECORD}, listed_failures as failures`,
+  })
+  const rows = await withRetries(db, () => db.query<LedgerRow & { more: boolean }>(statement))
+  const found = rows.map(({ more: _, ...row }) => told(row))
+  return { batches: found, next: hasNext(rows) ? (found.at(-1)?.transaction_id ?? null) : null }
 }
+
+/** The bytes of a ledger row's texts, and about those of everything else but its failures. */
+const LEDGER_BYTES = sql`300 + octet_length(caller) + coalesce(octet_length(idempotency_key), 0) + coalesce(octet_length(reason), 0)`
 
 /** Whether a batch could be written: the database answers, takes writes, and has the last migration's function. */
 export async function canWrite(db: Database): Promise<boolean> {

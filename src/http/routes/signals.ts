@@ -11,7 +11,7 @@ import { requireScope } from "../auth.ts"
 import { readSignal } from "../body/read-batch.ts"
 import type { App } from "../context.ts"
 import { encodeCursor, ListQuery, SignalPath, StatsQuery } from "../params.ts"
-import { invalidShape, notFound } from "../problems.ts"
+import { invalidShape, notFound, payloadTooLarge } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 import { notePlan, requestedBatch, storeRequested } from "../write.ts"
 
@@ -43,6 +43,7 @@ export const signals = new Hono<App>()
   .get("/:id", requireScope("read"), zValidator("param", SignalPath, refuseShape), async (c) => {
     const signal = await signalById(c.get("db"), c.req.valid("param").id)
     if (!signal) throw notFound("No signal has this id.")
+    if (signal.payload_omitted) throw payloadTooLarge()
     return c.json(signal)
   })
 

@@ -52,9 +52,20 @@ const cast = (values: string, type: string) => sql`${values}::${sql.raw(type)}[]
 
 const lines = (payloads: string) => sql`string_to_array(${payloads}, E'\\n', '')`
 
-/** What a read selects. Payloads come as text, since the driver's JSON parser would lose digits. */
+/** What a read selects, from rows that have `payload_text`. */
 export const SELECTED_SIGNAL = sql`id, ${utc(sql`time`)} as time, transaction_id, ${list(
   SIGNAL_COLUMNS.filter(({ column }) => column !== "time").map(({ column, type }) =>
-    type === "jsonb" ? `${column}::text as ${column}` : column,
+    type === "jsonb" ? `${column}_text as ${column}` : column,
   ),
-)}`
+)}, payload is not null and payload_text is null as payload_omitted`
+
+/** The bytes of a row's texts, and about those of everything else but its payload. */
+const TEXT_BYTES = list([
+  [
+    "300",
+    ...SIGNAL_COLUMNS.filter(({ type }) => type === "text").map(({ column }) => `coalesce(octet_length(${column}), 0)`),
+  ].join(" + "),
+])
+
+export const STORED_BYTES = sql`${TEXT_BYTES} + coalesce(pg_column_size(payload), 0)`
+export const SENT_BYTES = sql`${TEXT_BYTES} + coalesce(octet_length(payload_text), 0)`

@@ -1,0 +1,54 @@
+import { type SQL, sql } from "drizzle-orm"
+
+/** A page ends before the row at which its rows have come to so many bytes; it holds at least one row. */
+export const MAX_PAGE_BYTES = 8 * 1024 * 1024
+
+export interface PageQuery {
+  /** The rows to page through, `select` and `where` without order. */
+  rows: SQL
+  /** The columns that the page is ordered by, all descending; an index gives this order. */
+  order: readonly string[]
+  limit: number
+  /** The bytes of a row as it is stored, without reading what is stored apart from the row. */
+  storedBytes: SQL
+  /** Columns that cost work for each row, so that only rows within the stored bytes have them. */
+  spelled: SQL
+  /** The bytes of a row as it is sent. */
+  sentBytes: SQL
+  /** The columns of the answer. */
+  select: SQL
+}
+
+/**
+ * One page that ends by rows and by bytes. Each row also has `more`: whether a row follows it.
+ *
+ * The database decides where the page ends, so that it never sends more. It looks at the stored sizes first, since spelling out a
+ * thousand large rows to measure them would take seconds.
+ */
+export function pageStatement({ rows, order: columns, limit, storedBytes, spelled, sentBytes, select }: PageQuery): SQL {
+  const order = sql.raw(columns.map((column) => `${column} desc`).join(", "))
+  // With its table, since a column of the answer may have the same name.
+  const lastOrder = sql.raw(columns.map((column) => `sent.${column} desc`).join(", "))
+  return sql`
+    with candidate as (
+      ${rows} order by ${order} limit ${limit + 1}::int4
+    ), stored as (
+      select
+        *, lead(true) over page is not null as more, row_number() over page as place,
+        sum(${storedBytes}) over (page rows between unbounded preceding and 1 preceding) as stored_before
+      from candidate
+      window page as (order by ${order})
+    ), spelled as (
+      select *, ${spelled} from stored
+      where place <= ${limit}::int4 and coalesce(stored_before, 0) < ${MAX_PAGE_BYTES}::int4
+      -- "offset 0" keeps the planner from spelling a row out once for each mention.
+      order by ${order} offset 0
+    ), sent as (
+      select *, sum(${sentBytes}) over (order by ${order} rows between unbounded preceding and 1 preceding) as sent_before
+      from spelled
+    )
+    select ${select}, more from sent where coalesce(sent_before, 0) < ${MAX_PAGE_BYTES}::int4 order by ${lastOrder}`
+}
+
+/** Whether a row follows the last one of a page. */
+export const hasNext = (page: readonly { more: boolean }[]): boolean => page.at(-1)?.more ?? false
