@@ -89,6 +89,9 @@ const Settings = z.object({
   KAFKA_FIELD_MAPPING: json("{}").pipe(FieldMapping),
 })
 
+/** Every setting by its name. */
+export const SETTING_NAMES = Settings.keyof().options
+
 export interface Settings {
   database: {
     url: string

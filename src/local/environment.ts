@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { parseEnv } from "node:util"
 import { ROOT } from "./root.ts"
 
-/** The settings of the Worker that a person may give; see docs/deploy.md. */
+/** The settings of the Worker that a person can give: all of `src/config.ts`, except the two of `LocalSetting`. See docs/deploy.md. */
 export const SETTINGS = [
   "DATABASE_URL",
   "DATABASE_DEADLINE_MS",
@@ -22,14 +22,14 @@ export const SETTINGS = [
   "ANALYTICS_API_TOKEN",
 ] as const
 
-/** Set by `npm start` alone, for what stands in for Neon and Cloudflare. */
+/** Only `npm start` sets these: the addresses of what replaces Neon and Analytics Engine on this machine. */
 type LocalSetting = "DATABASE_HTTP_ENDPOINT" | "ANALYTICS_SQL_ENDPOINT"
 
 export type Environment = Partial<Record<(typeof SETTINGS)[number] | LocalSetting, string>>
 
 /**
- * The settings given in this process's environment, or else in `.dev.vars` beside package.json. A `DATABASE_URL` that stands there beside
- * a `DATABASE_HTTP_ENDPOINT` is the local database's own, written for `npx wrangler dev`, and is left out.
+ * Reads the settings from this process's environment, or else from `.dev.vars` beside package.json. Ignores a `DATABASE_URL` beside a
+ * `DATABASE_HTTP_ENDPOINT`: that is the local database itself, written for `npx wrangler dev`.
  */
 export async function readEnvironment(path = join(ROOT, ".dev.vars")): Promise<Environment> {
   const file = parseEnv(await readFile(path, "utf8").catch(() => ""))
