@@ -8,6 +8,8 @@ export default defineConfig({
     silent: "passed-only",
     // The first request of a file loads the whole Worker into a new isolate, on a machine that may be busy.
     testTimeout: 60_000,
+    // Several suites start a Postgres in a hook.
+    hookTimeout: 120_000,
     // An event that is waited for may take its time there, too.
     expect: { poll: { timeout: 20_000 } },
     projects: [
