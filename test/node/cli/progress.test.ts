@@ -30,7 +30,7 @@ const checkpoint = {
 }
 
 describe("the progress of an import", () => {
-  it("is one line on a terminal, drawn anew, with a bar where the total is known", () => {
+  it("is one line on a terminal, redrawn, with a bar where the total is known", () => {
     const { stream, written } = outputOf(true, 140)
     const progress = openProgress(stream, HALF, START)
     progress.show(checkpoint, 4)

@@ -96,7 +96,7 @@ describe.runIf(isThere)("a day of real Slack messages", () => {
     )
   })
 
-  it("sent once more stores nothing and is told the same ids", async () => {
+  it("sent once more stores nothing and gets the same ids", async () => {
     const batch = messages.slice(0, 250)
     const [first] = await rig.query<{ id: string }>("select id from signals order by id limit 1")
     const answer = await send(batch)

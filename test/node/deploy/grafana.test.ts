@@ -87,7 +87,7 @@ describe("Grafana's alert", () => {
 })
 
 describe("what npm run grafana writes", () => {
-  it("is what is kept here", async () => {
+  it("equals the file in deploy/grafana", async () => {
     expect(await read("dashboard.json")).toEqual(made.dashboard)
     expect(await read("alert.json")).toEqual(made.alert)
   })

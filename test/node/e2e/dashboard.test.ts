@@ -89,7 +89,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     await page.context().close()
   })
 
-  it("draws charts with data, and tells the same in words", async () => {
+  it("draws charts with data, and says the same in words", async () => {
     const { page } = await openPage(browser, service.address)
     await expect.poll(() => figure(page, "requests")).toBe(5)
     for (const panel of ["throughput", "latency", "rates"]) {
@@ -186,7 +186,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     await page.context().close()
   })
 
-  it("is served with a strict policy, and asks nobody else", async () => {
+  it("is served with a strict policy, and asks no other origin", async () => {
     const response = await fetch(service.address)
     const policy = response.headers.get("Content-Security-Policy") ?? ""
     expect(policy).toContain("default-src 'none'")

@@ -58,7 +58,7 @@ describe("a database that does not answer in time", () => {
     expect(await ready()).toBe(200)
   })
 
-  it("is told in the log by its kind, without the statement, its values or the address", async () => {
+  it("is logged by its kind, without the statement, its values or the address", async () => {
     rig.endpoint.faults.failures.push({ status: 400, code: "42P01", message: 'relation "batches" does not exist' })
     await sendBatch(rig)
     await expect.poll(() => rig.service.log.some((line) => line.includes("database error (broken): 42P01"))).toBe(true)

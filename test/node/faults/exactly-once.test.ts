@@ -115,7 +115,7 @@ describe("transient faults of the database", () => {
 })
 
 describe("a database that is away for 5 seconds", () => {
-  it("costs nobody anything but time", async () => {
+  it("costs every sender time and nothing else", async () => {
     await rig.endpoint.faults.refuse()
     const senders = Array.from({ length: 20 }, () => sendBatch(rig))
     // The outage itself is what is tested here, so its length is waited for.

@@ -30,7 +30,7 @@ describe.each(["/", "/docs"])("the page %s", (path) => {
     for (const address of addresses) expect(address).toMatch(/^\/(?!\/)/)
   })
 
-  it("runs no script but the service's own, and talks to nobody else", async () => {
+  it("runs no script but the service's own, and asks no other origin", async () => {
     const policy = await policyOf(path)
     for (const directive of ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"])
       expect(policy.split("; ")).toContain(directive)

@@ -21,7 +21,7 @@ describe("a delivery", () => {
     expect(plan.failures).toEqual([{ index: 1, error: "signal_score must be between 0 and 1" }])
   })
 
-  it("leaves what is skipped out of its total and counts it by kind", () => {
+  it("leaves skipped records out of its total and counts them by kind", () => {
     const { plan, skipped } = planDelivery(
       [
         { skipped: "tombstone" },

@@ -38,7 +38,7 @@ describe("the consumer of the queue", () => {
     })
   })
 
-  it("stores once what is delivered again, in the same batch of messages or a later one", async () => {
+  it("stores a message once that is delivered again, in the same batch of messages or a later one", async () => {
     const conversation = freshConversation()
     const bodies = [1, 2, 3].map((place) => bodyOf(delivery([{ context_window_id: conversation, raw_content: String(place) }])))
     await consume([...bodies, ...bodies])

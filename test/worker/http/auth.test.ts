@@ -57,7 +57,7 @@ describe("a deployment with keys", () => {
     expect((await request("/api/signals", "dashboard-key")).status).toBe(200)
   })
 
-  it("shows a key that may only ingest its own batches in the ledger, and nobody else's", async () => {
+  it("shows a key with the scope ingest alone its own batches in the ledger, and no other caller's", async () => {
     const { transaction_id } = (await (await request("/api/signals/batch", "bridge-key", batch())).json()) as BatchAnswer
     const statusFor = async (key: string) => (await request(`/api/batches/${transaction_id}`, key)).status
     expect([await statusFor("bridge-key"), await statusFor("dashboard-key"), await statusFor("other-key")]).toEqual([
@@ -97,7 +97,7 @@ describe("a deployment without a key", () => {
 })
 
 describe("a caller over its rate", () => {
-  it("is told to come back with 429, by name and no other caller's", async () => {
+  it("gets 429 over its own limit, and no other caller does", async () => {
     const counted: string[] = []
     const RATE_LIMITER: RateLimit = {
       async limit({ key }) {
@@ -176,7 +176,7 @@ describe("an address over its rate", () => {
   const ADDRESS_RATE_LIMITER: RateLimit = { limit: async ({ key }) => ({ success: key !== "address:2001:db8:0:1::/64" }) }
   const from = (address: string) => ({ ...batch(), headers: { ...batch().headers, "CF-Connecting-IP": address } })
 
-  it("is told to come back with 429 before its key is looked at, and so are its neighbours within an IPv6 /64", async () => {
+  it("gets 429 before its key is checked, and so do the other addresses of its IPv6 /64", async () => {
     const request = deployment({ API_KEYS, ADDRESS_RATE_LIMITER })
     for (const address of ["2001:db8:0:1::7", "2001:DB8::1:ffff:0:0:1", "2001:0db8:0:0001::"])
       expect((await request("/api/signals/batch", "nobody's", from(address))).status, address).toBe(429)

@@ -17,7 +17,7 @@ describe("a batch's content type", () => {
     },
   )
 
-  it.each(["text/csv", "multipart/form-data", "application/xml"])("may not be %s", async (type) => {
+  it.each(["text/csv", "multipart/form-data", "application/xml"])("must not be %s", async (type) => {
     const response = await post(batchText(freshConversation()), { "Content-Type": type })
     expect(response.status).toBe(415)
     expect(await response.json()).toEqual({
@@ -35,7 +35,7 @@ describe("a batch in NDJSON", () => {
     expect(await countOf(conversation)).toBe(3)
   })
 
-  it("names the line that is no JSON", async () => {
+  it("names the line that is not JSON", async () => {
     const conversation = freshConversation()
     const response = await post(`{"context_window_id":"${conversation}"}\n{oops\n`, { "Content-Type": "application/x-ndjson" })
     expect(response.status).toBe(422)
@@ -59,7 +59,7 @@ describe("a batch's content encoding", () => {
     expect(await response.json()).toMatchObject({ detail: [{ type: "gzip_invalid", loc: ["body"] }] })
   })
 
-  it("may not be another, and the answer names the one that may", async () => {
+  it("must not be another, and the answer names the accepted one", async () => {
     const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": "br" })
     expect(response.status).toBe(415)
     expect(response.headers.get("Accept-Encoding")).toBe("gzip")

@@ -126,7 +126,7 @@ describe("a signal sent again under its dedupe_key", () => {
     expect(await countOf(conversation)).toBe(30)
   })
 
-  it("is told the same when the whole batch is replayed", async () => {
+  it("gets the same answer when the whole batch is replayed", async () => {
     const conversation = freshConversation()
     const [one, two] = [freshKey(), freshKey()]
     await postBatch({ signals: [keyed(conversation, one)] })

@@ -28,7 +28,7 @@ describe("a signal that only the database refuses", () => {
     expect(await countOf(conversation)).toBe(2)
   })
 
-  it("is told the same when the batch is replayed", async () => {
+  it("gets the same answer when the batch is replayed", async () => {
     const headers = { "Idempotency-Key": crypto.randomUUID() }
     const text = batchText(freshConversation())
     const first = await (await postBatch(text, headers)).json()

@@ -27,7 +27,7 @@ describe("a shared answer", () => {
     expect(make).toHaveBeenCalledTimes(1)
   })
 
-  it("is made anew when it has become too old", async () => {
+  it("is made again when it has become too old", async () => {
     const [shared, make, of] = [await isolate(), maker(), name()]
     expect(await shared(of, 1, make)).toBe("answer 1")
     await new Promise((resolve) => setTimeout(resolve, 1100))

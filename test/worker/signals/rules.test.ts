@@ -8,7 +8,7 @@ const broken = (fields: Partial<Signal>, payload = "") => brokenRule(signal(fiel
 describe.each(["signal_score", "emotional_tone"] as const)("a signal's %s", (field) => {
   it.each([0, 0.5, 1, null])("may be %s", (value) => expect(broken({ [field]: value })).toBeUndefined())
 
-  it.each([-0.001, 1.001, 1e300])("may not be %s", (value) =>
+  it.each([-0.001, 1.001, 1e300])("must not be %s", (value) =>
     expect(broken({ [field]: value })).toBe(`${field} must be between 0 and 1`),
   )
 })
@@ -16,7 +16,7 @@ describe.each(["signal_score", "emotional_tone"] as const)("a signal's %s", (fie
 describe("a signal's escalate_flag", () => {
   it.each([0, 1, null])("may be %s", (escalate_flag) => expect(broken({ escalate_flag })).toBeUndefined())
 
-  it.each([-1, 2, 255])("may not be %s", (escalate_flag) =>
+  it.each([-1, 2, 255])("must not be %s", (escalate_flag) =>
     expect(broken({ escalate_flag })).toBe("escalate_flag must be 0 or 1"),
   )
 })
@@ -32,7 +32,7 @@ describe.each(["context_window_id", "signal_source", "dedupe_key"] as const)("a 
 })
 
 describe("a signal's context_window_id", () => {
-  it.each([" ", "\t\n", "\u00a0"])("may not be blank", (context_window_id) =>
+  it.each([" ", "\t\n", "\u00a0"])("must not be blank", (context_window_id) =>
     expect(broken({ context_window_id })).toBe("context_window_id must not be blank"),
   )
 })
@@ -41,10 +41,10 @@ describe.each(TEXT_FIELDS)("the text of %s", (field) => {
   it("may hold astral and combining characters and U+2028", () =>
     expect(broken({ [field]: "e\u0301 \u{1F600} \u2028" })).toBeUndefined())
 
-  it("may not hold U+0000, which Postgres can't store", () =>
+  it("must not hold U+0000, which Postgres cannot store", () =>
     expect(broken({ [field]: "a\0b" })).toBe(`${field} must not contain U+0000`))
 
-  it.each(["a\ud83d", "\ude00b"])("may not hold a lone surrogate, which UTF-8 can't carry", (value) =>
+  it.each(["a\ud83d", "\ude00b"])("must not hold a lone surrogate, which UTF-8 cannot carry", (value) =>
     expect(broken({ [field]: value })).toBe(`${field} must not contain a lone surrogate`),
   )
 })

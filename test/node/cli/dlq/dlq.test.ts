@@ -63,7 +63,7 @@ describe("signals dlq", () => {
     expect(lines[1]).toMatch(/kafka {3}signal_score must be between 0 and 1$/)
   })
 
-  it("tells scripts the same as one line of JSON each", async () => {
+  it("prints one line of JSON for each with --json", async () => {
     await failSomeRecords()
     const { out } = await dlq("list", "--json")
     const letters = out

@@ -380,7 +380,7 @@ describe("signals import sql", () => {
     ])
   })
 
-  it("says what is wrong with the query or the database", async () => {
+  it("names the error of the query or the database", async () => {
     expect(await signals("import", "sql", "--from", rig.postgres.url, "--query", "select nothing from nowhere")).toMatchObject({
       code: 2,
       err: expect.stringContaining('relation "nowhere" does not exist'),

@@ -50,7 +50,7 @@ describe("the state of an import", () => {
     for (const rig of [first, second]) expect(await count(rig)).toEqual({ signals: 25, distinct: 25 })
   })
 
-  it("begins anew at a second service after a stop at the first, and continues at the first", async () => {
+  it("starts over at a second service after a stop at the first, and continues at the first", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(2000))
     const args = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "1"]
     const { child, ended } = start(folder, [...args, "--url", proxy.address])

@@ -27,7 +27,7 @@ describe("how many batches are under way", () => {
     expect(window.size).toBe(8)
   })
 
-  it("lets nobody in while it is smaller than what is under way", async () => {
+  it("admits no one while it is smaller than the number in flight", async () => {
     const window = new Window(4)
     for (let place = 0; place < 4; place++) await window.enter()
     window.shrink()

@@ -112,7 +112,7 @@ describe("a transaction", () => {
     expect(await neon.sql.transaction([])).toEqual([])
   })
 
-  it("does none when one fails, and tells that one's error", async () => {
+  it("runs none when one fails, and returns the error of that one", async () => {
     const failure = await failureOf(
       neon.sql.transaction([
         neon.sql`insert into things values (11, 'eleven')`,

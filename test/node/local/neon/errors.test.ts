@@ -63,7 +63,7 @@ describe("an error of Postgres", () => {
   it("is what several statements in one text get", async () =>
     expect((await failureOf(neon.sql.query("select 1; select 2"))).code).toBe("42601"))
 
-  it("that comes with the COMMIT is told all the same", async () => {
+  it("that comes with the COMMIT is returned as well", async () => {
     await neon.sql`create table later (id int, unique (id) deferrable initially deferred)`
     const twice = () => neon.sql`insert into later values (1), (1)`
     expect((await failureOf(twice())).code).toBe("23505")
@@ -132,7 +132,7 @@ describe("a request that no driver would send", () => {
     async (body) => expect(await answerTo(body)).toEqual([400, expect.stringContaining("could not parse the HTTP request body")]),
   )
 
-  it("is 400 when it is no UTF-8", async () =>
+  it("is 400 when it is not UTF-8", async () =>
     expect(await answerTo(Uint8Array.from(Buffer.from('{"query":"select \xe9"}', "latin1")))).toEqual([
       400,
       "could not parse the HTTP request body: invalid unicode code point",

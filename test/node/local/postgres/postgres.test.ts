@@ -86,7 +86,7 @@ describe("the embedded Postgres", () => {
     await second.stop()
   })
 
-  it("makes the database anew when its making was interrupted", async () => {
+  it("creates the database again when its creation was interrupted", async () => {
     await mkdir(join(folder, "data.unfinished"))
     await writeFile(join(folder, "data.unfinished", "PG_VERSION"), "18\n")
     const postgres = await startPostgres(join(folder, "data"))
@@ -95,7 +95,7 @@ describe("the embedded Postgres", () => {
     expect(await readdir(folder)).toEqual(["data"])
   })
 
-  it("says when it has ended by itself, and not when it was told to", async () => {
+  it("reports that it ended by itself, and not that it was stopped", async () => {
     const crashed = Promise.withResolvers<void>()
     let crashes = 0
     const onCrash = () => {

@@ -90,7 +90,7 @@ describe("a CloudEvent", () => {
       { signal: { context_window_id: "t-9" } },
     ]))
 
-  it.each(["", undefined, 7])("without a good id is refused, since nothing could tell it from another: %j", (id) =>
+  it.each(["", undefined, 7])("without a valid id is refused, since nothing would identify it: %j", (id) =>
     expect(map(structured({ id, data: DATA }))).toEqual([{ refused: "a CloudEvent must have an id and a source" }]),
   )
 
@@ -113,7 +113,7 @@ describe("an event of Knative's KafkaSource", () => {
   it("has the record's key as its conversation", () =>
     expect(map(sent("binary", { ...place, key: "room-7" }))).toMatchObject([{ signal: { context_window_id: "room-7" } }]))
 
-  it("without a key is refused, rather than being a conversation of its own by the subject that tells its place", () =>
+  it("without a key is refused, rather than made a conversation by the subject that holds its place", () =>
     expect(map(sent("binary", place))).toEqual([
       { refused: "the record has no conversation: $key or $subject is no text or number" },
     ]))
@@ -134,7 +134,7 @@ describe("a change event of Debezium's", () => {
   })
   const identities = (...events: object[]) => new Set(events.map((event) => structured(event)[0]?.identity))
 
-  it("is told from the others of its snapshot or statement, although all of them have one id", () =>
+  it("is distinct from the others of its snapshot or statement, although all of them share an id", () =>
     expect(
       identities(
         change({ id: 1, text: "a" }),

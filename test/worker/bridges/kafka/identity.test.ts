@@ -30,7 +30,7 @@ describe("the identity of a record", () => {
     expect(read(JSON_TYPE, placed, headers)).toMatchObject([{ identity: "kafka:t/0/1" }])
   })
 
-  it("is none where the sender tells nothing to know the record by", () => {
+  it("is none where the sender gives nothing to identify the record", () => {
     expect(read(JSON_TYPE, SIGNAL)[0]).not.toHaveProperty("identity")
     expect(read(JSON_TYPE, { records: [{ topic: "t", value: 1, offset: 4 }] })[0]).not.toHaveProperty("identity")
   })

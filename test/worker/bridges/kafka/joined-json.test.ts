@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest"
 import { splitJoined } from "../../../../src/bridges/kafka/joined-json.ts"
 
 describe("values that are joined", () => {
-  it("are told apart whatever separates them, and whatever is within their texts", () =>
+  it("are separated whatever stands between them and within their texts", () =>
     fc.assert(
       fc.property(
         fc.array(fc.oneof(fc.object(), fc.array(fc.jsonValue())), { minLength: 1 }),

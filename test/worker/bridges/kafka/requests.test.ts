@@ -200,7 +200,7 @@ describe("records as sinks send them", () => {
       { topic: "chat", identity: "kafka:chat/2/3" },
     ]))
 
-  it("fail alone when a line is no JSON", () =>
+  it("fail alone when a line is not JSON", () =>
     expect(deliver("application/x-ndjson", `${JSON.stringify(SIGNAL)}\nnot JSON\n\n${JSON.stringify(SIGNAL)}`)).toMatchObject([
       { signal: SIGNAL },
       { refused: "the line is not JSON" },
@@ -221,7 +221,7 @@ describe("records as sinks send them", () => {
 })
 
 describe("whatever is sent", () => {
-  it("becomes records, and each of them a signal, a skip or a refusal that can be told and kept", () =>
+  it("becomes records, each a signal, a skip or a failure that can be listed and kept", () =>
     fc.assert(
       fc.property(
         fc.constantFrom(

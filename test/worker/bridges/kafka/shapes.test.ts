@@ -23,12 +23,12 @@ describe("values that a sink joins", () => {
     expect(contents(JSON_TYPE, [line("one, {two}"), line('"three"')].join(separator))).toEqual(["one, {two}", '"three"']),
   )
 
-  it("are told apart when each takes several lines", () =>
+  it("are separated when each takes several lines", () =>
     expect(
       contents(JSON_TYPE, ["one", "two"].map((text) => JSON.stringify(JSON.parse(line(text)), undefined, 2)).join("\n")),
     ).toEqual(["one", "two"]))
 
-  it("fail alone when one of them is no JSON", () =>
+  it("fail alone when one of them is not JSON", () =>
     expect(contents(JSON_TYPE, `${line("one")},{"context_window_id": conv-1},${line("two")}`)).toEqual([
       "one",
       { refused: "the value is not JSON" },
@@ -106,6 +106,6 @@ describe("a key", () => {
     expect(keyed(key)).toMatchObject([{ signal: { context_window_id: conversation } }]),
   )
 
-  it("that is no text or number makes no conversation", () =>
+  it("that is neither text nor number makes no conversation", () =>
     expect(keyed({ id: 1 })).toMatchObject([{ refused: expect.any(String) }]))
 })

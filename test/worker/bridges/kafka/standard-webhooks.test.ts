@@ -41,7 +41,7 @@ describe("a Standard Webhooks signature", () => {
     expect(await fault({ signature: other })).toBeDefined()
   })
 
-  it("is one of at most ten, each of 32 bytes, which the headers alone tell", () => {
+  it("is one of at most ten, each of 32 bytes, as the headers alone show", () => {
     const { body: _, ...headers } = signed("{}")
     const headerFault = (signature: string) =>
       standardWebhookHeaderFault({ ...headers, signature, secrets: [SECRET], nowSeconds: NOW })

@@ -174,7 +174,7 @@ const NOT_SAID = (
   "message_deleted message_replied pinned_item reminder_add reply_broadcast sh_room_created tombstone unpinned_item"
 ).split(" ")
 
-describe("an event that is no message somebody said", () => {
+describe("an event that is not a message", () => {
   it.each(NOT_SAID)("is skipped by the name of its subtype: %s", (subtype) =>
     expect(mapSlackEvent(envelope({ ...PLAIN, subtype }))).toEqual({ skipped: subtype }),
   )

@@ -26,7 +26,7 @@ describe("a message's place", () => {
       payload: { team: "T999" },
     }))
 
-  it("is in its author's workspace when nothing else is told, as in a history", () =>
+  it("is in its author's workspace when nothing else names one, as in a history", () =>
     expect(signalOf(message({ team: "T999" }, { team_id: undefined })).context_window_id).toBe("T999/C123ABC456"))
 
   it("keeps the organization of a workspace that belongs to one", () =>
@@ -78,7 +78,7 @@ describe("an event that is odd", () => {
     (ts) => expect(mapSlackEvent(message({ ts }))).toEqual({ refused: expect.stringMatching(/^event\.ts should be/) }),
   )
 
-  it.each(["[]", "null", "7", '"message"', "12345678901234567890"])("is refused when it is no object: %s", (event) => {
+  it.each(["[]", "null", "7", '"message"', "12345678901234567890"])("is refused when it is not an object: %s", (event) => {
     const body = parseJson(`{"type":"event_callback","team_id":"T1","event":${event}}`)
     expect(readSlackRequest(body)).toEqual({
       type: "event_callback",
@@ -95,7 +95,7 @@ describe("an event that is odd", () => {
 })
 
 describe("a request that is odd", () => {
-  it.each(["[]", "null", "12345678901234567890"])("is told that it should be an object: %s", (body) =>
+  it.each(["[]", "null", "12345678901234567890"])("gets the error that it should be an object: %s", (body) =>
     expect(readSlackRequest(parseJson(body))).toEqual({ type: "unreadable", fault: "Input should be an object" }),
   )
 })

@@ -44,7 +44,7 @@ describe("the dead letters", () => {
     expect(new Set(found).size).toBe(found.length)
   })
 
-  it("tell what was delivered, and why it could not be stored", async () => {
+  it("hold the record, and why it could not be stored", async () => {
     const id = await kept({ source: "kafka", record: { value: { text: "x" } }, reason: "the record has no conversation" })
     expect(await letter(id)).toMatchObject({
       id,
@@ -54,7 +54,7 @@ describe("the dead letters", () => {
     })
   })
 
-  it("are 404 when there is none of that id, and 422 when it is no id", async () => {
+  it("are 404 for an id that none has, and 422 for text that is not an id", async () => {
     expect((await send("/api/dead-letters/999999999")).status).toBe(404)
     expect((await send("/api/dead-letters/999999999/replay", { method: "POST" })).status).toBe(404)
     expect((await send("/api/dead-letters/x")).status).toBe(422)
@@ -155,7 +155,7 @@ describe("a dead letter that is replayed", () => {
     await expect.poll(() => countOf(conversation)).toBe(1)
   })
 
-  it("is no longer listed once it is discarded, and can be replayed still", async () => {
+  it("is not listed once it is discarded, and can still be replayed", async () => {
     const conversation = freshConversation()
     const id = await kept({ source: "signal", record: { context_window_id: conversation } })
     expect(await read(`/api/dead-letters/${id}`, { method: "DELETE" })).toMatchObject({ id, state: "discarded" })

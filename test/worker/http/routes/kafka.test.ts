@@ -34,7 +34,7 @@ async function post(body: unknown, { path = "/webhooks/kafka", headers = {}, cha
 const signal = (conversation: string, more: object = {}) => ({ context_window_id: conversation, ...more })
 
 describe("POST /webhooks/kafka", () => {
-  it("acknowledges records when the queue has them, while the database can't be reached, and tells each failure at its place", async () => {
+  it("acknowledges records when the queue has them, while the database cannot be reached, and lists each failure at its index", async () => {
     const conversation = freshConversation()
     const records = [
       { value: signal(conversation) },
@@ -89,7 +89,7 @@ describe("POST /webhooks/kafka", () => {
     expect(await query("select reason from dead_letters where transaction_id = $1", [answer.transaction_id])).toHaveLength(1)
   })
 
-  it("tells what only the database refuses, where it writes to it", async () => {
+  it("lists the signals that only the database refuses, where it writes straight to it", async () => {
     const conversation = freshConversation()
     const { answer } = await post(
       `[{"context_window_id": "${conversation}", "payload": {"n": 1e999999}}, {"context_window_id": "${conversation}"}]`,
@@ -106,7 +106,7 @@ describe("POST /webhooks/kafka", () => {
     expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "2"])
   })
 
-  it("has what is too large for a message wait in the bucket", async () => {
+  it("keeps a delivery too large for a message in the bucket", async () => {
     const conversation = freshConversation()
     const many = Array.from({ length: 500 }, (_, place) => signal(conversation, { raw_content: `${place} ${"x".repeat(400)}` }))
     const { answer, queued } = await post(many)

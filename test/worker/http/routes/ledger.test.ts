@@ -28,7 +28,7 @@ describe("the ledger's pages", () => {
     expect(found).toEqual([...new Set(found)].sort().toReversed())
   })
 
-  it("tell of each batch what its own record does, but no more than the first 20 failures", async () => {
+  it("list each batch as its own record does, with the first 20 failures only", async () => {
     const id = await store(25)
     const { batches } = await page("/api/batches?limit=1000")
     const listed = batches.find(({ transaction_id }) => transaction_id === id)

@@ -33,7 +33,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("is told as queued until it is stored", async () => {
+  it("has the state queued until it is stored", async () => {
     const conversation = freshConversation()
     const { answer, sent } = await postQueued({ signals: [{ context_window_id: conversation }] })
     expect(await recordOf(answer.transaction_id)).toMatchObject({ state: "queued", total_count: 1, successful_count: 0 })
@@ -44,7 +44,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("is told as queued while the database can't be reached, too", async () => {
+  it("has the state queued while the database cannot be reached", async () => {
     const { answer } = await postQueued({ signals: [{ context_window_id: freshConversation() }] })
     const away = { ...bindings, DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
     const ask = (transactionId: string) => app.request(`/api/batches/${transactionId}`, {}, away, createExecutionContext())
@@ -68,7 +68,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(sent).toEqual([])
   })
 
-  it("is told as failed, with the reason, when only the database refuses a signal of all or nothing", async () => {
+  it("has the state failed, with the reason, when only the database refuses a signal of all or nothing", async () => {
     const conversation = freshConversation()
     const text = `{"fail_on_error": true, "signals": [{"context_window_id": "${conversation}"}, {"context_window_id": "${conversation}", "payload": {"n": 1e999999}}]}`
     const response = await postBatch(text, ASYNC)
@@ -85,7 +85,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await countOf(conversation)).toBe(0)
   })
 
-  it("is stored at once where there is no queue, no bucket, or the queue is out of order", async () => {
+  it("is stored at once where there is no queue, no bucket, or the queue fails", async () => {
     const refusing = { send: () => Promise.reject(new Error("Storage Limit Exceeded")) } as unknown as Queue
     for (const changed of [{ QUEUE: undefined }, { BUCKET: undefined }, { QUEUE: refusing }]) {
       const conversation = freshConversation()
@@ -150,7 +150,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(response.status).toBe(422)
   })
 
-  it("is told as failed when its key was used meanwhile by a batch that was stored at once", async () => {
+  it("has the state failed when another batch was stored at once under its key meanwhile", async () => {
     const conversation = freshConversation()
     const key = { "Idempotency-Key": crypto.randomUUID() }
     const { answer, sent } = await postQueued({ signals: [{ context_window_id: conversation }] }, key)

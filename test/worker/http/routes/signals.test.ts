@@ -61,7 +61,7 @@ describe("POST /api/signals", () => {
   })
 })
 
-describe("what is read back", () => {
+describe("a signal that is read back", () => {
   it("equals what was sent, byte for byte: astral and combining characters, U+2028, digits beyond 2^53", async () => {
     const text = "e\u0301 \u00e9 \u{1F600}\u{1F1E9}\u{1F1EA} \u2028\u2029 \u0001 \\ \" ' {,} NULL"
     const payload =
@@ -158,12 +158,12 @@ describe("GET /api/signals", () => {
 })
 
 describe("GET /api/signals/{id}", () => {
-  it("is 404 for an id that nobody has", async () => {
+  it("is 404 for an id that no signal has", async () => {
     const response = await send("/api/signals/999999999999")
     expect([response.status, await response.json()]).toEqual([404, { detail: "No signal has this id." }])
   })
 
-  it("is 422 for what is no id", async () => {
+  it("is 422 for text that is not an id", async () => {
     const response = await send("/api/signals/first")
     expect(response.status).toBe(422)
     expect(await response.json()).toMatchObject({ detail: [{ type: "int_parsing", loc: ["path", "id"], input: "first" }] })
@@ -189,7 +189,7 @@ describe("GET /api/signals/stats", () => {
 })
 
 describe("GET /api/batches/{transaction_id}", () => {
-  it("tells counts, failures, who, when and state", async () => {
+  it("returns counts, failures, caller, time and state", async () => {
     const conversation = freshConversation()
     const signals = [{ context_window_id: conversation }, { context_window_id: conversation, escalate_flag: 3 }]
     const { transaction_id } = (await (await postBatch({ signals })).json()) as BatchAnswer

@@ -68,7 +68,7 @@ describe("POST /webhooks/slack", () => {
     expect(await rowsOf(channel)).toMatchObject([{ raw_content: "Hello", time: "2026-09-21 14:13:20.0001+00" }])
   })
 
-  it("stores once what Slack sends again, and what two of its events tell", async () => {
+  it("stores a message once that Slack sends again, or that two of its events carry", async () => {
     const channel = freshChannel()
     const event = message(channel)
     const first = await sendSigned(event)
@@ -78,7 +78,7 @@ describe("POST /webhooks/slack", () => {
     expect(await rowsOf(channel)).toHaveLength(1)
   })
 
-  it("writes straight to the database where there is no queue, or it is out of order", async () => {
+  it("writes straight to the database where there is no queue, or where it fails", async () => {
     const refusing = { send: () => Promise.reject(new Error("Too Many Requests")) } as unknown as Queue
     for (const changed of [{ QUEUE: undefined }, { QUEUE: refusing }]) {
       const channel = freshChannel()

@@ -138,7 +138,7 @@ describe("signals import slack", () => {
     expect(new Set((await rows()).map((row) => (row as { conversation: string }).conversation))).toEqual(new Set(["T1/C7"]))
   })
 
-  it("takes slackdump's recording, whose chunks tell of users, channels and the workspace", async () => {
+  it("takes slackdump's recording, whose chunks name users, channels and the workspace", async () => {
     const chunks = [
       { t: 6, ts: 1, w: { team_id: "T5", team: "Ours" } },
       { t: 3, ts: 2, u: [{ id: "U1", name: "ann", team_id: "T5" }] },
