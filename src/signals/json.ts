@@ -145,6 +145,6 @@ export function plainNumber(value: unknown): unknown {
   return JSON.isRawJSON(value) ? Number((value as { rawJSON: string }).rawJSON) : value
 }
 
-/** Whether a value is a JSON object. A number that `parseJson` keeps digit by digit is an object of the runtime, and is none. */
+/** Whether a value is a JSON object. A raw JSON number is an object of the runtime, but a number of JSON. */
 export const isFields = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)

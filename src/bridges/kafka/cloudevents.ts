@@ -1,7 +1,7 @@
-import { parseJson } from "../../signals/json.ts"
+import { isFields, parseJson } from "../../signals/json.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
-import { type Fields, identity, isFields, isTooDeep, type KafkaRecord, TOO_DEEP, unwrapped } from "./record.ts"
+import { type Fields, identity, isTooDeep, type KafkaRecord, TOO_DEEP, unwrapped } from "./record.ts"
 
 /** Whether an object is an event in structured mode: it has the attributes that every event must have, but perhaps no good ones. */
 export const isCloudEvent = (value: unknown): value is Fields =>

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto"
+import { isFields } from "../../signals/json.ts"
 import { isDeeperThan } from "../../signals/payload.ts"
 
 /**
@@ -24,9 +25,6 @@ export interface KafkaRecord {
 }
 
 export type Fields = Record<string, unknown>
-
-export const isFields = (value: unknown): value is Fields =>
-  typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
 
 /** Kafka Connect's JsonConverter with schemas: https://kafka.apache.org/documentation/#connect_transforms */
 export const unwrapped = (value: unknown) =>

@@ -1,4 +1,4 @@
-import { parseJson } from "../../signals/json.ts"
+import { isFields, parseJson } from "../../signals/json.ts"
 import { reservedKeyFault } from "../../signals/rules.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
@@ -6,7 +6,7 @@ import type { Delivered } from "../delivery.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
 import { type FieldMapping, first, spoken } from "./field-mapping.ts"
 import { splitJoined } from "./joined-json.ts"
-import { type Fields, identity, isFields, isTooDeep, type KafkaRecord, placeOf, TOO_DEEP, textOf, unwrapped } from "./record.ts"
+import { type Fields, identity, isTooDeep, type KafkaRecord, placeOf, TOO_DEEP, textOf, unwrapped } from "./record.ts"
 
 export interface KafkaRequest {
   headers: Headers

@@ -1,3 +1,4 @@
+import { isFields } from "../../signals/json.ts"
 import type { Delivered } from "../delivery.ts"
 
 /** What Slack's Events API sends: https://docs.slack.dev/apis/events-api/ */
@@ -7,8 +8,6 @@ export type SlackRequest =
   | { type: "event_callback"; delivered: Delivered }
   /** Signed by Slack, and still nothing of its Events API: one sentence. */
   | { type: "unreadable"; fault: string }
-
-type Fields = Record<string, unknown>
 
 /**
  * Tells what a request of Slack's is, and makes of an event what is to be stored of it.
@@ -74,10 +73,6 @@ export function mapSlackEvent(envelope: unknown): Delivered {
     },
   }
 }
-
-/** A number that `parseJson` keeps digit by digit is an object, too. */
-const isFields = (value: unknown): value is Fields =>
-  typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
 
 /** An id of Slack's is a few capital letters and digits; no separator can be in it. */
 const isName = (value: unknown): value is string => typeof value === "string" && /^\w{1,40}$/.test(value)
