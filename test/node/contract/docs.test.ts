@@ -42,7 +42,7 @@ const commands = shellBlocks
       .map((line) => ({ page, command: line.replace(/\s+#.*$/, "").trim() }))
       .filter(({ command }) => command !== "" && !command.startsWith("#")),
   )
-const importerCommands = commands.filter(({ command }) => /^npm run (?:signals|dlq|key) -- /.test(command))
+const importerCommands = commands.filter(({ command }) => /^npm run (?:-s )?(?:signals|dlq|key) -- /.test(command))
 
 /** Commands that this file cannot run, since they install, run for ever, or contain this file, and what runs each instead. */
 const RUN_ELSEWHERE: Record<string, string> = {
@@ -80,6 +80,8 @@ async function makeSources(): Promise<void> {
   await pipeline(zip.outputStream, createWriteStream(join(folder, "export.zip")))
   await writeFile(join(folder, "messages.csv"), "id,room,body\n1,a,Hello\n")
   await writeFile(join(folder, "signals.jsonl.gz"), gzipSync('{"context_window_id": "docs-jsonl"}\n'))
+  const corrected = { context_window_id: "docs-corrected", _error: "context_window_id must not be blank", _place: "in.jsonl:1" }
+  await writeFile(join(folder, "failed.jsonl"), `${JSON.stringify(corrected)}\n`)
   await rig.query("create table messages as select 1 as id, 'a' as room, 'Hello' as body")
 }
 
@@ -95,7 +97,10 @@ afterAll(async () => {
 /** Runs a command of a page in the folder of the sources, against the service and the database of this test. */
 function runCommand(command: string) {
   const text = command
-    .replace(/^npm run (signals|dlq|key) -- /, (_, script) => `node ${join(ROOT, scripts?.[script]?.split(" ")[1] ?? "")} `)
+    .replace(
+      /^npm run (?:-s )?(signals|dlq|key) -- /,
+      (_, script) => `node ${join(ROOT, scripts?.[script]?.split(" ")[1] ?? "")} `,
+    )
     .replaceAll("http://localhost:8002", rig.service.address)
     .replace("postgres://localhost/chat", rig.postgres.url)
   const env = { ...process.env, SIGNAL_INGEST_URL: rig.service.address }
