@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings"
 import { SignalClient } from "../client/index.ts"
 
-/** What a command of the command line needs besides its own options. */
+/** Shared by the command line and the command that it runs. */
 export interface Invocation {
   /** Aborts when the user stops the command. */
   stop: AbortSignal
@@ -21,7 +21,7 @@ function readAddress(text: string): string {
   return text
 }
 
-/** Options that several commands share. Commander reads a default of the wrong type only through `argParser`'s own type. */
+// These options are shared by several commands. `default` comes before `argParser`, whose type is then the type of the option.
 export const urlOption = () =>
   new Option("--url <url>", "address of the service")
     .env("SIGNAL_INGEST_URL")
@@ -32,16 +32,16 @@ export const batchSizeOption = () =>
   new Option("--batch-size <n>", "signals in a batch").default(500).argParser(wholeNumber(1, 10_000))
 
 export const concurrencyOption = () =>
-  new Option("--concurrency <n>", "batches in flight at once; fewer while the service is overloaded")
+  new Option("--concurrency <n>", "most batches in flight; fewer while the service is overloaded")
     .default(4)
     .argParser(wholeNumber(1, 100))
 
 export const deadlineOption = () =>
-  new Option("--deadline <seconds>", "how long one batch is retried").default(300).argParser(wholeNumber(1, 86_400))
+  new Option("--deadline <seconds>", "how long to retry one batch").default(300).argParser(wholeNumber(1, 86_400))
 
 export const quietOption = () => new Option("--quiet", "print no progress")
 
-/** Collects `a=b` pairs of a repeated option. */
+/** Adds one `a=b` pair of a repeated option to the pairs before it. */
 export function collectPairs(text: string, before: Record<string, string> | undefined): Record<string, string> {
   const at = text.indexOf("=")
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError("It must be COLUMN=FIELD.")
@@ -50,7 +50,7 @@ export function collectPairs(text: string, before: Record<string, string> | unde
 
 export const KEY_HELP = "The API key is read from SIGNAL_INGEST_KEY."
 
-/** A client of the service, with the key of the environment. */
+/** Returns a client of the service, with the API key of the environment. */
 export function openClient(options: { url: string; deadline?: number | undefined }): SignalClient {
   const { url, deadline } = options
   const key = process.env.SIGNAL_INGEST_KEY

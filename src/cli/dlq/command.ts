@@ -12,9 +12,9 @@ const readIds = (text: string, before: readonly number[] = []) => [...before, re
 
 const ids = () => new Argument("<id...>", "ids of dead letters").argParser(readIds)
 
-const jsonOption = () => new Option("--json", "print one line of JSON for each, for scripts")
+const jsonOption = () => new Option("--json", "print each dead letter as one line of JSON, for scripts")
 
-/** `signals dlq`: looks at dead letters, and stores or discards them. */
+/** `signals dlq`: lists, shows, replays and discards dead letters. */
 export function dlqCommand(invocation: Invocation) {
   const load = () => import("./dlq.ts")
   const run = async (work: Promise<number>) => {
@@ -25,7 +25,7 @@ export function dlqCommand(invocation: Invocation) {
     .description("Lists, shows, replays and discards dead letters: records that the service accepted and could not store.")
     .addCommand(
       new Command("list")
-        .description("dead letters, newest first")
+        .description("list dead letters, newest first")
         .addOption(new Option("--state <state>").choices(["waiting", "replayed", "discarded"]).default("waiting"))
         .addOption(jsonOption())
         .addOption(urlOption())
@@ -34,7 +34,7 @@ export function dlqCommand(invocation: Invocation) {
     )
     .addCommand(
       new Command("show")
-        .description("one dead letter, with the record")
+        .description("show one dead letter with its record")
         .argument("<id>", "id of a dead letter", readId)
         .addOption(jsonOption())
         .addOption(urlOption())
@@ -43,9 +43,9 @@ export function dlqCommand(invocation: Invocation) {
     )
     .addCommand(
       new Command("replay")
-        .description("reads records again, as the service is set up now, and stores them")
+        .description("read the records again with the present configuration of the service, and store them")
         .addArgument(ids().argOptional())
-        .option("--all", "every dead letter that waits")
+        .option("--all", "every waiting dead letter")
         .addOption(jsonOption())
         .addOption(urlOption())
         .addHelpText("after", `\n${KEY_HELP} It needs the scopes "read" and "ingest".`)
@@ -58,7 +58,7 @@ export function dlqCommand(invocation: Invocation) {
     )
     .addCommand(
       new Command("discard")
-        .description("marks dead letters as discarded: the service keeps them, and no longer lists them as waiting")
+        .description("mark dead letters as discarded: the service keeps them, but no longer lists them as waiting")
         .addArgument(ids())
         .addOption(jsonOption())
         .addOption(urlOption())

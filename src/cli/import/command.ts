@@ -14,46 +14,51 @@ import type { ImportOptions } from "./import.ts"
 
 const csv = () =>
   new Command("csv")
-    .description("rows of a CSV file, .gz as well; - is standard input")
+    .description("rows of a CSV file with a header; gzip is unpacked, - reads standard input")
     .argument("<file>")
-    .option("--map <COLUMN=FIELD>", "the column of a signal's field; repeatable", collectPairs)
-    .option("--delimiter <character>", "between two cells", ",")
+    .option("--map <COLUMN=FIELD>", "store COLUMN in FIELD of the signal; repeatable", collectPairs)
+    .option("--delimiter <character>", "separator of cells; \\t is a tab", ",")
 
 const jsonl = () =>
-  new Command("jsonl").description("signals, one JSON object a line, .gz as well; - is standard input").argument("<file>")
+  new Command("jsonl")
+    .description("signals, one JSON object on each line; gzip is unpacked, - reads standard input")
+    .argument("<file>")
 
 const slack = () =>
   new Command("slack")
-    .description("a Slack export (ZIP or folder), slackdump's JSON or JSONL, or messages.jsonl")
+    .description(
+      "a Slack history: an export (ZIP or folder); slackdump's archive folder, SQLite database or dump; or JSON, one message on each line",
+    )
     .argument("<path>")
-    .option("--team <id>", "the team of messages that name none")
+    .option("--team <id>", "the workspace of messages that do not name one")
 
 const sql = () =>
   new Command("sql")
     .description("rows of a query on Postgres")
-    .requiredOption("--from <url>", "the database, postgres://user:password@host/name")
-    .requiredOption("--query <sql>", "the query; with ORDER BY an import of an unchanged table can continue after a stop")
-    .option("--map <COLUMN=FIELD>", "the column of a signal's field; repeatable", collectPairs)
+    .requiredOption("--from <url>", "address of the database, postgres://user:password@host/name")
+    .requiredOption("--query <sql>", "the query; it needs ORDER BY if the import is to continue after a stop")
+    .option("--map <COLUMN=FIELD>", "store COLUMN in FIELD of the signal; repeatable", collectPairs)
 
-/** The options of every command that sends a source. */
+/** Adds the options of each command that sends a source. */
 const sending = <Args extends unknown[], Options extends Record<string, unknown>>(command: Command<Args, Options>) =>
   command
-    .option("--dry-run", "print what would be sent, and send nothing")
+    .option("--dry-run", "print the signals, and send nothing")
     .option("-o, --output <file>", "write batches for curl, and send nothing")
     .addOption(urlOption())
     .addOption(batchSizeOption())
     .addOption(concurrencyOption())
     .addOption(deadlineOption())
-    .option("--state <file>", "where the progress is saved (default: a file of this source and service in .signals)")
-    .option("--failures <file>", "where signals that were not stored go, with the reason (default: beside the state)")
-    .option("--restart", "forget the saved progress, and begin anew")
+    .option("--state <file>", "file of the saved progress (default: in .signals, one for each source and service)")
+    .option("--failures <file>", "file of the records that were not stored, with the reasons (default: beside the state)")
+    .option("--restart", "discard the saved progress, and start again")
     .addOption(quietOption())
     .addHelpText("after", `\n${KEY_HELP}`)
 
+/** Adds the options of each command that compares a source with the service. */
 const checking = <Args extends unknown[], Options extends Record<string, unknown>>(command: Command<Args, Options>) =>
   command
     .addOption(urlOption())
-    .option("--since <time>", "count signals of the service from this time on", "0001-01-01T00:00:00Z")
+    .option("--since <time>", "compare with the service's signals from this time on", "0001-01-01T00:00:00Z")
     .addHelpText("after", `\n${KEY_HELP}`)
 
 /** `signals import KIND`. */
@@ -63,7 +68,7 @@ export function importCommand(invocation: Invocation) {
     invocation.exitCode = await runImportCommand(request, options, invocation.stop)
   }
   return new Command("import")
-    .description("Imports a source: every record once, however often the command is stopped and run again.")
+    .description("Imports a source. Each record is stored once, however often the command is stopped and run again.")
     .addCommand(sending(slack()).action((path, options) => run({ kind: "slack", path, ...options }, options)))
     .addCommand(sending(sql()).action((options) => run({ kind: "sql", ...options }, options)))
     .addCommand(sending(jsonl()).action((path, options) => run({ kind: "jsonl", path }, options)))
