@@ -4,7 +4,7 @@ import { BulkReplayAnswer, DeadLetterPage, DeadLetterRecord, ReplayAnswer } from
 import { BAD_SCORE, DEAD_LETTER } from "./examples.ts"
 import { answer, operation, refusal } from "./operation.ts"
 
-/** What the operations on one dead letter have in common. */
+/** The parts that operations on one dead letter share. */
 const ONE = {
   tag: "Dead letters",
   params: { path: DeadLetterPath },
@@ -25,7 +25,7 @@ const UNKNOWN = refusal("No dead letter has this id.", { unknown: notFound("No d
 export const listDeadLetters = operation({
   id: "listDeadLetters",
   tag: ONE.tag,
-  summary: "What was acknowledged and can't be stored, newest first",
+  summary: "List acknowledged records that could not become signals, newest first",
   scope: "read",
   params: { query: DeadLetterQuery },
   answers: { 200: answer("One page.", DeadLetterPage, { "last page": { dead_letters: [DEAD_LETTER], next_cursor: null } }) },
@@ -52,11 +52,11 @@ export const getDeadLetter = operation({
 export const discardDeadLetter = operation({
   ...ONE,
   id: "discardDeadLetter",
-  summary: "Put a dead letter aside for good",
-  description: "Asks for a key with both scopes, `read` and `ingest`.",
+  summary: "Discard a dead letter",
+  description: "Needs a key with both scopes, `read` and `ingest`.",
   scope: "read",
   answers: {
-    200: answer("It is discarded.", DeadLetterRecord, { discarded: { ...DEAD_LETTER, state: "discarded" } }),
+    200: answer("The discarded dead letter.", DeadLetterRecord, { discarded: { ...DEAD_LETTER, state: "discarded" } }),
     404: UNKNOWN,
   },
 })
@@ -64,13 +64,13 @@ export const discardDeadLetter = operation({
 export const replayDeadLetter = operation({
   ...ONE,
   id: "replayDeadLetter",
-  summary: "Store a dead letter after all, once its cause is mended",
-  description: "Asks for a key with both scopes, `read` and `ingest`. It is stored once however often it is asked for.",
+  summary: "Replay a dead letter: store it after its cause is repaired",
+  description: "Needs a key with both scopes, `read` and `ingest`. However many calls ask for it, it is stored once.",
   scope: "read",
   answers: {
-    200: answer("What it came to.", ReplayAnswer, {
+    200: answer("The result.", ReplayAnswer, {
       replayed: { replayed: true, transaction_id: DEAD_LETTER.replay_transaction_id },
-      "still refused": { replayed: false, reason: BAD_SCORE.error },
+      "fails again": { replayed: false, reason: BAD_SCORE.error },
     }),
     404: UNKNOWN,
   },
@@ -79,14 +79,14 @@ export const replayDeadLetter = operation({
 export const replayDeadLetters = operation({
   id: "replayDeadLetters",
   tag: ONE.tag,
-  summary: "Store many dead letters after all, oldest first",
+  summary: "Replay many dead letters, oldest first",
   description:
-    "Asks for a key with both scopes, `read` and `ingest`. Up to 500 a call; those that still can't be stored stay and are passed over by `next_cursor`.",
+    "Needs a key with both scopes, `read` and `ingest`. Up to 500 a call. Records that fail again stay, and `next_cursor` continues after them.",
   scope: "read",
   params: { query: ReplayQuery },
   answers: {
-    200: answer("What they came to.", BulkReplayAnswer, {
-      "some stay": {
+    200: answer("The results.", BulkReplayAnswer, {
+      "one fails again": {
         replayed_count: 499,
         failed_count: 1,
         failures: [{ id: DEAD_LETTER.id, reason: BAD_SCORE.error }],

@@ -1,10 +1,11 @@
 import { createDocument, type ZodOpenApiObject } from "zod-openapi"
 import * as deadLetters from "./dead-letters.ts"
+import { METHOD_NOT_ALLOWED } from "./operation.ts"
 import * as read from "./reads.ts"
 import * as webhook from "./webhooks.ts"
 import * as write from "./writes.ts"
 
-/** Every route of the service. One that is added to the app is added here, with an operation in the file beside it that fits. */
+/** Every route of the service. A new route gets its operation in one of the files beside this one, and its line here. */
 const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/signals/batch": { post: write.createBatch },
   "/api/signals": { post: write.createSignal, get: read.listSignals },
@@ -25,7 +26,7 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/openapi.json": { get: read.getOpenApi },
 }
 
-/** What the document is made from: the schemas that the routes validate with, and examples of what they take and answer. */
+/** The source of the document: the schemas that the routes validate with, and examples of requests and answers. */
 export const DESCRIPTION: ZodOpenApiObject = {
   openapi: "3.1.1",
   info: {
@@ -33,24 +34,30 @@ export const DESCRIPTION: ZodOpenApiObject = {
     version: "0.1.0",
     description:
       "Takes signals in batches, checks each, and stores them exactly once.\n\n" +
-      "Every answer has an `X-Request-Id`, by which the service's log names the request. " +
-      "Every error is JSON with a `detail`: one sentence, or a list of faults.",
+      "Every answer has an `X-Request-Id`, which is also in the service's log. " +
+      "Every error is JSON with a `detail`: one sentence, or a list of errors.\n\n" +
+      "A path answers a method that is not listed here, such as TRACE or OPTIONS, with 405 and `Allow`: see the response " +
+      "`MethodNotAllowed`. It never echoes a request. GET paths also answer HEAD.",
   },
   servers: [{ url: "/", description: "This deployment" }],
   tags: [
-    { name: "Signals", description: "What is stored: in by the batch or singly, out by page or by id." },
-    { name: "Batches", description: "The ledger: what became of each batch." },
-    { name: "Webhooks", description: "Ways in for services that push their events." },
-    { name: "Dead letters", description: "What was acknowledged and can't be stored; kept until it is replayed or discarded." },
-    { name: "Metrics", description: "Figures for people, and counters for Prometheus." },
-    { name: "Health", description: "For probes and tools; no key is asked for." },
+    { name: "Signals", description: "Store signals in batches or one by one; read them by page or by id." },
+    { name: "Batches", description: "The ledger: the result of each batch." },
+    { name: "Webhooks", description: "For services that push their events." },
+    {
+      name: "Dead letters",
+      description: "Acknowledged records that could not become signals; kept until they are replayed or discarded.",
+    },
+    { name: "Metrics", description: "Figures as JSON, and counters for Prometheus." },
+    { name: "Health", description: "For probes and tools; no key is needed." },
   ],
   components: {
+    responses: { MethodNotAllowed: METHOD_NOT_ALLOWED },
     securitySchemes: {
       key: {
         type: "http",
         scheme: "bearer",
-        description: "A key of API_KEYS. An open deployment, such as the local one, asks for none.",
+        description: "A key of API_KEYS. An open deployment, such as `npm start`, needs none.",
       },
     },
   },

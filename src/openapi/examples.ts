@@ -98,6 +98,7 @@ export const METRICS: MetricsAnswer = {
   window: "1h",
   since: "2025-01-15T08:30:00.000Z",
   until: "2025-01-15T09:30:00.000Z",
+  measured_since: "2025-01-15T08:30:00.000Z",
   step_seconds: 60,
   percentiles: "exact",
   totals: FIGURES,

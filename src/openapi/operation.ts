@@ -1,11 +1,17 @@
 import * as z from "zod"
 import type { ZodOpenApiOperationObject, ZodOpenApiRequestBodyObject, ZodOpenApiResponseObject } from "zod-openapi"
+import { BODY_DEADLINE_MS } from "../http/body/admission.ts"
 import {
+  bodyCutOff,
+  bodyTimeout,
   bodyTooLarge,
   databaseNotReady,
   forbidden,
   inDoubt,
+  methodNotAllowed,
+  overloaded,
   type Problem,
+  tooManyContainers,
   tooManyRequests,
   tooManySignals,
   unauthorized,
@@ -26,15 +32,20 @@ const ShapeProblem = z
         type: z.string().meta({ description: "A Pydantic v2 error type." }),
         loc: z
           .array(z.union([z.string(), z.int()]))
-          .meta({ description: "Where: body, query, path or header, and on from there." }),
+          .meta({ description: "The place of the error: body, query, path or header, then the path within it." }),
         msg: z.string(),
-        input: z.unknown().meta({ description: "What was sent, when it is a short value." }).optional(),
+        input: z.unknown().meta({ description: "The value that was sent, when it is short." }).optional(),
       }),
     ),
   })
   .meta({ id: "ShapeProblem" })
 
-const RejectedBatch = z.object({ detail: z.string(), errors: z.array(Failure) }).meta({ id: "RejectedBatch" })
+const RejectedBatch = z
+  .object({
+    detail: z.string(),
+    errors: z.array(Failure).optional().meta({ description: "Every signal that failed; absent when the body was cut off." }),
+  })
+  .meta({ id: "RejectedBatch" })
 
 const UnavailableProblem = z
   .object({
@@ -43,11 +54,11 @@ const UnavailableProblem = z
   })
   .meta({ id: "UnavailableProblem" })
 
-/** Bodies by what they are an example of. */
+/** Bodies by the case that each is an example of. */
 type Examples = Record<string, unknown>
 export type Headers = Record<string, { description: string; schema: { type: "string"; enum?: string[] }; example?: string }>
 
-/** Bodies as OpenAPI wants examples, each under what it is an example of. */
+/** The examples of a body in OpenAPI's form, each under its case. */
 export const examplesOf = (examples: Examples) =>
   Object.fromEntries(Object.entries(examples).map(([summary, value]) => [summary, { summary, value }]))
 
@@ -63,7 +74,7 @@ export const answer = (
   content: { "application/json": { schema, examples: examplesOf(examples) } },
 })
 
-/** A refusal, its examples being the very problems that routes throw. */
+/** An error answer. Its examples are the problems that the routes throw. */
 export const refusal = (description: string, problems: Record<string, Problem>, schema: z.ZodType = Sentence) => {
   const bodies = Object.entries(problems).map(([name, { body }]) => [name, body])
   const headers = Object.assign({}, ...Object.values(problems).map((problem) => describeHeaders(problem.headers)))
@@ -71,9 +82,10 @@ export const refusal = (description: string, problems: Record<string, Problem>, 
 }
 
 const HEADERS: Record<string, string> = {
-  "Retry-After": "Seconds after which to come back.",
-  "WWW-Authenticate": "What a key would have to be (RFC 6750).",
-  "Accept-Encoding": "The encodings that are read (RFC 9110).",
+  "Retry-After": "Seconds to wait before the next try.",
+  "WWW-Authenticate": "The challenge (RFC 6750).",
+  "Accept-Encoding": "The encodings that the service reads (RFC 9110).",
+  Allow: "The methods of this path (RFC 9110).",
 }
 
 const describeHeaders = (headers: Record<string, string>) =>
@@ -84,56 +96,69 @@ const describeHeaders = (headers: Record<string, string>) =>
     ]),
   )
 
-/** The 400 of an all-or-nothing batch. */
-export const rejected = (description: string, problems: Record<string, Problem>) => refusal(description, problems, RejectedBatch)
+/** The 400 of an all-or-nothing batch, or of a body that was cut off. */
+export const rejected = (description: string, problems: Record<string, Problem>) =>
+  refusal(description, { ...problems, "cut off": bodyCutOff() }, RejectedBatch)
 
 /** A 503 that `UnavailableProblem` describes. */
 export const unreachable = (description: string, problems: Record<string, Problem>) =>
   refusal(description, problems, UnavailableProblem)
 
 const ACCESS = (scope: Scope) => ({
-  401: refusal("No key, or one that is not known.", {
+  401: refusal("No key, or an unknown one.", {
     "no key": unauthorized("Send an API key as Authorization: Bearer KEY."),
     "unknown key": unauthorized("This API key is not known."),
   }),
   403: refusal("The key lacks the scope.", { "another scope": forbidden(scope) }),
 })
 
-export const TOO_MANY_REQUESTS = refusal("Over the caller's rate.", { "too many": tooManyRequests(10) })
+export const TOO_MANY_REQUESTS = refusal("Over the rate limit.", { "too many": tooManyRequests(10) })
 
 const UNREACHABLE = { unreachable: unavailable(), "not ready": databaseNotReady() }
 
+/** A path's answer to a method that it does not have. An operation never gives it. */
+export const METHOD_NOT_ALLOWED = refusal("The path does not have this method.", {
+  "not post": methodNotAllowed(["POST"]),
+})
+
 const OF_BODIES = {
-  413: refusal("Over a limit, which is named.", {
+  400: refusal("The connection ended before the body did; nothing was stored.", { "cut off": bodyCutOff() }),
+  408: refusal("The body took too long to arrive; nothing was stored.", { "too slow": bodyTimeout(BODY_DEADLINE_MS / 1000) }),
+  413: refusal("Over a limit, which the answer names; nothing was stored.", {
     "too many signals": tooManySignals(10_000),
+    "too many containers": tooManyContainers(),
     "too large": bodyTooLarge(8_388_608),
   }),
-  415: refusal("A content type or encoding that is not read here.", {
+  415: refusal("A content type or encoding that the service does not read.", {
     "content type": unsupportedMediaType("text/csv"),
     encoding: unsupportedEncoding("br"),
   }),
-  503: unreachable("The database can't be reached in time.", { ...UNREACHABLE, "in doubt": inDoubt(TRANSACTION_ID) }),
+  503: unreachable("The service cannot store now.", {
+    ...UNREACHABLE,
+    "in doubt": inDoubt(TRANSACTION_ID),
+    overloaded: overloaded(),
+  }),
 }
 
 type Refused = Record<string, Problem["body"]["detail"]>
 
-/** An operation, without what it has in common with all the others. */
+/** An operation, without the parts that all of them share. */
 interface Route {
   id: string
   tag: string
   summary: string
   description?: string
-  /** The scope that its key must have. Without one no key is asked for. */
+  /** The scope that the key must have. An operation without one needs no key. */
   scope?: Scope
   params?: NonNullable<ZodOpenApiOperationObject["requestParams"]>
   body?: ZodOpenApiRequestBodyObject
-  /** Its own answers by status; they go before those that all have in common. */
+  /** Its own answers by status; they replace the shared ones. */
   answers: Record<number, ZodOpenApiResponseObject>
-  /** What it says of requests that it can't read. */
+  /** The details of its 422, by case. */
   unreadable?: Refused
 }
 
-/** Adds what every operation of its kind answers: 401, 403, 429 and 503 with a key, 413, 415 and 503 with a body, 422 when it may be unreadable. */
+/** Adds the answers that operations share: 401, 403, 429 and 503 with a key; 400, 408, 413, 415 and 503 with a body; 422 with `unreadable`. */
 export function operation(route: Route): ZodOpenApiOperationObject {
   const { id, tag, summary, description, scope, params, body, unreadable } = route
   return {
@@ -148,7 +173,7 @@ export function operation(route: Route): ZodOpenApiOperationObject {
       ...(scope && {
         ...ACCESS(scope),
         429: TOO_MANY_REQUESTS,
-        503: unreachable("The database can't be reached in time.", UNREACHABLE),
+        503: unreachable("The database cannot be reached in time.", UNREACHABLE),
       }),
       ...(body && OF_BODIES),
       ...(unreadable && { 422: unreadableAnswer(unreadable) }),
@@ -157,9 +182,9 @@ export function operation(route: Route): ZodOpenApiOperationObject {
   }
 }
 
-const unreadableAnswer = (faults: Refused) =>
+const unreadableAnswer = (errors: Refused) =>
   answer(
-    "Not readable, or the wrong shape; nothing was stored. Every fault is listed, up to 100.",
+    "Not readable, or the wrong shape; nothing was stored. The first 100 errors are listed.",
     ShapeProblem,
-    Object.fromEntries(Object.entries(faults).map(([name, detail]) => [name, { detail }])),
+    Object.fromEntries(Object.entries(errors).map(([name, detail]) => [name, { detail }])),
   )

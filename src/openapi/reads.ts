@@ -15,7 +15,7 @@ const BAD_LIMIT = {
 
 const BAD_UUID = { type: "uuid_parsing", msg: "Input should be a valid UUID", input: "latest" }
 
-const METRICS_UNAVAILABLE = unreachable("Analytics Engine is not configured or can't be read; ingestion goes on.", {
+const METRICS_UNAVAILABLE = unreachable("Analytics Engine is not configured or cannot be read; ingestion continues.", {
   "not configured": new Problem(
     503,
     { detail: "Metrics can't be read: CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are not both set." },
@@ -80,7 +80,7 @@ export const listBatches = operation({
 export const getBatch = operation({
   id: "getBatch",
   tag: "Batches",
-  summary: "What the ledger says of a batch",
+  summary: "One batch of the ledger",
   description: "A key with the scope `ingest` alone sees its own batches.",
   scope: "read",
   params: { path: BatchPath },
@@ -121,17 +121,17 @@ export const isAlive = operation({
   id: "isAlive",
   tag: "Health",
   summary: "Alive",
-  answers: { 200: answer("It is.", z.object({ status: z.literal("alive") }), { alive: { status: "alive" } }) },
+  answers: { 200: answer("The Worker runs.", z.object({ status: z.literal("alive") }), { alive: { status: "alive" } }) },
 })
 
 export const isReady = operation({
   id: "isReady",
   tag: "Health",
-  summary: "Able to write",
+  summary: "Ready to write",
   answers: {
-    200: answer("It is.", z.object({ status: z.literal("ready") }), { ready: { status: "ready" } }),
+    200: answer("The database takes a batch.", z.object({ status: z.literal("ready") }), { ready: { status: "ready" } }),
     429: TOO_MANY_REQUESTS,
-    503: refusal("It is not.", { "not ready": databaseNotReady() }),
+    503: refusal("The database does not take a batch.", { "not ready": databaseNotReady() }),
   },
 })
 

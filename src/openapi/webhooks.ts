@@ -15,7 +15,7 @@ import { answer, examplesOf, operation, refusal } from "./operation.ts"
 const SlackRequest = z
   .looseObject({
     type: z.string().meta({ description: "`event_callback`, `url_verification` or `app_rate_limited`." }),
-    challenge: z.string().optional().meta({ description: "Of a `url_verification`: what it wants to be told." }),
+    challenge: z.string().optional().meta({ description: "Of a `url_verification`: the value to answer with." }),
     event: z.looseObject({ type: z.string() }).optional().meta({ description: "Of an `event_callback`: a `message` is stored." }),
   })
   .meta({ id: "SlackRequest" })
@@ -27,7 +27,7 @@ export const takeSlackEvent = operation({
   tag: "Webhooks",
   summary: "Take an event from Slack",
   description:
-    "Proved by Slack's signature over the body, not by a key. A message is stored once, however often it is delivered.",
+    "Slack's signature over the body proves the sender; no key is needed. A message is stored once, however often Slack delivers it.",
   params: {
     header: z.object({
       "X-Slack-Request-Timestamp": z.string().meta({ description: "Seconds since the epoch, at most 5 minutes from now." }),
@@ -44,12 +44,16 @@ export const takeSlackEvent = operation({
     },
   },
   answers: {
-    200: answer("Taken in, or not to be stored; Slack need not send it again.", z.union([DeliveryAnswer, Challenge]), {
-      queued: QUEUED_DELIVERY,
-      skipped: SKIPPED_DELIVERY,
-      handshake: { challenge: "3eZbrw1aB" },
-    }),
-    401: refusal("Not proved to come from Slack.", {
+    200: answer(
+      "Accepted, or of a kind that is not stored; Slack must not send it again.",
+      z.union([DeliveryAnswer, Challenge]),
+      {
+        queued: QUEUED_DELIVERY,
+        skipped: SKIPPED_DELIVERY,
+        handshake: { challenge: "3eZbrw1aB" },
+      },
+    ),
+    401: refusal("The signature does not prove that Slack sent this.", {
       unsigned: unauthorized("X-Slack-Request-Timestamp and X-Slack-Signature are required: only Slack may call this."),
       forged: unauthorized("X-Slack-Signature is not that of this body under the signing secret."),
     }),
@@ -73,16 +77,19 @@ export const takeKafkaRecords = operation({
   tag: "Webhooks",
   summary: "Take records from Kafka",
   description:
-    "As Kafka's HTTP sinks, its REST proxies and CloudEvents send them. A value that is a signal is stored as it is; any other becomes one by the field mapping, with the whole value as its payload. " +
-    "Instead of a key, a Standard Webhooks signature proves the sender. " +
-    "A record that can't become a signal is acknowledged all the same, and kept as a dead letter.",
+    "Takes the formats of Kafka's HTTP sinks, REST proxies and CloudEvents. A value that is a signal is stored as it is; the field mapping makes a signal of any other, with the whole value as its payload. " +
+    "A Standard Webhooks signature may stand in place of a key. " +
+    "A record that cannot become a signal is acknowledged and kept as a dead letter.",
   scope: "ingest",
   params: {
     query: z.object({
-      cluster: z.string().optional().meta({ description: "Tells clusters apart whose topics have the same names." }),
+      cluster: z
+        .string()
+        .optional()
+        .meta({ description: "The name of the cluster, where topics of several clusters have the same names." }),
     }),
     header: z.object({
-      "webhook-id": z.string().optional().meta({ description: "Of Standard Webhooks, like the two below." }),
+      "webhook-id": z.string().optional().meta({ description: "Standard Webhooks, as the next two headers." }),
       "webhook-timestamp": z.string().optional(),
       "webhook-signature": z.string().optional(),
     }),
@@ -100,11 +107,11 @@ export const takeKafkaRecords = operation({
     },
   },
   answers: {
-    200: answer("Taken in; the sender need not send it again.", DeliveryAnswer, {
+    200: answer("Accepted; the sender must not send it again.", DeliveryAnswer, {
       queued: QUEUED_DELIVERY,
-      "one can't be stored": FAILED_DELIVERY,
+      "one failed": FAILED_DELIVERY,
     }),
-    415: refusal("A content type or encoding that is not read here.", {
+    415: refusal("A content type or encoding that the service does not read.", {
       "content type": unsupportedRecords("text/csv"),
       encoding: unsupportedEncoding("br"),
     }),

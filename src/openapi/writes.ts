@@ -20,17 +20,20 @@ const IdempotencyKey = z.string().min(1).max(255).optional().meta({
   description: "A retry of the same body under the same key returns the first answer again, for 7 days.",
 })
 
-const ContentEncoding = z.enum(["gzip", "identity"]).optional().meta({ description: "How the body is packed." })
+const ContentEncoding = z.enum(["gzip", "identity"]).optional().meta({ description: "The compression of the body." })
 
 const REPLAYED: Headers = {
   "Idempotency-Replayed": {
-    description: "true: this is the first answer to this Idempotency-Key, told again.",
+    description: "true: this is the first answer to this Idempotency-Key, returned again.",
     schema: { type: "string", enum: ["true"] },
   },
 }
 
 const applied = (preference: string): Headers => ({
-  "Preference-Applied": { description: "The preference that was met.", schema: { type: "string", enum: [preference] } },
+  "Preference-Applied": {
+    description: "The preference that the service applied.",
+    schema: { type: "string", enum: [preference] },
+  },
 })
 
 const KEY_REUSED = keyReused().body.detail
@@ -83,10 +86,14 @@ export const createBatch = operation({
       { ...REPLAYED, ...applied("return=minimal") },
     ),
     202: answer(
-      "Durably queued, as `Prefer: respond-async` asked; it is stored soon.",
+      "Durably queued, as `Prefer: respond-async` asked; the consumer stores it soon.",
       BatchRecord,
       { queued: QUEUED_RECORD },
-      { ...REPLAYED, ...applied("respond-async"), Location: { description: "Its record.", schema: { type: "string" } } },
+      {
+        ...REPLAYED,
+        ...applied("respond-async"),
+        Location: { description: "The batch in the ledger.", schema: { type: "string" } },
+      },
     ),
     400: rejected("All or nothing, and a signal broke a rule: nothing was stored.", {
       "one failed": rejectedBatch([BAD_SCORE]),
@@ -110,9 +117,11 @@ export const createSignal = operation({
   body: { required: true, content: { "application/json": { schema: Signal, examples: examplesOf({ signal: SIGNAL }) } } },
   answers: {
     200: answer(
-      "A signal with its dedupe_key is stored already: that one.",
-      StoredSignal.extend({ duplicate: z.literal(true) }),
-      { duplicate: { ...STORED_SIGNAL, duplicate: true } },
+      "A signal with this `dedupe_key` is already stored. Without the scope `read` the answer may hold `id` and `duplicate` alone.",
+      StoredSignal.partial()
+        .required({ id: true })
+        .extend({ duplicate: z.literal(true) }),
+      { duplicate: { ...STORED_SIGNAL, duplicate: true }, "for a key without read": { id: STORED_SIGNAL.id, duplicate: true } },
       REPLAYED,
     ),
     201: answer("Stored.", StoredSignal, { stored: STORED_SIGNAL }, REPLAYED),

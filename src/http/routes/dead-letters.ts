@@ -7,7 +7,7 @@ import { deadLetterById, listDeadLetters, settleDeadLetter } from "../../store/d
 import { requireScope } from "../auth.ts"
 import type { App } from "../context.ts"
 import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../params.ts"
-import { notFound } from "../problems.ts"
+import { methodNotAllowed, notFound } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 import { ingestContext, notePlan } from "../write.ts"
 
@@ -24,6 +24,10 @@ export const deadLetters = new Hono<App>()
     const { answer, stored } = await replayDeadLetters({ ...ingestContext(c), mapping }, { ...choice, after: cursor })
     notePlan(c, stored, "delivery")
     return c.json(answer)
+  })
+  // Other methods must not go on to /:id.
+  .all("/replay", () => {
+    throw methodNotAllowed(["POST"])
   })
   .get("/:id", requireScope("read"), zValidator("param", DeadLetterPath, refuseShape), async (c) =>
     c.json(await letterOf(c, c.req.valid("param").id)),

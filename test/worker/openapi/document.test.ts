@@ -5,6 +5,8 @@ import { app } from "../../../src/app.ts"
 import type { Bindings } from "../../../src/config.ts"
 import { DESCRIPTION, openApi } from "../../../src/openapi/document.ts"
 import { BAD_BATCH, BATCH } from "../../../src/openapi/examples.ts"
+import { METHOD_NOT_ALLOWED } from "../../../src/openapi/operation.ts"
+import { MAX_CONTAINERS } from "../../../src/signals/json-size.ts"
 import { Signal } from "../../../src/signals/schema.ts"
 import { bindings } from "../service.ts"
 
@@ -38,6 +40,25 @@ describe("the OpenAPI document", () => {
       .map(({ method, path }) => `${method} ${path.replace(/:(\w+)(\{[^/]*\})?/g, "{$1}")}`)
     expect(Object.keys(OPERATIONS).sort()).toEqual([...new Set([...routes, ...STATIC])].sort())
   })
+
+  it.each(Object.entries(DESCRIPTION.paths ?? {}).filter(([path]) => path !== "/openapi.json"))(
+    "describes the 405 of %s, also for TRACE",
+    async (path, item) => {
+      const [described] = bodiesOf(METHOD_NOT_ALLOWED)
+      for (const method of ["OPTIONS", "TRACE"]) {
+        const response = await app.request(path.replaceAll(/\{\w+\}/g, "1"), { method }, bindings)
+        const allowed = response.headers.get("Allow")?.split(", ") ?? []
+        expect([response.status, allowed.filter((name) => name !== "HEAD").sort()]).toEqual([
+          405,
+          Object.keys(item)
+            .map((name) => name.toUpperCase())
+            .sort(),
+        ])
+        expect(described?.schema.safeParse(await response.json()).success).toBe(true)
+      }
+      expect(openApi().components?.responses).toHaveProperty("MethodNotAllowed.headers.Allow")
+    },
+  )
 
   it("names every operation once", () => {
     const names = Object.values(OPERATIONS).map(({ operationId }) => operationId)
@@ -154,6 +175,7 @@ describe("a refusal in the document is what the service says:", () => {
     [BATCHES, 403, "another scope", { body: BATCH, settings: KEYS, headers: key("read") }],
     [BATCHES, 413, "too many signals", { body: { signals: Array(10_001).fill({}) } }],
     [BATCHES, 413, "too large", { body: "x".repeat(8_388_609) }],
+    [BATCHES, 413, "too many containers", { body: `[${"[],".repeat(MAX_CONTAINERS)}[]]` }],
     [BATCHES, 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
     [BATCHES, 415, "encoding", { body: "packed", headers: { "Content-Encoding": "br" } }],
     [BATCHES, 422, "shape", { body: { signals: [{ signal_score: "high" }] } }],
