@@ -47,17 +47,21 @@ const isOneOf = (column: string, names: readonly string[]) => `${column} IN (${n
 const INGEST = isOneOf(COLUMNS.route, INGEST_ROUTES)
 const stepOf = (stepSeconds: Seconds) => `toUnixTimestamp(toStartOfInterval(timestamp, INTERVAL '${stepSeconds}' SECOND)) AS time`
 
-/** Without requests there is no row: a percentile of nothing is NaN, which is not JSON. */
+/** Without requests there is no row: a percentile over no rows is NaN, which is not JSON. */
 export const totalsQuery = (span: Span) =>
   `SELECT ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY dataset`
 
 export const seriesQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY time ORDER BY time`
 
-/** Signals by what became of them, on every route that stores. A run of the queue's consumer is no request, so that only its signals count. */
+/** Signals by outcome, on every route that stores. A run of the queue's consumer is not a request: only its signals count. */
 export const signalsQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(COLUMNS.route, STORING_ROUTES)} ` +
   "GROUP BY time ORDER BY time"
+
+/** When the oldest data point was written, in seconds since the epoch. Without points there is no row. */
+export const firstPointQuery = (until: Seconds) =>
+  `SELECT min(toUnixTimestamp(timestamp)) AS first FROM ${DATASET} WHERE timestamp < toDateTime(${until}) GROUP BY dataset`
 
 /** Webhooks' records of a kind that is not stored, by kind. */
 export const skippedQuery = (span: Span) =>

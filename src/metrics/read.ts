@@ -1,7 +1,16 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
 import type { Figures, MetricsAnswer, Window } from "./answer.ts"
 import { ERRORS, OUTCOMES, type Outcome, RATED, SUCCESSES } from "./point.ts"
-import { byOutcomeQuery, byRouteQuery, type Span, seriesQuery, signalsQuery, skippedQuery, totalsQuery } from "./queries.ts"
+import {
+  byOutcomeQuery,
+  byRouteQuery,
+  firstPointQuery,
+  type Span,
+  seriesQuery,
+  signalsQuery,
+  skippedQuery,
+  totalsQuery,
+} from "./queries.ts"
 
 /** Seconds of each window, and of one step of its series. */
 const SPANS: Record<Window, { seconds: number; step: number }> = {
@@ -11,47 +20,57 @@ const SPANS: Record<Window, { seconds: number; step: number }> = {
   "7d": { seconds: 7 * 24 * 60 * 60, step: 2 * 60 * 60 },
 }
 
-/** A row of any of the queries. Percentiles of no requests at all are null. */
+/** A row of any of the queries. A percentile over no requests is null. */
 type Row = Record<string, string | number | null>
 
 /**
  * Throughput, success and error rate and latency of the last `window`, as totals, by outcome, by route, and as a series without gaps.
+ *
+ * Rates are over the whole window, or over the time since the first data point where the deployment is younger than the window.
  *
  * @param now milliseconds since the epoch
  * @throws {MetricsUnavailable}
  */
 export async function readMetrics(settings: AnalyticsSettings | undefined, window: Window, now: number): Promise<MetricsAnswer> {
   const { seconds, step } = SPANS[window]
-  // Points carry whole seconds: the current one belongs in.
+  // Points carry whole seconds, and the window includes the current one.
   const until = Math.floor(now / 1000) + 1
-  // From the beginning of a step, so that the first of the series is as long as the others.
+  // The window starts with a step, so that the first step of the series is as long as the others.
   const since = Math.floor((until - seconds) / step) * step
   const span: Span = { since, until }
-  const [totals, byOutcome, byRoute, series, signals, skipped] = await Promise.all([
+  const [totals, byOutcome, byRoute, series, signals, skipped, [oldest]] = await Promise.all([
     queryAnalytics<Row>(settings, totalsQuery(span)),
     queryAnalytics<Row>(settings, byOutcomeQuery(span)),
     queryAnalytics<Row>(settings, byRouteQuery(span)),
     queryAnalytics<Row>(settings, seriesQuery(span, step)),
     queryAnalytics<Row>(settings, signalsQuery(span, step)),
     queryAnalytics<Row>(settings, skippedQuery(span)),
+    queryAnalytics<Row>(settings, firstPointQuery(until)),
   ])
-  const length = until - since
+  const measuredSince = Math.max(since, Number(oldest?.first ?? since))
+  const length = until - measuredSince
+  /** The seconds of a step that were measured; a step before the first point has no requests to divide. */
+  const secondsOf = (from: number) => {
+    const seconds = Math.min(from + step, until) - Math.max(from, measuredSince)
+    return seconds > 0 ? seconds : step
+  }
   const steps = new Map(series.map((row) => [Number(row.time), row]))
-  // The queue's consumer stores signals at times at which no request came in.
+  // The queue's consumer also stores signals in steps without a request.
   for (const row of signals) steps.set(Number(row.time), { ...steps.get(Number(row.time)), ...row })
   return {
     window,
     since: instant(since),
     until: instant(until),
+    measured_since: instant(measuredSince),
     step_seconds: step,
     percentiles: "exact",
     totals: figures({ ...totals[0], ...Object.fromEntries(SIGNAL_COUNTS.map((name) => [name, sum(signals, name)])) }, length),
     by_outcome: byOutcome.map((row) => ({ outcome: String(row.name) as Outcome, ...figures(row, length) })),
     by_route: byRoute.map((row) => ({ route: String(row.name), ...figures(row, length) })),
     skipped: skipped.map(({ route, kind, events }) => ({ route: String(route), kind: String(kind), events: Number(events) })),
-    series: Array.from({ length: Math.ceil(length / step) }, (_, place) => {
+    series: Array.from({ length: Math.ceil((until - since) / step) }, (_, place) => {
       const from = since + place * step
-      return { time: instant(from), ...figures(steps.get(from), Math.min(step, until - from)) }
+      return { time: instant(from), ...figures(steps.get(from), secondsOf(from)) }
     }),
   }
 }
@@ -62,7 +81,7 @@ const sum = (rows: readonly Row[], name: string) => rows.reduce((total, row) => 
 
 const instant = (seconds: number) => new Date(seconds * 1000).toISOString()
 
-/** @param seconds the time that `row` is about */
+/** @param seconds the length of the time that `row` covers */
 function figures(row: Row = {}, seconds: number): Figures {
   const count = (name: string) => Number(row[name] ?? 0)
   const requests = count("requests")

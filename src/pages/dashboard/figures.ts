@@ -4,14 +4,14 @@ import { count, duration, moment, rate, share } from "./format.ts"
 import { type Table, table } from "./table.ts"
 
 /** The tiles. */
-export function showFigures({ totals, since, until }: MetricsAnswer): void {
+export function showFigures({ totals, measured_since, until }: MetricsAnswer): void {
   const tell = (name: string, value: number | null | undefined, format: (value: number | null | undefined) => string) => {
     const place = find(`[data-figure="${name}"]`)
     place.textContent = format(value)
     if (value === null || value === undefined) delete place.dataset.value
     else place.dataset.value = String(value)
   }
-  find("[data-span]").textContent = `${moment(new Date(since))} – ${moment(new Date(until))}`
+  find("[data-span]").textContent = `${moment(new Date(measured_since))} – ${moment(new Date(until))}`
   find("[data-metrics]").dataset.quiet = String(totals.requests === 0)
   for (const name of ["signals_per_second", "batches_per_second"] as const) tell(name, totals[name], rate)
   for (const name of ["signals_created", "signals_duplicate", "signals_failed", "requests"] as const)

@@ -187,6 +187,22 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     ])
   })
 
+  it("have rates over the time since the first data point, while the deployment is younger than the window", async () => {
+    await allThere()
+    const client = new Client({ connectionString: service.databaseUrl })
+    await client.connect()
+    const { rows } = await client.query<{ first: Date }>(
+      "select date_trunc('second', min(timestamp)) as first from local_analytics.points",
+    )
+    await client.end()
+    const { totals, since, until, measured_since } = await metrics()
+    expect(measured_since).toBe(rows[0]?.first.toISOString())
+    expect(Date.parse(measured_since)).toBeGreaterThan(Date.parse(since))
+    const seconds = (Date.parse(until) - Date.parse(measured_since)) / 1000
+    expect(totals.signals_per_second).toBeCloseTo(totals.signals_created / seconds, 12)
+    expect(totals.requests_per_second).toBeCloseTo(totals.requests / seconds, 12)
+  })
+
   it("have percentiles that are exact, as the answer says", async () => {
     await allThere()
     const client = new Client({ connectionString: service.databaseUrl })

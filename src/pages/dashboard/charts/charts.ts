@@ -69,7 +69,9 @@ const CHARTS: { panel: string; values: ((step: Step) => number | null)[]; make: 
 export function metricsCharts() {
   const charts = CHARTS.map(({ panel, values, make }) => ({ values, chart: make(find(`[data-panel="${panel}"]`)) }))
   return {
-    show({ series, step_seconds }: MetricsAnswer): void {
+    show({ series: all, step_seconds, measured_since }: MetricsAnswer): void {
+      // Steps before the deployment's first data point show nothing.
+      const series = all.filter(({ time }) => Date.parse(time) + step_seconds * 1000 > Date.parse(measured_since))
       const times = series.map((step) => new Date(step.time))
       const data = (values: (typeof charts)[number]["values"]): ChartData => ({
         times,
