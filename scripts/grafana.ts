@@ -57,7 +57,7 @@ const panel = (
   ...(type === "table" && { transformations: [inOrder(query.columns)] }),
 })
 
-/** The data source sorts columns by name, so a table needs the order in which they are listed. */
+/** The data source sorts columns by name, so a table names the order of its columns. */
 const inOrder = (columns: readonly Column[]) => ({
   id: "organize",
   options: {
@@ -163,7 +163,7 @@ export const alert = {
           for: "5m",
           // Without requests there is no row.
           noDataState: "OK",
-          // Cloudflare's API is away now and then, and refuses a dataset that has no point yet.
+          // Cloudflare's API is unavailable now and then, and refuses a dataset without points.
           execErrState: "KeepLast",
           labels: { severity: "critical" },
           annotations: { summary: "Of the last 5 minutes' requests that take signals in, more than 5 % ended in an error." },

@@ -7,15 +7,15 @@ const ROOT = join(import.meta.dirname, "..")
 const TARGET = join(ROOT, "dist/assets")
 
 interface Page {
-  /** Where it is served; Cloudflare serves `/docs` from `docs.html`. */
+  /** Its path; Cloudflare serves `/docs` from `docs.html`. */
   path: string
   html: string
-  /** Scripts and style sheets by the name they are served under, without its ending. Two files of a name differ in their ending. */
+  /** Scripts and style sheets by their served name without extension. Two files of one name differ in their extension. */
   bundles: [name: string, source: string][]
   contentSecurityPolicy: Record<string, string>
 }
 
-/** Nothing but what this service serves itself, and no way to be framed, redirected or submitted elsewhere. */
+/** Files of this origin only, no frames, and no forms or base that lead elsewhere. */
 const STRICT = {
   "default-src": "'none'",
   "script-src": "'self'",
@@ -44,12 +44,12 @@ const PAGES: Page[] = [
       ["docs", "src/pages/reference/main.ts"],
       ["docs", "src/pages/reference/style.css"],
     ],
-    // Scalar puts its style sheet into the page by script.
+    // Scalar's script adds its style sheet to the page.
     contentSecurityPolicy: { ...STRICT, "style-src": "'self' 'unsafe-inline'" },
   },
 ]
 
-/** Files that every page may use, as they are. */
+/** Files of every page, served as they are. */
 const COMMON = ["src/pages/dashboard/favicon.svg"]
 
 /** In the syntax of Cloudflare's static assets: https://developers.cloudflare.com/workers/static-assets/headers/ */
@@ -67,9 +67,9 @@ function headersFile(): string {
 
 const htmlName = ({ path }: Page) => (path === "/" ? "index.html" : `${path.slice(1)}.html`)
 
-/** The description of the service, made here so that the Worker need not carry what makes it. */
+/** The OpenAPI document, built here to keep its code out of the Worker. */
 async function openApi(): Promise<object> {
-  // Named so that the compiler does not judge the Worker's code by Node's types.
+  // A variable, so that the compiler does not check the Worker's code against Node's types.
   const source: string = "../src/openapi/document.ts"
   return ((await import(source)) as { openApi(): object }).openApi()
 }
@@ -95,7 +95,7 @@ async function bundle(): Promise<Map<string, Uint8Array>> {
   return files.set("_headers", Buffer.from(headersFile()))
 }
 
-/** Touches only what is different, since a service that runs may be serving this very folder. */
+/** Writes only files that differ: a running service may serve this folder. */
 async function publish(files: Map<string, Uint8Array>): Promise<void> {
   await mkdir(TARGET, { recursive: true })
   for (const name of await readdir(TARGET)) if (!files.has(name)) await rm(join(TARGET, name), { recursive: true })

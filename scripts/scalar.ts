@@ -1,16 +1,16 @@
 import plugin from "@scalar/fastify-api-reference"
 
-/** The part of a Fastify route that is of use here. */
+/** The part of a Fastify route that this script uses. */
 interface Route {
   url: string
   handler(request: undefined, reply: { header(): unknown; send(body: string): string }): string
 }
 
 /**
- * Scalar's API reference as one script that needs nothing else.
+ * Scalar's API reference as one script without dependencies.
  *
- * It comes from Scalar's plugin for Fastify, which has the script within it and 13 packages behind it; the package that is made
- * for it brings 268. The plugin is asked as Fastify would ask it, for the route that serves the script.
+ * Scalar's plugin for Fastify contains the script and brings 13 packages; the package made for it brings 268. The plugin
+ * registers its routes as in Fastify, and the route that serves the script answers.
  */
 export function scalarScript(): string {
   const routes: Route[] = []

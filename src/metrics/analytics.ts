@@ -9,12 +9,12 @@ export interface AnalyticsSettings {
   endpoint: string
 }
 
-/** The metrics can't be read now. The message is a sentence for the caller and holds no secret. */
+/** The metrics cannot be read now. The message is for the caller and holds no secret. */
 export class MetricsUnavailable extends Error {}
 
 const DEADLINE_MS = 10_000
 
-/** A dataset is made by its first data point; until then the API refuses every query of it, in words that are not documented. */
+/** The first data point creates the dataset. Until then the API refuses every query of it, with an undocumented message. */
 const saysNoDataset = (status: number, answer: string) =>
   status < 500 && answer.includes(DATASET) && /exist|unknown|not know|not found/i.test(answer)
 

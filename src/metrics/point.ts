@@ -29,8 +29,8 @@ export const COLUMNS = {
 export const DATASET = "signal_ingest_requests"
 
 /**
- * How a request ended. `replayed`: an earlier answer was given again, and this request stored nothing. `queued`: accepted, and stored
- * later by the consumer. `skipped`: a webhook's event of a kind that is not stored. `in_doubt`: no answer says whether the batch was stored.
+ * How a request ended. `replayed`: the service returned an earlier answer and stored nothing. `queued`: accepted; the consumer stores it
+ * later. `skipped`: a webhook's event of a kind that is not stored. `in_doubt`: no answer says whether the batch was stored.
  */
 export const OUTCOMES = [
   "stored",
@@ -53,11 +53,11 @@ export type Outcome = (typeof OUTCOMES)[number]
 
 /** The outcomes that count as a success. */
 export const SUCCESSES: readonly Outcome[] = ["stored", "queued", "skipped", "replayed", "answered"]
-/** Requests that were turned away before they were read say nothing about the service, so no rate counts them. */
+/** Requests refused before they were read say nothing about the service, so no rate counts them. */
 export const TURNED_AWAY: readonly Outcome[] = ["unauthorized", "rate_limited"]
 /** The outcomes that count as an error: all others but `partly_stored`, which is neither a success nor an error. */
 export const ERRORS = OUTCOMES.filter((outcome) => ![...SUCCESSES, ...TURNED_AWAY, "partly_stored"].includes(outcome))
-/** The outcomes that rates are shares of. */
+/** The outcomes in the denominator of the rates. */
 export const RATED = OUTCOMES.filter((outcome) => !TURNED_AWAY.includes(outcome))
 
 export const BATCH_ROUTE = "POST /api/signals/batch"
@@ -65,7 +65,7 @@ export const BATCH_ROUTE = "POST /api/signals/batch"
 /** The routes that take signals in. Success rate, error rate and throughput are theirs. */
 export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals", "POST /webhooks/slack", "POST /webhooks/kafka"]
 
-/** A run of the queue's consumer. It is no request, so that only its signals count. */
+/** A run of the queue's consumer. It is not a request: only its signals count. */
 export const CONSUMER_ROUTE = "QUEUE signals"
 
 /** The routes that store signals. */
@@ -76,7 +76,7 @@ export const STORING_ROUTES: readonly string[] = [
   "POST /api/dead-letters/replay",
 ]
 
-/** One request, or one run of the consumer. A field that is left out is "" or 0. */
+/** One request, or one run of the consumer. An absent field is "" or 0. */
 export interface Point {
   /** Method and pattern, such as `GET /api/signals/:id`. */
   route: string
@@ -88,7 +88,7 @@ export interface Point {
   caller?: string
   /** The signal_source that all the signals share, `mixed` when they differ. */
   source?: string
-  /** The kind of what was skipped, `mixed` for several. */
+  /** The kind of the skipped records, `mixed` for several. */
   kind?: string
   /** Signals sent. */
   total?: number
@@ -103,7 +103,7 @@ export interface Point {
   /** Bytes of the decoded body. */
   bytes?: number
   databaseAttempts?: number
-  /** Records that were acknowledged and are of a kind that is not stored. */
+  /** Acknowledged records of a kind that is not stored. */
   skipped?: number
 }
 
@@ -121,7 +121,7 @@ const BLOB_BYTES = 1024
 /**
  * The data point of a request.
  *
- * Analytics Engine samples by index: with outcome and route in it, a few failures stay whole beside very many successes.
+ * Analytics Engine samples by index: with outcome and route in it, a few failures are kept beside very many successes.
  */
 export function dataPoint(point: Point): DataPoint {
   const blobs: string[] = []

@@ -8,7 +8,7 @@ const DAY_SECONDS = 24 * 60 * 60
 
 /**
  * The counters of the current UTC day in Prometheus' text format. A Worker has no memory that outlives or spans its isolates, so
- * they are counted from the data points; they start again from 0 at 00:00 UTC, as a gauge says, and `rate` and `increase` expect that.
+ * the data points are counted. The counters start again from 0 at 00:00 UTC, a gauge has that time, and `rate` and `increase` expect it.
  *
  * @param now milliseconds since the epoch
  * @throws {MetricsUnavailable}
@@ -36,12 +36,12 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
     `batch_signals_duplicates_total ${sum(ingest, "signals_duplicate")}`,
     ...header("batch_signals_failed_total", "counter", "Signals that were sent and are not in the table, since 00:00 UTC."),
     `batch_signals_failed_total ${sum(ingest, "signals_failed")}`,
-    ...header("webhook_events_skipped_total", "counter", "Webhooks' records of a kind that is not stored, since 00:00 UTC."),
+    ...header("webhook_events_skipped_total", "counter", "Webhook records of a kind that is not stored, since 00:00 UTC."),
     ...skipped.map(
       (row) =>
         `webhook_events_skipped_total{route="${label(row.route)}",kind="${label(String(row.kind))}"} ${sum([row], "events")}`,
     ),
-    ...header("batch_api_requests_total", "counter", "Requests since 00:00 UTC by route and by how they ended."),
+    ...header("batch_api_requests_total", "counter", "Requests since 00:00 UTC by route and outcome."),
     ...rows
       .filter(({ route }) => route !== CONSUMER_ROUTE)
       .map(

@@ -10,7 +10,7 @@ interface SharedAnswer {
 /** One entry for each name: a handful, since windows are few and a deployment has one account. */
 const answers = new Map<string, SharedAnswer>()
 
-/** Longer than any query may take, so that it ends a wait only when the request that asked was lost. */
+/** Longer than any query takes: it ends a wait only when the request that sent the queries was lost. */
 const PATIENCE_MS = 15_000
 
 const EXPIRES_AT = "Signal-Ingest-Expires-At"
@@ -19,7 +19,7 @@ const EXPIRES_AT = "Signal-Ingest-Expires-At"
  * One answer for all readers: those of this isolate share it in memory, those of this Cloudflare location in the cache. Cloudflare's
  * API blocks an account's token after 1,200 calls in 5 minutes, for every use of it.
  *
- * The cache does not check who asks, so check the caller's scope first, and give `name` nothing that is secret.
+ * The cache does not know the caller: check the scope first, and put nothing secret into `name`.
  *
  * @param name the same for equal answers, as a path of a URL
  * @param seconds how old an answer may become; a failure is shared as long
@@ -37,7 +37,7 @@ export async function sharedAnswer(name: string, seconds: number, make: () => Pr
 }
 
 async function cachedOrMade(name: string, seconds: number, shared: SharedAnswer, make: () => Promise<string>): Promise<string> {
-  // The host exists nowhere, so that no request from outside reaches the entry.
+  // The host does not exist, so no request from outside reaches the entry.
   const key = `https://metrics.signal-ingest.invalid/${name}`
   const cached = await caches.default.match(key).catch(() => undefined)
   if (cached) {

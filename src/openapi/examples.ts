@@ -21,7 +21,7 @@ export const SIGNAL: z.input<typeof Signal> = {
   dedupe_key: "slack-C0123-1736933400.123456",
 }
 
-/** What the service itself makes of `SIGNAL`. */
+/** The row that the service makes of `SIGNAL`. */
 const [ROW] = planBatch([Signal.parse(SIGNAL)], INSTANT).rows
 if (!ROW) throw new Error("the example of a signal breaks a rule")
 export const STORED_SIGNAL = storedSignal(ROW, 1001, TRANSACTION_ID)

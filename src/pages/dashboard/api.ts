@@ -11,7 +11,7 @@ export interface Conversations {
   stats: ConversationStats[]
 }
 
-/** The service asks for a key, or for a better one than `key`. */
+/** The service refused the request for want of a key, or because of `key`. */
 export class KeyNeeded extends Error {
   readonly key: string | null
   constructor(key: string | null, detail: string) {
@@ -20,7 +20,7 @@ export class KeyNeeded extends Error {
   }
 }
 
-/** Any other answer that is not the data. */
+/** No answer, or any other error. */
 export class NotAnswered extends Error {
   readonly retryAfterSeconds: number
   constructor(detail: string, retryAfterSeconds = 0) {
@@ -29,7 +29,7 @@ export class NotAnswered extends Error {
   }
 }
 
-const PATIENCE_MS = 20_000
+const TIMEOUT_MS = 20_000
 
 /**
  * The JSON at `path` of this origin.
@@ -40,7 +40,7 @@ const PATIENCE_MS = 20_000
 export async function get<Answer>(path: string, cancelled: AbortSignal): Promise<Answer> {
   const key = storedKey()
   const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` }
-  const response = await fetch(path, { headers, signal: AbortSignal.any([cancelled, AbortSignal.timeout(PATIENCE_MS)]) }).catch(
+  const response = await fetch(path, { headers, signal: AbortSignal.any([cancelled, AbortSignal.timeout(TIMEOUT_MS)]) }).catch(
     (error: Error) => {
       throw new NotAnswered(error.name === "TimeoutError" ? "no answer in time" : "the service cannot be reached")
     },
@@ -52,7 +52,7 @@ export async function get<Answer>(path: string, cancelled: AbortSignal): Promise
   throw new NotAnswered(detail, Number(response.headers.get("Retry-After")) || 0)
 }
 
-/** Every refusal of the service carries one; a 422's is a list. */
+/** Every error of the service has a `detail`; that of a 422 is a list. */
 function detailOf(answer: unknown): string | undefined {
   if (typeof answer !== "object" || answer === null || !("detail" in answer)) return undefined
   return typeof answer.detail === "string" ? answer.detail : JSON.stringify(answer.detail)

@@ -17,7 +17,7 @@ export function make<Tag extends keyof HTMLElementTagNameMap>(
   return element
 }
 
-/** Says it to a screen reader, once. */
+/** Announces a sentence to screen readers, once. */
 export function announce(sentence: string): void {
   find("[data-announcement]").textContent = sentence
 }

@@ -1,7 +1,7 @@
 import { announce, find } from "./dom.ts"
 import { storedKey } from "./key.ts"
 
-/** The key itself stays out of what may be copied into a chat. */
+/** Without the key itself: people paste this into chats. */
 function firstCurl(): string {
   return [
     `curl -X POST ${location.origin}/api/signals/batch`,
@@ -11,7 +11,7 @@ function firstCurl(): string {
   ].join(" \\\n")
 }
 
-/** What stands in the place of the lists while nothing was ever stored. */
+/** Shows the first curl in place of the lists while the table is empty. */
 export function showEmptyState(empty: boolean): void {
   find("[data-empty-state]").hidden = !empty
   find("[data-lists]").hidden = empty

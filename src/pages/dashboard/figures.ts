@@ -5,7 +5,7 @@ import { type Table, table } from "./table.ts"
 
 /** The tiles. */
 export function showFigures({ totals, measured_since, until }: MetricsAnswer): void {
-  const tell = (name: string, value: number | null | undefined, format: (value: number | null | undefined) => string) => {
+  const show = (name: string, value: number | null | undefined, format: (value: number | null | undefined) => string) => {
     const place = find(`[data-figure="${name}"]`)
     place.textContent = format(value)
     if (value === null || value === undefined) delete place.dataset.value
@@ -13,17 +13,17 @@ export function showFigures({ totals, measured_since, until }: MetricsAnswer): v
   }
   find("[data-span]").textContent = `${moment(new Date(measured_since))} – ${moment(new Date(until))}`
   find("[data-metrics]").dataset.quiet = String(totals.requests === 0)
-  for (const name of ["signals_per_second", "batches_per_second"] as const) tell(name, totals[name], rate)
+  for (const name of ["signals_per_second", "batches_per_second"] as const) show(name, totals[name], rate)
   for (const name of ["signals_created", "signals_duplicate", "signals_failed", "requests"] as const)
-    tell(name, totals[name], count)
-  for (const name of ["success_rate", "error_rate"] as const) tell(name, totals[name], share)
-  for (const name of ["p50", "p95", "p99"] as const) tell(name, totals.latency_ms?.[name], duration)
+    show(name, totals[name], count)
+  for (const name of ["success_rate", "error_rate"] as const) show(name, totals[name], share)
+  for (const name of ["p50", "p95", "p99"] as const) show(name, totals.latency_ms?.[name], duration)
 }
 
 type OutcomeRow = MetricsAnswer["by_outcome"][number]
 type RouteRow = MetricsAnswer["by_route"][number]
 
-/** For people: what the names of the outcomes say. */
+/** The name of an outcome for people. */
 const inWords = (outcome: string) => outcome.replaceAll("_", " ")
 
 export function outcomesTable(): Table<OutcomeRow> {

@@ -1,4 +1,4 @@
-/** How numbers and times are shown, in the viewer's language and zone. */
+/** Formats of numbers and times, in the viewer's language and zone. */
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 })
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 3 })
@@ -29,9 +29,9 @@ export const duration = orNone((ms) => (ms < 1000 ? `${short.format(ms)} ms` : `
 
 const isToday = (date: Date) => date.toDateString() === new Date().toDateString()
 
-/** In the viewer's zone; with the date unless that is today. */
+/** A time in the viewer's zone, with the date unless it is today. */
 export const moment = (date: Date): string => (isToday(date) ? clock : dayAndClock).format(date)
 
-/** Of an axis whose ticks are `stepSeconds` apart. */
+/** The time at a tick of an axis whose ticks are `stepSeconds` apart. */
 export const axisTime = (date: Date, stepSeconds: number): string =>
   (stepSeconds >= 86_400 || (date.getHours() === 0 && date.getMinutes() === 0) ? dayTick : tick).format(date)

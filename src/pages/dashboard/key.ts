@@ -2,19 +2,19 @@ import { find } from "./dom.ts"
 
 const NAME = "signal-ingest-key"
 
-/** The key of this tab. Session storage ends with the tab and is seen by no other. */
+/** The key of this tab. Session storage ends with the tab, and no other tab reads it. */
 export const storedKey = (): string | null => sessionStorage.getItem(NAME)
 
 const form = find<HTMLFormElement>("[data-key-form]")
 const input = find<HTMLInputElement>("input", form)
 const forget = find<HTMLButtonElement>("[data-forget-key]")
 
-/** Shown behind the form only when there is something in it to keep. */
+/** Stays visible behind the form only when it already shows data. */
 const content = find("[data-content]")
 
 export const isAskingForKey = (): boolean => !form.hidden
 
-/** Shows the form, once, and forgets the key that was refused. */
+/** Shows the form and forgets the refused key. */
 export function askForKey(reason: string): void {
   sessionStorage.removeItem(NAME)
   forget.hidden = true
@@ -25,15 +25,15 @@ export function askForKey(reason: string): void {
   input.focus()
 }
 
-/** @param onKey a key was given; whether it is good shows in the next answers */
+/** @param onKey runs when the viewer gives a key; the next answers show whether the service accepts it */
 export function watchKey(onKey: () => void): void {
   forget.hidden = storedKey() === null
   form.addEventListener("submit", (event) => {
     event.preventDefault()
     const key = input.value.trim()
     if (key === "") return
-    // A header takes no more than this; the service would never see anything else.
-    if (!/^[\x21-\x7e]+$/.test(key)) return askForKey("A key has no spaces and no letters beyond ASCII.")
+    // A header holds only visible ASCII characters.
+    if (!/^[\x21-\x7e]+$/.test(key)) return askForKey("A key holds visible ASCII characters only. Check it and paste it again.")
     sessionStorage.setItem(NAME, key)
     form.reset()
     form.hidden = true
@@ -41,7 +41,7 @@ export function watchKey(onKey: () => void): void {
     forget.hidden = false
     onKey()
   })
-  // With the key goes what was read with it.
+  // The reload removes the data that was read with the key.
   forget.addEventListener("click", () => {
     sessionStorage.removeItem(NAME)
     location.reload()

@@ -5,12 +5,12 @@ import { type Table, table } from "./table.ts"
 
 const CUT_AT = 120
 
-/** In the viewer's zone, and in UTC for who points at it. */
+/** A time in the viewer's zone; its tooltip has UTC. */
 const time = (instant: string) => make("time", { datetime: instant, title: `${instant} (UTC)` }, moment(new Date(instant)))
 
 const panel = (name: string) => find(`[data-panel="${name}"]`)
 
-/** Cut by whole characters. */
+/** A text, cut after whole characters. */
 function cut(text: string): HTMLElement {
   const characters = [...text.slice(0, 4 * CUT_AT)]
   const short = characters.length > CUT_AT ? `${characters.slice(0, CUT_AT).join("")}…` : text
@@ -45,12 +45,12 @@ export const batchesTable = (): Table<BatchRecord> =>
     ],
   })
 
-/** Folded in: a batch may have thousands. */
+/** The failures of a batch, collapsed: there can be thousands. */
 function failures(batch: BatchRecord): Node | string {
   if (batch.failed_count === 0) return NONE
   const items = batch.failures.map(({ index, error }) => make("li", {}, make("b", {}, `#${index}`), ` ${error}`))
   const more = batch.failed_count - batch.failures.length
-  // What failed as a whole has one reason for all of it.
+  // A batch that failed as a whole has one reason.
   if (batch.reason !== undefined) items.unshift(make("li", {}, batch.reason))
   else if (more > 0) items.push(make("li", {}, `and ${count(more)} more: GET /api/batches/${batch.transaction_id}`))
   const reasons = batch.failed_count === 1 ? "1 reason" : `${count(batch.failed_count)} reasons`

@@ -5,7 +5,7 @@ import type { Source } from "./source.ts"
 
 export const EVERY_MS = 5000
 
-/** Asks every source again and again, except while paused, hidden, or waiting for a key. Returns a way to ask at once. */
+/** Refreshes every source periodically, except while paused, hidden, or waiting for a key. Returns a function that refreshes at once. */
 export function keepFresh(sources: Source[]): () => void {
   const button = find<HTMLButtonElement>("[data-pause]")
   const updated = find("[data-updated]")
@@ -16,7 +16,7 @@ export function keepFresh(sources: Source[]): () => void {
   const say = () => {
     const state = isAskingForKey() ? "Waiting for a key" : paused ? "Paused" : undefined
     const news = last ? `Updated ${moment(last)}` : undefined
-    updated.textContent = [state, news].filter(Boolean).join(". ") || "Nothing could be read yet"
+    updated.textContent = [state, news].filter(Boolean).join(". ") || "No data yet"
   }
   const ask = async (now: boolean) => {
     const news = await Promise.all(sources.map((source) => source.refresh(now)))

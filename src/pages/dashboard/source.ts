@@ -5,18 +5,18 @@ import { askForKey, storedKey } from "./key.ts"
 
 const LONGEST_WAIT_MS = 60_000
 
-/** Refresh intervals to sit out after so many failures in a row: 1, 2, 4, 8, and so on. */
+/** The wait after so many failures in a row: 2, 4, 8 and so on refresh intervals. */
 const waitMs = (failures: number, everyMs: number) => Math.min(everyMs * 2 ** failures, LONGEST_WAIT_MS)
 
 export interface Source {
-  /** Asks, unless an answer is under way or it failed too short a while ago; `now` asks in any case. Tells whether there is news. */
+  /** Refreshes, unless a request is in flight or the wait after a failure is not over; `now` refreshes in any case. Returns whether new data came. */
   refresh(now?: boolean): Promise<boolean>
 }
 
 /**
- * One route and the panels that show what it answers. It fails by itself: old figures stay, and a note says why.
+ * One route and the panels that show its answer. A failure affects these alone: they keep the old figures, and a note gives the reason.
  *
- * @param everyMs how often it is asked while all is well
+ * @param everyMs the refresh interval without failures
  */
 export function source<Answer>(options: {
   name: string

@@ -2,7 +2,7 @@ import { make } from "./dom.ts"
 
 export interface Column<Row> {
   title: string
-  /** Numbers stand to the right. */
+  /** Aligned to the right. */
   numeric?: true
   cell: (row: Row) => Node | string
 }
@@ -12,9 +12,9 @@ export interface Table<Row> {
 }
 
 /**
- * A table in a box of its own that scrolls, also by keyboard, when the page is narrow.
+ * A table in a box that scrolls, also by keyboard, when the page is narrow.
  *
- * @param options.hook names the attribute that tells a row, and its value
+ * @param options.hook the attribute that identifies a row, and its value
  */
 export function table<Row>(
   panel: HTMLElement,
@@ -37,7 +37,7 @@ export function table<Row>(
     return make("tr", { [name]: value }, ...cells)
   }
 
-  /** What each row shows, so that a row that says the same stays: with it its focus, and whether it is folded out. */
+  /** The rows by their content. An unchanged row keeps its element, its focus and its open details. */
   let shown = new Map<string, HTMLTableRowElement>()
   return {
     show(rows) {

@@ -2,7 +2,7 @@ import { find } from "./dom.ts"
 
 const NAME = "signal-ingest-theme"
 
-/** Light, dark, or what the system says. Charts paint on canvas, so they are told. */
+/** Light, dark, or the system's choice. Charts paint on canvas, so `onChange` repaints them. */
 export function watchTheme(onChange: () => void): void {
   const choice = find("[data-theme-choice]")
   const saved = localStorage.getItem(NAME)

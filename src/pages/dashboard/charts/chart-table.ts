@@ -2,7 +2,7 @@ import { make } from "../dom.ts"
 import { moment } from "../format.ts"
 import type { ChartData } from "./chart.ts"
 
-/** What a chart shows, as a folded table. Its rows are only made while it is open. */
+/** The data of a chart as a collapsed table. Its rows exist only while it is open. */
 export function chartTable(names: string[], format: (value: number | null | undefined) => string) {
   const heads = ["Time", ...names].map((name, place) => make("th", { scope: "col", class: place === 0 ? "" : "number" }, name))
   const body = make("tbody")

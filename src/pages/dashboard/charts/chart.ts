@@ -14,19 +14,19 @@ export interface Line {
 export interface ChartData {
   times: Date[]
   stepSeconds: number
-  /** One row of values a line; null where there is nothing to tell. */
+  /** One row of values a line; null where there is no value. */
   values: (number | null)[][]
 }
 
 export interface Chart {
   show(data: ChartData): void
-  /** After the colours have changed. */
+  /** Draws again, after the colours changed. */
   repaint(): void
 }
 
 const HEIGHT = 190
 
-/** A resolved colour: canvas doesn't know custom properties, nor light-dark(). */
+/** A resolved colour: canvas knows neither custom properties nor light-dark(). */
 function colourOf(name: string, within: HTMLElement): string {
   const probe = make("span")
   probe.style.color = `var(${name})`
@@ -36,7 +36,7 @@ function colourOf(name: string, within: HTMLElement): string {
   return color
 }
 
-/** Steps without a neighbour: no line shows them, so they get a dot. */
+/** Steps without a neighbour: no line reaches them, so they get a dot. */
 const loneSteps: uPlot.Series.Points.Filter = (self, line) => {
   const values = self.data[line] ?? []
   const known = (at: number) => typeof values[at] === "number"
@@ -46,10 +46,10 @@ const loneSteps: uPlot.Series.Points.Filter = (self, line) => {
 const withAlpha = (colour: string, percent: number) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`
 
 /**
- * A chart in `panel`: a key that tells the values under the pointer, or else the last; the lines; and the same as a table.
+ * A chart in `panel`: a legend with the values under the pointer, or else the last ones; the lines; and the data as a table.
  *
  * @param options.ceiling the top of the scale at least
- * @param options.summary what the chart shows, in a sentence, for who can't see it
+ * @param options.summary what the chart shows, in a sentence for screen readers
  */
 export function chart(
   panel: HTMLElement,

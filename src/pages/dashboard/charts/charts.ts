@@ -5,14 +5,14 @@ import { type Chart, type ChartData, chart } from "./chart.ts"
 
 type Step = MetricsAnswer["series"][number]
 
-/** What is known of a line over the whole window, for a chart's sentence. */
+/** The range of a line over the whole window, for the chart's sentence. */
 function extremes(line: (number | null)[] | undefined, format: (value: number) => string): string {
   const known = (line ?? []).filter((value) => value !== null)
   if (known.length === 0) return "no data"
   return `from ${format(Math.min(...known))} to ${format(Math.max(...known))}`
 }
 
-/** Each chart with the values that a step gives to its lines. */
+/** Each chart with the values of its lines at a step. */
 const CHARTS: { panel: string; values: ((step: Step) => number | null)[]; make: (panel: HTMLElement) => Chart }[] = [
   {
     panel: "throughput",
