@@ -33,5 +33,8 @@ const isToday = (date: Date) => date.toDateString() === new Date().toDateString(
 export const moment = (date: Date): string => (isToday(date) ? clock : dayAndClock).format(date)
 
 /** The time at a tick of an axis whose ticks are `stepSeconds` apart. */
-export const axisTime = (date: Date, stepSeconds: number): string =>
-  (stepSeconds >= 86_400 || (date.getHours() === 0 && date.getMinutes() === 0) ? dayTick : tick).format(date)
+export function axisTime(date: Date, stepSeconds: number): string {
+  if (stepSeconds < 60) return clock.format(date)
+  const isDay = stepSeconds >= 86_400 || (date.getHours() === 0 && date.getMinutes() === 0)
+  return (isDay ? dayTick : tick).format(date)
+}
