@@ -2,9 +2,9 @@ import { uuidv7 } from "uuidv7"
 import type { DeliveryPlan } from "../bridges/plan-delivery.ts"
 import { enqueueDelivery } from "../queue/enqueue.ts"
 import type { BatchPlan } from "../signals/plan.ts"
-import type { DeliveryAnswer, Failure } from "../signals/responses.ts"
+import type { DeliveryAnswer } from "../signals/responses.ts"
 import type { LetterSource } from "../store/dead-letters.ts"
-import { type Delivery, writeDeliveries } from "../store/write-deliveries.ts"
+import { type Delivery, type WrittenDeliveries, writeDeliveries } from "../store/write-deliveries.ts"
 import type { IngestContext } from "./context.ts"
 import { keepRecords } from "./kept-records.ts"
 import { queueErrorText } from "./queue-batch.ts"
@@ -43,10 +43,11 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
     const { record = "null", note = "" } = kept[place] ?? {}
     return { transactionId, index, source, caller, reason: note ? `${error} (${note})` : error, record }
   })
-  const { refused, queueError } = await keep(context, { batch: { transactionId, caller, plan, allOrNothing: false }, letters })
-  const failures = [...plan.failures, ...(refused ?? [])].sort((one, other) => one.index - other.index)
-  const state = refused ? "stored" : "queued"
-  return { answer: { ...answer(state, { total: plan.total, failures }, skipped), transaction_id: transactionId }, queueError }
+  const { written, queueError } = await keep(context, { batch: { transactionId, caller, plan, allOrNothing: false }, letters })
+  const failures = [...plan.failures, ...(written?.refused ?? [])].sort((one, other) => one.index - other.index)
+  const kept = answer(written ? "stored" : "queued", { total: plan.total, failures }, skipped)
+  const duplicates = written && { duplicate_count: written.duplicates }
+  return { answer: { ...kept, ...duplicates, transaction_id: transactionId }, queueError }
 }
 
 /**
@@ -70,8 +71,8 @@ function answer(
 }
 
 interface Kept {
-  /** What the database refused; undefined when the queue has the delivery. */
-  refused: Failure[] | undefined
+  /** What the database did; undefined when the queue has the delivery. */
+  written: WrittenDeliveries | undefined
   queueError: string | undefined
 }
 
@@ -79,9 +80,9 @@ interface Kept {
 async function keep({ db, queue, bucket }: IngestContext, delivery: Delivery): Promise<Kept> {
   let queueError: string | undefined
   try {
-    if (queue && (await enqueueDelivery(queue, bucket, delivery))) return { refused: undefined, queueError }
+    if (queue && (await enqueueDelivery(queue, bucket, delivery))) return { written: undefined, queueError }
   } catch (error) {
     queueError = queueErrorText(error)
   }
-  return { refused: (await writeDeliveries(db, [delivery])).refused, queueError }
+  return { written: await writeDeliveries(db, [delivery]), queueError }
 }

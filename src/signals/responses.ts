@@ -149,6 +149,10 @@ export const DeliveryAnswer = z
     total_count: z.int().meta({ description: "Records that were to become signals." }),
     accepted_count: z.int(),
     failed_count: z.int().meta({ description: "Records that can't become signals; kept as dead letters." }),
+    duplicate_count: z
+      .int()
+      .optional()
+      .meta({ description: "Of the accepted records, those whose dedupe_key was stored before. Only where `state` is stored." }),
     failures: z.array(Failure),
     skipped: z.record(z.string(), z.int()).meta({ description: "Records acknowledged and not stored, by kind." }),
     transaction_id: transactionId.optional().meta({ description: "Names the batch in the ledger, once it is stored." }),

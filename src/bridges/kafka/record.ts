@@ -52,9 +52,15 @@ export function identity(kind: string, name: string): string {
   return text.length <= MAX_CHARACTERS ? text : `${kind}:sha256:${createHash("sha256").update(name).digest("hex")}`
 }
 
-/** The identity by topic, partition and offset, where all three are told. */
-export function placeOf(cluster: string | undefined, { topic, partition, offset }: Fields): { identity?: string } {
+/**
+ * The identity by topic, partition and offset, where the sender gives all three, and by the timestamp where it gives one: a topic that is
+ * deleted and created again counts its offsets from 0. A delivery that is repeated carries the same timestamp.
+ */
+export function placeOf(cluster: string | undefined, { topic, partition, offset, timestamp }: Fields): { identity?: string } {
   const parts = [textOf(topic), textOf(partition), textOf(offset)]
   if (parts.some((part) => part === undefined || part === "")) return {}
-  return { identity: identity("kafka", [...(cluster ? [cluster] : []), ...parts].join("/")) }
+  const time = textOf(timestamp)
+  // Kafka's -1 is for no timestamp.
+  const at = time === undefined || time === "" || time === "-1" ? [] : [time]
+  return { identity: identity("kafka", [...(cluster ? [cluster] : []), ...parts, ...at].join("/")) }
 }

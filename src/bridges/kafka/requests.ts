@@ -144,10 +144,19 @@ const isOfFluentBit = (value: Fields) => ["topic", "partition", "offset", "paylo
 function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
   if (isCloudEvent(one)) return recordOfStructured(one)
   if (isFields(one) && isOfFluentBit(one)) {
+    // `date` is not of the record: Fluent Bit sets it when it reads.
     const { key, payload, topic, partition, offset, date } = one
     const json = typeof payload === "string" ? readJson(payload) : undefined
     const read = json && !json.isTooDeep ? json.value : payload
-    return { value: unwrapped(read), key, topic, partition, offset, timestamp: date, ...placeOf(cluster, one) }
+    return {
+      value: unwrapped(read),
+      key,
+      topic,
+      partition,
+      offset,
+      timestamp: date,
+      ...placeOf(cluster, { topic, partition, offset }),
+    }
   }
   if (!isFields(one) || !isEnveloped(one)) return { value: unwrapped(one) }
   const { key, value, topic, partition, offset, timestamp } = one

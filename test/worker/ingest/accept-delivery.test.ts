@@ -45,6 +45,16 @@ describe("a delivery", () => {
     expect(await letters(answer.transaction_id)).toEqual([{ index: 1, reason: "no key", record: '{"refused":"no key"}' }])
   })
 
+  it("counts the signals that were stored before, where it is stored at once", async () => {
+    const conversation = freshConversation()
+    const signal = { context_window_id: conversation, dedupe_key: conversation }
+    const context = testContext({ queue: undefined })
+    const first = await acceptDelivery(context, received([{ signal }]))
+    expect(first.answer).toMatchObject({ state: "stored", accepted_count: 1, duplicate_count: 0 })
+    const second = await acceptDelivery(context, received([{ signal }, { signal: { context_window_id: conversation } }]))
+    expect(second.answer).toMatchObject({ state: "stored", accepted_count: 2, duplicate_count: 1 })
+  })
+
   it("waits in the bucket when it is too large for a message, else in the database", async () => {
     const conversation = freshConversation()
     const large = [{ signal: { context_window_id: conversation, raw_content: "x".repeat(130_000) } }]

@@ -97,7 +97,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     expect(row).toEqual({
       context_window_id: "room-2",
       signal_source: "Kafka",
-      dedupe_key: expect.stringMatching(/^kafka:chat\/\d\/\d+$/),
+      dedupe_key: expect.stringMatching(/^kafka:chat\/\d\/\d+\/\d{13}$/),
       app: "test",
     })
 

@@ -19,6 +19,19 @@ describe("the identity of a record", () => {
     expect(read(JSON_TYPE, body, {}, "eu-1")).toMatchObject([{ identity: "kafka:eu-1/chat/0/5" }])
   })
 
+  it("has the record's timestamp, so that a topic that is created again is not taken for the former one", () => {
+    const place = { topic: "chat", partition: 0, offset: 5, value: "v" }
+    const identityAt = (timestamp: unknown) => read(JSON_TYPE, { records: [{ ...place, timestamp }] })[0]?.identity
+    expect(identityAt(1_700_000_000_000)).toBe("kafka:chat/0/5/1700000000000")
+    expect(identityAt("1700000000000")).toBe("kafka:chat/0/5/1700000000000")
+    for (const none of [-1, "-1", null, "", undefined]) expect(identityAt(none)).toBe("kafka:chat/0/5")
+  })
+
+  it("leaves out the date of Fluent Bit, which is the time of its reading", () => {
+    const record = { date: 1_790_000_000.5, topic: "chat", partition: 0, offset: 5, payload: "v" }
+    expect(read(JSON_TYPE, [record])).toMatchObject([{ identity: "kafka:chat/0/5" }])
+  })
+
   it("is the webhook-id where the record has no place of its own, and its place among several", () => {
     const headers = { "webhook-id": "msg_1" }
     expect(read(JSON_TYPE, SIGNAL, headers)).toMatchObject([{ identity: "webhook:msg_1" }])

@@ -37,7 +37,7 @@ describe("a value that is a signal", () => {
       ],
     })
     expect(delivered).toMatchObject([
-      { signal: { dedupe_key: "kafka:chat/3/42", timestamp: 1_790_000_000_123 } },
+      { signal: { dedupe_key: "kafka:chat/3/42/1790000000123", timestamp: 1_790_000_000_123 } },
       { signal: own },
     ])
   })
@@ -60,7 +60,7 @@ describe("any other value", () => {
           raw_content: "Hello",
           signal_source: "Kafka",
           timestamp: 1_790_000_000_123,
-          dedupe_key: "kafka:chat/0/9",
+          dedupe_key: "kafka:chat/0/9/1790000000123",
           payload: record,
         },
       },
@@ -177,7 +177,7 @@ describe("records as sinks send them", () => {
     ]
     expect(deliver("application/vnd.kafka.json.v2+json", records)).toMatchObject([
       { signal: { context_window_id: "room-7", raw_content: "one", dedupe_key: "kafka:chat/0/0" } },
-      { signal: { raw_content: "two", dedupe_key: "kafka:chat/0/1", timestamp: 1_790_000_000_000 } },
+      { signal: { raw_content: "two", dedupe_key: "kafka:chat/0/1/1790000000000", timestamp: 1_790_000_000_000 } },
     ])
   })
 
