@@ -8,7 +8,7 @@ import { deadLetterTasks, tasksOf } from "./tasks.ts"
 const DEAD_LETTER_QUEUE = /dead-letters$/
 
 /**
- * From this attempt on, some 3 hours after the first, the bucket keeps what the database can't take: a queue deletes messages that grow
+ * From this attempt on, 2.1 hours after the first, the bucket keeps what the database can't take: a queue deletes messages that grow
  * too old, and counts attempts.
  */
 const KEEP_FROM_ATTEMPT = 13
