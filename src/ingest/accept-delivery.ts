@@ -45,9 +45,9 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
   })
   const { written, queueError } = await keep(context, { batch: { transactionId, caller, plan, allOrNothing: false }, letters })
   const failures = [...plan.failures, ...(written?.refused ?? [])].sort((one, other) => one.index - other.index)
-  const kept = answer(written ? "stored" : "queued", { total: plan.total, failures }, skipped)
+  const base = answer(written ? "stored" : "queued", { total: plan.total, failures }, skipped)
   const duplicates = written && { duplicate_count: written.duplicates }
-  return { answer: { ...kept, ...duplicates, transaction_id: transactionId }, queueError }
+  return { answer: { ...base, ...duplicates, transaction_id: transactionId }, queueError }
 }
 
 /**
