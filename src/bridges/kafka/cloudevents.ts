@@ -1,6 +1,7 @@
 import { isFields, parseJson } from "../../signals/json.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
+import { changeOf } from "./debezium.ts"
 import { type Fields, identity, isTooDeep, type KafkaRecord, TOO_DEEP, unwrapped } from "./record.ts"
 
 /** Whether an object is an event in structured mode: it has the attributes that every event must have, but perhaps no good ones. */
@@ -49,26 +50,6 @@ function recordOf(attributes: Fields, data: unknown): KafkaRecord {
       ? { identity: identity("cloudevent", `${source} ${id}${changeOf(attributes, value)}`) }
       : { fault: "a CloudEvent must have an id and a source" }),
   }
-}
-
-/**
- * What tells one change of Debezium's from another beside its id: that is a place in the database's log, which all rows of a snapshot
- * have in common, and with MySQL all rows of a statement. "" for any other event.
- *
- * @see https://github.com/debezium/debezium/blob/main/debezium-connector-postgres/src/main/java/io/debezium/connector/postgresql/converters/PostgresCloudEventsMaker.java
- */
-function changeOf(attributes: Fields, value: unknown): string {
-  const {
-    type,
-    iodebeziumdb: db,
-    iodebeziumschema: schema,
-    iodebeziumtable: table,
-    iodebeziumrow: row,
-    iodebeziumop: op,
-  } = attributes
-  if (typeof type !== "string" || !type.startsWith("io.debezium.")) return ""
-  const change = isFields(value) && ("before" in value || "after" in value) ? [value.before, value.after] : value
-  return ` ${JSON.stringify([db, schema, table, row, op, change])}`
 }
 
 /** JSON as JSON, anything else as the text that it is. */

@@ -4,6 +4,7 @@ import { Unreadable } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
 import type { Delivered } from "../delivery.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
+import { skippedChange } from "./debezium.ts"
 import { type FieldMapping, first, spoken } from "./field-mapping.ts"
 import { splitJoined } from "./joined-json.ts"
 import { type Fields, identity, isTooDeep, type KafkaRecord, placeOf, TOO_DEEP, textOf, unwrapped } from "./record.ts"
@@ -212,13 +213,14 @@ export function readKafkaValue(
 }
 
 /**
- * What a record becomes: nothing for a tombstone; a value that is a signal passes as one; any other by the field mapping, with the
- * whole record as its payload.
+ * Maps a record: a tombstone, a deleted row and a truncated table are skipped; a value that is a signal passes as one; any other value
+ * becomes one by the field mapping, with the whole record as its payload.
  */
 export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
   const { value, fault, timestamp, identity: dedupeKey } = record
   if (fault !== undefined) return { refused: fault }
-  if (value === null || value === undefined) return { skipped: "tombstone" }
+  const skipped = skippedChange(record, mapping) ?? (value === null || value === undefined ? "tombstone" : undefined)
+  if (skipped !== undefined) return { skipped }
   if (isFields(value) && typeof value.context_window_id === "string")
     return { signal: { ...value, timestamp: value.timestamp ?? timeOf(timestamp), dedupe_key: value.dedupe_key ?? dedupeKey } }
 

@@ -142,8 +142,9 @@ describe("a change event of Debezium's", () => {
         change({ id: 1, text: "a" }, { iodebeziumtable: "rooms" }),
         change({ id: 1, text: "a" }, { iodebeziumop: "c" }),
         change({ id: 1, text: "a" }, { iodebeziumrow: 1 }),
+        change({ id: 1, text: "a" }, { iodebeziumcollection: "rooms" }),
       ).size,
-    ).toBe(5))
+    ).toBe(6))
 
   it("is the same when it is sent again, whatever it says of the time and version of its sender", () =>
     expect(
