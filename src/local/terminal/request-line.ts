@@ -10,6 +10,12 @@ interface LogLine {
   [field: string]: unknown
 }
 
+/** Answered to programs, also every 100 ms while `npm start` waits for the service. */
+const PROBES = ["/healthz", "/readyz"]
+
+/** The steps of the sweep, and the sweep itself when it fails as a whole. */
+const SWEEP_EVENTS = ["scheduled", "bucket_swept", "expired_keys_released"]
+
 /** Successful reads of one route are shown once in this time, so that an open dashboard does not fill the terminal. */
 const READS_SHOWN_EVERY_MS = 60_000
 
@@ -34,13 +40,15 @@ export class RequestLines {
 
   /**
    * @param now milliseconds since the epoch
-   * @returns the line to show: short for a request or a run of the consumer, as it is for everything else; undefined for a read
-   *   that repeats
+   * @returns the line to show: short for a request, a run of the consumer or a step of the sweep, unchanged for everything else;
+   *   undefined for a repeated read, a probe, and a step of the sweep that found nothing to do
    */
   show(line: string, now: number): string | undefined {
     const entry = read(line)
     if (entry?.event === "consumed") return consumedLine(entry, now)
+    if (SWEEP_EVENTS.includes(String(entry?.event))) return entry && sweepLine(entry, now)
     if (entry?.event !== "request") return line
+    if (PROBES.includes(String(entry.route))) return undefined
     return this.#repeats(entry, now) ? undefined : requestLine(entry, now)
   }
 
@@ -73,6 +81,13 @@ function requestLine(entry: LogLine, now: number): string {
 
 const consumedLine = (entry: LogLine, now: number) =>
   joined(now, paint(entry.fault ? "red" : "cyan", "···"), `queue ${entry.queue}`, [...counts(entry), ...fault(entry)], entry.ms)
+
+function sweepLine(entry: LogLine, now: number): string | undefined {
+  const { event, count, fault: failed } = entry
+  if (failed === undefined && !(Number(count) > 0)) return undefined
+  const details = failed === undefined ? [String(count)] : fault(entry)
+  return joined(now, paint(failed === undefined ? "cyan" : "red", "···"), `sweep ${event}`, details, entry.ms)
+}
 
 const counts = (entry: LogLine) =>
   COUNTS.flatMap(([field, one, several]) => {
