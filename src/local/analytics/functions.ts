@@ -2,7 +2,7 @@
 import { condition, number, parameter, type Scope, sameness, translate, type WorkItem } from "./expressions.ts"
 import type { Call, Expression } from "./parser.ts"
 import { refused, unknown } from "./tokens.ts"
-import { commonType, FLOAT, integer, sumType, TIME, typeName } from "./types.ts"
+import { commonType, FLOAT, type IntegerType, integer, sumType, TIME, typeName } from "./types.ts"
 
 type Make = (call: Call, scope: Scope) => WorkItem
 
@@ -120,8 +120,18 @@ function wholeQuotient(call: Call, scope: Scope): WorkItem {
   const [one, other] = take(call, 2)
   const [left, right] = [number(one, scope), number(other, scope)]
   if (left.type.kind !== "integer" || right.type.kind !== "integer") throw refused("intDiv takes whole numbers", call.at)
-  const type = integer(left.type.bits, left.type.signed || right.type.signed)
-  return { sql: `(${left.sql} / ${right.sql})`, type, finite: true }
+  const signed = left.type.signed || right.type.signed
+  const dividend = signed ? asSigned(left.sql, left.type) : left.sql
+  const divisor = signed && left.type.bits <= right.type.bits ? asSigned(right.sql, right.type) : right.sql
+  return { sql: `(${dividend} / ${divisor})`, type: integer(left.type.bits, signed), finite: true }
+}
+
+/** An unsigned number as ClickHouse reads it before it divides by a negative one: the same bits as a signed number of its size. */
+function asSigned(sql: string, { bits, signed }: IntegerType): string {
+  // Postgres' bigint holds no unsigned number of 64 bits that would wrap.
+  if (signed || bits === 64) return sql
+  const half = 2 ** (bits - 1)
+  return `((${sql} + ${half}) % ${2 ** bits} - ${half})`
 }
 
 function rounded(call: Call, scope: Scope): WorkItem {
@@ -140,7 +150,8 @@ function toDateTime(call: Call, scope: Scope): WorkItem {
   const [argument] = take(call, 1)
   if (argument.kind === "text") {
     const milliseconds = Date.parse(`${argument.value.replace(" ", "T")}Z`)
-    if (!/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(argument.value) || Number.isNaN(milliseconds))
+    // A day that its month does not have becomes one of the next month.
+    if (Number.isNaN(milliseconds) || new Date(milliseconds).toISOString() !== `${argument.value.replace(" ", "T")}.000Z`)
       throw refused("toDateTime takes seconds, or a text such as '2025-01-15 09:30:00'", argument.at)
     return time(parameter(scope, milliseconds / 1000, "float8"))
   }

@@ -84,6 +84,8 @@ class Parser {
 
   private ordering() {
     const expression = this.expression()
+    if (expression.kind !== "name")
+      throw refused("ORDER BY takes names. Name this expression with AS in SELECT, and order by that name", expression.at)
     const descending = this.accept("DESC") !== undefined
     if (!descending) this.accept("ASC")
     return { expression, descending }

@@ -262,6 +262,7 @@ describe("an expression", () => {
     ["1 / 0, 0 / 0, sum(double1) / sum(double2), 0 / 0 = 0 / 0, 0 / 0 != 1, 1 / 0 > 5", [null, null, null, 0, 1, 1]],
     ["sum(double2 / double2), sum(double1 / double2), if(sum(double2) = 0, 0, 1 / sum(double2))", [null, null, 0]],
     ["intDiv(7, 2), intDiv(-7, 2), intDiv(sum(_sample_interval), 2)", [3, -3, "2"]],
+    ["intDiv(100, -3), intDiv(65535, -3), intDiv(-200, 255), intDiv(-7, 255)", [-33, 0, 0, 7]],
     ["round(2.5), round(3.5), round(1.256, 2), round(7)", [2, 4, 1.26, 7]],
     ["if(1 < 2, 'yes', 'no'), if(1 > 2, 1, 2.5)", ["yes", 2.5]],
     ["'it''s', '$1', ''", ["it's", "$1", ""]],
@@ -291,9 +292,9 @@ describe("an expression", () => {
   it("groups and orders by what is not among the columns, too", async () =>
     expect(
       await data(
-        `SELECT count() AS points FROM ${DATASET} WHERE double1 < 10 GROUP BY blob1, intDiv(4, 2) ORDER BY sum(double1 * 2) DESC, blob1`,
+        `SELECT count() AS points FROM ${DATASET} WHERE double1 < 10 GROUP BY blob1, intDiv(4, 2) ORDER BY points DESC, blob1`,
       ),
-    ).toEqual([{ points: "1" }, { points: "1" }, { points: "2" }]))
+    ).toEqual([{ points: "2" }, { points: "1" }, { points: "1" }]))
 
   it("is told for each point where nothing is aggregated", async () =>
     expect(
@@ -385,6 +386,14 @@ describe("a query outside the dialect is refused", () => {
     [
       `SELECT toDateTime('soon') FROM ${DATASET}`,
       "toDateTime takes seconds, or a text such as '2025-01-15 09:30:00' (at character 19).",
+    ],
+    [
+      `SELECT toDateTime('2026-02-30 00:00:00') FROM ${DATASET}`,
+      "toDateTime takes seconds, or a text such as '2025-01-15 09:30:00' (at character 19).",
+    ],
+    [
+      `${SELECT} ORDER BY sum(double1)`,
+      "ORDER BY takes names. Name this expression with AS in SELECT, and order by that name (at character 58).",
     ],
     [`SELECT toDateTime(1.5) FROM ${DATASET}`, "toDateTime takes whole seconds (at character 19)."],
     [`SELECT time FROM ${DATASET}`, unknown("the column time", 8)],
