@@ -49,7 +49,10 @@ const NEON_LIMIT_BYTES = 64 * 1024 * 1024
 /**
  * Speaks Neon's SQL over HTTP in front of Postgres, so that Neon's own driver works with it unchanged.
  *
- * Unlike Neon's proxy it answers no web page (no CORS headers, no `Origin`, no foreign `Host`): it listens on the developer's machine.
+ * It differs from Neon's proxy in four ways. It answers no web page (no CORS headers, no `Origin`, no foreign `Host`), since it listens on
+ * the developer's machine. A connection that was opened with a role's former password serves on until it is closed: Postgres checks the
+ * password only when a connection opens. Above the response limit it reads up to as much again before it stops. In JSON mode, which the
+ * driver never asks for, it writes an array of an enum as text.
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
  */
@@ -141,10 +144,10 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
         for (const statement of statements) {
           gone.throwIfAborted()
           const { arrayMode = modes.arrayMode } = statement
-          const text = resultText(await runStatement(client, statement), { ...modes, arrayMode })
+          const text = resultText(await runStatement(client, statement, maxResponseBytes), { ...modes, arrayMode })
           length += Buffer.byteLength(text)
           // Inside a transaction this undoes everything; a statement alone has committed by now, as at Neon.
-          if (length > maxResponseBytes) throw new ResponseTooLarge(`response is too large (max is ${maxResponseBytes} bytes)`)
+          if (length > maxResponseBytes) throw new ResponseTooLarge(maxResponseBytes, { rowsAreLeft: false })
           texts.push(text)
         }
       }

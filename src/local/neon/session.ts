@@ -1,4 +1,4 @@
-import { Client } from "pg"
+import { Client, Query } from "pg"
 import { isFromPostgres, type PostgresError, type QueryOutcome } from "./answers.ts"
 import type { Statement, TransactionOptions } from "./request.ts"
 
@@ -44,9 +44,11 @@ export class Sessions {
     try {
       gone.throwIfAborted()
       const result = await work(client)
-      keep = true
+      // Neon drops a connection on which a transaction is still open.
+      keep = client.getTransactionStatus() === "I"
       return result
     } catch (error) {
+      if (error instanceof ResponseTooLarge && error.rowsAreLeft) client.connection.stream.destroy()
       keep = options.keepOnError && isHarmless(error as PostgresError)
       throw error
     } finally {
@@ -116,24 +118,65 @@ export class Sessions {
 
 /** Whether a connection on which this happened is as good as before, once it is rolled back. */
 const isHarmless = (error: PostgresError) =>
-  error instanceof ResponseTooLarge || (isFromPostgres(error) && error.severity === "ERROR")
+  (error instanceof ResponseTooLarge && !error.rowsAreLeft) || (isFromPostgres(error) && error.severity === "ERROR")
 
 /** The result is longer than the endpoint may send. */
-export class ResponseTooLarge extends Error {}
+export class ResponseTooLarge extends Error {
+  /** Whether the endpoint stopped before the last row, so that the connection is of no further use. */
+  readonly rowsAreLeft: boolean
+
+  constructor(limitBytes: number, { rowsAreLeft }: { rowsAreLeft: boolean }) {
+    super(`response is too large (max is ${limitBytes} bytes)`)
+    this.rowsAreLeft = rowsAreLeft
+  }
+}
 
 /** Every value as Postgres' own text. */
 const AS_TEXT = { getTypeParser: () => (value: string) => value }
 
-/** Runs one statement by the extended protocol, which takes just one statement a text, as at Neon. */
-export async function runStatement(client: Client, { query, params = [] }: Statement): Promise<QueryOutcome> {
+/**
+ * Runs one statement by the extended protocol, which takes just one statement a text, as at Neon. Keeps at most `limitBytes` of rows, and
+ * reads at most as much again, so that a statement which is nearly done can commit.
+ *
+ * @throws {ResponseTooLarge}
+ */
+export async function runStatement(
+  client: Client,
+  { query: text, params = [] }: Statement,
+  limitBytes: number,
+): Promise<QueryOutcome> {
   const config = {
-    text: query,
+    text,
     values: params.map(asParameter),
     rowMode: "array" as const,
     types: AS_TEXT,
     queryMode: "extended",
   }
-  return (await client.query(config)) as unknown as QueryOutcome
+  return new Promise((resolve, reject) => {
+    const rows: QueryOutcome["rows"] = []
+    let bytes = 0
+    let bytesLeftOut = 0
+    const query = new Query<(string | null)[]>(config)
+    query.on("row", (row: unknown) => {
+      const values = row as (string | null)[]
+      // In JSON a value is never shorter than its text.
+      const length = values.reduce((sum, value) => sum + (value?.length ?? 0), 0)
+      if (bytes <= limitBytes) {
+        bytes += length
+        if (bytes <= limitBytes) rows.push(values)
+        else rows.length = 0
+      } else {
+        bytesLeftOut += length
+        if (bytesLeftOut > limitBytes) reject(new ResponseTooLarge(limitBytes, { rowsAreLeft: true }))
+      }
+    })
+    query.on("end", (result: unknown) => {
+      if (bytes > limitBytes) reject(new ResponseTooLarge(limitBytes, { rowsAreLeft: false }))
+      else resolve({ ...(result as QueryOutcome), rows })
+    })
+    query.on("error", reject)
+    client.query(query)
+  })
 }
 
 /** Neon's proxy takes JSON values, too, though the driver sends only text. */

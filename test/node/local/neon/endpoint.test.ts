@@ -82,6 +82,12 @@ describe("session state", () => {
     expect(await neon.count("select from things where id = 5")).toBe(1)
   })
 
+  it("does not come from a connection on which a transaction is open", async () => {
+    const [begun] = await neon.sql`select pg_backend_pid() as pid`
+    await neon.sql`begin`
+    expect(await neon.sql`select pg_backend_pid() as pid`).not.toEqual([begun])
+  })
+
   it("comes from one connection that is used again and again", async () => {
     const pid = async () => (await neon.sql`select pg_backend_pid() as pid`)[0]?.pid
     const first = await pid()

@@ -119,6 +119,15 @@ describe("what is too large", () => {
     expect(await neon.sql`select id from things where id = 20`).toEqual([{ id: 20 }])
   })
 
+  it("stops a statement whose rows never end, and the next one has a new connection", async () => {
+    const [before] = await neon.sql`select pg_backend_pid() as pid`
+    const endless = neon.sql`select repeat('x', 1000), generate_series(1, 1000000000)`
+    expect((await failureOf(endless)).message).toMatch(/HTTP status 507/)
+    expect(await neon.sql`select pg_backend_pid() as pid`).not.toEqual([before])
+    const busy = `select from pg_stat_activity where query like '%1000000000)' and state = 'active' and pid <> pg_backend_pid()`
+    await expect.poll(() => neon.count(busy)).toBe(0)
+  })
+
   it("as the answer of a transaction is 507, and nothing has been done", async () => {
     const insert = (id: number) => neon.sql`insert into things values (${id}, repeat('x', 60000)) returning name`
     expect((await failureOf(neon.sql.transaction([insert(21), insert(22)]))).message).toMatch(/HTTP status 507/)
