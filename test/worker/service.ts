@@ -22,6 +22,9 @@ export function query<Row>(text: string, params: unknown[] = []): Promise<Row[]>
   return neon(bindings.TEST_DATABASE_OWNER_URL).query(text, params) as Promise<Row[]>
 }
 
+/** A number that every rule passes and only the database refuses: its numeric holds 131,072 digits before the point. */
+export const TOO_LONG_FOR_POSTGRES = "9".repeat(131_073)
+
 /** A conversation no other test writes to. */
 export const freshConversation = () => `conv-${crypto.randomUUID()}`
 

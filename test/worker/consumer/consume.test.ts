@@ -6,7 +6,7 @@ import { retryDelaySeconds } from "../../../src/consumer/consume.ts"
 import { batchObject, putClaimCheck, unreadableObject } from "../../../src/queue/claim-checks.ts"
 import { messageText } from "../../../src/queue/messages.ts"
 import type { Delivery } from "../../../src/store/write-deliveries.ts"
-import { countOf, freshConversation, query, send } from "../service.ts"
+import { countOf, freshConversation, query, send, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { bodyOf, consume, DEAD_LETTERS, delivery, play, playedMessage, QUEUE } from "./messages.ts"
 
 const UNREACHABLE = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
@@ -73,8 +73,7 @@ describe("the consumer of the queue", () => {
     const good = delivery([{ context_window_id: conversation, raw_content: "good" }])
     const mixed = delivery([
       { context_window_id: conversation, raw_content: "before" },
-      // Beyond what Postgres' numeric holds.
-      { context_window_id: conversation, raw_content: "é", payload: { n: JSON.rawJSON(`1e${"9".repeat(6)}`) } },
+      { context_window_id: conversation, raw_content: "é", payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } },
       { context_window_id: conversation, raw_content: "after" },
     ])
     for (let time = 0; time < 2; time++) {

@@ -1,9 +1,8 @@
 import { describe, expect, it } from "vitest"
 import type { BatchAnswer } from "../../../src/signals/responses.ts"
-import { countOf, freshConversation, postBatch, postJson } from "../service.ts"
+import { countOf, freshConversation, postBatch, postJson, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 
-/** A JSON number that is well-formed but larger than any that Postgres' numeric holds: only the database finds out. */
-const UNSTORABLE = '{"number":1e200000}'
+const UNSTORABLE = `{"number":${TOO_LONG_FOR_POSTGRES}}`
 const SENTENCE = "refused by the database: value overflows numeric format (22003)"
 
 const batchText = (conversation: string, rest = "") => {

@@ -4,7 +4,7 @@ import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
 import { replayDeadLetter } from "../../../src/ingest/replay-dead-letter.ts"
 import { replayDeadLetters } from "../../../src/ingest/replay-dead-letters.ts"
 import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters.ts"
-import { countOf, freshConversation, query } from "../service.ts"
+import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { testContext, testQueue } from "./context.ts"
 
 const mapping = FieldMapping.parse({})
@@ -69,7 +69,8 @@ describe("many dead letters that are replayed", () => {
     const conversation = freshConversation()
     const ids: number[] = []
     for (let place = 0; place < 7; place++) {
-      const broken = place === 2 ? { signal_score: 2 } : place === 4 ? { payload: { n: JSON.rawJSON("1e999999") } } : {}
+      const broken =
+        place === 2 ? { signal_score: 2 } : place === 4 ? { payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } } : {}
       const record = JSON.stringify({ context_window_id: conversation, raw_content: String(place), ...broken })
       ids.push((await (await kept({ source: "signal", record }))()).id)
     }

@@ -2,11 +2,11 @@ import { describe, expect, it } from "vitest"
 import { newBatch, storeAcceptedBatch, storeBatch } from "../../../src/ingest/store-batch.ts"
 import { BatchRefused } from "../../../src/store/batch.ts"
 import { IdempotencyKeyReused } from "../../../src/store/idempotency.ts"
-import { countOf, freshConversation, query } from "../service.ts"
+import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { requestOf, testContext } from "./context.ts"
 
 /** Postgres' numeric does not hold it, which no rule knows. */
-const TOO_LARGE = { n: JSON.rawJSON("1e999999") }
+const TOO_LARGE = { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) }
 
 describe("a batch that is stored at once", () => {
   it("returns the id of each signal, in batch order", async () => {

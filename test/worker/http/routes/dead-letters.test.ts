@@ -4,7 +4,7 @@ import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
 import type { DataPoint } from "../../../../src/metrics/point.ts"
 import { bodyOf, consume, DEAD_LETTERS, delivery } from "../../consumer/messages.ts"
-import { bindings, countOf, freshConversation, query, send } from "../../service.ts"
+import { bindings, countOf, freshConversation, query, send, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 
 interface Letter {
   id: number
@@ -132,7 +132,7 @@ describe("a dead letter that is replayed", () => {
 
   it("stays, with the reason, when the database refuses it still", async () => {
     const conversation = freshConversation()
-    const broken = delivery([{ context_window_id: conversation, payload: { n: JSON.rawJSON("1e999999") } }])
+    const broken = delivery([{ context_window_id: conversation, payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } }])
     await consume([bodyOf(broken)])
     const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
       broken.batch.transactionId,
@@ -141,7 +141,7 @@ describe("a dead letter that is replayed", () => {
     for (let time = 0; time < 2; time++)
       expect(await replay(id)).toMatchObject({ replayed: false, reason: expect.stringContaining("refused by the database") })
     // Mended by hand, it goes in.
-    await query(`update dead_letters set record = replace(record, '1e999999', '1') where id = $1`, [id])
+    await query(`update dead_letters set record = replace(record, $2, '1') where id = $1`, [id, TOO_LONG_FOR_POSTGRES])
     expect(await replay(id)).toMatchObject({ replayed: true })
     expect(await countOf(conversation)).toBe(1)
   })

@@ -5,7 +5,7 @@ import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
 import type { DataPoint } from "../../../../src/metrics/point.ts"
 import { consume } from "../../consumer/messages.ts"
-import { bindings, countOf, freshConversation, query } from "../../service.ts"
+import { bindings, countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 
 const WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 const UNREACHABLE = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
@@ -92,7 +92,7 @@ describe("POST /webhooks/kafka", () => {
   it("lists the signals that only the database refuses, where it writes straight to it", async () => {
     const conversation = freshConversation()
     const { answer } = await post(
-      `[{"context_window_id": "${conversation}", "payload": {"n": 1e999999}}, {"context_window_id": "${conversation}"}]`,
+      `[{"context_window_id": "${conversation}", "payload": {"n": ${TOO_LONG_FOR_POSTGRES}}}, {"context_window_id": "${conversation}"}]`,
       {
         changed: WITHOUT_QUEUE,
       },

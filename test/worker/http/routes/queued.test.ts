@@ -6,7 +6,7 @@ import { batchObject } from "../../../../src/queue/claim-checks.ts"
 import { messageText } from "../../../../src/queue/messages.ts"
 import type { BatchRecord } from "../../../../src/signals/responses.ts"
 import { consume } from "../../consumer/messages.ts"
-import { bindings, countOf, freshConversation, postBatch, query } from "../../service.ts"
+import { bindings, countOf, freshConversation, postBatch, query, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 import { ASYNC, postTo, recordOf } from "./queued.ts"
 
 const postQueued = (body: unknown, headers = {}, changed: Partial<Bindings> = {}) =>
@@ -70,7 +70,7 @@ describe("a batch with Prefer: respond-async", () => {
 
   it("has the state failed, with the reason, when only the database refuses a signal of all or nothing", async () => {
     const conversation = freshConversation()
-    const text = `{"fail_on_error": true, "signals": [{"context_window_id": "${conversation}"}, {"context_window_id": "${conversation}", "payload": {"n": 1e999999}}]}`
+    const text = `{"fail_on_error": true, "signals": [{"context_window_id": "${conversation}"}, {"context_window_id": "${conversation}", "payload": {"n": ${TOO_LONG_FOR_POSTGRES}}}]}`
     const response = await postBatch(text, ASYNC)
     const { transaction_id } = (await response.json()) as BatchRecord
     await expect
