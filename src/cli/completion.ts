@@ -3,11 +3,11 @@ import tab from "@bomb.sh/tab/commander"
 import type { Command } from "@commander-js/extra-typings"
 import type { Command as PlainCommand } from "commander"
 
-/** Adds `signals completion SHELL`. Its script asks this program at each press of Tab, so that it offers what the definition offers. */
+/** Adds `signals completion SHELL`. The printed script asks this program at each press of Tab, so completion follows the definition of the commands. */
 export function addCompletion(program: Command): void {
-  // The typed Command is commander's own class under narrower types.
+  // The typed Command is commander's class with narrower types.
   const root = tab(program as unknown as PlainCommand, { completionCommandName: "completion" })
-  // The library forbids the shell to complete the name of a file, which most sources are.
+  // The library turns off completion of file names, but most sources are files.
   Object.defineProperty(root, "complete", {
     value(word: string) {
       const found = root.completions.filter(({ value }) => value.startsWith(word))

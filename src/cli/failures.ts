@@ -2,26 +2,26 @@ import { randomUUID } from "node:crypto"
 import { type FileHandle, mkdir, open } from "node:fs/promises"
 import { dirname } from "node:path"
 
-/** A record that was not stored, and why. */
+/** A record that was not stored, and the reason. */
 export interface FailedRecord {
   place: string
   error: string
-  /** Missing when no signal could be made of the record. */
+  /** Missing when the record did not become a signal. */
   signal?: Record<string, unknown>
-  /** The record byte for byte, where the signal does not hold it. */
+  /** The record itself, where the signal does not hold it. */
   record?: Record<string, unknown>
 }
 
 /**
- * The file of records that were not stored: the signals one a line, each with `_error` and `_place`, and `_record` where there is no
- * signal. Corrected, the file can be imported itself, since the importer leaves out names that begin with an underscore.
+ * The file of records that were not stored, one JSON object on each line: the signal with `_error` and `_place`, and `_record` where
+ * there is no signal. After corrections the file can be imported, since the importer ignores names that begin with an underscore.
  */
 export class FailuresFile {
   readonly path: string
   #file: FileHandle | undefined
   #bytes: number
 
-  /** @param keepBytes how much of an existing file belongs to batches that are done; the rest is overwritten */
+  /** @param keepBytes bytes of an existing file that belong to finished batches; the rest is overwritten */
   constructor(path: string, keepBytes: number) {
     this.path = path
     this.#bytes = keepBytes
@@ -34,7 +34,7 @@ export class FailuresFile {
   /**
    * Appends records. They are on the disk when this resolves.
    *
-   * @throws the file system's error, such as a full disk; `bytes` does not count what was written of the records then
+   * @throws the file system's error, such as a full disk; `bytes` does not count the incomplete write
    */
   async append(failures: readonly FailedRecord[]): Promise<void> {
     if (failures.length === 0) return
@@ -57,13 +57,13 @@ export class FailuresFile {
   async #open(): Promise<FileHandle> {
     await mkdir(dirname(this.path), { recursive: true })
     const file = await open(this.path, this.#bytes > 0 ? "r+" : "w")
-    // An interrupted run sends batches that were not done again, and writes their failures again.
+    // After an interruption, unfinished batches are sent again, and their failures are written again.
     await file.truncate(this.#bytes)
     return file
   }
 }
 
-/** A name that no other process uses, made from `path` by an id before its endings: `chat.1b2c3d4e.jsonl`. */
+/** Returns a name that no other process uses: `path` with an id before its extensions, such as `chat.1b2c3d4e.jsonl`. */
 export function ownName(path: string): string {
   const id = randomUUID().slice(0, 8)
   return path.replace(/((?:\.failures)?\.\w+)?$/, (ending) => `.${id}${ending}`)

@@ -11,7 +11,7 @@ function readName(text: string): string {
   return text
 }
 
-/** `signals key`: makes an API key, and its entry of API_KEYS, which holds only the key's SHA-256. */
+/** `signals key`: makes an API key, and its entry for API_KEYS, which holds only the key's SHA-256. */
 export function keyCommand() {
   return new Command("key")
     .description("Makes an API key, and its entry for API_KEYS.")

@@ -14,10 +14,10 @@ Exit codes:
   3    stopped by an error, such as a service that does not answer; the same command continues
   130  stopped by Ctrl-C; the same command continues`
 
-/** The whole command line. Help, errors and completion are made from this one definition. */
+/** Defines the whole command line. Help, errors and completion come from this definition. */
 export function createProgram(invocation: Invocation): Command {
   const program = new Command("signals")
-    .description("Sends signals to signal-ingest, and looks after what it could not store.")
+    .description("Sends signals to signal-ingest, compares sources with it, and handles dead letters.")
     .addHelpText("after", AFTER_HELP)
   program.addCommand(importCommand(invocation))
   program.addCommand(verifyCommand(invocation))
@@ -40,14 +40,14 @@ function* everyCommand(command: CommandUnknownOpts): Generator<CommandUnknownOpt
   for (const child of command.commands) yield* everyCommand(child)
 }
 
-/** The deepest command that `args` name, such as `signals import slack`. */
+/** Returns the deepest command that `args` name, such as `signals import slack`. */
 export function namedCommand(program: CommandUnknownOpts, args: readonly string[]): CommandUnknownOpts {
   const [first, ...rest] = args
   const child = program.commands.find((command) => command.name() === first)
   return child ? namedCommand(child, rest) : program
 }
 
-/** The words that call a command, such as `signals import slack`. */
+/** Returns the words that call a command, such as `signals import slack`. */
 export function pathOf(command: CommandUnknownOpts): string {
   return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
 }

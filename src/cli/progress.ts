@@ -1,13 +1,13 @@
 import cliProgress from "cli-progress"
 import type { Checkpoint } from "./import/checkpoint.ts"
 
-/** One line that says how a command goes: drawn again and again on a terminal, printed from time to time elsewhere. */
+/** The line that shows the progress of a command: redrawn in place on a terminal, printed every few seconds elsewhere. */
 export interface Line {
-  /** @param share from 0 to 1, where the total is known: a terminal shows a bar then */
+  /** @param share from 0 to 1, where the total is known; a terminal then shows a bar */
   show(text: string, share?: number | undefined): void
-  /** Prints a sentence that stays. */
+  /** Prints a sentence above the line. */
   print(sentence: string): void
-  /** Shows the last text for good, and leaves the terminal as it was found. */
+  /** Prints the last text, and restores the terminal. */
   end(): void
 }
 
@@ -73,11 +73,11 @@ function drawnLine(out: NodeJS.WriteStream): Line {
 
 /** The progress of an import. */
 export interface Progress {
-  show(checkpoint: Checkpoint, window: number): void
+  show(checkpoint: Checkpoint, limit: number): void
   end(): void
 }
 
-/** @param share how much of the source lies before a position, where that is known */
+/** @param share the part of the source before a position, where it is known */
 export function openProgress(
   out: NodeJS.WriteStream,
   share: ((position: string) => number) | undefined,
@@ -88,11 +88,11 @@ export function openProgress(
   const shareBefore = shareAt(started.position)
   const line = openLine(out)
   return {
-    show(checkpoint, window) {
+    show(checkpoint, limit) {
       const seconds = Math.max(0.001, (Date.now() - beganAt) / 1000)
       const done = share && shareAt(checkpoint.position)
       const left = done !== undefined && done > shareBefore ? ((1 - done) / (done - shareBefore)) * seconds : undefined
-      line.show(sentence(checkpoint, { rate: (checkpoint.read - started.read) / seconds, done, left, window }), done)
+      line.show(sentence(checkpoint, { rate: (checkpoint.read - started.read) / seconds, done, left, limit }), done)
     },
     end: line.end,
   }
@@ -101,15 +101,17 @@ export function openProgress(
 interface Figures {
   /** Records a second. */
   rate: number
-  /** From 0 to 1, and seconds, where they are known. */
+  /** The part that is done, from 0 to 1, where it is known. */
   done: number | undefined
+  /** Seconds that remain, where they are known. */
   left: number | undefined
-  window: number
+  /** Batches that may be in flight. */
+  limit: number
 }
 
 const count = (number: number) => number.toLocaleString("en-US")
 
-function sentence({ read, stored, failed, skipped }: Checkpoint, { rate, done, left, window }: Figures): string {
+function sentence({ read, stored, failed, skipped }: Checkpoint, { rate, done, left, limit }: Figures): string {
   const skippedCount = Object.values(skipped).reduce((sum, kind) => sum + kind, 0)
   const parts = [
     ...(done === undefined ? [] : [`${Math.floor(done * 100)} %`]),
@@ -119,7 +121,7 @@ function sentence({ read, stored, failed, skipped }: Checkpoint, { rate, done, l
     ...(skippedCount > 0 ? [`${count(skippedCount)} skipped`] : []),
     `${count(Math.round(rate))}/s`,
     ...(left !== undefined && left > 0 ? [`${duration(left)} left`] : []),
-    `${window} in flight`,
+    `${limit} in flight`,
   ]
   return parts.join(", ")
 }

@@ -1,20 +1,20 @@
-/** The command cannot run as it was given. The message is for the person at the terminal. */
+/** The command line or its source is wrong. The message is for the person at the terminal. */
 export class UsageError extends Error {}
 
-/** What scripts read from the exit code. */
+/** The exit codes, for scripts. */
 export const EXIT = {
   done: 0,
   /** Done, and some records failed: the failures file has them. */
   someFailed: 1,
   usage: 2,
-  /** The service cannot be reached, or refuses for good. The state of the work is saved: the same command continues. */
+  /** The service does not answer, or refuses. The progress is saved: the same command continues. */
   gaveUp: 3,
-  /** Stopped by Ctrl-C; the state is saved as well. */
+  /** Stopped by Ctrl-C. The progress is saved. */
   stopped: 130,
 } as const
 
 /**
- * One sentence of a parser's error, with what to do about it.
+ * Turns a parser's error into a sentence that also says what to do.
  *
  * @param message such as `error: unknown command 'imprt'\n(Did you mean import?)`
  * @param path the words that call the command, such as `signals import`

@@ -15,7 +15,7 @@ interface DeadLetter {
   replay_transaction_id: string
 }
 
-/** The service cannot be reached, or refuses. The message is for the person at the terminal. */
+/** The service does not answer, or refuses. The message is for the person at the terminal. */
 class Failure extends Error {}
 
 async function ask<Answer>({ url, stop }: DlqOptions, method: string, path: string): Promise<Answer> {
@@ -31,7 +31,7 @@ async function ask<Answer>({ url, stop }: DlqOptions, method: string, path: stri
   throw new Failure(`${response.status}: ${text}${response.status === 401 ? " Put it into SIGNAL_INGEST_KEY." : ""}`)
 }
 
-/** Runs `work`; a service that cannot be reached, or refuses, is one sentence and the exit code 3. */
+/** Runs `work`. If the service does not answer, or refuses, prints one sentence and returns exit code 3. */
 async function reporting(work: () => Promise<number>): Promise<number> {
   try {
     return await work()
@@ -87,7 +87,7 @@ export const replay = (ids: readonly number[], options: DlqOptions) =>
     return endReplay(ids.length, remaining, options)
   })
 
-/** Replays from the oldest on, many in a request; all ids are known before the first record changes. */
+/** Replays every waiting dead letter, oldest first, many in a request. All ids are read before the first record changes. */
 export const replayAll = (options: DlqOptions) =>
   reporting(async () => {
     const letters: Pick<DeadLetter, "id" | "source" | "replay_transaction_id">[] = []

@@ -4,8 +4,9 @@ import { EXIT } from "../usage.ts"
 import { batchesOf } from "./batches.ts"
 
 /**
- * Writes batches as bodies for curl: one into `path`; where there are several, each into a file with its number before the ending.
- * Returns the exit code.
+ * Writes batches as request bodies for curl: a single batch to `path`, several to files with a number before the extension.
+ *
+ * @returns the exit code
  */
 export async function writeBatchFiles(source: Source, path: string, batchSize: number): Promise<number> {
   const written: string[] = []
@@ -23,10 +24,10 @@ export async function writeBatchFiles(source: Source, path: string, batchSize: n
     written.push(file)
   }
   const [only, ...more] = written
-  // A single one has the very name that was asked for.
+  // A single file gets the name that the user gave.
   if (only !== undefined && more.length === 0) await rename(only, path)
   const names = more.length === 0 ? path : `${only} to ${more.at(-1)}`
-  console.error(written.length === 0 ? "There is nothing to write." : `${signals} signals in ${names}.`)
+  console.error(written.length === 0 ? "The source has no signals to write." : `${signals} signals in ${names}.`)
   return faults > 0 ? EXIT.someFailed : EXIT.done
 }
 

@@ -2,27 +2,27 @@ import type { FailedRecord } from "../failures.ts"
 import type { Source } from "../sources/source.ts"
 import { tally } from "./tally.ts"
 
-/** Records of a source that are sent together, with what is told of those around them that are not sent. */
+/** Signals that are sent together, with the counts and errors of the records between them that are not sent. */
 export interface ImportBatch {
   number: number
   signals: Record<string, unknown>[]
-  /** Where each signal comes from, for people. */
+  /** The place of each signal in the source, for messages. */
   places: string[]
   faults: FailedRecord[]
   skipped: Record<string, number>
-  /** Records read for it, of whatever kind. */
+  /** Records read, of every kind. */
   read: number
-  /** Where the next batch begins. */
+  /** The position where the next batch starts. */
   position: string
 }
 
-/** So that a batch stays under the service's 8 MiB with room for what JSON adds. */
+/** Keeps a batch under the 8 MiB of the service: a character has at most three bytes in UTF-8, and JSON adds some. */
 const MAX_CHARACTERS = 2 * 1024 * 1024
 
 /**
- * Cuts a source into batches. The same source, position and size give the same batches at every run.
+ * Splits a source into batches. The same source, position and size give the same batches in every run.
  *
- * @param from number of the first batch, and where its records begin
+ * @param from number of the first batch, and the position of its first record
  */
 export async function* batchesOf(
   source: Source,
@@ -40,7 +40,7 @@ export async function* batchesOf(
       characters += JSON.stringify(record.signal).length
     } else if ("skipped" in record) tally(batch.skipped, record.skipped)
     else batch.faults.push({ place: record.place, error: record.fault, ...(record.kept && { signal: record.kept }) })
-    // Faults count, too, so that a source of nothing else stays in bounds.
+    // Faults count too: a source of nothing but faults must not grow one batch without bound.
     if (batch.signals.length + batch.faults.length < batchSize && characters < MAX_CHARACTERS) continue
     yield batch
     batch = emptyBatch(batch.number + 1)

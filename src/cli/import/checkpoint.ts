@@ -4,33 +4,33 @@ import { dirname } from "node:path"
 import { UsageError } from "../usage.ts"
 
 /**
- * The progress of an import of one source to one service. Batches are cut the same way at every run and their keys are made from
- * their numbers, so that a batch sent again is stored once.
+ * The progress of an import of one source to one service. Every run splits the source into the same batches, and the
+ * Idempotency-Key of a batch comes from its number, so that a batch sent again is stored once.
  */
 export interface Checkpoint {
   version: 2
   importId: string
-  /** Fingerprint of the source: another or a changed source has another. */
+  /** Fingerprint of the source; a changed source has another one. */
   source: string
-  /** Origin of the service that the batches went to. */
+  /** Origin of the service that receives the batches. */
   service: string
-  /** A batch of this import in that service's ledger: shows whether a service is still the same one. */
+  /** A batch of this import in the ledger of the service; shows whether a database is still the same one. */
   transaction: string | null
   batchSize: number
-  /** The next batch to send, and where its records begin. */
+  /** The next batch to send, and the position of its first record. */
   nextBatch: number
   position: string | null
   finished: boolean
   read: number
   stored: number
   failed: number
-  /** By kind. */
+  /** Skipped records by kind. */
   skipped: Record<string, number>
   /** Failed signals by their error. */
   reasons: Record<string, number>
   /** Names that are not fields of a signal: the service did not store them. */
   ignoredFields: string[]
-  /** Bytes of the failures file that belong to the batches before. */
+  /** Bytes of the failures file that belong to the batches before `nextBatch`. */
   failureBytes: number
 }
 
@@ -56,7 +56,7 @@ export const newCheckpoint = (source: string, service: string, batchSize: number
 /**
  * Reads a state file; undefined when there is none.
  *
- * @throws {UsageError} the file is not a state, or has the form of an earlier version
+ * @throws {UsageError} the file is not a state file, or comes from an earlier version
  */
 export async function readCheckpoint(path: string): Promise<Checkpoint | undefined> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
@@ -68,9 +68,9 @@ export async function readCheckpoint(path: string): Promise<Checkpoint | undefin
   if (state?.version === 2) return state as Checkpoint
   if (state?.version === 1)
     throw new UsageError(
-      `${path} was written by an earlier version, which did not note the service it imported to. --restart sends everything again (a signal with a dedupe_key is stored once); --state FILE uses another file.`,
+      `${path} was written by an earlier version, which did not save the address of the service. --restart sends everything again (a signal with a dedupe_key is stored once); --state FILE uses another file.`,
     )
-  throw new UsageError(`${path} is not the state of an import. --state names another file.`)
+  throw new UsageError(`${path} is not the state of an import. Name another file with --state.`)
 }
 
 function readState(text: string): { version?: unknown } | undefined {
@@ -81,7 +81,7 @@ function readState(text: string): { version?: unknown } | undefined {
   }
 }
 
-/** Writes the file whole or not at all. The checkpoint is on the disk when this resolves. */
+/** Writes the file completely or not at all. The checkpoint is on the disk when this resolves. */
 export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   const file = await open(`${path}.new`, "w")

@@ -1,61 +1,61 @@
 import type { Failure } from "../../client/index.ts"
 import type { FailedRecord, FailuresFile } from "../failures.ts"
 import type { Source } from "../sources/source.ts"
+import { AdaptiveLimit } from "./adaptive-limit.ts"
 import { batchesOf, type ImportBatch } from "./batches.ts"
 import { type Checkpoint, writeCheckpoint } from "./checkpoint.ts"
 import type { Deliver } from "./deliver.ts"
 import { tally } from "./tally.ts"
-import { Window } from "./window.ts"
 
 export interface ImportOptions {
   source: Source
   checkpoint: Checkpoint
-  /** Where the checkpoint is kept. */
+  /** The file of the checkpoint. */
   statePath: string
   failures: FailuresFile
   deliver: Deliver
   concurrency: number
-  /** Aborts to stop: what is under way is waited for, nothing new begins. */
+  /** Aborts to stop: batches in flight finish, no other batch starts. */
   stop: AbortSignal
-  onProgress: (checkpoint: Checkpoint, window: number) => void
+  onProgress: (checkpoint: Checkpoint, limit: number) => void
 }
 
 /**
- * Sends a source batch by batch, several at once, and notes what is done in the order of the source.
+ * Sends a source in batches, several at once. Saves the progress after each batch, in the order of the source.
  *
  * @returns whether the source was read to its end
- * @throws what `deliver` throws; everything before that batch is noted
+ * @throws the error of `deliver`; the batches before that one are saved in the checkpoint
  */
 export async function runImport(options: ImportOptions): Promise<boolean> {
   const { source, checkpoint, stop, concurrency } = options
-  const window = new Window(concurrency)
+  const limit = new AdaptiveLimit(concurrency)
   const fatal = new AbortController()
-  /** What is done, each after the batch before it. */
+  /** Resolves when every batch so far is delivered and saved. */
   let done = Promise.resolve()
   const from = { number: checkpoint.nextBatch, position: checkpoint.position }
   let complete = true
   for await (const batch of batchesOf(source, from, checkpoint.batchSize)) {
-    await window.enter()
+    await limit.enter()
     if (stop.aborted || fatal.signal.aborted) {
       complete = false
       break
     }
-    const delivered = options.deliver(batch, window)
+    const delivered = options.deliver(batch, limit)
     const before = done
     done = (async () => {
-      // Awaited first, so that no failure goes unhandled while an earlier batch is waited for.
+      // A rejection of `delivered` must have a handler while an earlier batch is still in flight.
       const [result] = await Promise.allSettled([delivered, before])
       await before
       if (result.status === "rejected") throw result.reason
-      await note(options, batch, result.value)
-      options.onProgress(checkpoint, window.size)
+      await save(options, batch, result.value)
+      options.onProgress(checkpoint, limit.size)
     })()
-    // The place is kept until the batch is noted: what waits for an earlier one can't pile up.
+    // A batch keeps its place until it is saved, so batches that wait for an earlier one cannot pile up.
     done.then(
-      () => window.leave(),
+      () => limit.leave(),
       () => {
         fatal.abort()
-        window.leave()
+        limit.leave()
       },
     )
   }
@@ -63,24 +63,24 @@ export async function runImport(options: ImportOptions): Promise<boolean> {
   if (complete) {
     checkpoint.finished = true
     await writeCheckpoint(options.statePath, checkpoint)
-    options.onProgress(checkpoint, window.size)
+    options.onProgress(checkpoint, limit.size)
   }
   return complete
 }
 
-async function note({ checkpoint, statePath, failures }: ImportOptions, batch: ImportBatch, refusals: Failure[]): Promise<void> {
-  const refused: FailedRecord[] = refusals.map(({ index, error }) => {
+async function save({ checkpoint, statePath, failures }: ImportOptions, batch: ImportBatch, failed: Failure[]): Promise<void> {
+  const rejected: FailedRecord[] = failed.map(({ index, error }) => {
     return { place: batch.places[index] ?? "", error, signal: batch.signals[index] ?? {} }
   })
-  const failed = [...batch.faults, ...refused]
-  // First the file, then the checkpoint that says how much of it counts.
-  await failures.append(failed)
+  const records = [...batch.faults, ...rejected]
+  // The failures file comes first: the checkpoint says how many of its bytes count.
+  await failures.append(records)
   checkpoint.nextBatch = batch.number + 1
   checkpoint.position = batch.position
   checkpoint.read += batch.read
-  checkpoint.stored += batch.signals.length - refused.length
-  checkpoint.failed += failed.length
-  for (const { error } of failed) tally(checkpoint.reasons, error)
+  checkpoint.stored += batch.signals.length - rejected.length
+  checkpoint.failed += records.length
+  for (const { error } of records) tally(checkpoint.reasons, error)
   for (const [kind, count] of Object.entries(batch.skipped)) tally(checkpoint.skipped, kind, count)
   checkpoint.failureBytes = failures.bytes
   await writeCheckpoint(statePath, checkpoint)

@@ -32,7 +32,7 @@ export interface ImportOptions {
 export async function runImportCommand(request: SourceRequest, options: ImportOptions, stop: AbortSignal): Promise<number> {
   const { kind } = request
   const { url, batchSize, concurrency } = options
-  const { source, ...told } = await openSource(request)
+  const { source, ...identity } = await openSource(request)
   if (options.dryRun) return dryRun(source, stop)
   if (options.output !== undefined) return writeBatchFiles(source, options.output, batchSize)
 
@@ -40,7 +40,7 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
   const state = await openState({
     client,
     service: new URL(url).origin,
-    source: told,
+    source: identity,
     batchSize,
     path: options.state,
     restart: options.restart ?? false,
@@ -49,8 +49,8 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
   if (state === undefined) return EXIT.gaveUp
   const { path: statePath, checkpoint } = state
   if (checkpoint.finished) {
-    const mayHaveChanged = kind === "sql" ? " The importer does not see whether the table has changed since." : ""
-    console.log(`All of it was imported before: ${summary(checkpoint)}.${mayHaveChanged} --restart sends it again.`)
+    const mayHaveChanged = kind === "sql" ? " The importer does not notice changes of the table." : ""
+    console.log(`The whole source was imported before: ${summary(checkpoint)}.${mayHaveChanged} Send it again with --restart.`)
     return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done
   }
   const failures = new FailuresFile(
@@ -74,7 +74,7 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
           checkpoint.ignoredFields = [...new Set([...checkpoint.ignoredFields, ...(ignored_fields ?? [])])].slice(0, MAX_IGNORED)
         },
       }),
-      onProgress: (now, window) => progress?.show(now, window),
+      onProgress: (now, limit) => progress?.show(now, limit),
     })
     progress?.end()
     console.log(`${complete ? "Imported" : "Stopped; the same command continues"}: ${summary(checkpoint)}.`)
@@ -93,7 +93,7 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
   }
 }
 
-/** Reports a service that does not answer; other errors belong to the caller. */
+/** Reports an error of the service; throws any other. */
 function giveUp(error: unknown): undefined {
   if (!(error instanceof SignalError)) throw error
   console.error(`Gave up: ${error.message}\nNothing was sent. The same command continues.`)
@@ -104,20 +104,20 @@ export function summary({ read, stored, failed, skipped }: Checkpoint): string {
   return `${read} read, ${stored} stored, ${failed} failed${kinds.length > 0 ? `, skipped: ${kinds.join(", ")}` : ""}`
 }
 
-/** The sentences after an import: what was refused and why, and what was left out of signals that were stored. */
-function* remarks({ reasons, failed, ignoredFields }: Checkpoint, mend: string): Generator<string> {
+/** The sentences after an import: the reasons of failures, and the fields that the service ignored. */
+function* remarks({ reasons, failed, ignoredFields }: Checkpoint, retry: string): Generator<string> {
   if (failed > 0) {
     const most = Object.entries(reasons).sort(([, one], [, other]) => other - one)
     yield `Failed, by reason:`
     for (const [reason, count] of most.slice(0, SHOWN_REASONS)) yield `  ${count}: ${reason}`
     if (most.length > SHOWN_REASONS) yield `  and ${most.length - SHOWN_REASONS} more reasons`
-    yield `The failures file has them. Mend it, then run: ${mend}`
+    yield `The failures file has these records. Correct them, then run: ${retry}`
   }
   if (ignoredFields.length > 0)
     yield `Not stored, because a signal has no such field: ${ignoredFields.join(", ")}. Put them into "payload" to keep them.`
 }
 
-/** Prints each signal as it would be sent, and what would be left out and why. */
+/** Prints each signal as it would be sent, and each other record with the reason why it would not be sent. */
 async function dryRun(source: Source, stop: AbortSignal): Promise<number> {
   const counts = { signals: 0, skipped: 0, faults: 0 }
   for await (const record of source.records()) {
@@ -134,7 +134,7 @@ async function dryRun(source: Source, stop: AbortSignal): Promise<number> {
     }
   }
   console.error(
-    `${counts.signals} signals would be sent, ${counts.skipped} skipped, ${counts.faults} can't be read. Nothing was sent.`,
+    `${counts.signals} signals would be sent, ${counts.skipped} skipped, ${counts.faults} cannot be read. Nothing was sent.`,
   )
   return counts.faults > 0 ? EXIT.someFailed : EXIT.done
 }

@@ -1,8 +1,8 @@
 import { type SignalClient, UnauthorizedError } from "../../client/index.ts"
 
 /**
- * Whether the service's ledger has a batch. A key that may only ingest sees the batches of its own name alone, so that for it a batch
- * that is not shown is undefined: nothing tells whether the service has it.
+ * Returns whether the ledger of the service has a batch; undefined when the key cannot tell: with only the scope `ingest` it sees no
+ * batches of other keys.
  */
 export async function knowsBatch(client: SignalClient, transactionId: string): Promise<boolean | undefined> {
   try {

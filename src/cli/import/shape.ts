@@ -1,7 +1,7 @@
 import { Signal, withPlainNumbers } from "../../signals/schema.ts"
 import { shapeErrors } from "../../signals/shape-errors.ts"
 
-/** The first shape error of a signal in the service's own words; undefined when it has none. */
+/** Returns the first validation error of a signal in the words of the service; undefined when there is none. */
 export function findShapeError(signal: Record<string, unknown>): string | undefined {
   const { error } = Signal.safeParse(withPlainNumbers({ ...signal }))
   if (!error) return undefined

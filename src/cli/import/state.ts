@@ -15,7 +15,7 @@ export interface StateOptions {
   /** `--state` */
   path: string | undefined
   restart: boolean
-  /** Receives a sentence when a state is taken over or left. */
+  /** Receives a sentence when a state is adopted or abandoned. */
   tell: (sentence: string) => void
 }
 
@@ -24,16 +24,16 @@ export interface State {
   checkpoint: Checkpoint
 }
 
-/** Digits of SHA-256 in the name of a state file. */
+/** Hex digits of SHA-256 in the name of a state file. */
 const DIGEST_LENGTH = 8
 
 /**
- * Finds the state of this source at this service, or begins a new one.
+ * Finds the state of this source at this service, or starts a new one.
  *
- * A state belongs to one service, known by its address and by its ledger: where the ledger has no batch of the import any more, the
- * database behind the address is another one, and the import begins anew. A service under a second address keeps its state.
+ * A state belongs to one service, identified by its address and its ledger. If the ledger no longer has a batch of the import, the
+ * database behind the address has been replaced, and the import starts again. A service keeps its state under a second address.
  *
- * @throws {UsageError} `--state` names the state of another source, service or batch size, or nothing says which service it is
+ * @throws {UsageError} `--state` names the state of another source, service or batch size, or the key cannot tell which service it is
  */
 export async function openState(options: StateOptions): Promise<State> {
   const own = options.path ?? statePath(options.source, options.service)
@@ -55,46 +55,46 @@ async function resume(options: StateOptions, state: State): Promise<State> {
   const { path, checkpoint } = state
   if (checkpoint.source !== source.fingerprint)
     throw new UsageError(
-      `${path} belongs to another source, or the source has changed since. --restart begins anew, --state names another file.`,
+      `${path} belongs to another source, or the source has changed. Start again with --restart, or name another file with --state.`,
     )
   if (checkpoint.batchSize !== batchSize && !checkpoint.finished)
     throw new UsageError(
-      `This import began with --batch-size ${checkpoint.batchSize} and can only continue with it. --restart begins anew.`,
+      `This import began with --batch-size ${checkpoint.batchSize} and can only continue with it. Start again with --restart.`,
     )
   const { transaction } = checkpoint
   const isKnown = transaction === null ? checkpoint.service === service : await knowsBatch(client, transaction)
   if (isKnown === true) return state
   if (checkpoint.service !== service)
     throw new UsageError(
-      `${path} belongs to an import to ${checkpoint.service}, not to ${service}. --state names another file, --restart begins anew.`,
+      `${path} belongs to an import to ${checkpoint.service}, not to ${service}. Name another file with --state, or start again with --restart.`,
     )
   if (isKnown === undefined)
     throw new UsageError(
-      `${service} shows this key no batch of the import in ${path}: the database is another one, or the key is. Use a key with the scope "read", or --restart to send everything again.`,
+      `${service} shows this key no batch of the import in ${path}: the database or the key is another one. Use a key with the scope "read", or send everything again with --restart.`,
     )
-  tell(`${service} has no batch of the import in ${path}, so its database is another one. The import begins anew.`)
+  tell(`${service} has no batch of the import in ${path}, so its database is another one. The import starts again.`)
   return begin(options, path)
 }
 
-/** The state of the same source at the same service under another address, as http://localhost:8002 and http://127.0.0.1:8002. */
+/** Finds the state of this source at this service under another address, such as http://127.0.0.1:8002 for http://localhost:8002. */
 async function takeOver(options: StateOptions): Promise<State | undefined> {
   const { source, client, service, tell } = options
   const prefix = sourcePath(source)
   const names = await readdir(dirname(prefix)).catch(() => [])
-  // An earlier version named its state by the source alone: reading it says what to do.
+  // An earlier version named its state by the source alone; reading it throws the error that says what to do.
   await readCheckpoint(`${prefix}.json`)
   for (const name of names.filter((one) => one.startsWith(`${basename(prefix)}-`) && one.endsWith(".json"))) {
     const path = join(dirname(prefix), name)
     const checkpoint = await readCheckpoint(path)
     if (!checkpoint?.transaction || checkpoint.source !== source.fingerprint) continue
     if ((await knowsBatch(client, checkpoint.transaction)) !== true) continue
-    tell(`${service} is the service that this source was imported to as ${checkpoint.service}.`)
+    tell(`${service} is the same service as ${checkpoint.service}, where this import began.`)
     return resume(options, { path, checkpoint })
   }
   return undefined
 }
 
-/** In `.signals` of the current folder, by the name of the source, its fingerprint and the service. */
+/** A file in `.signals` of the current folder, named by the source, its fingerprint and the service. */
 const statePath = (source: StateOptions["source"], service: string) => `${sourcePath(source)}-${digest(service)}.json`
 
 const sourcePath = ({ name, fingerprint }: StateOptions["source"]) =>

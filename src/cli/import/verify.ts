@@ -8,53 +8,63 @@ import { EXIT } from "../usage.ts"
 
 interface Conversation {
   count: number
+  /** Sum of the scores. */
   scores: number
 }
 
-/** How far two means may be apart that were summed in another order. */
+/** Rounding makes means differ when the order of their sums does. */
 const TOLERANCE = 1e-9
+/** Conversations printed by name. */
 const SHOWN = 20
-/** What the statistics tell of at once; the rest is counted signal by signal. */
+/** Conversations in the answer of the statistics; the signals of others are listed and counted. */
 const MAX_STATS = 1000
 
-/** Runs `signals verify`. Returns the exit code. */
+/**
+ * Runs `signals verify`.
+ *
+ * @returns the exit code
+ */
 export async function runVerifyCommand(request: SourceRequest, options: { url: string; since: string }): Promise<number> {
   const { source } = await openSource(request)
   const client = openClient(options)
   const expected = await countSource(source)
   const found = await countService(client, options.since, expected.conversations)
   const differences = [...expected.conversations].flatMap(([name, { count, scores }]) => {
-    const there = found.get(name) ?? { count: 0, scores: 0 }
-    const sameMean = count === 0 || Math.abs(scores / count - there.scores / Math.max(1, there.count)) < TOLERANCE
-    return count === there.count && sameMean ? [] : [{ name, source: count, service: there.count }]
+    const inService = found.get(name) ?? { count: 0, scores: 0 }
+    const sameMean = count === 0 || Math.abs(scores / count - inService.scores / Math.max(1, inService.count)) < TOLERANCE
+    return count === inService.count && sameMean ? [] : [{ name, source: count, service: inService.count }]
   })
   const total = [...expected.conversations.values()].reduce((sum, { count }) => sum + count, 0)
-  const refused = expected.refused > 0 ? `, and ${expected.refused} that break a rule` : ""
-  console.log(`The source has ${total} signals of ${expected.conversations.size} conversations${refused}.`)
-  for (const { name, source: here, service } of differences.slice(0, SHOWN))
-    console.log(`${name}: ${here} in the source, ${service} in the service${here === service ? ", with another mean score" : ""}`)
+  const brokenRules = expected.rejected > 0 ? `, and ${expected.rejected} that break a rule` : ""
+  console.log(`The source has ${total} signals of ${expected.conversations.size} conversations${brokenRules}.`)
+  for (const { name, source: inSource, service } of differences.slice(0, SHOWN))
+    console.log(
+      `${name}: ${inSource} in the source, ${service} in the service${inSource === service ? ", but with another mean score" : ""}`,
+    )
   if (differences.length > SHOWN) console.log(`and ${differences.length - SHOWN} more`)
-  console.log(differences.length === 0 ? "The service has each of them once." : `${differences.length} conversations differ.`)
+  console.log(
+    differences.length === 0 ? "The service has each of these signals once." : `${differences.length} conversations differ.`,
+  )
   return differences.length === 0 ? EXIT.done : EXIT.someFailed
 }
 
-/** What would be stored of a source, judged by the service's own rules; of those that share a dedupe_key the first. */
-async function countSource(source: Source): Promise<{ conversations: Map<string, Conversation>; refused: number }> {
+/** Counts the signals that the service stores of a source, by its own rules; the first of those that share a dedupe_key. */
+async function countSource(source: Source): Promise<{ conversations: Map<string, Conversation>; rejected: number }> {
   const conversations = new Map<string, Conversation>()
   const known = new Set<string>()
-  let refused = 0
+  let rejected = 0
   for await (const record of source.records()) {
     if (!("signal" in record)) continue
     const shaped = Signal.safeParse(withPlainNumbers({ ...record.signal }))
     const [row] = shaped.success ? planBatch([shaped.data], "2000-01-01T00:00:00.000000Z").rows : []
-    if (!row) refused++
+    if (!row) rejected++
     else if (row.dedupeKey === null || !known.has(row.dedupeKey)) {
       if (row.dedupeKey !== null) known.add(row.dedupeKey)
       const conversation = conversations.get(row.contextWindowId) ?? { count: 0, scores: 0 }
       conversations.set(row.contextWindowId, { count: conversation.count + 1, scores: conversation.scores + row.signalScore })
     }
   }
-  return { conversations, refused }
+  return { conversations, rejected }
 }
 
 async function countService(

@@ -4,7 +4,7 @@ import { pipeline } from "node:stream/promises"
 import { createGunzip } from "node:zlib"
 import { SourceError } from "./source.ts"
 
-/** The bytes of a file, or of standard input for `-`: unpacked where they are gzipped, and UTF-8 where a byte order mark says UTF-16. */
+/** Reads a file, or standard input for `-`. Unpacks gzip, and converts UTF-16 with a byte order mark to UTF-8. */
 export async function* openBytes(path: string): AsyncGenerator<Buffer> {
   const name = path === "-" ? "standard input" : path
   try {
@@ -15,9 +15,9 @@ export async function* openBytes(path: string): AsyncGenerator<Buffer> {
 }
 
 /**
- * Unpacks bytes by their content, not by a name. An error of the bytes ends the reading.
+ * Unpacks gzip and converts UTF-16, both recognized by the content, not by the name.
  *
- * @throws {SourceError} the gzip data is cut off or damaged
+ * @throws {SourceError} the gzip data is cut off or damaged; the bytes before have been yielded
  */
 export async function* unpack(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
   const { start, whole } = await peek(bytes)
@@ -29,7 +29,7 @@ const isGzip = (start: Uint8Array) => start[0] === 0x1f && start[1] === 0x8b
 
 async function* gunzip(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
   const unzip = createGunzip()
-  // The reader of `unzip` gets the same error.
+  // The loop over `unzip` throws the same error.
   pipeline(Readable.from(bytes), unzip).catch(() => {})
   try {
     for await (const chunk of unzip) yield chunk as Buffer
@@ -51,12 +51,13 @@ async function* toUtf8(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerat
     for await (const chunk of whole) yield Buffer.from(decoder.decode(chunk, { stream: true }))
     yield Buffer.from(decoder.decode())
   } catch (error) {
-    if (error instanceof TypeError) throw new SourceError(`${name} begins as UTF-16, but is not. Save it as UTF-8.`)
+    if (error instanceof TypeError)
+      throw new SourceError(`${name} has a UTF-16 byte order mark, but is not UTF-16. Save it as UTF-8.`)
     throw error
   }
 }
 
-/** The first bytes, and all bytes with the first ones among them. */
+/** Reads the first bytes; `whole` yields all bytes, including those. */
 export async function peek(bytes: AsyncIterable<Buffer>, length = 2): Promise<{ start: Buffer; whole: AsyncIterable<Buffer> }> {
   const rest = bytes[Symbol.asyncIterator]()
   let start = Buffer.alloc(0)
@@ -72,7 +73,7 @@ export async function peek(bytes: AsyncIterable<Buffer>, length = 2): Promise<{ 
   return { start, whole: all() }
 }
 
-/** The part of a file before a byte of its text; undefined where its text has other bytes than the file. */
+/** Returns the part of a file, from 0 to 1, before a byte of its text; undefined where the text has other bytes than the file. */
 export function shareOfBytes(path: string): ((byte: number) => number) | undefined {
   if (path === "-" || isGzip(firstBytes(path, 2))) return undefined
   const { size } = statSync(path)

@@ -4,7 +4,7 @@ import { UsageError } from "../usage.ts"
 /** The fields of a signal that hold a number. */
 const NUMBERS = new Set(["signal_score", "emotional_tone", "escalate_flag"])
 
-/** The fields whose empty text says something else than no value. */
+/** The fields in which an empty text is a value. */
 const MAY_BE_EMPTY = new Set([
   "raw_content",
   "signal_vector",
@@ -15,20 +15,20 @@ const MAY_BE_EMPTY = new Set([
   "payload",
 ])
 
-/** The first name in `map` that is not a field of a signal. */
+/** Returns the first name in `map` that is not a field of a signal. */
 export const unknownField = (map: Record<string, string> = {}): string | undefined =>
   Object.values(map).find((field) => !SIGNAL_FIELDS.has(field))
 
 export interface RowOptions {
-  /** Field of each column; a column without one goes by its own name, or into the payload. */
+  /** The field of each column. A column that is not here goes into the field of its own name, or into the payload. */
   map: Record<string, string>
-  /** Makes an object of a cell that is the payload. */
+  /** Parses the cell of the payload. */
   readPayload: (cell: unknown) => unknown
-  /** Whether the source tells an empty text from no value. CSV cannot. */
+  /** Whether the source distinguishes an empty text from no value. CSV does not. */
   hasNulls: boolean
 }
 
-/** Makes a signal of a row. No value in a cell is no field in the signal. */
+/** Turns a row into a signal. A cell without a value adds no field. */
 export function signalOfRow(row: Record<string, unknown>, { map, readPayload, hasNulls }: RowOptions): Record<string, unknown> {
   const signal: Record<string, unknown> = {}
   const rest: Record<string, unknown> = {}
@@ -51,7 +51,7 @@ export function signalOfRow(row: Record<string, unknown>, { map, readPayload, ha
   return { ...signal, payload: { ...rest, ...own } }
 }
 
-/** Tables key rooms and users by integers; a signal knows them by text. What fits no rule stays, and the service says what is wrong. */
+/** Tables often identify rooms and users by integers, where a signal has text. Other wrong values stay: the service rejects them. */
 function valueFor(field: string, cell: unknown): unknown {
   if (NUMBERS.has(field)) return numberOf(cell)
   if (field === "timestamp") return cell
@@ -64,9 +64,9 @@ function numberOf(cell: unknown): unknown {
 }
 
 /**
- * Finds the mistakes that every row would repeat.
+ * Finds the mistakes that every row would have.
  *
- * @throws {UsageError} a column is there twice, `--map` names one that is not there, or none is the conversation
+ * @throws {UsageError} two columns have one name, `--map` names a column that does not exist, or none is the context_window_id
  */
 export function checkColumns(source: string, columns: readonly string[], map: Record<string, string>): void {
   const twice = columns.find((column, at) => columns.indexOf(column) !== at)

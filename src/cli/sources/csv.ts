@@ -8,7 +8,7 @@ import { keptBytes, keptLine } from "./kept.ts"
 import { textOf } from "./lines.ts"
 import { type Source, SourceError, type SourceRecord } from "./source.ts"
 
-/** The longest row that is read; an unclosed quotation mark would make one row of the rest of the file. */
+/** Bound of a row: an unclosed quotation mark would make the rest of the file one row. */
 const MAX_ROW_BYTES = 16 * 1024 * 1024
 
 interface Row {
@@ -17,7 +17,7 @@ interface Row {
   info: { lines: number; bytes: number; error?: { message: string } }
 }
 
-/** Rows of a table with a header (RFC 4180). A position is the number of rows before, and of bytes. */
+/** Reads rows of a table with a header (RFC 4180). A position is the number of rows and of bytes before it. */
 export function openCsv(path: string, options: { map: Record<string, string>; delimiter: string }): Source {
   const share = shareOfBytes(path)
   const readPayload = (cell: unknown) => readJsonLine(String(cell))?.json ?? cell
@@ -47,7 +47,7 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
   }
 }
 
-/** Cells come as latin1, one character a byte, so that bytes that are not UTF-8 fail the row alone. */
+/** Reads cells as latin1, one character for each byte, so that bytes that are not UTF-8 fail only their row. */
 async function* rowsOf(
   path: string,
   { map, delimiter }: { map: Record<string, string>; delimiter: string },
@@ -67,7 +67,7 @@ async function* rowsOf(
     relax_quotes: true,
     max_record_size: MAX_ROW_BYTES,
   })
-  // The reader of `parser` gets the same error.
+  // The loop over `parser` throws the same error.
   pipeline(Readable.from(withoutMark(openBytes(path))), parser).catch(() => {})
   try {
     for await (const row of parser) yield row as Row
@@ -87,6 +87,6 @@ async function* withoutMark(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer
   }
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the range of ASCII
+// biome-ignore lint/suspicious/noControlCharactersInRegex: this is the range of ASCII
 const isAscii = (text: string) => /^[\x00-\x7f]*$/.test(text)
 const utf8 = (cell: string) => Buffer.from(cell, "latin1").toString("utf8")

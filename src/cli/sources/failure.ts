@@ -4,14 +4,14 @@ import type { SourceRecord } from "./source.ts"
 
 type Fields = Record<string, unknown>
 
-/** Whether a line comes from a failures file. */
+/** Whether a value is a line of a failures file. */
 export const isFailure = (value: unknown): value is Fields => isFields(value) && typeof value._error === "string"
 
 /**
- * Reads a line of a failures file as the record that it was, so that a mended one is imported and one left as it is fails again.
+ * Reads a line of a failures file as the original record, so that a corrected record is imported and an unchanged one fails again.
  * Names that begin with `_` are notes, not fields of the signal.
  *
- * @param readLine reads a line that was kept as text
+ * @param readLine reads a line that the file holds as text
  */
 export function readFailure(
   failure: Fields,

@@ -7,7 +7,7 @@ import { keptBytes, keptLine } from "./kept.ts"
 import { linesOf } from "./lines.ts"
 import type { Source, SourceRecord } from "./source.ts"
 
-/** Signals, one a line, or the failures file of an import. A position is the byte after a line. */
+/** Reads signals, one on each line, or the failures file of an import. A position is the byte after a line. */
 export function openJsonl(path: string): Source {
   const share = shareOfBytes(path)
   return {
@@ -33,14 +33,16 @@ function readSignal(text: string, place: string): SourceRecord {
   return { place, signal: value.json }
 }
 
-/** A file that is one JSON document would fail line by line. */
+/** Throws `UsageError` for a file that is one JSON document, since each of its lines would fail. */
 function refuseDocument(firstLine: string, path: string): void {
   const jq = /^\s*\[/.test(firstLine) ? ".[]" : /^\s*\{\s*("signals"\s*:\s*\[.*)?$/.test(firstLine) ? ".signals[]" : undefined
   if (jq !== undefined)
-    throw new UsageError(`${path} is one JSON document, not one signal a line. Convert it: jq -c '${jq}' ${path} > signals.jsonl`)
+    throw new UsageError(
+      `${path} is one JSON document, not one signal on each line. Convert it: jq -c '${jq}' ${path} > signals.jsonl`,
+    )
 }
 
-/** Reads JSON with every digit; undefined when the text is not JSON. */
+/** Reads JSON without losing a digit; undefined when the text is not JSON. */
 export function readJsonLine(text: string): { json: unknown } | undefined {
   try {
     return { json: parseJson(text) }

@@ -1,7 +1,7 @@
 import { decodeUtf8 } from "../../signals/utf8.ts"
 import { UsageError } from "../usage.ts"
 
-/** The longest line of signals that is read: the service takes no signal near it. */
+/** Bound of a line; the service accepts no signal of that size. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024
 
 export interface TextLine {
@@ -10,14 +10,14 @@ export interface TextLine {
   /** Undefined when the bytes are not UTF-8. */
   text: string | undefined
   bytes: Buffer
-  /** The byte after it, in the text as it is read. */
+  /** The byte after the line, in the unpacked text. */
   end: number
 }
 
 export interface LineOptions {
   /** For messages. */
   name: string
-  /** The `end` of the last line that is not wanted again. */
+  /** The `end` of the last line that was read before. */
   from?: number
   maxBytes?: number
 }
@@ -25,7 +25,7 @@ export interface LineOptions {
 /**
  * Reads lines in constant memory.
  *
- * @throws {UsageError} a line is longer than `maxBytes`, so that it might be the whole file
+ * @throws {UsageError} a line is longer than `maxBytes`; it might be the whole file
  */
 export async function* linesOf(source: AsyncIterable<Buffer>, options: LineOptions): AsyncGenerator<TextLine> {
   const { name, from = 0, maxBytes = MAX_LINE_BYTES } = options
@@ -62,7 +62,7 @@ export async function* linesOf(source: AsyncIterable<Buffer>, options: LineOptio
   if (last) yield last
 }
 
-/** The text of UTF-8 bytes; undefined when they are not UTF-8. */
+/** Decodes UTF-8; undefined when the bytes are not UTF-8. */
 export function textOf(bytes: Uint8Array): string | undefined {
   try {
     return decodeUtf8(bytes)

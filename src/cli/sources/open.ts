@@ -11,7 +11,7 @@ import { openSlackHistory } from "./slack/history.ts"
 import type { Source } from "./source.ts"
 import { openSql } from "./sql.ts"
 
-/** A source as the command line names it. */
+/** A source as given on the command line. */
 export type SourceRequest =
   | { kind: "slack"; path: string; team?: string | undefined }
   | { kind: "sql"; from: string; query: string; map?: Record<string, string> | undefined }
@@ -22,11 +22,11 @@ export interface OpenedSource {
   source: Source
   /** For people, and for the name of the state file. */
   name: string
-  /** Tells this source in this state from any other. */
+  /** Identifies this source in its present state. */
   fingerprint: string
 }
 
-/** @throws {UsageError} there is no such source, or `map` names no field of a signal */
+/** @throws {UsageError} the source does not exist, or `map` has a name that is not a field of a signal */
 export async function openSource(request: SourceRequest): Promise<OpenedSource> {
   const map = ("map" in request && request.map) || {}
   const wrong = unknownField(map)
@@ -64,8 +64,8 @@ async function openPath(
 }
 
 /**
- * What tells a path in its present state from any other: a file's size and time of change, of a folder those of all its files.
- * Standard input has no such facts, so that each is a source of its own.
+ * Returns the facts that identify a path in its present state: size and time of change of a file, or of all files of a folder.
+ * Standard input has none, so each run is a new source.
  */
 async function factsOf(path: string): Promise<{ facts: Record<string, unknown>; folder?: HistoryFile[] }> {
   if (path === "-") return { facts: { path, at: Date.now() } }
@@ -87,6 +87,6 @@ function parseUrl(text: string): URL {
   return url
 }
 
-/** A digest, so that a state file holds no password and stays short. */
+/** Returns a digest: a state file must hold no query and stay short. */
 const fingerprintOf = (facts: Record<string, unknown>) =>
   `sha256:${createHash("sha256").update(JSON.stringify(facts)).digest("hex")}`

@@ -1,6 +1,6 @@
 /**
- * One record of a source: a signal as it stands in a batch, or the reason why there is none. `place` names it for people: file and
- * line, or channel and ts.
+ * One record of a source: a signal as a batch holds it, or the reason why there is none. `place` names the record in messages: file
+ * and line, or channel and ts.
  */
 export type SourceRecord =
   | { place: string; signal: Record<string, unknown> }
@@ -8,17 +8,17 @@ export type SourceRecord =
   | {
       place: string
       fault: string
-      /** The record as it was read, under names for the failures file: see `readFailure`. */
+      /** The original record, under the names of the failures file; see `readFailure`. */
       kept?: Record<string, unknown>
     }
 
-/** Where reading continues after a stop: opaque to all but its reader, and part of the state file. */
+/** The place where reading continues after a stop. Only its source understands it; the state file holds it. */
 export type Position = string
 
 export interface Source {
-  /** @param from the position that came with the last record that is not wanted again */
+  /** @param from the position of the last record that was read before */
   records(from?: Position): AsyncGenerator<SourceRecord & { position: Position }>
-  /** The part of the source before a position, from 0 to 1, where the source knows it. */
+  /** Returns the part of the source before a position, from 0 to 1. Undefined where the source does not know its size. */
   share?: ((position: Position) => number) | undefined
 }
 

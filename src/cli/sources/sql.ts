@@ -11,19 +11,19 @@ const ROWS_AT_ONCE = 1000
 const JSON_TYPES = new Set([114, 3802])
 
 /**
- * Reads the rows of a query through a server-side cursor, in constant memory and a read-only transaction. Values come as Postgres writes
- * them, so that no digit and no microsecond is lost. A position is the number of rows before it, which holds while the query has an
+ * Reads the rows of a query through a server-side cursor, in constant memory and a read-only transaction. Values stay as Postgres writes
+ * them, so that no digit and no microsecond is lost. A position is the number of rows before it; it is valid while the query has an
  * ORDER BY and the table does not change.
  */
 export function openSql(options: { from: string; query: string; map: Record<string, string> }): Source {
   const rowOptions = { map: options.map, readPayload: (cell: unknown) => cell, hasNulls: true }
-  /** The planner's estimate; 0 until it is asked. */
+  /** The planner's estimate; 0 before the first query. */
   let rowsEstimated = 0
   return {
     share: (position) => (rowsEstimated > 0 ? Math.min(0.99, Number(position) / rowsEstimated) : 0),
     async *records(from) {
       const client = new pg.Client({ connectionString: options.from })
-      // The query under way reports it.
+      // The running query throws the same error.
       client.on("error", () => {})
       await client.connect().catch((error) => {
         throw new UsageError(`The database cannot be reached: ${error.message || error.code}. Check --from.`)
@@ -36,7 +36,7 @@ export function openSql(options: { from: string; query: string; map: Record<stri
         for (;;) {
           const rows = await cursor.read(ROWS_AT_ONCE).catch((error) => {
             if (number === 0) throw new UsageError(`The query failed: ${error.message}. Check --query.`)
-            throw new SourceError(`The query broke off after row ${number}: ${error.message}.`)
+            throw new SourceError(`The database ended the query after row ${number}: ${error.message}.`)
           })
           const [first] = rows
           if (first === undefined) return
@@ -67,17 +67,17 @@ async function estimateRows(client: pg.Client, query: string): Promise<number> {
   }
 }
 
-/** Reads JSON with all its digits, a boolean and a number that a double carries; every other value stays as Postgres writes it. */
+/** Parses JSON, booleans, and numbers that a double can hold; every other value stays as Postgres writes it. */
 function getTypeParser(oid: number): (text: string) => unknown {
   if (JSON_TYPES.has(oid)) return parseJson
   if (NUMBER_TYPES.has(oid)) return numberOrText
   if (oid === BOOLEAN) return (text) => text === "t"
-  // A timestamp with a zone reads `2026-01-01 00:00:00.000001+00`, which is ISO 8601 but for the space.
+  // A timestamp with a zone reads `2026-01-01 00:00:00.000001+00`, which differs from ISO 8601 by the space and the short zone.
   if (TIMESTAMPS.has(oid)) return (text) => text.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00")
   return (text) => text
 }
 
-/** JSON has no NaN and no Infinity, and a double not every digit: these stay text. */
+/** JSON has no NaN and no Infinity, and a double cannot hold every digit; such numbers stay text. */
 function numberOrText(text: string): number | string {
   const number = Number(text)
   return Number.isFinite(number) && String(number) === text ? number : text

@@ -30,7 +30,7 @@ const checkpoint = {
 }
 
 describe("the progress of an import", () => {
-  it("is one line on a terminal, redrawn, with a bar where the total is known", () => {
+  it("is one redrawn line on a terminal, with a bar where the total is known", () => {
     const { stream, written } = outputOf(true, 140)
     const progress = openProgress(stream, HALF, START)
     progress.show(checkpoint, 4)
@@ -41,7 +41,7 @@ describe("the progress of an import", () => {
     expect(drawn(written).at(-1)).toMatch(/^50 %, 5,000 read/)
   })
 
-  it("never breaks the line of a narrow terminal", () => {
+  it("fits into the line of a narrow terminal", () => {
     const { stream, written } = outputOf(true, 40)
     const progress = openProgress(stream, HALF, START)
     progress.show(checkpoint, 4)
@@ -49,7 +49,7 @@ describe("the progress of an import", () => {
     progress.end()
   })
 
-  it("is plain lines elsewhere, without the total where it is not known", () => {
+  it("is plain lines elsewhere, without a share where the total is not known", () => {
     const { stream, written } = outputOf(false)
     openProgress(stream, undefined, START).show(checkpoint, 4)
     expect(written).toEqual([expect.stringMatching(/^5,000 read, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, 4 in flight\n$/)])

@@ -10,21 +10,21 @@ import { SourceError } from "../source.ts"
 export interface HistoryFile {
   /** With `/` between folders. */
   name: string
-  /** Its size where it is stored. */
+  /** Size on disk, or unpacked in a ZIP. */
   bytes: number
   /** Last change, in milliseconds since 1970. */
   changedMs: number
-  /** Whether it lies in a ZIP, where a few bytes may unpack to very many. */
+  /** Whether it is in a ZIP, where a few bytes can unpack to very many. */
   isPacked: boolean
-  /** Its bytes, unpacked. */
+  /** Reads its bytes, unpacked. */
   open(): AsyncIterable<Buffer>
 }
 
-/** A file is read whole where it is one JSON document. */
+/** Bound of a file that is one JSON document, which is read as a whole. */
 export const MAX_FILE_BYTES = 256 * 1024 * 1024
 const MAX_FILES = 500_000
 
-/** Files of a folder, sorted by name. */
+/** Lists the files of a folder, sorted by name. */
 export async function filesOfFolder(path: string): Promise<HistoryFile[]> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true })
   refuseMany(path, entries.length)
@@ -45,19 +45,19 @@ export async function filesOfFolder(path: string): Promise<HistoryFile[]> {
   return files.sort(byName)
 }
 
-/** Files of a ZIP, sorted by name; each is unpacked when it is read. */
+/** Lists the files of a ZIP, sorted by name. A file is unpacked when it is read. */
 export async function filesOfZip(path: string): Promise<HistoryFile[]> {
   const zip = await openPromise(path, { lazyEntries: true, autoClose: false }).catch((error: Error) => {
     throw new UsageError(`${path} is not a readable ZIP: ${error.message.replace(/\.$/, "")}. Download or copy it again.`)
   })
-  // A second error of a damaged ZIP has no other listener.
+  // A damaged ZIP can emit a second error, which has no other listener.
   zip.on("error", () => {})
   refuseMany(path, zip.entryCount)
   const files: HistoryFile[] = []
   try {
     for await (const entry of zip.eachEntry()) if (!entry.fileName.endsWith("/")) files.push(fileOf(zip, entry, path))
   } catch (error) {
-    throw new UsageError(`${path} is not read: ${(error as Error).message}. Unpack it, and import the folder.`)
+    throw new UsageError(`${path} cannot be read: ${(error as Error).message}. Unpack it, and import the folder.`)
   }
   return files.sort(byName)
 }
@@ -71,7 +71,7 @@ function fileOf(zip: ZipFile, entry: Entry, path: string): HistoryFile {
     isPacked: true,
     async *open() {
       try {
-        // The declared size bounds what comes: yauzl ends the stream with an error beyond it.
+        // The declared size is the bound: yauzl ends the stream with an error beyond it.
         yield* unpack(await zip.openReadStreamPromise(entry), `${path}: ${name}`)
       } catch (error) {
         if (error instanceof SourceError) throw error
@@ -88,12 +88,12 @@ function refuseMany(path: string, count: number): void {
     throw new UsageError(`${path} has ${count} files, more than ${MAX_FILES}. Import it in parts, such as a channel at a time.`)
 }
 
-/** Throws `UsageError` when a file of a ZIP unpacks to more than is read. */
+/** Throws `UsageError` when a file of a ZIP is larger than the bound. */
 export function refuseLarge(path: string, files: readonly HistoryFile[]): void {
   const large = files.find(({ isPacked, bytes }) => isPacked && bytes > MAX_FILE_BYTES)
   if (large)
     throw new UsageError(
-      `${path} is not read: ${large.name} has ${mib(large.bytes)} MiB unpacked, more than ${mib(MAX_FILE_BYTES)} MiB. Remove it from the ZIP.`,
+      `${path} is refused: ${large.name} has ${mib(large.bytes)} MiB unpacked, more than ${mib(MAX_FILE_BYTES)} MiB. Remove it from the ZIP.`,
     )
 }
 

@@ -12,8 +12,8 @@ import { isSqlite, openSlackdumpDatabase } from "./sqlite.ts"
 import { valuesOf } from "./values.ts"
 
 /**
- * Opens the messages of a Slack history: a workspace export (ZIP or folder), slackdump's dump, recording, archive folder or database,
- * one message or event a line, or the failures file of such an import. The content says which, not the name.
+ * Opens a Slack history: an export (ZIP or folder); slackdump's dump, recording, archive folder or database; one message or event on
+ * each line; or the failures file of such an import. The content decides, not the name.
  *
  * @param options.folder the files, where the path is a folder
  * @param options.team `--team`
@@ -43,7 +43,7 @@ export async function openSlackHistory(
   }
 }
 
-/** slackdump's archive is a folder with this file since version 3.1. */
+/** The file in slackdump's archive folder, since version 3.1. */
 const DATABASE = "slackdump.sqlite"
 
 async function filesOfPath(path: string, team: string | undefined): Promise<HistoryFile[] | Source> {
@@ -55,7 +55,7 @@ async function filesOfPath(path: string, team: string | undefined): Promise<Hist
   const file = { name: path, bytes: size, changedMs: mtimeMs, isPacked: false, open: () => openBytes(path) }
   if (!(await looksLikeJson(file)))
     throw new UsageError(
-      `${path} is not a Slack history. Give an export's ZIP or folder, slackdump's output, or JSON with one message a line.`,
+      `${path} is not a Slack history. Give an export's ZIP or folder, slackdump's output, or JSON with one message on each line.`,
     )
   return [file]
 }
@@ -71,10 +71,10 @@ const ABOUT = new Set(
     .concat(["huddle_transcripts", "org_users", "workspace"])
     .map((name) => `${name}.json`),
 )
-/** Folders of files that were attached to messages, and what macOS adds to a ZIP. */
+/** Folders of attachments, hidden files, and what macOS adds to a ZIP. */
 const NOT_MESSAGES = /(^|\/)(__uploads|__avatars|__MACOSX|attachments|\.[^/]*)(\/|$)/
 
-/** Parts the files that name people and channels from those with messages. Throws `UsageError` when there is no message. */
+/** Separates the files that name people and channels from those with messages. Throws `UsageError` when no file has messages. */
 async function sorted(path: string, files: HistoryFile[]): Promise<{ about: HistoryFile[]; messages: HistoryFile[] }> {
   const [only] = files
   if (files.length === 1 && only?.name === path) return { about: [], messages: files }
@@ -83,10 +83,10 @@ async function sorted(path: string, files: HistoryFile[]): Promise<{ about: Hist
   const messages: HistoryFile[] = []
   for (const file of files) {
     const folder = file.name.split("/").slice(0, -1).join("/")
-    // Beside slackdump's dump of a channel, its folder has what was attached.
+    // The folder beside slackdump's dump of a channel holds attachments.
     if (NOT_MESSAGES.test(file.name) || names.has(`${folder}.json`)) continue
     const kind = basename(file.name).replace(/\.gz$/, "")
-    // Users come first: a direct message is named by its members.
+    // Users come first: the name of a direct message consists of its members.
     if (ABOUT.has(kind)) kind === "users.json" ? about.unshift(file) : about.push(file)
     else if (/\.(json|jsonl|ndjson)(\.gz)?$/.test(file.name)) messages.push(file)
     else if (/(^|\/)([^./]+|[^/]+\.(txt|log))(\.gz)?$/.test(file.name) && (await looksLikeJson(file))) messages.push(file)
@@ -97,7 +97,7 @@ async function sorted(path: string, files: HistoryFile[]): Promise<{ about: Hist
   )
 }
 
-/** Reads in the order of the names. A position is a file's name, the byte after a value of it, and how many records of that value are done. */
+/** Reads files in the order of their names. A position is a file name, the byte after a JSON value, and the records read of that value. */
 async function* readHistory(
   about: HistoryFile[],
   messages: HistoryFile[],
@@ -110,7 +110,7 @@ async function* readHistory(
   const [nameFrom, endFrom, doneFrom] = JSON.parse(from) as [string, number, number]
   for (const file of messages) {
     if (file.name < nameFrom) continue
-    // What a file tells is for that file alone, so that its records are the same whichever file the reading begins with.
+    // Names in a file apply to that file alone, so that its records do not depend on the file where reading starts.
     const own = new SlackNames(names)
     const folder = file.name.split("/").at(-2)
     const around = { team, names: own, channel: folder === undefined ? undefined : own.channelId(folder) }
@@ -138,7 +138,7 @@ function recordsOfLine(json: unknown, around: LineAround, place: string): Iterab
   return [readFailure(json, place, { team: around.team, readLine })]
 }
 
-/** A list of an export names users or channels by its file's name; a chunk of slackdump by its own fields. */
+/** Adds the names in a value: `list` is the kind of an export's list; a chunk of slackdump has its own fields. */
 function learn(names: SlackNames, list: string | undefined, json: unknown): void {
   if (list === "users" || list === "org_users") names.addUsers(json)
   else if (list !== undefined) names.addChannels(json)

@@ -7,16 +7,16 @@ import type { SlackNames } from "./names.ts"
 type Fields = Record<string, unknown>
 
 export interface Around {
-  /** The conversation, where the message does not name it. */
+  /** The conversation of messages that do not name one. */
   channel?: unknown
-  /** `--team`: the workspace, where neither the history nor the message names it. */
+  /** `--team`: the workspace of messages for which neither the history nor the message names one. */
   team: string | undefined
   names?: SlackNames
 }
 
 /**
  * Yields the records of one JSON value of a history: a day of an export (a list), slackdump's dump of a conversation with its threads,
- * a chunk of its recordings, an event's envelope, or a message.
+ * a chunk of its recordings, the envelope of an event, or a message.
  *
  * @see https://slack.com/help/articles/220556107-How-to-read-Slack-data-exports
  * @see https://github.com/rusq/slackdump/blob/master/internal/chunk/chunk.go
@@ -30,7 +30,7 @@ export function* recordsOf(value: unknown, around: Around, place: string): Gener
     yield { place: `${place}#${++number}`, skipped: "search_result" }
 }
 
-/** Whether a value holds several messages, or tells about them. */
+/** Whether a value holds messages or facts about them, rather than being a message. */
 const isList = (value: unknown): value is Fields | unknown[] =>
   Array.isArray(value) || (isFields(value) && (typeof value.t === "number" || Array.isArray(value.messages)))
 
@@ -46,7 +46,7 @@ function* withReplies(message: unknown, channel: unknown): Generator<{ message: 
   if (!isFields(message)) return yield { message, channel }
   const { slackdump_thread_replies: replies, ...own } = message
   yield { message: own, channel }
-  // The first reply of a dump may be the message itself once more.
+  // The first reply in a dump can be the message itself.
   for (const reply of listOf(replies)) if (!isFields(reply) || reply.ts !== own.ts) yield { message: reply, channel }
 }
 
@@ -58,8 +58,8 @@ function recordOf(value: unknown, around: Around, place: string): SourceRecord {
 }
 
 /**
- * Maps a message as the webhook maps a live one, with the same dedupe_key, so that a message that came both ways is stored once. The
- * workspace is the one of the history, since a guest's message names the guest's own; then the message's; then `--team`.
+ * Maps a message as the webhook does, with the same dedupe_key, so that a message that comes both ways is stored once. The workspace is
+ * that of the event's envelope, of the history (a guest's message names the guest's own workspace), of the message, or `--team`.
  */
 export function mapSlackMessage(message: Fields, place: string, { channel, team, names }: Around): SourceRecord {
   const { team_id, ...own } = message

@@ -1,6 +1,6 @@
 type Fields = Record<string, unknown>
 
-/** Names of people and channels, and the workspace, as a history tells them beside its messages. */
+/** Names of people and channels, and the workspace, from the lists of a history. */
 export class SlackNames {
   readonly #users = new Map<string, string>()
   readonly #channels = new Map<string, string>()
@@ -9,7 +9,7 @@ export class SlackNames {
   readonly #parent: SlackNames | undefined
   #team: string | undefined
 
-  /** @param parent answers what is not known here */
+  /** @param parent has the names that are not known here */
   constructor(parent?: SlackNames) {
     this.#parent = parent
   }
@@ -23,7 +23,7 @@ export class SlackNames {
     }
   }
 
-  /** A direct message has no name: its members are named instead, and its folder is called by the id. */
+  /** A direct message has no name, so it gets the names of its members; its folder has the id as name. */
   addChannels(channels: unknown): void {
     for (const channel of listOf(channels)) {
       const { id, name, members } = channel
@@ -36,7 +36,7 @@ export class SlackNames {
     }
   }
 
-  /** The workspace by its own record, which outweighs any number of users. */
+  /** Adds the workspace from its own record, which outweighs any number of users. */
   addTeam(id: unknown): void {
     if (typeof id === "string") this.#countTeam(id, Number.MAX_SAFE_INTEGER / 2)
   }
@@ -49,14 +49,14 @@ export class SlackNames {
     return typeof id === "string" ? (this.#channels.get(id) ?? this.#parent?.channelName(id)) : undefined
   }
 
-  /** The id of the channel whose messages are in this folder. */
+  /** Returns the id of the channel whose messages are in this folder. */
   channelId(folder: string): string | undefined {
     return (
       this.#channelIds.get(folder) ?? this.#parent?.channelId(folder) ?? (/^[CDG][A-Z0-9]{5,}$/.test(folder) ? folder : undefined)
     )
   }
 
-  /** The workspace: most people of an export belong to it, and guests to others. */
+  /** The workspace: that of most people in an export, since guests belong to others. */
   get team(): string | undefined {
     return this.#team ?? this.#parent?.team
   }

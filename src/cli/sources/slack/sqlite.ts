@@ -10,7 +10,7 @@ import { SlackNames } from "./names.ts"
 
 export const isSqlite = (start: Uint8Array) => Buffer.from(start.subarray(0, 15)).toString("latin1") === "SQLite format 3"
 
-/** The newest copy of each message: a resumed archive holds some of them twice. */
+/** Selects the newest copy of each message: a resumed archive holds some messages twice. */
 const MESSAGES = `
   select m.channel_id as channel_id, m.id as id, m.ts as ts, m.data as data
     from (select channel_id, id, max(chunk_id) as chunk_id from message group by channel_id, id) newest
@@ -19,7 +19,7 @@ const MESSAGES = `
    order by m.channel_id, m.id`
 
 /**
- * Opens slackdump's database, read-only. A position is a message's channel, its number there, and how many messages are before it.
+ * Opens slackdump's database, read-only. A position is the channel of a message, its id, and the number of messages read.
  *
  * @see https://github.com/rusq/slackdump/tree/master/internal/chunk/backend/dbase/repository/migrations
  */
@@ -73,7 +73,7 @@ function readMessage(
   return mapSlackMessage(json, place, around)
 }
 
-/** People, channels and the workspace; the newest copy of each comes last. */
+/** Reads people, channels and the workspace; the newest copy of each comes last and wins. */
 function namesOf(db: DatabaseSync): SlackNames {
   const names = new SlackNames()
   const jsonOf = (data: unknown) => readJsonLine(textOfCell(data) ?? "")?.json
@@ -92,7 +92,7 @@ function textOfCell(data: unknown): string | undefined {
 
 async function opener(wayOut: string): Promise<(path: string) => DatabaseSync> {
   const { emitWarning } = process
-  // Node reports its SQLite as experimental, which says nothing to the person at the terminal.
+  // Node warns that its SQLite is experimental, which does not help the person at the terminal.
   process.emitWarning = () => {}
   try {
     const { DatabaseSync } = await import("node:sqlite")

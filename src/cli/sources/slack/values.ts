@@ -3,13 +3,13 @@ import { keptBytes, keptLine } from "../kept.ts"
 import { linesOf, type TextLine } from "../lines.ts"
 import { type HistoryFile, MAX_FILE_BYTES } from "./files.ts"
 
-/** One JSON value of a file, or the reason why there is none. */
+/** One JSON value of a file, or the reason why it cannot be read. */
 export type FileValue = { place: string; end: number } & ({ json: unknown } | { fault: string; kept?: Record<string, unknown> })
 
-/** The first line of a document that is written over several lines. */
+/** Matches the first line of a document that has several lines. */
 const OPENS_DOCUMENT = /[[{,]\s*$/
 
-/** Reads a file that is one JSON document, or one JSON value a line; its content says which. `end` is the byte after a value. */
+/** Reads a file that is one JSON document, or has one JSON value on each line; the content decides. `end` is the byte after a value. */
 export async function* valuesOf(file: HistoryFile): AsyncGenerator<FileValue> {
   let isFirst = true
   const lines = linesOf(file.open(), { name: file.name, maxBytes: MAX_FILE_BYTES })

@@ -42,7 +42,7 @@ const stored = async () =>
 const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
 
 describe("signals import jsonl", () => {
-  it("stores each line once, and says so", async () => {
+  it("stores each line once, and prints the counts", async () => {
     await file("in.jsonl", lines(1234))
     expect(await signals("import", "jsonl", "in.jsonl", "--batch-size", "100")).toMatchObject({
       code: 0,
@@ -51,16 +51,16 @@ describe("signals import jsonl", () => {
     expect(await stored()).toEqual(upTo(1234))
     expect(await signals("import", "jsonl", "in.jsonl", "--batch-size", "100")).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/^All of it was imported before/),
+      out: expect.stringMatching(/^The whole source was imported before/),
     })
     expect(await stored()).toHaveLength(1234)
     expect(await signals("verify", "jsonl", "in.jsonl")).toMatchObject({
       code: 0,
-      out: expect.stringContaining("The service has each of them once."),
+      out: expect.stringContaining("The service has each of these signals once."),
     })
   })
 
-  it("reads gzip, standard input, a byte order mark, CRLF and a last line without its end", async () => {
+  it("reads gzip, standard input, a byte order mark, CRLF and a last line without a newline", async () => {
     await file("in.jsonl.gz", gzipSync(`\uFEFF${lines(3).replaceAll("\n", "\r\n")}${line(3).trim()}`))
     expect(await signals("import", "jsonl", "in.jsonl.gz")).toMatchObject({ code: 0 })
     expect(await stored()).toEqual(upTo(4))
@@ -74,7 +74,7 @@ describe("signals import jsonl", () => {
     expect(await rig.query("select payload::text from signals")).toEqual([{ payload: '{"n": 12345678901234567890.10}' }])
   })
 
-  it("writes what was not stored into a file that can be mended and imported", async () => {
+  it("writes records that were not stored into a file that can be corrected and imported", async () => {
     await file("in.jsonl", `${line(0)}not JSON\n${line(1, { signal_score: 2 })}{"raw_content": "no conversation"}\n${line(2)}`)
     const first = await signals("import", "jsonl", "in.jsonl", "--failures", "failed.jsonl")
     expect(first).toMatchObject({ code: 1, out: expect.stringContaining("5 read, 2 stored, 3 failed") })
@@ -104,7 +104,7 @@ describe("signals import jsonl", () => {
     expect(await stored()).toEqual([0, 1, 2])
   })
 
-  it("fails a line that is not UTF-8 alone, and keeps its bytes", async () => {
+  it("fails only the line that is not UTF-8, and keeps its bytes", async () => {
     await file(
       "in.jsonl",
       Buffer.concat([
@@ -136,7 +136,7 @@ describe("signals import jsonl", () => {
     })
   })
 
-  it("ends with a batch of misshapen signals, and says what was refused", async () => {
+  it("finishes a batch of signals with the wrong shape, and prints the reasons", async () => {
     const bad = JSON.stringify({ raw_content: 1, user_id: 2, agent_id: 3 })
     await file("in.jsonl", `${`${bad}\n`.repeat(499)}${line(7)}`)
     expect(await signals("import", "jsonl", "in.jsonl")).toMatchObject({
@@ -147,7 +147,7 @@ describe("signals import jsonl", () => {
     expect(proxy.seen.length).toBeLessThan(4)
   })
 
-  it("prints what would be sent, or writes it for curl, and sends nothing", async () => {
+  it("prints the signals, or writes them for curl, and sends nothing", async () => {
     await file("in.jsonl", lines(3))
     const dry = await signals("import", "jsonl", "in.jsonl", "--dry-run")
     expect(dry).toMatchObject({ code: 0, out: lines(3), err: expect.stringContaining("3 signals would be sent") })
@@ -162,20 +162,20 @@ describe("signals import jsonl", () => {
     expect(proxy.seen).toEqual([])
   })
 
-  it("refuses to go on with a source that has changed, or in batches of another size", async () => {
+  it("refuses to continue with a changed source or another batch size", async () => {
     await file("in.jsonl", lines(10))
     await signals("import", "jsonl", "in.jsonl", "--state", "state.json")
     await file("in.jsonl", lines(20))
     expect(await signals("import", "jsonl", "in.jsonl", "--state", "state.json")).toMatchObject({
       code: 2,
-      err: expect.stringContaining("has changed since"),
+      err: expect.stringContaining("or the source has changed. Start again with --restart"),
     })
     expect(await signals("import", "jsonl", "in.jsonl", "--state", "state.json", "--restart")).toMatchObject({ code: 0 })
   })
 })
 
-describe("an import that is disturbed", () => {
-  it("stores each once through lost answers, 503s and 429s, fewer at once meanwhile", async () => {
+describe("an interrupted import", () => {
+  it("stores each signal once despite lost answers, 503s and 429s, and lowers its concurrency", async () => {
     await file("in.jsonl", lines(2000))
     const answer = (status: number) => ({
       kind: "answer" as const,
@@ -193,7 +193,7 @@ describe("an import that is disturbed", () => {
     expect(await stored()).toEqual(upTo(2000))
   })
 
-  it(`stores each once although it is killed again and again (seed ${SEED})`, async () => {
+  it(`stores each signal once although it is killed repeatedly (seed ${SEED})`, async () => {
     await file("in.jsonl", `${lines(3000)}${line(0, { signal_score: 9, raw_content: "bad" })}`)
     const random = seededRandom(SEED)
     const args = ["import", "jsonl", "in.jsonl", "--batch-size", "20", "--failures", "failed.jsonl"]
@@ -212,7 +212,7 @@ describe("an import that is disturbed", () => {
     expect((await readFile(join(folder, "failed.jsonl"), "utf8")).trimEnd().split("\n")).toHaveLength(1)
   })
 
-  it("stops cleanly at Ctrl-C, and goes on where it was", async () => {
+  it("stops at Ctrl-C, and continues there", async () => {
     await file("in.jsonl", lines(3000))
     const args = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "2"]
     const { child, ended, said } = start(folder, args, { SIGNAL_INGEST_URL: proxy.address })
@@ -226,7 +226,7 @@ describe("an import that is disturbed", () => {
     expect(await stored()).toEqual(upTo(3000))
   })
 
-  it("gives up when the service stays away, and says that the same command continues", async () => {
+  it("gives up when the service does not answer, and says that the same command continues", async () => {
     await file("in.jsonl", lines(10))
     const gone = await run(folder, ["import", "jsonl", "in.jsonl", "--deadline", "1", "--url", "http://127.0.0.1:9"])
     expect(gone).toMatchObject({
@@ -240,7 +240,7 @@ describe("an import that is disturbed", () => {
   })
 })
 
-describe("a file that can't be used", () => {
+describe("a file that cannot be read", () => {
   it.each([
     ["the state", ["--state", "in.jsonl/state.json"]],
     ["the failures", ["--failures", "in.jsonl/failed.jsonl"]],
@@ -253,21 +253,24 @@ describe("a file that can't be used", () => {
 })
 
 describe("a gzip file that is cut off", () => {
-  it.each(["in.jsonl.gz", "in.csv.gz"])("ends the import of %s with 3 and a sentence, after what could be read", async (name) => {
-    const kind = name.split(".")[1] ?? ""
-    const rows = Array.from({ length: 5000 }, (_, place) => `c,${place}-${crypto.randomUUID()}\n`).join("")
-    const packed = gzipSync(kind === "csv" ? `context_window_id,user_id\n${rows}` : lines(5000))
-    await file(name, packed.subarray(0, packed.length - 100))
-    for (const command of [["import"], ["verify"]]) {
-      const { code, err } = await signals(...command, kind, name)
-      expect([code, err]).toEqual([3, expect.stringContaining(`Gave up: ${name} is truncated`)])
-      expect(err).not.toMatch(/^\s+at /m)
-    }
-  })
+  it.each(["in.jsonl.gz", "in.csv.gz"])(
+    "ends the import of %s with 3 and a sentence, and keeps what was stored",
+    async (name) => {
+      const kind = name.split(".")[1] ?? ""
+      const rows = Array.from({ length: 5000 }, (_, place) => `c,${place}-${crypto.randomUUID()}\n`).join("")
+      const packed = gzipSync(kind === "csv" ? `context_window_id,user_id\n${rows}` : lines(5000))
+      await file(name, packed.subarray(0, packed.length - 100))
+      for (const command of [["import"], ["verify"]]) {
+        const { code, err } = await signals(...command, kind, name)
+        expect([code, err]).toEqual([3, expect.stringContaining(`Gave up: ${name} is truncated`)])
+        expect(err).not.toMatch(/^\s+at /m)
+      }
+    },
+  )
 })
 
 describe("signals import csv", () => {
-  it("fails a row that is not UTF-8 alone, and a row with a cell too many", async () => {
+  it("fails only the row that is not UTF-8, and the row with too many cells", async () => {
     await file(
       "in.csv",
       Buffer.concat([
@@ -306,7 +309,7 @@ describe("signals import csv", () => {
     expect(await signals("import", "csv", "in.csv", ...args)).toMatchObject({ code: 2, err: expect.stringContaining(sentence) })
   })
 
-  it("takes columns by their names or the map, the rest into the payload", async () => {
+  it("stores columns by their names or the map, the others in the payload", async () => {
     await file(
       "in.csv",
       '\uFEFFroom,raw_content,signal_score,team,payload\r\n"a ""b""",7,0.25,red,"{""k"": 1}"\r\na,"8\nmore",,blue,\r\n',
@@ -322,7 +325,7 @@ describe("signals import csv", () => {
 })
 
 describe("signals import sql", () => {
-  it("carries every row over, to the microsecond and the last digit", async () => {
+  it("stores every row to the microsecond and the last digit", async () => {
     await rig.query(
       "create table messages as select n as number, 'conv-' || n % 3 as room, n::text as body, '2026-01-01 00:00:00.000001+00'::timestamptz + n * interval '1 second' as sent_at, 12345678901234567890.1::numeric as big, jsonb_build_object('n', 12345678901234567890) as payload from generate_series(0, 2499) as n",
     )
@@ -358,7 +361,7 @@ describe("signals import sql", () => {
     await rig.query("drop table messages")
   })
 
-  it("carries integer and boolean keys as text, NaN and Infinity in the payload as text, and NULL as nothing", async () => {
+  it("stores integer and boolean keys as text, NaN and Infinity in the payload as text, and leaves out NULL", async () => {
     const query =
       "select 7 as context_window_id, true as agent_id, 42 as user_id, '' as raw_content, null as signal_source, 1 as signal_score, true as escalate_flag, 'NaN'::float8 as nan, '-Infinity'::float8 as low, 1.5::float8 as plain, null as nothing"
     expect(await signals("import", "sql", "--from", rig.postgres.url, "--query", query)).toMatchObject({ code: 0 })
@@ -380,7 +383,7 @@ describe("signals import sql", () => {
     ])
   })
 
-  it("names the error of the query or the database", async () => {
+  it("explains an error of the query or the database", async () => {
     expect(await signals("import", "sql", "--from", rig.postgres.url, "--query", "select nothing from nowhere")).toMatchObject({
       code: 2,
       err: expect.stringContaining('relation "nowhere" does not exist'),

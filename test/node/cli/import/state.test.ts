@@ -43,14 +43,14 @@ const count = async (rig: Rig) =>
   )[0]
 
 describe("the state of an import", () => {
-  it("belongs to one service: an import to a second one imports", async () => {
+  it("belongs to one service: an import to a second service sends everything", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     for (const rig of [first, second, second, first])
       expect(await importTo(rig.service.address)).toMatchObject({ code: 0, out: expect.stringContaining("25 read, 25 stored") })
     for (const rig of [first, second]) expect(await count(rig)).toEqual({ signals: 25, distinct: 25 })
   })
 
-  it("starts over at a second service after a stop at the first, and continues at the first", async () => {
+  it("starts again at a second service after a stop at the first, and continues at the first", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(2000))
     const args = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "1"]
     const { child, ended } = start(folder, [...args, "--url", proxy.address])
@@ -73,7 +73,7 @@ describe("the state of an import", () => {
     expect(await count(first)).toEqual({ signals: 25, distinct: 25 })
   })
 
-  it("is left when the database behind the address is another one", async () => {
+  it("is abandoned when the database behind the address is another one", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     await importTo(first.service.address)
     await first.query("truncate signals, batches")
@@ -85,7 +85,7 @@ describe("the state of an import", () => {
     expect(await count(first)).toEqual({ signals: 25, distinct: 25 })
   })
 
-  it("is refused by name when --state names that of another service", async () => {
+  it("is refused when --state names the state of another service", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     await importTo(first.service.address, "--state", "state.json")
     expect(await importTo(second.service.address, "--state", "state.json")).toMatchObject({
@@ -94,7 +94,7 @@ describe("the state of an import", () => {
     })
   })
 
-  it("of an earlier version is explained", async () => {
+  it("of an earlier version is refused with the way out", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     await importTo(first.service.address)
     const [name = ""] = await readdir(join(folder, ".signals"))
@@ -104,12 +104,12 @@ describe("the state of an import", () => {
     await writeFile(join(folder, ".signals", name.replace(/-\w+\.json$/, ".json")), JSON.stringify({ ...state, version: 1 }))
     expect(await importTo(first.service.address)).toMatchObject({
       code: 2,
-      err: expect.stringContaining("was written by an earlier version, which did not note the service"),
+      err: expect.stringContaining("was written by an earlier version, which did not save the address of the service"),
     })
     expect(await importTo(first.service.address, "--restart")).toMatchObject({ code: 0 })
   })
 
-  it("is not trusted while the service does not answer", async () => {
+  it("is not used while the service does not answer", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     await importTo(first.service.address, "--state", "state.json")
     expect(await importTo("http://127.0.0.1:9", "--state", "state.json", "--deadline", "1")).toMatchObject({

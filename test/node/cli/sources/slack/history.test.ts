@@ -116,14 +116,14 @@ describe("signals import slack", () => {
     expect(await signals("verify", "slack", path)).toMatchObject({ code: 0 })
   })
 
-  it("gives a message the very dedupe_key that the live webhook gives it", async () => {
+  it("gives a message the same dedupe_key as the webhook", async () => {
     await signals("import", "slack", await writeFolder())
     const event = { ...message("1767225600.000100"), channel: "C1" }
     const live = mapSlackEvent({ team_id: "T1", event }) as { signal: { dedupe_key: string } }
     expect(await rig.query("select raw_content from signals where dedupe_key = $1", [live.signal.dedupe_key])).toHaveLength(1)
   })
 
-  it("takes slackdump's dump of a conversation, threads among it", async () => {
+  it("reads slackdump's dump of a conversation with its threads", async () => {
     const replies = [message("1767225600.000100"), message("1767225605.000100", { thread_ts: "1767225600.000100" })]
     const dump = {
       channel_id: "C7",
@@ -138,7 +138,7 @@ describe("signals import slack", () => {
     expect(new Set((await rows()).map((row) => (row as { conversation: string }).conversation))).toEqual(new Set(["T1/C7"]))
   })
 
-  it("takes slackdump's recording, whose chunks name users, channels and the workspace", async () => {
+  it("reads slackdump's recording, whose chunks name users, channels and the workspace", async () => {
     const chunks = [
       { t: 6, ts: 1, w: { team_id: "T5", team: "Ours" } },
       { t: 3, ts: 2, u: [{ id: "U1", name: "ann", team_id: "T5" }] },
@@ -163,7 +163,7 @@ describe("signals import slack", () => {
     expect(await rows()).toMatchObject([1, 2, 3].map(() => ({ conversation: "T5/C7", author: "ann", channel: "team-sync" })))
   })
 
-  it("fills in --team where a message does not name its workspace, and overrides none", async () => {
+  it("uses --team only for a message that does not name its workspace", async () => {
     const dump = { channel_id: "C7", messages: [message("1767225600.000100"), message("1767225700.000100", { team: undefined })] }
     await writeFile(join(folder, "C7.json"), JSON.stringify(dump))
     expect(await signals("import", "slack", "C7.json")).toMatchObject({
@@ -174,11 +174,14 @@ describe("signals import slack", () => {
     expect(await rows()).toMatchObject([{ conversation: "T1/C7" }, { conversation: "T5/C7" }])
   })
 
-  it("keeps a whole message that names no workspace in the failures file, which is imported with --team or mended", async () => {
+  it("keeps a whole message without a workspace in the failures file, which can be imported with --team or corrected", async () => {
     const bare = { ...message("1767225600.000100", { channel: "C1", blocks: [] }), team: undefined }
     await writeFile(join(folder, "messages.jsonl"), `${JSON.stringify(bare)}\n{"broken": \n`)
     const first = await signals("import", "slack", "messages.jsonl", "--failures", "failed.jsonl")
-    expect(first).toMatchObject({ code: 1, out: expect.stringContaining("Mend it, then run: signals import slack failed.jsonl") })
+    expect(first).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("Correct them, then run: signals import slack failed.jsonl"),
+    })
     const failed = (await readFile(join(folder, "failed.jsonl"), "utf8"))
       .trimEnd()
       .split("\n")
@@ -207,7 +210,7 @@ describe("signals import slack", () => {
     expect(await rows()).toMatchObject([{ conversation: "T1/C1" }, { conversation: "T2/C1" }])
   })
 
-  it("reads a folder that has grown again", async () => {
+  it("reads a folder again after files were added", async () => {
     await writeFolder()
     await signals("import", "slack", "export")
     await writeFile(join(folder, "export/general/2025-12-31.json"), JSON.stringify([message("1767139200.000100")]))
@@ -224,7 +227,7 @@ describe("signals import slack", () => {
     expect(await signals("import", "slack", name)).toMatchObject({ code: 0, out: expect.stringContaining("2 stored") })
   })
 
-  it("reads a day that is written over several lines, and a folder within a ZIP's one folder", async () => {
+  it("reads a day of several lines, and a ZIP with everything in one folder", async () => {
     const zip = new ZipFile()
     for (const [name, json] of Object.entries(EXPORT)) zip.addBuffer(Buffer.from(JSON.stringify(json, null, 2)), `mine/${name}`)
     zip.addBuffer(Buffer.from("junk"), "__MACOSX/mine/general/._2026-01-01.json")
@@ -236,7 +239,7 @@ describe("signals import slack", () => {
     expect(await rows()).toEqual(STORED)
   })
 
-  it("refuses a message that is a long number, and ends with all of the source", async () => {
+  it("fails a message that is a long number, and reads the source to its end", async () => {
     await mkdir(join(folder, "export/general"), { recursive: true })
     await writeFile(join(folder, "export/users.json"), JSON.stringify(EXPORT["users.json"]))
     await writeFile(join(folder, "export/channels.json"), JSON.stringify(EXPORT["channels.json"]))
@@ -279,7 +282,7 @@ const DAY = fileURLToPath(new URL("../../../../../../shared/data/slack-day.jsonl
 if (!existsSync(DAY)) console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
 
 describe.runIf(existsSync(DAY))("a day of real Slack messages", () => {
-  it("is the guide's batch for curl in one command, and the same by import", async () => {
+  it("writes the guide's batch for curl in one command, and imports the same", async () => {
     expect(await signals("import", "slack", DAY, "-o", "batch.json", "--batch-size", "1000")).toMatchObject({
       code: 0,
       err: "861 signals in batch.json.\n",

@@ -102,7 +102,7 @@ describe("signals import slack", () => {
     expect(await signals("verify", "slack", path)).toMatchObject({ code: 0 })
   })
 
-  it("refuses another database with the way out", async () => {
+  it("refuses another database, and says what to do", async () => {
     new DatabaseSync(join(folder, "other.db")).exec("create table t (a)")
     const { code, err } = await signals("import", "slack", "other.db")
     expect([code, err]).toEqual([

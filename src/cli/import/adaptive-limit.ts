@@ -1,8 +1,8 @@
 /**
- * How many batches may be under way: halved when the service asks for patience, and raised again by one for each round of successes,
- * as TCP does (additive increase, multiplicative decrease).
+ * Limits how many batches are in flight: halved when the service is overloaded, and raised by one for each round of successes, as TCP
+ * does (additive increase, multiplicative decrease).
  */
-export class Window {
+export class AdaptiveLimit {
   readonly #most: number
   #size: number
   #taken = 0
@@ -17,13 +17,13 @@ export class Window {
     return Math.floor(this.#size)
   }
 
-  /** Resolves when one more may begin. */
+  /** Resolves when one more batch may start. */
   async enter(): Promise<void> {
     while (this.#taken >= this.size) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     this.#taken++
   }
 
-  /** One has ended. */
+  /** Frees the place of a batch that has ended. */
   leave(): void {
     this.#taken--
     this.#waiting.shift()?.()
