@@ -49,6 +49,8 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm ci && npm start": "test/node/local/start.test.ts",
   "npm ci && npm test": ".ci/run",
   "npm start": "test/node/local/start.test.ts",
+  "npm start -- --database-only": "test/node/local/stop.test.ts",
+  "npx wrangler dev --env-file .data/dev.vars": "by hand, since it runs until it is stopped and opens a debugger",
   "npm test": ".ci/run",
   "npm run check": ".ci/run",
   "npm run smoke": ".ci/run",
