@@ -8,6 +8,7 @@ import type {
   ConversationStats,
   DeadLetter,
   DeadLetterState,
+  ListedDeadLetter,
   NewSignal,
   ReplayAnswer,
   StoredSignal,
@@ -122,13 +123,16 @@ export class SignalClient {
     return this.#find<BatchRecord>(`/api/batches/${encodeURIComponent(transactionId)}`, options)
   }
 
-  /** Yields every dead letter in a state, newest first; requests each page when it is needed. Needs the scope `read`. */
-  async *listDeadLetters(filter: DeadLetterFilter = {}, options: CallOptions = {}): AsyncGenerator<DeadLetter, void, undefined> {
+  /** Yields every dead letter in a state without its record, newest first; requests each page when it is needed. Needs the scope `read`. */
+  async *listDeadLetters(
+    filter: DeadLetterFilter = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<ListedDeadLetter, void, undefined> {
     const { state = "waiting", pageSize = 200 } = filter
-    yield* this.#pages<"dead_letters", DeadLetter>("/api/dead-letters", "dead_letters", { state, limit: pageSize }, options)
+    yield* this.#pages<"dead_letters", ListedDeadLetter>("/api/dead-letters", "dead_letters", { state, limit: pageSize }, options)
   }
 
-  /** A dead letter; undefined when none has this id. Needs the scope `read`. */
+  /** A dead letter with its record; undefined when none has this id. Needs the scope `read`. */
   async deadLetter(id: number, options: CallOptions = {}): Promise<DeadLetter | undefined> {
     return this.#find<DeadLetter>(`/api/dead-letters/${id}`, options)
   }

@@ -106,8 +106,8 @@ export interface ShapeError {
 
 export type DeadLetterState = "waiting" | "replayed" | "discarded"
 
-/** An acknowledged record that could not become a signal. */
-export interface DeadLetter {
+/** An acknowledged record that could not become a signal, as a list has it. */
+export interface ListedDeadLetter {
   id: number
   created_at: string
   state: DeadLetterState
@@ -120,10 +120,16 @@ export interface DeadLetter {
   transaction_id: string
   /** Index in what was delivered. */
   index: number
-  /** JSON of what was delivered. */
-  record: string
+  /** Only the first MiB of the record is kept, so that it cannot be replayed. */
+  truncated: boolean
   /** Names the batch of the replay: the same one however often the dead letter is replayed. */
   replay_transaction_id: string
+}
+
+/** A dead letter with its record. */
+export interface DeadLetter extends ListedDeadLetter {
+  /** JSON of what was delivered; its beginning when it is truncated. */
+  record: string
 }
 
 /** The outcome of a replay. */

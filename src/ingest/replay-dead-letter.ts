@@ -62,6 +62,7 @@ export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecor
 
 /** Maps the record as its way in does today. A sentence says why it can't be stored. */
 export function planOf({ mapping }: Pick<ReplayContext, "mapping">, letter: DeadLetterRecord): BatchPlan | string {
+  if (letter.truncated) return TRUNCATED
   // A record without a time of its own is as old as its dead letter.
   const { plan, skipped } = planDelivery([deliveredOf(letter, mapping)], letter.created_at)
   const [failure] = plan.failures
@@ -77,11 +78,14 @@ function deliveredOf({ source, record }: DeadLetterRecord, mapping: FieldMapping
 }
 
 /** The message's batch has a transaction id of its own, so it is stored once. */
-async function sendAgain({ queue }: ReplayContext, { record }: DeadLetterRecord): Promise<ReplayedDeadLetter> {
+async function sendAgain({ queue }: ReplayContext, { record, truncated }: DeadLetterRecord): Promise<ReplayedDeadLetter> {
+  if (truncated) return stays(TRUNCATED)
   if (!queue) return stays(NO_QUEUE)
   await queue.send(JSON.parse(record), { contentType: "text" })
   return { answer: { replayed: true }, stored: undefined }
 }
+
+export const TRUNCATED = "Only the first MiB of the record is kept. Send the record again from its source."
 
 export const NO_QUEUE = "There is no queue to send it to."
 

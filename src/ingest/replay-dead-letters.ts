@@ -28,12 +28,12 @@ export async function replayDeadLetters(context: ReplayContext, choice: LetterCh
   const reasons = new Map<number, string>()
   const planned: Planned[] = []
   for (const letter of letters) {
-    if (letter.source === "queue") continue
+    if (letter.source === "queue" && !letter.truncated) continue
     const plan = planOf(context, letter)
     if (typeof plan === "string") reasons.set(letter.id, plan)
     else planned.push({ letter, plan })
   }
-  const messages = letters.filter(({ source }) => source === "queue")
+  const messages = letters.filter(({ source, truncated }) => source === "queue" && !truncated)
   for (const id of await sendAgain(context, messages)) reasons.set(id, NO_QUEUE)
   const weighed = planned.map((item) => ({ item, bytes: item.letter.record.length, rows: 1 }))
   for (const piece of cutIntoPieces(weighed)) for (const [id, reason] of await storePiece(context, piece)) reasons.set(id, reason)

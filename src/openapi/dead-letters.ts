@@ -1,7 +1,7 @@
 import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../http/params.ts"
 import { notFound } from "../http/problems.ts"
 import { BulkReplayAnswer, DeadLetterPage, DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
-import { BAD_SCORE, DEAD_LETTER } from "./examples.ts"
+import { BAD_SCORE, DEAD_LETTER, LISTED_DEAD_LETTER } from "./examples.ts"
 import { answer, operation, refusal } from "./operation.ts"
 
 /** The parts that operations on one dead letter share. */
@@ -26,9 +26,12 @@ export const listDeadLetters = operation({
   id: "listDeadLetters",
   tag: ONE.tag,
   summary: "List acknowledged records that could not become signals, newest first",
+  description: "Without the records; `GET /api/dead-letters/{id}` has one.",
   scope: "read",
   params: { query: DeadLetterQuery },
-  answers: { 200: answer("One page.", DeadLetterPage, { "last page": { dead_letters: [DEAD_LETTER], next_cursor: null } }) },
+  answers: {
+    200: answer("One page.", DeadLetterPage, { "last page": { dead_letters: [LISTED_DEAD_LETTER], next_cursor: null } }),
+  },
   unreadable: {
     limit: [
       {

@@ -2,7 +2,14 @@ import type * as z from "zod"
 import type { Figures, MetricsAnswer } from "../metrics/answer.ts"
 import { OUTCOMES } from "../metrics/point.ts"
 import { planBatch } from "../signals/plan.ts"
-import type { BatchAnswer, BatchRecord, ConversationStats, DeadLetterRecord, DeliveryAnswer } from "../signals/responses.ts"
+import type {
+  BatchAnswer,
+  BatchRecord,
+  ConversationStats,
+  DeadLetterRecord,
+  DeliveryAnswer,
+  ListedDeadLetter,
+} from "../signals/responses.ts"
 import { Signal } from "../signals/schema.ts"
 import { storedSignal } from "../store/read.ts"
 
@@ -169,7 +176,7 @@ export const CLOUD_EVENT = {
   data: { context_window_id: "conv-123", raw_content: "Signal 1 content" },
 }
 
-export const DEAD_LETTER: DeadLetterRecord = {
+export const LISTED_DEAD_LETTER: ListedDeadLetter = {
   id: 7,
   created_at: INSTANT,
   state: "waiting",
@@ -178,6 +185,11 @@ export const DEAD_LETTER: DeadLetterRecord = {
   reason: BAD_SCORE.error,
   transaction_id: TRANSACTION_ID,
   index: 1,
-  record: JSON.stringify({ value: { context_window_id: "conv-123", signal_score: 1.5 } }),
+  truncated: false,
   replay_transaction_id: "0194694c-5e3c-7b10-8f44-9a0c2d7e6b31",
+}
+
+export const DEAD_LETTER: DeadLetterRecord = {
+  ...LISTED_DEAD_LETTER,
+  record: JSON.stringify({ value: { context_window_id: "conv-123", signal_score: 1.5 } }),
 }

@@ -95,29 +95,38 @@ export const BatchPage = z.object({
   next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 
+const deadLetterFields = {
+  id: z.int(),
+  created_at: instant,
+  state: z.enum(["waiting", "replayed", "discarded"]),
+  source: z
+    .enum(["slack", "kafka", "signal", "queue"])
+    .meta({ description: "Which way in reads the record when it is replayed." }),
+  caller: z.string(),
+  reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
+  transaction_id: transactionId,
+  index: z.int().meta({ description: "Place in what was delivered, from 0." }),
+  truncated: z.boolean().meta({ description: "Only the first MiB of the record is kept, so that it cannot be replayed." }),
+  replay_transaction_id: transactionId.meta({
+    description: "Names the batch of its replay, which is one however often it is asked for.",
+  }),
+}
+
+export const ListedDeadLetter = z.object(deadLetterFields).meta({ id: "ListedDeadLetter" })
+/** A dead letter as a list has it. */
+export type ListedDeadLetter = z.infer<typeof ListedDeadLetter>
+
 export const DeadLetterRecord = z
   .object({
-    id: z.int(),
-    created_at: instant,
-    state: z.enum(["waiting", "replayed", "discarded"]),
-    source: z
-      .enum(["slack", "kafka", "signal", "queue"])
-      .meta({ description: "Which way in reads the record when it is replayed." }),
-    caller: z.string(),
-    reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
-    transaction_id: transactionId,
-    index: z.int().meta({ description: "Place in what was delivered, from 0." }),
-    record: z.string().meta({ description: "JSON of what was delivered." }),
-    replay_transaction_id: transactionId.meta({
-      description: "Names the batch of its replay, which is one however often it is asked for.",
-    }),
+    ...deadLetterFields,
+    record: z.string().meta({ description: "JSON of what was delivered; its beginning when it is truncated." }),
   })
   .meta({ id: "DeadLetter" })
 /** A record that was acknowledged and could not be stored as a signal. */
 export type DeadLetterRecord = z.infer<typeof DeadLetterRecord>
 
 export const DeadLetterPage = z.object({
-  dead_letters: z.array(DeadLetterRecord),
+  dead_letters: z.array(ListedDeadLetter).meta({ description: "Without their records, which `GET /api/dead-letters/{id}` has." }),
   next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 

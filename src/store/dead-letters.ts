@@ -1,8 +1,10 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
-import type { DeadLetterRecord } from "../signals/responses.ts"
+import type { DeadLetterRecord, ListedDeadLetter } from "../signals/responses.ts"
+import { MAX_SIGNAL_BYTES } from "../signals/rules.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { deadLetters } from "./schema.ts"
+import { hasNext, pageStatement } from "./statement/page.ts"
 import { utc } from "./statement/sql.ts"
 
 /** Where a dead letter came in, which says how its record is read again. `queue`: a whole message that could not be worked off. */
@@ -17,8 +19,27 @@ export interface DeadLetter {
   caller: string
   /** One sentence. */
   reason: string
-  /** JSON text of what was delivered. */
+  /** JSON text of what was delivered. Only its beginning is kept when it is larger than `MAX_RECORD_BYTES`. */
   record: string
+}
+
+/** What is kept of one record. A signal of the largest size fits, with the names of its columns around it. */
+export const MAX_RECORD_BYTES = MAX_SIGNAL_BYTES + 4096
+
+interface KeptRecord {
+  record: string
+  truncated: boolean
+  reason: string
+}
+
+/** The beginning of a record that is too large, whole characters, and a reason that says so. */
+function keptRecord({ record, reason }: DeadLetter): KeptRecord {
+  // A UTF-16 unit takes at most three bytes of UTF-8.
+  if (record.length * 3 <= MAX_RECORD_BYTES) return { record, truncated: false, reason }
+  const { read } = new TextEncoder().encodeInto(record, new Uint8Array(MAX_RECORD_BYTES))
+  if (read === record.length) return { record, truncated: false, reason }
+  const note = "The record is larger than 1 MiB: only its beginning is kept, so that it cannot be replayed."
+  return { record: record.slice(0, read), truncated: true, reason: `${reason}. ${note}`.replace("..", ".") }
 }
 
 /** Keeps dead letters; one that is kept already stays as it is. Throws `DatabaseError`. */
@@ -28,14 +49,16 @@ export async function insertDeadLetters(db: Database, letters: readonly DeadLett
 
 /** @param where leaves letters out, by the columns of `letter` */
 export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQL {
-  const column = (value: (letter: DeadLetter) => string | number) => sql.param(letters.map(value))
+  const kept = letters.map((letter) => ({ ...letter, ...keptRecord(letter) }))
+  const column = (value: (letter: DeadLetter & KeptRecord) => string | number | boolean) => sql.param(kept.map(value))
   return sql`
-    insert into ${deadLetters} (transaction_id, index, source, caller, reason, record, replay_transaction_id)
+    insert into ${deadLetters} (transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id)
     select letter.* from unnest(
       ${column(({ transactionId }) => transactionId)}::uuid[], ${column(({ index }) => index)}::int4[],
       ${column(({ source }) => source)}::text[], ${column(({ caller }) => caller)}::text[],
-      ${column(({ reason }) => storable(reason))}::text[], ${column(({ record }) => record)}::text[], ${column(() => uuidv7())}::uuid[]
-    ) as letter (transaction_id, index, source, caller, reason, record, replay_transaction_id)
+      ${column(({ reason }) => storable(reason))}::text[], ${column(({ record }) => record)}::text[],
+      ${column(({ truncated }) => truncated)}::bool[], ${column(() => uuidv7())}::uuid[]
+    ) as letter (transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id)
     ${where}
     on conflict do nothing`
 }
@@ -43,27 +66,39 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
 /** A reason may quote what was sent; see `textFault` for what Postgres' text can't hold. */
 const storable = (text: string) => text.toWellFormed().replaceAll("\0", "\uFFFD")
 
-const COLUMNS = sql`
-  id, ${utc(sql`created_at`)} as created_at, state, source, caller, reason, transaction_id, index, record, replay_transaction_id`
+const LISTED_COLUMNS = sql`
+  id, ${utc(sql`created_at`)} as created_at, state, source, caller, reason, transaction_id, index, truncated, replay_transaction_id`
+const COLUMNS = sql`${LISTED_COLUMNS}, record`
 
 type SelectedRow = Omit<DeadLetterRecord, "id"> & { id: string }
+type ListedRow = Omit<ListedDeadLetter, "id"> & { id: string }
 
 const letterOf = (row: SelectedRow): DeadLetterRecord => ({ ...row, id: Number(row.id) })
 
-/** One page of dead letters in a state, newest first, and the cursor of the next page, null on the last. */
+/** The bytes of a row's texts, and about those of everything else but its record. */
+const LISTED_BYTES = sql`300 + octet_length(caller) + octet_length(reason)`
+
+/**
+ * One page of dead letters in a state without their records, newest first, and the cursor of the next page, null on the last. A page also
+ * ends by bytes.
+ */
 export async function listDeadLetters(
   db: Database,
   page: { state: DeadLetterRecord["state"]; after?: number | undefined; limit: number },
-): Promise<{ letters: DeadLetterRecord[]; next: number | null }> {
+): Promise<{ letters: ListedDeadLetter[]; next: number | null }> {
   const { state, after, limit } = page
   const older = after === undefined ? sql`` : sql`and id < ${after}::int8`
-  const rows = await withRetries(db, () =>
-    db.query<SelectedRow>(
-      sql`select ${COLUMNS} from ${deadLetters} where state = ${state} ${older} order by id desc limit ${limit + 1}::int4`,
-    ),
-  )
-  const letters = rows.slice(0, limit).map(letterOf)
-  return { letters, next: rows.length > limit ? (letters.at(-1)?.id ?? null) : null }
+  const statement = pageStatement({
+    rows: sql`select * from ${deadLetters} where state = ${state} ${older}`,
+    order: ["id"],
+    limit,
+    storedBytes: LISTED_BYTES,
+    sentBytes: LISTED_BYTES,
+    select: LISTED_COLUMNS,
+  })
+  const rows = await withRetries(db, () => db.query<ListedRow & { more: boolean }>(statement))
+  const letters = rows.map(({ more: _, ...row }): ListedDeadLetter => ({ ...row, id: Number(row.id) }))
+  return { letters, next: hasNext(rows) ? (letters.at(-1)?.id ?? null) : null }
 }
 
 export async function deadLetterById(db: Database, id: number): Promise<DeadLetterRecord | undefined> {
@@ -90,7 +125,7 @@ export interface LetterChoice {
 }
 
 /** What one call reads of records; a single one may be larger. */
-const MAX_RECORD_BYTES = 4 * 1024 * 1024
+const MAX_CHOSEN_BYTES = 4 * 1024 * 1024
 
 /** Dead letters with their records, oldest first, and the cursor of the next page, null on the last. A page also ends by bytes. */
 export async function chosenDeadLetters(
@@ -107,8 +142,8 @@ export async function chosenDeadLetters(
           select * from ${deadLetters} where ${chosen} ${ofSource} and id > ${after}::int8 order by id limit ${limit + 1}::int4
         ) as candidate
       )
-      select ${COLUMNS}, more or exists (select from page where place > 1 and bytes > ${MAX_RECORD_BYTES}::int8) as more, bytes
-      from page where place <= ${limit}::int4 and (place = 1 or bytes <= ${MAX_RECORD_BYTES}::int8)
+      select ${COLUMNS}, more or exists (select from page where place > 1 and bytes > ${MAX_CHOSEN_BYTES}::int8) as more, bytes
+      from page where place <= ${limit}::int4 and (place = 1 or bytes <= ${MAX_CHOSEN_BYTES}::int8)
       order by id`),
   )
   const letters = rows.map(({ bytes: _, more: __, ...row }) => letterOf(row))

@@ -1,6 +1,7 @@
 import { sql } from "drizzle-orm"
 import {
   bigint,
+  boolean,
   check,
   doublePrecision,
   index,
@@ -90,7 +91,7 @@ export const batches = pgTable(
 
 /**
  * What was acknowledged and can't be stored as a signal, kept to be looked at and replayed: one row a record, of whatever way in.
- * `record` is JSON as text, since jsonb takes no U+0000.
+ * `record` is JSON as text, since jsonb takes no U+0000, and at most about 1 MiB of it.
  */
 export const deadLetters = pgTable(
   "dead_letters",
@@ -104,6 +105,8 @@ export const deadLetters = pgTable(
     caller: text().notNull(),
     reason: text().notNull(),
     record: text().notNull(),
+    /** Only the beginning of the record is kept. */
+    truncated: boolean().notNull().default(false),
     /** The batch under which it is replayed, however often that is asked for. */
     replayTransactionId: uuid("replay_transaction_id").notNull(),
     state: text({ enum: ["waiting", "replayed", "discarded"] })

@@ -12,7 +12,7 @@ export interface PageQuery {
   /** The bytes of a row as it is stored, without reading what is stored apart from the row. */
   storedBytes: SQL
   /** Columns that cost work for each row, so that only rows within the stored bytes have them. */
-  spelled: SQL
+  spelled?: SQL
   /** The bytes of a row as it is sent. */
   sentBytes: SQL
   /** The columns of the answer. */
@@ -39,7 +39,7 @@ export function pageStatement({ rows, order: columns, limit, storedBytes, spelle
       from candidate
       window page as (order by ${order})
     ), spelled as (
-      select *, ${spelled} from stored
+      select *${spelled ? sql`, ${spelled}` : sql``} from stored
       where place <= ${limit}::int4 and coalesce(stored_before, 0) < ${MAX_PAGE_BYTES}::int4
       -- "offset 0" keeps the planner from spelling a row out once for each mention.
       order by ${order} offset 0

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import {
   AbortedError,
   BatchRejectedError,
-  type DeadLetter,
   type DeadLetterFilter,
   DeadlineError,
+  type ListedDeadLetter,
   RateLimitedError,
   RequestError,
   SignalClient,
@@ -185,7 +185,7 @@ describe("dead letters", () => {
     expect(response.status).toBe(200)
   }
   const listed = async (filter: DeadLetterFilter = {}) => {
-    const letters: DeadLetter[] = []
+    const letters: ListedDeadLetter[] = []
     for await (const letter of client.listDeadLetters(filter)) letters.push(letter)
     return letters
   }

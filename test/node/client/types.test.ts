@@ -14,6 +14,7 @@ describe("the library's types", () => {
     expectTypeOf<client.ConversationStats>().toEqualTypeOf<service.ConversationStats>()
     expectTypeOf<client.BatchRecord>().toEqualTypeOf<service.BatchRecord>()
     expectTypeOf<client.DeadLetter>().toEqualTypeOf<service.DeadLetterRecord>()
+    expectTypeOf<client.ListedDeadLetter>().toEqualTypeOf<service.ListedDeadLetter>()
     expectTypeOf<client.ReplayAnswer>().toEqualTypeOf<service.ReplayAnswer>()
     expectTypeOf<client.BulkReplayAnswer>().toEqualTypeOf<service.BulkReplayAnswer>()
     expectTypeOf<client.ShapeError>().toEqualTypeOf<ShapeError>()

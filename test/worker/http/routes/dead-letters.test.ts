@@ -3,6 +3,8 @@ import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
 import type { DataPoint } from "../../../../src/metrics/point.ts"
+import { connect } from "../../../../src/store/connection.ts"
+import { insertDeadLetters, type LetterSource } from "../../../../src/store/dead-letters.ts"
 import { bodyOf, consume, DEAD_LETTERS, delivery } from "../../consumer/messages.ts"
 import { bindings, countOf, freshConversation, query, send, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 
@@ -11,6 +13,7 @@ interface Letter {
   state: string
   reason: string
   record: string
+  truncated: boolean
   replay_transaction_id: string
 }
 
@@ -42,6 +45,26 @@ describe("the dead letters", () => {
     } while (cursor !== null)
     expect(found.filter((id) => ids.includes(id))).toEqual(ids)
     expect(new Set(found).size).toBe(found.length)
+  })
+
+  it("are listed without their records, which each has by its id", async () => {
+    const id = await kept({ source: "kafka", record: { value: "x" } })
+    const { dead_letters } = await read<{ dead_letters: Letter[] }>("/api/dead-letters?limit=1")
+    const { record, ...listed } = await letter(id)
+    expect(dead_letters).toEqual([listed])
+    expect(record).toBe('{"value":"x"}')
+  })
+
+  it("end a page by bytes", async () => {
+    const ids: number[] = []
+    for (let number = 0; number < 12; number++)
+      ids.unshift(await kept({ source: "signal", record: {}, reason: "x".repeat(900 * 1024) }))
+    const first = await read<{ dead_letters: Letter[]; next_cursor: string }>("/api/dead-letters?limit=1000")
+    expect(first.dead_letters.map(({ id }) => id)).toEqual(ids.slice(0, first.dead_letters.length))
+    expect(first.dead_letters).toHaveLength(10)
+    const second = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?limit=2&cursor=${first.next_cursor}`)
+    expect(second.dead_letters.map(({ id }) => id)).toEqual(ids.slice(10))
+    await query("delete from dead_letters where id = any($1)", [ids])
   })
 
   it("hold the record, and why it could not be stored", async () => {
@@ -163,5 +186,39 @@ describe("a dead letter that is replayed", () => {
     expect(dead_letters.map((one) => one.id)).toContain(id)
     expect(await replay(id)).toMatchObject({ replayed: true })
     expect((await letter(id)).state).toBe("replayed")
+  })
+})
+
+describe("a record of more than 1 MiB", () => {
+  const large = async (source: LetterSource, unit: string): Promise<number> => {
+    const transactionId = uuidv7()
+    const record = JSON.stringify({ value: { context_window_id: freshConversation(), raw_content: unit.repeat(1_200_000) } })
+    await insertDeadLetters(
+      connect({ url: bindings.DATABASE_URL ?? "", httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT, deadlineMs: 10_000 }),
+      [{ transactionId, index: 0, source, caller: "bridge", reason: "It is too large.", record }],
+    )
+    const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [transactionId])
+    return Number(row?.id)
+  }
+
+  it.each(["x", "é", "\u{1F600}"])("keeps its beginning of whole characters (%s), and its reason says so", async (unit) => {
+    const { record, truncated, reason } = await letter(await large("kafka", unit))
+    const bytes = new TextEncoder().encode(record)
+    expect(truncated).toBe(true)
+    expect(bytes.length).toBeLessThanOrEqual(1024 * 1024 + 4096)
+    expect(bytes.length).toBeGreaterThan(1024 * 1024 + 4090)
+    expect(record.isWellFormed()).toBe(true)
+    expect(reason).toBe(
+      "It is too large. The record is larger than 1 MiB: only its beginning is kept, so that it cannot be replayed.",
+    )
+  })
+
+  it.each(["kafka", "queue"] as const)("is not replayed, and the answer says why (%s)", async (source) => {
+    const id = await large(source, "x")
+    const reason = "Only the first MiB of the record is kept. Send the record again from its source."
+    expect(await replay(id)).toEqual({ replayed: false, reason })
+    const bulk = await read(`/api/dead-letters/replay?ids=${id}`, { method: "POST" })
+    expect(bulk).toMatchObject({ replayed_count: 0, failed_count: 1, failures: [{ id, reason }] })
+    expect((await letter(id)).state).toBe("waiting")
   })
 })
