@@ -13,7 +13,7 @@ export interface LocalDatabase {
   endpoint: NeonEndpoint
   /** Connection string of the superuser, for the person. */
   ownerUrl: string
-  /** Connection string of the service's own role, the only one that the endpoint takes. */
+  /** Connection string of the service's own role, the only one that the endpoint accepts. */
   url: string
   dataDir: string
   /** A file of settings with which `npx wrangler dev` uses this database. */
@@ -21,14 +21,14 @@ export interface LocalDatabase {
 }
 
 export interface DatabaseOptions extends Pick<Options, "dataDir" | "endpointPort"> {
-  /** Called when Postgres ends though nobody has asked it to. */
+  /** Called when Postgres ends unexpectedly. */
   onCrash(): void
   /** Takes how to stop each part, as soon as it runs. */
   started: (() => Promise<void>)[]
   stopped: AbortSignal
 }
 
-/** @throws {StartupError} a part can't be started; the sentence says which and why */
+/** @throws {StartupError} a part did not start; the sentence says which and why */
 export async function startDatabase({
   dataDir,
   endpointPort,

@@ -2,7 +2,7 @@ import { resolve } from "node:path"
 import { parseArgs } from "node:util"
 import { StartupError } from "./startup-error.ts"
 
-/** Where the SQL endpoint listens when nothing else is asked for. */
+/** The port of the SQL endpoint unless the person names one. */
 const ENDPOINT_PORT = 8003
 
 export const HELP = `npm start -- [options]
@@ -11,7 +11,7 @@ export const HELP = `npm start -- [options]
   --host HOST            the address that the service listens on (default localhost)
   --data DIR             the folder that keeps the database and the queue (default .data)
   --endpoint-port PORT   the port of the database's SQL endpoint (default ${ENDPOINT_PORT}, or a free one)
-  --database-only        start the database and its endpoint alone, for npx wrangler dev
+  --database-only        start only the database and its endpoint, for npx wrangler dev
   --demo                 send a small batch about once a second, with a few errors
   --help                 show this
 
@@ -21,7 +21,7 @@ export interface Options {
   port: number
   host: string
   dataDir: string
-  /** `fixed`: the person named it, so that no other will do. */
+  /** `fixed`: the person named it, so no other port replaces it. */
   endpointPort: { port: number; fixed: boolean }
   databaseOnly: boolean
   demo: boolean

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from "node:http"
 const LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
 
 /**
- * Says whether a web page may have sent this request. Nothing local but the service itself is for browsers, and a page of any site can
+ * Whether a web page can have sent this request. Of the local servers only the service itself is for browsers, but a page of any site can
  * reach a port on the developer's machine: directly (then its browser names the page), or through a DNS name that points at the
  * loopback address (then `Host` is that name).
  *

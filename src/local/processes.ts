@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process"
 import { promisify } from "node:util"
 
-/** Whether a process has this id, be it one that has ended and waits for its parent to take note. */
+/** Whether a process has this id. A process that has ended counts until its parent has collected it. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
@@ -11,11 +11,11 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** The command line of a process; undefined when it can't be told. One that has ended has none of its own any more. */
+/** The command line of a process; "" when it has ended, undefined when this machine has no `ps`. */
 export async function commandOf(pid: number): Promise<string | undefined> {
   return await promisify(execFile)("ps", ["-ww", "-p", String(pid), "-o", "args="]).then(
     ({ stdout }) => stdout,
-    // Without a process of this id, ps says so by its exit code; a machine without ps has none at all.
+    // ps exits with 1 when no process has this id.
     ({ code }) => (code === 1 ? "" : undefined),
   )
 }

@@ -14,14 +14,14 @@ import { RequestLines } from "./terminal/request-line.ts"
 import { databaseOnly, welcome } from "./terminal/welcome.ts"
 import { type LocalWorker, startWorker } from "./worker/worker.ts"
 
-/** What has been started, ended in reverse order. */
+/** Stops what has been started, in reverse order. */
 const started: (() => Promise<void>)[] = []
 
 async function stopAll(): Promise<void> {
   for (const stop of started.splice(0).reverse()) await stop().catch((error) => console.error((error as Error).message))
 }
 
-/** The person's wishes: the first Ctrl-C aborts `stopped`, a second one `hurry`. */
+/** The first Ctrl-C aborts `stopped`, a second one `hurry`. */
 interface Interrupts {
   stopped: AbortSignal
   hurry: AbortController
@@ -37,14 +37,15 @@ async function start(options: Options, { stopped, hurry }: Interrupts): Promise<
   failure.promise.catch(() => {})
   const fail = (sentence: string) => {
     if (stopped.aborted) return
-    // Without one of its parts the service can't finish what waits.
+    // Without one of its parts the service cannot finish the waiting work.
     hurry.abort()
     failure.reject(new StartupError(sentence))
   }
   const database = await openDatabase(options, environment, stopped, () => fail("Postgres ended unexpectedly."))
   const ended = Promise.race([failure.promise, once(stopped, "abort")])
   if (options.databaseOnly) {
-    if (!database) throw new StartupError("--database-only starts the local database, and DATABASE_URL names another one.")
+    if (!database)
+      throw new StartupError("--database-only starts the local database, but DATABASE_URL names another one. Unset DATABASE_URL.")
     console.log(databaseOnly(databaseLines(database), relative("", database.devVars)))
     return void (await ended)
   }
@@ -113,14 +114,14 @@ function sayWhatIsLeft(left: Awaited<ReturnType<LocalWorker["stop"]>>): void {
 }
 
 /**
- * Starts what stands in for Analytics Engine in the embedded Postgres, and has the Worker read its metrics there. The service does
- * without: an error here costs the metrics alone.
+ * Starts the local Analytics Engine in the embedded Postgres, and points the Worker to it. Without it the service still works, so an
+ * error here only costs the metrics.
  */
 async function startMetrics(environment: Environment, database: LocalDatabase | undefined): Promise<LocalAnalytics | undefined> {
   const { CLOUDFLARE_ACCOUNT_ID, ANALYTICS_API_TOKEN } = environment
-  // The account alone may be there for wrangler's sake.
+  // The account id without a token is a setting of wrangler.
   if (CLOUDFLARE_ACCOUNT_ID && ANALYTICS_API_TOKEN) {
-    console.log("The metrics are those of the given Cloudflare account. What this service does is not added to them.")
+    console.log("The metrics are those of the given Cloudflare account. Requests to this service are not added to them.")
     return undefined
   }
   if (!database) {
@@ -137,11 +138,11 @@ async function startMetrics(environment: Environment, database: LocalDatabase | 
     environment.ANALYTICS_SQL_ENDPOINT = analytics.url
     return analytics
   } catch (error) {
-    console.error(`The metrics could not be started: ${(error as Error).message}`)
+    console.error(`The local metrics did not start: ${(error as Error).message}`)
   }
 }
 
-/** A key of the demo's own, which nobody else knows; the empty key where access is open. */
+/** Adds a random key for the demo. Returns the empty key where access is open. */
 function addDemoKey(environment: Environment): string {
   if (!environment.API_KEYS) return ""
   const key = randomUUID()
@@ -149,12 +150,12 @@ function addDemoKey(environment: Environment): string {
   try {
     environment.API_KEYS = JSON.stringify([...JSON.parse(environment.API_KEYS), { name: "demo", sha256, scopes: ["ingest"] }])
   } catch {
-    throw new StartupError("API_KEYS is not a JSON list of keys.")
+    throw new StartupError("API_KEYS must be a JSON list of keys. See docs/deploy.md.")
   }
   return key
 }
 
-/** Waits until the service can write. Says once that a database is not ready after a while, and goes on waiting. */
+/** Waits until the service can write. After five seconds it says once that the database is not ready, and goes on waiting. */
 async function waitUntilReady(address: string, worker: LocalWorker, stopped: AbortSignal): Promise<void> {
   const sayAt = Date.now() + 5000
   let said = false
@@ -174,7 +175,7 @@ async function waitUntilReady(address: string, worker: LocalWorker, stopped: Abo
   await worker.resumed
 }
 
-/** A SIGTERM to npm ends npm and the shell between it and this process, and comes no further. */
+/** A SIGTERM to npm ends npm and the shell between it and this process, and does not reach this process. */
 function whenParentEnds(stop: () => void): void {
   const parent = process.ppid
   const timer = setInterval(() => {
@@ -203,7 +204,7 @@ async function main(): Promise<number> {
     else console.log(HELP)
     return 0
   } catch (error) {
-    // What fails after Ctrl-C fails because of it: it reaches initdb and Postgres, too.
+    // Ctrl-C also reaches initdb and Postgres, so a failure after it is expected.
     if (stop.signal.aborted) return 0
     console.error(error instanceof StartupError ? error.message : error)
     return 1
@@ -213,5 +214,5 @@ async function main(): Promise<number> {
 }
 
 process.exitCode = await main()
-// Whatever still holds the process, a kept-alive connection for one, has no work left.
+// What still holds the process, such as a kept-alive connection, has no work left.
 process.exit()

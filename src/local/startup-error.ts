@@ -1,2 +1,2 @@
-/** Why something local can't be started, as one sentence for the person at the terminal. */
+/** A local part did not start. The message is one sentence for the person at the terminal. */
 export class StartupError extends Error {}

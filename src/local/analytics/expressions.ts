@@ -28,7 +28,7 @@ export interface WorkItem {
 export interface Scope {
   /** The values of the query, in the order of $1, $2, ...: no text of a query becomes text of Postgres' SQL. */
   values: unknown[]
-  /** The keys of GROUP BY, by what `sameness` tells of them. */
+  /** The keys of GROUP BY, by their `sameness`. */
   keys: ReadonlyMap<string, WorkItem>
   /** `rows`: no aggregate allowed; `groups`: columns only within aggregates. */
   over: "rows" | "groups"
@@ -60,7 +60,7 @@ export function parameter(scope: Scope, value: unknown, type: "bigint" | "float8
   return `$${scope.values.length}::${type}`
 }
 
-/** A text that two expressions share exactly when they say the same. */
+/** A text that is equal for equal expressions. */
 export const sameness = (expression: Expression) => JSON.stringify(expression, (key, value) => (key === "at" ? undefined : value))
 
 export function translate(expression: Expression, scope: Scope): WorkItem {
@@ -101,13 +101,13 @@ export function translate(expression: Expression, scope: Scope): WorkItem {
 
 export function condition(expression: Expression, scope: Scope): WorkItem {
   const piece = translate(expression, scope)
-  if (piece.type.kind !== "condition") throw refused("A condition is missing here", expression.at)
+  if (piece.type.kind !== "condition") throw refused("This must be a condition", expression.at)
   return piece
 }
 
 export function number(expression: Expression, scope: Scope): WorkItem {
   const piece = translate(expression, scope)
-  if (!isNumber(piece.type)) throw refused(`A number is missing here, and this is a ${typeName(piece.type)}`, expression.at)
+  if (!isNumber(piece.type)) throw refused(`This must be a number, not a ${typeName(piece.type)}`, expression.at)
   return piece
 }
 
@@ -138,7 +138,7 @@ function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scop
   const { sign, left, right } = expression
   if (right.kind === "interval" && (sign === "+" || sign === "-")) {
     const time = translate(left, scope)
-    if (time.type.kind !== "time") throw refused("An INTERVAL is added to or taken from a time alone", expression.at)
+    if (time.type.kind !== "time") throw refused("An INTERVAL can only be added to or subtracted from a time", expression.at)
     const seconds = parameter(scope, right.seconds, "float8")
     return { ...time, sql: `local_analytics.datetime(extract(epoch from ${time.sql})::float8 ${sign} ${seconds})` }
   }
@@ -150,8 +150,8 @@ function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scop
 
 export function comparison(sign: string, left: WorkItem, right: WorkItem, at: number): WorkItem {
   const alike = isNumber(left.type) ? isNumber(right.type) : left.type.kind === right.type.kind
-  if (!alike) throw refused(`A ${typeName(left.type)} is compared with a ${typeName(right.type)}`, at)
-  if (left.type.kind === "condition") throw refused("A condition is not compared", at)
+  if (!alike) throw refused(`A ${typeName(left.type)} cannot be compared with a ${typeName(right.type)}`, at)
+  if (left.type.kind === "condition") throw refused("A condition must not be compared", at)
   const sql = `(${left.sql} ${sign === "!=" ? "<>" : sign} ${right.sql})`
   if (left.finite && right.finite) return { sql, type: CONDITION, finite: true }
   // NaN is unlike everything, itself too; in Postgres it is like itself and above everything.
@@ -163,7 +163,7 @@ function call(expression: Call, scope: Scope): WorkItem {
   const name = functionNamed(expression.name)
   const aggregate = AGGREGATES.get(name)
   if (aggregate) {
-    if (scope.over === "rows") throw refused(`${expression.name} is an aggregate and can't stand here`, expression.at)
+    if (scope.over === "rows") throw refused(`${expression.name} is an aggregate and must not stand here`, expression.at)
     return aggregate(expression, { ...scope, over: "rows" })
   }
   const make = FUNCTIONS.get(name)

@@ -10,7 +10,7 @@ type Make = (call: Call, scope: Scope) => WorkItem
 const SQL_NAMES = ["sum", "count", "avg", "min", "max", "if", "round", "now"]
 export const functionNamed = (name: string) => (SQL_NAMES.includes(name.toLowerCase()) ? name.toLowerCase() : name)
 
-/** What an aggregate over no rows is, as ClickHouse has it. */
+/** The value of an aggregate over no rows, as in ClickHouse. */
 const EMPTY = { time: "to_timestamp(0)", text: "''::text", integer: "0::bigint", float: "0::float8" }
 
 /** Computed over the rows of a group; their arguments are of the rows. */
@@ -55,8 +55,7 @@ function take(call: Call, count: 3): [Expression, Expression, Expression]
 function take(call: Call, count: number): Expression[] {
   if (call.parameters && call.name !== "quantileExactWeighted") throw unknown(`${call.name} with two lists of arguments`, call.at)
   const { length } = call.arguments
-  if (length !== count)
-    throw refused(`${call.name} takes ${count} argument${count === 1 ? "" : "s"}, and here are ${length}`, call.at)
+  if (length !== count) throw refused(`${call.name} takes ${count} argument${count === 1 ? "" : "s"}, not ${length}`, call.at)
   return call.arguments
 }
 
@@ -76,9 +75,9 @@ function sum(value: Expression, filtered: string, scope: Scope): WorkItem {
 function extreme(call: Call, scope: Scope): WorkItem {
   const [argument] = take(call, 1)
   const { sql, type, finite } = translate(argument, scope)
-  if (type.kind === "condition") throw refused(`${call.name} takes no ${typeName(type)}`, argument.at)
+  if (type.kind === "condition") throw refused(`${call.name} does not take a condition`, argument.at)
   // ClickHouse passes over NaN here, Postgres takes it for the largest.
-  if (!finite) throw refused(`${call.name} of a quotient is not known here`, argument.at)
+  if (!finite) throw refused(`${call.name} of a quotient is not supported here`, argument.at)
   return { sql: `coalesce(${functionNamed(call.name)}(${sql}), ${EMPTY[type.kind]})`, type, finite: true }
 }
 
@@ -93,10 +92,10 @@ function quantile(call: Call, scope: Scope): WorkItem {
   if (level?.kind !== "number" || rest.length > 0 || Number(level.text) > 1)
     throw refused(`${call.name} takes one level from 0 to 1, as in ${call.name}(0.5)(double1, _sample_interval)`, call.at)
   if (sameness(weight) !== sameness({ kind: "name", name: "_sample_interval", at: 0 }))
-    throw refused(`${call.name} knows no other weight than _sample_interval`, weight.at)
+    throw refused(`${call.name} takes only _sample_interval as its weight`, weight.at)
   const { sql, type, finite } = number(value, scope)
   if (type.kind !== "float") throw refused(`${call.name} takes a double`, value.at)
-  if (!finite) throw refused(`${call.name} of a quotient is not known here`, value.at)
+  if (!finite) throw refused(`${call.name} of a quotient is not supported here`, value.at)
   const rank = parameter(scope, level.text, "float8")
   return { sql: `coalesce(percentile_disc(${rank}) within group (order by ${sql}), 'NaN')`, type, finite: false }
 }

@@ -4,7 +4,7 @@ export type ArithmeticSign = "+" | "-" | "*" | "/"
 export type ComparisonSign = "=" | "!=" | "<" | "<=" | ">" | ">="
 export type Unit = "SECOND" | "MINUTE" | "HOUR" | "DAY"
 
-/** `at`: where it stands in the query, for the sentence of a refusal. */
+/** `at`: its position in the query, for the message of a refusal. */
 export type Expression = { at: number } & (
   | { kind: "number"; text: string }
   | { kind: "text"; value: string }
@@ -32,14 +32,14 @@ export interface Select {
 
 const SECONDS: Record<Unit, number> = { SECOND: 1, MINUTE: 60, HOUR: 3600, DAY: 86_400 }
 
-/** What can be no name of a column, so that a word out of place is refused by itself. */
+/** Words that cannot name a column, so that the message names a word out of place. */
 const RESERVED = new Set(
   "SELECT FROM WHERE GROUP BY ORDER LIMIT FORMAT AND OR NOT IN AS ASC DESC INTERVAL DISTINCT CASE BETWEEN LIKE IS NULL".split(
     " ",
   ),
 )
 
-/** No query that somebody wrote nests deeper, and the stack holds this many. */
+/** Deeper than any query that a person writes, and well within the stack. */
 const MAX_DEPTH = 100
 
 /** Reads a query. Throws `RefusedQuery` at the first word that is outside the local dialect. */
@@ -77,7 +77,7 @@ class Parser {
     const first = this.next
     const expression = this.expression()
     if (this.accept("AS")) return { expression, name: this.name().name, alias: true, at }
-    // Without a name a column is called as it is written.
+    // A column without a name is named by its text.
     const end = this.tokens[this.next]?.at ?? this.query.length
     return { expression, name: this.query.slice(this.tokens[first]?.at, end).trim(), alias: false, at }
   }

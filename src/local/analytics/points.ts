@@ -8,8 +8,8 @@ const columns = (name: "blob" | "double", type: string) =>
   Array.from({ length: PLACES }, (_, place) => `${name}${place + 1} ${type}`).join(", ")
 
 /**
- * Beside the service's own tables and no migration of it: production has none of this. Texts are ordered by their bytes, a division
- * by zero is no error, and a time is of the range that ClickHouse has.
+ * Beside the service's own tables and no migration of it: production has none of this. Texts are ordered by their bytes, dividing
+ * by zero is not an error, and a time is of the range that ClickHouse has.
  */
 const TABLE = `
   create schema if not exists local_analytics;
@@ -35,7 +35,7 @@ export async function preparePoints(pool: Pool): Promise<void> {
   await pool.query("delete from local_analytics.points where timestamp < now() - interval '3 months'")
 }
 
-/** A point is not as Analytics Engine takes it; the message says how. */
+/** Analytics Engine does not take this point; the message says why. */
 export class RefusedPoint extends Error {}
 
 interface Point {
@@ -61,26 +61,26 @@ export async function writePoint(pool: Pool, dataset: string, point: unknown): P
   )
 }
 
-/** By the rules of writeDataPoint, which production keeps to without a word. */
+/** By the rules of writeDataPoint, which drops a wrong point silently in production. */
 function readPoint(point: unknown): Point {
-  if (typeof point !== "object" || point === null) throw new RefusedPoint("A point is an object.")
+  if (typeof point !== "object" || point === null) throw new RefusedPoint("A point must be an object.")
   const { indexes, blobs, doubles } = point as Record<string, unknown>
   const read: Point = {
     indexes: list("indexes", indexes, 1, isText),
     blobs: list("blobs", blobs, PLACES, isText),
     doubles: list("doubles", doubles, PLACES, (value) => typeof value === "number" && Number.isFinite(value)),
   }
-  if (bytesOf(read.indexes) > INDEX_BYTES) throw new RefusedPoint(`An index has at most ${INDEX_BYTES} bytes.`)
-  if (bytesOf(read.blobs) > BLOB_BYTES) throw new RefusedPoint(`The blobs have at most ${BLOB_BYTES} bytes together.`)
+  if (bytesOf(read.indexes) > INDEX_BYTES) throw new RefusedPoint(`An index must have at most ${INDEX_BYTES} bytes.`)
+  if (bytesOf(read.blobs) > BLOB_BYTES) throw new RefusedPoint(`The blobs must have at most ${BLOB_BYTES} bytes together.`)
   return read
 }
 
-/** Postgres can't keep a NUL character. */
+/** Postgres cannot store a NUL character. */
 const isText = (value: unknown) => typeof value === "string" && !value.includes("\0")
 
 function list<Item>(name: string, value: unknown, most: number, fits: (item: unknown) => boolean): Item[] {
   const items: unknown = value ?? []
-  if (!Array.isArray(items) || items.length > most) throw new RefusedPoint(`${name} is a list of at most ${most}.`)
+  if (!Array.isArray(items) || items.length > most) throw new RefusedPoint(`${name} must be a list of at most ${most}.`)
   if (!items.every(fits)) throw new RefusedPoint(`${name} has a value of the wrong kind.`)
   return items
 }

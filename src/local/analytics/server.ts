@@ -7,7 +7,7 @@ import { preparePoints, RefusedPoint, writePoint } from "./points.ts"
 import { answerText, translateQuery } from "./sql.ts"
 import { RefusedQuery, unknown } from "./tokens.ts"
 
-/** What it does wrong on purpose, for tests; everything may be changed while it runs. */
+/** Faults of the server, for tests, which can change them while it runs. */
 export interface AnalyticsFaults {
   /** Answers given instead of reading the next queries, in order. */
   failures: { status: number; body: string }[]
@@ -31,9 +31,9 @@ export interface LocalAnalytics {
 
 export interface AnalyticsOptions {
   databaseUrl: string
-  /** One is made up when none is given. */
+  /** Random by default. */
   token?: string
-  /** Those that may be asked about before they have a point. */
+  /** Data sets that can be queried before they have a point. */
   datasets?: readonly string[]
 }
 
@@ -43,10 +43,10 @@ interface Answer {
   type?: string
 }
 
-/** As much as a query or a point could ever need. */
+/** More than any query or point needs. */
 const MAX_BODY_BYTES = 1024 * 1024
 
-/** UTC, whatever the server's; and points are not worth waiting for the disk. */
+/** UTC, whatever the server's time zone is. Points need not be on the disk before the answer. */
 const SESSION = "-c timezone=UTC -c synchronous_commit=off -c statement_timeout=30000"
 
 /** Postgres' class of errors that come of the values, such as a division by zero. */
@@ -55,7 +55,7 @@ const DATA_EXCEPTION = /^22/
 export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAnalytics> {
   const { token = randomBytes(24).toString("base64url"), datasets = ["signal_ingest_requests"] } = options
   const pool = new Pool({ connectionString: options.databaseUrl, max: 5, options: SESSION })
-  // A connection lost while idle is replaced; one lost in use is told by its statement.
+  // The pool replaces a connection that was lost while idle; a statement reports one that was lost in use.
   pool.on("error", () => {})
   await preparePoints(pool)
 
@@ -97,7 +97,7 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
     const path = request.url?.split("?", 1)[0] ?? ""
     const isQuery = /^\/client\/v4\/accounts\/[^/]+\/analytics_engine\/sql$/.test(path)
     if (!isQuery && path !== "/points") return { status: 404, body: "Not found" }
-    if (request.method !== "POST") return { status: 405, body: "The local Analytics Engine takes POST alone." }
+    if (request.method !== "POST") return { status: 405, body: "The local Analytics Engine only takes POST." }
     if (request.headers.authorization !== `Bearer ${token}`) return NOT_AUTHENTICATED
     if (body === undefined) return { status: 413, body: `A request has at most ${MAX_BODY_BYTES} bytes.` }
     try {
@@ -111,7 +111,7 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
 
   async function keep(body: string): Promise<Answer> {
     const { dataset, point } = JSON.parse(body)
-    if (typeof dataset !== "string") throw new RefusedPoint("A point belongs to a dataset.")
+    if (typeof dataset !== "string") throw new RefusedPoint("A point must name its dataset.")
     await writePoint(pool, dataset, point)
     return { status: 204, body: "" }
   }
@@ -152,7 +152,7 @@ function refusal(error: Error): Answer {
   if (error instanceof RefusedQuery) return { status: 422, body: error.message }
   if (error instanceof RefusedPoint || error instanceof SyntaxError) return { status: 400, body: error.message }
   if (error instanceof DatabaseError && DATA_EXCEPTION.test(error.code ?? ""))
-    return { status: 422, body: `The local Analytics Engine can't compute this: ${error.message}.` }
+    return { status: 422, body: `The local Analytics Engine cannot compute this: ${error.message}.` }
   return { status: 500, body: `The local Analytics Engine failed: ${error.message}` }
 }
 

@@ -56,16 +56,16 @@ export function translateQuery(query: string): Translation {
   return { text, values, columns: columns.map(({ name, type }) => ({ name, type })), dataset: select.table }
 }
 
-/** What GROUP BY and ORDER BY may call by its name. */
+/** The expressions that GROUP BY and ORDER BY can use by name. */
 function namesOf({ items }: Select): Map<string, Expression> {
   const names = new Map<string, Expression>()
   const taken = new Set<string>()
   for (const { expression, name, alias, at } of items) {
-    if (taken.has(name)) throw refused(`Two columns are called ${name}`, at)
+    if (taken.has(name)) throw refused(`Two columns are named ${name}`, at)
     taken.add(name)
     if (!alias) continue
     const isItself = expression.kind === "name" && expression.name === name
-    if (COLUMNS.has(name) && !isItself) throw refused(`${name} is a column, and something else can't be called so`, at)
+    if (COLUMNS.has(name) && !isItself) throw refused(`${name} is a column and must not name another expression`, at)
     names.set(name, expression)
   }
   return names

@@ -1,9 +1,9 @@
-/** The local Analytics Engine does not answer this query. The message is one sentence for who sent it. */
+/** The local Analytics Engine does not answer this query. The message is one sentence for its sender. */
 export class RefusedQuery extends Error {}
 
 const place = (at: number) => `(at character ${at + 1})`
 
-/** The refusal of a word or sign that the local dialect does not have, or not there. */
+/** The refusal of a word or sign that the local dialect does not have, or does not have at this place. */
 export const unknown = (what: string, at: number) =>
   new RefusedQuery(`The local Analytics Engine does not know ${what} ${place(at)}.`)
 
@@ -63,6 +63,8 @@ function unexpectedCharacter(query: string, at: number): RefusedQuery {
   const character = String.fromCodePoint(query.codePointAt(at) ?? 0)
   // ClickHouse reads escapes after a backslash, which are not read here.
   if (character === "'")
-    return /^'(?:[^'\\]|'')*\\/.test(query.slice(at)) ? unknown("a backslash in a text", at) : refused("A text has no end", at)
+    return /^'(?:[^'\\]|'')*\\/.test(query.slice(at))
+      ? unknown("a backslash in a text", at)
+      : refused("A text has no closing quote", at)
   return unknown(character, at)
 }

@@ -10,13 +10,13 @@ export const CONDITION: Type = { kind: "condition" }
 
 export const isNumber = (type: Type) => type.kind === "integer" || type.kind === "float"
 
-/** The name that `meta` of an answer tells. */
+/** The type's name in `meta` of an answer. */
 export function typeName(type: Type): string {
   if (type.kind === "integer") return `${type.signed ? "Int" : "UInt"}${type.bits}`
   return { float: "Float64", text: "String", time: "DateTime", condition: "UInt8" }[type.kind]
 }
 
-/** The type of a number that is written with digits alone: the smallest that holds it. */
+/** The type of a number that is written only with digits: the smallest that holds it. */
 export function literalType(value: bigint): IntegerType {
   for (const bits of [8, 16, 32, 64] as const) {
     if (value >= 0n ? value < 1n << BigInt(bits) : value >= -(1n << BigInt(bits - 1))) return integer(bits, value < 0n)
@@ -28,7 +28,7 @@ const wider = (bits: IntegerType["bits"]) => Math.min(64, bits * 2) as IntegerTy
 const widest = (one: IntegerType, other: IntegerType) => Math.max(one.bits, other.bits) as IntegerType["bits"]
 
 /**
- * What arithmetic gives: one size up, and signed where a difference may be negative.
+ * The type of an arithmetic result: one size up, and signed where a difference may be negative.
  *
  * @see https://github.com/ClickHouse/ClickHouse/blob/master/src/DataTypes/NumberTraits.h
  */

@@ -31,10 +31,10 @@ export function errorAnswer(status: number, message: string, error: PostgresErro
   return { status, body: JSON.stringify({ message, code: error.code ?? "", severity: error.severity ?? "", ...rest }) }
 }
 
-/** Whether Postgres said this itself; the codes that Node gives a socket's errors are no SQLSTATEs. */
+/** Whether Postgres said this itself; Node's codes of a socket's errors are not SQLSTATEs. */
 export const isFromPostgres = ({ code, severity }: PostgresError) => code?.length === 5 && severity !== undefined
 
-/** What Neon's proxy says when it can't open a connection to Postgres. */
+/** The answer of Neon's proxy when it cannot open a connection to Postgres. */
 export function connectFailure(error: PostgresError): EndpointAnswer {
   // The proxy checks the password itself, so that failure is the caller's and has no SQLSTATE.
   if (error.code === "28P01") return errorAnswer(400, (error.message ?? "").replaceAll('"', "'"))
@@ -43,7 +43,7 @@ export function connectFailure(error: PostgresError): EndpointAnswer {
     : errorAnswer(500, "Couldn't connect to compute node")
 }
 
-/** What Neon's proxy says when a statement fails; a lost connection is an error without an SQLSTATE. */
+/** The answer of Neon's proxy when a statement fails; a lost connection is an error without an SQLSTATE. */
 export function statementFailure(error: PostgresError): EndpointAnswer {
   return isFromPostgres(error) ? errorAnswer(400, error.message ?? "", error) : errorAnswer(400, "connection closed")
 }

@@ -7,7 +7,7 @@ import { connectFailure, type EndpointAnswer, errorAnswer, type PostgresError, r
 import { BadRequest, readSqlRequest, type SqlRequest } from "./request.ts"
 import { ConnectError, inTransaction, ResponseTooLarge, runStatement, Sessions } from "./session.ts"
 
-/** What the endpoint does wrong on purpose, for tests; everything may be changed while it runs. */
+/** Faults of the endpoint, for tests, which can change them while it runs. */
 export interface EndpointFaults {
   /** Milliseconds added to every answer, as a longer way to the database would. */
   latencyMs: number
@@ -26,7 +26,7 @@ export interface EndpointFaults {
 export type SpoiledAnswer = "cut" | "stall" | { status: number; page: string }
 
 export interface NeonEndpoint {
-  /** What `neonConfig.fetchEndpoint` is set to. */
+  /** The value of `neonConfig.fetchEndpoint`. */
   url: string
   faults: EndpointFaults
   stop(): Promise<void>
@@ -122,7 +122,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     try {
       const request = readSqlRequest(headers, body)
       if (options.only !== undefined && !namesSameDatabase(request.connectionString, options.only))
-        return errorAnswer(403, "This endpoint serves the database of npm start alone.")
+        return errorAnswer(403, "This endpoint only serves the database of npm start.")
       const text = await run(request, gone)
       // Those that took effect are echoed.
       if (request.transaction) for (const name of BATCH_HEADERS) echo(name, headers, response)
@@ -136,7 +136,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   }
 
   function run({ connectionString, statements, transaction, ...modes }: SqlRequest, gone: AbortSignal): Promise<string> {
-    // As at Neon's proxy, which throws a connection away when a statement alone fails on it.
+    // As at Neon's proxy, which closes a connection when a single statement fails on it.
     return sessions.lend(connectionString, gone, { keepOnError: transaction !== undefined }, async (client) => {
       let length = 0
       const texts: string[] = []
@@ -146,7 +146,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
           const { arrayMode = modes.arrayMode } = statement
           const text = resultText(await runStatement(client, statement, maxResponseBytes), { ...modes, arrayMode })
           length += Buffer.byteLength(text)
-          // Inside a transaction this undoes everything; a statement alone has committed by now, as at Neon.
+          // In a transaction this undoes everything; a single statement has committed by now, as at Neon.
           if (length > maxResponseBytes) throw new ResponseTooLarge(maxResponseBytes, { rowsAreLeft: false })
           texts.push(text)
         }

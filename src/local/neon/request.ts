@@ -16,11 +16,11 @@ export interface TransactionOptions {
   deferrable: boolean
 }
 
-/** What a caller wants done. */
+/** A request: the statements and how to answer them. */
 export interface SqlRequest {
   connectionString: string
   statements: readonly Statement[]
-  /** The one around all statements; undefined for a statement alone, which commits by itself. */
+  /** The one around all statements; undefined for a single statement, which commits on its own. */
   transaction: TransactionOptions | undefined
   arrayMode: boolean
   /** Values as Postgres' own text instead of JSON numbers, booleans and objects. */
@@ -96,5 +96,5 @@ const isStatement = (work: unknown): work is Statement => {
   )
 }
 
-/** Half a surrogate pair can be written in JSON, but is no text; sent on, it would silently become another character. */
+/** JSON can hold half a surrogate pair, which UTF-8 cannot: sent on, it would silently become another character. */
 const isText = (value: unknown): value is string => typeof value === "string" && value.isWellFormed()

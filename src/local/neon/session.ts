@@ -28,7 +28,7 @@ export class Sessions {
   /**
    * Lends a connection in its first state to `work`, and cancels what runs on it when `gone` aborts.
    *
-   * @param options.keepOnError whether the connection serves on after an error that Postgres told
+   * @param options.keepOnError whether the connection serves on after an error that Postgres reported
    * @throws {ConnectError} and whatever `work` throws
    */
   async lend<T>(
@@ -116,7 +116,7 @@ export class Sessions {
   }
 }
 
-/** Whether a connection on which this happened is as good as before, once it is rolled back. */
+/** Whether the connection can be used again after this error, once it is rolled back. */
 const isHarmless = (error: PostgresError) =>
   (error instanceof ResponseTooLarge && !error.rowsAreLeft) || (isFromPostgres(error) && error.severity === "ERROR")
 

@@ -9,13 +9,13 @@ import { StartupError } from "../startup-error.ts"
 /** The major version of the embedded server: a data folder of another one can't be opened. */
 const MAJOR = "18"
 
-/** Written beside the data: the superuser's password, which is made up for each database. */
+/** Written beside the data: the superuser's password, chosen at random for each database. */
 const PASSWORD_FILE = "superuser-password"
 
 /** The server's port at its last start, so that a connection string stays right. */
 const PORT_FILE = "last-port"
 
-/** Names the process that started the server, so that a server left behind by a killed one can be told from one in use. */
+/** Names the process that started the server, so that a server left behind by a killed one can be distinguished from one in use. */
 const OWNER_FILE = "started-by.pid"
 
 /**
@@ -33,13 +33,13 @@ export async function claimDataFolder(dataDir: string): Promise<string | undefin
   if ((await readdir(dataDir)).length === 0) return undefined
   const version = (await readFile(join(dataDir, "PG_VERSION"), "utf8").catch(() => "")).trim()
   if (version === "")
-    throw new StartupError(`The folder ${dataDir} is not empty and holds no database: choose another with --data.`)
+    throw new StartupError(`The folder ${dataDir} is not empty and holds no database. Choose another folder with --data.`)
   if (version !== MAJOR)
     throw new StartupError(
-      `The data in ${dataDir} was made by Postgres ${version}, and this is ${MAJOR}: choose another folder with --data.`,
+      `The data in ${dataDir} was made by Postgres ${version}, and this is ${MAJOR}. Choose another folder with --data.`,
     )
   const password = await readFile(join(dataDir, PASSWORD_FILE), "utf8").catch(() => {
-    throw new StartupError(`The database in ${dataDir} was not made by npm start: choose another folder with --data.`)
+    throw new StartupError(`The database in ${dataDir} was not made by npm start. Choose another folder with --data.`)
   })
   await stopOrphan(dataDir)
   return password
@@ -75,7 +75,7 @@ export async function serverPid(dataDir: string): Promise<number | undefined> {
   return Number(text.split("\n", 1)[0]) || undefined
 }
 
-/** Stops a server on this folder whose `npm start` was killed; one that is in use is left alone. */
+/** Stops a server on this folder whose `npm start` was killed; leaves one that is in use. */
 async function stopOrphan(dataDir: string): Promise<void> {
   const pid = await serverPid(dataDir)
   if (pid === undefined || !isAlive(pid)) return
@@ -88,7 +88,7 @@ async function stopOrphan(dataDir: string): Promise<void> {
   const owner = Number(await readFile(join(dataDir, OWNER_FILE), "utf8").catch(() => "0"))
   if (!command?.includes(dataDir) || owner === 0 || isAlive(owner)) {
     throw new StartupError(
-      `A Postgres server (process ${pid}) already runs on ${dataDir}: stop it, or choose another folder with --data.`,
+      `A Postgres server (process ${pid}) already runs on ${dataDir}. Stop it, or choose another folder with --data.`,
     )
   }
   process.kill(pid, "SIGINT")
@@ -97,7 +97,7 @@ async function stopOrphan(dataDir: string): Promise<void> {
 }
 
 /**
- * The folder on the way to `path` that the user `postgres` may not enter, if there is one: started as root, the server
+ * The folder on the way to `path` that the user `postgres` cannot enter, if there is one: started as root, the server
  * runs as that user.
  */
 export async function closedFolder(path: string, postgresUid: number | undefined): Promise<string | undefined> {

@@ -2,10 +2,10 @@ import { randomBytes } from "node:crypto"
 import { Client, escapeIdentifier, escapeLiteral } from "pg"
 import { keptPassword } from "./data-folder.ts"
 
-/** What the service may do is this role's; a migration makes it. */
+/** The role that holds the service's privileges; a migration creates it. */
 const WRITER = "signal_ingest_writer"
 
-/** The service's own role on this machine: no superuser, and the owner of nothing. */
+/** The service's own role on this machine. It is not a superuser, and owns nothing. */
 const LOGIN = "signal_ingest_local"
 
 /**

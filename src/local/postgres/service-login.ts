@@ -10,7 +10,7 @@ const LOGIN = "signal_ingest"
  * @returns the connection string of the login
  */
 export async function createServiceLogin(ownerUrl: string): Promise<string> {
-  // Letters and digits alone, so that it can be part of a statement, which takes no parameter here.
+  // Only letters and digits: the statement takes no parameter here, so the password becomes part of its text.
   const password = randomBytes(24).toString("hex")
   const client = new Client({ connectionString: ownerUrl })
   await client.connect()

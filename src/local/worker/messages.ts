@@ -1,6 +1,6 @@
 import type { Environment } from "../environment.ts"
 
-/** What the Worker's process needs to know. It travels between processes, since everybody can see a command line or a file's name. */
+/** The settings of the Worker's process. They are sent as a message, since every user of the machine can see a command line. */
 export interface WorkerSettings {
   /** Path of wrangler.toml. */
   config: string
@@ -10,7 +10,7 @@ export interface WorkerSettings {
   port: number
   /** Where wrangler keeps what its local bindings store. */
   stateDir: string
-  /** What the Worker's code finds in its environment as text. */
+  /** The text bindings of the Worker. */
   variables: Environment & Record<"LOCAL_TOKEN" | "LOCAL_HOSTS", string>
   /** The server that is stopped, too, when `npm start` is killed. */
   postgresPid: number | undefined
@@ -18,7 +18,7 @@ export interface WorkerSettings {
 
 export type ToWorker = { kind: "start"; settings: WorkerSettings } | { kind: "stop" }
 
-/** What is left when the Worker stops: requests without an answer, and messages that the next start brings back. */
+/** The work left when the Worker stops: requests without an answer, and messages that the next start sends again. */
 export interface Left {
   requests: number
   messages: number

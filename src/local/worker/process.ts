@@ -2,13 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { unstable_startWorker } from "wrangler"
 import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
 
-/** Longer than the queue waits to fill a batch, and short enough for a person who waits at the terminal. */
+/** Longer than the queue waits to fill a batch, and short enough for a person at the terminal. */
 const DRAIN_MS = 10_000
 const DISPOSE_MS = 3000
 const HOUR_MS = 60 * 60 * 1000
 
-function tell(message: FromWorker, told: () => void = () => {}): void {
-  if (process.connected) process.send?.(message, told)
+function send(message: FromWorker, sent: () => void = () => {}): void {
+  if (process.connected) process.send?.(message, sent)
 }
 
 const worker = Promise.withResolvers<{ control: Control; dispose(): Promise<void> }>()
@@ -20,7 +20,7 @@ async function start(settings: WorkerSettings): Promise<void> {
   const running = await unstable_startWorker({
     config: settings.config,
     entrypoint: settings.entrypoint,
-    // No .dev.vars and no .env: npm start has read what it wants of them.
+    // No .dev.vars and no .env: npm start has read the settings.
     envFiles: [],
     bindings: {
       ...Object.fromEntries(
@@ -35,7 +35,7 @@ async function start(settings: WorkerSettings): Promise<void> {
       inspector: false,
       persist: settings.stateDir,
       watch: true,
-      structuredLogsHandler: ({ level, message }: { level: string; message: string }) => tell({ kind: "log", level, message }),
+      structuredLogsHandler: ({ level, message }: { level: string; message: string }) => send({ kind: "log", level, message }),
     },
   })
   await running.ready
@@ -48,11 +48,11 @@ async function start(settings: WorkerSettings): Promise<void> {
     return (await response.json()) as never
   }
   worker.resolve({ control, dispose: running.dispose })
-  // A Worker that is loaded anew, as after a change of its source, has a new queue: an empty one.
+  // A Worker that is loaded again, as after a change of its source, starts with an empty queue.
   const resume = () => control("/local/resume").catch(complain)
   running.raw.on("reloadComplete", () => void resume())
   await resume()
-  tell({ kind: "resumed" })
+  send({ kind: "resumed" })
   const sweep = () => void control("/local/scheduled").catch(complain)
   sweep()
   setInterval(sweep, HOUR_MS)
@@ -67,16 +67,16 @@ async function stop(): Promise<void> {
     left = await Promise.race([control<Left>("/local/stop").catch(() => left), sleep(DISPOSE_MS, left)])
     if (left.requests + left.messages === 0 || Date.now() > deadline) break
   }
-  tell({ kind: "drained", left })
+  send({ kind: "drained", left })
   await Promise.race([dispose().catch(complain), sleep(DISPOSE_MS)])
   process.exit(0)
 }
 
 function complain(error: unknown): void {
-  tell({ kind: "log", level: "error", message: error instanceof Error ? error.message : String(error) })
+  send({ kind: "log", level: "error", message: error instanceof Error ? error.message : String(error) })
 }
 
-/** When the process that started this one is gone without a word, nothing of what it started stays behind. */
+/** Ends everything that was started when the parent process disappears. */
 function endWithParent({ postgresPid }: WorkerSettings): void {
   process.on("disconnect", async () => {
     try {
@@ -97,6 +97,6 @@ process.on("message", (message: ToWorker) => {
   endWithParent(message.settings)
   start(message.settings).catch((error) => {
     complain(error)
-    tell({ kind: "failed" }, () => process.exit(1))
+    send({ kind: "failed" }, () => process.exit(1))
   })
 })

@@ -13,13 +13,13 @@ import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
 export interface LocalWorker {
   /** Resolves when the queue holds what it held when the Worker last ended. */
   resumed: Promise<void>
-  /** Resolves with the exit code when the process has ended by itself or by `stop`. */
+  /** Resolves with the exit code when the process has ended, also by `stop`. */
   ended: Promise<number>
   /**
    * Stops taking requests, waits for what is under way and for the queue, ten seconds at most, and ends the process.
    *
    * @param hurry aborts when the wait has to end at once
-   * @returns what is left; undefined when the Worker can't say
+   * @returns what is left; undefined when the Worker does not answer
    */
   stop(hurry: AbortSignal): Promise<Left | undefined>
 }
@@ -35,7 +35,7 @@ export interface WorkerOptions extends Pick<WorkerSettings, "host" | "port" | "s
 }
 
 const QUIET = {
-  // Both would ask Cloudflare for something.
+  // Both would send requests to Cloudflare.
   CLOUDFLARE_CF_FETCH_ENABLED: "false",
   WRANGLER_SEND_METRICS: "false",
   WRANGLER_HIDE_BANNER: "true",
@@ -44,7 +44,7 @@ const QUIET = {
   NO_COLOR: "1",
   // Lets a browser look at and change what the local bindings store.
   X_LOCAL_EXPLORER: "false",
-  // The settings are those that npm start gives, whatever the person's own environment says of wrangler.
+  // The settings are those that npm start gives, whatever the person's environment sets for wrangler.
   CLOUDFLARE_INCLUDE_PROCESS_ENV: "false",
 }
 
@@ -56,7 +56,7 @@ export function startWorker({ environment, analytics, knownHosts, log, ...option
   if (!existsSync(join(ROOT, "node_modules/wrangler"))) throw new StartupError("wrangler is not installed. Run npm ci.")
   const child = fork(new URL("process.ts", import.meta.url), {
     cwd: ROOT,
-    // A group of its own: Ctrl-C reaches this process alone, which then ends everything in order.
+    // A group of its own: Ctrl-C reaches only this process, which then ends everything in order.
     detached: true,
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     env: { ...process.env, ...QUIET },
@@ -69,7 +69,7 @@ export function startWorker({ environment, analytics, knownHosts, log, ...option
     if (message.kind === "drained") drained.resolve(message.left)
     if (message.kind === "resumed") resumed.resolve()
   })
-  // What is cut off while it ends complains of that.
+  // While it ends, it logs errors about what was cut off.
   for (const stream of [child.stdout, child.stderr])
     if (stream) createInterface({ input: stream }).on("line", (line) => stopping || line.trim() === "" || log(line))
   const ended = new Promise<number>((resolve, reject) => {
@@ -102,7 +102,7 @@ export function startWorker({ environment, analytics, knownHosts, log, ...option
 }
 
 function send(child: ChildProcess, message: ToWorker): void {
-  // One that has just ended can't be told; `ended` says so.
+  // A process that has just ended takes no message; `ended` reports it.
   if (child.connected) child.send(message, () => {})
 }
 

@@ -4,20 +4,20 @@ import { isForeignHost } from "./host.ts"
 import { KeptMessages, unwrapBatch } from "./kept-messages.ts"
 import { pointsOver } from "./points.ts"
 
-/** What `npm start` binds beside what `wrangler.toml` does. */
+/** The bindings that `npm start` adds to those of `wrangler.toml`. */
 interface LocalBindings extends Bindings {
   /** Proves that a request for one of the `CONTROLS` comes from `npm start`. */
   LOCAL_TOKEN: string
   /** Host names beside this machine's addresses by which the service may be called, with spaces between. */
   LOCAL_HOSTS: string
-  /** Keeps the messages of the queue, which is in memory alone. */
+  /** Keeps the messages of the queue, which is only in memory. */
   LOCAL_MESSAGES: R2Bucket
   /** Where data points go; without it they go nowhere. */
   POINTS_URL?: string
   POINTS_TOKEN?: string
 }
 
-/** The service's bindings, those that only work at Cloudflare replaced. One object each, as the service remembers what it has read of it. */
+/** The service's bindings, with replacements for those that only work at Cloudflare. One object each, since the service caches what it reads from it. */
 const replaced = new WeakMap<LocalBindings, { bindings: Bindings; messages: KeptMessages }>()
 
 function replace(local: LocalBindings) {
@@ -38,16 +38,16 @@ function replace(local: LocalBindings) {
 let underWay = 0
 let stopping = false
 
-/** What `npm start` asks of the Worker, and no one else can. */
+/** Requests that only `npm start` can make. */
 const CONTROLS: Record<string, (local: LocalBindings) => Promise<unknown>> = {
-  /** Refuses requests from now on, and says what still has to be done. */
+  /** Refuses requests from now on, and returns the work that is left. */
   "/local/stop": async (local) => {
     stopping = true
     return { requests: underWay, messages: await replace(local).messages.count() }
   },
   /** Sends every kept message again: the queue has forgotten what it held. */
   "/local/resume": async (local) => ({ messages: await replace(local).messages.sendAgain() }),
-  /** What Cloudflare does by the hour. */
+  /** Runs the cron trigger, as Cloudflare does every hour. */
   "/local/scheduled": async (local) => {
     const event = { cron: "", scheduledTime: Date.now(), noRetry() {} }
     await service.scheduled(event as ScheduledController, replace(local).bindings)
@@ -64,7 +64,7 @@ export default {
     if (control && request.headers.get("Authorization") === `Bearer ${local.LOCAL_TOKEN}`)
       return Response.json(await control(local))
     if (isForeignHost(request.headers.get("Host") ?? "", local.LOCAL_HOSTS.split(" ")))
-      return problem(403, "This host name is not the service's. Use localhost, or give the name with --host.")
+      return problem(403, "The service does not have this host name. Use localhost, or give the name with --host.")
     if (stopping) return problem(503, "The service is stopping. Send the request again later.", { "Retry-After": "5" })
     underWay++
     try {

@@ -1,7 +1,7 @@
 /**
- * A queue that keeps its promise. Cloudflare's queues survive a crash, miniflare's is in memory: so each message is written to a bucket
+ * A queue that survives a crash, as Cloudflare's do. Miniflare's is in memory, so each message is written to a bucket
  * before it is sent, and removed when its consumer has acknowledged it. After a restart the messages in the bucket are sent again. A
- * message may come twice, as at Cloudflare.
+ * message can come twice, as at Cloudflare.
  */
 export class KeptMessages {
   readonly #bucket: R2Bucket
@@ -80,17 +80,17 @@ export class KeptMessages {
 const wrap = (id: string, text: string) => `${id}\n${text}`
 
 function textOf(body: unknown): string {
-  if (typeof body !== "string") throw new TypeError("The local queue takes texts alone.")
+  if (typeof body !== "string") throw new TypeError("The local queue only takes texts.")
   return body
 }
 
-/** What came of a message, as far as its consumer has said. */
+/** The outcome of a message, as far as its consumer has reported it. */
 type Outcome = "acknowledged" | "retried" | undefined
 
 /**
  * The batch as the service sent it, each message under the id that it keeps over restarts.
  *
- * @returns also `acknowledged`: the ids of the messages that are done with. A consumer that returns has acknowledged what it did not retry
+ * @returns also `acknowledged`: the ids of the acknowledged messages. A consumer that returns has acknowledged what it did not retry
  */
 export function unwrapBatch(batch: MessageBatch<unknown>) {
   const outcomes = new Map<string, Outcome>()

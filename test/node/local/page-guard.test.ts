@@ -99,7 +99,7 @@ describe("the SQL endpoint of one database", () => {
     const answer = await runSql({}, url())
     expect([answer.status, JSON.parse(answer.text).message]).toEqual([
       403,
-      "This endpoint serves the database of npm start alone.",
+      "This endpoint only serves the database of npm start.",
     ])
   })
 })

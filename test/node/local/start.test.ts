@@ -150,6 +150,35 @@ describe("npm start", { timeout: 180_000 }, () => {
     await new Promise((resolve) => other.close(resolve))
   })
 
+  it("warns of open access at an address that others can reach, and moves the endpoint to a free port", async () => {
+    // The endpoint's own port. Another program of this machine that listens there does as well.
+    const other = createServer()
+      .on("error", () => {})
+      .listen(8003, "127.0.0.1")
+    try {
+      const { child, said, ended, saying } = start([...here(), "--host", "0.0.0.0"])
+      await saying(READY)
+      expect(said.text).toContain(
+        `Warning: everyone who can reach 0.0.0.0:${port} can read and write signals. Set API_KEYS to ask for a key.`,
+      )
+      const moved = /^Port 8003 is in use, so the database's endpoint listens on (\d+)\.$/m.exec(said.text)?.[1]
+      expect(said.text).toContain(`SQL over HTTP at http://127.0.0.1:${moved}/sql`)
+      child.kill("SIGINT")
+      expect(await ended).toBe(0)
+    } finally {
+      other.close()
+    }
+  })
+
+  it("does not move an endpoint whose port was named", async () => {
+    const other = createServer().listen(port, "127.0.0.1")
+    await once(other, "listening")
+    const { said, ended } = start(["--data", folder, "--database-only", "--endpoint-port", String(port)])
+    expect(await ended).toBe(1)
+    expect(said.text.trim()).toBe(`Port ${port} is in use. Choose another port with --endpoint-port.`)
+    other.close()
+  })
+
   it.each([
     [["--prot", "1"], "Unknown option '--prot'. Run \"npm start -- --help\" for the list."],
     [["--port", "http"], 'Invalid port "http". Give --port a number from 1 to 65535.'],

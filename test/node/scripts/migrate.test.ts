@@ -66,7 +66,7 @@ describe("npm run db:migrate", () => {
     )
     expect(code).toBe(1)
     expect(said).toMatch(
-      /^DATABASE_URL names Neon's pooled host; the migrations go to the direct one\.\nThe database could not be migrated: .*ep-none-1\.nowhere/,
+      /^DATABASE_URL names Neon's pooled host\. The migrations use the direct host\.\nThe database could not be migrated: .*ep-none-1\.nowhere/,
     )
     expect(said).not.toContain("s3cret")
   })

@@ -354,16 +354,16 @@ describe("a query outside the dialect is refused", () => {
     [`SELECT sum(double1)(2) FROM ${DATASET}`, unknown("sum with two lists of arguments", 8)],
     [
       `SELECT quantileExactWeighted(0.5)(double4, double1) FROM ${DATASET}`,
-      "quantileExactWeighted knows no other weight than _sample_interval (at character 44).",
+      "quantileExactWeighted takes only _sample_interval as its weight (at character 44).",
     ],
     [`SELECT blob1, count() FROM ${DATASET}`, "blob1 is neither in GROUP BY nor in an aggregate (at character 8)."],
-    [`${SELECT} WHERE sum(double1) > 1`, "sum is an aggregate and can't stand here (at character 55)."],
-    [`SELECT sum(sum(double1)) FROM ${DATASET}`, "sum is an aggregate and can't stand here (at character 12)."],
-    [`SELECT sum(blob1) FROM ${DATASET}`, "A number is missing here, and this is a String (at character 12)."],
-    [`${SELECT} WHERE blob4 = 200`, "A String is compared with a UInt8 (at character 61)."],
-    [`${SELECT} WHERE timestamp > '2025-01-15 09:30:00'`, "A DateTime is compared with a String (at character 65)."],
-    [`${SELECT} WHERE double1`, "A condition is missing here (at character 55)."],
-    [`${SELECT} WHERE blob1 = 'a`, "A text has no end (at character 63)."],
+    [`${SELECT} WHERE sum(double1) > 1`, "sum is an aggregate and must not stand here (at character 55)."],
+    [`SELECT sum(sum(double1)) FROM ${DATASET}`, "sum is an aggregate and must not stand here (at character 12)."],
+    [`SELECT sum(blob1) FROM ${DATASET}`, "This must be a number, not a String (at character 12)."],
+    [`${SELECT} WHERE blob4 = 200`, "A String cannot be compared with a UInt8 (at character 61)."],
+    [`${SELECT} WHERE timestamp > '2025-01-15 09:30:00'`, "A DateTime cannot be compared with a String (at character 65)."],
+    [`${SELECT} WHERE double1`, "This must be a condition (at character 55)."],
+    [`${SELECT} WHERE blob1 = 'a`, "A text has no closing quote (at character 63)."],
     [
       `${SELECT} WHERE timestamp > now() - INTERVAL 5 DAY`,
       "INTERVAL takes a whole number in quotes, such as INTERVAL '5' MINUTE (at character 84).",
@@ -372,16 +372,16 @@ describe("a query outside the dialect is refused", () => {
       `SELECT toStartOfInterval(timestamp, INTERVAL '5' HOUR) FROM ${DATASET}`,
       "toStartOfInterval takes hours that fill a day: 1, 2, 3, 4, 6, 8, 12 or 24 (at character 37).",
     ],
-    [`SELECT blob1 AS double1 FROM ${DATASET}`, "double1 is a column, and something else can't be called so (at character 8)."],
-    [`SELECT 1 AS a, 2 AS a FROM ${DATASET}`, "Two columns are called a (at character 16)."],
-    [`SELECT intDiv(count(), 0) FROM ${DATASET}`, "The local Analytics Engine can't compute this: division by zero."],
+    [`SELECT blob1 AS double1 FROM ${DATASET}`, "double1 is a column and must not name another expression (at character 8)."],
+    [`SELECT 1 AS a, 2 AS a FROM ${DATASET}`, "Two columns are named a (at character 16)."],
+    [`SELECT intDiv(count(), 0) FROM ${DATASET}`, "The local Analytics Engine cannot compute this: division by zero."],
     [
       `SELECT toDateTime(4294967296) FROM ${DATASET}`,
-      "The local Analytics Engine can't compute this: a time is before 1970 or after 2106.",
+      "The local Analytics Engine cannot compute this: a time is before 1970 or after 2106.",
     ],
     [
       `${SELECT} WHERE timestamp > toDateTime(0) - INTERVAL '1' SECOND`,
-      "The local Analytics Engine can't compute this: a time is before 1970 or after 2106.",
+      "The local Analytics Engine cannot compute this: a time is before 1970 or after 2106.",
     ],
     [
       `SELECT toDateTime('soon') FROM ${DATASET}`,
@@ -400,7 +400,7 @@ describe("a query outside the dialect is refused", () => {
     [`SELECT count() AS time FROM ${DATASET} WHERE time > 1`, unknown("the column time", 58)],
     [`SELECT double1 = 1 = 1 FROM ${DATASET}`, unknown("= here", 20)],
     [`SELECT double1 "x" FROM ${DATASET}`, unknown('"', 16)],
-    [`SELECT count(1) FROM ${DATASET}`, "count takes 0 arguments, and here are 1 (at character 8)."],
+    [`SELECT count(1) FROM ${DATASET}`, "count takes 0 arguments, not 1 (at character 8)."],
     [`SELECT ${"(".repeat(5000)}1`, "The query nests deeper than 100 levels (at character 108)."],
     ["SELECT 1", "The query ends where FROM is missing (at character 9)."],
     ["", "The query ends where SELECT is missing (at character 1)."],
@@ -446,14 +446,14 @@ describe("a point", () => {
   })
 
   it.each([
-    [{ blobs: Array(21).fill("") }, "blobs is a list of at most 20."],
-    [{ doubles: Array(21).fill(0) }, "doubles is a list of at most 20."],
-    [{ indexes: ["a", "b"] }, "indexes is a list of at most 1."],
-    [{ indexes: ["é".repeat(49)] }, "An index has at most 96 bytes."],
-    [{ blobs: ["b".repeat(16_001)] }, "The blobs have at most 16000 bytes together."],
+    [{ blobs: Array(21).fill("") }, "blobs must be a list of at most 20."],
+    [{ doubles: Array(21).fill(0) }, "doubles must be a list of at most 20."],
+    [{ indexes: ["a", "b"] }, "indexes must be a list of at most 1."],
+    [{ indexes: ["é".repeat(49)] }, "An index must have at most 96 bytes."],
+    [{ blobs: ["b".repeat(16_001)] }, "The blobs must have at most 16000 bytes together."],
     [{ doubles: ["1"] }, "doubles has a value of the wrong kind."],
     [{ blobs: ["\0"] }, "blobs has a value of the wrong kind."],
-    [null, "A point is an object."],
+    [null, "A point must be an object."],
   ])("like %j is refused", async (point, sentence) => {
     const response = await write(point)
     expect([response.status, await response.text()]).toEqual([400, sentence])

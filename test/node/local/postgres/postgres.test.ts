@@ -145,7 +145,7 @@ describe("the embedded Postgres", () => {
   it.runIf(process.getuid?.() === 0)("says which folder keeps the user out as whom root runs it", async () => {
     await chmod(folder, 0o700)
     await expect(startPostgres(join(folder, "data"))).rejects.toThrow(
-      `Started by root, Postgres runs as the user postgres, who may not enter ${folder}`,
+      `Started by root, Postgres runs as the user postgres, who cannot enter ${folder}`,
     )
   })
 })
