@@ -6,47 +6,55 @@ import { ByteBudget, type Claim, newClaim } from "./budget.ts"
 
 const MIB = 1024 * 1024
 
-/** What an isolate reads, holds and stores at once. Cloudflare ends one that needs more than 128 MB, with every request in it. */
+/**
+ * What the bodies in flight of an isolate take together on its heap, as estimated. Cloudflare ends an isolate that needs more than
+ * 128 MB, with every request in it.
+ */
 export const MAX_BYTES_IN_FLIGHT = 24 * MIB
-/** Bodies above this size leave a quarter of the budget to smaller ones. */
-export const LARGE_BODY_BYTES = 256 * 1024
+/** Bodies that take more than this leave a quarter of the budget to smaller ones. */
+export const SMALL_BYTES = 256 * 1024
 const LARGE_BYTES_IN_FLIGHT = 0.75 * MAX_BYTES_IN_FLIGHT
-/** Requests that wait for room at once, and for how long. */
-export const MAX_WAITING = 64
-export const MAX_WAIT_MS = 1000
+/** Requests that wait for room at once, each holding its headers alone, and for how long. */
+export const MAX_WAITING = 512
+export const MAX_WAIT_MS = 5000
 /** A body that takes longer to arrive is given up, and so is its share of the budget. */
 export const BODY_DEADLINE_MS = 30_000
 /** The reading, the wait and the database's deadline, with room to spare. */
 const CLAIM_MS = 60_000
 
+/** A byte of a body, its text, the values read from it, and the statement that stores them. */
+const HEAP_FOR_A_BYTE = 5
 /** An object or array and what it takes on the heap beside its text, once parsed, planned and encoded. */
-const BYTES_A_CONTAINER = 200
+const HEAP_FOR_A_CONTAINER = 200
+/** Of usual signals; a body is counted once it is there. */
+const BYTES_FOR_A_CONTAINER = 200
 
 const budget = new ByteBudget({
   bytes: MAX_BYTES_IN_FLIGHT,
   largeBytes: LARGE_BYTES_IN_FLIGHT,
-  smallBytes: LARGE_BODY_BYTES,
+  smallBytes: SMALL_BYTES,
   waiters: MAX_WAITING,
   waitMs: MAX_WAIT_MS,
   claimMs: CLAIM_MS,
 })
 
-/** What a body takes of the budget: its bytes, and what is built from them. */
-export const costOf = ({ bytes, containers = 0 }: { bytes: number; containers?: number }) =>
-  bytes + containers * BYTES_A_CONTAINER
+/** What a body takes on the heap, in bytes: an estimate for usual signals until its objects and arrays are counted. */
+export const costOf = ({ bytes, containers = bytes / BYTES_FOR_A_CONTAINER }: { bytes: number; containers?: number }) =>
+  Math.ceil(bytes * HEAP_FOR_A_BYTE + containers * HEAP_FOR_A_CONTAINER)
 
 /** One request alone may need more than there is: it gets all that large bodies may have. */
 const wantedOf = (cost: number) => Math.min(cost, LARGE_BYTES_IN_FLIGHT)
 
 /**
- * Claims room for this request's body before it is read, or for more once more is known.
+ * Claims room for this request's body before it is read, or what it needs once more is known. It gives back what it does not need.
  *
  * @throws {Problem} 503: there was no room in time, and nothing more is read
  */
 export async function admit(c: Context<App>, cost: number): Promise<void> {
   const claim = claimOf(c)
-  const missing = wantedOf(cost) - claim.bytes
-  if (missing > 0 && !(await budget.grow(claim, missing))) throw overloaded()
+  const wanted = wantedOf(cost)
+  if (wanted < claim.bytes) budget.shrink(claim, wanted)
+  else if (wanted > claim.bytes && !(await budget.grow(claim, wanted - claim.bytes))) throw overloaded()
 }
 
 /** The same without a wait. False, and nothing is claimed, when there is no room now. */

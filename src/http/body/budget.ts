@@ -10,33 +10,44 @@ export const newClaim = (): Claim => ({ bytes: 0, expiresAt: 0 })
 export interface BudgetOptions {
   /** What all claims together may hold. */
   bytes: number
-  /** What claims above `smallBytes` together may hold, so that large bodies leave room for small ones. */
+  /** What all claims together may hold when another one above `smallBytes` is taken, so that large bodies leave room for small ones. */
   largeBytes: number
   smallBytes: number
   /** How many may wait at once. */
   waiters: number
   waitMs: number
-  /** A request that its client leaves ends without a word: its claim ends by time. */
+  /** The runtime ends a request without running any more of it when its client leaves: its claim ends by time. */
   claimMs: number
 }
 
-const POLL_MS = 10
+/** Each lane has an order of its own. A request that holds a part of its claim must not wait for those that hold none. */
+type Lane = "growing" | "small" | "large"
 
 interface Ticket {
-  isSmall: boolean
-  deadline: number
+  lane: Lane
+  /** When its owner looks again, in milliseconds since the epoch. */
+  looksAt: number
 }
 
+/** An owner this late is gone. */
+const GONE_AFTER_MS = 1000
+
+/** The first of a lane looks this often, and each one behind it later, up to the longest. */
+const SHORTEST_LOOK_MS = 5
+const LONGEST_LOOK_MS = 250
+
 /**
- * Bytes that requests hold at once. Who finds no room waits, first come, first served, and is refused after a bounded time.
+ * Bytes that requests hold at once. A request that finds no room waits, first come, first served, and is refused after a bounded time.
  *
- * Each waiter looks again by its own timer: workerd forbids a request to wait for another one's promise, and ends the timers of a
- * request whose client has left.
+ * Each waiter looks again by a timer of its own: in workerd one request must not be woken by another one's promise, and the timers of
+ * a request end when its client leaves.
+ *
+ * @see https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
  */
 export class ByteBudget {
   readonly #options: BudgetOptions
   readonly #claims = new Set<Claim>()
-  #waiting: Ticket[] = []
+  #line: Ticket[] = []
   #held = 0
 
   constructor(options: BudgetOptions) {
@@ -47,27 +58,32 @@ export class ByteBudget {
     return this.#held
   }
 
-  /** Adds `bytes` to a claim. False, and nothing added, when there is no room for them within the time to wait. */
+  /** Adds `bytes` to a claim. False, and nothing added, when there is no room for them in time, or too many wait already. */
   async grow(claim: Claim, bytes: number): Promise<boolean> {
-    const { waiters, waitMs, smallBytes } = this.#options
-    const ticket = { isSmall: claim.bytes + bytes <= smallBytes, deadline: Date.now() + waitMs }
     if (this.growAtOnce(claim, bytes)) return true
-    if (this.#waiting.length >= waiters) return false
-    this.#waiting.push(ticket)
+    const lane = this.#laneOf(claim, bytes)
+    if (lane !== "growing" && this.#line.length >= this.#options.waiters) return false
+    const givesUpAt = Date.now() + this.#options.waitMs
+    const ticket: Ticket = { lane, looksAt: 0 }
+    this.#line.push(ticket)
     try {
-      while (Date.now() < ticket.deadline) {
-        await new Promise((resolve) => setTimeout(resolve, POLL_MS))
-        if (this.#isNext(ticket) && this.#take(claim, bytes)) return true
+      for (let now = Date.now(); now < givesUpAt; now = Date.now()) {
+        const lookMs = Math.min(LONGEST_LOOK_MS, SHORTEST_LOOK_MS * (this.#placeOf(ticket) + 1), givesUpAt - now)
+        ticket.looksAt = now + lookMs
+        await new Promise((resolve) => setTimeout(resolve, lookMs))
+        if (this.#placeOf(ticket) === 0 && this.#take(claim, bytes, lane)) return true
       }
       return false
     } finally {
-      this.#waiting = this.#waiting.filter((one) => one !== ticket)
+      this.#line = this.#line.filter((one) => one !== ticket)
     }
   }
 
   /** The same without a wait. */
   growAtOnce(claim: Claim, bytes: number): boolean {
-    return this.#isNext({ isSmall: claim.bytes + bytes <= this.#options.smallBytes, deadline: 0 }) && this.#take(claim, bytes)
+    const lane = this.#laneOf(claim, bytes)
+    this.#leaveOutGone()
+    return !this.#line.some((other) => other.lane === lane) && this.#take(claim, bytes, lane)
   }
 
   /** Gives back all but `keptBytes` of a claim. */
@@ -82,20 +98,33 @@ export class ByteBudget {
     this.shrink(claim, 0)
   }
 
-  /** Whether nobody of its size came before `ticket`. Tickets past their time don't count: their requests may have ended without a word. */
-  #isNext(ticket: Ticket): boolean {
-    const now = Date.now()
-    this.#waiting = this.#waiting.filter((one) => one === ticket || one.deadline > now)
-    return (this.#waiting.find(({ isSmall }) => isSmall === ticket.isSmall) ?? ticket) === ticket
+  #laneOf(claim: Claim, bytes: number): Lane {
+    if (claim.bytes > 0) return "growing"
+    return bytes <= this.#options.smallBytes ? "small" : "large"
   }
 
-  #take(claim: Claim, bytes: number): boolean {
-    const { smallBytes, largeBytes, claimMs } = this.#options
-    const limit = claim.bytes + bytes <= smallBytes ? this.#options.bytes : largeBytes
+  #leaveOutGone(): void {
+    const now = Date.now()
+    this.#line = this.#line.filter(({ looksAt }) => looksAt + GONE_AFTER_MS >= now)
+  }
+
+  /** How many of its lane are before it. */
+  #placeOf(ticket: Ticket): number {
+    const now = Date.now()
+    let place = 0
+    for (const other of this.#line) {
+      if (other === ticket) break
+      if (other.lane === ticket.lane && other.looksAt + GONE_AFTER_MS >= now) place++
+    }
+    return place
+  }
+
+  #take(claim: Claim, bytes: number, lane: Lane): boolean {
+    const limit = lane === "large" ? this.#options.largeBytes : this.#options.bytes
     if (this.#held + bytes > limit) this.#expire()
     if (this.#held + bytes > limit) return false
     claim.bytes += bytes
-    claim.expiresAt = Date.now() + claimMs
+    claim.expiresAt = Date.now() + this.#options.claimMs
     this.#claims.add(claim)
     this.#held += bytes
     return true

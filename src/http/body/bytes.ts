@@ -3,7 +3,7 @@ import type { Context } from "hono"
 import { missingBody } from "../../signals/shape-errors.ts"
 import type { App } from "../context.ts"
 import { bodyCutOff, bodyTimeout, bodyTooLarge, invalidShape, unsupportedEncoding } from "../problems.ts"
-import { admit, admitAtOnce, BODY_DEADLINE_MS, costOf, LARGE_BODY_BYTES } from "./admission.ts"
+import { admit, admitAtOnce, BODY_DEADLINE_MS, costOf } from "./admission.ts"
 
 /** The type of the body without its parameters, in lower case, "" when the sender names none. */
 export function mediaType(c: Context<App>): string {
@@ -23,12 +23,9 @@ export async function readSent(c: Context<App>, maxBytes = c.get("settings").lim
     // The runtime reads no more than was declared, and in one piece it costs a tenth of what chunks of 4 KB do.
     if (declared !== undefined) {
       await admit(c, costOf({ bytes: Number(declared) }))
-      return await inTime(
-        Number(declared),
-        c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer)),
-      )
+      return await inTime(c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer)))
     }
-    return await inTime(maxBytes, readChunks(c, c.req.raw.body, maxBytes))
+    return await inTime(readChunks(c, c.req.raw.body, maxBytes))
   } catch (error) {
     // The runtime's own error: the connection ended before the body did.
     throw isLost(error) ? bodyCutOff() : error
@@ -55,9 +52,8 @@ async function readChunks(c: Context<App>, body: ReadableStream<Uint8Array>, max
   return bytes
 }
 
-/** A small body that is slow holds nothing that others need, so it has no timer. */
-async function inTime<T>(bytes: number, reading: Promise<T>): Promise<T> {
-  if (bytes <= LARGE_BODY_BYTES) return reading
+/** @throws {Problem} 408: a body that is slow holds room that others need */
+async function inTime<T>(reading: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(bodyTimeout(BODY_DEADLINE_MS / 1000)), BODY_DEADLINE_MS)

@@ -53,8 +53,7 @@ async function readRecords(c: Context<App>): Promise<KafkaRecord[]> {
   const sent = c.get("sent") ?? (await readSent(c))
   // A sink sends nothing at all for a tombstone.
   const bytes = sent.length === 0 ? sent : await decodeBody(c, sent)
-  // A record that is kept is written as JSON within JSON, beside its text.
-  await admit(c, costOf({ bytes: 2 * bytes.length, containers: countContainers(bytes) }))
+  await admit(c, costOf({ bytes: bytes.length, containers: countContainers(bytes) }))
   const { maxSignals: maxRecords } = c.get("settings").limits
   try {
     const request = { headers: c.req.raw.headers, text: decodeUtf8(bytes), cluster: c.req.query("cluster"), maxRecords }

@@ -1,0 +1,111 @@
+import { describe, expect, it } from "vitest"
+import { ByteBudget, type Claim, newClaim } from "../../../../src/http/body/budget.ts"
+
+const budgetOf = (options = {}) =>
+  new ByteBudget({ bytes: 100, largeBytes: 80, smallBytes: 10, waiters: 3, waitMs: 2000, claimMs: 60_000, ...options })
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+async function held(budget: ByteBudget, bytes: number): Promise<Claim> {
+  const claim = newClaim()
+  expect(await budget.grow(claim, bytes)).toBe(true)
+  return claim
+}
+
+describe("a budget of bytes", () => {
+  it("lets in what fits, and takes back what is released", async () => {
+    const budget = budgetOf()
+    const claims = [await held(budget, 40), await held(budget, 40)]
+    expect(budget.held).toBe(80)
+    expect(budget.growAtOnce(newClaim(), 40)).toBe(false)
+    for (const claim of claims) budget.release(claim)
+    expect(budget.held).toBe(0)
+    expect(budget.growAtOnce(newClaim(), 40)).toBe(true)
+  })
+
+  it("releases a claim once", async () => {
+    const budget = budgetOf()
+    const claim = await held(budget, 40)
+    await held(budget, 40)
+    budget.release(claim)
+    budget.release(claim)
+    expect(budget.held).toBe(40)
+  })
+
+  it("serves those that wait in the order in which they came", async () => {
+    const budget = budgetOf()
+    const first = await held(budget, 80)
+    const order: string[] = []
+    const waiting = ["second", "third", "fourth"].map(async (name) => {
+      const claim = await held(budget, 80)
+      order.push(name)
+      budget.release(claim)
+    })
+    budget.release(first)
+    await Promise.all(waiting)
+    expect(order).toEqual(["second", "third", "fourth"])
+  })
+
+  it("does not let a newcomer pass those of its size that wait", async () => {
+    const budget = budgetOf()
+    const first = await held(budget, 50)
+    const second = held(budget, 80)
+    expect(budget.growAtOnce(newClaim(), 20)).toBe(false)
+    budget.release(first)
+    await second
+  })
+
+  it("keeps room for small claims, which pass large ones that wait", async () => {
+    const budget = budgetOf({ waitMs: 50 })
+    await held(budget, 80)
+    const large = budget.grow(newClaim(), 20)
+    await held(budget, 10)
+    await held(budget, 10)
+    expect(await large).toBe(false)
+    expect(budget.growAtOnce(newClaim(), 1)).toBe(false)
+  })
+
+  it("lets a claim grow before others begin, with the room of small ones", async () => {
+    const budget = budgetOf({ waitMs: 50 })
+    const claim = await held(budget, 80)
+    const other = budget.grow(newClaim(), 20)
+    expect(await budget.grow(claim, 20)).toBe(true)
+    expect(await other).toBe(false)
+    expect([claim.bytes, budget.held]).toEqual([100, 100])
+  })
+
+  it("refuses after its time, and nothing is held then", async () => {
+    const budget = budgetOf({ waitMs: 30 })
+    await held(budget, 80)
+    const claim = newClaim()
+    expect(await budget.grow(claim, 40)).toBe(false)
+    expect([claim.bytes, budget.held]).toEqual([0, 80])
+  })
+
+  it("refuses at once when as many wait as may, except for a claim that grows", async () => {
+    const budget = budgetOf({ waitMs: 300 })
+    const claim = await held(budget, 80)
+    const waiting = [1, 2, 3].map(() => budget.grow(newClaim(), 80))
+    const refused = budget.grow(newClaim(), 80)
+    const early = await Promise.race([refused, sleep(100).then(() => "late")])
+    expect(early).toBe(false)
+    expect(await budget.grow(claim, 20)).toBe(true)
+    expect(await Promise.all(waiting)).toEqual([false, false, false])
+  })
+
+  it("ends a claim by time when its request has ended without a word", async () => {
+    const budget = budgetOf({ claimMs: 20 })
+    await held(budget, 80)
+    await sleep(40)
+    expect(budget.growAtOnce(newClaim(), 80)).toBe(true)
+    expect(budget.held).toBe(80)
+  })
+
+  it("gives a part of a claim back", async () => {
+    const budget = budgetOf()
+    const claim = await held(budget, 80)
+    budget.shrink(claim, 30)
+    budget.shrink(claim, 50)
+    expect([claim.bytes, budget.held]).toEqual([30, 30])
+  })
+})
