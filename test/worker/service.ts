@@ -25,6 +25,17 @@ export function query<Row>(text: string, params: unknown[] = []): Promise<Row[]>
 /** A number that every rule passes and only the database refuses: its numeric holds 131,072 digits before the point. */
 export const TOO_LONG_FOR_POSTGRES = "9".repeat(131_073)
 
+/**
+ * The plan that Postgres makes for a statement while a sort costs it more than anything else: it has a sort only when no index gives
+ * the order, whatever the statistics of the tables are.
+ */
+export async function planAvoidingSort(statement: string): Promise<string> {
+  if (bindings.DATABASE_HTTP_ENDPOINT) neonConfig.fetchEndpoint = bindings.DATABASE_HTTP_ENDPOINT
+  const owner = neon(bindings.TEST_DATABASE_OWNER_URL)
+  const [, plan] = await owner.transaction([owner.query("set local enable_sort = off"), owner.query(`explain ${statement}`)])
+  return (plan ?? []).map((line) => String(line["QUERY PLAN"])).join("\n")
+}
+
 /** A conversation no other test writes to. */
 export const freshConversation = () => `conv-${crypto.randomUUID()}`
 
