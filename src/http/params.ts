@@ -93,6 +93,16 @@ export const BatchQuery = z.object({
     .meta({ description: "As in the body, for NDJSON, which has no place for it.", override: { type: "boolean" } }),
 })
 
+/** Far below the 255 characters of a dedupe key, of which it is a part. */
+const MAX_CLUSTER_CHARACTERS = 100
+
+export const KafkaQuery = z.object({
+  cluster: text
+    .pipe(z.string().max(MAX_CLUSTER_CHARACTERS))
+    .optional()
+    .meta({ description: "The name of the cluster, where topics of several clusters have the same names." }),
+})
+
 /** The cursor of the ledger: the transaction_id of the last batch, a UUIDv7, whose order is that of time. */
 export const LedgerQuery = z.object({
   limit: limit(100),

@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { KafkaQuery } from "../http/params.ts"
 import { unauthorized, unsupportedEncoding, unsupportedRecords } from "../http/problems.ts"
 import { DeliveryAnswer } from "../signals/responses.ts"
 import {
@@ -82,12 +83,7 @@ export const takeKafkaRecords = operation({
     "A record that cannot become a signal is acknowledged and kept as a dead letter.",
   scope: "ingest",
   params: {
-    query: z.object({
-      cluster: z
-        .string()
-        .optional()
-        .meta({ description: "The name of the cluster, where topics of several clusters have the same names." }),
-    }),
+    query: KafkaQuery,
     header: z.object({
       "webhook-id": z.string().optional().meta({ description: "Standard Webhooks, as the next two headers." }),
       "webhook-timestamp": z.string().optional(),

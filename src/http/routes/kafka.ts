@@ -1,3 +1,4 @@
+import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import { createMiddleware } from "hono/factory"
 import type { KafkaRecord } from "../../bridges/kafka/record.ts"
@@ -12,7 +13,9 @@ import { decodeBody, mediaType, readSent } from "../body/bytes.ts"
 import type { App } from "../context.ts"
 import { answerDelivery } from "../deliveries.ts"
 import { limitCaller, limitWork } from "../limits.ts"
+import { KafkaQuery } from "../params.ts"
 import { tooManySignals, unauthorized, unsupportedRecords } from "../problems.ts"
+import { refuseShape } from "../validation.ts"
 
 /** Lets in who signs by Standard Webhooks; everyone else shows a bearer key. */
 const identifySender = createMiddleware<App>(async (c, next) => {
@@ -36,27 +39,34 @@ const identifySender = createMiddleware<App>(async (c, next) => {
 })
 
 /** POST /webhooks/kafka: records as Kafka's HTTP sinks, its REST proxies and CloudEvents send them. */
-export const kafkaWebhook = new Hono<App>().post("/", identifySender, requireScope("ingest"), limitCaller, async (c) => {
-  const { limits, webhooks } = c.get("settings")
-  const records = await readRecords(c)
-  if (records.length > limits.maxSignals) throw tooManySignals(limits.maxSignals)
-  await limitWork(c, { signals: records.length, bytes: c.get("bodyBytes") ?? 0 })
-  const mayBridge = c.get("caller").scopes.includes("bridge")
-  const delivered = records.map((record) => {
-    const mapped = mapKafkaRecord(record, webhooks.kafkaMapping)
-    return mayBridge ? mapped : withoutReservedKey(mapped, record)
-  })
-  return c.json(await answerDelivery(c, { source: "kafka", records, delivered }))
-})
+export const kafkaWebhook = new Hono<App>().post(
+  "/",
+  identifySender,
+  requireScope("ingest"),
+  limitCaller,
+  zValidator("query", KafkaQuery, refuseShape),
+  async (c) => {
+    const { limits, webhooks } = c.get("settings")
+    const records = await readRecords(c, c.req.valid("query").cluster)
+    if (records.length > limits.maxSignals) throw tooManySignals(limits.maxSignals)
+    await limitWork(c, { signals: records.length, bytes: c.get("bodyBytes") ?? 0 })
+    const mayBridge = c.get("caller").scopes.includes("bridge")
+    const delivered = records.map((record) => {
+      const mapped = mapKafkaRecord(record, webhooks.kafkaMapping)
+      return mayBridge ? mapped : withoutReservedKey(mapped, record)
+    })
+    return c.json(await answerDelivery(c, { source: "kafka", records, delivered }))
+  },
+)
 
-async function readRecords(c: Context<App>): Promise<KafkaRecord[]> {
+async function readRecords(c: Context<App>, cluster: string | undefined): Promise<KafkaRecord[]> {
   const sent = c.get("sent") ?? (await readSent(c))
   // A sink sends nothing at all for a tombstone.
   const bytes = sent.length === 0 ? sent : await decodeBody(c, sent)
   await admit(c, costOf({ bytes: bytes.length, containers: countContainers(bytes) }))
   const { maxSignals: maxRecords } = c.get("settings").limits
   try {
-    const request = { headers: c.req.raw.headers, text: decodeUtf8(bytes), cluster: c.req.query("cluster"), maxRecords }
+    const request = { headers: c.req.raw.headers, text: decodeUtf8(bytes), cluster, maxRecords }
     const records = readKafkaRecords(request)
     if (records) return records
   } catch (error) {

@@ -80,6 +80,14 @@ describe("POST /webhooks/kafka", () => {
     expect(await countOf(conversation)).toBe(2)
   })
 
+  it.each([
+    ["%00", "value_error"],
+    ["x".repeat(101), "string_too_long"],
+  ])("refuses a name of the cluster that no dedupe key can hold: %s", async (cluster, type) => {
+    const { response, answer } = await post([signal(freshConversation())], { path: `/webhooks/kafka?cluster=${cluster}` })
+    expect([response.status, answer]).toMatchObject([422, { detail: [{ type, loc: ["query", "cluster"] }] }])
+  })
+
   it("writes straight to the database where there is no queue", async () => {
     const conversation = freshConversation()
     const body = [signal(conversation), signal(conversation, { payload: { n: 1 } }), { no: "conversation" }]
