@@ -1,6 +1,6 @@
 import { isFields, parseJson } from "../../signals/json.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
-import { decodeUtf8 } from "../../signals/utf8.ts"
+import { readBase64 } from "./content.ts"
 import { changeOf } from "./debezium.ts"
 import { type Fields, identity, isTooDeep, type KafkaRecord, TOO_DEEP, unwrapped } from "./record.ts"
 
@@ -12,11 +12,8 @@ export const isCloudEvent = (value: unknown): value is Fields =>
 export function recordOfStructured(event: Fields): KafkaRecord {
   const { data, data_base64, ...attributes } = event
   if (typeof data_base64 !== "string") return recordOf(attributes, data ?? null)
-  try {
-    return recordOfText(attributes, decodeUtf8(Uint8Array.fromBase64(data_base64)))
-  } catch {
-    return { ...recordOf(attributes, data_base64), fault: "data_base64 is not UTF-8 text in base64" }
-  }
+  const content = readBase64(data_base64, "data_base64")
+  return "text" in content ? recordOfText(attributes, content.text) : { ...recordOf(attributes, data_base64), ...content }
 }
 
 /** Attributes are headers with the prefix `ce-`: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md */

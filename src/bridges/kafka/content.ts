@@ -1,6 +1,6 @@
 import { decodeUtf8 } from "../../signals/utf8.ts"
 
-/** Text of a record, or why its bytes are none. */
+/** Text of a record, or the reason why its bytes are not text. */
 export type Content = { text: string } | { fault: string }
 
 /** A schema registry's serializers write a zero byte and the schema's number in four bytes before the value. */
@@ -24,5 +24,14 @@ export function readContent(bytes: Uint8Array, name: string): Content {
     return { text: decodeUtf8(bytes) }
   } catch {
     return { fault: `${name} is not UTF-8 text` }
+  }
+}
+
+/** Reads base64 of a record as `readContent` reads its bytes. */
+export function readBase64(base64: string, name: string): Content {
+  try {
+    return readContent(Uint8Array.fromBase64(base64), name)
+  } catch {
+    return { fault: `${name} is not base64` }
   }
 }

@@ -1,9 +1,9 @@
 import { isFields, parseJson } from "../../signals/json.ts"
 import { reservedKeyFault } from "../../signals/rules.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
-import { decodeUtf8 } from "../../signals/utf8.ts"
 import type { Delivered } from "../delivery.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
+import { readBase64 } from "./content.ts"
 import { skippedChange } from "./debezium.ts"
 import { type FieldMapping, first, spoken } from "./field-mapping.ts"
 import { splitJoined } from "./joined-json.ts"
@@ -184,19 +184,17 @@ const decodeHeaders = (headers: unknown): unknown =>
 
 function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   if (value === null || value === undefined) return { value: null }
-  const text = textInBase64(String(value))
-  if (text === undefined) return { value, fault: "the value is not UTF-8 text in base64" }
+  const content = readBase64(String(value), "the value")
+  if ("fault" in content) return { value, fault: content.fault }
+  const { text } = content
   const read = readJson(text)
   if (read === undefined) return { value: text }
   return read.isTooDeep ? { value: text, fault: TOO_DEEP } : { value: read.value }
 }
 
 function textInBase64(base64: string): string | undefined {
-  try {
-    return decodeUtf8(Uint8Array.fromBase64(base64))
-  } catch {
-    return undefined
-  }
+  const content = readBase64(base64, "the text")
+  return "text" in content ? content.text : undefined
 }
 
 /** A record as a consumer of Kafka has it, its value as text; undefined for a tombstone. */

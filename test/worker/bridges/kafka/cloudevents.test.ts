@@ -62,7 +62,11 @@ describe("a CloudEvent", () => {
       { value: DATA },
     ])
     expect(structured({ data_base64: btoa("Hello"), datacontenttype: "text/plain" })).toMatchObject([{ value: "Hello" }])
-    expect(map(structured({ data_base64: "/w==" }))).toEqual([{ refused: "data_base64 is not UTF-8 text in base64" }])
+    expect(map(structured({ data_base64: "/w==" }))).toEqual([{ refused: "data_base64 is not UTF-8 text" }])
+    expect(map(structured({ data_base64: "%%%" }))).toEqual([{ refused: "data_base64 is not base64" }])
+    expect(map(structured({ data_base64: btoa("\0\0\0\0\x07Hi") }))).toEqual([
+      { refused: expect.stringMatching(/^data_base64 is in the wire format of a schema registry .*schema 7\)/) },
+    ])
   })
 
   it("that holds text has it as its content", () =>

@@ -183,16 +183,20 @@ describe("records as sinks send them", () => {
 
   it("may hold keys and values in base64", () => {
     const base64 = (text: string) => btoa(text)
-    const [good, text, bad] = deliver("application/vnd.kafka.binary.v2+json", {
+    const [good, text, bad, avro, broken] = deliver("application/vnd.kafka.binary.v2+json", {
       records: [
         { key: base64('"room-7"'), value: base64(JSON.stringify({ text: "Hello" })) },
         { key: base64("room-7"), value: base64("Hello, not JSON") },
         { key: base64("room-7"), value: "/w==" },
+        { key: base64("room-7"), value: base64("\0\0\0\0\x07Hi") },
+        { key: base64("room-7"), value: "%%%" },
       ],
     })
     expect(good).toMatchObject({ signal: { context_window_id: "room-7", raw_content: "Hello" } })
     expect(text).toMatchObject({ signal: { context_window_id: "room-7", raw_content: "Hello, not JSON" } })
-    expect(bad).toEqual({ refused: "the value is not UTF-8 text in base64" })
+    expect(bad).toEqual({ refused: "the value is not UTF-8 text" })
+    expect(avro).toEqual({ refused: expect.stringMatching(/^the value is in the wire format of a schema registry .*schema 7\)/) })
+    expect(broken).toEqual({ refused: "the value is not base64" })
   })
 
   it("may name their topic once for all", () =>
