@@ -4,6 +4,7 @@ import { releaseExpiredKeys } from "../store/expired-keys.ts"
 import { errorText } from "./report.ts"
 import { isReachable } from "./run-tasks.ts"
 import { sweepBucket } from "./sweep.ts"
+import { sweepKeys } from "./sweep-keys.ts"
 
 /** Cloudflare gives a cron trigger 15 minutes. */
 const RELEASE_DEADLINE_MS = 5 * 60 * 1000
@@ -20,6 +21,7 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     const { database } = readSettings(bindings)
     if (!(await isReachable(database))) throw new Error("the database does not answer")
     if (queue && bucket) await step("bucket_swept", () => sweepBucket({ queue, bucket, now }))
+    if (bucket) await step("expired_key_objects_deleted", () => sweepKeys(bucket, now))
     await step("expired_keys_released", () =>
       releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS }, { traffic: "consumer" })),
     )

@@ -19,6 +19,12 @@ export const CLAIM_CHECK_PREFIXES = ["batches/", "deliveries/", "messages/"] as 
 
 export const batchObject = (transactionId: string) => `batches/${transactionId}`
 
+/** When the oldest waiting batch was put into the bucket: transaction ids are UUIDv7, so it is listed first. */
+export async function oldestBatchUpload(bucket: R2Bucket): Promise<Date | undefined> {
+  const { objects } = await bucket.list({ prefix: batchObject(""), limit: 1 })
+  return objects[0]?.uploaded
+}
+
 /** Where a claim check is kept that this version can't read. */
 export const unreadableObject = (object: string) => (object.startsWith("unreadable/") ? object : `unreadable/${object}`)
 

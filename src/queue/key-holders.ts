@@ -1,6 +1,7 @@
 import type { NewBatch } from "../store/batch.ts"
 import { KEY_LIFETIME_MS } from "../store/idempotency.ts"
 import { batchObject } from "./claim-checks.ts"
+import { parseObject } from "./messages.ts"
 
 /** Which queued batch an idempotency key stands for. The ledger has the key only once the batch is stored. */
 export interface KeyHolder {
@@ -10,10 +11,12 @@ export interface KeyHolder {
 
 type KeyedBatch = Pick<NewBatch, "caller" | "transactionId"> & { idempotency: NonNullable<NewBatch["idempotency"]> }
 
-/** The bucket's lifecycle rule removes these objects; see docs/deploy.md. */
+/** The place in the bucket of the idempotency keys of queued batches. The sweep deletes the expired ones. */
+export const KEY_PREFIX = "idempotency_keys/"
+
 async function keyObject({ caller, idempotency }: KeyedBatch): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${caller}\n${idempotency.key}`))
-  return `idempotency_keys/${new Uint8Array(digest).toHex()}`
+  return `${KEY_PREFIX}${new Uint8Array(digest).toHex()}`
 }
 
 /** The queued batch that a caller's idempotency key stands for, if it does. */
@@ -22,10 +25,20 @@ export async function findKeyHolder(bucket: R2Bucket, batch: KeyedBatch, now: Da
   return found ? holderOf(bucket, found, now) : undefined
 }
 
+/** Whether a key that was put into the bucket then is past its lifetime. */
+export const isKeyExpired = (uploaded: Date, now: Date) => now.getTime() - uploaded.getTime() >= KEY_LIFETIME_MS
+
+/** Whether the batch that a key stands for still waits in the bucket. */
+export async function standsForWaitingBatch(bucket: R2Bucket, keyObject: string): Promise<boolean> {
+  const found = await bucket.get(keyObject)
+  const transactionId = found && parseObject(await found.text())?.transactionId
+  return typeof transactionId === "string" && (await bucket.head(batchObject(transactionId))) !== null
+}
+
 /** A key whose batch still waits never expires: its second batch would be stored, too. */
 async function holderOf(bucket: R2Bucket, found: R2ObjectBody, now: Date): Promise<KeyHolder | undefined> {
   const holder = await found.json<KeyHolder>()
-  if (now.getTime() - found.uploaded.getTime() < KEY_LIFETIME_MS) return holder
+  if (!isKeyExpired(found.uploaded, now)) return holder
   return (await bucket.head(batchObject(holder.transactionId))) ? holder : undefined
 }
 
@@ -44,7 +57,7 @@ export async function claimKey(bucket: R2Bucket, batch: KeyedBatch, now: Date): 
     const found = await bucket.get(name)
     const other = found ? await holderOf(bucket, found, now) : undefined
     if (other) return other
-    // An expired key is overwritten and never deleted, so that of several requests one claims it.
+    // An expired key is overwritten here and not deleted, so that of several requests one claims it.
     const onlyIf = found ? { etagMatches: found.etag } : { etagDoesNotMatch: "*" }
     if (await bucket.put(name, JSON.stringify(holder), { onlyIf })) return undefined
   }

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { runScheduled } from "../../../src/consumer/scheduled.ts"
 import { sweepBucket } from "../../../src/consumer/sweep.ts"
+import { sweepKeys } from "../../../src/consumer/sweep-keys.ts"
 import { testQueue } from "../ingest/context.ts"
 import { bindings, query } from "../service.ts"
 
@@ -56,6 +57,70 @@ describe("the sweep", () => {
     for (let run = 0; run < 4; run++) runs.push(await swept({ from }))
     expect(runs.map((run) => run.length)).toEqual([20_000, 20_000, 5000, 20_000])
     expect(runs.slice(0, 3).flat()).toEqual(keys)
+  })
+})
+
+describe("the sweep of idempotency keys", () => {
+  const DAY = 24 * HOUR
+  const keysLeft = async () => (await bucket.list({ prefix: "idempotency_keys/" })).objects.map(({ key }) => key)
+
+  it("deletes a key after 7 days, unless its batch still waits", async () => {
+    await bucket.put("batches/1", "")
+    await bucket.put("idempotency_keys/waits", '{"transactionId":"1","requestHash":"h"}')
+    await bucket.put("idempotency_keys/stored", '{"transactionId":"2","requestHash":"h"}')
+    await bucket.put("idempotency_keys/damaged", "{")
+    await bucket.put("unreadable/batches/3", "")
+    expect(await sweepKeys(bucket, later(7 * DAY - HOUR))).toBe(0)
+    expect(await sweepKeys(bucket, later(7 * DAY))).toBe(2)
+    expect(await keysLeft()).toEqual(["idempotency_keys/waits"])
+    await bucket.delete("batches/1")
+    await runScheduled(bindings, later(7 * DAY))
+    expect(await keysLeft()).toEqual([])
+    expect(await bucket.head("unreadable/batches/3")).not.toBeNull()
+  })
+
+  it("goes on where a bounded run stopped, and reads fewer keys while an old batch waits", async () => {
+    const all = Array.from({ length: 22_000 }, (_, place) => `idempotency_keys/${String(place).padStart(6, "0")}`)
+    const uploaded = new Date(0)
+    // 22,000 objects take minutes to write: this bucket only lists and deletes.
+    const listing = (batches: string[]) => {
+      const keys = new Set(all)
+      const runs: number[] = []
+      let positions = "{}"
+      const from = {
+        get: async (key: string) => ({ text: async () => (key.startsWith("sweep/") ? positions : '{"transactionId":"2"}') }),
+        head: async (key: string) => (batches.includes(key) ? {} : null),
+        put: async (_: string, text: string) => {
+          positions = text
+        },
+        list: async ({ prefix, startAfter = "", limit = 1000 }: { prefix: string; startAfter?: string; limit?: number }) => {
+          const left = [...(prefix === "batches/" ? batches : keys)].filter((key) => key > startAfter)
+          return { objects: left.slice(0, limit).map((key) => ({ key, uploaded })), truncated: left.length > limit }
+        },
+        delete: async (some: string[]) => {
+          if (some.length > 1000) throw new Error("R2 deletes at most 1,000 objects a call")
+          for (const key of some) keys.delete(key)
+        },
+      } as unknown as R2Bucket
+      const run = async () => {
+        runs.push(await sweepKeys(from, new Date()))
+        return runs
+      }
+      return { keys, run }
+    }
+    const idle = listing([])
+    await idle.run()
+    expect(await idle.run()).toEqual([20_000, 2000])
+    expect(idle.keys.size).toBe(0)
+    const waiting = listing(["batches/1"])
+    await waiting.run()
+    expect(await waiting.run()).toEqual([500, 500])
+    expect([...waiting.keys][0]).toBe("idempotency_keys/001000")
+    // Keys that all stand for a waiting batch stay, and do not hold up those behind them.
+    const kept = listing(["batches/2"])
+    await kept.run()
+    expect(await kept.run()).toEqual([0, 0])
+    expect(kept.keys.size).toBe(22_000)
   })
 })
 
