@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest"
+import { storeClaimCheck } from "../../../src/consumer/claim-check.ts"
 import { findBatch } from "../../../src/ingest/batch-record.ts"
 import { queueBatch } from "../../../src/ingest/queue-batch.ts"
 import { newBatch } from "../../../src/ingest/store-batch.ts"
@@ -32,6 +33,47 @@ describe("a batch that is queued", () => {
       expect(await findBatch(context, batch.transactionId)).toMatchObject({ state: "queued" })
     await expect(findBatch(testContext({ db: unreachable() }), crypto.randomUUID())).rejects.toThrow(DatabaseError)
     expect(await findBatch(testContext(), crypto.randomUUID())).toBeUndefined()
+  })
+
+  it("is found when the consumer stores it between the look at the ledger and the look into the bucket", async () => {
+    const batch = newBatch(requestOf([{ context_window_id: freshConversation() }]))
+    await queueBatch(testContext(), batch)
+    const { db, bucket } = testContext()
+    const looks: string[] = []
+    const racing = {
+      async get(object: string, options: R2GetOptions) {
+        looks.push(object)
+        if (looks.length === 1) await storeClaimCheck({ db, bucket }, batchObject(batch.transactionId))
+        return bucket?.get(object, options)
+      },
+    } as unknown as R2Bucket
+    expect(await findBatch({ db, bucket: racing }, batch.transactionId)).toMatchObject({
+      transaction_id: batch.transactionId,
+      state: "stored",
+    })
+    expect(looks[0]).toBe(batchObject(batch.transactionId))
+  })
+
+  it.each([
+    ["the first 64 KiB, whatever the size of the batch", 10, [64 * 1024]],
+    ["the whole object where its record is longer", 2000, [64 * 1024, undefined]],
+  ])("is described by %s", async (_, failures, expected) => {
+    const good = Array.from({ length: 200 }, () => ({ context_window_id: freshConversation(), raw_content: "x".repeat(1000) }))
+    const refused = Array.from({ length: failures }, () => ({ context_window_id: " " }))
+    const context = testContext({ db: unreachable() })
+    const batch = newBatch(requestOf([...good, ...refused]))
+    await queueBatch(context, batch)
+    const lengths: unknown[] = []
+    const watched = {
+      get(object: string, options: { range?: { length: number } }) {
+        lengths.push(options.range?.length)
+        return context.bucket?.get(object, options)
+      },
+    } as unknown as R2Bucket
+    const record = await findBatch({ db: context.db, bucket: watched }, batch.transactionId)
+    expect(record).toMatchObject({ state: "queued", failed_count: failures })
+    expect(record?.failures).toHaveLength(failures)
+    expect(lengths).toEqual(expected)
   })
 
   it("returns the first record for a key that was used for the same request, and throws for another", async () => {
