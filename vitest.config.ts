@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config"
 
 export default defineConfig({
   test: {
+    // Most files wait for a database, a broker or a browser, so that two share two cores well.
+    maxWorkers: 2,
     globalSetup: ["./test/setup/services.ts"],
     // The Worker logs a line a request; only those of a failed test are worth reading.
     silent: "passed-only",

@@ -29,10 +29,13 @@ export const TOO_LONG_FOR_POSTGRES = "9".repeat(131_073)
  * The plan that Postgres makes for a statement while a sort costs it more than anything else: it has a sort only when no index gives
  * the order, whatever the statistics of the tables are.
  */
-export async function planAvoidingSort(statement: string): Promise<string> {
+export async function planAvoidingSort(statement: string, params: unknown[] = []): Promise<string> {
   if (bindings.DATABASE_HTTP_ENDPOINT) neonConfig.fetchEndpoint = bindings.DATABASE_HTTP_ENDPOINT
   const owner = neon(bindings.TEST_DATABASE_OWNER_URL)
-  const [, plan] = await owner.transaction([owner.query("set local enable_sort = off"), owner.query(`explain ${statement}`)])
+  const [, plan] = await owner.transaction([
+    owner.query("set local enable_sort = off"),
+    owner.query(`explain ${statement}`, params),
+  ])
   return (plan ?? []).map((line) => String(line["QUERY PLAN"])).join("\n")
 }
 

@@ -1,3 +1,4 @@
+import { isFields } from "../../signals/json.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
 
 /** Text of a record, or the reason why its bytes are not text. */
@@ -34,4 +35,17 @@ export function readBase64(base64: string, name: string): Content {
   } catch {
     return { fault: `${name} is not base64` }
   }
+}
+
+/** As the Strimzi bridge has them, a list of names with values in base64: https://strimzi.io/docs/bridge/latest/#_kafkaheader */
+export const decodeHeaders = (headers: unknown): unknown =>
+  Array.isArray(headers)
+    ? headers.map((one) =>
+        isFields(one) && typeof one.value === "string" ? { ...one, value: textInBase64(one.value) ?? one.value } : one,
+      )
+    : headers
+
+function textInBase64(base64: string): string | undefined {
+  const content = readBase64(base64, "the text")
+  return "text" in content ? content.text : undefined
 }

@@ -3,7 +3,7 @@ import { reservedKeyFault } from "../../signals/rules.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import type { Delivered } from "../delivery.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
-import { readBase64 } from "./content.ts"
+import { decodeHeaders, readBase64 } from "./content.ts"
 import { skippedChange } from "./debezium.ts"
 import { type FieldMapping, first, spoken } from "./field-mapping.ts"
 import { splitJoined } from "./joined-json.ts"
@@ -174,14 +174,6 @@ function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
   }
 }
 
-/** As the Strimzi bridge has them, a list of names with values in base64: https://strimzi.io/docs/bridge/latest/#_kafkaheader */
-const decodeHeaders = (headers: unknown): unknown =>
-  Array.isArray(headers)
-    ? headers.map((one) =>
-        isFields(one) && typeof one.value === "string" ? { ...one, value: textInBase64(one.value) ?? one.value } : one,
-      )
-    : headers
-
 function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   if (value === null || value === undefined) return { value: null }
   const content = readBase64(String(value), "the value")
@@ -190,11 +182,6 @@ function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   const read = readJson(text)
   if (read === undefined) return { value: text }
   return read.isTooDeep ? { value: text, fault: TOO_DEEP } : { value: read.value }
-}
-
-function textInBase64(base64: string): string | undefined {
-  const content = readBase64(base64, "the text")
-  return "text" in content ? content.text : undefined
 }
 
 /** A record as a consumer of Kafka has it, its value as text; undefined for a tombstone. */

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest"
 import type { BatchRecord, StoredSignal } from "../../../../src/signals/responses.ts"
 import type { Database } from "../../../../src/store/connection.ts"
 import { listBatches, listSignals } from "../../../../src/store/read.ts"
-import { freshConversation, postBatch, query, send } from "../../service.ts"
+import { freshConversation, planAvoidingSort, postBatch, query, send } from "../../service.ts"
 
 const MIB = 1024 * 1024
 
@@ -148,6 +148,5 @@ async function planOf(work: (db: Database) => Promise<unknown>): Promise<string>
   const [statement] = sent
   if (!statement) throw new Error("no statement was sent")
   const { sql, params } = new PgDialect().sqlToQuery(statement)
-  const lines = await query<{ "QUERY PLAN": string }>(`explain ${sql}`, params)
-  return lines.map((line) => line["QUERY PLAN"]).join("\n")
+  return planAvoidingSort(sql, params)
 }
