@@ -44,8 +44,11 @@ afterAll(async () => {
 })
 afterEach(() => stand.storage.query("truncate signals, batches, dead_letters"))
 
+/** Longer than the 60 s that the consumer gives a statement, whose answer may stall. */
+const PATIENCE_MS = 90_000
+
 /** What a consumer has taken and not yet stored waits nowhere, so that the table has to be looked at, too. */
-const queueIsEmpty = () => expect.poll(() => stand.queue.waiting.length, { timeout: 60_000 }).toBe(0)
+const queueIsEmpty = () => expect.poll(() => stand.queue.waiting.length, { timeout: PATIENCE_MS }).toBe(0)
 
 const TEXTS = 15
 let cell = 0
@@ -57,7 +60,7 @@ describe.each([...SENDERS, ...KAFKA_SENDERS])("$name", (sender) => {
       it.skip(`cannot meet this, since ${reason}: ${mishap.name}`)
       continue
     }
-    it(`is stored exactly once once it is acknowledged, although ${mishap.name}`, { timeout: 120_000 }, async () => {
+    it(`is stored exactly once once it is acknowledged, although ${mishap.name}`, { timeout: 4 * PATIENCE_MS }, async () => {
       const texts = Array.from({ length: TEXTS }, (_, place) => `${cell}-${place}`)
       cell++
       await mishap.begin(stand)
@@ -71,7 +74,7 @@ describe.each([...SENDERS, ...KAFKA_SENDERS])("$name", (sender) => {
         stand.storage.query<{ text: string; count: number }>(
           "select raw_content as text, count(*)::int4 as count from signals group by 1",
         )
-      await expect.poll(async () => (await counts()).length, { timeout: 60_000 }).toBe(TEXTS)
+      await expect.poll(async () => (await counts()).length, { timeout: PATIENCE_MS }).toBe(TEXTS)
       expect((await counts()).filter(({ count }) => count !== 1)).toEqual([])
       expect(await stand.storage.query("select reason from dead_letters")).toEqual([])
     })
