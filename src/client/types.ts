@@ -52,10 +52,13 @@ export interface BatchAnswer {
   ignored_fields?: string[] | undefined
 }
 
-/** A stored signal. `time` is UTC with microseconds. */
+/** A stored signal. Times are UTC with microseconds. */
 export interface StoredSignal {
   id: number
+  /** When it happened: the `timestamp` that was sent. */
   time: string
+  /** When the service stored it. */
+  received_at: string
   transaction_id: string
   context_window_id: string
   raw_content: string | null

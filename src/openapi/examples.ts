@@ -31,7 +31,7 @@ export const SIGNAL: z.input<typeof Signal> = {
 /** The row that the service makes of `SIGNAL`. */
 const [ROW] = planBatch([Signal.parse(SIGNAL)], INSTANT).rows
 if (!ROW) throw new Error("the example of a signal breaks a rule")
-export const STORED_SIGNAL = storedSignal(ROW, 1001, TRANSACTION_ID)
+export const STORED_SIGNAL = storedSignal(ROW, 1001, { transactionId: TRANSACTION_ID, receivedAt: "2025-01-15T09:30:01.234567Z" })
 
 const { dedupe_key: _, ...FIRST } = SIGNAL
 const SECOND = { context_window_id: "conv-123", raw_content: "Signal 2 content", signal_source: "Slack" }

@@ -40,6 +40,11 @@ export const StoredSignal = z
   .object({
     id,
     time: instant,
+    received_at: instant.meta({
+      description:
+        "When the service stored it: UTC, microseconds. Of a signal that an earlier version stored, when it was accepted.",
+      example: "2025-01-15T09:30:01.234567Z",
+    }),
     transaction_id: transactionId,
     ...STORED_FIELDS,
     payload_omitted: z.literal(true).optional().meta({

@@ -22,6 +22,8 @@ export interface WrittenBatch extends StoredBatch {
   state: "stored" | "failed"
   /** An earlier request with the same idempotency key stored it. */
   replayed: boolean
+  /** When the database stored it, as UTC text: `received_at` of its signals. */
+  receivedAt: string
   /** How many of `stored` are duplicates: this batch stored the others anew. */
   duplicates: number
 }
@@ -31,6 +33,8 @@ export type InsertedRow = Pick<SignalRow, "index" | "dedupeKey"> & { id: number 
 
 /** What an insert did: the rows that the database took, and the failures of the whole batch. */
 export interface Inserted {
+  /** When the database stored them, as UTC text. */
+  receivedAt: string
   rows: InsertedRow[]
   failures: Failure[]
 }

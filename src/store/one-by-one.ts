@@ -4,6 +4,7 @@ import { BatchRefused, type Inserted, type NewBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
 import { type Columns, textColumns } from "./statement/signal-columns.ts"
+import { NOW } from "./statement/sql.ts"
 
 /**
  * Stores what the database takes and records the rest, still in one transaction: each row in a savepoint of a SQL function.
@@ -12,11 +13,12 @@ import { type Columns, textColumns } from "./statement/signal-columns.ts"
 export async function insertOneByOne(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
   const { rows, failures } = batch.plan
   try {
-    const [written] = await db.query<{ ids: string; refusals: Failure[] }>(oneByOneStatement(batch, columns))
+    const [written] = await db.query<{ ids: string; refusals: Failure[]; received_at: string }>(oneByOneStatement(batch, columns))
     if (!written) return undefined
     const ids = written.ids.split(",")
     const refused = new Set(written.refusals.map(({ index }) => index))
     return {
+      receivedAt: written.received_at,
       rows: rows
         .map(({ index, dedupeKey }, position) => ({ index, dedupeKey, id: Number(ids[position]) || undefined }))
         .filter(({ index }) => !refused.has(index)),
@@ -36,7 +38,7 @@ function oneByOneStatement(batch: NewBatch, columns: Columns): SQL {
   const { plan, idempotency } = batch
   const indexes = `{${plan.rows.map((row) => row.index).join(",")}}`
   return sql`
-    select ids, refusals from store_signals_one_by_one(
+    select ids, refusals, ${NOW} as received_at from store_signals_one_by_one(
       ${batch.transactionId}::uuid, ${batch.caller}, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null},
       ${plan.total}::int4, ${JSON.stringify(plan.failures)}::jsonb, ${batch.allOrNothing}::bool, ${indexes}::int4[],
       ${textColumns(columns)}

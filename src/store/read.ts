@@ -2,6 +2,8 @@ import { and, sql } from "drizzle-orm"
 import { parseJson } from "../signals/json.ts"
 import type { SignalRow } from "../signals/plan.ts"
 import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredSignal } from "../signals/responses.ts"
+import { instantText } from "../signals/timestamp.ts"
+import type { WrittenBatch } from "./batch.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { batches, signals } from "./schema.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "./statement/page.ts"
@@ -25,26 +27,36 @@ export interface SignalFilter {
   until?: string | undefined
 }
 
-type SelectedRow = Omit<StoredSignal, "id" | "payload" | "payload_omitted"> & {
+type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | "payload_omitted"> & {
   id: string
+  received_at: string | null
   payload: string | null
   payload_omitted: boolean
 }
 
+/** A row that an earlier version stored has no time of its arrival: its transaction id has the time at which the batch was accepted. */
 const readSignal = ({ payload_omitted, ...row }: SelectedRow): StoredSignal => ({
   ...row,
   id: Number(row.id),
+  received_at: row.received_at ?? instantOfUuid(row.transaction_id),
   payload: row.payload === null ? null : parseJson(row.payload),
   ...(payload_omitted && { payload_omitted }),
 })
 
+/** The time in a UUIDv7, which has milliseconds, as UTC text. */
+const instantOfUuid = (uuid: string) => instantText(new Date(Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)))
+
 /** A row as a read would give it once it is stored, without asking the database. */
-export function storedSignal(row: SignalRow, id: number, transactionId: string): StoredSignal {
+export function storedSignal(
+  row: SignalRow,
+  id: number,
+  { transactionId, receivedAt }: Pick<WrittenBatch, "transactionId" | "receivedAt">,
+): StoredSignal {
   const fields = SIGNAL_COLUMNS.map(({ field, column, type }) => {
     if (type !== "jsonb") return [column, row[field]]
     return [column, row[field] === "" ? null : parseJson(row[field])]
   })
-  return { id, time: row.time, transaction_id: transactionId, ...Object.fromEntries(fields) }
+  return { id, time: row.time, received_at: receivedAt, transaction_id: transactionId, ...Object.fromEntries(fields) }
 }
 
 /**

@@ -8,9 +8,11 @@ import { KEY_EXPIRED, releaseExpiredKey } from "./expired-keys.ts"
 import { IdempotencyKeyReused, isSameRequest } from "./idempotency.ts"
 import { batches, signals } from "./schema.ts"
 import { decodeSignalIds } from "./statement/signal-ids.ts"
+import { utc } from "./statement/sql.ts"
 
 interface LedgerRow {
   transaction_id: string
+  received_at: string
   state: "stored" | "failed"
   total_count: number
   request_hash: string | null
@@ -32,6 +34,8 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   const [ledger] = await db.query<LedgerRow>(sql`
     select
       transaction_id, state, total_count, request_hash, failures, ${KEY_EXPIRED} as expired, signal_ids,
+      -- Its signals have the same: both are the time of the transaction.
+      ${utc(sql`created_at`)} as received_at,
       -- Rows of versions that kept no ids. Those rise in batch order between the first and the last: a range of the primary key.
       case when signal_ids is null then (
         select json_agg(json_build_array(id, dedupe_key) order by id) from ${signals}
@@ -50,9 +54,9 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
     return undefined
   }
   if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash)) throw new IdempotencyKeyReused()
-  const { transaction_id, state, failures } = ledger
+  const { transaction_id, state, failures, received_at: receivedAt } = ledger
   const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
-  return { transactionId: transaction_id, state, replayed, failures, stored, duplicates: countDuplicates(stored) }
+  return { transactionId: transaction_id, receivedAt, state, replayed, failures, stored, duplicates: countDuplicates(stored) }
 }
 
 /**

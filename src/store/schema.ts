@@ -25,6 +25,8 @@ export const signals = pgTable(
   {
     id: bigint({ mode: "number" }).primaryKey().generatedAlwaysAsIdentity({ name: "signals_id_seq" }),
     time: timestamp({ withTimezone: true, mode: "string" }).notNull(),
+    /** When the row was stored, by the database's clock; null in rows of versions that had no such column (see `readSignal`). */
+    receivedAt: timestamp("received_at", { withTimezone: true, mode: "string" }).defaultNow(),
     transactionId: uuid("transaction_id").notNull(),
     signalScore: doublePrecision("signal_score").notNull(),
     emotionalTone: doublePrecision("emotional_tone"),

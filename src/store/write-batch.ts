@@ -7,6 +7,7 @@ import { countDuplicates, replayBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
 import { encodeColumns } from "./statement/columns.ts"
 import { type Columns, SIGNAL_NAMES, typedColumns } from "./statement/signal-columns.ts"
+import { NOW } from "./statement/sql.ts"
 
 /**
  * Stores a batch exactly once: its ledger row and its signals in one statement, retried on transient faults under the same transaction id.
@@ -47,11 +48,12 @@ function ledgerRowGone(): never {
 async function insertTogether(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
   const { rows, failures } = batch.plan
   const mayRepeat = rows.some((row) => row.dedupeKey !== null)
-  const [written] = await db.query<{ ids: string | null }>(insertStatement(batch, columns, mayRepeat))
+  const [written] = await db.query<{ ids: string | null; received_at: string }>(insertStatement(batch, columns, mayRepeat))
   if (!written) return undefined
   const ids = written.ids?.split(",") ?? []
   const idAt = (position: number) => Number(ids[position]) || undefined
-  return { rows: rows.map(({ index, dedupeKey }, position) => ({ index, dedupeKey, id: idAt(position) })), failures }
+  const inserted = rows.map(({ index, dedupeKey }, position) => ({ index, dedupeKey, id: idAt(position) }))
+  return { receivedAt: written.received_at, rows: inserted, failures }
 }
 
 /**
@@ -92,7 +94,7 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
       ${mayRepeat ? ONE_PER_DEDUPE_KEY : sql``}
       returning id
     )
-    select (${mayRepeat ? IDS_STORED : IDS_RESERVED}) as ids from ledger`
+    select (${mayRepeat ? IDS_STORED : IDS_RESERVED}) as ids, ${NOW} as received_at from ledger`
 }
 
 /** Two batches that share keys take their locks in the same order, so that they can't deadlock. */
@@ -105,8 +107,8 @@ const IDS_STORED = sql`select string_agg(coalesce(stored.id::text, ''), ',' orde
 /** Without a dedupe_key no row can be left out: the reserved ids are the stored ones, and the join can be spared. */
 const IDS_RESERVED = sql`select string_agg(id::text, ',' order by position) from input`
 
-async function answered(db: Database, batch: NewBatch, { rows, failures }: Inserted): Promise<WrittenBatch> {
+async function answered(db: Database, batch: NewBatch, { receivedAt, rows, failures }: Inserted): Promise<WrittenBatch> {
   const stored = await withDuplicates(db, rows)
   const { transactionId } = batch
-  return { transactionId, state: "stored", replayed: false, failures, stored, duplicates: countDuplicates(stored) }
+  return { transactionId, receivedAt, state: "stored", replayed: false, failures, stored, duplicates: countDuplicates(stored) }
 }

@@ -28,7 +28,7 @@ export const signals = new Hono<App>()
     })
     const [stored] = written.stored
     if (stored?.duplicate) return c.json({ ...(await firstOf(c, stored)), id: stored.id, duplicate: true }, 200)
-    const asStored = storedSignal(row, stored?.id ?? 0, written.transactionId)
+    const asStored = storedSignal(row, stored?.id ?? 0, written)
     // The row of a replay may have been deleted since; what was sent is the same as then.
     return c.json((written.replayed && (await signalById(c.get("db"), asStored.id))) || asStored, 201)
   })

@@ -61,6 +61,7 @@ describe("a batch that the ledger has as failed", () => {
     await recordFailedBatch(database(), batch, { reason: "The database refused signals.", failures })
     expect(await writeBatch(database(), batch)).toEqual({
       transactionId: batch.transactionId,
+      receivedAt: expect.any(String),
       state: "failed",
       replayed: false,
       failures,

@@ -24,6 +24,35 @@ describe("POST /api/signals", () => {
     expect(await read(`/api/signals/${stored.id}`)).toEqual(stored)
   })
 
+  it("answers with the time at which the row was stored, also on a replay", async () => {
+    const signal = { context_window_id: freshConversation(), timestamp: "2025-01-15T08:30:00Z" }
+    const headers = { "Idempotency-Key": crypto.randomUUID() }
+    const stored = (await (await postJson("/api/signals", signal, headers)).json()) as StoredSignal
+    const [row] = await query<{ matches: boolean; age: number }>(
+      "select received_at = $2::timestamptz as matches, extract(epoch from now() - received_at)::float8 as age from signals where id = $1",
+      [stored.id, stored.received_at],
+    )
+    expect(row).toMatchObject({ matches: true })
+    expect(row?.age).toBeLessThan(60)
+    const [ledger] = await query("select created_at = $2::timestamptz as matches from batches where transaction_id = $1", [
+      stored.transaction_id,
+      stored.received_at,
+    ])
+    expect(ledger).toEqual({ matches: true })
+    await query("delete from signals where id = $1", [stored.id])
+    expect(await (await postJson("/api/signals", signal, headers)).json()).toEqual(stored)
+  })
+
+  it("does not take received_at from the sender", async () => {
+    const signal = { context_window_id: freshConversation(), received_at: "2020-01-01T00:00:00Z" }
+    expect(await (await postBatch({ signals: [signal] })).json()).toMatchObject({
+      successful_count: 1,
+      ignored_fields: ["received_at"],
+    })
+    const [row] = (await listed({ context_window_id: signal.context_window_id })).signals
+    expect(row?.received_at.slice(0, 4)).not.toBe("2020")
+  })
+
   it("fills in the defaults", async () => {
     const response = await postJson("/api/signals", { context_window_id: freshConversation(), signal_score: null })
     expect(await response.json()).toMatchObject({
@@ -62,6 +91,17 @@ describe("POST /api/signals", () => {
 })
 
 describe("a signal that is read back", () => {
+  it("has the time of its transaction id as received_at where an earlier version stored it", async () => {
+    const conversation = freshConversation()
+    await query(
+      `insert into signals (time, received_at, transaction_id, signal_score, escalate_flag, context_window_id, signal_source)
+       values ('2025-01-15T08:00Z', null, '0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70', 0.5, 0, $1, 'unknown')`,
+      [conversation],
+    )
+    const [row] = (await listed({ context_window_id: conversation })).signals
+    expect(row?.received_at).toBe("2025-01-15T09:30:00.123000Z")
+  })
+
   it("equals what was sent, byte for byte: astral and combining characters, U+2028, digits beyond 2^53", async () => {
     const text = "e\u0301 \u00e9 \u{1F600}\u{1F1E9}\u{1F1EA} \u2028\u2029 \u0001 \\ \" ' {,} NULL"
     const payload =

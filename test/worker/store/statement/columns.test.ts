@@ -27,14 +27,14 @@ const row = (fields: Partial<SignalRow> = {}): SignalRow => ({
 })
 
 describe("the list of a signal's columns", () => {
-  it("has every field of a row, and every column of the table but those that a batch gives", () => {
+  it("has every field of a row, and every column of the table but those that the service fills in", () => {
     const fields = SIGNAL_COLUMNS.map(({ field }) => field).sort()
     expect(fields).toEqual(
       Object.keys(row())
         .filter((name) => name !== "index")
         .sort(),
     )
-    const { id, transactionId, ...columns } = getTableColumns(signals)
+    const { id, receivedAt, transactionId, ...columns } = getTableColumns(signals)
     expect(fields).toEqual(Object.keys(columns).sort())
     for (const { field, column } of SIGNAL_COLUMNS) expect(columns[field].name).toBe(column)
   })
