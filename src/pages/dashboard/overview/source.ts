@@ -1,7 +1,7 @@
-import { get, KeyNeeded, NotAnswered } from "./api.ts"
-import { announce, find } from "./dom.ts"
-import { moment } from "./format.ts"
-import { askForKey, storedKey } from "./key.ts"
+import { get, KeyNeeded, NotAnswered } from "../api.ts"
+import { announce, find } from "../dom.ts"
+import { moment } from "../format.ts"
+import { askForKey, storedKey } from "../key.ts"
 
 const LONGEST_WAIT_MS = 60_000
 

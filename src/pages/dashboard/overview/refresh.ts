@@ -1,6 +1,6 @@
-import { announce, find } from "./dom.ts"
-import { moment } from "./format.ts"
-import { isAskingForKey } from "./key.ts"
+import { announce, find } from "../dom.ts"
+import { moment } from "../format.ts"
+import { isAskingForKey } from "../key.ts"
 import type { Source } from "./source.ts"
 
 export const EVERY_MS = 5000

@@ -1,7 +1,7 @@
-import type { BatchRecord, ConversationStats, StoredSignal } from "../../signals/responses.ts"
-import { find, make } from "./dom.ts"
-import { count, moment, NONE, points } from "./format.ts"
-import { type Table, table } from "./table.ts"
+import type { BatchRecord, ConversationStats, StoredSignal } from "../../../signals/responses.ts"
+import { find, make } from "../dom.ts"
+import { count, moment, NONE, points } from "../format.ts"
+import { type Table, table } from "../table.ts"
 
 const CUT_AT = 120
 

@@ -1,5 +1,5 @@
-import { announce, find } from "./dom.ts"
-import { storedKey } from "./key.ts"
+import { announce, find } from "../dom.ts"
+import { storedKey } from "../key.ts"
 
 /** Without the key itself: people paste this into chats. */
 function firstCurl(): string {

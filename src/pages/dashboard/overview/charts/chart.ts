@@ -1,6 +1,6 @@
 import uPlot from "uplot"
-import { make } from "../dom.ts"
-import { axisTime, moment } from "../format.ts"
+import { make } from "../../dom.ts"
+import { axisTime, moment } from "../../format.ts"
 import { chartTable } from "./chart-table.ts"
 
 /** One line of a chart. */
