@@ -2,6 +2,7 @@ import * as z from "zod"
 import { FieldMapping } from "./bridges/kafka/field-mapping.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
 import type { Dataset } from "./metrics/record.ts"
+import { MAX_FUTURE_SECONDS } from "./signals/rules.ts"
 import { SCOPES } from "./signals/scopes.ts"
 
 /** What a deployment binds to the Worker; see docs/deploy.md. Every value is text, as `vars` and secrets are. */
@@ -17,6 +18,7 @@ export interface Bindings {
   OPEN_ACCESS?: string
   MAX_SIGNALS?: string
   MAX_BODY_BYTES?: string
+  MAX_FUTURE_SECONDS?: string
   CLOUDFLARE_ACCOUNT_ID?: string
   ANALYTICS_API_TOKEN?: string
   /** Set by `npm start` alone: where Analytics Engine is read instead of Cloudflare's API. */
@@ -68,6 +70,9 @@ const json = (preset: string) =>
       }
     })
 
+/** 100 years. */
+const LONGEST_FUTURE_SECONDS = 3_155_760_000
+
 const Settings = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
   DATABASE_HTTP_ENDPOINT: z.url().optional(),
@@ -78,6 +83,8 @@ const Settings = z.object({
   DATABASE_MAX_CONSUMER: wholeNumber(2),
   MAX_SIGNALS: wholeNumber(10_000),
   MAX_BODY_BYTES: wholeNumber(8 * 1024 * 1024),
+  // Not 0: every clock that is a little fast would break the rule.
+  MAX_FUTURE_SECONDS: z.coerce.number().int().min(1).max(LONGEST_FUTURE_SECONDS).default(MAX_FUTURE_SECONDS),
   CLOUDFLARE_ACCOUNT_ID: z.string().optional(),
   ANALYTICS_API_TOKEN: z.string().optional(),
   ANALYTICS_SQL_ENDPOINT: z.url().default("https://api.cloudflare.com/client/v4"),
@@ -99,7 +106,7 @@ export interface Settings {
     deadlineMs: number
     inFlight: Record<"writes" | "reads" | "consumer", number>
   }
-  limits: { maxSignals: number; maxBodyBytes: number }
+  limits: { maxSignals: number; maxBodyBytes: number; maxFutureSeconds: number }
   /** Undefined when it is not configured to read metrics. */
   analytics: AnalyticsSettings | undefined
   access: { open: boolean; keys: ApiKey[] }
@@ -133,7 +140,11 @@ export function readSettings(bindings: Bindings): Settings {
       deadlineMs: data.DATABASE_DEADLINE_MS,
       inFlight: { writes: data.DATABASE_MAX_WRITES, reads: data.DATABASE_MAX_READS, consumer: data.DATABASE_MAX_CONSUMER },
     },
-    limits: { maxSignals: data.MAX_SIGNALS, maxBodyBytes: data.MAX_BODY_BYTES },
+    limits: {
+      maxSignals: data.MAX_SIGNALS,
+      maxBodyBytes: data.MAX_BODY_BYTES,
+      maxFutureSeconds: data.MAX_FUTURE_SECONDS,
+    },
     analytics: analyticsSettings(data),
     access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS },
     webhooks: {

@@ -1,4 +1,4 @@
-import { type BatchPlan, planBatch } from "../signals/plan.ts"
+import { type BatchPlan, type PlanOptions, planBatch } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type Signal, withPlainNumbers } from "../signals/schema.ts"
 import { shapeErrors } from "../signals/shape-errors.ts"
@@ -18,7 +18,11 @@ export interface DeliveryPlan {
  *
  * @param now the time of every signal that brings none, as UTC text
  */
-export function planDelivery(delivered: readonly Delivered[], now: string): DeliveryPlan {
+export function planDelivery(
+  delivered: readonly Delivered[],
+  now: string,
+  options: Pick<PlanOptions, "timeLimit"> = {},
+): DeliveryPlan {
   const failures: Failure[] = []
   const skipped: Record<string, number> = {}
   const signals: Signal[] = []
@@ -35,7 +39,7 @@ export function planDelivery(delivered: readonly Delivered[], now: string): Deli
       }
     }
   }
-  const judged = planBatch(signals, now)
+  const judged = planBatch(signals, now, options)
   const placeOf = (index: number) => places[index] ?? index
   const rows = judged.rows.map((row) => ({ ...row, index: placeOf(row.index) }))
   failures.push(...judged.failures.map(({ index, error }) => ({ index: placeOf(index), error })))

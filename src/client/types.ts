@@ -2,7 +2,7 @@
 export interface NewSignal {
   /** The conversation: 1-255 characters, not blank. */
   context_window_id: string
-  /** ISO 8601 (no offset means UTC), or a Unix epoch in seconds, above 2e10 in milliseconds. Default: now. */
+  /** ISO 8601 (no offset means UTC), or a Unix epoch in seconds, above 2e10 in milliseconds; at most a day ahead of the service's clock. Default: now. */
   timestamp?: string | number | null
   raw_content?: string | null
   /** Default: unknown. */

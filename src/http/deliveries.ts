@@ -5,7 +5,7 @@ import { acceptDelivery, type ReceivedDelivery } from "../ingest/accept-delivery
 import type { DeliveryAnswer } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
 import { type App, noteOutcome } from "./context.ts"
-import { ingestContext, notePlan } from "./write.ts"
+import { ingestContext, notePlan, timeLimitOf } from "./write.ts"
 
 /** Accepts what a webhook was sent and what the bridge made of each record, and notes how that ended. */
 export async function answerDelivery(
@@ -14,7 +14,7 @@ export async function answerDelivery(
 ): Promise<DeliveryAnswer> {
   const { source, records, delivered } = received
   const context = ingestContext(c)
-  const plan = planDelivery(delivered, instantText(context.now))
+  const plan = planDelivery(delivered, instantText(context.now), { timeLimit: timeLimitOf(c, context.now) })
   const kinds = Object.keys(plan.skipped)
   notePlan(c, plan.plan, "delivery")
   noteOutcome(c, { skipped: delivered.length - plan.plan.total, kind: kinds.length > 1 ? "mixed" : (kinds[0] ?? "") })

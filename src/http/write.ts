@@ -1,7 +1,10 @@
 import type { Context } from "hono"
 import type { IngestContext } from "../ingest/context.ts"
 import { newBatch, storeBatch } from "../ingest/store-batch.ts"
-import type { BatchPlan } from "../signals/plan.ts"
+import { type BatchPlan, planBatch } from "../signals/plan.ts"
+import { type TimeLimit, timeLimitAt } from "../signals/rules.ts"
+import type { Signal } from "../signals/schema.ts"
+import { instantText } from "../signals/timestamp.ts"
 import type { NewBatch, WrittenBatch } from "../store/batch.ts"
 import type { SentKey } from "./body/read-batch.ts"
 import { type App, noteOutcome, type RequestOutcome } from "./context.ts"
@@ -13,6 +16,16 @@ export const ingestContext = (c: Context<App>): IngestContext => ({
   bucket: c.env.BUCKET,
   now: new Date(),
 })
+
+/** The latest time that a signal may have which is accepted at `now`. */
+export const timeLimitOf = (c: Context<App>, now: Date): TimeLimit => timeLimitAt(now, c.get("settings").limits.maxFutureSeconds)
+
+/** Judges the signals of a request by what its caller may send, and by the clock of this moment. */
+export function planRequested(c: Context<App>, signals: readonly Signal[]): BatchPlan {
+  const now = new Date()
+  const mayBridge = c.get("caller").scopes.includes("bridge")
+  return planBatch(signals, instantText(now), { mayBridge, timeLimit: timeLimitOf(c, now) })
+}
 
 /** Notes what a request asks for, before it is known how it ends. */
 export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<RequestOutcome["mode"]>): void {

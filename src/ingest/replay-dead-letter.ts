@@ -6,6 +6,7 @@ import { mapSlackEvent } from "../bridges/slack/events.ts"
 import { parseJson } from "../signals/json.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
+import type { TimeLimit } from "../signals/rules.ts"
 import { BatchRefused } from "../store/batch.ts"
 import { settleDeadLetter } from "../store/dead-letters.ts"
 import { writeBatch } from "../store/write-batch.ts"
@@ -14,6 +15,8 @@ import type { IngestContext } from "./context.ts"
 export type ReplayContext = Pick<IngestContext, "db" | "queue"> & {
   /** How Kafka records become signals today. */
   mapping: FieldMapping
+  /** By the clock of the replay. */
+  timeLimit: TimeLimit
 }
 
 export interface ReplayedDeadLetter {
@@ -61,10 +64,13 @@ export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecor
 })
 
 /** Maps the record as its way in does today. A sentence says why it can't be stored. */
-export function planOf({ mapping }: Pick<ReplayContext, "mapping">, letter: DeadLetterRecord): BatchPlan | string {
+export function planOf(
+  { mapping, timeLimit }: Pick<ReplayContext, "mapping" | "timeLimit">,
+  letter: DeadLetterRecord,
+): BatchPlan | string {
   if (letter.truncated) return TRUNCATED
-  // A record without a time of its own is as old as its dead letter.
-  const { plan, skipped } = planDelivery([deliveredOf(letter, mapping)], letter.created_at)
+  // A record without a time of its own is as old as its dead letter. A time that was too far ahead may have come near since.
+  const { plan, skipped } = planDelivery([deliveredOf(letter, mapping)], letter.created_at, { timeLimit })
   const [failure] = plan.failures
   if (failure) return failure.error
   return plan.total > 0 ? plan : `It is of a kind that is skipped: ${Object.keys(skipped).join()}.`

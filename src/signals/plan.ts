@@ -1,6 +1,6 @@
 import { encodePayload } from "./payload.ts"
 import type { Failure } from "./responses.ts"
-import { brokenRule, reservedKeyFault } from "./rules.ts"
+import { brokenRule, futureFault, reservedKeyFault, type TimeLimit } from "./rules.ts"
 import { SIGNAL_FIELDS, type Signal } from "./schema.ts"
 
 /** A signal ready to be stored, every default filled in. `time` is UTC text, `payload` JSON text or "" for none. */
@@ -29,17 +29,23 @@ export interface BatchPlan {
   failures: Failure[]
 }
 
+export interface PlanOptions {
+  /** Whether the signals may carry the dedupe keys of the bridges. Default: true. */
+  mayBridge?: boolean
+  /** Default: none. */
+  timeLimit?: TimeLimit | undefined
+}
+
 /**
- * Judges each signal of a batch by its values. Pure: the same request and the same `now` give the same plan.
+ * Judges each signal of a batch by its values. Pure: the same request, `now` and options give the same plan.
  *
  * @param now the time of every signal that brings none, as UTC text
- * @param options.mayBridge whether the signals may carry the dedupe keys of the bridges
  */
-export function planBatch(signals: readonly Signal[], now: string, options = { mayBridge: true }): BatchPlan {
+export function planBatch(signals: readonly Signal[], now: string, { mayBridge = true, timeLimit }: PlanOptions = {}): BatchPlan {
   const plan: BatchPlan = { total: signals.length, rows: [], failures: [] }
   for (const [index, signal] of signals.entries()) {
-    const reserved = options.mayBridge ? undefined : reservedKeyFault(signal.dedupe_key)
-    const judged = reserved ?? judge(signal, index, now)
+    const reserved = mayBridge ? undefined : reservedKeyFault(signal.dedupe_key)
+    const judged = reserved ?? judge(signal, index, now, timeLimit)
     if (typeof judged === "string") plan.failures.push({ index, error: judged })
     else plan.rows.push(judged)
   }
@@ -47,13 +53,15 @@ export function planBatch(signals: readonly Signal[], now: string, options = { m
 }
 
 /** The row that `signal` becomes, or the sentence that says why it can't be stored. */
-function judge(signal: Signal, index: number, now: string): SignalRow | string {
+function judge(signal: Signal, index: number, now: string, timeLimit: TimeLimit | undefined): SignalRow | string {
   const payload = encodePayload(signal.payload)
   if (payload.fault !== undefined) return payload.fault
   const sentence = brokenRule(signal, payload.text, payload.printedCharacters)
   if (sentence) return sentence
   const time = signal.timestamp ?? now
   if (typeof time !== "string") return time.message
+  const tooFarAhead = timeLimit && signal.timestamp != null ? futureFault(time, timeLimit) : undefined
+  if (tooFarAhead) return tooFarAhead
   return {
     index,
     contextWindowId: signal.context_window_id,

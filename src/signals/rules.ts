@@ -1,4 +1,5 @@
 import type { Signal } from "./schema.ts"
+import { instantText } from "./timestamp.ts"
 
 /** What a signal may weigh: the UTF-8 bytes of its texts and its payload. */
 export const MAX_SIGNAL_BYTES = 1024 * 1024
@@ -22,6 +23,26 @@ const nameLength =
     value == null || (value !== "" && !isLongerThan(value, MAX_NAME_CHARACTERS))
       ? undefined
       : `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long`
+
+/** How far ahead of the service's clock a timestamp may be, unless the deployment sets another limit. */
+export const MAX_FUTURE_SECONDS = 86_400
+
+/** The latest time that a signal may have. */
+export interface TimeLimit {
+  /** UTC text. */
+  latest: string
+  maxFutureSeconds: number
+}
+
+/** @param now the clock by which signals are judged: that of the service when it accepts them */
+export const timeLimitAt = (now: Date, maxFutureSeconds: number): TimeLimit => ({
+  latest: instantText(new Date(now.getTime() + maxFutureSeconds * 1000)),
+  maxFutureSeconds,
+})
+
+/** @param time UTC text of the years 0001-9999, so that the order of the texts is that of the times */
+export const futureFault = (time: string, { latest, maxFutureSeconds }: TimeLimit): string | undefined =>
+  time > latest ? `timestamp must be at most ${maxFutureSeconds} seconds ahead of the service's clock` : undefined
 
 /** What the dedupe keys begin with by which the bridges name a message, wherever it comes from. */
 const RESERVED_PREFIXES = ["slack:", "kafka:", "cloudevent:"]

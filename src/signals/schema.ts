@@ -12,7 +12,7 @@ const Timestamp = z
   .custom<string | number>((value) => typeof value === "string" || typeof value === "number", shapeFault("datetime_type"))
   .meta({
     description:
-      "ISO 8601; no offset means UTC. A Unix epoch number is read as well: seconds, or above 2e10 milliseconds. Default: now.",
+      "ISO 8601; no offset means UTC. A Unix epoch number is read as well: seconds, or above 2e10 milliseconds. At most MAX_FUTURE_SECONDS (default: a day) ahead of the service's clock. Default: now.",
     // The one form that generated clients send: of a union most generators make a type that no value fits.
     override: { type: "string", format: "date-time" },
   })

@@ -1,5 +1,6 @@
 import type { SignalClient } from "../../client/index.ts"
 import { planBatch } from "../../signals/plan.ts"
+import { MAX_FUTURE_SECONDS, timeLimitAt } from "../../signals/rules.ts"
 import { Signal, withPlainNumbers } from "../../signals/schema.ts"
 import { openClient } from "../options.ts"
 import { openSource, type SourceRequest } from "../sources/open.ts"
@@ -53,10 +54,11 @@ async function countSource(source: Source): Promise<{ conversations: Map<string,
   const conversations = new Map<string, Conversation>()
   const known = new Set<string>()
   let rejected = 0
+  const options = { timeLimit: timeLimitAt(new Date(), MAX_FUTURE_SECONDS) }
   for await (const record of source.records()) {
     if (!("signal" in record)) continue
     const shaped = Signal.safeParse(withPlainNumbers({ ...record.signal }))
-    const [row] = shaped.success ? planBatch([shaped.data], "2000-01-01T00:00:00.000000Z").rows : []
+    const [row] = shaped.success ? planBatch([shaped.data], "2000-01-01T00:00:00.000000Z", options).rows : []
     if (!row) rejected++
     else if (row.dedupeKey === null || !known.has(row.dedupeKey)) {
       if (row.dedupeKey !== null) known.add(row.dedupeKey)

@@ -3,8 +3,6 @@ import { type Context, Hono } from "hono"
 import { findBatch } from "../../ingest/batch-record.ts"
 import { type QueuedBatch, queueBatch } from "../../ingest/queue-batch.ts"
 import { answerBatch, type StoredBatch } from "../../signals/answer.ts"
-import { planBatch } from "../../signals/plan.ts"
-import { instantText } from "../../signals/timestamp.ts"
 import { listBatches } from "../../store/read.ts"
 import { requireScope } from "../auth.ts"
 import { readBatch } from "../body/read-batch.ts"
@@ -14,7 +12,7 @@ import { BatchPath, BatchQuery, LedgerQuery } from "../params.ts"
 import { readPreferences } from "../preferences.ts"
 import { methodNotAllowed, notFound, rejectedBatch } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
-import { ingestContext, notePlan, requestedBatch, storeRequested } from "../write.ts"
+import { ingestContext, notePlan, planRequested, requestedBatch, storeRequested } from "../write.ts"
 
 const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [] }
 
@@ -23,7 +21,7 @@ export const signalBatches = new Hono<App>()
   .post("/", requireScope("ingest"), zValidator("query", BatchQuery, refuseShape), async (c) => {
     const { signals, failOnError, ignoredFields, idempotency } = await readBatch(c)
     const allOrNothing = failOnError ?? c.req.valid("query").fail_on_error ?? false
-    const plan = planBatch(signals, instantText(new Date()), { mayBridge: c.get("caller").scopes.includes("bridge") })
+    const plan = planRequested(c, signals)
     notePlan(c, plan, allOrNothing ? "all_or_nothing" : "best_effort")
     await limitWork(c, { signals: signals.length, bytes: c.get("bodyBytes") })
     if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)

@@ -1,6 +1,6 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
-import { replayDeadLetter } from "../../ingest/replay-dead-letter.ts"
+import { type ReplayContext, replayDeadLetter } from "../../ingest/replay-dead-letter.ts"
 import { replayDeadLetters } from "../../ingest/replay-dead-letters.ts"
 import type { DeadLetterRecord } from "../../signals/responses.ts"
 import { deadLetterById, listDeadLetters, settleDeadLetter } from "../../store/dead-letters.ts"
@@ -9,7 +9,7 @@ import type { App } from "../context.ts"
 import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../params.ts"
 import { methodNotAllowed, notFound } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
-import { ingestContext, notePlan } from "../write.ts"
+import { ingestContext, notePlan, timeLimitOf } from "../write.ts"
 
 /** The dead letters: what was acknowledged and could not be stored. To be looked at, replayed once the cause is mended, or discarded. */
 export const deadLetters = new Hono<App>()
@@ -20,8 +20,7 @@ export const deadLetters = new Hono<App>()
   })
   .post("/replay", requireScope("read"), requireScope("ingest"), zValidator("query", ReplayQuery, refuseShape), async (c) => {
     const { cursor, ...choice } = c.req.valid("query")
-    const mapping = c.get("settings").webhooks.kafkaMapping
-    const { answer, stored } = await replayDeadLetters({ ...ingestContext(c), mapping }, { ...choice, after: cursor })
+    const { answer, stored } = await replayDeadLetters(replayContext(c), { ...choice, after: cursor })
     notePlan(c, stored, "delivery")
     return c.json(answer)
   })
@@ -45,12 +44,16 @@ export const deadLetters = new Hono<App>()
     zValidator("param", DeadLetterPath, refuseShape),
     async (c) => {
       const letter = await letterOf(c, c.req.valid("param").id)
-      const mapping = c.get("settings").webhooks.kafkaMapping
-      const { answer, stored } = await replayDeadLetter({ ...ingestContext(c), mapping }, letter)
+      const { answer, stored } = await replayDeadLetter(replayContext(c), letter)
       if (stored) notePlan(c, stored, "delivery")
       return c.json(answer)
     },
   )
+
+function replayContext(c: Context<App>): ReplayContext {
+  const context = ingestContext(c)
+  return { ...context, mapping: c.get("settings").webhooks.kafkaMapping, timeLimit: timeLimitOf(c, context.now) }
+}
 
 async function letterOf(c: Context<App>, id: number): Promise<DeadLetterRecord> {
   const letter = await deadLetterById(c.get("db"), id)

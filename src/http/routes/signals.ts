@@ -1,10 +1,8 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import type { StoredId } from "../../signals/answer.ts"
-import { planBatch } from "../../signals/plan.ts"
 import type { StoredSignal } from "../../signals/responses.ts"
 import { SIGNAL_FIELDS } from "../../signals/schema.ts"
-import { instantText } from "../../signals/timestamp.ts"
 import { BatchRefused } from "../../store/batch.ts"
 import { batchRecord, listSignals, signalById, signalStats, storedSignal } from "../../store/read.ts"
 import { requireScope } from "../auth.ts"
@@ -13,13 +11,13 @@ import type { App } from "../context.ts"
 import { encodeCursor, ListQuery, SignalPath, StatsQuery } from "../params.ts"
 import { invalidShape, notFound, payloadTooLarge } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
-import { notePlan, requestedBatch, storeRequested } from "../write.ts"
+import { notePlan, planRequested, requestedBatch, storeRequested } from "../write.ts"
 
 /** The routes of single signals: one in, one out, pages of them, statistics. */
 export const signals = new Hono<App>()
   .post("/", requireScope("ingest"), async (c) => {
     const { signal, idempotency } = await readSignal(c)
-    const plan = planBatch([signal], instantText(new Date()), { mayBridge: c.get("caller").scopes.includes("bridge") })
+    const plan = planRequested(c, [signal])
     notePlan(c, plan, "single")
     const [row] = plan.rows
     if (!row) throw refusedSignal(plan.failures[0]?.error ?? "")

@@ -230,6 +230,8 @@ describe("a deployment with a wrong setting", () => {
     { API_KEYS: '[{"name":"s3cret","sha256":"abc","scopes":["ingest"]}]' },
     { API_KEYS: "s3cret" },
     { MAX_SIGNALS: "many" },
+    { MAX_FUTURE_SECONDS: "0" },
+    { MAX_FUTURE_SECONDS: "3155760001" },
   ])("answers 503 and gives nothing of it away: %j", async (settings) => {
     const response = await deployment(settings)("/readyz")
     expect(response.status).toBe(503)

@@ -3,11 +3,12 @@ import { describe, expect, it } from "vitest"
 import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
 import { replayDeadLetter } from "../../../src/ingest/replay-dead-letter.ts"
 import { replayDeadLetters } from "../../../src/ingest/replay-dead-letters.ts"
+import { timeLimitAt } from "../../../src/signals/rules.ts"
 import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters.ts"
 import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { testContext, testQueue } from "./context.ts"
 
-const mapping = FieldMapping.parse({})
+const around = { mapping: FieldMapping.parse({}), timeLimit: timeLimitAt(new Date(), 86_400) }
 
 async function kept(fields: Pick<DeadLetter, "source" | "record">) {
   const transactionId = uuidv7()
@@ -25,8 +26,8 @@ describe("a dead letter that is replayed", () => {
   it("is stored once, and counts as stored once", async () => {
     const conversation = freshConversation()
     const letter = await kept({ source: "kafka", record: JSON.stringify({ value: { context_window_id: conversation } }) })
-    const first = await replayDeadLetter({ ...testContext(), mapping }, await letter())
-    const second = await replayDeadLetter({ ...testContext(), mapping }, await letter())
+    const first = await replayDeadLetter({ ...testContext(), ...around }, await letter())
+    const second = await replayDeadLetter({ ...testContext(), ...around }, await letter())
     expect([first.stored?.total, second.stored]).toEqual([1, undefined])
     expect(second.answer).toEqual(first.answer)
     expect(await countOf(conversation)).toBe(1)
@@ -35,7 +36,7 @@ describe("a dead letter that is replayed", () => {
 
   it("stays, with the reason, when it still can't become a signal", async () => {
     const letter = await kept({ source: "signal", record: JSON.stringify({ context_window_id: " " }) })
-    const { answer, stored } = await replayDeadLetter({ ...testContext(), mapping }, await letter())
+    const { answer, stored } = await replayDeadLetter({ ...testContext(), ...around }, await letter())
     expect(answer).toEqual({ replayed: false, reason: "context_window_id must not be blank" })
     expect(stored).toBeUndefined()
     expect((await letter()).state).toBe("waiting")
@@ -43,12 +44,28 @@ describe("a dead letter that is replayed", () => {
 
   it("goes to the queue again when it is a whole message, and stays where there is none", async () => {
     const letter = await kept({ source: "queue", record: JSON.stringify("a message") })
-    const none = await replayDeadLetter({ ...testContext({ queue: undefined }), mapping }, await letter())
+    const none = await replayDeadLetter({ ...testContext({ queue: undefined }), ...around }, await letter())
     expect(none.answer).toEqual({ replayed: false, reason: "There is no queue to send it to." })
     const queue = testQueue()
-    expect((await replayDeadLetter({ ...testContext({ queue }), mapping }, await letter())).answer).toEqual({ replayed: true })
+    expect((await replayDeadLetter({ ...testContext({ queue }), ...around }, await letter())).answer).toEqual({ replayed: true })
     expect(queue.sent).toEqual(["a message"])
     expect((await letter()).state).toBe("replayed")
+  })
+})
+
+describe("a record whose time was too far ahead when it came in", () => {
+  it("is judged by the clock of its replay", async () => {
+    const record = JSON.stringify({ context_window_id: freshConversation(), timestamp: "2026-01-10T00:00:00Z" })
+    const letter = await kept({ source: "signal", record })
+    const replayAt = async (time: string) => {
+      const timeLimit = timeLimitAt(new Date(time), 86_400)
+      return (await replayDeadLetter({ ...testContext(), ...around, timeLimit }, await letter())).answer
+    }
+    expect(await replayAt("2026-01-08T00:00:00Z")).toEqual({
+      replayed: false,
+      reason: "timestamp must be at most 86400 seconds ahead of the service's clock",
+    })
+    expect(await replayAt("2026-01-09T00:00:00Z")).toMatchObject({ replayed: true })
   })
 })
 
@@ -57,7 +74,7 @@ describe("a record without a time of its own", () => {
     const conversation = freshConversation()
     const letter = await kept({ source: "signal", record: JSON.stringify({ context_window_id: conversation }) })
     await query("update dead_letters set created_at = '2025-03-04T05:06:07Z' where id = $1", [(await letter()).id])
-    await replayDeadLetter({ ...testContext(), mapping }, await letter())
+    await replayDeadLetter({ ...testContext(), ...around }, await letter())
     expect(await query("select time from signals where context_window_id = $1", [conversation])).toEqual([
       { time: new Date("2025-03-04T05:06:07Z") },
     ])
@@ -80,7 +97,7 @@ describe("many dead letters that are replayed", () => {
       let replayed = 0
       do {
         const choice = { ids, state: "waiting" as const, limit: 3, after }
-        const { answer } = await replayDeadLetters({ ...testContext(), mapping }, choice)
+        const { answer } = await replayDeadLetters({ ...testContext(), ...around }, choice)
         failures.push(...answer.failures.map(({ id }) => id))
         replayed += answer.replayed_count
         after = answer.next_cursor === null ? undefined : Number(answer.next_cursor)
@@ -98,12 +115,12 @@ describe("many dead letters that are replayed", () => {
     const conversation = freshConversation()
     const record = JSON.stringify({ context_window_id: conversation, raw_content: "x".repeat(900_000) })
     for (let place = 0; place < 6; place++) await kept({ source: "signal", record })
-    const first = await replayDeadLetters({ ...testContext(), mapping }, { state: "waiting", source: "signal", limit: 500 })
+    const first = await replayDeadLetters({ ...testContext(), ...around }, { state: "waiting", source: "signal", limit: 500 })
     expect(first.answer.next_cursor).not.toBeNull()
     let cursor = first.answer.next_cursor
     while (cursor !== null) {
       const choice = { state: "waiting" as const, source: "signal" as const, limit: 500, after: Number(cursor) }
-      cursor = (await replayDeadLetters({ ...testContext(), mapping }, choice)).answer.next_cursor
+      cursor = (await replayDeadLetters({ ...testContext(), ...around }, choice)).answer.next_cursor
     }
     expect(await countOf(conversation)).toBe(6)
   })
@@ -113,7 +130,7 @@ describe("many dead letters that are replayed", () => {
     for (let place = 0; place < 5; place++)
       ids.push((await (await kept({ source: "queue", record: JSON.stringify("m".repeat(100_000)) }))()).id)
     const queue = testQueue()
-    const { answer } = await replayDeadLetters({ ...testContext({ queue }), mapping }, { ids, state: "waiting", limit: 500 })
+    const { answer } = await replayDeadLetters({ ...testContext({ queue }), ...around }, { ids, state: "waiting", limit: 500 })
     expect(answer).toEqual({ replayed_count: 5, failed_count: 0, failures: [], next_cursor: null })
     expect(queue.sent).toHaveLength(5)
   })

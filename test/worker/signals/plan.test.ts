@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { ignoredFields, planBatch } from "../../../src/signals/plan.ts"
+import { timeLimitAt } from "../../../src/signals/rules.ts"
 import { Signal } from "../../../src/signals/schema.ts"
 
 const NOW = "2025-01-15T10:00:00.000000Z"
@@ -36,6 +37,21 @@ describe("a plan", () => {
     expect(planBatch([Signal.parse({ context_window_id: "a", timestamp: 1e18 })], NOW).failures).toEqual([
       { index: 0, error: "timestamp must be between years 0001 and 9999" },
     ]))
+
+  it("refuses a timestamp too far ahead of the clock by itself, to the microsecond", () => {
+    const times = [
+      "2025-01-15T10:01:00Z",
+      "2025-01-15T10:01:00.000001Z",
+      "2025-01-15T11:01:00+01:00",
+      "9999-12-31T23:59:59Z",
+      null,
+    ]
+    const signals = times.map((timestamp) => Signal.parse({ context_window_id: "a", timestamp }))
+    const plan = planBatch(signals, NOW, { timeLimit: timeLimitAt(new Date(NOW), 60) })
+    expect(plan.rows.map(({ index }) => index)).toEqual([0, 2, 4])
+    const error = "timestamp must be at most 60 seconds ahead of the service's clock"
+    expect(plan.failures).toEqual([1, 3].map((index) => ({ index, error })))
+  })
 })
 
 describe("the ignored fields of a batch", () => {
