@@ -11,7 +11,7 @@ export interface StoredBatch {
 
 export interface StoredId {
   index: number
-  /** Null only when the signal that held the `dedupe_key` has been deleted since. */
+  /** Null only for a duplicate whose first signal was deleted before its `dedupe_key` was kept apart from it. */
   id: number | null
   /** The id is that of an earlier signal with the same `dedupe_key`. */
   duplicate: boolean

@@ -5,7 +5,7 @@ import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredS
 import { instantText } from "../signals/timestamp.ts"
 import type { WrittenBatch } from "./batch.ts"
 import { type Database, withRetries } from "./connection.ts"
-import { batches, signals } from "./schema.ts"
+import { backfills, batches, signals } from "./schema.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "./statement/page.ts"
 import { payloadText } from "./statement/payload-text.ts"
 import { SELECTED_SIGNAL, SENT_BYTES, SIGNAL_COLUMNS, STORED_BYTES } from "./statement/signal-columns.ts"
@@ -172,11 +172,12 @@ export async function listBatches(
 /** The bytes of a ledger row's texts, and about those of everything else but its failures. */
 const LEDGER_BYTES = sql`300 + octet_length(caller) + coalesce(octet_length(idempotency_key), 0) + coalesce(octet_length(reason), 0)`
 
-/** Whether a batch could be written: the database answers, takes writes, and has the last migration's function. */
+/** Whether a batch could be written: the database answers, takes writes, and all dedupe_keys of earlier versions are in their table. */
 export async function canWrite(db: Database): Promise<boolean> {
   const [found] = await withRetries(db, () =>
     db.query<{ writable: boolean }>(sql`
-      select current_setting('transaction_read_only') = 'off' and to_regproc('store_signals_one_by_one') is not null as writable`),
+      select current_setting('transaction_read_only') = 'off' and finished_at is not null as writable
+      from ${backfills} where name = 'dedupe_keys'`),
   )
   return found?.writable ?? false
 }

@@ -6,7 +6,7 @@ import type { InsertedRow, NewBatch, WrittenBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
 import { KEY_EXPIRED, releaseExpiredKey } from "./expired-keys.ts"
 import { IdempotencyKeyReused, isSameRequest } from "./idempotency.ts"
-import { batches, signals } from "./schema.ts"
+import { batches, dedupeKeys, signals } from "./schema.ts"
 import { decodeSignalIds } from "./statement/signal-ids.ts"
 import { utc } from "./statement/sql.ts"
 
@@ -118,12 +118,14 @@ export async function withDuplicates(db: Database, rows: readonly InsertedRow[])
 
 export const countDuplicates = (stored: readonly StoredId[]) => stored.filter(({ duplicate }) => duplicate).length
 
-/** Which signal holds each key. */
+/** Which signal holds each key, or held it. */
 async function idsOfDedupeKeys(db: Database, keys: readonly (string | null)[]): Promise<Map<string | null, number>> {
   const distinct = [...new Set(keys)].filter((key) => key !== null)
   if (distinct.length === 0) return new Map()
   const found = await db.query<{ dedupe_key: string; id: string }>(
-    sql`select dedupe_key, id from ${signals} where dedupe_key = any(${sql.param(distinct)}::text[])`,
+    sql`
+      select dedupe_key, signal_id as id from unnest(${sql.param(distinct)}::text[]) as dedupe_key
+      join ${dedupeKeys} on key_hash = dedupe_key_hash(dedupe_key)`,
   )
   return new Map(found.map(({ dedupe_key, id }) => [dedupe_key, Number(id)]))
 }

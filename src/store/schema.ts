@@ -58,6 +58,22 @@ export const signals = pgTable(
 )
 
 /**
+ * The dedupe_keys of all signals that were ever stored: the first 16 bytes of a key's SHA-256 (`dedupe_key_hash`), and the id of the first
+ * signal with it, which may be gone.
+ */
+export const dedupeKeys = pgTable("dedupe_keys", {
+  keyHash: uuid("key_hash").primaryKey(),
+  signalId: bigint("signal_id", { mode: "number" }).notNull(),
+})
+
+/** How far a change of existing rows has come, which a migration leaves to steps that commit by themselves. */
+export const backfills = pgTable("backfills", {
+  name: text().primaryKey(),
+  lastId: bigint("last_id", { mode: "number" }).notNull().default(0),
+  finishedAt: timestamp("finished_at", { withTimezone: true, mode: "string" }),
+})
+
+/**
  * The ledger: one row a batch, written in the transaction of its signals, so that its presence is the only truth about
  * "was it stored". Its signals are those of `signals` with its `transaction_id`, all between `first_signal_id` and `last_signal_id`.
  */

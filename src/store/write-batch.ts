@@ -6,6 +6,7 @@ import { insertOneByOne } from "./one-by-one.ts"
 import { countDuplicates, replayBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
 import { encodeColumns } from "./statement/columns.ts"
+import { takenKeys, WITH_KEY_TAKEN } from "./statement/dedupe-keys.ts"
 import { type Columns, SIGNAL_NAMES, typedColumns } from "./statement/signal-columns.ts"
 import { NOW } from "./statement/sql.ts"
 
@@ -84,23 +85,18 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
       from (select min(id) as first, max(id) as last, count(*) as size from input group by id - position) as run
       on conflict do nothing
       returning transaction_id
-    ), stored as (
+    ), ${mayRepeat ? sql`${takenKeys(sql`input cross join ledger`)}, ` : sql``}stored as (
       insert into ${signals} (
         id, transaction_id, ${SIGNAL_NAMES}
       ) overriding system value
       select
         id, transaction_id, ${SIGNAL_NAMES}
       from input cross join ledger
-      ${mayRepeat ? ONE_PER_DEDUPE_KEY : sql``}
+      ${mayRepeat ? WITH_KEY_TAKEN : sql``}
       returning id
     )
     select (${mayRepeat ? IDS_STORED : IDS_RESERVED}) as ids, ${NOW} as received_at from ledger`
 }
-
-/** Two batches that share keys take their locks in the same order, so that they can't deadlock. */
-const ONE_PER_DEDUPE_KEY = sql`
-  order by dedupe_key, position
-  on conflict (dedupe_key) where dedupe_key is not null do nothing`
 
 const IDS_STORED = sql`select string_agg(coalesce(stored.id::text, ''), ',' order by position) from input left join stored using (id)`
 

@@ -7,6 +7,7 @@ import { type DeadLetter, insertDeadLetters, insertLetters } from "./dead-letter
 import { DatabaseError } from "./errors.ts"
 import { batches, signals } from "./schema.ts"
 import { encodeColumns } from "./statement/columns.ts"
+import { takenKeys, WITH_KEY_TAKEN } from "./statement/dedupe-keys.ts"
 import { SIGNAL_COLUMNS, SIGNAL_NAMES, typedColumns } from "./statement/signal-columns.ts"
 import { writeBatch } from "./write-batch.ts"
 
@@ -98,6 +99,7 @@ function insertStatement(deliveries: readonly Delivery[]): SQL {
   const written = deliveries.map(({ batch }) => batch)
   const columns = encodeColumns(written.flatMap(({ plan }) => plan.rows))
   const transactionIds = written.flatMap(({ transactionId, plan }) => plan.rows.map(() => transactionId))
+  const mayRepeat = written.some(({ plan }) => plan.rows.some((row) => row.dedupeKey !== null))
   const letters = deliveries.flatMap((delivery) => delivery.letters)
   const list = (values: readonly (string | number)[]) => sql.param(values)
   return sql`
@@ -130,15 +132,14 @@ function insertStatement(deliveries: readonly Delivery[]): SQL {
       order by transaction_id
       on conflict do nothing
       returning transaction_id
-    ), stored as (
+    ), ${mayRepeat ? sql`${takenKeys(sql`input join ledger using (transaction_id)`)}, ` : sql``}stored as (
       insert into ${signals} (
         id, transaction_id, ${SIGNAL_NAMES}
       ) overriding system value
       select
         id, transaction_id, ${SIGNAL_NAMES}
       from input join ledger using (transaction_id)
-      order by dedupe_key, position
-      on conflict (dedupe_key) where dedupe_key is not null do nothing
+      ${mayRepeat ? WITH_KEY_TAKEN : sql``}
       returning transaction_id
     )${letters.length > 0 ? sql`, kept as (${insertLetters(letters, sql`join ledger using (transaction_id)`)})` : sql``}
     select transaction_id, count(stored.transaction_id)::int4 as stored

@@ -5,6 +5,8 @@ import { migrate as applyMigrations } from "drizzle-orm/node-postgres/migrator"
 import { Client } from "pg"
 import { ROOT } from "../root.ts"
 import { StartupError } from "../startup-error.ts"
+import { backfillDedupeKeys } from "./backfill.ts"
+import { withShortLocks } from "./short-locks.ts"
 
 const MIGRATIONS = join(ROOT, "drizzle")
 
@@ -12,7 +14,8 @@ const MIGRATIONS = join(ROOT, "drizzle")
 const LOCK = 7_305_501
 
 /**
- * Brings the database to the newest schema: all pending migrations in one transaction, one migrator at a time.
+ * Brings the database to the newest schema: all pending migrations in one transaction, one migrator at a time; then, in steps, what they
+ * leave to do with the rows that are there. When it is ended in between, the next call continues.
  *
  * @param databaseUrl Neon's pooled host is replaced by the direct one
  * @returns the names of those that were applied
@@ -27,7 +30,8 @@ export async function migrate(databaseUrl: string): Promise<string[]> {
     // Held by the session: drizzle's migrator takes no lock of its own.
     await client.query("select pg_advisory_lock($1)", [LOCK])
     const pending = await pendingMigrations(client)
-    await applyMigrations(drizzle({ client }), { migrationsFolder: MIGRATIONS })
+    await withShortLocks(client, () => applyMigrations(drizzle({ client }), { migrationsFolder: MIGRATIONS }))
+    await backfillDedupeKeys(client)
     return pending
   } catch (error) {
     throw new StartupError(`The database could not be migrated: ${sentenceOf(error as Error)}`)

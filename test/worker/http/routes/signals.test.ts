@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import type { BatchAnswer, StoredSignal } from "../../../../src/signals/responses.ts"
-import { freshConversation, planAvoidingSort, postBatch, postJson, query, send } from "../../service.ts"
+import { countOf, freshConversation, planAvoidingSort, postBatch, postJson, query, send } from "../../service.ts"
 
 const read = async <T>(path: string) => (await (await send(path)).json()) as T
 const listed = (params: Record<string, string>) =>
@@ -70,6 +70,17 @@ describe("POST /api/signals", () => {
     expect(await response.json()).toEqual({
       detail: [{ type: "value_error", loc: ["body", "signal_score"], msg: "signal_score must be between 0 and 1" }],
     })
+  })
+
+  it("answers a repeated dedupe_key with 200 and the first one's id, also when that signal is gone", async () => {
+    const signal = { context_window_id: freshConversation(), dedupe_key: crypto.randomUUID() }
+    const { id } = await (await postJson("/api/signals", signal)).json<{ id: number }>()
+    await query("delete from signals where id = $1::int8", [id])
+    const again = await postJson("/api/signals", signal)
+    expect([again.status, await again.json()]).toEqual([200, { id, duplicate: true }])
+    const batch = await postBatch({ signals: [signal] })
+    expect(await batch.json()).toMatchObject({ results: [{ success: true, signal_id: id, duplicate: true }] })
+    expect(await countOf(signal.context_window_id)).toBe(0)
   })
 
   it("answers a repeated dedupe_key with 200 and the first one's row", async () => {
