@@ -29,16 +29,16 @@ export const newRun = (): ConsumerRun => ({
 export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>, run: ConsumerRun): Promise<void> {
   const { startedAt, added, kept, databaseAttempts, databaseMs } = run
   const { stored, duplicates, failed } = added
-  const fault = run.error === undefined ? undefined : errorText(run.error)
+  const error = run.error === undefined ? undefined : errorText(run.error)
   const ms = Date.now() - startedAt
   const counts = { messages: batch.messages.length, ...added, kept_in_bucket: kept }
   const usage = { database_attempts: databaseAttempts, database_ms: databaseMs }
-  console.log(JSON.stringify({ event: "consumed", queue: batch.queue, ...counts, ms, fault, ...usage }))
-  const outcome: Outcome = fault ? "unavailable" : failed > 0 ? (stored > 0 ? "partly_stored" : "rejected") : "stored"
+  console.log(JSON.stringify({ event: "consumed", queue: batch.queue, ...counts, ms, error, ...usage }))
+  const outcome: Outcome = error ? "unavailable" : failed > 0 ? (stored > 0 ? "partly_stored" : "rejected") : "stored"
   await recordPoint(bindings.METRICS, {
     route: CONSUMER_ROUTE,
     outcome,
-    status: fault ? 503 : 200,
+    status: error ? 503 : 200,
     total: stored + duplicates + failed,
     successes: stored,
     duplicates,

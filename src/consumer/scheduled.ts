@@ -35,6 +35,6 @@ async function step(event: string, work: () => Promise<unknown>): Promise<void> 
     const count = await work()
     log({ count })
   } catch (error) {
-    log({ fault: errorText(error) })
+    log({ error: errorText(error) })
   }
 }

@@ -29,8 +29,8 @@ export interface RequestOutcome {
   /** Records that were acknowledged and are of a kind that is not stored: how many, and which kind. */
   skipped?: number
   kind?: string
-  /** Why it failed, for the operator: the reason of a fault, the place of an unexpected error. */
-  fault?: string
+  /** Why it failed, for the operator: the reason of a known error, the place of an unexpected one. */
+  error?: string
 }
 
 export interface App {

@@ -19,7 +19,7 @@ export async function answerDelivery(
   notePlan(c, plan.plan, "delivery")
   noteOutcome(c, { skipped: delivered.length - plan.plan.total, kind: kinds.length > 1 ? "mixed" : (kinds[0] ?? "") })
   const { answer, queueError } = await acceptDelivery(context, { source, caller: c.get("caller").name, records, plan })
-  if (queueError) noteOutcome(c, { fault: queueError })
+  if (queueError) noteOutcome(c, { error: queueError })
   if (answer.transaction_id)
     noteOutcome(c, { transactionId: answer.transaction_id, failed: answer.failed_count, queued: answer.state === "queued" })
   return answer

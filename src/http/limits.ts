@@ -40,7 +40,7 @@ async function countCaller(c: Context<App>): Promise<void> {
 
 /** Cloudflare keeps the counts for each of its locations. A limiter that fails lets everyone through: it must not cost a signal. */
 async function count(c: Context<App>, limiter: RateLimit | undefined, key: string): Promise<void> {
-  const counted = await limiter?.limit({ key }).catch(() => noteOutcome(c, { fault: "rate limiter out of order" }))
+  const counted = await limiter?.limit({ key }).catch(() => noteOutcome(c, { error: "rate limiter out of order" }))
   if (counted?.success === false) throw tooManyRequests(PERIOD_SECONDS)
 }
 

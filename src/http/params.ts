@@ -1,14 +1,14 @@
 import * as z from "zod"
 import { WINDOWS } from "../metrics/answer.ts"
-import { textFault } from "../signals/rules.ts"
-import { shapeFault } from "../signals/shape-errors.ts"
+import { textViolation } from "../signals/rules.ts"
+import { validationIssue } from "../signals/shape-errors.ts"
 import { parseTimestamp } from "../signals/timestamp.ts"
 import type { Cursor } from "../store/read.ts"
 
-/** Text to compare stored text with. No stored text has what `textFault` names, and Postgres takes no U+0000 to compare. */
+/** Text to compare stored text with. No stored text has what `textViolation` names, and Postgres takes no U+0000 to compare. */
 const text = z.string().superRefine((value, context) => {
-  const fault = textFault(value)
-  if (fault) context.addIssue(shapeFault("value_error", `Value error, this ${fault}`))
+  const violation = textViolation(value)
+  if (violation) context.addIssue(validationIssue("value_error", `Value error, this ${violation}`))
 })
 
 /**
@@ -27,14 +27,14 @@ const TimeText = z.string().transform((text, context): string => {
     /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text.replace(/^([\d-]+T[\d:.,]+) (\d\d:?\d\d)$/, "$1+$2"),
   )
   if (typeof time === "string") return time
-  context.addIssue(shapeFault("datetime_parsing", time.message))
+  context.addIssue(validationIssue("datetime_parsing", time.message))
   return z.NEVER
 })
 
 /** A whole number in a query or a path, where everything is text. */
 const digits = z
   .string()
-  .refine((text) => /^-?\d{1,16}$/.test(text), shapeFault("int_parsing"))
+  .refine((text) => /^-?\d{1,16}$/.test(text), validationIssue("int_parsing"))
   .transform(Number)
 
 /** The largest integer that JSON keeps exact in JavaScript. Ids and positions lie below it. */
@@ -58,7 +58,7 @@ const CursorText = z.string().transform((text, context): Cursor => {
     const bytes = Uint8Array.fromBase64(text, { alphabet: "base64url" })
     return CursorParts.parse(JSON.parse(new TextDecoder().decode(bytes)))
   } catch {
-    context.addIssue(shapeFault("value_error", "Value error, this is not a cursor of this service"))
+    context.addIssue(validationIssue("value_error", "Value error, this is not a cursor of this service"))
     return z.NEVER
   }
 })
@@ -87,7 +87,7 @@ export const StatsQuery = z.object({
 export const BatchQuery = z.object({
   fail_on_error: z
     .string()
-    .refine((text) => ["true", "false", "1", "0"].includes(text), shapeFault("bool_parsing"))
+    .refine((text) => ["true", "false", "1", "0"].includes(text), validationIssue("bool_parsing"))
     .transform((text) => text === "true" || text === "1")
     .optional()
     .meta({ description: "As in the body, for NDJSON, which has no place for it.", override: { type: "boolean" } }),
@@ -129,7 +129,7 @@ const MAX_REPLAYED = 500
 export const ReplayQuery = z.object({
   ids: z
     .string()
-    .refine((text) => /^\d{1,15}(,\d{1,15}){0,499}$/.test(text), shapeFault("int_parsing"))
+    .refine((text) => /^\d{1,15}(,\d{1,15}){0,499}$/.test(text), validationIssue("int_parsing"))
     .transform((text) => text.split(",").map(Number))
     .optional()
     .meta({

@@ -101,7 +101,7 @@ export const rejectedBatch = (failures: readonly Failure[]) =>
 /** The answer to anything thrown by a route: the only place where an error becomes HTTP. */
 export function answerProblem(error: Error, c: Context<App>): Response {
   const { status, body, headers } = problemOf(error)
-  if (status >= 500) noteOutcome(c, { fault: faultForLog(error) })
+  if (status >= 500) noteOutcome(c, { error: errorForLog(error) })
   if (error instanceof BatchInDoubt) noteOutcome(c, { inDoubt: true, transactionId: error.transactionId })
   return c.json(body, status, headers)
 }
@@ -125,8 +125,8 @@ function problemOf(error: Error): Problem {
 
 const SPOKEN = [DatabaseError, ConfigurationError, MetricsUnavailable, Problem]
 
-/** A fault's and a wrong setting's message name no value; of anything else only its kind and place in the code are safe to log. */
-function faultForLog(error: Error): string {
+/** The messages of these kinds name no value. Of any other error only its kind and its place in the code are safe to log. */
+function errorForLog(error: Error): string {
   if (error instanceof BatchInDoubt) return error.cause.message
   if (SPOKEN.some((kind) => error instanceof kind)) return error.message
   const place = error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))

@@ -4,7 +4,7 @@ import { invalidShape } from "./problems.ts"
 
 type Validated = { success: true } | { success: false; error: z.core.$ZodError; data: unknown }
 
-/** Where FastAPI says that a fault is, by Hono's name for the part of the request. */
+/** Where FastAPI says that an error is, by Hono's name for the part of the request. */
 const PLACES = { query: "query", param: "path" } as const
 
 /** The hook of every `zValidator`: turns zod's issues into the one 422. */

@@ -10,6 +10,6 @@ export async function recordPoint(dataset: Dataset | undefined, point: Point): P
   try {
     await dataset?.writeDataPoint(dataPoint(point))
   } catch (error) {
-    console.warn(JSON.stringify({ event: "data_point_lost", fault: error instanceof Error ? error.message : "unknown" }))
+    console.warn(JSON.stringify({ event: "data_point_lost", error: error instanceof Error ? error.message : "unknown" }))
   }
 }

@@ -38,7 +38,7 @@ export function parseJson(text: string): unknown {
 }
 
 /**
- * Reads NDJSON: one value a line, blank lines passed over. The faults of all lines are gathered, up to 100; how many more there are
+ * Reads NDJSON: one value a line, blank lines passed over. The errors of all lines are gathered, up to 100; how many more there are
  * is not counted, since a bad line costs as much as many good ones.
  *
  * @param maxValues reading ends with the first value beyond, so that the caller can tell that there are too many
@@ -47,20 +47,20 @@ export function parseJson(text: string): unknown {
  */
 export function parseNdjson(text: string, maxValues: number): unknown[] {
   const values: unknown[] = []
-  const faults: ShapeError[] = []
+  const errors: ShapeError[] = []
   for (const [number, line] of linesOf(text)) {
     if (line.trim() === "") continue
     const read = readJson(line)
     values.push(read instanceof Error ? undefined : read.value)
     if (values.length > maxValues) return values
     if (!(read instanceof Error)) continue
-    if (faults.length === MAX_ERRORS) {
-      faults.push(moreErrors(["body"]))
+    if (errors.length === MAX_ERRORS) {
+      errors.push(moreErrors(["body"]))
       break
     }
-    faults.push(jsonInvalid(`line ${number}: ${read.message}`, ["body", "signals", values.length - 1]))
+    errors.push(jsonInvalid(`line ${number}: ${read.message}`, ["body", "signals", values.length - 1]))
   }
-  if (faults.length > 0) throw new Unreadable(faults)
+  if (errors.length > 0) throw new Unreadable(errors)
   return values
 }
 

@@ -1,4 +1,4 @@
-import { MAX_PAYLOAD_DEPTH, textFault } from "./rules.ts"
+import { MAX_PAYLOAD_DEPTH, textViolation } from "./rules.ts"
 import type { Signal } from "./schema.ts"
 
 /**
@@ -6,8 +6,8 @@ import type { Signal } from "./schema.ts"
  * jsonb writes numbers without an exponent.
  */
 export type EncodedPayload =
-  | { text: string; printedCharacters?: number; fault?: undefined }
-  | { text?: undefined; printedCharacters?: undefined; fault: string }
+  | { text: string; printedCharacters?: number; violation?: undefined }
+  | { text?: undefined; printedCharacters?: undefined; violation: string }
 
 /**
  * The JSON text of a signal's payload, every digit of its numbers kept, or the sentence that says why it can't be stored.
@@ -17,14 +17,15 @@ export type EncodedPayload =
 export function encodePayload(payload: Signal["payload"]): EncodedPayload {
   if (payload == null) return { text: "" }
   // Depth comes first: JSON.stringify overflows the stack on what nests too deeply.
-  if (isDeeperThan(payload, MAX_PAYLOAD_DEPTH)) return { fault: `payload must not nest deeper than ${MAX_PAYLOAD_DEPTH} levels` }
+  if (isDeeperThan(payload, MAX_PAYLOAD_DEPTH))
+    return { violation: `payload must not nest deeper than ${MAX_PAYLOAD_DEPTH} levels` }
   const text = JSON.stringify(payload)
   // U+0000 and lone surrogates are always escaped, so a text without such an escape needs no walk.
-  const fault = /\\u(?:0000|d[89a-f])/.test(text) ? textFaultWithin(payload) : undefined
-  if (fault) return { fault: `payload ${fault}` }
+  const violation = /\\u(?:0000|d[89a-f])/.test(text) ? textViolationWithin(payload) : undefined
+  if (violation) return { violation: `payload ${violation}` }
   if (!/\d[eE][+-]?\d/.test(text)) return { text }
   const unfolded = unfoldedWithin(payload)
-  if (unfolded === undefined) return { fault: `payload must not hold a number of more than ${MAX_NUMBER_CHARACTERS} digits` }
+  if (unfolded === undefined) return { violation: `payload must not hold a number of more than ${MAX_NUMBER_CHARACTERS} digits` }
   return unfolded > 0 ? { text, printedCharacters: text.length + unfolded } : { text }
 }
 
@@ -63,11 +64,11 @@ export function isDeeperThan(value: unknown, levels: number): boolean {
   return false
 }
 
-function textFaultWithin(value: unknown): string | undefined {
-  if (typeof value === "string") return textFault(value)
+function textViolationWithin(value: unknown): string | undefined {
+  if (typeof value === "string") return textViolation(value)
   if (typeof value !== "object" || value === null) return undefined
   for (const [key, item] of Object.entries(value)) {
-    const fault = textFault(key) ?? textFaultWithin(item)
-    if (fault) return fault
+    const violation = textViolation(key) ?? textViolationWithin(item)
+    if (violation) return violation
   }
 }

@@ -1,6 +1,6 @@
 import { encodePayload } from "./payload.ts"
 import type { Failure } from "./responses.ts"
-import { brokenRule, futureFault, reservedKeyFault, type TimeLimit } from "./rules.ts"
+import { brokenRule, futureViolation, reservedKeyViolation, type TimeLimit } from "./rules.ts"
 import { SIGNAL_FIELDS, type Signal } from "./schema.ts"
 
 /** A signal ready to be stored, every default filled in. `time` is UTC text, `payload` JSON text or "" for none. */
@@ -44,7 +44,7 @@ export interface PlanOptions {
 export function planBatch(signals: readonly Signal[], now: string, { mayBridge = true, timeLimit }: PlanOptions = {}): BatchPlan {
   const plan: BatchPlan = { total: signals.length, rows: [], failures: [] }
   for (const [index, signal] of signals.entries()) {
-    const reserved = mayBridge ? undefined : reservedKeyFault(signal.dedupe_key)
+    const reserved = mayBridge ? undefined : reservedKeyViolation(signal.dedupe_key)
     const judged = reserved ?? judge(signal, index, now, timeLimit)
     if (typeof judged === "string") plan.failures.push({ index, error: judged })
     else plan.rows.push(judged)
@@ -55,12 +55,12 @@ export function planBatch(signals: readonly Signal[], now: string, { mayBridge =
 /** The row that `signal` becomes, or the sentence that says why it can't be stored. */
 function judge(signal: Signal, index: number, now: string, timeLimit: TimeLimit | undefined): SignalRow | string {
   const payload = encodePayload(signal.payload)
-  if (payload.fault !== undefined) return payload.fault
+  if (payload.violation !== undefined) return payload.violation
   const sentence = brokenRule(signal, payload.text, payload.printedCharacters)
   if (sentence) return sentence
   const time = signal.timestamp ?? now
   if (typeof time !== "string") return time.message
-  const tooFarAhead = timeLimit && signal.timestamp != null ? futureFault(time, timeLimit) : undefined
+  const tooFarAhead = timeLimit && signal.timestamp != null ? futureViolation(time, timeLimit) : undefined
   if (tooFarAhead) return tooFarAhead
   return {
     index,

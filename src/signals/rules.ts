@@ -41,14 +41,14 @@ export const timeLimitAt = (now: Date, maxFutureSeconds: number): TimeLimit => (
 })
 
 /** @param time UTC text of the years 0001-9999, so that the order of the texts is that of the times */
-export const futureFault = (time: string, { latest, maxFutureSeconds }: TimeLimit): string | undefined =>
+export const futureViolation = (time: string, { latest, maxFutureSeconds }: TimeLimit): string | undefined =>
   time > latest ? `timestamp must be at most ${maxFutureSeconds} seconds ahead of the service's clock` : undefined
 
 /** What the dedupe keys begin with by which the bridges name a message, wherever it comes from. */
 const RESERVED_PREFIXES = ["slack:", "kafka:", "cloudevent:"]
 
 /** Why a caller without the scope `bridge` must not send `dedupeKey`: the message that it names would be taken for a duplicate. */
-export function reservedKeyFault(dedupeKey: unknown): string | undefined {
+export function reservedKeyViolation(dedupeKey: unknown): string | undefined {
   const prefix = RESERVED_PREFIXES.find((one) => typeof dedupeKey === "string" && dedupeKey.startsWith(one))
   return prefix && `dedupe_key must not begin with ${prefix} unless the key has the scope bridge`
 }
@@ -92,8 +92,8 @@ export function brokenRule(signal: Signal, payload: string, printedCharacters = 
   for (const field of TEXT_FIELDS) {
     const value = signal[field]
     if (value == null) continue
-    const fault = textFault(value)
-    if (fault) return `${field} ${fault}`
+    const violation = textViolation(value)
+    if (violation) return `${field} ${violation}`
     characters += value.length
   }
   return isHeavierThan(MAX_SIGNAL_BYTES - unfolded, characters, signal, payload)
@@ -102,7 +102,7 @@ export function brokenRule(signal: Signal, payload: string, printedCharacters = 
 }
 
 /** Why Postgres could not give `text` back as it is: U+0000 has no place in its text, a lone surrogate none in UTF-8. */
-export function textFault(text: string): string | undefined {
+export function textViolation(text: string): string | undefined {
   if (text.includes("\0")) return "must not contain U+0000"
   if (!text.isWellFormed()) return "must not contain a lone surrogate"
 }

@@ -1,37 +1,37 @@
 import * as z from "zod"
 import { plainNumber } from "./json.ts"
-import { shapeFault } from "./shape-errors.ts"
-import { parseTimestamp, type TimestampFault } from "./timestamp.ts"
+import { validationIssue } from "./shape-errors.ts"
+import { parseTimestamp, type TimestampError } from "./timestamp.ts"
 
 const text = (description: string) => z.string().meta({ description }).nullish()
 const name = (description: string) => z.string().meta({ description, minLength: 1, maxLength: 255 })
 const share = (description: string) => z.number().meta({ description, minimum: 0, maximum: 1 }).nullish()
 
-/** Read here once: what passes is UTC text already, or the fault by which the signal will fail. */
+/** Read here once: what passes is UTC text already, or the rule violation by which the signal will fail. */
 const Timestamp = z
-  .custom<string | number>((value) => typeof value === "string" || typeof value === "number", shapeFault("datetime_type"))
+  .custom<string | number>((value) => typeof value === "string" || typeof value === "number", validationIssue("datetime_type"))
   .meta({
     description:
       "ISO 8601; no offset means UTC. A Unix epoch number is read as well: seconds, or above 2e10 milliseconds. At most MAX_FUTURE_SECONDS (default: a day) ahead of the service's clock. Default: now.",
     // The one form that generated clients send: of a union most generators make a type that no value fits.
     override: { type: "string", format: "date-time" },
   })
-  .transform((value, context): string | TimestampFault => {
+  .transform((value, context): string | TimestampError => {
     const time = parseTimestamp(value)
     if (typeof time === "string" || time.kind === "range") return time
-    context.addIssue(shapeFault("datetime_parsing", time.message))
+    context.addIssue(validationIssue("datetime_parsing", time.message))
     return z.NEVER
   })
 
 const EscalateFlag = z
-  .custom<number>((value) => typeof value === "number", shapeFault("int_type"))
-  .refine(Number.isInteger, shapeFault("int_from_float"))
+  .custom<number>((value) => typeof value === "number", validationIssue("int_type"))
+  .refine(Number.isInteger, validationIssue("int_from_float"))
   .meta({ description: "0 or 1. Default: 0.", override: { type: "integer", enum: [0, 1] } })
 
 const Payload = z
   .custom<Record<string, unknown>>(
     (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value),
-    shapeFault("dict_type"),
+    validationIssue("dict_type"),
   )
   .meta({
     description: "Any JSON object, up to 64 levels deep; every digit is kept.",

@@ -44,16 +44,16 @@ const MESSAGES = {
   uuid_parsing: "Input should be a valid UUID",
 } as const
 
-/** The issue that a custom check of a zod schema raises, so that its fault gets Pydantic's type and wording. */
-export function shapeFault(type: keyof typeof MESSAGES): CustomFault
-export function shapeFault(type: string, message: string): CustomFault
-export function shapeFault(type: string, message?: string): CustomFault {
+/** The issue that a custom check of a zod schema raises, so that its error gets Pydantic's type and wording. */
+export function validationIssue(type: keyof typeof MESSAGES): ValidationIssue
+export function validationIssue(type: string, message: string): ValidationIssue
+export function validationIssue(type: string, message?: string): ValidationIssue {
   return { code: "custom", message: message ?? MESSAGES[type as keyof typeof MESSAGES], params: { type } }
 }
 
-type CustomFault = { code: "custom"; message: string; params: { type: string } }
+type ValidationIssue = { code: "custom"; message: string; params: { type: string } }
 
-/** How many faults of one request are told. */
+/** How many errors of one request are reported. */
 export const MAX_ERRORS = 100
 
 /** The last entry of a list that would have grown longer. */

@@ -1,5 +1,5 @@
 /** Why a timestamp can't be taken: it is none (`shape`), or it lies outside the years 0001-9999 (`range`). */
-export interface TimestampFault {
+export interface TimestampError {
   kind: "shape" | "range"
   message: string
 }
@@ -14,20 +14,20 @@ const SECONDS_A_DAY = 86_400
 const FIRST_DAY = -719_162
 const LAST_DAY = 2_932_896
 
-const OUT_OF_RANGE: TimestampFault = { kind: "range", message: "timestamp must be between years 0001 and 9999" }
+const OUT_OF_RANGE: TimestampError = { kind: "range", message: "timestamp must be between years 0001 and 9999" }
 
 /**
  * The UTC text, with microseconds, of an ISO 8601 string (no offset means UTC) or a Unix epoch number: `2018-02-04T22:02:08.000107Z`.
  * A string's digits beyond microseconds are cut. Postgres reads the text as it is, and an array literal needs no quotes around it.
  *
- * One reading serves both judgements: a fault of `shape` is the request's, one of `range` that signal's alone.
+ * One reading serves both checks: `shape` is a validation error of the request, `range` a rule violation of that signal alone.
  *
  * Calendar dates, basic or extended, to the day, hour, minute, second or beyond. As with Pydantic, a space may stand for the `T`
  * (RFC 3339, section 5.6), and 24:00 and leap seconds are refused. It is read by hand: a regular expression costs three times as much.
  *
  * @see https://docs.pydantic.dev/latest/api/standard_library_types/#datetimedatetime
  */
-export function parseTimestamp(input: string | number): string | TimestampFault {
+export function parseTimestamp(input: string | number): string | TimestampError {
   return typeof input === "number" ? fromEpoch(input) : fromIso(input)
 }
 
@@ -36,7 +36,7 @@ export function instantText(instant: Date): string {
   return instant.toISOString().replace("Z", "000Z")
 }
 
-function fromEpoch(epoch: number): string | TimestampFault {
+function fromEpoch(epoch: number): string | TimestampError {
   const unitsASecond = Math.abs(epoch) > LARGEST_EPOCH_SECONDS ? 1000 : 1
   const seconds = Math.floor(epoch / unitsASecond)
   const micros = Math.round(((epoch - seconds * unitsASecond) * MICROS_A_SECOND) / unitsASecond)
@@ -47,7 +47,7 @@ function fromEpoch(epoch: number): string | TimestampFault {
 /** What was read as a number, or the reason why it can't be; the reasons are those of speedate, which reads for Pydantic. */
 type Reading = number | string
 
-function fromIso(text: string): string | TimestampFault {
+function fromIso(text: string): string | TimestampError {
   const days = readDate(text)
   if (typeof days === "string") return notIso(text, days)
   const dateEnd = text[4] === "-" ? 10 : 8
@@ -171,7 +171,7 @@ function twoDigits(text: string, at: number): number {
 const noDigits = (text: string, at: number, name: string) =>
   at + 2 > text.length ? "input is too short" : `invalid character in ${name}`
 
-function notIso(text: string, reason: string): TimestampFault {
+function notIso(text: string, reason: string): TimestampError {
   const isEpoch = /^[+-]?\d+(?:\.\d*)?$/.test(text) && text.length !== "20250115".length
   return {
     kind: "shape",
@@ -190,7 +190,7 @@ const MS_A_DAY = SECONDS_A_DAY * 1000
 const daysSinceEpoch = (year: number, month: number, day: number) => new Date(0).setUTCFullYear(year, month - 1, day) / MS_A_DAY
 
 /** An offset may have moved `microsOfDay` into the day before or after. */
-function utcText(days: number, microsOfDay: number): string | TimestampFault {
+function utcText(days: number, microsOfDay: number): string | TimestampError {
   const secondOfDay = Math.floor(microsOfDay / MICROS_A_SECOND)
   const micros = microsOfDay - secondOfDay * MICROS_A_SECOND
   const seconds = days * SECONDS_A_DAY + secondOfDay

@@ -63,7 +63,7 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
     on conflict do nothing`
 }
 
-/** A reason may quote what was sent; see `textFault` for what Postgres' text can't hold. */
+/** A reason may quote what was sent; see `textViolation` for what Postgres' text can't hold. */
 const storable = (text: string) => text.toWellFormed().replaceAll("\0", "\uFFFD")
 
 const LISTED_COLUMNS = sql`

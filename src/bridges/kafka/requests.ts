@@ -1,5 +1,5 @@
 import { isFields, parseJson } from "../../signals/json.ts"
-import { reservedKeyFault } from "../../signals/rules.ts"
+import { reservedKeyViolation } from "../../signals/rules.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import type { Delivered } from "../delivery.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
@@ -233,7 +233,7 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
 /** Refuses a dedupe key of the bridges that is not the record's own name, but was put into its value by whoever wrote it. */
 export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
   if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
-  const fault = reservedKeyFault(delivered.signal.dedupe_key)
+  const fault = reservedKeyViolation(delivered.signal.dedupe_key)
   return fault ? { refused: fault } : delivered
 }
 

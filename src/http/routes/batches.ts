@@ -31,7 +31,7 @@ export const signalBatches = new Hono<App>()
     if (batch && preferences.has("respond-async")) {
       const queued = await queueBatch(ingestContext(c), batch)
       if ("record" in queued) return answerQueued(c, queued)
-      if (queued.queueError) noteOutcome(c, { fault: queued.queueError })
+      if (queued.queueError) noteOutcome(c, { error: queued.queueError })
     }
 
     const stored = batch ? await storeRequested(c, batch) : NOTHING_SENT

@@ -57,7 +57,7 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
         total: 0,
         skipped: 1,
         kind: "app_rate_limited",
-        fault: `Slack holds events of team ${request.teamId} back`,
+        error: `Slack holds events of team ${request.teamId} back`,
       })
       return c.json(NOTHING_TO_STORE)
     case "unreadable":

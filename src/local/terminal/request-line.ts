@@ -76,16 +76,16 @@ function requestLine(entry: LogLine, now: number): string {
   const style: Style = status < 400 ? "green" : status < 500 ? "yellow" : "red"
   const marks = ["queued", "replayed"].filter((mark) => entry[mark] === true)
   const name = `${entry.method} ${entry.route}`
-  return joined(now, paint(style, String(entry.status)), name, [...counts(entry), ...marks, ...fault(entry)], entry.ms)
+  return joined(now, paint(style, String(entry.status)), name, [...counts(entry), ...marks, ...errorOf(entry)], entry.ms)
 }
 
 const consumedLine = (entry: LogLine, now: number) =>
-  joined(now, paint(entry.fault ? "red" : "cyan", "···"), `queue ${entry.queue}`, [...counts(entry), ...fault(entry)], entry.ms)
+  joined(now, paint(entry.error ? "red" : "cyan", "···"), `queue ${entry.queue}`, [...counts(entry), ...errorOf(entry)], entry.ms)
 
 function sweepLine(entry: LogLine, now: number): string | undefined {
-  const { event, count, fault: failed } = entry
+  const { event, count, error: failed } = entry
   if (failed === undefined && !(Number(count) > 0)) return undefined
-  const details = failed === undefined ? [String(count)] : fault(entry)
+  const details = failed === undefined ? [String(count)] : errorOf(entry)
   return joined(now, paint(failed === undefined ? "cyan" : "red", "···"), `sweep ${event}`, details, entry.ms)
 }
 
@@ -95,7 +95,7 @@ const counts = (entry: LogLine) =>
     return count > 0 ? [`${count} ${count === 1 ? one : several}`] : []
   })
 
-const fault = ({ fault }: LogLine) => (typeof fault === "string" ? [paint("red", fault)] : [])
+const errorOf = ({ error }: LogLine) => (typeof error === "string" ? [paint("red", error)] : [])
 
 function joined(now: number, mark: string, name: string, details: string[], ms: unknown): string {
   const time = paint("dim", new Date(now).toTimeString().slice(0, 8))

@@ -93,7 +93,7 @@ describe("a body that is cut off on its way", () => {
     })
     const response = await app.request(request, undefined, bindings)
     expect(response.status).toBe(400)
-    expect(JSON.parse(log.mock.lastCall?.[0])).not.toHaveProperty("fault")
+    expect(JSON.parse(log.mock.lastCall?.[0])).not.toHaveProperty("error")
     log.mockRestore()
   })
 })

@@ -24,18 +24,18 @@ describe("a payload", () => {
   it("may hold a raw number at the deepest level", () => {
     let payload: Record<string, unknown> = { n: JSON.rawJSON("12345678901234567890") }
     for (let level = 1; level < 64; level++) payload = { a: payload }
-    expect(encodePayload(payload).fault).toBeUndefined()
+    expect(encodePayload(payload).violation).toBeUndefined()
   })
 
   it.each([65, 100_000])("may not nest %i levels deep", (levels) =>
-    expect(encodePayload(nested(levels))).toEqual({ fault: "payload must not nest deeper than 64 levels" }),
+    expect(encodePayload(nested(levels))).toEqual({ violation: "payload must not nest deeper than 64 levels" }),
   )
 
   it.each(["1e1000", "1e131071", "-1.5e-1000", "1e-131071", "1e99999999999"])(
     "may not hold %s, which Postgres prints in full",
     (number) =>
       expect(encodePayload({ a: [{ b: JSON.rawJSON(number) }] })).toEqual({
-        fault: "payload must not hold a number of more than 1000 digits",
+        violation: "payload must not hold a number of more than 1000 digits",
       }),
   )
 
@@ -61,12 +61,12 @@ describe("a payload", () => {
   })
 
   it.each([{ a: "\0" }, { "\0": 1 }, { a: [{ b: "x\0" }] }])("may not hold U+0000 in a value or a name", (payload) =>
-    expect(encodePayload(payload)).toEqual({ fault: "payload must not contain U+0000" }),
+    expect(encodePayload(payload)).toEqual({ violation: "payload must not contain U+0000" }),
   )
 
   it.each([{ a: "\ud83d" }, { "\ude00": 1 }, { a: ["\udfff"] }])(
     "may not hold a lone surrogate in a value or a name",
-    (payload) => expect(encodePayload(payload)).toEqual({ fault: "payload must not contain a lone surrogate" }),
+    (payload) => expect(encodePayload(payload)).toEqual({ violation: "payload must not contain a lone surrogate" }),
   )
 
   it("may speak of \\u0000 as text", () => expect(encodePayload({ a: "\\u0000" })).toEqual({ text: '{"a":"\\\\u0000"}' }))

@@ -71,7 +71,7 @@ describe("a batch's wrong shape", () => {
     [{ signals: [], fail_on_error: "yes" }, ["body", "fail_on_error"], "bool_type"],
   ])("%j is told at its place", (input, loc, type) => expect(errorsOf(BatchRequest, input)).toMatchObject([{ type, loc }]))
 
-  it("is told fault by fault up to 100, then the rest is counted", () => {
+  it("is reported error by error up to 100, then the rest is counted", () => {
     const errors = errorsOf(BatchRequest, { signals: Array.from({ length: 257 }, () => ({})) })
     expect(errors).toHaveLength(101)
     expect(errors[99]?.loc).toEqual(["body", "signals", 99, "context_window_id"])
@@ -79,7 +79,7 @@ describe("a batch's wrong shape", () => {
   })
 })
 
-describe("any fault that zod finds", () => {
+describe("any error that zod finds", () => {
   const { string, number, int, array, literal } = z
   it.each<[string, z.ZodType, unknown, string, string]>([
     [

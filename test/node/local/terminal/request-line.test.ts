@@ -38,7 +38,7 @@ describe("a line at the terminal", () => {
       expect(show({ event, ms: 5, count: 0 })).toBeUndefined()
       expect(show({ event, ms: 5 })).toBeUndefined()
       expect(show({ event, ms: 5, count: 2 })).toBe(`···  ${`sweep ${event}`.padEnd(32)}  2  5 ms`)
-      expect(show({ event, ms: 5, fault: "lost" })).toBe(`···  ${`sweep ${event}`.padEnd(32)}  lost  5 ms`)
+      expect(show({ event, ms: 5, error: "lost" })).toBe(`···  ${`sweep ${event}`.padEnd(32)}  lost  5 ms`)
     },
   )
 

@@ -116,7 +116,7 @@ describe("the answer to a batch", () => {
 })
 
 describe("a batch of the wrong shape", () => {
-  it.each([false, true])("is refused whole, every fault listed, with fail_on_error %s", async (fail_on_error) => {
+  it.each([false, true])("is refused whole, every error listed, with fail_on_error %s", async (fail_on_error) => {
     const conversation = freshConversation()
     const signals = [
       { raw_content: "no conversation" },

@@ -116,7 +116,7 @@ describe("POST /webhooks/slack", () => {
     await sendSigned({ type: "app_rate_limited", token: "t", team_id: "T1", minute_rate_limited: 1_518_467_820 })
     expect(JSON.parse(log.mock.lastCall?.[0])).toMatchObject({
       kind: "app_rate_limited",
-      fault: "Slack holds events of team T1 back",
+      error: "Slack holds events of team T1 back",
     })
     log.mockRestore()
   })
