@@ -116,7 +116,11 @@ export const BatchPath = z.object({ transaction_id: z.guid() })
 export const SignalPath = z.object({ id: id("The signal's id.") })
 
 export const DeadLetterQuery = z.object({
-  state: z.enum(["waiting", "replayed", "discarded"]).default("waiting"),
+  state: z
+    .enum(["waiting", "replayed", "discarded"])
+    .optional()
+    .meta({ description: "Default: waiting; with `transaction_id`, every state." }),
+  transaction_id: z.guid().optional().meta({ description: "Only the dead letters of this batch." }),
   limit: limit(100),
   cursor: cursor(digits),
 })

@@ -79,17 +79,24 @@ const letterOf = (row: SelectedRow): DeadLetterRecord => ({ ...row, id: Number(r
 const LISTED_BYTES = sql`300 + octet_length(caller) + octet_length(reason)`
 
 /**
- * One page of dead letters in a state without their records, newest first, and the cursor of the next page, null on the last. A page also
- * ends by bytes.
+ * One page of dead letters without their records, newest first, and the cursor of the next page, null on the last. A page also ends by
+ * bytes. Either `state` or `transactionId` is given, so that an index finds the rows.
  */
 export async function listDeadLetters(
   db: Database,
-  page: { state: DeadLetterRecord["state"]; after?: number | undefined; limit: number },
+  page: {
+    state: DeadLetterRecord["state"] | undefined
+    transactionId?: string | undefined
+    after?: number | undefined
+    limit: number
+  },
 ): Promise<{ letters: ListedDeadLetter[]; next: number | null }> {
-  const { state, after, limit } = page
+  const { state, transactionId, after, limit } = page
+  const ofState = state === undefined ? sql`` : sql`and state = ${state}`
+  const ofBatch = transactionId === undefined ? sql`` : sql`and transaction_id = ${transactionId}::uuid`
   const older = after === undefined ? sql`` : sql`and id < ${after}::int8`
   const statement = pageStatement({
-    rows: sql`select * from ${deadLetters} where state = ${state} ${older}`,
+    rows: sql`select * from ${deadLetters} where true ${ofState} ${ofBatch} ${older}`,
     order: ["id"],
     limit,
     storedBytes: LISTED_BYTES,

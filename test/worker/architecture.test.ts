@@ -58,7 +58,12 @@ describe("the folders of src", () => {
 describe("the dashboard", () => {
   it.each(Object.keys(SOURCES).filter((path) => path.startsWith("pages/dashboard/")))(
     "%s takes only types from the Worker",
-    (path) => expect(SOURCES[path]).not.toMatch(/^import (?!type )[^"]*from "(\.\.\/){2,}(?!dashboard)/m),
+    (path) => {
+      const values = [...(SOURCES[path] ?? "").matchAll(/^import (?!type )[^"]*from "(\.[^"]+)"/gm)].map(
+        ([, specifier]) => new URL(specifier ?? "", `file:///src/${path}`).pathname,
+      )
+      expect(values.filter((target) => !target.startsWith("/src/pages/dashboard/"))).toEqual([])
+    },
   )
 })
 

@@ -14,8 +14,9 @@ import { ingestContext, notePlan, timeLimitOf } from "../write.ts"
 /** The dead letters: what was acknowledged and could not be stored. To be looked at, replayed once the cause is mended, or discarded. */
 export const deadLetters = new Hono<App>()
   .get("/", requireScope("read"), zValidator("query", DeadLetterQuery, refuseShape), async (c) => {
-    const { state, limit, cursor } = c.req.valid("query")
-    const page = await listDeadLetters(c.get("db"), { state, limit, after: cursor })
+    const { cursor, transaction_id: transactionId, ...query } = c.req.valid("query")
+    const state = query.state ?? (transactionId ? undefined : "waiting")
+    const page = await listDeadLetters(c.get("db"), { ...query, state, transactionId, after: cursor })
     return c.json({ dead_letters: page.letters, next_cursor: page.next === null ? null : String(page.next) })
   })
   .post("/replay", requireScope("read"), requireScope("ingest"), zValidator("query", ReplayQuery, refuseShape), async (c) => {

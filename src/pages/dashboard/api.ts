@@ -1,15 +1,29 @@
-import type { BatchRecord, ConversationStats, StoredSignal } from "../../signals/responses.ts"
+import type {
+  BatchRecord,
+  BulkReplayAnswer,
+  ConversationStats,
+  ListedDeadLetter,
+  ReplayAnswer,
+  StoredSignal,
+} from "../../signals/responses.ts"
 import { storedKey } from "./key.ts"
 
 export interface SignalPage {
   signals: StoredSignal[]
+  next_cursor: string | null
 }
 export interface BatchPage {
   batches: BatchRecord[]
+  next_cursor: string | null
 }
 export interface Conversations {
   stats: ConversationStats[]
 }
+export interface DeadLetterPage {
+  dead_letters: ListedDeadLetter[]
+  next_cursor: string | null
+}
+export type { BulkReplayAnswer, ReplayAnswer }
 
 /** The service refused the request for want of a key, or because of `key`. */
 export class KeyNeeded extends Error {
@@ -32,28 +46,51 @@ export class NotAnswered extends Error {
 const TIMEOUT_MS = 20_000
 
 /**
- * The JSON at `path` of this origin.
+ * The text of the JSON at `path` of this origin.
  *
  * @throws {KeyNeeded} 401 and 403
  * @throws {NotAnswered}
  */
-export async function get<Answer>(path: string, cancelled: AbortSignal): Promise<Answer> {
+export async function askText(path: string, cancelled: AbortSignal, method = "GET"): Promise<string> {
   const key = storedKey()
   const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` }
-  const response = await fetch(path, { headers, signal: AbortSignal.any([cancelled, AbortSignal.timeout(TIMEOUT_MS)]) }).catch(
-    (error: Error) => {
-      throw new NotAnswered(error.name === "TimeoutError" ? "no answer in time" : "the service cannot be reached")
-    },
-  )
-  const answer: unknown = await response.json().catch(() => undefined)
-  if (response.ok && answer !== undefined) return answer as Answer
+  const signal = AbortSignal.any([cancelled, AbortSignal.timeout(TIMEOUT_MS)])
+  const response = await fetch(path, { method, headers, signal }).catch((error: Error) => {
+    throw new NotAnswered(error.name === "TimeoutError" ? "no answer in time" : "the service cannot be reached")
+  })
+  const text = await response.text().catch(() => "")
+  const answer = parsed(text)
+  if (response.ok && answer !== undefined) return text
   const detail = detailOf(answer) ?? `status ${response.status}`
   if (response.status === 401 || response.status === 403) throw new KeyNeeded(key, detail)
   throw new NotAnswered(detail, Number(response.headers.get("Retry-After")) || 0)
 }
 
+/** The JSON at `path`; see `askText`. */
+export async function get<Answer>(path: string, cancelled: AbortSignal): Promise<Answer> {
+  return JSON.parse(await askText(path, cancelled)) as Answer
+}
+
+/** Sends a request that changes something; see `askText`. */
+export async function send<Answer>(method: "POST" | "DELETE", path: string, cancelled: AbortSignal): Promise<Answer> {
+  return JSON.parse(await askText(path, cancelled, method)) as Answer
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
 /** Every error of the service has a `detail`; that of a 422 is a list. */
 function detailOf(answer: unknown): string | undefined {
   if (typeof answer !== "object" || answer === null || !("detail" in answer)) return undefined
-  return typeof answer.detail === "string" ? answer.detail : JSON.stringify(answer.detail)
+  const { detail } = answer
+  if (typeof detail === "string") return detail
+  if (!Array.isArray(detail)) return undefined
+  return detail
+    .map(({ loc, msg }: { loc?: unknown[]; msg?: string }) => `${loc?.slice(1).join(".") ?? ""}: ${msg ?? ""}`)
+    .join("; ")
 }

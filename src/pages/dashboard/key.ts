@@ -19,7 +19,7 @@ export function askForKey(reason: string): void {
   sessionStorage.removeItem(NAME)
   forget.hidden = true
   find("[data-key-refusal]").textContent = reason
-  content.hidden = content.querySelector('[data-state="fresh"], [data-state="stale"]') === null
+  content.dataset.locked = String(content.querySelector('[data-state="fresh"], [data-state="stale"]') === null)
   if (isAskingForKey()) return
   form.hidden = false
   input.focus()
@@ -37,7 +37,7 @@ export function watchKey(onKey: () => void): void {
     sessionStorage.setItem(NAME, key)
     form.reset()
     form.hidden = true
-    content.hidden = false
+    content.dataset.locked = "false"
     forget.hidden = false
     onKey()
   })

@@ -8,7 +8,9 @@ import { outcomesTable, routesTable, showFigures } from "./overview/figures.ts"
 import { batchesTable, conversationsTable, signalsTable } from "./overview/lists.ts"
 import { EVERY_MS, keepFresh } from "./overview/refresh.ts"
 import { source } from "./overview/source.ts"
+import { watchAddress } from "./router.ts"
 import { watchTheme } from "./theme.ts"
+import { viewOf } from "./views/views.ts"
 
 const window = find("[data-window]")
 const charts = metricsCharts()
@@ -62,4 +64,8 @@ watchTheme(charts.repaint)
 watchCopy()
 window.addEventListener("change", () => void metrics.refresh(true))
 const askNow = keepFresh([metrics, ...lists])
-watchKey(askNow)
+const showAgain = watchAddress(viewOf, askNow)
+watchKey(() => {
+  showAgain()
+  askNow()
+})

@@ -5,7 +5,7 @@ import type { Source } from "./source.ts"
 
 export const EVERY_MS = 5000
 
-/** Refreshes every source periodically, except while paused, hidden, or waiting for a key. Returns a function that refreshes at once. */
+/** Refreshes every source periodically, except while paused, hidden, or waiting for a key, and while another view is shown. Returns a function that refreshes at once. */
 export function keepFresh(sources: Source[]): () => void {
   const button = find<HTMLButtonElement>("[data-pause]")
   const updated = find("[data-updated]")
@@ -18,7 +18,9 @@ export function keepFresh(sources: Source[]): () => void {
     const news = last ? `Updated ${moment(last)}` : undefined
     updated.textContent = [state, news].filter(Boolean).join(". ") || "No data yet"
   }
+  const overview = find("[data-overview]")
   const ask = async (now: boolean) => {
+    if (overview.hidden) return
     const news = await Promise.all(sources.map((source) => source.refresh(now)))
     if (news.includes(true)) last = new Date()
     say()
@@ -37,6 +39,5 @@ export function keepFresh(sources: Source[]): () => void {
   })
   document.addEventListener("visibilitychange", tick)
   setInterval(tick, EVERY_MS)
-  void ask(true)
   return () => void ask(true)
 }

@@ -47,6 +47,17 @@ describe("the dead letters", () => {
     expect(new Set(found).size).toBe(found.length)
   })
 
+  it("are listed by their batch, whatever became of them", async () => {
+    const id = await kept({ source: "kafka", record: { value: "of a batch" } })
+    const { transaction_id } = await read<{ transaction_id: string }>(`/api/dead-letters/${id}`)
+    await read(`/api/dead-letters/${id}`, { method: "DELETE" })
+    const listed = async (more = "") => {
+      const page = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?transaction_id=${transaction_id}${more}`)
+      return page.dead_letters.map((letter) => letter.id)
+    }
+    expect([await listed(), await listed("&state=discarded"), await listed("&state=waiting")]).toEqual([[id], [id], []])
+  })
+
   it("are listed without their records, which each has by its id", async () => {
     const id = await kept({ source: "kafka", record: { value: "x" } })
     const { dead_letters } = await read<{ dead_letters: Letter[] }>("/api/dead-letters?limit=1")

@@ -1,0 +1,85 @@
+import { KeyNeeded } from "./api.ts"
+import { find, make } from "./dom.ts"
+import { askForKey, storedKey } from "./key.ts"
+
+/** The part of the address that says what the page shows: `#/signals?signal_source=slack` */
+export interface Address {
+  /** Without the slash before it. */
+  path: string
+  params: URLSearchParams
+}
+
+export interface View {
+  title: string
+  /** Asks for what the view shows, and builds it. @throws what `get` throws */
+  build(cancelled: AbortSignal): Promise<Node[]>
+}
+
+/** The address of a view, with the parameters that have a value. */
+export function linkTo(path: string, params: Record<string, string | null | undefined> = {}): string {
+  const given = Object.entries(params).filter((entry): entry is [string, string] => Boolean(entry[1]))
+  return given.length > 0 ? `#/${path}?${new URLSearchParams(given)}` : `#/${path}`
+}
+
+function currentAddress(): Address {
+  const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?", 2)
+  return { path, params: new URLSearchParams(query) }
+}
+
+/**
+ * Shows the view of the address, and the overview where the address names none. The address alone says what is shown, so that it can be
+ * shared and the browser's buttons work.
+ *
+ * @returns shows the view of the address again, as after a change
+ */
+export function watchAddress(
+  viewOf: (address: Address, again: () => void) => View | undefined,
+  onOverview: () => void,
+): () => void {
+  const overview = find("[data-overview]")
+  const place = find("[data-view]")
+  let underWay: AbortController | undefined
+
+  const show = async (moveFocus: boolean) => {
+    underWay?.abort()
+    const request = new AbortController()
+    underWay = request
+    const address = currentAddress()
+    const view = viewOf(address, () => void show(false))
+    markCurrent(address)
+    overview.hidden = view !== undefined
+    place.hidden = view === undefined
+    document.title = view ? `${view.title} · signal-ingest` : "signal-ingest"
+    if (!view) return onOverview()
+    place.setAttribute("aria-busy", "true")
+    if (moveFocus) place.replaceChildren(heading(view.title), make("p", { class: "none" }, "Loading"))
+    const shown = await view.build(request.signal).catch((error: unknown) => failed(error, () => void show(false)))
+    if (request.signal.aborted) return
+    place.replaceChildren(heading(view.title), ...shown)
+    place.removeAttribute("aria-busy")
+    if (moveFocus) find("h2", place).focus()
+  }
+
+  window.addEventListener("hashchange", () => void show(true))
+  void show(false)
+  return () => void show(false)
+}
+
+const heading = (title: string) => make("h2", { tabindex: "-1" }, title)
+
+/** Marks the link of the navigation that the address belongs to. */
+function markCurrent({ path }: Address): void {
+  const [section = ""] = path.split("/", 1)
+  for (const link of document.querySelectorAll<HTMLAnchorElement>("[data-sections] a")) {
+    if (link.hash.replace(/^#\//, "") === section) link.setAttribute("aria-current", "page")
+    else link.removeAttribute("aria-current")
+  }
+}
+
+function failed(error: unknown, again: () => void): Node[] {
+  if (error instanceof KeyNeeded && error.key === storedKey()) askForKey(`The service answered: ${error.message}`)
+  const reason = error instanceof Error ? error.message : String(error)
+  const button = make("button", { type: "button" }, "Try again")
+  button.addEventListener("click", again)
+  return [make("p", { class: "note", role: "alert" }, `Could not be read: ${reason.replace(/\.?$/, ".")}`), button]
+}

@@ -1,0 +1,42 @@
+import type { DeadLetterRecord } from "../../../signals/responses.ts"
+import { get, type ReplayAnswer, send } from "../api.ts"
+import { make } from "../dom.ts"
+import { linkTo, type View } from "../router.ts"
+import { action, block, card, facts, jsonBlock, link, time } from "./parts.ts"
+
+/** One dead letter with its record, and what can be done with it. */
+export const deadLetterView = (id: string, again: () => void): View => ({
+  title: `Dead letter ${id}`,
+  async build(cancelled) {
+    const letter = await get<DeadLetterRecord>(`/api/dead-letters/${id}`, cancelled)
+    const { transaction_id, replay_transaction_id, state } = letter
+    const shown = facts([
+      ["State", state],
+      ["Reason", letter.reason],
+      ["Arrived", time(letter.created_at)],
+      ["Source", letter.source],
+      ["Caller", letter.caller],
+      ["Batch", link(linkTo(`batches/${transaction_id}`), transaction_id)],
+      ["Place in the batch", String(letter.index)],
+      ["Stored as batch", state === "replayed" ? link(linkTo(`batches/${replay_transaction_id}`), replay_transaction_id) : null],
+    ])
+    // The beginning of a record that was cut is no JSON.
+    const record = letter.truncated ? block("Record, its beginning", letter.record) : jsonBlock("Record", letter.record)
+    return [card("Dead letter", shown), ...actions(letter, again), card("Record", record)]
+  },
+})
+
+function actions({ id, state, truncated }: DeadLetterRecord, again: () => void): Node[] {
+  const replay = action("Replay", async (say) => {
+    const answer = await send<ReplayAnswer>("POST", `/api/dead-letters/${id}/replay`, new AbortController().signal)
+    if (answer.replayed) again()
+    else say(`It still cannot be stored: ${answer.reason ?? "no reason given"}`)
+  })
+  const discard = action("Discard", async () => {
+    if (!confirm("Discard this dead letter? It stays listed as discarded, and can still be replayed.")) return
+    await send("DELETE", `/api/dead-letters/${id}`, new AbortController().signal)
+    again()
+  })
+  const offered = [...(state !== "replayed" && !truncated ? [replay] : []), ...(state === "waiting" ? [discard] : [])]
+  return offered.length > 0 ? [make("p", { class: "actions" }, ...offered)] : []
+}

@@ -1,0 +1,80 @@
+import type { ListedDeadLetter } from "../../../signals/responses.ts"
+import { type BulkReplayAnswer, type DeadLetterPage, get, send } from "../api.ts"
+import { make } from "../dom.ts"
+import { count } from "../format.ts"
+import { linkTo, type View } from "../router.ts"
+import { table } from "../table.ts"
+import { action, link, pageLinks, time } from "./parts.ts"
+
+const STATES = ["waiting", "replayed", "discarded"] as const
+
+/** The dead letters of a state, newest first, and what can be done with all that wait. */
+export const deadLettersView = (params: URLSearchParams, again: () => void): View => ({
+  title: "Dead letters",
+  async build(cancelled) {
+    const query = new URLSearchParams({ limit: "50", ...Object.fromEntries(params) })
+    const page = await get<DeadLetterPage>(`/api/dead-letters?${query}`, cancelled)
+    const panel = make("section", { class: "card" })
+    table<ListedDeadLetter>(panel, {
+      label: "Dead letters",
+      none: "No dead letters.",
+      hook: (letter) => ["data-dead-letter", String(letter.id)],
+      columns: [
+        { title: "Time", cell: (letter) => link(linkTo(`dead-letters/${letter.id}`), time(letter.created_at)) },
+        { title: "Source", cell: (letter) => letter.source },
+        { title: "Caller", cell: (letter) => make("span", { class: "name" }, letter.caller) },
+        { title: "Reason", cell: (letter) => make("span", { class: "sentence" }, letter.reason) },
+      ],
+    }).show(page.dead_letters)
+    const state = params.get("state") ?? "waiting"
+    const waiting = state === "waiting" && page.dead_letters.length > 0 ? actions(page.dead_letters, again) : []
+    return [states(state), ...waiting, panel, pageLinks("dead-letters", params, page.next_cursor)]
+  },
+})
+
+function states(shown: string): HTMLElement {
+  const links = STATES.map((state) => {
+    const one = link(linkTo("dead-letters", { state }), state)
+    if (state === shown) one.setAttribute("aria-current", "true")
+    return one
+  })
+  return make("nav", { class: "tabs", "aria-label": "State" }, ...links)
+}
+
+function actions(listed: readonly ListedDeadLetter[], again: () => void): Node[] {
+  const replay = action("Replay all that wait", async (say) => {
+    if (!confirm("Replay every dead letter that waits?")) return
+    say(await replayAll(say))
+    again()
+  })
+  const discard = action(`Discard these ${listed.length}`, async (say) => {
+    if (
+      !confirm(
+        `Discard the ${listed.length} dead letters of this page? They stay listed as discarded, and can still be replayed.`,
+      )
+    )
+      return
+    for (const [place, { id }] of listed.entries()) {
+      await send("DELETE", `/api/dead-letters/${id}`, new AbortController().signal)
+      say(`${place + 1} of ${listed.length} discarded`)
+    }
+    again()
+  })
+  return [make("p", { class: "actions" }, replay, discard)]
+}
+
+/** Calls the service until no page is left; each call replays up to 500. */
+async function replayAll(say: (sentence: string) => void): Promise<string> {
+  let replayed = 0
+  let failed = 0
+  let cursor: string | null = ""
+  while (cursor !== null) {
+    const query = new URLSearchParams({ state: "waiting", ...(cursor && { cursor }) })
+    const answer: BulkReplayAnswer = await send("POST", `/api/dead-letters/replay?${query}`, new AbortController().signal)
+    replayed += answer.replayed_count
+    failed += answer.failed_count
+    cursor = answer.next_cursor
+    say(`${count(replayed)} replayed, ${count(failed)} failed again`)
+  }
+  return `${count(replayed)} replayed, ${count(failed)} failed again`
+}

@@ -1,0 +1,38 @@
+import type { StoredSignal } from "../../../signals/responses.ts"
+import { askText } from "../api.ts"
+import { NONE, points } from "../format.ts"
+import { members } from "../json-text.ts"
+import { linkTo, type View } from "../router.ts"
+import { block, card, facts, jsonBlock, link, time } from "./parts.ts"
+
+/** Everything that is stored of one signal. */
+export const signalView = (id: string): View => ({
+  title: `Signal ${id}`,
+  async build(cancelled) {
+    const text = await askText(`/api/signals/${id}`, cancelled)
+    const signal = JSON.parse(text) as StoredSignal
+    const { context_window_id, signal_source, user_id, agent_id, transaction_id } = signal
+    const shown = facts([
+      ["Time", time(signal.time)],
+      ["Conversation", link(linkTo("signals", { context_window_id }), context_window_id)],
+      ["Source", link(linkTo("signals", { signal_source }), signal_source)],
+      ["User", user_id === null ? null : link(linkTo("signals", { user_id }), user_id)],
+      ["Agent", agent_id === null ? null : link(linkTo("signals", { agent_id }), agent_id)],
+      ["Score", points(signal.signal_score)],
+      ["Emotional tone", signal.emotional_tone === null ? null : points(signal.emotional_tone)],
+      ["Escalated", signal.escalate_flag === 1 ? "yes" : "no"],
+      ["Dedupe key", signal.dedupe_key],
+      ["Vector", signal.signal_vector],
+      ["Relationship", signal.relationship_context],
+      ["Diagnostic notes", signal.diagnostic_notes],
+      ["Batch", link(linkTo(`batches/${transaction_id}`), transaction_id)],
+    ])
+    // From the text of the answer, which has every digit.
+    const payload = members(text).get("payload")
+    return [
+      card("Signal", shown),
+      card("Content", signal.raw_content === null ? NONE : block("Content", signal.raw_content)),
+      card("Payload", payload === undefined || payload === "null" ? NONE : jsonBlock("Payload", payload)),
+    ]
+  },
+})

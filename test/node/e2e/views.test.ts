@@ -1,0 +1,165 @@
+import type { Browser } from "playwright-core"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import {
+  CHROMIUM,
+  expectNoComplaints,
+  openBrowser,
+  openPage,
+  picture,
+  scrollsSideways,
+  seriousFindings,
+} from "../../setup/browser.ts"
+import { type LocalService, startLocalService } from "../../setup/local-service.ts"
+
+/** More digits than a double has. */
+const EXACT = "12345678901234567890.1234567890"
+
+describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () => {
+  let service: LocalService
+  let browser: Browser
+  let batch: string
+
+  const post = async (path: string, body: string): Promise<{ transaction_id: string }> => {
+    const response = await fetch(`${service.address}${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body,
+    })
+    expect(response.status).toBe(200)
+    return (await response.json()) as { transaction_id: string }
+  }
+
+  beforeAll(async () => {
+    ;[service, browser] = await Promise.all([startLocalService(), openBrowser()])
+    const many = Array.from({ length: 60 }, (_, place) => ({
+      context_window_id: "conv-many",
+      signal_source: "slack",
+      raw_content: `message ${place}`,
+      user_id: place % 2 === 0 ? "u-even" : "u-odd",
+    }))
+    await post("/api/signals/batch", JSON.stringify({ signals: many }))
+    await post(
+      "/api/signals/batch",
+      `{"signals":[{"context_window_id":"conv-exact","raw_content":"<b>no markup</b>","payload":{"amount":${EXACT},"list":[1,{"a":null}]}}]}`,
+    )
+    const bad = { context_window_id: "conv-bad", signal_score: 2 }
+    const failed = await post("/api/signals/batch", JSON.stringify({ signals: [bad, bad, { ...bad, signal_score: 0.2 }] }))
+    batch = failed.transaction_id
+    // Without a conversation: acknowledged, and kept as dead letters.
+    await post("/webhooks/kafka", JSON.stringify([{ raw_content: "first" }, { raw_content: "second" }, { raw_content: "third" }]))
+  }, 120_000)
+  afterAll(async () => {
+    await browser?.close()
+    await service?.stop()
+  })
+
+  const open = (address: string, options = {}) => openPage(browser, `${service.address}/#/${address}`, options)
+
+  it("shows signals page by page, and follows a link to the next page and back", async () => {
+    const watched = await open("signals")
+    const { page } = watched
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(50)
+    await picture(page, "view-signals", { fullPage: false })
+    await page.getByRole("link", { name: "Older" }).click()
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(12)
+    await page.goBack()
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(50)
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
+  it("filters signals by a form whose fields go into the address, so that the view can be shared", async () => {
+    const watched = await open("signals")
+    const { page } = watched
+    await page.getByLabel("Conversation", { exact: true }).fill("conv-exact")
+    await page.keyboard.press("Enter")
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(1)
+    const shared = page.url()
+    expect(shared).toContain("#/signals?context_window_id=conv-exact")
+    const elsewhere = await openPage(browser, shared)
+    await expect.poll(() => elsewhere.page.locator("[data-view] [data-signal]").count()).toBe(1)
+    expect(await elsewhere.page.getByLabel("Conversation", { exact: true }).inputValue()).toBe("conv-exact")
+    await page.getByRole("link", { name: "Clear" }).click()
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(50)
+    expectNoComplaints(watched)
+    await Promise.all([page.context().close(), elsewhere.page.context().close()])
+  })
+
+  it("shows a signal whole, every digit of its payload, and its batch by a link", async () => {
+    const watched = await open("signals?context_window_id=conv-exact")
+    const { page } = watched
+    await page.locator("[data-view] [data-signal] a").first().click()
+    await page.getByRole("region", { name: "Payload" }).waitFor()
+    expect(await page.getByRole("region", { name: "Payload" }).innerText()).toContain(`"amount": ${EXACT}`)
+    expect(await page.getByRole("region", { name: "Content" }).innerText()).toBe("<b>no markup</b>")
+    expect(await page.title()).toMatch(/^Signal \d+ · signal-ingest$/)
+    await picture(page, "view-signal")
+    await page.locator("dd a", { hasText: /^[0-9a-f-]{36}$/ }).click()
+    await expect.poll(() => page.locator("[data-view] h2").innerText()).toBe("Batch")
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
+  it("shows a batch with its failures", async () => {
+    const watched = await open(`batches/${batch}`)
+    const { page } = watched
+    await expect.poll(() => page.locator("[data-failure]").count()).toBe(2)
+    expect(await page.locator('[data-failure="1"]').innerText()).toContain("signal_score must be between 0 and 1")
+    await picture(page, "view-batch")
+    await page.getByRole("link", { name: "Batches" }).click()
+    await expect.poll(() => page.locator("[data-view] [data-batch]").count()).toBe(4)
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
+  it("replays and discards dead letters, one and all", async () => {
+    const watched = await open("dead-letters")
+    const { page } = watched
+    page.on("dialog", (dialog) => dialog.accept())
+    const letters = page.locator("[data-dead-letter]")
+    await expect.poll(() => letters.count(), { timeout: 15_000 }).toBe(3)
+    await picture(page, "view-dead-letters", { fullPage: false })
+    await page.getByRole("button", { name: "Replay all that wait" }).click()
+    await page.getByRole("status").filter({ hasText: "0 replayed, 3 failed again" }).waitFor()
+
+    await letters.first().getByRole("link").click()
+    expect(await page.getByRole("region", { name: "Record" }).innerText()).toContain('"raw_content": "third"')
+    await page.getByRole("button", { name: "Replay" }).click()
+    await page.getByRole("status").filter({ hasText: "It still cannot be stored" }).waitFor()
+    await page.getByRole("button", { name: "Discard" }).click()
+    await page.locator("dd", { hasText: "discarded" }).waitFor()
+
+    await page.getByRole("link", { name: "Dead letters" }).click()
+    await page.getByRole("button", { name: "Discard these 2" }).click()
+    await page.getByText("No dead letters.").waitFor()
+    await page.getByRole("link", { name: "discarded" }).click()
+    await expect.poll(() => letters.count()).toBe(3)
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
+  it("says what is wrong with an address, and shows the overview for one that it does not know", async () => {
+    const { page } = await open("signals/999999")
+    await page.getByRole("alert").filter({ hasText: "No signal has this id." }).waitFor()
+    await page.goto(`${service.address}/#/signals?since=yesterday`)
+    await page.getByRole("alert").filter({ hasText: "since" }).waitFor()
+    await page.goto(`${service.address}/#/nowhere`)
+    await page.locator('[data-panel="figures"]').waitFor()
+    await page.context().close()
+  })
+
+  it.each([
+    ["light", { colorScheme: "light" as const }],
+    ["dark", { colorScheme: "dark" as const }],
+    ["phone", { colorScheme: "light" as const, viewport: { width: 360, height: 740 } }],
+  ])("have no serious finding of axe's and nothing beside the screen: %s", async (name, options) => {
+    for (const address of ["signals", "batches", "dead-letters", `batches/${batch}`, "signals/1"]) {
+      const { page } = await open(address, options)
+      await page.locator("[data-view]:not([aria-busy])").waitFor()
+      await picture(page, `view-${address.split("/").join("-").slice(0, 14)}-${name}`, { fullPage: false })
+      expect(await seriousFindings(page), address).toEqual([])
+      expect(await scrollsSideways(page), address).toBe(false)
+      await page.context().close()
+    }
+  })
+})
