@@ -59,6 +59,8 @@ export interface StoredSignal {
   time: string
   /** When the service stored it. */
   received_at: string
+  /** When its source last changed it, such as an edit in Slack; null when it is as it first came. */
+  edited_at: string | null
   transaction_id: string
   context_window_id: string
   raw_content: string | null

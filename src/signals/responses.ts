@@ -45,6 +45,10 @@ export const StoredSignal = z
         "When the service stored it: UTC, microseconds. Of a signal that an earlier version stored, when it was accepted.",
       example: "2025-01-15T09:30:01.234567Z",
     }),
+    edited_at: instant.nullable().meta({
+      description: "When its source last changed it, where the service follows edits: UTC, microseconds.",
+      example: null,
+    }),
     transaction_id: transactionId,
     ...STORED_FIELDS,
     payload_omitted: z.literal(true).optional().meta({

@@ -62,7 +62,7 @@ export const Signal = z
   .meta({ id: "Signal" })
 export type Signal = z.infer<typeof Signal>
 
-/** The fields of a signal as a read gives them, beside its `id`, `time`, `received_at` and `transaction_id`. */
+/** The fields of a signal as a read gives them, beside its `id`, `time`, `received_at`, `edited_at` and `transaction_id`. */
 export const STORED_FIELDS = {
   context_window_id: z.string(),
   raw_content: z.string().nullable(),

@@ -56,7 +56,14 @@ export function storedSignal(
     if (type !== "jsonb") return [column, row[field]]
     return [column, row[field] === "" ? null : parseJson(row[field])]
   })
-  return { id, time: row.time, received_at: receivedAt, transaction_id: transactionId, ...Object.fromEntries(fields) }
+  return {
+    id,
+    time: row.time,
+    received_at: receivedAt,
+    edited_at: null,
+    transaction_id: transactionId,
+    ...Object.fromEntries(fields),
+  }
 }
 
 /**

@@ -27,6 +27,8 @@ export const signals = pgTable(
     time: timestamp({ withTimezone: true, mode: "string" }).notNull(),
     /** When the row was stored, by the database's clock; null in rows of versions that had no such column (see `readSignal`). */
     receivedAt: timestamp("received_at", { withTimezone: true, mode: "string" }).defaultNow(),
+    /** When its source last changed it, such as Slack a message that was edited; null when it is as it first came. */
+    editedAt: timestamp("edited_at", { withTimezone: true, mode: "string" }),
     transactionId: uuid("transaction_id").notNull(),
     signalScore: doublePrecision("signal_score").notNull(),
     emotionalTone: doublePrecision("emotional_tone"),

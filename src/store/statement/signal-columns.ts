@@ -53,7 +53,7 @@ const cast = (values: string, type: string) => sql`${values}::${sql.raw(type)}[]
 const lines = (payloads: string) => sql`string_to_array(${payloads}, E'\\n', '')`
 
 /** What a read selects, from rows that have `payload_text`. */
-export const SELECTED_SIGNAL = sql`id, ${utc(sql`time`)} as time, ${utc(sql`received_at`)} as received_at, transaction_id, ${list(
+export const SELECTED_SIGNAL = sql`id, ${utc(sql`time`)} as time, ${utc(sql`received_at`)} as received_at, ${utc(sql`edited_at`)} as edited_at, transaction_id, ${list(
   SIGNAL_COLUMNS.filter(({ column }) => column !== "time").map(({ column, type }) =>
     type === "jsonb" ? `${column}_text as ${column}` : column,
   ),

@@ -34,7 +34,7 @@ describe("the list of a signal's columns", () => {
         .filter((name) => name !== "index")
         .sort(),
     )
-    const { id, receivedAt, transactionId, ...columns } = getTableColumns(signals)
+    const { id, receivedAt, editedAt, transactionId, ...columns } = getTableColumns(signals)
     expect(fields).toEqual(Object.keys(columns).sort())
     for (const { field, column } of SIGNAL_COLUMNS) expect(columns[field].name).toBe(column)
   })
