@@ -82,12 +82,15 @@ export const unsupportedRecords = (given: string) =>
   })
 
 /** RFC 9110, section 15.5.16: names what would be accepted. */
-export const unsupportedEncoding = (given: string) =>
+export const unsupportedEncoding = (given: string, accepted: string) =>
   new Problem(
     415,
-    { detail: `Content-Encoding ${given} is not read here. Send gzip or identity.` },
-    { "Accept-Encoding": "gzip" },
+    { detail: `Content-Encoding ${given} is not read here. Send one of ${accepted}, or none.` },
+    { "Accept-Encoding": accepted },
   )
+
+export const damagedBody = (encoding: string, title: string) =>
+  invalidShape([{ type: `${encoding}_invalid`, loc: ["body"], msg: `The body is not valid ${title}` }])
 
 export const tooManyRequests = (retryAfterSeconds: number) =>
   new Problem(429, { detail: "Too many requests. Nothing was stored." }, { "Retry-After": String(retryAfterSeconds) })

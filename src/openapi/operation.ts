@@ -1,6 +1,7 @@
 import * as z from "zod"
 import type { ZodOpenApiOperationObject, ZodOpenApiRequestBodyObject, ZodOpenApiResponseObject } from "zod-openapi"
 import { BODY_DEADLINE_MS } from "../http/body/admission.ts"
+import { ACCEPT_ENCODING } from "../http/body/encodings.ts"
 import {
   bodyCutOff,
   bodyTimeout,
@@ -131,7 +132,7 @@ const OF_BODIES = {
   }),
   415: refusal("A content type or encoding that the service does not read.", {
     "content type": unsupportedMediaType("text/csv"),
-    encoding: unsupportedEncoding("br"),
+    encoding: unsupportedEncoding("compress", ACCEPT_ENCODING),
   }),
   503: unreachable("The service cannot store now.", {
     ...UNREACHABLE,

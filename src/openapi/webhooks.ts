@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { ACCEPT_ENCODING } from "../http/body/encodings.ts"
 import { KafkaQuery } from "../http/params.ts"
 import { unauthorized, unsupportedEncoding, unsupportedRecords } from "../http/problems.ts"
 import { DeliveryAnswer } from "../signals/responses.ts"
@@ -109,7 +110,7 @@ export const takeKafkaRecords = operation({
     }),
     415: refusal("A content type or encoding that the service does not read.", {
       "content type": unsupportedRecords("text/csv"),
-      encoding: unsupportedEncoding("br"),
+      encoding: unsupportedEncoding("compress", ACCEPT_ENCODING),
     }),
   },
   unreadable: { gzip: [{ type: "gzip_invalid", loc: ["body"], msg: "The body is not valid gzip" }] },

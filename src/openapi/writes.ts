@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { ENCODING_NAMES } from "../http/body/encodings.ts"
 import { BatchQuery } from "../http/params.ts"
 import { keyReused, rejectedBatch } from "../http/problems.ts"
 import { BatchAnswer, BatchRecord, StoredSignal } from "../signals/responses.ts"
@@ -20,7 +21,10 @@ const IdempotencyKey = z.string().min(1).max(255).optional().meta({
   description: "A retry of the same body under the same key returns the first answer again, for 7 days.",
 })
 
-const ContentEncoding = z.enum(["gzip", "identity"]).optional().meta({ description: "The compression of the body." })
+const ContentEncoding = z
+  .enum([...ENCODING_NAMES, "identity"])
+  .optional()
+  .meta({ description: "The compression of the body." })
 
 const REPLAYED: Headers = {
   "Idempotency-Replayed": {

@@ -11,7 +11,7 @@ import { type Fields, identity, isTooDeep, type KafkaRecord, placeOf, TOO_DEEP, 
 
 export interface KafkaRequest {
   headers: Headers
-  /** The body, gzip undone. */
+  /** The body, decoded. */
   text: string
   /** Tells clusters apart whose topics have the same names. */
   cluster: string | undefined

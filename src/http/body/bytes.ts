@@ -1,9 +1,9 @@
-import { gunzipSync } from "node:zlib"
 import type { Context } from "hono"
 import { missingBody } from "../../signals/shape-errors.ts"
 import type { App } from "../context.ts"
 import { bodyCutOff, bodyTimeout, bodyTooLarge, invalidShape, unsupportedEncoding } from "../problems.ts"
 import { admit, admitAtOnce, BODY_DEADLINE_MS, costOf } from "./admission.ts"
+import { ACCEPT_ENCODING, decode, type EncodingName, encodingOf } from "./encodings.ts"
 
 /** The type of the body without its parameters, in lower case, "" when the sender names none. */
 export function mediaType(c: Context<App>): string {
@@ -65,35 +65,38 @@ async function inTime<T>(reading: Promise<T>): Promise<T> {
   }
 }
 
-/** The bytes of a body that was sent, gzip undone. @throws {Problem} it is empty, packed otherwise, too large once unpacked, or there is no room */
+/**
+ * The bytes of a body that was sent, decoded by its `Content-Encoding`. From here on the answer says which codings are accepted
+ * (RFC 9110, section 12.5.3).
+ *
+ * @throws {Problem} it is empty, damaged, in a coding that is not read, too large once decoded, or there is no room
+ */
 export async function decodeBody(c: Context<App>, sent: Uint8Array): Promise<Uint8Array> {
-  const encoding = (c.req.header("Content-Encoding") ?? "identity").trim().toLowerCase()
-  if (encoding !== "identity" && encoding !== "gzip" && encoding !== "x-gzip") throw unsupportedEncoding(encoding)
-  const bytes = encoding === "identity" ? sent : await unpack(c, sent)
+  c.header("Accept-Encoding", ACCEPT_ENCODING)
+  const header = c.req.header("Content-Encoding")
+  const encoding = encodingOf(header)
+  if (encoding === undefined) throw unsupportedEncoding(header ?? "", ACCEPT_ENCODING)
+  const bytes = encoding === "identity" ? sent : await decodeWithRoom(c, encoding, sent)
   if (bytes.length === 0) throw invalidShape([missingBody()])
   c.set("bodyBytes", bytes.length)
   return bytes
 }
 
-async function unpack(c: Context<App>, sent: Uint8Array): Promise<Uint8Array> {
+async function decodeWithRoom(c: Context<App>, encoding: EncodingName, sent: Uint8Array): Promise<Uint8Array> {
   const { maxBodyBytes } = c.get("settings").limits
-  const unpacked = gunzip(sent, maxBodyBytes)
-  const cost = costOf({ bytes: unpacked.length })
-  return admitAtOnce(c, cost) ? unpacked : unpackLater(c, sent, cost)
+  const decoded = decode(encoding, sent, maxBodyBytes)
+  const cost = costOf({ bytes: decoded.length })
+  return admitAtOnce(c, cost) ? decoded : decodeLater(c, { encoding, sent, cost })
 }
 
-/** While there is no room for what it unpacks to, only the packed body is kept. */
-async function unpackLater(c: Context<App>, sent: Uint8Array, cost: number): Promise<Uint8Array> {
+interface Waiting {
+  encoding: EncodingName
+  sent: Uint8Array
+  cost: number
+}
+
+/** While there is no room for what it decodes to, only what was sent is kept. */
+async function decodeLater(c: Context<App>, { encoding, sent, cost }: Waiting): Promise<Uint8Array> {
   await admit(c, cost)
-  return gunzip(sent, c.get("settings").limits.maxBodyBytes)
-}
-
-/** Stops at the limit, so that a small body can't unfold into a large one; reads concatenated members (RFC 1952, section 2.2). */
-function gunzip(bytes: Uint8Array, limitBytes: number): Uint8Array {
-  try {
-    return gunzipSync(bytes, { maxOutputLength: limitBytes })
-  } catch (error) {
-    if (error instanceof RangeError) throw bodyTooLarge(limitBytes)
-    throw invalidShape([{ type: "gzip_invalid", loc: ["body"], msg: "The body is not valid gzip" }])
-  }
+  return decode(encoding, sent, c.get("settings").limits.maxBodyBytes)
 }

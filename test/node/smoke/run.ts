@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { gzipSync } from "node:zlib"
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib"
 import { startNeonEndpoint } from "../../../src/local/neon/endpoint.ts"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
@@ -37,10 +37,18 @@ const CHECKS: Record<string, () => Promise<void>> = {
       [422, "missing", ["body", "signals", 0, "context_window_id"]],
     )
   },
-  async "reads gzip and NDJSON"() {
-    const lines = gzipSync('{"context_window_id":"smoke"}\n{"context_window_id":"smoke"}\n')
-    const headers = { "Content-Type": "application/x-ndjson", "Content-Encoding": "gzip" }
-    assert.equal((await request("POST", "/api/signals/batch", lines, headers)).body.successful_count, 2)
+  async "reads NDJSON in every coding"() {
+    const lines = '{"context_window_id":"smoke"}\n{"context_window_id":"smoke"}\n'
+    const bodies = {
+      gzip: gzipSync(lines),
+      deflate: deflateSync(lines),
+      br: brotliCompressSync(lines),
+      zstd: zstdCompressSync(lines),
+    }
+    for (const [encoding, body] of Object.entries(bodies)) {
+      const headers = { "Content-Type": "application/x-ndjson", "Content-Encoding": encoding }
+      assert.equal((await request("POST", "/api/signals/batch", body, headers)).body.successful_count, 2, encoding)
+    }
   },
   async "keeps every digit of a payload"() {
     const text = '{"context_window_id":"smoke","payload":{"big":12345678901234567890}}'

@@ -1,4 +1,4 @@
-import { gzipSync } from "node:zlib"
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib"
 import { describe, expect, it } from "vitest"
 import type { BatchAnswer } from "../../../src/signals/responses.ts"
 import { countOf, freshConversation, send } from "../service.ts"
@@ -59,10 +59,25 @@ describe("a batch's content encoding", () => {
     expect(await response.json()).toMatchObject({ detail: [{ type: "gzip_invalid", loc: ["body"] }] })
   })
 
-  it("must not be another, and the answer names the accepted one", async () => {
-    const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": "br" })
+  it.each([
+    ["zstd", zstdCompressSync],
+    ["br", brotliCompressSync],
+    ["deflate", deflateSync],
+  ] as const)("may be %s, and the answer names all that are accepted", async (encoding, encode) => {
+    const conversation = freshConversation()
+    const response = await post(encode(batchText(conversation)), { "Content-Encoding": encoding })
+    expect(response.status).toBe(200)
+    expect(response.headers.get("Accept-Encoding")).toBe("zstd, gzip, br, deflate")
+    expect(await countOf(conversation)).toBe(1)
+  })
+
+  it.each(["compress", "gzip, br", "gzip, gzip"])("must not be %s, and the answer names what is accepted", async (encoding) => {
+    const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": encoding })
     expect(response.status).toBe(415)
-    expect(response.headers.get("Accept-Encoding")).toBe("gzip")
+    expect(response.headers.get("Accept-Encoding")).toBe("zstd, gzip, br, deflate")
+    expect(await response.json()).toEqual({
+      detail: `Content-Encoding ${encoding} is not read here. Send one of zstd, gzip, br, deflate, or none.`,
+    })
   })
 })
 

@@ -177,7 +177,7 @@ describe("a refusal in the document is what the service says:", () => {
     [BATCHES, 413, "too large", { body: "x".repeat(8_388_609) }],
     [BATCHES, 413, "too many containers", { body: `[${"[],".repeat(MAX_CONTAINERS)}[]]` }],
     [BATCHES, 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
-    [BATCHES, 415, "encoding", { body: "packed", headers: { "Content-Encoding": "br" } }],
+    [BATCHES, 415, "encoding", { body: "packed", headers: { "Content-Encoding": "compress" } }],
     [BATCHES, 422, "shape", { body: { signals: [{ signal_score: "high" }] } }],
     [BATCHES, 422, "key reused", { body: BATCH, headers: KEY_REUSED }],
     [BATCHES, 429, "too many", { body: BATCH, settings: BUSY }],
