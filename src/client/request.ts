@@ -20,6 +20,8 @@ export interface Call {
 export interface CallLimits {
   deadlineMs: number
   maxAnswerBytes: number
+  /** Called with each answer, before its body is read. */
+  onResponse?: ((response: Response) => void) | undefined
 }
 
 const FIRST_WAIT_MS = 200
@@ -35,7 +37,7 @@ const LONGEST_WAIT_MS = 20_000
 export async function callUntilAnswered(
   fetcher: typeof fetch,
   call: Call,
-  { signal, onRetry, deadlineMs, maxAnswerBytes }: CallOptions & CallLimits,
+  { signal, onRetry, deadlineMs, maxAnswerBytes, onResponse }: CallOptions & CallLimits,
 ): Promise<unknown> {
   const endsAt = Date.now() + deadlineMs
   let last: RateLimitedError | UnavailableError | undefined
@@ -43,7 +45,7 @@ export async function callUntilAnswered(
     if (signal?.aborted) throw new AbortedError(signal.reason)
     const leftMs = endsAt - Date.now()
     if (leftMs <= 0) throw new DeadlineError(`no answer within ${deadlineMs} ms`, last)
-    const answer = await callOnce(fetcher, call, { leftMs, signal, maxAnswerBytes })
+    const answer = await callOnce(fetcher, call, { leftMs, signal, maxAnswerBytes, onResponse })
     if ("json" in answer) return answer.json
     last = answer.retriable
     const backoffMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (attempt - 1))
@@ -54,11 +56,16 @@ export async function callUntilAnswered(
   }
 }
 
+interface Attempt {
+  leftMs: number
+  signal: AbortSignal | undefined
+}
+
 /** Makes one attempt. @throws {SignalError} a retry does not help */
 async function callOnce(
   fetcher: typeof fetch,
   { url, method, headers, body }: Call,
-  { leftMs, signal, maxAnswerBytes }: { leftMs: number; signal: AbortSignal | undefined; maxAnswerBytes: number },
+  { leftMs, signal, maxAnswerBytes, onResponse }: Pick<CallLimits, "maxAnswerBytes" | "onResponse"> & Attempt,
 ): Promise<{ json: unknown } | { retriable: RateLimitedError | UnavailableError }> {
   // AbortSignal.timeout would hold the request until its time is over, long after the answer.
   const attempt = new AbortController()
@@ -71,6 +78,7 @@ async function callOnce(
   signal?.addEventListener("abort", abort, { once: true })
   try {
     const response = await fetcher(url, { method, headers, signal: attempt.signal, ...(body !== undefined && { body }) })
+    onResponse?.(response)
     // The body is read under the same timer: a connection may be lost in the middle of an answer.
     return { json: await readAnswer(response, maxAnswerBytes) }
   } catch (cause) {

@@ -1,3 +1,5 @@
+import { Compression, type Encoded } from "./compression.ts"
+import { RequestError } from "./errors.ts"
 import { toJson } from "./json.ts"
 import { checkRange, MAX_TIMER_MS } from "./limits.ts"
 import { type Call, type CallOptions, callUntilAnswered } from "./request.ts"
@@ -11,15 +13,14 @@ export interface ClientOptions {
   deadlineMs?: number | undefined
   /** Bytes of an answer's body, decoded, that are read. Default: 64 MiB. */
   maxAnswerBytes?: number | undefined
-  /** Compress bodies of more than a few KB. Default: true where the runtime can. */
-  gzip?: boolean | undefined
+  /** Compress bodies of more than 1 KB, as the service says it accepts. Default: true where the runtime has `CompressionStream`. */
+  compress?: boolean | undefined
   /** Another `fetch`. */
   fetch?: typeof fetch | undefined
 }
 
 const DEFAULT_DEADLINE_MS = 30_000
 const DEFAULT_MAX_ANSWER_BYTES = 64 * 1024 ** 2
-const MIN_CHARACTERS_TO_COMPRESS = 4096
 
 /** Parameters of an address; undefined and null are left out. */
 type Query = Record<string, string | number | null | undefined>
@@ -30,15 +31,15 @@ export class Transport {
   readonly #headers: Record<string, string>
   readonly #deadlineMs: number
   readonly #maxAnswerBytes: number
-  readonly #gzip: boolean
+  readonly #compression: Compression
   readonly #fetch: typeof fetch
 
-  constructor({ url, key, deadlineMs, maxAnswerBytes, gzip, fetch: fetcher }: ClientOptions) {
+  constructor({ url, key, deadlineMs, maxAnswerBytes, compress, fetch: fetcher }: ClientOptions) {
     this.#url = new URL(url)
     this.#headers = { Accept: "application/json", ...(key !== undefined && { Authorization: `Bearer ${key}` }) }
     this.#deadlineMs = checkRange("deadlineMs", deadlineMs ?? DEFAULT_DEADLINE_MS, 1, MAX_TIMER_MS)
     this.#maxAnswerBytes = checkRange("maxAnswerBytes", maxAnswerBytes ?? DEFAULT_MAX_ANSWER_BYTES, 1, 2 ** 29)
-    this.#gzip = (gzip ?? true) && typeof CompressionStream === "function"
+    this.#compression = new Compression({ enabled: compress ?? true })
     // Browsers refuse `fetch` as a method of another object.
     this.#fetch = fetcher ?? ((input, init) => fetch(input, init))
   }
@@ -58,13 +59,24 @@ export class Transport {
     { headers = {}, query = {} }: { headers?: Record<string, string>; query?: Query } = {},
   ): Promise<unknown> {
     const text = toJson(body)
-    const compressed = this.#gzip && text.length > MIN_CHARACTERS_TO_COMPRESS
-    return this.#call(options, {
-      url: this.#addressOf(path, query),
-      method: "POST",
-      headers: { ...headers, "Content-Type": "application/json", ...(compressed && { "Content-Encoding": "gzip" }) },
-      body: compressed ? await gzipped(text) : text,
-    })
+    const endsAt = Date.now() + (options.deadlineMs ?? this.#deadlineMs)
+    const send = ({ encoding, body }: Encoded, options: CallOptions) =>
+      this.#call(options, {
+        url: this.#addressOf(path, query),
+        method: "POST",
+        headers: { ...headers, "Content-Type": "application/json", ...(encoding && { "Content-Encoding": encoding }) },
+        body,
+      })
+    const first = await this.#compression.encode(text)
+    try {
+      return await send(first, options)
+    } catch (error) {
+      if (!(error instanceof RequestError && error.status === 415) || first.encoding === undefined) throw error
+      // The answer has said what is accepted instead.
+      const second = await this.#compression.encode(text)
+      if (second.encoding === first.encoding) throw error
+      return await send(second, { ...options, deadlineMs: Math.max(1, endsAt - Date.now()) })
+    }
   }
 
   #addressOf(path: string, query: Query): URL {
@@ -78,11 +90,9 @@ export class Transport {
     const deadlineMs = checkRange("deadlineMs", options.deadlineMs ?? this.#deadlineMs, 1, MAX_TIMER_MS)
     const headers = { ...this.#headers, ...call.headers }
     const limits = { deadlineMs, maxAnswerBytes: this.#maxAnswerBytes }
-    return callUntilAnswered(this.#fetch, { ...call, headers }, { ...options, ...limits })
+    const onResponse = (response: Response) => {
+      if (call.method === "POST") this.#compression.learn(response)
+    }
+    return callUntilAnswered(this.#fetch, { ...call, headers }, { ...options, ...limits, onResponse })
   }
-}
-
-async function gzipped(text: string): Promise<Uint8Array<ArrayBuffer>> {
-  const compressed = new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))
-  return new Uint8Array(await new Response(compressed).arrayBuffer())
 }

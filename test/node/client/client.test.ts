@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { acceptedFormats } from "../../../src/client/compression.ts"
+import { deliverEach } from "../../../src/client/deliver.ts"
 import {
   AbortedError,
   BatchRejectedError,
@@ -91,12 +93,82 @@ describe("SignalClient", () => {
     await client.createBatch(signals(3))
     expect(await client.stats()).toMatchObject([{ context_window_id: "conv-client", signal_count: 3, avg_score: 0.5 }])
   })
+})
 
-  it("compresses large bodies only", async () => {
-    await client.createBatch(signals(500))
-    await client.createBatch(signals(1))
-    expect(proxy.seen.map(({ headers }) => headers["content-encoding"])).toEqual(["gzip", undefined])
-    expect(await rows()).toBe(501)
+describe("the compression of the client", () => {
+  const encodings = () => proxy.seen.map(({ headers }) => headers["content-encoding"])
+  const accepting = (header?: string) => ({
+    kind: "answer" as const,
+    status: 415,
+    body: '{"detail":"Content-Encoding gzip is not read here."}',
+    ...(header !== undefined && { headers: { "Accept-Encoding": header } }),
+  })
+  let fresh: SignalClient
+  beforeEach(() => {
+    fresh = new SignalClient({ url: proxy.address, key: KEY })
+  })
+
+  it("leaves small bodies as they are", async () => {
+    await fresh.createBatch(signals(1))
+    await fresh.createBatch(signals(1))
+    expect(encodings()).toEqual([undefined, undefined])
+  })
+
+  it("begins at 4 KB with gzip, and at 1 KB when the service has said what it accepts", async () => {
+    const some = signals(50)
+    expect(JSON.stringify(some).length).toBeGreaterThan(1024)
+    expect(JSON.stringify(some).length).toBeLessThan(4096)
+    await fresh.createBatch(some)
+    await fresh.createBatch(some)
+    await new SignalClient({ url: proxy.address, key: KEY }).createBatch(signals(500))
+    expect(encodings()).toEqual([undefined, "gzip", "gzip"])
+    expect(await rows()).toBe(600)
+  })
+
+  it.each([
+    ["deflate", "deflate"],
+    ["gzip;q=0, *", "deflate"],
+    ["br", undefined],
+    ["", undefined],
+    [undefined, undefined],
+  ])("sends a refused body again, once, where the refusal accepts %j", async (header, encoding) => {
+    proxy.mishaps.push(accepting(header))
+    const answer = await fresh.createBatch(signals(200))
+    expect(answer.successful_count).toBe(200)
+    expect(encodings()).toEqual(["gzip", encoding])
+    expect(await rows()).toBe(200)
+  })
+
+  it("gives up when the refusal accepts what was sent", async () => {
+    proxy.mishaps.push(accepting("gzip"))
+    expect(await failureOf(fresh.createBatch(signals(200)))).toMatchObject({ status: 415 })
+    expect(encodings()).toEqual(["gzip"])
+  })
+
+  it("can be turned off", async () => {
+    const plain = new SignalClient({ url: proxy.address, key: KEY, compress: false })
+    await plain.createBatch(signals(200))
+    await plain.createBatch(signals(200))
+    expect(encodings()).toEqual([undefined, undefined])
+  })
+
+  it("is left out where the runtime has no CompressionStream", async () => {
+    const { CompressionStream: original } = globalThis
+    try {
+      Reflect.deleteProperty(globalThis, "CompressionStream")
+      await new SignalClient({ url: proxy.address, key: KEY }).createBatch(signals(200))
+    } finally {
+      globalThis.CompressionStream = original
+    }
+    expect(encodings()).toEqual([undefined])
+  })
+
+  it("takes zstd before gzip where the runtime has it", () =>
+    expect(acceptedFormats("br, deflate, gzip;q=1.0, zstd;q=0.001, x")).toEqual(["zstd", "gzip", "deflate"]))
+
+  it("serves the importer's and the processor's batches, too", async () => {
+    await deliverEach(fresh, signals(200), { idempotencyKey: "compressed" })
+    expect(encodings()).toEqual(["gzip"])
   })
 })
 
