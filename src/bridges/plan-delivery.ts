@@ -1,8 +1,7 @@
+import { Rejected } from "../signals/failures/violation.ts"
 import { type BatchPlan, type PlanOptions, planBatch } from "../signals/plan.ts"
-import type { Failure } from "../signals/responses.ts"
 import { type Signal, withPlainNumbers } from "../signals/schema.ts"
-import { shapeErrors } from "../signals/shape-errors.ts"
-import { validateSignal } from "../signals/validate.ts"
+import { signalOrRejected } from "../signals/validate.ts"
 import type { Delivered } from "./delivery.ts"
 
 /** What is to be done with what was delivered. The plan's indexes are places in the delivery, and its total leaves out what was skipped. */
@@ -23,34 +22,20 @@ export function planDelivery(
   now: string,
   options: Pick<PlanOptions, "timeLimit"> = {},
 ): DeliveryPlan {
-  const failures: Failure[] = []
   const skipped: Record<string, number> = {}
-  const signals: Signal[] = []
+  const signals: (Signal | Rejected)[] = []
   const places: number[] = []
   for (const [index, one] of delivered.entries()) {
     if ("skipped" in one) skipped[one.skipped] = (skipped[one.skipped] ?? 0) + 1
-    else if ("refused" in one) failures.push({ index, error: one.refused })
     else {
-      const read = readSignal(one.signal)
-      if (typeof read === "string") failures.push({ index, error: read })
-      else {
-        signals.push(read)
-        places.push(index)
-      }
+      signals.push("refused" in one ? refusedRecord(one) : signalOrRejected(withPlainNumbers(one.signal)))
+      places.push(index)
     }
   }
-  const judged = planBatch(signals, now, options)
-  const placeOf = (index: number) => places[index] ?? index
-  const rows = judged.rows.map((row) => ({ ...row, index: placeOf(row.index) }))
-  failures.push(...judged.failures.map(({ index, error }) => ({ index: placeOf(index), error })))
-  failures.sort((one, other) => one.index - other.index)
-  return { plan: { total: rows.length + failures.length, rows, failures }, skipped }
+  const { total, rows, failures } = planBatch(signals, now, options)
+  const placed = <One extends { index: number }>(one: One): One => ({ ...one, index: places[one.index] ?? one.index })
+  return { plan: { total, rows: rows.map(placed), failures: failures.map(placed) }, skipped }
 }
 
-/** The signal, or a sentence that names the field of the wrong shape. */
-function readSignal(value: Record<string, unknown>): Signal | string {
-  const result = validateSignal(withPlainNumbers(value))
-  if (result.success) return result.data
-  const [fault] = shapeErrors(result.error.issues, value, ["body"])
-  return fault ? `${fault.loc.slice(1).join(".")}: ${fault.msg}` : "not a signal"
-}
+const refusedRecord = ({ refused, code = "unreadable_record", field }: Extract<Delivered, { refused: string }>) =>
+  new Rejected({ field, code, message: refused })

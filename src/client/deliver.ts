@@ -46,7 +46,9 @@ export async function deliverEach(
         allOrNothing: false,
       })
       options.onAnswer?.(answer)
-      return answer.results.flatMap(({ index, error }) => (error === null ? [] : [{ index: part[index]?.index ?? index, error }]))
+      return answer.results.flatMap(({ index, error, code = "unclassified", field, retryable = false }) =>
+        error === null ? [] : [{ index: part[index]?.index ?? index, error, code, field, retryable }],
+      )
     } catch (error) {
       if (options.isDamaged && isKeyReused(error)) return []
       if (error instanceof ValidationError) return withoutMisshapen(part, error, idempotencyKey)
@@ -62,7 +64,9 @@ export async function deliverEach(
     const isComplete = error.errors.length < MAX_ERRORS
     const found = isComplete ? new Map<number, string>() : foundMisshapen(part, named)
     for (const [place, sentence] of found) named.set(place, sentence)
-    const bad = part.flatMap(({ index }, place) => (named.has(place) ? [{ index, error: named.get(place) ?? "" }] : []))
+    const bad = part.flatMap(({ index }, place) =>
+      named.has(place) ? [{ index, error: named.get(place) ?? "", code: "wrong_type" as const, retryable: false }] : [],
+    )
     const rest = part.filter((_, place) => !named.has(place))
     // More signals may be misshapen than the answer names: halves isolate them in a bounded number of requests.
     const others = isComplete || found.size > 0 ? await send(rest, await derived(key, "rest")) : await bisect(rest, key)
@@ -80,7 +84,7 @@ export async function deliverEach(
 
   async function inHalves(part: Part, error: RequestError, key: string): Promise<Failure[]> {
     const [only] = part
-    if (part.length === 1 && only) return [{ index: only.index, error: error.message }]
+    if (part.length === 1 && only) return [{ index: only.index, error: error.message, code: "too_large", retryable: false }]
     return bisect(part, key)
   }
 

@@ -6,6 +6,7 @@ export {
   type SendOptions,
   SignalClient,
 } from "./client.ts"
+export type { FailureCode, ProblemCode } from "./codes.ts"
 export {
   AbortedError,
   BatchRejectedError,

@@ -1,3 +1,5 @@
+import type { FailureCode } from "./codes.ts"
+
 /** A signal to store, with the API's field names. Null means absent. */
 export interface NewSignal {
   /** The conversation: 1-255 characters, not blank. */
@@ -24,10 +26,15 @@ export interface NewSignal {
   dedupe_key?: string | null
 }
 
-/** A signal that was not stored: its index in the batch, and the rule it breaks as one sentence. */
+/** A signal that was not stored: its index in the batch, and the rule it breaks as one sentence and as a code. */
 export interface Failure {
   index: number
   error: string
+  code: FailureCode
+  /** The field that it is about, where it is one. */
+  field?: string | undefined
+  /** The same signal may be stored when it is sent again later. */
+  retryable: boolean
 }
 
 /** The outcome of one signal. */
@@ -36,6 +43,11 @@ export interface SignalResult {
   success: boolean
   signal_id: number | null
   error: string | null
+  /** Set, as `retryable` is, when `success` is false. */
+  code?: FailureCode | undefined
+  /** The field that the error is about, where it is one. */
+  field?: string | undefined
+  retryable?: boolean | undefined
   /** Set when `signal_id` is that of an earlier signal with the same dedupe_key. */
   duplicate?: true | undefined
 }

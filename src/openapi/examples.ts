@@ -8,6 +8,7 @@ import type {
   ConversationStats,
   DeadLetterRecord,
   DeliveryAnswer,
+  Failure,
   ListedDeadLetter,
 } from "../signals/responses.ts"
 import { Signal } from "../signals/schema.ts"
@@ -40,7 +41,13 @@ export const BATCH = { signals: [FIRST, { ...SECOND, signal_score: 0.9 }], fail_
 
 export const BAD_BATCH = { signals: [FIRST, { ...SECOND, signal_score: 1.5 }] }
 
-export const BAD_SCORE = { index: 1, error: "signal_score must be between 0 and 1" }
+export const BAD_SCORE: Failure = {
+  index: 1,
+  error: "signal_score must be between 0 and 1",
+  code: "out_of_range",
+  field: "signal_score",
+  retryable: false,
+}
 
 export const BATCH_ANSWER: BatchAnswer = {
   total_count: 2,
@@ -59,7 +66,7 @@ export const PARTIAL_ANSWER: BatchAnswer = {
   failed_count: 1,
   results: [
     { index: 0, success: true, signal_id: 1001, error: null },
-    { index: 1, success: false, signal_id: null, error: BAD_SCORE.error },
+    { ...BAD_SCORE, success: false, signal_id: null },
   ],
 }
 

@@ -1,4 +1,5 @@
 import { uuidv7 } from "uuidv7"
+import { withCode } from "../signals/failures/violation.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { decodeUtf8 } from "../signals/utf8.ts"
 import type { NewBatch } from "../store/batch.ts"
@@ -99,7 +100,9 @@ export async function claimCheckRecord(bucket: R2Bucket, transactionId: string):
       if (!found) break
       const text = await found.text()
       const end = text.indexOf("\n")
-      if (end >= 0) return parseObject(text.slice(0, end))?.record as BatchRecord | undefined
+      const record = end >= 0 ? (parseObject(text.slice(0, end))?.record as BatchRecord | undefined) : undefined
+      if (record) return { ...record, failures: record.failures.map(withCode) }
+      if (end >= 0) return undefined
     }
   }
 }

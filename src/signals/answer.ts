@@ -23,7 +23,7 @@ export interface StoredId {
  * @param options.minimal leaves successful signals out of `results` (`Prefer: return=minimal`, RFC 7240 section 4.2)
  */
 export function answerBatch(batch: StoredBatch, options: { minimal: boolean; ignoredFields: readonly string[] }): BatchAnswer {
-  const failures = batch.failures.map(({ index, error }): SignalResult => ({ index, success: false, signal_id: null, error }))
+  const failures = batch.failures.map(({ index, ...why }): SignalResult => ({ index, success: false, signal_id: null, ...why }))
   const results = options.minimal ? failures : [...batch.stored.map(success), ...failures]
   results.sort((one, other) => one.index - other.index)
   return {

@@ -1,3 +1,4 @@
+import type { Violation } from "./failures/violation.ts"
 import { MAX_PAYLOAD_DEPTH, textViolation } from "./rules.ts"
 import type { Signal } from "./schema.ts"
 
@@ -7,27 +8,31 @@ import type { Signal } from "./schema.ts"
  */
 export type EncodedPayload =
   | { text: string; printedCharacters?: number; violation?: undefined }
-  | { text?: undefined; printedCharacters?: undefined; violation: string }
+  | { text?: undefined; printedCharacters?: undefined; violation: Violation }
 
 /**
- * The JSON text of a signal's payload, every digit of its numbers kept, or the sentence that says why it can't be stored.
+ * The JSON text of a signal's payload, every digit of its numbers kept, or the rule that it breaks.
  *
  * The text holds no line break, since JSON escapes them (RFC 8259, section 7), so that payloads may be joined by line.
  */
 export function encodePayload(payload: Signal["payload"]): EncodedPayload {
   if (payload == null) return { text: "" }
   // Depth comes first: JSON.stringify overflows the stack on what nests too deeply.
-  if (isDeeperThan(payload, MAX_PAYLOAD_DEPTH))
-    return { violation: `payload must not nest deeper than ${MAX_PAYLOAD_DEPTH} levels` }
+  if (isDeeperThan(payload, MAX_PAYLOAD_DEPTH)) return broken("too_deep", `must not nest deeper than ${MAX_PAYLOAD_DEPTH} levels`)
   const text = JSON.stringify(payload)
   // U+0000 and lone surrogates are always escaped, so a text without such an escape needs no walk.
   const violation = /\\u(?:0000|d[89a-f])/.test(text) ? textViolationWithin(payload) : undefined
-  if (violation) return { violation: `payload ${violation}` }
+  if (violation) return broken("invalid_text", violation)
   if (!/\d[eE][+-]?\d/.test(text)) return { text }
   const unfolded = unfoldedWithin(payload)
-  if (unfolded === undefined) return { violation: `payload must not hold a number of more than ${MAX_NUMBER_CHARACTERS} digits` }
+  if (unfolded === undefined)
+    return broken("number_too_long", `must not hold a number of more than ${MAX_NUMBER_CHARACTERS} digits`)
   return unfolded > 0 ? { text, printedCharacters: text.length + unfolded } : { text }
 }
+
+const broken = (code: Violation["code"], rule: string): EncodedPayload => ({
+  violation: { field: "payload", code, message: `payload ${rule}` },
+})
 
 /** A number with an exponent may have this many digits without it. */
 const MAX_NUMBER_CHARACTERS = 1000

@@ -1,3 +1,4 @@
+import { failureAt, Rejected, type Violation } from "./failures/violation.ts"
 import { encodePayload } from "./payload.ts"
 import type { Failure } from "./responses.ts"
 import { brokenRule, futureViolation, reservedKeyViolation, type TimeLimit } from "./rules.ts"
@@ -39,27 +40,33 @@ export interface PlanOptions {
 /**
  * Judges each signal of a batch by its values. Pure: the same request, `now` and options give the same plan.
  *
+ * @param signals one whose shape is wrong as `Rejected`, where it fails alone
  * @param now the time of every signal that brings none, as UTC text
  */
-export function planBatch(signals: readonly Signal[], now: string, { mayBridge = true, timeLimit }: PlanOptions = {}): BatchPlan {
+export function planBatch(
+  signals: readonly (Signal | Rejected)[],
+  now: string,
+  { mayBridge = true, timeLimit }: PlanOptions = {},
+): BatchPlan {
   const plan: BatchPlan = { total: signals.length, rows: [], failures: [] }
   for (const [index, signal] of signals.entries()) {
-    const reserved = mayBridge ? undefined : reservedKeyViolation(signal.dedupe_key)
-    const judged = reserved ?? judge(signal, index, now, timeLimit)
-    if (typeof judged === "string") plan.failures.push({ index, error: judged })
+    const judged = signal instanceof Rejected ? signal.violation : judge(signal, index, now, { mayBridge, timeLimit })
+    if ("code" in judged) plan.failures.push(failureAt(index, judged))
     else plan.rows.push(judged)
   }
   return plan
 }
 
-/** The row that `signal` becomes, or the sentence that says why it can't be stored. */
-function judge(signal: Signal, index: number, now: string, timeLimit: TimeLimit | undefined): SignalRow | string {
+/** The row that `signal` becomes, or the rule that it breaks. */
+function judge(signal: Signal, index: number, now: string, { mayBridge, timeLimit }: PlanOptions): SignalRow | Violation {
+  const reserved = mayBridge ? undefined : reservedKeyViolation(signal.dedupe_key)
+  if (reserved) return reserved
   const payload = encodePayload(signal.payload)
   if (payload.violation !== undefined) return payload.violation
-  const sentence = brokenRule(signal, payload.text, payload.printedCharacters)
-  if (sentence) return sentence
+  const violation = brokenRule(signal, payload.text, payload.printedCharacters)
+  if (violation) return violation
   const time = signal.timestamp ?? now
-  if (typeof time !== "string") return time.message
+  if (typeof time !== "string") return { field: "timestamp", code: "out_of_range", message: time.message }
   const tooFarAhead = timeLimit && signal.timestamp != null ? futureViolation(time, timeLimit) : undefined
   if (tooFarAhead) return tooFarAhead
   return {

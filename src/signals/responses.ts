@@ -1,15 +1,29 @@
 import * as z from "zod"
+import { FAILURE_CODE_NAMES, PROBLEM_CODE_NAMES } from "./failures/codes.ts"
 import { STORED_FIELDS } from "./schema.ts"
 
 const id = z.int().meta({ description: "The signal's id in the table.", example: 1001 })
 const transactionId = z.uuid().meta({ description: "Names the batch in the ledger (UUIDv7)." })
 const instant = z.iso.datetime().meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
 
+/** A string in the API's description, since a new code must not break the clients that were made of an older one. */
+const openEnum = <Name extends string>(names: readonly Name[], description: string, example: Name) =>
+  z.enum(names).meta({ description, example, override: { type: "string", "x-extensible-enum": names } })
+
+export const ProblemCode = openEnum(PROBLEM_CODE_NAMES, "Why the request failed.", "invalid_request")
+
+const ofFailure = {
+  code: openEnum(FAILURE_CODE_NAMES, "Why it was not stored.", "out_of_range"),
+  field: z.string().optional().meta({ description: "The field that it is about, where it is one.", example: "signal_score" }),
+  retryable: z.boolean().meta({ description: "The same signal may be stored when it is sent again later." }),
+}
+
 export const Failure = z.object({
   index: z.int().meta({ description: "Place in the batch, from 0." }),
   error: z.string().meta({ description: "The broken rule, as one sentence.", example: "signal_score must be between 0 and 1" }),
+  ...ofFailure,
 })
-/** A signal that was not stored: its place in the batch and the rule it breaks, as one sentence. */
+/** A signal that was not stored: its place in the batch, and the rule it breaks as one sentence and as a code. */
 export type Failure = z.infer<typeof Failure>
 
 export const SignalResult = z.object({
@@ -17,6 +31,9 @@ export const SignalResult = z.object({
   success: z.boolean(),
   signal_id: id.nullable(),
   error: z.string().nullable(),
+  code: ofFailure.code.optional(),
+  field: ofFailure.field,
+  retryable: ofFailure.retryable.optional(),
   duplicate: z.literal(true).optional().meta({ description: "The id is that of an earlier signal with the same dedupe_key." }),
 })
 /** One signal's fate. */

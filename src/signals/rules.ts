@@ -1,3 +1,4 @@
+import type { Violation } from "./failures/violation.ts"
 import type { Signal } from "./schema.ts"
 import { instantText } from "./timestamp.ts"
 
@@ -10,19 +11,21 @@ export const MAX_PAYLOAD_DEPTH = 64
 const MAX_NAME_CHARACTERS = 255
 
 type NameField = "context_window_id" | "signal_source" | "dedupe_key"
-type Rule = (signal: Signal) => string | undefined
+type Rule = (signal: Signal) => Violation | undefined
 
 const between0And1 =
   (field: "signal_score" | "emotional_tone"): Rule =>
   ({ [field]: value }) =>
-    value == null || (value >= 0 && value <= 1) ? undefined : `${field} must be between 0 and 1`
+    value == null || (value >= 0 && value <= 1)
+      ? undefined
+      : { field, code: "out_of_range", message: `${field} must be between 0 and 1` }
 
 const nameLength =
   (field: NameField): Rule =>
   ({ [field]: value }) =>
     value == null || (value !== "" && !isLongerThan(value, MAX_NAME_CHARACTERS))
       ? undefined
-      : `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long`
+      : { field, code: "wrong_length", message: `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long` }
 
 /** How far ahead of the service's clock a timestamp may be, unless the deployment sets another limit. */
 export const MAX_FUTURE_SECONDS = 86_400
@@ -41,26 +44,36 @@ export const timeLimitAt = (now: Date, maxFutureSeconds: number): TimeLimit => (
 })
 
 /** @param time UTC text of the years 0001-9999, so that the order of the texts is that of the times */
-export const futureViolation = (time: string, { latest, maxFutureSeconds }: TimeLimit): string | undefined =>
-  time > latest ? `timestamp must be at most ${maxFutureSeconds} seconds ahead of the service's clock` : undefined
+export function futureViolation(time: string, { latest, maxFutureSeconds }: TimeLimit): Violation | undefined {
+  if (time <= latest) return undefined
+  const message = `timestamp must be at most ${maxFutureSeconds} seconds ahead of the service's clock`
+  return { field: "timestamp", code: "too_far_ahead", message }
+}
 
 /** What the dedupe keys begin with by which the bridges name a message, wherever it comes from. */
 const RESERVED_PREFIXES = ["slack:", "kafka:", "cloudevent:"]
 
 /** Why a caller without the scope `bridge` must not send `dedupeKey`: the message that it names would be taken for a duplicate. */
-export function reservedKeyViolation(dedupeKey: unknown): string | undefined {
+export function reservedKeyViolation(dedupeKey: unknown): Violation | undefined {
   const prefix = RESERVED_PREFIXES.find((one) => typeof dedupeKey === "string" && dedupeKey.startsWith(one))
-  return prefix && `dedupe_key must not begin with ${prefix} unless the key has the scope bridge`
+  if (prefix === undefined) return undefined
+  const message = `dedupe_key must not begin with ${prefix} unless the key has the scope bridge`
+  return { field: "dedupe_key", code: "reserved_dedupe_key", message }
 }
 
 const RULES: readonly Rule[] = [
   nameLength("context_window_id"),
-  ({ context_window_id }) => (context_window_id.trim() === "" ? "context_window_id must not be blank" : undefined),
+  ({ context_window_id }) =>
+    context_window_id.trim() === ""
+      ? { field: "context_window_id", code: "blank", message: "context_window_id must not be blank" }
+      : undefined,
   nameLength("signal_source"),
   between0And1("signal_score"),
   between0And1("emotional_tone"),
   ({ escalate_flag }) =>
-    escalate_flag == null || escalate_flag === 0 || escalate_flag === 1 ? undefined : "escalate_flag must be 0 or 1",
+    escalate_flag == null || escalate_flag === 0 || escalate_flag === 1
+      ? undefined
+      : { field: "escalate_flag", code: "out_of_range", message: "escalate_flag must be 0 or 1" },
   nameLength("dedupe_key"),
 ]
 
@@ -78,14 +91,14 @@ export const TEXT_FIELDS = [
 ] as const satisfies readonly (keyof Signal)[]
 
 /**
- * The first rule that the values of `signal` break, as one sentence for its sender; undefined when they may be stored.
+ * The first rule that the values of `signal` break; undefined when they may be stored.
  * `payload` is the signal's payload as JSON text, "" when there is none, and `printedCharacters` its length as Postgres prints it
  * (see `encodePayload`).
  */
-export function brokenRule(signal: Signal, payload: string, printedCharacters = payload.length): string | undefined {
+export function brokenRule(signal: Signal, payload: string, printedCharacters = payload.length): Violation | undefined {
   for (const rule of RULES) {
-    const sentence = rule(signal)
-    if (sentence) return sentence
+    const violation = rule(signal)
+    if (violation) return violation
   }
   const unfolded = printedCharacters - payload.length
   let characters = printedCharacters
@@ -93,11 +106,11 @@ export function brokenRule(signal: Signal, payload: string, printedCharacters = 
     const value = signal[field]
     if (value == null) continue
     const violation = textViolation(value)
-    if (violation) return `${field} ${violation}`
+    if (violation) return { field, code: "invalid_text", message: `${field} ${violation}` }
     characters += value.length
   }
   return isHeavierThan(MAX_SIGNAL_BYTES - unfolded, characters, signal, payload)
-    ? "signal must not be larger than 1 MiB"
+    ? { code: "too_large", message: "signal must not be larger than 1 MiB" }
     : undefined
 }
 

@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { Rejected, shapeViolation } from "./failures/violation.ts"
 import { BatchFields, Signal } from "./schema.ts"
 import { MAX_ERRORS, moreErrors, type ShapeError, shapeErrors } from "./shape-errors.ts"
 
@@ -16,6 +17,14 @@ export interface ValidBatch {
 }
 
 export const validateSignal = (value: unknown) => ValidSignal.safeParse(value)
+
+/** The signal that `value` is, or the first of its validation errors. */
+export function signalOrRejected(value: unknown): Signal | Rejected {
+  const result = ValidSignal.safeParse(value)
+  if (result.success) return result.data
+  const [error] = shapeErrors(result.error.issues, value, [])
+  return new Rejected(error ? shapeViolation(error) : { code: "wrong_type", message: "not a signal" })
+}
 
 /** The batch that `value` is, or the first 100 validation errors, and then one entry that says that there are more. */
 export function validateBatch(value: unknown): ValidBatch | ShapeError[] {

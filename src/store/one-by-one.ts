@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import type { Failure } from "../signals/responses.ts"
+import { type RecordedFailure, withCode } from "../signals/failures/violation.ts"
 import { BatchRefused, type Inserted, type NewBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
@@ -13,7 +13,9 @@ import { NOW } from "./statement/sql.ts"
 export async function insertOneByOne(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
   const { rows, failures } = batch.plan
   try {
-    const [written] = await db.query<{ ids: string; refusals: Failure[]; received_at: string }>(oneByOneStatement(batch, columns))
+    const [written] = await db.query<{ ids: string; refusals: RecordedFailure[]; received_at: string }>(
+      oneByOneStatement(batch, columns),
+    )
     if (!written) return undefined
     const ids = written.ids.split(",")
     const refused = new Set(written.refusals.map(({ index }) => index))
@@ -22,11 +24,11 @@ export async function insertOneByOne(db: Database, batch: NewBatch, columns: Col
       rows: rows
         .map(({ index, dedupeKey }, position) => ({ index, dedupeKey, id: Number(ids[position]) || undefined }))
         .filter(({ index }) => !refused.has(index)),
-      failures: [...failures, ...written.refusals].sort((one, other) => one.index - other.index),
+      failures: [...failures, ...written.refusals.map(withCode)].sort((one, other) => one.index - other.index),
     }
   } catch (error) {
     if (error instanceof DatabaseError && error.reason === ALL_OR_NOTHING)
-      throw new BatchRefused(JSON.parse(error.detail ?? "[]"))
+      throw new BatchRefused((JSON.parse(error.detail ?? "[]") as RecordedFailure[]).map(withCode))
     throw error
   }
 }

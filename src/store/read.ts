@@ -1,4 +1,5 @@
 import { and, sql } from "drizzle-orm"
+import { type RecordedFailure, withCode } from "../signals/failures/violation.ts"
 import { parseJson } from "../signals/json.ts"
 import type { SignalRow } from "../signals/plan.ts"
 import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredSignal } from "../signals/responses.ts"
@@ -142,13 +143,17 @@ export async function batchRecord(db: Database, transactionId: string): Promise<
   const [record] = await withRetries(db, () =>
     db.query<LedgerRow>(sql`select ${RECORD}, failures from ${batches} where transaction_id = ${transactionId}::uuid`),
   )
-  return record && told(record)
+  return record && readRecord(record)
 }
 
-type LedgerRow = BatchRecord & { reason: string | null }
+type LedgerRow = Omit<BatchRecord, "failures"> & { failures: RecordedFailure[]; reason: string | null }
 
 /** Only a batch that failed as a whole or repeats another one has a reason. */
-const told = ({ reason, ...record }: LedgerRow): BatchRecord => (reason === null ? record : { ...record, reason })
+const readRecord = ({ reason, failures, ...record }: LedgerRow): BatchRecord => ({
+  ...record,
+  failures: failures.map(withCode),
+  ...(reason !== null && { reason }),
+})
 
 /**
  * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the next page. A page also
@@ -172,7 +177,7 @@ export async function listBatches(
     select: sql`${RECORD}, listed_failures as failures`,
   })
   const rows = await withRetries(db, () => db.query<LedgerRow & { more: boolean }>(statement))
-  const found = rows.map(({ more: _, ...row }) => told(row))
+  const found = rows.map(({ more: _, ...row }) => readRecord(row))
   return { batches: found, next: hasNext(rows) ? (found.at(-1)?.transaction_id ?? null) : null }
 }
 

@@ -1,7 +1,7 @@
 import { sql } from "drizzle-orm"
 import type { StoredId } from "../signals/answer.ts"
+import { type RecordedFailure, withCode } from "../signals/failures/violation.ts"
 import type { BatchPlan, SignalRow } from "../signals/plan.ts"
-import type { Failure } from "../signals/responses.ts"
 import type { InsertedRow, NewBatch, WrittenBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
 import { KEY_EXPIRED, releaseExpiredKey } from "./expired-keys.ts"
@@ -16,7 +16,7 @@ interface LedgerRow {
   state: "stored" | "failed"
   total_count: number
   request_hash: string | null
-  failures: Failure[]
+  failures: RecordedFailure[]
   expired: boolean
   signal_ids: string | null
   /** `[id, dedupe_key]` of each signal of the batch that is still there, in batch order; only where `signal_ids` is null. */
@@ -54,7 +54,8 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
     return undefined
   }
   if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash)) throw new IdempotencyKeyReused()
-  const { transaction_id, state, failures, received_at: receivedAt } = ledger
+  const { transaction_id, state, received_at: receivedAt } = ledger
+  const failures = ledger.failures.map(withCode)
   const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
   return { transactionId: transaction_id, receivedAt, state, replayed, failures, stored, duplicates: countDuplicates(stored) }
 }

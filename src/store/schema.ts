@@ -14,6 +14,7 @@ import {
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core"
+import type { RecordedFailure } from "../signals/failures/violation.ts"
 
 /**
  * One row a signal. `id` rises in the order of a batch, which is how a batch's answer can be told again from its ledger row.
@@ -89,7 +90,7 @@ export const batches = pgTable(
     state: text({ enum: ["stored", "failed"] }).notNull(),
     totalCount: integer("total_count").notNull(),
     failedCount: integer("failed_count").notNull(),
-    failures: jsonb().$type<{ index: number; error: string }[]>().notNull(),
+    failures: jsonb().$type<RecordedFailure[]>().notNull(),
     /** Why a failed batch failed as a whole, or which batch a stored one repeats. */
     reason: text(),
     firstSignalId: bigint("first_signal_id", { mode: "number" }),

@@ -233,8 +233,8 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
 /** Refuses a dedupe key of the bridges that is not the record's own name, but was put into its value by whoever wrote it. */
 export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
   if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
-  const fault = reservedKeyViolation(delivered.signal.dedupe_key)
-  return fault ? { refused: fault } : delivered
+  const violation = reservedKeyViolation(delivered.signal.dedupe_key)
+  return violation ? { refused: violation.message, code: violation.code, field: violation.field } : delivered
 }
 
 /** Kafka's -1 says that a record has no time. */

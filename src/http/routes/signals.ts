@@ -1,8 +1,7 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import type { StoredId } from "../../signals/answer.ts"
-import type { StoredSignal } from "../../signals/responses.ts"
-import { SIGNAL_FIELDS } from "../../signals/schema.ts"
+import type { Failure, StoredSignal } from "../../signals/responses.ts"
 import { BatchRefused } from "../../store/batch.ts"
 import { batchRecord, listSignals, signalById, signalStats, storedSignal } from "../../store/read.ts"
 import { requireScope } from "../auth.ts"
@@ -20,9 +19,9 @@ export const signals = new Hono<App>()
     const plan = planRequested(c, [signal])
     notePlan(c, plan, "single")
     const [row] = plan.rows
-    if (!row) throw refusedSignal(plan.failures[0]?.error ?? "")
+    if (!row) throw refusedSignal(plan.failures[0])
     const written = await storeRequested(c, requestedBatch(c, plan, { allOrNothing: true, idempotency })).catch((error) => {
-      throw error instanceof BatchRefused ? refusedSignal(error.failures[0]?.error ?? "") : error
+      throw error instanceof BatchRefused ? refusedSignal(error.failures[0]) : error
     })
     const [stored] = written.stored
     if (stored?.duplicate) return c.json({ ...(await firstOf(c, stored)), id: stored.id, duplicate: true }, 200)
@@ -54,8 +53,8 @@ async function firstOf(c: Context<App>, { id }: StoredId): Promise<StoredSignal 
   return (await batchRecord(db, first.transaction_id))?.caller === name ? first : undefined
 }
 
-/** The contract gives a single signal's domain errors the status of its shape errors; every sentence begins with its field. */
-function refusedSignal(sentence: string) {
-  const field = sentence.split(" ", 1)[0] ?? ""
-  return invalidShape([{ type: "value_error", loc: SIGNAL_FIELDS.has(field) ? ["body", field] : ["body"], msg: sentence }])
+/** The contract gives a single signal's domain errors the status of its shape errors; so its code is that of the request. */
+function refusedSignal(failure: Failure | undefined) {
+  const loc = failure?.field === undefined ? ["body"] : ["body", failure.field]
+  return invalidShape([{ type: "value_error", loc, msg: failure?.error ?? "" }])
 }

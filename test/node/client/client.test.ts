@@ -190,7 +190,18 @@ describe("an error of the client", () => {
       client.createBatch([signal(0), { ...signal(1), signal_score: 2 }], { allOrNothing: true }),
     )) as BatchRejectedError
     expect(error).toBeInstanceOf(BatchRejectedError)
-    expect([error.index, error.errors]).toEqual([1, [{ index: 1, error: "signal_score must be between 0 and 1" }]])
+    expect([error.index, error.errors]).toEqual([
+      1,
+      [
+        {
+          index: 1,
+          error: "signal_score must be between 0 and 1",
+          code: "out_of_range",
+          field: "signal_score",
+          retryable: false,
+        },
+      ],
+    ])
     expect(await rows()).toBe(0)
   })
 

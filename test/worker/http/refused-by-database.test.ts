@@ -19,7 +19,7 @@ describe("a signal that only the database refuses", () => {
       failed_count: 2,
       results: [
         { success: true, signal_id: expect.any(Number) },
-        { success: false, signal_id: null, error: SENTENCE },
+        { success: false, signal_id: null, error: SENTENCE, code: "refused_by_database", retryable: false },
         { success: true, signal_id: expect.any(Number) },
         { success: false, error: "context_window_id must be 1 to 255 characters long" },
       ],
@@ -43,7 +43,7 @@ describe("a signal that only the database refuses", () => {
     expect(response.status).toBe(400)
     expect(await response.json()).toEqual({
       detail: `Batch failed at index 1: ${SENTENCE}. No signals were created.`,
-      errors: [{ index: 1, error: SENTENCE }],
+      errors: [{ index: 1, error: SENTENCE, code: "refused_by_database", retryable: false }],
     })
     expect(await countOf(conversation)).toBe(0)
   })

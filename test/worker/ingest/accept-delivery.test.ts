@@ -16,7 +16,7 @@ const received = (delivered: Delivered[]) => ({
 })
 
 const letters = (transactionId: string | undefined) =>
-  query("select index, reason, record from dead_letters where transaction_id = $1", [transactionId])
+  query("select index, reason, record from dead_letters where transaction_id = $1 order by index", [transactionId])
 
 describe("a delivery", () => {
   it("goes to the queue whole, so that the database need not answer", async () => {

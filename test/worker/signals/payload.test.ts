@@ -28,14 +28,20 @@ describe("a payload", () => {
   })
 
   it.each([65, 100_000])("may not nest %i levels deep", (levels) =>
-    expect(encodePayload(nested(levels))).toEqual({ violation: "payload must not nest deeper than 64 levels" }),
+    expect(encodePayload(nested(levels))).toEqual({
+      violation: { field: "payload", code: "too_deep", message: "payload must not nest deeper than 64 levels" },
+    }),
   )
 
   it.each(["1e1000", "1e131071", "-1.5e-1000", "1e-131071", "1e99999999999"])(
     "may not hold %s, which Postgres prints in full",
     (number) =>
       expect(encodePayload({ a: [{ b: JSON.rawJSON(number) }] })).toEqual({
-        violation: "payload must not hold a number of more than 1000 digits",
+        violation: {
+          field: "payload",
+          code: "number_too_long",
+          message: "payload must not hold a number of more than 1000 digits",
+        },
       }),
   )
 
@@ -56,17 +62,22 @@ describe("a payload", () => {
     const payload = parseJson(`{"a":[${Array(2700).fill("1e400").join()}]}`)
     const signal = Signal.parse({ context_window_id: "a", payload })
     expect(planBatch([signal], "2026-01-01T00:00:00.000000Z").failures).toEqual([
-      { index: 0, error: "signal must not be larger than 1 MiB" },
+      { index: 0, error: "signal must not be larger than 1 MiB", code: "too_large", retryable: false },
     ])
   })
 
   it.each([{ a: "\0" }, { "\0": 1 }, { a: [{ b: "x\0" }] }])("may not hold U+0000 in a value or a name", (payload) =>
-    expect(encodePayload(payload)).toEqual({ violation: "payload must not contain U+0000" }),
+    expect(encodePayload(payload)).toEqual({
+      violation: { field: "payload", code: "invalid_text", message: "payload must not contain U+0000" },
+    }),
   )
 
   it.each([{ a: "\ud83d" }, { "\ude00": 1 }, { a: ["\udfff"] }])(
     "may not hold a lone surrogate in a value or a name",
-    (payload) => expect(encodePayload(payload)).toEqual({ violation: "payload must not contain a lone surrogate" }),
+    (payload) =>
+      expect(encodePayload(payload)).toEqual({
+        violation: { field: "payload", code: "invalid_text", message: "payload must not contain a lone surrogate" },
+      }),
   )
 
   it("may speak of \\u0000 as text", () => expect(encodePayload({ a: "\\u0000" })).toEqual({ text: '{"a":"\\\\u0000"}' }))

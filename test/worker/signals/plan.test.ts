@@ -14,7 +14,15 @@ describe("a plan", () => {
     )
     expect(plan.total).toBe(5)
     expect(plan.rows.map(({ index }) => index)).toEqual([0, 2, 4])
-    expect(plan.failures).toEqual([1, 3].map((index) => ({ index, error: "signal_score must be between 0 and 1" })))
+    expect(plan.failures).toEqual(
+      [1, 3].map((index) => ({
+        index,
+        error: "signal_score must be between 0 and 1",
+        code: "out_of_range",
+        field: "signal_score",
+        retryable: false,
+      })),
+    )
   })
 
   it("fills in the defaults, and takes null for absent", () => {
@@ -35,7 +43,13 @@ describe("a plan", () => {
 
   it("refuses a timestamp outside the years 0001-9999 by itself", () =>
     expect(planBatch([Signal.parse({ context_window_id: "a", timestamp: 1e18 })], NOW).failures).toEqual([
-      { index: 0, error: "timestamp must be between years 0001 and 9999" },
+      {
+        index: 0,
+        error: "timestamp must be between years 0001 and 9999",
+        code: "out_of_range",
+        field: "timestamp",
+        retryable: false,
+      },
     ]))
 
   it("refuses a timestamp too far ahead of the clock by itself, to the microsecond", () => {
@@ -50,7 +64,8 @@ describe("a plan", () => {
     const plan = planBatch(signals, NOW, { timeLimit: timeLimitAt(new Date(NOW), 60) })
     expect(plan.rows.map(({ index }) => index)).toEqual([0, 2, 4])
     const error = "timestamp must be at most 60 seconds ahead of the service's clock"
-    expect(plan.failures).toEqual([1, 3].map((index) => ({ index, error })))
+    const why = { error, code: "too_far_ahead", field: "timestamp", retryable: true }
+    expect(plan.failures).toEqual([1, 3].map((index) => ({ index, ...why })))
   })
 })
 

@@ -3,7 +3,21 @@ import { brokenRule, MAX_SIGNAL_BYTES, TEXT_FIELDS } from "../../../src/signals/
 import type { Signal } from "../../../src/signals/schema.ts"
 
 const signal = (fields: Partial<Signal> = {}): Signal => ({ context_window_id: "conv-1", ...fields })
-const broken = (fields: Partial<Signal>, payload = "") => brokenRule(signal(fields), payload)
+const violation = (fields: Partial<Signal>, payload = "") => brokenRule(signal(fields), payload)
+const broken = (fields: Partial<Signal>, payload = "") => violation(fields, payload)?.message
+
+describe("a broken rule", () => {
+  it.each([
+    [{ signal_score: 2 }, { field: "signal_score", code: "out_of_range" }],
+    [{ escalate_flag: 2 }, { field: "escalate_flag", code: "out_of_range" }],
+    [{ dedupe_key: "" }, { field: "dedupe_key", code: "wrong_length" }],
+    [{ context_window_id: " " }, { field: "context_window_id", code: "blank" }],
+    [{ raw_content: "a\0" }, { field: "raw_content", code: "invalid_text" }],
+    [{ raw_content: "x".repeat(MAX_SIGNAL_BYTES) }, { code: "too_large" }],
+  ])("has a code and its field", (fields, expected) =>
+    expect(violation(fields)).toEqual({ ...expected, message: expect.any(String) }),
+  )
+})
 
 describe.each(["signal_score", "emotional_tone"] as const)("a signal's %s", (field) => {
   it.each([0, 0.5, 1, null])("may be %s", (value) => expect(broken({ [field]: value })).toBeUndefined())

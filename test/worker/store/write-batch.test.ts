@@ -57,7 +57,7 @@ describe("a batch that the ledger has as failed", () => {
   it("stays failed, and stores nothing, when it is delivered again", async () => {
     const context_window_id = freshConversation()
     const batch = batchOf([{ context_window_id }, { context_window_id }])
-    const failures = [{ index: 1, error: "refused by the database" }]
+    const failures = [{ index: 1, error: "refused by the database: why", code: "refused_by_database" as const, retryable: false }]
     await recordFailedBatch(database(), batch, { reason: "The database refused signals.", failures })
     expect(await writeBatch(database(), batch)).toEqual({
       transactionId: batch.transactionId,

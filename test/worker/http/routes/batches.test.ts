@@ -38,21 +38,37 @@ describe("the guide's test suite", () => {
     expect(response.status).toBe(400)
     expect(await response.json()).toEqual({
       detail: "Batch failed at index 3: signal_score must be between 0 and 1. No signals were created.",
-      errors: [{ index: 3, error: "signal_score must be between 0 and 1" }],
+      errors: [
+        {
+          index: 3,
+          error: "signal_score must be between 0 and 1",
+          code: "out_of_range",
+          field: "signal_score",
+          retryable: false,
+        },
+      ],
     })
     expect(await countOf(conversation)).toBe(0)
   })
 })
 
 describe("the answer to a batch", () => {
-  it("has one result a signal, in order, with all four keys", async () => {
+  it("has one result a signal, in order, and says of a failed one why", async () => {
     const answer = await answerOf(
       await postBatch(batchOf(freshConversation(), 3, (index) => ({ signal_score: index === 1 ? 2 : 1 }))),
     )
     const [first, , third] = answer.results
     expect(answer.results).toEqual([
       { index: 0, success: true, signal_id: expect.any(Number), error: null },
-      { index: 1, success: false, signal_id: null, error: "signal_score must be between 0 and 1" },
+      {
+        index: 1,
+        success: false,
+        signal_id: null,
+        error: "signal_score must be between 0 and 1",
+        code: "out_of_range",
+        field: "signal_score",
+        retryable: false,
+      },
       { index: 2, success: true, signal_id: expect.any(Number), error: null },
     ])
     expect(third?.signal_id).toBeGreaterThan(first?.signal_id ?? Number.NaN)
@@ -110,7 +126,7 @@ describe("the answer to a batch", () => {
       total_count: 2,
       successful_count: 0,
       failed_count: 2,
-      failures: answer.results.map(({ index, error }) => ({ index, error })),
+      failures: answer.results.map(({ success: _, signal_id: __, ...failure }) => failure),
     })
   })
 })
@@ -160,10 +176,11 @@ describe("an all-or-nothing batch", () => {
   it("lists every failure, the first one in its sentence", async () => {
     const signals = batchOf(freshConversation(), 4, (index) => ({ escalate_flag: index % 2 ? 7 : 0 })).signals
     const response = await postBatch({ signals, fail_on_error: true })
+    const outOfRange = { error: "escalate_flag must be 0 or 1", code: "out_of_range", field: "escalate_flag", retryable: false }
     expect(response.status).toBe(400)
     expect(await response.json()).toEqual({
       detail: "Batch failed at index 1: escalate_flag must be 0 or 1. No signals were created.",
-      errors: [1, 3].map((index) => ({ index, error: "escalate_flag must be 0 or 1" })),
+      errors: [1, 3].map((index) => ({ index, ...outOfRange })),
     })
   })
 

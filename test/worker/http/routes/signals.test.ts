@@ -1,5 +1,6 @@
+import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
-import type { BatchAnswer, StoredSignal } from "../../../../src/signals/responses.ts"
+import type { BatchAnswer, BatchRecord, StoredSignal } from "../../../../src/signals/responses.ts"
 import { countOf, freshConversation, planAvoidingSort, postBatch, postJson, query, send } from "../../service.ts"
 
 const read = async <T>(path: string) => (await (await send(path)).json()) as T
@@ -245,7 +246,27 @@ describe("GET /api/batches/{transaction_id}", () => {
       total_count: 2,
       successful_count: 1,
       failed_count: 1,
-      failures: [{ index: 1, error: "escalate_flag must be 0 or 1" }],
+      failures: [
+        { index: 1, error: "escalate_flag must be 0 or 1", code: "out_of_range", field: "escalate_flag", retryable: false },
+      ],
+    })
+  })
+
+  it("gives a code to failures that a version without codes recorded", async () => {
+    const id = uuidv7()
+    const recorded = [
+      { index: 0, error: "signal_score must be between 0 and 1" },
+      { index: 2, error: "refused by the database: numeric field overflow (22003)" },
+    ]
+    await query(
+      `insert into batches (transaction_id, caller, state, total_count, failed_count, failures) values ($1, 'former', 'stored', 3, 2, $2)`,
+      [id, JSON.stringify(recorded)],
+    )
+    expect((await read(`/api/batches/${id}`)) as BatchRecord).toMatchObject({
+      failures: [
+        { ...recorded[0], code: "unclassified", retryable: false },
+        { ...recorded[1], code: "refused_by_database", retryable: false },
+      ],
     })
   })
 

@@ -1,0 +1,219 @@
+/** What a code means and what its reader can do. The docs' tables are made of these rows. */
+interface Code {
+  meaning: string
+  /** Sending the same again later may succeed. */
+  retryable: boolean
+  cure: string
+}
+
+/** Why one signal or record was not stored, in the order of the docs. A code is never renamed; new ones may be added. */
+export const FAILURE_CODES = {
+  missing_field: { meaning: "a required field is absent", retryable: false, cure: "send the field that `field` names" },
+  wrong_type: {
+    meaning: "a value has another JSON type than its field takes",
+    retryable: false,
+    cure: "send the type that `error` names",
+  },
+  invalid_timestamp: {
+    meaning: "a text is not an ISO 8601 time",
+    retryable: false,
+    cure: "send ISO 8601, or a Unix epoch as a number",
+  },
+  invalid_json: { meaning: "a line of NDJSON is not JSON", retryable: false, cure: "correct the line" },
+  out_of_range: { meaning: "a number or a time is outside the range of its field", retryable: false, cure: "correct the value" },
+  wrong_length: {
+    meaning: "a text is shorter or longer than its field takes",
+    retryable: false,
+    cure: "send 1 to 255 characters",
+  },
+  blank: { meaning: "a text is only white space", retryable: false, cure: "name the conversation" },
+  invalid_text: { meaning: "a text holds U+0000 or half of a surrogate pair", retryable: false, cure: "remove the character" },
+  too_deep: { meaning: "the payload nests deeper than 64 levels", retryable: false, cure: "flatten the payload" },
+  number_too_long: { meaning: "a number of the payload has too many digits", retryable: false, cure: "send it as text" },
+  too_large: {
+    meaning: "the signal is larger than the limit",
+    retryable: false,
+    cure: "keep the content elsewhere, and send a reference",
+  },
+  too_far_ahead: {
+    meaning: "the timestamp is too far ahead of the service's clock",
+    retryable: true,
+    cure: "check the sender's clock and the unit of the number",
+  },
+  reserved_dedupe_key: {
+    meaning: "only a key with the scope `bridge` may send this dedupe key",
+    retryable: false,
+    cure: "choose another prefix, or give the key the scope",
+  },
+  unreadable_record: {
+    meaning: "a webhook's record cannot become a signal",
+    retryable: false,
+    cure: "correct the sender or the mapping, then replay the dead letter",
+  },
+  refused_by_database: {
+    meaning: "the signal passed every rule, and the database refused it",
+    retryable: false,
+    cure: "correct the value that `error` names",
+  },
+  suppressed: {
+    meaning: "the signal is about a subject that was erased and must not be stored again",
+    retryable: false,
+    cure: "stop sending signals about this subject",
+  },
+  unprocessed_message: {
+    meaning: "a whole message of the queue could not be stored, however often it was tried",
+    retryable: true,
+    cure: "repair the cause, then replay the dead letter",
+  },
+  unreadable_message: {
+    meaning: "no version of the service reads the queue's message",
+    retryable: false,
+    cure: "look at the record, then discard the dead letter",
+  },
+  unclassified: {
+    meaning: "a version of the service without codes recorded the failure",
+    retryable: false,
+    cure: "read `error`",
+  },
+} as const satisfies Record<string, Code>
+export type FailureCode = keyof typeof FAILURE_CODES
+
+/** Why a whole request failed, with the status of its answer. */
+export const PROBLEM_CODES = {
+  batch_rejected: {
+    status: 400,
+    meaning: "a signal broke a rule and `fail_on_error` is set; `errors` lists every such signal",
+    retryable: false,
+    cure: "correct the signals at these indexes, or send without `fail_on_error`",
+  },
+  body_cut_off: { status: 400, meaning: "the connection ended before the body did", retryable: true, cure: "send it again" },
+  bad_request: { status: 400, meaning: "the request cannot be read", retryable: false, cure: "correct what `detail` names" },
+  unauthorized: {
+    status: 401,
+    meaning: "no key, an unknown key, or a wrong signature of a webhook",
+    retryable: false,
+    cure: "send `Authorization: Bearer KEY`",
+  },
+  insufficient_scope: {
+    status: 403,
+    meaning: "the key lacks the scope that `detail` names",
+    retryable: false,
+    cure: "use another key",
+  },
+  cross_site: {
+    status: 403,
+    meaning: "a page of another site called a service that is open to everyone",
+    retryable: false,
+    cure: "configure keys",
+  },
+  not_found: {
+    status: 404,
+    meaning: "no route at this path, or no signal, batch or dead letter with this id",
+    retryable: false,
+    cure: "check the path and the id",
+  },
+  method_not_allowed: {
+    status: 405,
+    meaning: "the path does not have this method, TRACE and OPTIONS included",
+    retryable: false,
+    cure: "use a method of the header `Allow`",
+  },
+  body_timeout: { status: 408, meaning: "the body took too long to arrive", retryable: true, cure: "send smaller batches" },
+  too_many_signals: {
+    status: 413,
+    meaning: "the batch has more signals than the limit",
+    retryable: false,
+    cure: "split the batch",
+  },
+  too_many_containers: {
+    status: 413,
+    meaning: "the body has more JSON objects and arrays than the limit",
+    retryable: false,
+    cure: "split the batch",
+  },
+  body_too_large: {
+    status: 413,
+    meaning: "the decoded body is larger than the limit",
+    retryable: false,
+    cure: "split the batch",
+  },
+  unsupported_media_type: {
+    status: 415,
+    meaning: "the service does not read this `Content-Type`",
+    retryable: false,
+    cure: "send one that `detail` names",
+  },
+  unsupported_encoding: {
+    status: 415,
+    meaning: "the service does not read this `Content-Encoding`",
+    retryable: false,
+    cure: "send one that the header `Accept-Encoding` names",
+  },
+  invalid_request: {
+    status: 422,
+    meaning:
+      'the request is not readable or has the wrong shape: `{"detail": [{"type", "loc", "msg", "input"}]}`, the first 100 errors',
+    retryable: false,
+    cure: "correct what `loc` names",
+  },
+  idempotency_key_reused: {
+    status: 422,
+    meaning: "the `Idempotency-Key` was used for another request",
+    retryable: false,
+    cure: "use a new key for a new request",
+  },
+  result_too_large: {
+    status: 422,
+    meaning: "the result of a read is too large",
+    retryable: false,
+    cure: "ask for a lower `limit` or a narrower filter",
+  },
+  payload_too_large: {
+    status: 422,
+    meaning: "a stored payload is larger as text than the service returns",
+    retryable: false,
+    cure: "read the signal's other fields from a list",
+  },
+  rate_limited: { status: 429, meaning: "over a rate limit", retryable: true, cure: "wait `Retry-After` seconds" },
+  internal_error: {
+    status: 500,
+    meaning: "an error that the service does not know",
+    retryable: true,
+    cure: "report it with its `X-Request-Id`",
+  },
+  overloaded: { status: 503, meaning: "the service has too much to do", retryable: true, cure: "wait `Retry-After` seconds" },
+  database_unavailable: {
+    status: 503,
+    meaning: "the database cannot be reached",
+    retryable: true,
+    cure: "wait `Retry-After` seconds, then send it again",
+  },
+  database_not_ready: {
+    status: 503,
+    meaning: "the database is not ready for this version of the service",
+    retryable: true,
+    cure: "have the operator read the log",
+  },
+  in_doubt: {
+    status: 503,
+    meaning: "the batch `transaction_id` was stored whole or not at all, and no answer says which",
+    retryable: true,
+    cure: "send it again under the same `Idempotency-Key`, or ask the ledger",
+  },
+  not_configured: {
+    status: 503,
+    meaning: "a setting is missing or wrong",
+    retryable: true,
+    cure: "have the operator read the log",
+  },
+  metrics_unavailable: {
+    status: 503,
+    meaning: "the metrics cannot be read",
+    retryable: true,
+    cure: "wait `Retry-After` seconds",
+  },
+} as const satisfies Record<string, Code & { status: number }>
+export type ProblemCode = keyof typeof PROBLEM_CODES
+
+export const FAILURE_CODE_NAMES = Object.keys(FAILURE_CODES) as FailureCode[]
+export const PROBLEM_CODE_NAMES = Object.keys(PROBLEM_CODES) as ProblemCode[]
