@@ -4,7 +4,7 @@ import { enqueueDelivery } from "../queue/enqueue.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
 import type { LetterSource } from "../store/dead-letters.ts"
-import { type Delivery, type WrittenDeliveries, writeDeliveries } from "../store/write-deliveries.ts"
+import { type Delivery, type WrittenDeliveries, writeDeliveries, writeDelivery } from "../store/write-deliveries.ts"
 import type { IngestContext } from "./context.ts"
 import { keepRecords } from "./kept-records.ts"
 import { queueErrorText } from "./queue-batch.ts"
@@ -84,5 +84,5 @@ async function keep({ db, queue, bucket }: IngestContext, delivery: Delivery): P
   } catch (error) {
     queueError = queueErrorText(error)
   }
-  return { written: await writeDeliveries(db, [delivery]), queueError }
+  return { written: await writeDelivery(db, delivery), queueError }
 }

@@ -39,6 +39,13 @@ export interface Inserted {
   failures: Failure[]
 }
 
+/** @param ids of the rows of the plan, joined by commas: "" for one whose dedupe_key was taken; null without rows */
+export function withIds({ rows, failures }: BatchPlan, receivedAt: string, ids: string | null): Inserted {
+  const each = ids?.split(",") ?? []
+  const inserted = rows.map(({ index, dedupeKey }, place) => ({ index, dedupeKey, id: Number(each[place]) || undefined }))
+  return { receivedAt, rows: inserted, failures }
+}
+
 /** The database refused signals of an all-or-nothing batch: nothing was stored. */
 export class BatchRefused extends Error {
   readonly failures: Failure[]

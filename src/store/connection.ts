@@ -30,6 +30,9 @@ export interface ConnectOptions {
 export interface Database {
   /** Sends one statement, which is one transaction and one round trip, of at most `timeoutMs`. Throws `DatabaseError`. */
   query<Row>(statement: SQL, options?: { timeoutMs?: number }): Promise<Row[]>
+  /** Keeps the runtime from ending the request before `work` has ended, also when its caller leaves. */
+  keepAlive(work: Promise<unknown>): void
+  readonly traffic: Traffic
   /** Milliseconds since the epoch. */
   readonly deadlineAt: number
   /** What this request has asked of the database so far. */
@@ -91,12 +94,16 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
     }
   }
 
+  const keep = (work: Promise<unknown>) => keepAlive?.(work.catch(() => {}))
+
   return {
+    traffic,
     deadlineAt,
     usage,
+    keepAlive: keep,
     query<Row>(statement: SQL, { timeoutMs = Number.POSITIVE_INFINITY } = {}): Promise<Row[]> {
       const rows = send<Row>(statement, timeoutMs)
-      keepAlive?.(rows.catch(() => {}))
+      keep(rows)
       return rows
     },
   }

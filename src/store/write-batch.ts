@@ -1,7 +1,8 @@
 import { type SQL, sql } from "drizzle-orm"
-import { BatchInDoubt, type Inserted, type NewBatch, type WrittenBatch } from "./batch.ts"
+import { BatchInDoubt, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
 import { type Database, withRetries } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
+import { insertGrouped } from "./group/insert-grouped.ts"
 import { insertOneByOne } from "./one-by-one.ts"
 import { countDuplicates, replayBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
@@ -19,17 +20,27 @@ import { NOW } from "./statement/sql.ts"
  * @throws {DatabaseError} nothing was stored
  */
 export async function writeBatch(db: Database, batch: NewBatch): Promise<WrittenBatch> {
-  const columns = encodeColumns(batch.plan.rows)
+  const encode = encodeOnce(batch)
   try {
-    return await withRetries(db, () => writeOnce(db, batch, columns))
+    return await withRetries(db, () => writeOnce(db, batch, encode))
   } catch (error) {
     throw error instanceof DatabaseError && error.mayHaveRun ? new BatchInDoubt(batch.transactionId, error) : error
   }
 }
 
-async function writeOnce(db: Database, batch: NewBatch, columns: Columns): Promise<WrittenBatch> {
-  const inserted = await insertTogether(db, batch, columns).catch((error) => {
-    if (error instanceof DatabaseError && error.kind === "refused") return insertOneByOne(db, batch, columns)
+/** A batch that another request writes along with its own is never encoded by itself. */
+function encodeOnce({ plan }: NewBatch): () => Columns {
+  let columns: Columns | undefined
+  return () => {
+    columns ??= encodeColumns(plan.rows)
+    return columns
+  }
+}
+
+async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns): Promise<WrittenBatch> {
+  const alone = () => insertTogether(db, batch, columns())
+  const inserted = await insertGrouped(db, { batch, letters: [] }, alone).catch((error) => {
+    if (error instanceof DatabaseError && error.kind === "refused") return insertOneByOne(db, batch, columns())
     throw error
   })
   try {
@@ -47,14 +58,9 @@ function ledgerRowGone(): never {
 }
 
 async function insertTogether(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
-  const { rows, failures } = batch.plan
-  const mayRepeat = rows.some((row) => row.dedupeKey !== null)
+  const mayRepeat = batch.plan.rows.some((row) => row.dedupeKey !== null)
   const [written] = await db.query<{ ids: string | null; received_at: string }>(insertStatement(batch, columns, mayRepeat))
-  if (!written) return undefined
-  const ids = written.ids?.split(",") ?? []
-  const idAt = (position: number) => Number(ids[position]) || undefined
-  const inserted = rows.map(({ index, dedupeKey }, position) => ({ index, dedupeKey, id: idAt(position) }))
-  return { receivedAt: written.received_at, rows: inserted, failures }
+  return written && withIds(batch.plan, written.received_at, written.ids)
 }
 
 /**

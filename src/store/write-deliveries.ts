@@ -1,20 +1,17 @@
-import { type SQL, sql } from "drizzle-orm"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
-import { BatchInDoubt, type NewBatch } from "./batch.ts"
+import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
 import { type Database, withRetries } from "./connection.ts"
-import { type DeadLetter, insertDeadLetters, insertLetters } from "./dead-letters.ts"
+import { type DeadLetter, insertDeadLetters } from "./dead-letters.ts"
 import { DatabaseError } from "./errors.ts"
-import { batches, signals } from "./schema.ts"
-import { encodeColumns } from "./statement/columns.ts"
-import { takenKeys, WITH_KEY_TAKEN } from "./statement/dedupe-keys.ts"
-import { SIGNAL_COLUMNS, SIGNAL_NAMES, typedColumns } from "./statement/signal-columns.ts"
+import { insertGrouped } from "./group/insert-grouped.ts"
+import { type BatchWrite, distinctWrites, insertMany } from "./group/insert-many.ts"
+import { SIGNAL_COLUMNS } from "./statement/signal-columns.ts"
 import { writeBatch } from "./write-batch.ts"
 
 /** A batch that was acknowledged before it was stored, and what of it can't be. */
-export interface Delivery {
+export interface Delivery extends BatchWrite {
   batch: NewBatch & { allOrNothing: false; idempotency?: undefined }
-  letters: DeadLetter[]
 }
 
 /** What this call did; a delivery that an earlier call stored counts nothing. */
@@ -35,9 +32,18 @@ export interface WrittenDeliveries {
  * @throws {DatabaseError} nothing was stored
  */
 export async function writeDeliveries(db: Database, delivered: readonly Delivery[]): Promise<WrittenDeliveries> {
-  const deliveries = [...new Map(delivered.map((delivery) => [delivery.batch.transactionId, delivery])).values()]
+  const deliveries = distinctWrites(delivered)
+  return orEach(db, deliveries, () => writeTogether(db, deliveries))
+}
+
+/** Does `work`, and when the database refuses something stores the deliveries one after the other. */
+async function orEach(
+  db: Database,
+  deliveries: readonly Delivery[],
+  work: () => Promise<WrittenDeliveries>,
+): Promise<WrittenDeliveries> {
   try {
-    return await writeTogether(db, deliveries)
+    return await work()
   } catch (error) {
     if (!(error instanceof DatabaseError)) throw error
     if (error.kind === "refused") return writeEach(db, deliveries)
@@ -51,31 +57,46 @@ export async function writeDeliveries(db: Database, delivered: readonly Delivery
  * @throws {DatabaseError} the database refused one of them, or did not answer
  */
 export async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
-  const entered = await withRetries(db, () => db.query<{ transaction_id: string; stored: number }>(insertStatement(deliveries)))
-  const sizes = new Map(deliveries.map(({ batch }) => [batch.transactionId, batch.plan.rows.length]))
-  const written: WrittenDeliveries = { stored: 0, duplicates: 0, refused: [] }
-  for (const { transaction_id, stored } of entered) {
-    written.stored += stored
-    written.duplicates += (sizes.get(transaction_id) ?? stored) - stored
-  }
-  return written
+  const inserted = await withRetries(db, () => insertMany(db, deliveries))
+  return written([...inserted.values()])
+}
+
+/**
+ * Stores one delivery, in one statement with what other requests of this isolate write at the same time.
+ *
+ * @throws {BatchInDoubt} it may be stored
+ * @throws {DatabaseError} nothing was stored
+ */
+export async function writeDelivery(db: Database, delivery: Delivery): Promise<WrittenDeliveries> {
+  const { transactionId } = delivery.batch
+  const alone = async () => (await insertMany(db, [delivery])).get(transactionId)
+  return orEach(db, [delivery], async () => {
+    const inserted = await withRetries(db, () => insertGrouped(db, delivery, alone))
+    return written(inserted ? [inserted] : [])
+  })
+}
+
+function written(inserted: readonly Inserted[]): WrittenDeliveries {
+  const rows = inserted.flatMap((one) => one.rows)
+  const stored = rows.filter(({ id }) => id !== undefined).length
+  return { stored, duplicates: rows.length - stored, refused: [] }
 }
 
 /** One after the other, since the database refused a signal of one of them: each row of that in a savepoint. */
 async function writeEach(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
-  const written: WrittenDeliveries = { stored: 0, duplicates: 0, refused: [] }
+  const total: WrittenDeliveries = { stored: 0, duplicates: 0, refused: [] }
   for (const { batch, letters } of deliveries) {
     const { failures, stored, duplicates } = await writeBatch(db, batch)
-    written.stored += stored.length - duplicates
-    written.duplicates += duplicates
+    total.stored += stored.length - duplicates
+    total.duplicates += duplicates
     const known = new Set(letters.map(({ index }) => index))
     const refused = failures.filter(({ index }) => !known.has(index))
-    written.refused.push(...refused)
+    total.refused.push(...refused)
     await insertDeadLetters(db, [...letters, ...refused.map((failure) => letterOf(batch, failure))]).catch((error) => {
       throw error instanceof DatabaseError ? new BatchInDoubt(batch.transactionId, error) : error
     })
   }
-  return written
+  return total
 }
 
 /** The dead letter of a signal that passed every rule and that only the database refuses. */
@@ -92,57 +113,4 @@ function signalText(row: SignalRow): string {
     return `${JSON.stringify(name)}:${type === "jsonb" ? row[field] || "null" : JSON.stringify(row[field])}`
   })
   return `{${fields.join(",")}}`
-}
-
-/** As for a single batch (see `writeBatch`), with the rows of each joined to the ledger row that is new. Returns those, with the number of signals stored of each. */
-function insertStatement(deliveries: readonly Delivery[]): SQL {
-  const written = deliveries.map(({ batch }) => batch)
-  const columns = encodeColumns(written.flatMap(({ plan }) => plan.rows))
-  const transactionIds = written.flatMap(({ transactionId, plan }) => plan.rows.map(() => transactionId))
-  const mayRepeat = written.some(({ plan }) => plan.rows.some((row) => row.dedupeKey !== null))
-  const letters = deliveries.flatMap((delivery) => delivery.letters)
-  const list = (values: readonly (string | number)[]) => sql.param(values)
-  return sql`
-    with delivery as (
-      select * from unnest(
-        ${list(written.map(({ transactionId }) => transactionId))}::uuid[], ${list(written.map(({ caller }) => caller))}::text[],
-        ${list(written.map(({ plan }) => plan.total))}::int4[], ${list(written.map(({ plan }) => plan.failures.length))}::int4[],
-        ${list(written.map(({ plan }) => JSON.stringify(plan.failures)))}::jsonb[]
-      ) as delivery (transaction_id, caller, total_count, failed_count, failures)
-    ), input as materialized (
-      select nextval('signals_id_seq') as id, signal.*
-      from unnest(
-        ${typedColumns(columns)}, ${list(transactionIds)}::uuid[]
-      ) with ordinality as signal (
-        ${SIGNAL_NAMES}, transaction_id, position
-      )
-    ), ledger as (
-      insert into ${batches} (transaction_id, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id, signal_ids)
-      select transaction_id, caller, 'stored', total_count, failed_count, failures, ids.first, ids.last, ids.runs
-      from delivery
-      left join (
-        select transaction_id, min(first) as first, max(last) as last, string_agg(first || ':' || size, ',' order by first) as runs
-        from (
-          select transaction_id, min(id) as first, max(id) as last, count(*) as size
-          from input group by transaction_id, id - position
-        ) as run
-        group by transaction_id
-      ) as ids using (transaction_id)
-      -- Two calls with the same deliveries take their locks in the same order, so that they can't deadlock.
-      order by transaction_id
-      on conflict do nothing
-      returning transaction_id
-    ), ${mayRepeat ? sql`${takenKeys(sql`input join ledger using (transaction_id)`)}, ` : sql``}stored as (
-      insert into ${signals} (
-        id, transaction_id, ${SIGNAL_NAMES}
-      ) overriding system value
-      select
-        id, transaction_id, ${SIGNAL_NAMES}
-      from input join ledger using (transaction_id)
-      ${mayRepeat ? WITH_KEY_TAKEN : sql``}
-      returning transaction_id
-    )${letters.length > 0 ? sql`, kept as (${insertLetters(letters, sql`join ledger using (transaction_id)`)})` : sql``}
-    select transaction_id, count(stored.transaction_id)::int4 as stored
-    from ledger left join stored using (transaction_id)
-    group by transaction_id`
 }

@@ -69,13 +69,14 @@ export interface Sent {
 
 const SIZE = 20
 
-/** Sends a batch of 20 signals, each with its place as content, to a conversation of its own. */
+/** Sends a batch of 20 signals, or `size`, each with its place as content, to a conversation of its own. */
 export async function sendBatch(
   rig: Rig,
   headers: Record<string, string> = {},
   conversation = crypto.randomUUID() as string,
+  size = SIZE,
 ): Promise<Sent> {
-  const signals = Array.from({ length: SIZE }, (_, index) => ({ context_window_id: conversation, raw_content: String(index) }))
+  const signals = Array.from({ length: size }, (_, index) => ({ context_window_id: conversation, raw_content: String(index) }))
   const response = await fetch(`${rig.service.address}/api/signals/batch`, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers },
@@ -85,13 +86,17 @@ export async function sendBatch(
 }
 
 /** The conversations whose signals are not in the table once each, and the ones of which only a part is. */
-export async function misstored(rig: Rig, acknowledged: readonly string[]): Promise<{ lostOrDoubled: string[]; torn: string[] }> {
+export async function misstored(
+  rig: Rig,
+  acknowledged: readonly string[],
+  size = SIZE,
+): Promise<{ lostOrDoubled: string[]; torn: string[] }> {
   const rows = await rig.query<{ conversation: string; signals: number; places: number }>(
     `select context_window_id as conversation, count(*)::int4 as signals, count(distinct raw_content)::int4 as places from signals group by 1`,
   )
   const stored = new Map(rows.map((row) => [row.conversation, row]))
   return {
-    lostOrDoubled: acknowledged.filter((conversation) => stored.get(conversation)?.signals !== SIZE),
-    torn: rows.filter(({ places }) => places !== SIZE).map(({ conversation }) => conversation),
+    lostOrDoubled: acknowledged.filter((conversation) => stored.get(conversation)?.signals !== size),
+    torn: rows.filter(({ places }) => places !== size).map(({ conversation }) => conversation),
   }
 }

@@ -42,13 +42,16 @@ afterAll(() => rig?.stop())
 
 const BUSY = { detail: "Too many requests at once. Nothing was stored. Send it again." }
 
-/** Sends batches at the same time; each is stored once, or is told that it was not. */
-async function burst(callers: number): Promise<{ stored: number; busy: number }> {
-  const sent = await Promise.all(Array.from({ length: callers }, () => sendBatch(rig)))
+/** More signals than a batch may have that shares a statement with others. */
+const LARGE = 101
+
+/** Sends batches at the same time; each is stored once, or is answered 503 and not stored. */
+async function burst(callers: number, size = LARGE): Promise<{ stored: number; busy: number }> {
+  const sent = await Promise.all(Array.from({ length: callers }, () => sendBatch(rig, {}, crypto.randomUUID(), size)))
   const stored = sent.filter(({ status }) => status === 200).map(({ conversation }) => conversation)
   const busy = sent.filter(({ status }) => status !== 200)
   for (const { status, headers, body } of busy) expect([status, headers.get("Retry-After"), body]).toEqual([503, "1", BUSY])
-  expect(await misstored(rig, stored)).toEqual({ lostOrDoubled: [], torn: [] })
+  expect(await misstored(rig, stored, size)).toEqual({ lostOrDoubled: [], torn: [] })
   const [row] = await rig.query<{ count: number }>("select count(*)::int4 as count from batches where transaction_id is not null")
   expect(row?.count).toBe(stored.length)
   await rig.query("truncate signals, batches")
@@ -62,6 +65,13 @@ describe("200 callers at once", () => {
     expect(stored).toBeGreaterThan(0)
     expect(inFlight.most).toBeLessThanOrEqual(8)
     expect(inFlight.most).toBeGreaterThan(1)
+  })
+
+  it("who send small batches share statements, and all are stored while the database is slow", async () => {
+    rig.endpoint.faults.latencyMs = 1500
+    const slow = await burst(60, 20)
+    rig.endpoint.faults.latencyMs = 0
+    expect(slow).toEqual({ stored: 60, busy: 0 })
   })
 
   it("do not keep a read from its answer", async () => {
@@ -84,11 +94,13 @@ describe("200 callers at once", () => {
   it("who leave in the midst hold no place for long", async () => {
     rig.endpoint.faults.latencyMs = 300
     const gone = new AbortController()
+    // Too large for a group, so that each is a statement of its own.
+    const signals = Array.from({ length: 101 }, () => ({ context_window_id: "left" }))
     const left = Array.from({ length: 8 }, () =>
-      fetch(`${rig.service.address}/api/signals`, {
+      fetch(`${rig.service.address}/api/signals/batch`, {
         method: "POST",
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ context_window_id: "left" }),
+        body: JSON.stringify({ signals }),
         signal: gone.signal,
       }).catch(() => {}),
     )

@@ -20,6 +20,8 @@ export function databaseOn(client: Client): Database {
   return {
     deadlineAt: Date.now() + 30_000,
     usage: { attempts: 0, ms: 0 },
+    traffic: "writes",
+    keepAlive: () => {},
     async query<Row>(statement: Parameters<Database["query"]>[0]) {
       const { sql, params } = dialect.sqlToQuery(statement)
       return (await client.query(sql, params)).rows as Row[]

@@ -17,6 +17,8 @@ async function statementOf(work: (db: Database) => Promise<unknown>): Promise<st
   const db: Database = {
     deadlineAt: Date.now() + 1000,
     usage: { attempts: 0, ms: 0 },
+    traffic: "writes",
+    keepAlive: () => {},
     query: (statement) => {
       sent.push(statement)
       return Promise.reject(stop)

@@ -139,6 +139,8 @@ async function planOf(work: (db: Database) => Promise<unknown>): Promise<string>
   const db: Database = {
     deadlineAt: Date.now(),
     usage: { attempts: 0, ms: 0 },
+    traffic: "writes",
+    keepAlive: () => {},
     query: async (statement) => {
       sent.push(statement)
       return []

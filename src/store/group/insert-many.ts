@@ -1,0 +1,102 @@
+import { type SQL, sql } from "drizzle-orm"
+import { type Inserted, type NewBatch, withIds } from "../batch.ts"
+import type { Database } from "../connection.ts"
+import { type DeadLetter, insertLetters } from "../dead-letters.ts"
+import { batches, signals } from "../schema.ts"
+import { encodeColumns } from "../statement/columns.ts"
+import { takenKeys, WITH_KEY_TAKEN } from "../statement/dedupe-keys.ts"
+import { SIGNAL_NAMES, typedColumns } from "../statement/signal-columns.ts"
+import { NOW } from "../statement/sql.ts"
+
+/** A batch, and the records that came with it and can't be signals. */
+export interface BatchWrite {
+  batch: NewBatch
+  letters: readonly DeadLetter[]
+}
+
+/**
+ * Inserts the ledger rows, signals and dead letters of batches in one statement, or nothing.
+ *
+ * @returns by transaction id; without the batches that the ledger has already, under their transaction id or their idempotency key
+ * @throws {DatabaseError} nothing was stored, unless it may have run
+ */
+export async function insertMany(db: Database, writes: readonly BatchWrite[]): Promise<Map<string, Inserted>> {
+  const distinct = distinctWrites(writes)
+  const entered = await db.query<{ transaction_id: string; received_at: string; ids: string | null }>(insertStatement(distinct))
+  const plans = new Map(distinct.map(({ batch }) => [batch.transactionId, batch.plan]))
+  return new Map(
+    entered.flatMap(({ transaction_id, received_at, ids }) => {
+      const plan = plans.get(transaction_id)
+      return plan ? [[transaction_id, withIds(plan, received_at, ids)]] : []
+    }),
+  )
+}
+
+/** The same batch twice in one statement would be one ledger row with the signals of both. */
+export const distinctWrites = <Write extends BatchWrite>(writes: readonly Write[]): Write[] => [
+  ...new Map(writes.map((write) => [write.batch.transactionId, write])).values(),
+]
+
+/**
+ * As for a single batch (see `writeBatch`), with the rows of each joined to its ledger row. It returns the ledger rows that are new, each
+ * with the ids of its signals in batch order, "" for a repeated dedupe_key, or null without signals.
+ */
+function insertStatement(writes: readonly BatchWrite[]): SQL {
+  const written = writes.map(({ batch }) => batch)
+  const columns = encodeColumns(written.flatMap(({ plan }) => plan.rows))
+  const transactionIds = written.flatMap(({ transactionId, plan }) => plan.rows.map(() => transactionId))
+  const mayRepeat = written.some(({ plan }) => plan.rows.some((row) => row.dedupeKey !== null))
+  const letters = writes.flatMap((write) => write.letters)
+  const list = (values: readonly (string | number | null)[]) => sql.param(values)
+  return sql`
+    with delivery as (
+      select * from unnest(
+        ${list(written.map(({ transactionId }) => transactionId))}::uuid[], ${list(written.map(({ caller }) => caller))}::text[],
+        ${list(written.map(({ plan }) => plan.total))}::int4[], ${list(written.map(({ plan }) => plan.failures.length))}::int4[],
+        ${list(written.map(({ plan }) => JSON.stringify(plan.failures)))}::jsonb[],
+        ${list(written.map(({ idempotency }) => idempotency?.key ?? null))}::text[],
+        ${list(written.map(({ idempotency }) => idempotency?.requestHash ?? null))}::text[]
+      ) as delivery (transaction_id, caller, total_count, failed_count, failures, idempotency_key, request_hash)
+    ), input as materialized (
+      select nextval('signals_id_seq') as id, signal.*
+      from unnest(
+        ${typedColumns(columns)}, ${list(transactionIds)}::uuid[]
+      ) with ordinality as signal (
+        ${SIGNAL_NAMES}, transaction_id, position
+      )
+    ), ledger as (
+      insert into ${batches} (
+        transaction_id, caller, state, total_count, failed_count, failures, idempotency_key, request_hash,
+        first_signal_id, last_signal_id, signal_ids
+      )
+      select
+        transaction_id, caller, 'stored', total_count, failed_count, failures, idempotency_key, request_hash,
+        ids.first, ids.last, ids.runs
+      from delivery
+      left join (
+        select transaction_id, min(first) as first, max(last) as last, string_agg(first || ':' || size, ',' order by first) as runs
+        from (
+          select transaction_id, min(id) as first, max(id) as last, count(*) as size
+          from input group by transaction_id, id - position
+        ) as run
+        group by transaction_id
+      ) as ids using (transaction_id)
+      -- Two statements that share keys or batches take their locks in the same order, so that they can't deadlock.
+      order by caller, idempotency_key, transaction_id
+      on conflict do nothing
+      returning transaction_id
+    ), ${mayRepeat ? sql`${takenKeys(sql`input join ledger using (transaction_id)`)}, ` : sql``}stored as (
+      insert into ${signals} (
+        id, transaction_id, ${SIGNAL_NAMES}
+      ) overriding system value
+      select
+        id, transaction_id, ${SIGNAL_NAMES}
+      from input join ledger using (transaction_id)
+      ${mayRepeat ? WITH_KEY_TAKEN : sql``}
+      returning id
+    )${letters.length > 0 ? sql`, kept as (${insertLetters(letters, sql`join ledger using (transaction_id)`)})` : sql``}
+    select ledger.transaction_id, ${NOW} as received_at,
+      string_agg(coalesce(stored.id::text, ''), ',' order by position) filter (where position is not null) as ids
+    from ledger left join input using (transaction_id) left join stored using (id)
+    group by ledger.transaction_id`
+}

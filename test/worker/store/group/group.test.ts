@@ -1,0 +1,137 @@
+import { describe, expect, it } from "vitest"
+import { Group, type GroupLimits } from "../../../../src/store/group/group.ts"
+
+const limits = (more: Partial<GroupLimits> = {}): GroupLimits => ({
+  slowMs: 10_000,
+  running: 1,
+  items: 100,
+  weight: 1000,
+  turnMs: 10_000,
+  ...more,
+})
+
+/** Writes groups of words; each write ends when the test lets it. */
+function pressOf() {
+  const groups: { words: readonly string[]; end: (failure?: Error) => void }[] = []
+  const run = (words: readonly string[]) =>
+    new Promise<string[]>((resolve, reject) => {
+      const end = (failure?: Error) => (failure ? reject(failure) : resolve(words.map((word) => word.toUpperCase())))
+      groups.push({ words, end })
+    })
+  return { groups, run }
+}
+
+type Run = (words: readonly string[]) => Promise<readonly string[]>
+
+/** The result, or why there is none. */
+async function join(group: Group<string, string>, item: string, run: Run, weight = 1, answerMs = 10_000): Promise<string> {
+  const joined = await group.join({ item, weight, answerBy: Date.now() + answerMs, run })
+  return typeof joined === "string" ? joined : joined.result
+}
+
+describe("a group", () => {
+  it("is one item when nobody else writes", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits())
+    const written = join(group, "one", run)
+    expect(groups.map(({ words }) => words)).toEqual([["one"]])
+    groups[0]?.end()
+    expect(await written).toBe("ONE")
+  })
+
+  it("takes all who came while the one before was written, and gives each its own result", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits())
+    const written = ["one", "two", "three", "four"].map((word) => join(group, word, run))
+    groups[0]?.end()
+    await expect.poll(() => groups.length).toBe(2)
+    expect(groups[1]?.words).toEqual(["two", "three", "four"])
+    groups[1]?.end()
+    expect(await Promise.all(written)).toEqual(["ONE", "TWO", "THREE", "FOUR"])
+  })
+
+  it("holds no more items and no more weight than its limits", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits({ items: 3, weight: 5 }))
+    const written = ["a", "b", "c", "d", "e"].map((word) => join(group, word, run))
+    const heavy = [join(group, "f", run, 4), join(group, "g", run, 2)]
+    for (const [place, words] of [["a"], ["b", "c", "d"], ["e", "f"], ["g"]].entries()) {
+      await expect.poll(() => groups[place]?.words).toEqual(words)
+      groups[place]?.end()
+    }
+    expect(await Promise.all([...written, ...heavy])).toEqual(["A", "B", "C", "D", "E", "F", "G"])
+  })
+
+  it("runs as many at once as its limit says", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits({ running: 2 }))
+    const written = ["a", "b", "c", "d"].map((word) => join(group, word, run))
+    expect(groups.map(({ words }) => words)).toEqual([["a"], ["b"]])
+    groups[1]?.end()
+    await expect.poll(() => groups[2]?.words).toEqual(["c", "d"])
+    groups[0]?.end()
+    groups[2]?.end()
+    expect(await Promise.all(written)).toEqual(["A", "B", "C", "D"])
+  })
+
+  it("tells an error to each of its members, and the next group goes on", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits())
+    const first = join(group, "a", run)
+    const failed = Promise.allSettled(["b", "c"].map((word) => join(group, word, run)))
+    groups[0]?.end()
+    await first
+    await expect.poll(() => groups.length).toBe(2)
+    const next = join(group, "d", run)
+    groups[1]?.end(new Error("no answer"))
+    expect((await failed).map((one) => one.status === "rejected" && one.reason.message)).toEqual(["no answer", "no answer"])
+    await expect.poll(() => groups[2]?.words).toEqual(["d"])
+    groups[2]?.end()
+    expect(await next).toBe("D")
+  })
+
+  it("whose leader never ends it gives its place to the next after a bounded time", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits())
+    void join(group, "gone", run, 1, 200)
+    const next = join(group, "a", run)
+    await expect.poll(() => groups[1]?.words).toEqual(["a"])
+    groups[1]?.end()
+    expect(await next).toBe("A")
+  })
+
+  it("has no answer in time for a member whose leader never ends it", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits())
+    const first = join(group, "a", run)
+    const led = join(group, "b", run)
+    const member = join(group, "c", run, 1, 200)
+    groups[0]?.end()
+    await first
+    await expect.poll(() => groups[1]?.words).toEqual(["b", "c"])
+    expect(await member).toBe("no answer")
+    groups[1]?.end()
+    expect(await led).toBe("B")
+  })
+
+  it("starts beside another one that is slow", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits({ slowMs: 100 }))
+    const slow = join(group, "a", run)
+    const next = join(group, "b", run)
+    await expect.poll(() => groups[1]?.words).toEqual(["b"])
+    groups[1]?.end()
+    groups[0]?.end()
+    expect(await Promise.all([slow, next])).toEqual(["A", "B"])
+  })
+
+  it("leaves out an item whose turn does not come in time", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits({ turnMs: 100 }))
+    const first = join(group, "a", run)
+    expect(await join(group, "b", run)).toBe("no turn")
+    groups[0]?.end()
+    await first
+    expect(groups).toHaveLength(1)
+  })
+})
