@@ -3,6 +3,7 @@ import {
   bigint,
   boolean,
   check,
+  customType,
   doublePrecision,
   index,
   integer,
@@ -76,6 +77,9 @@ export const backfills = pgTable("backfills", {
   finishedAt: timestamp("finished_at", { withTimezone: true, mode: "string" }),
 })
 
+/** The number of a transaction, which does not wrap around. As text, since it has 64 bits. */
+const xid8 = customType<{ data: string }>({ dataType: () => "xid8" })
+
 /**
  * The ledger: one row a batch, written in the transaction of its signals, so that its presence is the only truth about
  * "was it stored". Its signals are those of `signals` with its `transaction_id`, all between `first_signal_id` and `last_signal_id`.
@@ -100,8 +104,11 @@ export const batches = pgTable(
     idempotencyKey: text("idempotency_key"),
     /** SHA-256 of what was asked, in hex: tells a retry from another request under the same key. */
     requestHash: text("request_hash"),
+    /** The transaction that wrote the row, by which the feed orders batches; 0 in rows of versions that had no such column. */
+    xid: xid8().notNull().default(sql`pg_current_xact_id()`),
   },
   (table) => [
+    index("batches_xid_transaction_id_idx").on(table.xid, table.transactionId),
     uniqueIndex("batches_idempotency_key_idx")
       .on(table.caller, table.idempotencyKey)
       .where(sql`${table.idempotencyKey} is not null`),
