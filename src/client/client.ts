@@ -1,6 +1,6 @@
 import { RequestError } from "./errors.ts"
-import type { CallOptions } from "./request.ts"
-import { type ClientOptions, Transport } from "./transport.ts"
+import type { CallOptions } from "./http/request.ts"
+import { type ClientOptions, Transport } from "./http/transport.ts"
 import type {
   BatchAnswer,
   BatchRecord,

@@ -18,9 +18,9 @@ export {
   UnavailableError,
   ValidationError,
 } from "./errors.ts"
+export type { CallOptions } from "./http/request.ts"
+export type { ClientOptions } from "./http/transport.ts"
 export { BatchProcessor } from "./processor.ts"
 export type { ProcessorOptions, Undelivered, Unstored } from "./processor-options.ts"
-export type { CallOptions } from "./request.ts"
 export type { Spool, SpooledBatch } from "./spool/types.ts"
-export type { ClientOptions } from "./transport.ts"
 export type * from "./types.ts"

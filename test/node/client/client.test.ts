@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { acceptedFormats } from "../../../src/client/compression.ts"
 import { deliverEach } from "../../../src/client/deliver.ts"
+import { acceptedFormats } from "../../../src/client/http/compression.ts"
 import {
   AbortedError,
   BatchRejectedError,

@@ -1,7 +1,7 @@
+import { RequestError } from "../errors.ts"
+import { toJson } from "../json.ts"
+import { checkRange, MAX_TIMER_MS } from "../limits.ts"
 import { Compression, type Encoded } from "./compression.ts"
-import { RequestError } from "./errors.ts"
-import { toJson } from "./json.ts"
-import { checkRange, MAX_TIMER_MS } from "./limits.ts"
 import { type Call, type CallOptions, callUntilAnswered } from "./request.ts"
 
 export interface ClientOptions {

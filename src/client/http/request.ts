@@ -1,5 +1,5 @@
-import { readAnswer } from "./answer.ts"
-import { AbortedError, DeadlineError, RateLimitedError, SignalError, UnavailableError } from "./errors.ts"
+import { readAnswer } from "../answer.ts"
+import { AbortedError, DeadlineError, RateLimitedError, SignalError, UnavailableError } from "../errors.ts"
 
 export interface CallOptions {
   /** How long the call may take, all its attempts included. Default: the client's. */
