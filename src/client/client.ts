@@ -30,6 +30,12 @@ export interface BatchOptions extends SendOptions {
 export interface ListFilter {
   context_window_id?: string | undefined
   signal_source?: string | undefined
+  user_id?: string | undefined
+  agent_id?: string | undefined
+  escalate_flag?: 0 | 1 | undefined
+  /** Inclusive, as `max_score`. */
+  min_score?: number | undefined
+  max_score?: number | undefined
   /** Inclusive. */
   since?: string | undefined
   /** Exclusive. */

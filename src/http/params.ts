@@ -3,7 +3,7 @@ import { WINDOWS } from "../metrics/answer.ts"
 import { textViolation } from "../signals/rules.ts"
 import { validationIssue } from "../signals/shape-errors.ts"
 import { parseTimestamp } from "../signals/timestamp.ts"
-import type { Cursor } from "../store/read.ts"
+import type { Cursor } from "../store/statement/search.ts"
 
 /** Text to compare stored text with. No stored text has what `textViolation` names, and Postgres takes no U+0000 to compare. */
 const text = z.string().superRefine((value, context) => {
@@ -36,6 +36,15 @@ const digits = z
   .string()
   .refine((text) => /^-?\d{1,16}$/.test(text), validationIssue("int_parsing"))
   .transform(Number)
+
+const score = (description: string) =>
+  z
+    .string()
+    .refine((text) => /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$/i.test(text), validationIssue("float_parsing"))
+    .transform(Number)
+    .pipe(z.number().min(0).max(1))
+    .optional()
+    .meta({ description, override: { type: "number", minimum: 0, maximum: 1 } })
 
 /** The largest integer that JSON keeps exact in JavaScript. Ids and positions lie below it. */
 const LARGEST = Number.MAX_SAFE_INTEGER
@@ -73,6 +82,14 @@ export function encodeCursor({ time, id }: Cursor): string {
 export const ListQuery = z.object({
   context_window_id: text.optional(),
   signal_source: text.optional(),
+  user_id: text.optional(),
+  agent_id: text.optional(),
+  escalate_flag: digits
+    .pipe(z.int().min(0).max(1))
+    .optional()
+    .meta({ override: { type: "integer", enum: [0, 1] } }),
+  min_score: score("Signals with this `signal_score` or a higher one."),
+  max_score: score("Signals with this `signal_score` or a lower one."),
   since: time("Signals at or after this time."),
   until: time("Signals before this time."),
   limit: limit(100),

@@ -77,7 +77,9 @@ export const StoredSignal = z
 export type StoredSignal = z.infer<typeof StoredSignal>
 
 export const SignalPage = z.object({
-  signals: z.array(StoredSignal),
+  signals: z.array(StoredSignal).meta({
+    description: "Where a filter leaves few of many signals, a page that is not the last may hold fewer than `limit`, or none.",
+  }),
   next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 

@@ -33,6 +33,7 @@ const MESSAGES = {
   datetime_type: "Input should be a valid datetime",
   dict_type: "Input should be a valid dictionary",
   finite_number: "Input should be a finite number",
+  float_parsing: "Input should be a valid number, unable to parse string as a number",
   float_type: "Input should be a valid number",
   int_from_float: "Input should be a valid integer, got a number with a fractional part",
   int_parsing: "Input should be a valid integer, unable to parse string as an integer",

@@ -1,4 +1,4 @@
-import { and, sql } from "drizzle-orm"
+import { sql } from "drizzle-orm"
 import { type RecordedFailure, withCode } from "../signals/failures/violation.ts"
 import { parseJson } from "../signals/json.ts"
 import type { SignalRow } from "../signals/plan.ts"
@@ -9,24 +9,9 @@ import { type Database, withRetries } from "./connection.ts"
 import { backfills, batches, signals } from "./schema.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "./statement/page.ts"
 import { payloadText } from "./statement/payload-text.ts"
+import { type Cursor, type SignalFilter, searchSignals } from "./statement/search.ts"
 import { SELECTED_SIGNAL, SENT_BYTES, SIGNAL_COLUMNS, STORED_BYTES } from "./statement/signal-columns.ts"
 import { utc } from "./statement/sql.ts"
-
-/** A place in the order of `listSignals`: the last signal of a page. */
-export interface Cursor {
-  time: string
-  id: number
-}
-
-/** Which signals; times are UTC text. */
-export interface SignalFilter {
-  context_window_id?: string | undefined
-  signal_source?: string | undefined
-  /** Inclusive. */
-  since?: string | undefined
-  /** Exclusive. */
-  until?: string | undefined
-}
 
 type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | "payload_omitted"> & {
   id: string
@@ -72,22 +57,15 @@ export function storedSignal(
  * larger than a page is omitted.
  *
  * Walks an index on (time, id), led by the conversation or the source when one is asked for, so that a page costs the same at any depth.
+ * Where other filters leave few signals, a page ends when enough were tried: it may then hold fewer than `limit`, or none, and continues.
  */
 export async function listSignals(
   db: Database,
   page: SignalFilter & { after?: Cursor | undefined; limit: number },
 ): Promise<{ signals: StoredSignal[]; next: Cursor | null }> {
-  const { context_window_id, signal_source, since, until, after, limit } = page
-  const conditions = [
-    context_window_id !== undefined && sql`context_window_id = ${context_window_id}`,
-    signal_source !== undefined && sql`signal_source = ${signal_source}`,
-    since !== undefined && sql`time >= ${since}::timestamptz`,
-    until !== undefined && sql`time < ${until}::timestamptz`,
-    after !== undefined && sql`(time, id) < (${after.time}::timestamptz, ${after.id}::int8)`,
-  ].filter((condition) => condition !== false)
-  const where = conditions.length > 0 ? sql`where ${and(...conditions)}` : sql``
+  const { after, limit, ...filter } = page
   const statement = pageStatement({
-    rows: sql`select * from ${signals} ${where}`,
+    ...searchSignals(filter, after, limit),
     order: ["time", "id"],
     limit,
     storedBytes: STORED_BYTES,
@@ -95,10 +73,18 @@ export async function listSignals(
     sentBytes: SENT_BYTES,
     select: SELECTED_SIGNAL,
   })
-  const rows = await withRetries(db, () => db.query<SelectedRow & { more: boolean }>(statement))
-  const found = rows.map(({ more: _, ...row }) => readSignal(row))
-  const last = hasNext(rows) ? found.at(-1) : undefined
-  return { signals: found, next: last ? { time: last.time, id: last.id } : null }
+  const rows = await withRetries(db, () => db.query<ListedRow>(statement))
+  const found = rows.filter(({ place }) => place !== null)
+  const signals = found.map(({ more: _, place: _place, reached_time: _time, reached_id: _id, ...row }) => readSignal(row))
+  const last = hasNext(found) ? signals.at(-1) : undefined
+  return { signals, next: last ? { time: last.time, id: last.id } : reachedBy(rows) }
+}
+
+/** Of a page that ends where enough signals were tried, each row has that place, or a row without a signal does. */
+type ListedRow = SelectedRow & { more: boolean; place?: unknown; reached_time?: string | null; reached_id?: string | null }
+
+function reachedBy([row]: ListedRow[]): Cursor | null {
+  return row?.reached_time && row.reached_id ? { time: row.reached_time, id: Number(row.reached_id) } : null
 }
 
 /**

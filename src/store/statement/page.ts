@@ -4,6 +4,10 @@ import { type SQL, sql } from "drizzle-orm"
 export const MAX_PAGE_BYTES = 8 * 1024 * 1024
 
 export interface PageQuery {
+  /** Steps before the page, each with its name, for `rows` to read. */
+  steps?: SQL | undefined
+  /** Whether `steps` has the step `reached`: the columns of its only row, if it has one, are in every row of the answer, or in one without a signal. */
+  bounded?: boolean
   /** The rows to page through, `select` and `where` without order. */
   rows: SQL
   /** The columns that the page is ordered by, all descending; an index gives this order. */
@@ -25,12 +29,14 @@ export interface PageQuery {
  * The database decides where the page ends, so that it never sends more. It looks at the stored sizes first, since spelling out a
  * thousand large rows to measure them would take seconds.
  */
-export function pageStatement({ rows, order: columns, limit, storedBytes, spelled, sentBytes, select }: PageQuery): SQL {
+export function pageStatement(page: PageQuery): SQL {
+  const { steps, bounded, rows, order: columns, limit, storedBytes, spelled, sentBytes, select } = page
   const order = sql.raw(columns.map((column) => `${column} desc`).join(", "))
   // With its table, since a column of the answer may have the same name.
   const lastOrder = sql.raw(columns.map((column) => `sent.${column} desc`).join(", "))
+  const listed = sql`where coalesce(sent_before, 0) < ${MAX_PAGE_BYTES}::int4`
   return sql`
-    with candidate as (
+    with ${steps ? sql`${steps}, ` : sql``}candidate as (
       ${rows} order by ${order} limit ${limit + 1}::int4
     ), stored as (
       select
@@ -46,8 +52,12 @@ export function pageStatement({ rows, order: columns, limit, storedBytes, spelle
     ), sent as (
       select *, sum(${sentBytes}) over (order by ${order} rows between unbounded preceding and 1 preceding) as sent_before
       from spelled
-    )
-    select ${select}, more from sent where coalesce(sent_before, 0) < ${MAX_PAGE_BYTES}::int4 order by ${lastOrder}`
+    )${
+      bounded
+        ? sql`, listed as (select ${select}, more, place from sent ${listed})
+          select * from (select) as always left join listed on true left join reached on true order by place`
+        : sql` select ${select}, more from sent ${listed} order by ${lastOrder}`
+    }`
 }
 
 /** Whether a row follows the last one of a page. */

@@ -49,7 +49,7 @@ export const signalsView = (params: URLSearchParams): View => ({
     const panel = make("section", { class: "card", "data-panel": "found-signals" })
     table(panel, {
       label: "Signals",
-      none: "No signal passes these filters.",
+      none: page.next_cursor === null ? "No signal passes these filters." : "None yet passes these filters; older ones may.",
       hook: (signal) => ["data-signal", String(signal.id)],
       columns: COLUMNS,
     }).show(page.signals)

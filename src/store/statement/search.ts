@@ -1,0 +1,106 @@
+import { and, type SQL, sql } from "drizzle-orm"
+import { signals } from "../schema.ts"
+import { utc } from "./sql.ts"
+
+/** A place in the order of a list, newest first: that of a signal. */
+export interface Cursor {
+  time: string
+  id: number
+}
+
+/** Which signals; times are UTC text. */
+export interface SignalFilter {
+  context_window_id?: string | undefined
+  signal_source?: string | undefined
+  user_id?: string | undefined
+  agent_id?: string | undefined
+  escalate_flag?: number | undefined
+  /** Inclusive, as `max_score`. */
+  min_score?: number | undefined
+  max_score?: number | undefined
+  /** Inclusive. */
+  since?: string | undefined
+  /** Exclusive. */
+  until?: string | undefined
+}
+
+/**
+ * So many signals a page are tried against filters that no index has: about 20 ms. The page ends there, and its cursor continues.
+ * Where an index has the filter as well, trying a signal costs a tenth.
+ */
+export const MAX_TRIED = 5_000
+export const MAX_TRIED_IN_INDEX = 50_000
+
+type Name = Exclude<keyof SignalFilter, "since" | "until">
+
+const CONDITIONS: Record<Name, { column: string; of: (value: string | number) => SQL }> = {
+  context_window_id: { column: "context_window_id", of: (value) => sql`context_window_id = ${value}` },
+  user_id: { column: "user_id", of: (value) => sql`user_id = ${value}` },
+  // Not a parameter, so that the planner sees that a partial index answers it.
+  escalate_flag: { column: "escalate_flag", of: (value) => (value === 1 ? sql`escalate_flag = 1` : sql`escalate_flag <> 1`) },
+  signal_source: { column: "signal_source", of: (value) => sql`signal_source = ${value}` },
+  agent_id: { column: "agent_id", of: (value) => sql`agent_id = ${value}` },
+  min_score: { column: "signal_score", of: (value) => sql`signal_score >= ${value}::float8` },
+  max_score: { column: "signal_score", of: (value) => sql`signal_score <= ${value}::float8` },
+}
+
+const NAMES = Object.keys(CONDITIONS) as Name[]
+
+/** The filters that lead an index on (time, id), the one that usually leaves the fewest signals first; what else the index has. */
+const LEADING: { name: Name; has: readonly Name[] }[] = [
+  { name: "context_window_id", has: ["signal_source"] },
+  { name: "signal_source", has: [] },
+]
+
+/** The signals of a list, for `pageStatement`. */
+export interface Search {
+  /** Steps before the page, each with its name. */
+  steps: SQL | undefined
+  /** The rows of the page and one more, if there is one. */
+  rows: SQL
+  /** Whether the page also ends where enough signals were tried: the step `reached` has that place then. */
+  bounded: boolean
+}
+
+/**
+ * The signals that pass a filter, newest first: at most `limit` and one more.
+ *
+ * Walks one index that the leading filter chooses, reads the other filters from it or from the rows, and reads the rest of a row only for
+ * the page. The limits inside keep the planner from any other way: of an index on another filter it might walk millions of rows.
+ */
+export function searchSignals(filter: SignalFilter, after: Cursor | undefined, limit: number): Search {
+  const given = NAMES.filter((name) => filter[name] !== undefined)
+  const condition = (name: Name) => CONDITIONS[name].of(filter[name] as string | number)
+  const leading = LEADING.find(({ name }) => given.includes(name))
+  const others = given.filter((name) => name !== leading?.name)
+  const range = [
+    filter.since !== undefined && sql`time >= ${filter.since}::timestamptz`,
+    filter.until !== undefined && sql`time < ${filter.until}::timestamptz`,
+    after !== undefined && sql`(time, id) < (${after.time}::timestamptz, ${after.id}::int8)`,
+  ].filter((one) => one !== false)
+  const walked = [...(leading ? [condition(leading.name)] : []), ...range]
+  const where = walked.length > 0 ? sql`where ${and(...walked)}` : sql``
+  if (given.length === 0) return { steps: undefined, rows: sql`select * from ${signals} ${where}`, bounded: false }
+
+  const rows = sql`
+    select signal.* from found, lateral (select * from ${signals} where id = found.id offset 0) as signal`
+  const enough = sql`order by time desc, id desc limit ${limit + 1}::int4`
+  if (others.length === 0)
+    return { steps: sql`found as materialized (select time, id from ${signals} ${where} ${enough})`, rows, bounded: false }
+
+  const inIndex = others.every((name) => leading?.has.includes(name))
+  const most = inIndex ? MAX_TRIED_IN_INDEX : MAX_TRIED
+  const columns = sql.raw([...new Set(["time", "id", ...others.map((name) => CONDITIONS[name].column)])].join(", "))
+  // A step is carried out as far as it is read: `tried` ends with the page, unless the page isn't full and `reached` reads on.
+  const steps = sql`
+    tried as materialized (
+      select ${columns} from ${signals} ${where} order by time desc, id desc limit ${most}::int4
+    ), found as materialized (
+      select time, id from tried where ${and(...others.map(condition))} ${enough}
+    ), reached as (
+      select ${utc(sql`time`)} as reached_time, id as reached_id from tried
+      where (select count(*) from found) <= ${limit}::int4
+      order by time desc, id desc limit 1 offset ${most - 1}::int4
+    )`
+  return { steps, rows, bounded: true }
+}
