@@ -1,6 +1,6 @@
 /**
  * Codings by the order in which they are taken, each named as `CompressionStream` does. Brotli is none of them: the runtimes that have it
- * compress at its highest quality, which takes some 60 times as long as gzip.
+ * compress at its highest quality, which takes some 70 times as long as gzip.
  */
 const FORMATS = ["zstd", "gzip", "deflate"] as const
 type Format = (typeof FORMATS)[number]
