@@ -7,6 +7,7 @@ import { readSettings } from "./config.ts"
 import { identifyCaller } from "./http/auth.ts"
 import { releaseBody } from "./http/body/admission.ts"
 import type { App } from "./http/context.ts"
+import { allowOrigins } from "./http/cross-origin.ts"
 import { refuseCrossSite } from "./http/cross-site.ts"
 import { noStore, requestIds } from "./http/headers.ts"
 import { limitAddress, limitCaller } from "./http/limits.ts"
@@ -40,6 +41,7 @@ app.get("/healthz", (c) => c.json({ status: "alive" }))
 
 app.use("/api/*", recordRequest)
 app.use("/webhooks/*", recordRequest)
+app.use("/api/*", allowOrigins)
 app.use(allowedMethods({ app, onMethodNotAllowed: (c, methods) => answerProblem(methodNotAllowed(methods), c) }))
 app.use(async (c, next) => {
   const settings = readSettings(c.env)

@@ -16,6 +16,7 @@ export interface Bindings {
   DATABASE_MAX_CONSUMER?: string
   API_KEYS?: string
   OPEN_ACCESS?: string
+  CORS_ORIGINS?: string
   MAX_SIGNALS?: string
   MAX_BODY_BYTES?: string
   MAX_FUTURE_SECONDS?: string
@@ -73,6 +74,31 @@ const json = (preset: string) =>
 /** 100 years. */
 const LONGEST_FUTURE_SECONDS = 3_155_760_000
 
+const MAX_ORIGINS = 50
+
+/** What browsers write into `Origin`, separated by commas. `*` is none: it would open every page's way to a deployment with open access. */
+const Origins = z
+  .string()
+  .default("")
+  .transform((text) =>
+    text
+      .split(",")
+      .map((origin) => origin.trim())
+      .filter(Boolean),
+  )
+  .pipe(
+    z
+      .array(
+        z
+          .string()
+          .refine(
+            (origin) => /^https?:[^*]+$/.test(origin) && URL.parse(origin)?.origin === origin,
+            "must be origins such as https://app.example.com, in lower case, without a path",
+          ),
+      )
+      .max(MAX_ORIGINS),
+  )
+
 const Settings = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
   DATABASE_HTTP_ENDPOINT: z.url().optional(),
@@ -92,6 +118,7 @@ const Settings = z.object({
   SLACK_SIGNING_SECRET_PREVIOUS: z.string().optional(),
   WEBHOOK_SECRET: z.string().optional(),
   OPEN_ACCESS: z.enum(["true", "false", ""]).default("false"),
+  CORS_ORIGINS: Origins,
   API_KEYS: json("[]").pipe(ApiKeys),
   KAFKA_FIELD_MAPPING: json("{}").pipe(FieldMapping),
 })
@@ -109,7 +136,12 @@ export interface Settings {
   limits: { maxSignals: number; maxBodyBytes: number; maxFutureSeconds: number }
   /** Undefined when it is not configured to read metrics. */
   analytics: AnalyticsSettings | undefined
-  access: { open: boolean; keys: ApiKey[] }
+  access: {
+    open: boolean
+    keys: ApiKey[]
+    /** Whose pages may call /api. */
+    origins: string[]
+  }
   webhooks: {
     /** Any of them proves a call; none: every call is refused. */
     slackSecrets: string[]
@@ -146,7 +178,7 @@ export function readSettings(bindings: Bindings): Settings {
       maxFutureSeconds: data.MAX_FUTURE_SECONDS,
     },
     analytics: analyticsSettings(data),
-    access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS },
+    access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS, origins: data.CORS_ORIGINS },
     webhooks: {
       slackSecrets: [data.SLACK_SIGNING_SECRET ?? "", data.SLACK_SIGNING_SECRET_PREVIOUS ?? ""].filter(Boolean),
       // Several, while one is being rotated out.

@@ -4,12 +4,15 @@ import { crossSite } from "./problems.ts"
 
 /**
  * Refuses what a page of another site sends, where access is open: without a key to keep secret, its visitor's browser could otherwise
- * be used to write signals (a form or `fetch` without CORS needs no permission). Programs other than browsers send neither header.
+ * be used to write signals (a form or `fetch` without CORS needs no permission). Programs other than browsers send neither header. The
+ * origins in `CORS_ORIGINS` may call /api.
  *
  * @see https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
  */
 export const refuseCrossSite = createMiddleware<App>(async (c, next) => {
-  if (c.get("settings").access.open && isCrossSite(c.req.raw.headers)) throw crossSite()
+  const { open, origins } = c.get("settings").access
+  const isListed = c.req.path.startsWith("/api/") && origins.includes(c.req.header("Origin") ?? "")
+  if (open && !isListed && isCrossSite(c.req.raw.headers)) throw crossSite()
   await next()
 })
 

@@ -47,7 +47,10 @@ export const forbidden = (scope: string) =>
   )
 
 export const crossSite = () =>
-  new Problem(403, { detail: "This service is open to everyone, so it takes no requests from the pages of other sites." })
+  new Problem(403, {
+    detail:
+      "This service is open to everyone, so it takes no requests from the pages of other sites. Add their origin to CORS_ORIGINS.",
+  })
 
 export const notFound = (detail = "Not Found") => new Problem(404, { detail })
 

@@ -37,7 +37,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
       "Every answer has an `X-Request-Id`, which is also in the service's log. " +
       "Every error is JSON with a `detail`: one sentence, or a list of errors.\n\n" +
       "A path answers a method that is not listed here, such as TRACE or OPTIONS, with 405 and `Allow`: see the response " +
-      "`MethodNotAllowed`. It never echoes a request. GET paths also answer HEAD.",
+      "`MethodNotAllowed`. It never echoes a request. Preflights of the origins in `CORS_ORIGINS` are answered with 204. GET paths also answer HEAD.",
   },
   servers: [{ url: "/", description: "This deployment" }],
   tags: [

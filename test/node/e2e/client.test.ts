@@ -1,3 +1,7 @@
+import { createHash } from "node:crypto"
+import { once } from "node:events"
+import { createServer, type Server } from "node:http"
+import type { AddressInfo } from "node:net"
 import { fileURLToPath } from "node:url"
 import { build } from "esbuild"
 import type { Browser } from "playwright-core"
@@ -5,6 +9,20 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import type * as library from "../../../src/client/index.ts"
 import { CHROMIUM, openBrowser } from "../../setup/browser.ts"
 import { type Rig, startRig } from "../../setup/rig.ts"
+
+const entry = fileURLToPath(new URL("../../../src/client/index.ts", import.meta.url))
+
+/** The library as a script that sets the global `signalIngest`. */
+async function libraryScript(): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [entry],
+    bundle: true,
+    format: "iife",
+    globalName: "signalIngest",
+    write: false,
+  })
+  return outputFiles[0]?.text ?? ""
+}
 
 describe.runIf(CHROMIUM)("the client library in a browser", { timeout: 60_000 }, () => {
   let rig: Rig
@@ -18,18 +36,10 @@ describe.runIf(CHROMIUM)("the client library in a browser", { timeout: 60_000 },
   })
 
   it("stores and lists signals of the page's own origin", async () => {
-    const entry = fileURLToPath(new URL("../../../src/client/index.ts", import.meta.url))
-    const { outputFiles } = await build({
-      entryPoints: [entry],
-      bundle: true,
-      format: "iife",
-      globalName: "signalIngest",
-      write: false,
-    })
     const context = await browser.newContext({ bypassCSP: true })
     const page = await context.newPage()
     await page.goto(`${rig.service.address}/healthz`)
-    await page.addScriptTag({ content: outputFiles[0]?.text ?? "" })
+    await page.addScriptTag({ content: await libraryScript() })
     const listed = await page.evaluate(async () => {
       const { BatchProcessor, SignalClient } = (globalThis as unknown as { signalIngest: typeof library }).signalIngest
       const client = new SignalClient({ url: location.origin })
@@ -42,5 +52,78 @@ describe.runIf(CHROMIUM)("the client library in a browser", { timeout: 60_000 },
       return count
     })
     expect(listed).toBe(250)
+  })
+})
+
+describe.runIf(CHROMIUM)("the client library in a page of another origin", { timeout: 60_000 }, () => {
+  const KEY = "a-key-for-pages"
+  const API_KEYS = JSON.stringify([{ name: "page", sha256: createHash("sha256").update(KEY).digest("hex"), scopes: ["ingest"] }])
+  let rig: Rig
+  let browser: Browser
+  let site: Server
+  let port: number
+  beforeAll(async () => {
+    site = createServer((_, response) => response.setHeader("Content-Type", "text/html").end("<p>an application"))
+    site.listen(0, "127.0.0.1")
+    await once(site, "listening")
+    port = (site.address() as AddressInfo).port
+    const settings = { OPEN_ACCESS: "false", API_KEYS, CORS_ORIGINS: `http://app.localhost:${port}` }
+    ;[rig, browser] = await Promise.all([startRig(settings), openBrowser()])
+  }, 60_000)
+  afterAll(async () => {
+    await browser?.close()
+    await rig?.stop()
+    site?.close()
+  })
+
+  /** Sends batches from a page, and returns what the library made of the answers. */
+  async function sendFrom(host: string, key = KEY) {
+    const page = await browser.newPage()
+    const encodings: (string | undefined)[] = []
+    page.on("request", (request) => {
+      if (request.method() === "POST") encodings.push(request.headers()["content-encoding"])
+    })
+    await page.goto(`http://${host}:${port}/`)
+    await page.addScriptTag({ content: await libraryScript() })
+    const outcome = await page.evaluate(
+      async ({ url, key, host }) => {
+        const { SignalClient, SignalError } = (globalThis as unknown as { signalIngest: typeof library }).signalIngest
+        const client = new SignalClient({ url, key, deadlineMs: 3000 })
+        const signals = Array.from({ length: 40 }, (_, place) => ({ context_window_id: host, raw_content: String(place) }))
+        try {
+          await client.createBatch(signals)
+          const { successful_count } = await client.createBatch(signals)
+          return { successful_count }
+        } catch (error) {
+          return error instanceof SignalError
+            ? { name: error.name, status: error.status, requestId: error.requestId }
+            : String(error)
+        }
+      },
+      { url: rig.service.address, key, host },
+    )
+    await page.close()
+    const [row] = await rig.query<{ count: number }>("select count(*)::int4 as count from signals where context_window_id = $1", [
+      host,
+    ])
+    return { outcome, encodings, stored: row?.count }
+  }
+
+  it("stores signals, and reads what the service accepts from the answer", async () => {
+    const { outcome, encodings, stored } = await sendFrom("app.localhost")
+    expect([outcome, stored]).toEqual([{ successful_count: 40 }, 80])
+    // The second batch is compressed, since the page may read Accept-Encoding of the first answer.
+    expect(encodings).toEqual([undefined, "gzip"])
+  })
+
+  it("reads an error and the id of its request", async () => {
+    const { outcome, stored } = await sendFrom("app.localhost", "guess")
+    expect(outcome).toEqual({ name: "UnauthorizedError", status: 401, requestId: expect.stringMatching(/^[\da-f-]{36}$/) })
+    expect(stored).toBe(80)
+  })
+
+  it("stores nothing from an origin that is not configured", async () => {
+    const { outcome, stored } = await sendFrom("other.localhost")
+    expect([outcome, stored]).toEqual([{ name: "DeadlineError", status: undefined, requestId: undefined }, 0])
   })
 })

@@ -13,6 +13,13 @@ async function policyOf(path: string): Promise<string> {
   return /Content-Security-Policy: (.*)/.exec(blocks.find((block) => block.startsWith(`${path}\n`)) ?? "")?.[1] ?? ""
 }
 
+it("every static file asks for HTTPS from then on, and is read as the type that it has", async () => {
+  const [all] = (await asset("_headers")).split("\n\n")
+  expect(all?.split("\n")[0]).toBe("/*")
+  expect(all).toMatch(/Strict-Transport-Security: max-age=\d{7,}/)
+  expect(all).toContain("X-Content-Type-Options: nosniff")
+})
+
 describe("/openapi.json", () => {
   it("is a valid OpenAPI 3.1 document", async () => {
     const { valid, errors, version } = await validate(await asset("openapi.json"))
