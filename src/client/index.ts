@@ -6,7 +6,6 @@ export {
   type SendOptions,
   SignalClient,
 } from "./client.ts"
-export type { FailureCode, ProblemCode } from "./codes.ts"
 export {
   AbortedError,
   BatchRejectedError,

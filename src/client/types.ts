@@ -1,5 +1,3 @@
-import type { FailureCode } from "./codes.ts"
-
 /** A signal to store, with the API's field names. Null means absent. */
 export interface NewSignal {
   /** The conversation: 1-255 characters, not blank. */
@@ -166,3 +164,54 @@ export interface BulkReplayAnswer {
   /** Pass it as `cursor` to the next call; null when no dead letter is left. */
   next_cursor: string | null
 }
+
+/** Why a signal was not stored. A newer service may have more codes. */
+export type FailureCode =
+  | "missing_field"
+  | "wrong_type"
+  | "invalid_timestamp"
+  | "invalid_json"
+  | "out_of_range"
+  | "wrong_length"
+  | "blank"
+  | "invalid_text"
+  | "too_deep"
+  | "number_too_long"
+  | "too_large"
+  | "too_far_ahead"
+  | "reserved_dedupe_key"
+  | "unreadable_record"
+  | "refused_by_database"
+  | "suppressed"
+  | "unprocessed_message"
+  | "unreadable_message"
+  | "unclassified"
+
+/** Why a request failed. A newer service may have more codes. */
+export type ProblemCode =
+  | "batch_rejected"
+  | "body_cut_off"
+  | "bad_request"
+  | "unauthorized"
+  | "insufficient_scope"
+  | "cross_site"
+  | "not_found"
+  | "method_not_allowed"
+  | "body_timeout"
+  | "too_many_signals"
+  | "too_many_containers"
+  | "body_too_large"
+  | "unsupported_media_type"
+  | "unsupported_encoding"
+  | "invalid_request"
+  | "idempotency_key_reused"
+  | "result_too_large"
+  | "payload_too_large"
+  | "rate_limited"
+  | "internal_error"
+  | "overloaded"
+  | "database_unavailable"
+  | "database_not_ready"
+  | "in_doubt"
+  | "not_configured"
+  | "metrics_unavailable"

@@ -1,6 +1,7 @@
 import type { Context } from "hono"
 import type { IngestContext } from "../ingest/context.ts"
 import { newBatch, storeBatch } from "../ingest/store-batch.ts"
+import type { Rejected } from "../signals/failures/violation.ts"
 import { type BatchPlan, planBatch } from "../signals/plan.ts"
 import { type TimeLimit, timeLimitAt } from "../signals/rules.ts"
 import type { Signal } from "../signals/schema.ts"
@@ -21,7 +22,7 @@ export const ingestContext = (c: Context<App>): IngestContext => ({
 export const timeLimitOf = (c: Context<App>, now: Date): TimeLimit => timeLimitAt(now, c.get("settings").limits.maxFutureSeconds)
 
 /** Judges the signals of a request by what its caller may send, and by the clock of this moment. */
-export function planRequested(c: Context<App>, signals: readonly Signal[]): BatchPlan {
+export function planRequested(c: Context<App>, signals: readonly (Signal | Rejected)[]): BatchPlan {
   const now = new Date()
   const mayBridge = c.get("caller").scopes.includes("bridge")
   return planBatch(signals, instantText(now), { mayBridge, timeLimit: timeLimitOf(c, now) })

@@ -72,6 +72,17 @@ export const PARTIAL_ANSWER: BatchAnswer = {
 
 export const MINIMAL_ANSWER: BatchAnswer = { ...PARTIAL_ANSWER, results: PARTIAL_ANSWER.results.slice(1) }
 
+export const MISSHAPEN_BATCH = { signals: [FIRST, { raw_content: "Signal 2 content" }] }
+
+export const LENIENT_ANSWER: BatchAnswer = {
+  ...PARTIAL_ANSWER,
+  results: PARTIAL_ANSWER.results.map((result) =>
+    result.success
+      ? result
+      : { ...result, error: "context_window_id: Field required", code: "missing_field", field: "context_window_id" },
+  ),
+}
+
 export const BATCH_RECORD: BatchRecord = {
   transaction_id: TRANSACTION_ID,
   state: "stored",

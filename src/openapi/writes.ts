@@ -9,7 +9,9 @@ import {
   BAD_SCORE,
   BATCH,
   BATCH_ANSWER,
+  LENIENT_ANSWER,
   MINIMAL_ANSWER,
+  MISSHAPEN_BATCH,
   PARTIAL_ANSWER,
   QUEUED_RECORD,
   SIGNAL,
@@ -33,10 +35,11 @@ const REPLAYED: Headers = {
   },
 }
 
-const applied = (preference: string): Headers => ({
+const applied = (example: string): Headers => ({
   "Preference-Applied": {
-    description: "The preference that the service applied.",
-    schema: { type: "string", enum: [preference] },
+    description: "The preferences that the service applied, separated by commas.",
+    schema: { type: "string" },
+    example,
   },
 })
 
@@ -47,7 +50,7 @@ export const createBatch = operation({
   tag: "Signals",
   summary: "Store a batch of signals in one transaction",
   description:
-    "Best effort by default: a signal that breaks a rule fails alone, at its index. With `fail_on_error` such a signal fails the whole batch.",
+    "Best effort by default: a signal that breaks a rule fails alone, at its index, and one of the wrong shape fails the whole batch unless `Prefer: handling=lenient` is sent. With `fail_on_error` such a signal fails the whole batch.",
   scope: "ingest",
   params: {
     query: BatchQuery,
@@ -55,7 +58,7 @@ export const createBatch = operation({
       "Idempotency-Key": IdempotencyKey,
       Prefer: z.string().optional().meta({
         description:
-          "`return=minimal` leaves successful items out of `results`; `respond-async` answers 202 once the batch is durably queued.",
+          "`return=minimal` leaves successful items out of `results`; `respond-async` answers 202 once the batch is durably queued; `handling=lenient` lets a signal of the wrong shape, or a line that is not JSON, fail alone in best-effort mode.",
       }),
       "Content-Encoding": ContentEncoding,
     }),
@@ -68,6 +71,7 @@ export const createBatch = operation({
         examples: examplesOf({
           batch: BATCH,
           "one breaks a rule": BAD_BATCH,
+          "one of the wrong shape, with Prefer: handling=lenient": MISSHAPEN_BATCH,
           "all or nothing": { ...BATCH, fail_on_error: true },
         }),
       },
@@ -85,9 +89,10 @@ export const createBatch = operation({
         stored: BATCH_ANSWER,
         "one failed": PARTIAL_ANSWER,
         minimal: MINIMAL_ANSWER,
+        "lenient: one of the wrong shape": LENIENT_ANSWER,
         "an unknown field": { ...BATCH_ANSWER, ignored_fields: ["mood"] },
       },
-      { ...REPLAYED, ...applied("return=minimal") },
+      { ...REPLAYED, ...applied("return=minimal, handling=lenient") },
     ),
     202: answer(
       "Durably queued, as `Prefer: respond-async` asked; the consumer stores it soon.",
@@ -95,7 +100,7 @@ export const createBatch = operation({
       { queued: QUEUED_RECORD },
       {
         ...REPLAYED,
-        ...applied("respond-async"),
+        ...applied("respond-async, handling=lenient"),
         Location: { description: "The batch in the ledger.", schema: { type: "string" } },
       },
     ),

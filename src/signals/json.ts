@@ -1,3 +1,4 @@
+import { Rejected } from "./failures/violation.ts"
 import { jsonInvalid, MAX_ERRORS, moreErrors, type ShapeError, Unreadable } from "./shape-errors.ts"
 
 /** A run of sixteen digits or more, at full length. Written out sixteen times, V8 skips through a text by sixteen characters. */
@@ -42,18 +43,20 @@ export function parseJson(text: string): unknown {
  * is not counted, since a bad line costs as much as many good ones.
  *
  * @param maxValues reading ends with the first value beyond, so that the caller can tell that there are too many
- * @throws {Unreadable}
+ * @param options.lenient a line that is not JSON becomes `Rejected` in its place
+ * @throws {Unreadable} a line is not JSON
  * @see https://github.com/ndjson/ndjson-spec
  */
-export function parseNdjson(text: string, maxValues: number): unknown[] {
+export function parseNdjson(text: string, maxValues: number, { lenient } = { lenient: false }): unknown[] {
   const values: unknown[] = []
   const errors: ShapeError[] = []
   for (const [number, line] of linesOf(text)) {
     if (line.trim() === "") continue
     const read = readJson(line)
-    values.push(read instanceof Error ? undefined : read.value)
+    if (read instanceof Error) values.push(lenient ? rejectedLine(number, read) : undefined)
+    else values.push(read.value)
     if (values.length > maxValues) return values
-    if (!(read instanceof Error)) continue
+    if (lenient || !(read instanceof Error)) continue
     if (errors.length === MAX_ERRORS) {
       errors.push(moreErrors(["body"]))
       break
@@ -62,6 +65,15 @@ export function parseNdjson(text: string, maxValues: number): unknown[] {
   }
   if (errors.length > 0) throw new Unreadable(errors)
   return values
+}
+
+/** The sentence is stored: it leaves out what V8 quotes of the line, and Postgres takes neither U+0000 nor half of a surrogate pair. */
+function rejectedLine(number: number, { message }: Error): Rejected {
+  const reason = message
+    .replace(/, (?:\.{3})?"[\s\S]*$/, "")
+    .toWellFormed()
+    .replaceAll("\0", "\uFFFD")
+  return new Rejected({ code: "invalid_json", message: `Invalid JSON: line ${number}: ${reason}` })
 }
 
 /** Each line with its number, from 1; a body may have millions of them, of which few are wanted. */

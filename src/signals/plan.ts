@@ -100,7 +100,8 @@ export function ignoredFields(request: { signals: readonly unknown[]; [field: st
   const unknown = new Set<string>()
   for (const name in request) if (!BATCH_FIELDS.has(name)) unknown.add(name)
   for (const signal of request.signals) {
-    for (const name in signal as object) if (!SIGNAL_FIELDS.has(name)) unknown.add(name)
+    if (typeof signal !== "object" || Array.isArray(signal) || signal instanceof Rejected) continue
+    for (const name in signal) if (!SIGNAL_FIELDS.has(name)) unknown.add(name)
     if (unknown.size > MAX_IGNORED_FIELDS) break
   }
   return [...unknown].slice(0, MAX_IGNORED_FIELDS)

@@ -12,8 +12,17 @@ const Envelope = z.compile(z.looseObject({ ...BatchFields, signals: z.array(z.un
 
 /** A batch of the right shape. */
 export interface ValidBatch {
-  signals: Signal[]
-  failOnError: boolean | undefined
+  /** `Rejected` only where `lenient` was applied. */
+  signals: (Signal | Rejected)[]
+  failOnError: boolean
+  lenient: boolean
+}
+
+export interface Validation {
+  /** Whether all or nothing is asked for where the body does not say. */
+  failOnError: boolean
+  /** Asks for a signal of the wrong shape to fail alone. All or nothing has no use for that. */
+  lenient: boolean
 }
 
 export const validateSignal = (value: unknown) => ValidSignal.safeParse(value)
@@ -26,9 +35,18 @@ export function signalOrRejected(value: unknown): Signal | Rejected {
   return new Rejected(error ? shapeViolation(error) : { code: "wrong_type", message: "not a signal" })
 }
 
-/** The batch that `value` is, or the first 100 validation errors, and then one entry that says that there are more. */
-export function validateBatch(value: unknown): ValidBatch | ShapeError[] {
+/**
+ * The batch that `value` is, or the first 100 validation errors, and then one entry that says that there are more.
+ *
+ * @param value its signals may be `Rejected` already, as lines of NDJSON are
+ */
+export function validateBatch(value: unknown, { failOnError, lenient }: Validation): ValidBatch | ShapeError[] {
   const envelope = Envelope.safeParse(value)
+  const allOrNothing = (envelope.success ? envelope.data.fail_on_error : undefined) ?? failOnError
+  if (envelope.success && lenient && !allOrNothing) {
+    const signals = envelope.data.signals.map((one) => (one instanceof Rejected ? one : signalOrRejected(one)))
+    return { signals, failOnError: false, lenient: true }
+  }
   const errors = envelope.success ? [] : shapeErrors(envelope.error.issues, value, ["body"])
   const sent = (value as { signals?: unknown } | null)?.signals
   const signals: Signal[] = []
@@ -43,5 +61,5 @@ export function validateBatch(value: unknown): ValidBatch | ShapeError[] {
   const all = [...signalErrors, ...errors]
   if (all.length > MAX_ERRORS) return [...all.slice(0, MAX_ERRORS), moreErrors(["body"])]
   if (!envelope.success || all.length > 0) return all
-  return { signals, failOnError: envelope.data.fail_on_error ?? undefined }
+  return { signals, failOnError: allOrNothing, lenient: false }
 }

@@ -6,7 +6,7 @@ import { ignoredFields } from "../../signals/plan.ts"
 import { type Signal, withPlainNumbers } from "../../signals/schema.ts"
 import { shapeErrors } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
-import { validateBatch, validateSignal } from "../../signals/validate.ts"
+import { type Validation, type ValidBatch, validateBatch, validateSignal } from "../../signals/validate.ts"
 import type { App } from "../context.ts"
 import { invalidShape, tooManySignals, unsupportedMediaType } from "../problems.ts"
 import { admit, costOf } from "./admission.ts"
@@ -17,10 +17,7 @@ const JSON_TYPES = new Set(["", "application/json", "application/x-www-form-urle
 const NDJSON_TYPES = new Set(["application/x-ndjson", "application/ndjson", "application/jsonl"])
 
 /** A batch as its sender asked for it. */
-export interface SentBatch {
-  signals: Signal[]
-  /** Undefined when the body does not say. */
-  failOnError: boolean | undefined
+export interface SentBatch extends ValidBatch {
   ignoredFields: string[]
   idempotency: SentKey | undefined
 }
@@ -35,22 +32,25 @@ export interface SentKey {
 /**
  * Reads and validates the body of a batch, JSON or NDJSON.
  *
+ * @param asked what the request asks for beside its body
  * @throws {Problem} 413, 415 or 422, and 503 when there is no room for it now
  * @throws {Unreadable}
  */
-export async function readBatch(c: Context<App>): Promise<SentBatch> {
+export async function readBatch(c: Context<App>, asked: Validation): Promise<SentBatch> {
   const type = mediaType(c)
   const isLines = NDJSON_TYPES.has(type)
   if (!JSON_TYPES.has(type) && !isLines) throw unsupportedMediaType(type)
   const { text, idempotency } = await readText(c, isLines ? "ndjson:" : "")
   const { maxSignals } = c.get("settings").limits
-  const batch = isLines ? { signals: parseNdjson(text, maxSignals) } : parseJson(text)
+  const batch = isLines
+    ? { signals: parseNdjson(text, maxSignals, { lenient: asked.lenient && !asked.failOnError }) }
+    : parseJson(text)
   const signals = (batch as { signals?: unknown } | null)?.signals
   if (Array.isArray(signals)) {
     if (signals.length > maxSignals) throw tooManySignals(maxSignals)
     for (const signal of signals) withPlainNumbers(signal)
   }
-  const valid = validateBatch(batch)
+  const valid = validateBatch(batch, asked)
   if (Array.isArray(valid)) throw invalidShape(valid)
   return { ...valid, ignoredFields: ignoredFields(batch as { signals: unknown[] }), idempotency }
 }

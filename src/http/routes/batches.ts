@@ -19,24 +19,29 @@ const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [
 /** POST /api/signals/batch: read, plan, store once, answer. */
 export const signalBatches = new Hono<App>()
   .post("/", requireScope("ingest"), zValidator("query", BatchQuery, refuseShape), async (c) => {
-    const { signals, failOnError, ignoredFields, idempotency } = await readBatch(c)
-    const allOrNothing = failOnError ?? c.req.valid("query").fail_on_error ?? false
+    const preferences = readPreferences(c.req.header("Prefer"))
+    const asked = {
+      failOnError: c.req.valid("query").fail_on_error ?? false,
+      lenient: preferences.get("handling")?.toLowerCase() === "lenient",
+    }
+    const { signals, failOnError: allOrNothing, lenient, ignoredFields, idempotency } = await readBatch(c, asked)
     const plan = planRequested(c, signals)
     notePlan(c, plan, allOrNothing ? "all_or_nothing" : "best_effort")
     await limitWork(c, { signals: signals.length, bytes: c.get("bodyBytes") })
     if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)
 
-    const preferences = readPreferences(c.req.header("Prefer"))
     const batch = plan.total > 0 ? requestedBatch(c, plan, { allOrNothing, idempotency }) : undefined
+    const applied = lenient ? ["handling=lenient"] : []
     if (batch && preferences.has("respond-async")) {
       const queued = await queueBatch(ingestContext(c), batch)
-      if ("record" in queued) return answerQueued(c, queued)
+      if ("record" in queued) return answerQueued(c, queued, applied)
       if (queued.queueError) noteOutcome(c, { error: queued.queueError })
     }
 
     const stored = batch ? await storeRequested(c, batch) : NOTHING_SENT
     const minimal = preferences.get("return")?.toLowerCase() === "minimal"
-    if (minimal) c.header("Preference-Applied", "return=minimal")
+    if (minimal) applied.unshift("return=minimal")
+    if (applied.length > 0) c.header("Preference-Applied", applied.join(", "))
     return c.json(answerBatch(stored, { minimal, ignoredFields }))
   })
   // Other methods must not go on to /api/signals/:id.
@@ -60,10 +65,10 @@ export const ledger = new Hono<App>()
   })
 
 /** 202: the batch will be in the ledger, at `Location`. */
-function answerQueued(c: Context<App>, { record, replayed }: QueuedBatch) {
+function answerQueued(c: Context<App>, { record, replayed }: QueuedBatch, applied: readonly string[]) {
   const transactionId = record.transaction_id
   noteOutcome(c, { transactionId, replayed, queued: true })
-  c.header("Preference-Applied", "respond-async")
+  c.header("Preference-Applied", ["respond-async", ...applied].join(", "))
   c.header("Location", `/api/batches/${transactionId}`)
   if (replayed) c.header("Idempotency-Replayed", "true")
   return c.json(record, 202)

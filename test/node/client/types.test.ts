@@ -1,5 +1,4 @@
 import { describe, expect, expectTypeOf, it } from "vitest"
-import type { FailureCode, ProblemCode } from "../../../src/client/codes.ts"
 import type * as client from "../../../src/client/types.ts"
 import type { PROBLEM_CODES } from "../../../src/signals/failures/codes.ts"
 import type * as service from "../../../src/signals/responses.ts"
@@ -19,8 +18,8 @@ describe("the library's types", () => {
     expectTypeOf<client.ListedDeadLetter>().toEqualTypeOf<service.ListedDeadLetter>()
     expectTypeOf<client.ReplayAnswer>().toEqualTypeOf<service.ReplayAnswer>()
     expectTypeOf<client.BulkReplayAnswer>().toEqualTypeOf<service.BulkReplayAnswer>()
-    expectTypeOf<FailureCode>().toEqualTypeOf<service.Failure["code"]>()
-    expectTypeOf<ProblemCode>().toEqualTypeOf<keyof typeof PROBLEM_CODES>()
+    expectTypeOf<client.FailureCode>().toEqualTypeOf<service.Failure["code"]>()
+    expectTypeOf<client.ProblemCode>().toEqualTypeOf<keyof typeof PROBLEM_CODES>()
     expectTypeOf<client.ShapeError>().toEqualTypeOf<ShapeError>()
   })
 
