@@ -53,6 +53,8 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm install ./signal-ingest-0.1.0.tgz": "test/node/package/package.test.ts",
   "npx wrangler dev --env-file .data/dev.vars": "by hand, since it runs until it is stopped and opens a debugger",
   "npm test": ".ci/run",
+  "npm run simulate -- --callers 12 --batches-per-second 0.2 --batch 500 --road sync --colos 3 --cu 1":
+    "test/node/simulate/simulate.test.ts",
   "npm run check": ".ci/run",
   "npm run smoke": ".ci/run",
   "npm run format": "npm run check fails where it has not been run",
