@@ -19,6 +19,8 @@ export interface Bindings {
   CORS_ORIGINS?: string
   MAX_SIGNALS?: string
   MAX_BODY_BYTES?: string
+  RATE_LIMIT?: string
+  ADDRESS_RATE_LIMIT?: string
   MAX_FUTURE_SECONDS?: string
   CLOUDFLARE_ACCOUNT_ID?: string
   ANALYTICS_API_TOKEN?: string
@@ -56,6 +58,13 @@ const ApiKeys = z.array(
 export type ApiKey = z.infer<typeof ApiKeys>[number]
 
 const wholeNumber = (preset: number) => z.coerce.number().int().min(1).default(preset)
+
+/** A whole number; an empty text is as good as none. */
+const quota = z
+  .literal("")
+  .transform(() => undefined)
+  .or(z.coerce.number().int().min(1))
+  .optional()
 
 /** JSON as text; an empty one is as good as none. */
 const json = (preset: string) =>
@@ -109,6 +118,9 @@ const Settings = z.object({
   DATABASE_MAX_CONSUMER: wholeNumber(2),
   MAX_SIGNALS: wholeNumber(10_000),
   MAX_BODY_BYTES: wholeNumber(8 * 1024 * 1024),
+  // The limiters themselves do not say what they allow.
+  RATE_LIMIT: quota,
+  ADDRESS_RATE_LIMIT: quota,
   // Not 0: every clock that is a little fast would break the rule.
   MAX_FUTURE_SECONDS: z.coerce.number().int().min(1).max(LONGEST_FUTURE_SECONDS).default(MAX_FUTURE_SECONDS),
   CLOUDFLARE_ACCOUNT_ID: z.string().optional(),
@@ -134,6 +146,8 @@ export interface Settings {
     inFlight: Record<"writes" | "reads" | "consumer", number>
   }
   limits: { maxSignals: number; maxBodyBytes: number; maxFutureSeconds: number }
+  /** What the two rate limiters allow, where the deployment says so. */
+  rateLimits: { caller: number | undefined; address: number | undefined }
   /** Undefined when it is not configured to read metrics. */
   analytics: AnalyticsSettings | undefined
   access: {
@@ -177,6 +191,7 @@ export function readSettings(bindings: Bindings): Settings {
       maxBodyBytes: data.MAX_BODY_BYTES,
       maxFutureSeconds: data.MAX_FUTURE_SECONDS,
     },
+    rateLimits: { caller: data.RATE_LIMIT, address: data.ADDRESS_RATE_LIMIT },
     analytics: analyticsSettings(data),
     access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS, origins: data.CORS_ORIGINS },
     webhooks: {

@@ -17,12 +17,14 @@ const BYTES_A_UNIT = 1024 * 1024
  * @see https://developers.cloudflare.com/workers/runtime-apis/bindings/rate-limit/
  */
 export const limitAddress = createMiddleware<App>(async (c, next) => {
+  if (c.env.ADDRESS_RATE_LIMITER) namePolicy(c, "address")
   await count(c, c.env.ADDRESS_RATE_LIMITER, `address:${networkOf(c.req.header("CF-Connecting-IP") ?? "unknown")}`)
   await next()
 })
 
 /** Counts requests by caller. Where access is open there is no caller to count beside the address. */
 export const limitCaller = createMiddleware<App>(async (c, next) => {
+  if (c.env.RATE_LIMITER && !isAnonymous(c)) namePolicy(c, "caller")
   await countCaller(c)
   await next()
 })
@@ -34,8 +36,19 @@ export async function limitWork(c: Context<App>, work: { signals: number; bytes:
 }
 
 async function countCaller(c: Context<App>): Promise<void> {
-  const { name } = c.get("caller")
-  if (name !== "anonymous") await count(c, c.env.RATE_LIMITER, `caller:${name}`)
+  if (!isAnonymous(c)) await count(c, c.env.RATE_LIMITER, `caller:${c.get("caller").name}`)
+}
+
+const isAnonymous = (c: Context<App>) => c.get("caller").name === "anonymous"
+
+/**
+ * Says what a limiter allows. How much of it is left Cloudflare does not say, so that there is no `RateLimit` beside it.
+ *
+ * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+ */
+function namePolicy(c: Context<App>, name: "address" | "caller"): void {
+  const quota = c.get("settings").rateLimits[name]
+  if (quota !== undefined) c.header("RateLimit-Policy", `"${name}";q=${quota};w=${PERIOD_SECONDS}`, { append: true })
 }
 
 /** Cloudflare keeps the counts for each of its locations. A limiter that fails lets everyone through: it must not cost a signal. */
