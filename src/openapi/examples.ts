@@ -72,8 +72,6 @@ export const PARTIAL_ANSWER: BatchAnswer = {
 
 export const MINIMAL_ANSWER: BatchAnswer = { ...PARTIAL_ANSWER, results: PARTIAL_ANSWER.results.slice(1) }
 
-export const MISSHAPEN_BATCH = { signals: [FIRST, { raw_content: "Signal 2 content" }] }
-
 export const LENIENT_ANSWER: BatchAnswer = {
   ...PARTIAL_ANSWER,
   results: PARTIAL_ANSWER.results.map((result) =>
