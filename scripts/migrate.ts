@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util"
 import { readEnvironment } from "../src/local/environment.ts"
-import { isPooled, migrate } from "../src/local/postgres/migrate.ts"
+import { migrate } from "../src/local/postgres/migrate.ts"
+import { isPooled } from "../src/local/postgres/migrator.ts"
 import { StartupError } from "../src/local/startup-error.ts"
 
 /** `npm run db:migrate` */

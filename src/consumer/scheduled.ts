@@ -1,6 +1,7 @@
 import { type Bindings, readSettings } from "../config.ts"
 import { connect } from "../store/connection.ts"
 import { releaseExpiredKeys } from "../store/expired-keys.ts"
+import { makePartitions } from "../store/partitions.ts"
 import { errorText } from "./report.ts"
 import { isReachable } from "./run-tasks.ts"
 import { sweepBucket } from "./sweep.ts"
@@ -22,6 +23,7 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     if (!(await isReachable(database))) throw new Error("the database does not answer")
     if (queue && bucket) await step("bucket_swept", () => sweepBucket({ queue, bucket, now }))
     if (bucket) await step("expired_key_objects_deleted", () => sweepKeys(bucket, now))
+    await step("partitions_made", () => makePartitions(connect(database, { traffic: "consumer" })))
     await step("expired_keys_released", () =>
       releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS }, { traffic: "consumer" })),
     )

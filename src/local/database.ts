@@ -4,6 +4,7 @@ import { type NeonEndpoint, startNeonEndpoint } from "./neon/endpoint.ts"
 import type { Options } from "./options.ts"
 import { makeLogin } from "./postgres/login.ts"
 import { migrate } from "./postgres/migrate.ts"
+import { partitionSignals } from "./postgres/partition.ts"
 import { type LocalPostgres, startPostgres } from "./postgres/postgres.ts"
 import { StartupError } from "./startup-error.ts"
 
@@ -41,6 +42,8 @@ export async function startDatabase({
   started.push(postgres.stop)
   stopped.throwIfAborted()
   await migrate(postgres.url)
+  // A folder of a version before: nothing of that version runs here.
+  await partitionSignals(postgres.url)
   const url = await makeLogin(postgres.url, folder)
   const endpoint = await listen(endpointPort, url)
   started.push(endpoint.stop)

@@ -8,10 +8,13 @@ import { NeonDbError } from "@neondatabase/serverless"
  */
 export type DatabaseErrorKind = "overloaded" | "transient" | "refused" | "too_large" | "broken"
 
+/** The reason of an error that says that an id of a new signal has no partition yet: nothing was stored. */
+export const MISSING_PARTITION = "missing partition"
+
 /** A statement without a good answer. Its message names no value, no SQL and no address, so that it may be logged. */
 export class DatabaseError extends Error {
   readonly kind: DatabaseErrorKind
-  /** The SQLSTATE, or what was seen where Postgres reported none: "unreachable", "timeout", "answer cut short", "HTTP 502". */
+  /** The SQLSTATE, or what was seen where that does not tell: "unreachable", "timeout", "answer cut short", "HTTP 502", `MISSING_PARTITION`. */
   readonly reason: string
   /** Whether the statement may have been committed although no answer says so. */
   readonly mayHaveRun: boolean
@@ -49,7 +52,7 @@ export function databaseErrorOf(error: unknown): DatabaseError {
   const answered = /^Server error \(HTTP status (\d+)\): ([\s\S]*)$/.exec(error.message)
   if (answered) return errorOfStatus(Number(answered[1]), answered[2] ?? "")
   if (error.sourceError) return new DatabaseError("transient", isTimeout(error.sourceError) ? "timeout" : "unreachable", true)
-  if (error.code) return errorOfSqlState(error.code, error.detail)
+  if (error.code) return errorOfSqlState(error.code, error)
   return errorWithoutSqlState(error.message, "HTTP 400")
 }
 
@@ -61,20 +64,21 @@ function unreadableAnswer(error: unknown): string {
 }
 
 function errorOfStatus(status: number, body: string): DatabaseError {
-  const { code, message } = readBody(body)
-  if (code) return errorOfSqlState(code)
+  const { code, message, constraint } = readBody(body)
+  if (code) return errorOfSqlState(code, { constraint })
   if (status === 413) return new DatabaseError("broken", "HTTP 413", false)
   // A statement that is sent alone has committed by then.
   if (status === 507) return new DatabaseError("too_large", "HTTP 507", true)
   return errorWithoutSqlState(message, `HTTP ${status}`)
 }
 
-function readBody(body: string): { code: string; message: string } {
+function readBody(body: string): { code: string; message: string; constraint: string } {
   try {
-    const { code, message } = JSON.parse(body) as { code?: unknown; message?: unknown }
-    return { code: typeof code === "string" ? code : "", message: typeof message === "string" ? message : "" }
+    const { code, message, constraint } = JSON.parse(body) as Record<string, unknown>
+    const text = (value: unknown) => (typeof value === "string" ? value : "")
+    return { code: text(code), message: text(message), constraint: text(constraint) }
   } catch {
-    return { code: "", message: "" }
+    return { code: "", message: "", constraint: "" }
   }
 }
 
@@ -94,9 +98,19 @@ function errorWithoutSqlState(message: string, seen: string): DatabaseError {
 /** Rolled back, and worth another try: serialization, deadlock, lock, cancelled, starting up, read-only after a failover. */
 const ROLLED_BACK = new Set(["40001", "40P01", "55P03", "57014", "57P03", "25006"])
 
+const CHECK_VIOLATION = "23514"
+
+/** Where a change to partitions that was not finished holds the end of the first one; see `make_signal_partitions`. */
+const FIRST_PARTITION = "signals_first_partition"
+
+/** Postgres reports a missing partition as a check violation of no constraint. */
+const isMissingPartition = (code: string, constraint: string | undefined) =>
+  code === CHECK_VIOLATION && (!constraint || constraint === FIRST_PARTITION)
+
 /** @see https://www.postgresql.org/docs/18/errcodes-appendix.html */
-function errorOfSqlState(code: string, detail?: string): DatabaseError {
+function errorOfSqlState(code: string, { constraint, detail }: { constraint?: string | undefined; detail?: string | undefined }) {
   const sqlClass = code.slice(0, 2)
+  if (isMissingPartition(code, constraint)) return new DatabaseError("transient", MISSING_PARTITION, false)
   if (ROLLED_BACK.has(code) || sqlClass === "53") return new DatabaseError("transient", code, false)
   // Connection lost, server stopping, I/O or internal error: a kill during COMMIT may have come after it.
   if (["08", "57", "58", "XX"].includes(sqlClass)) return new DatabaseError("transient", code, true)

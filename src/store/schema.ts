@@ -20,6 +20,8 @@ import type { RecordedFailure } from "../signals/failures/violation.ts"
 /**
  * One row a signal. `id` rises in the order of a batch, which is how a batch's answer can be told again from its ledger row.
  *
+ * In partitions by ranges of `id`, or a plain table that a version before them made until `npm run db:partition`.
+ *
  * There is no foreign key to `batches`: both rows are written by one statement, and a key would cost a trigger a row.
  */
 export const signals = pgTable(
@@ -50,6 +52,7 @@ export const signals = pgTable(
     index("signals_context_window_id_time_idx").on(table.contextWindowId, table.time, table.id),
     index("signals_time_idx").on(table.time, table.id),
     index("signals_signal_source_time_idx").on(table.signalSource, table.time, table.id),
+    // Only of a plain table, which versions before `dedupe_keys` need; see src/local/postgres/partition.ts.
     uniqueIndex("signals_dedupe_key_idx").on(table.dedupeKey).where(sql`${table.dedupeKey} is not null`),
     check("signals_context_window_id_length", sql`char_length(${table.contextWindowId}) between 1 and 255`),
     check("signals_signal_source_length", sql`char_length(${table.signalSource}) between 1 and 255`),

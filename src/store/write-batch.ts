@@ -1,9 +1,10 @@
 import { type SQL, sql } from "drizzle-orm"
 import { BatchInDoubt, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
-import { type Database, withRetries } from "./connection.ts"
+import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
 import { insertGrouped } from "./group/insert-grouped.ts"
 import { insertOneByOne } from "./one-by-one.ts"
+import { withPartitions } from "./partitions.ts"
 import { countDuplicates, replayBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
 import { encodeColumns } from "./statement/columns.ts"
@@ -22,7 +23,7 @@ import { NOW } from "./statement/sql.ts"
 export async function writeBatch(db: Database, batch: NewBatch): Promise<WrittenBatch> {
   const encode = encodeOnce(batch)
   try {
-    return await withRetries(db, () => writeOnce(db, batch, encode))
+    return await withPartitions(db, batch.plan.rows.length, () => writeOnce(db, batch, encode))
   } catch (error) {
     throw error instanceof DatabaseError && error.mayHaveRun ? new BatchInDoubt(batch.transactionId, error) : error
   }

@@ -1,11 +1,12 @@
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
-import { type Database, withRetries } from "./connection.ts"
+import type { Database } from "./connection.ts"
 import { type DeadLetter, insertDeadLetters } from "./dead-letters.ts"
 import { DatabaseError } from "./errors.ts"
 import { insertGrouped } from "./group/insert-grouped.ts"
 import { type BatchWrite, distinctWrites, insertMany } from "./group/insert-many.ts"
+import { withPartitions } from "./partitions.ts"
 import { SIGNAL_COLUMNS } from "./statement/signal-columns.ts"
 import { writeBatch } from "./write-batch.ts"
 
@@ -57,7 +58,8 @@ async function orEach(
  * @throws {DatabaseError} the database refused one of them, or did not answer
  */
 export async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
-  const inserted = await withRetries(db, () => insertMany(db, deliveries))
+  const ids = deliveries.reduce((sum, { batch }) => sum + batch.plan.rows.length, 0)
+  const inserted = await withPartitions(db, ids, () => insertMany(db, deliveries))
   return written([...inserted.values()])
 }
 
@@ -71,7 +73,7 @@ export async function writeDelivery(db: Database, delivery: Delivery): Promise<W
   const { transactionId } = delivery.batch
   const alone = async () => (await insertMany(db, [delivery])).get(transactionId)
   return orEach(db, [delivery], async () => {
-    const inserted = await withRetries(db, () => insertGrouped(db, delivery, alone))
+    const inserted = await withPartitions(db, delivery.batch.plan.rows.length, () => insertGrouped(db, delivery, alone))
     return written(inserted ? [inserted] : [])
   })
 }

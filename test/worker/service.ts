@@ -36,7 +36,9 @@ export async function planAvoidingSort(statement: string, params: unknown[] = []
     owner.query("set local enable_sort = off"),
     owner.query(`explain ${statement}`, params),
   ])
-  return (plan ?? []).map((line) => String(line["QUERY PLAN"])).join("\n")
+  const lines = (plan ?? []).map((line) => String(line["QUERY PLAN"]))
+  // A merge of the partitions' indexes names its order, and sorts nothing.
+  return lines.filter((line) => !line.trim().startsWith("Sort Key:")).join("\n")
 }
 
 /** A conversation no other test writes to. */

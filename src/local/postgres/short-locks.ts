@@ -10,7 +10,8 @@ const PAUSE_MS = 2_000
 /** Tries for about ten minutes: longer than any statement of the service, or a backup's hold on a table. */
 const TRIES = 200
 
-const LOCK_NOT_AVAILABLE = "55P03"
+/** A lock was not available in time, or a deadlock was found. */
+const NO_LOCK = ["55P03", "40P01"]
 
 /**
  * Does work that locks tables of the running service, again whenever a lock is not to be had at once. `work` must be one transaction.
@@ -24,7 +25,7 @@ export async function withShortLocks<T>(client: Client, work: () => Promise<T>):
       try {
         return await work()
       } catch (error) {
-        if (codeOf(error) !== LOCK_NOT_AVAILABLE || tried === TRIES) throw error
+        if (!NO_LOCK.includes(codeOf(error) ?? "") || tried === TRIES) throw error
         await sleep(PAUSE_MS)
       }
     }

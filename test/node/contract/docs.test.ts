@@ -62,6 +62,7 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm run attack": "npm test runs the short form",
   "npm run bench -- --quick": "by hand, see docs/benchmarks.md",
   "npm run deploy": ".ci/run, as deploy:dry-run, and test/node/scripts/migrate.test.ts",
+  "npm run db:partition": "test/node/scripts/migrate.test.ts",
   ".ci/run": "itself",
 }
 

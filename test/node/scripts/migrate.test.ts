@@ -6,8 +6,9 @@ import { Client } from "pg"
 import { describe, expect, it } from "vitest"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
+import { startPlainStorage } from "../store/former-database.ts"
 
-const COMMAND = fileURLToPath(new URL("../../../scripts/migrate.ts", import.meta.url))
+const script = (name: string) => fileURLToPath(new URL(`../../../scripts/${name}.ts`, import.meta.url))
 const JOURNAL = JSON.parse(readFileSync(new URL("../../../drizzle/meta/_journal.json", import.meta.url), "utf8"))
 const NAMES = (JOURNAL.entries as { tag: string }[]).map(({ tag }) => tag)
 
@@ -41,18 +42,30 @@ describe("the migrations", () => {
   })
 })
 
-describe("npm run db:migrate", () => {
-  const run = async (databaseUrl: string) => {
-    const command = spawn(process.execPath, [COMMAND], {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, DATABASE_URL: databaseUrl },
-    })
-    let said = ""
-    for (const stream of [command.stdout, command.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said += text))
-    const [code] = await once(command, "close")
-    return [code, said.trim()]
-  }
+async function run(databaseUrl: string, command = "migrate") {
+  const child = spawn(process.execPath, [script(command)], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, DATABASE_URL: databaseUrl },
+  })
+  let said = ""
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said += text))
+  const [code] = await once(child, "close")
+  return [code, said.trim()]
+}
 
+describe("npm run db:partition", () => {
+  it("says how long reads and writes waited, and when there was nothing to do", async () => {
+    const storage = await startPlainStorage()
+    expect(await run(storage.url, "partition")).toEqual([
+      0,
+      expect.stringMatching(/^The table signals is in partitions now\. Reads and writes waited for \d+ ms at most\.$/),
+    ])
+    expect(await run(storage.url, "partition")).toEqual([0, "The table signals is in partitions already."])
+    await storage.stop()
+  })
+})
+
+describe("npm run db:migrate", () => {
   it("names what it has applied, and says when there was nothing to do", async () => {
     const postgres = await startTemporaryPostgres()
     expect(await run(postgres.url)).toEqual([0, ["Applied:", ...NAMES].join("\n  ")])

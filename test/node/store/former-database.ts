@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url"
 import { drizzle } from "drizzle-orm/node-postgres"
 import { migrate } from "drizzle-orm/node-postgres/migrator"
 import { Client } from "pg"
+import { migrate as migrateToNewest } from "../../../src/local/postgres/migrate.ts"
+import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 
 const MIGRATIONS = fileURLToPath(new URL("../../../drizzle", import.meta.url))
 
@@ -24,5 +26,32 @@ export async function migrateUntil(databaseUrl: string, migration: string): Prom
   } finally {
     await client.end()
     await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** A database that an earlier version made: the newest schema, with `signals` as a plain table. */
+export interface PlainStorage {
+  url: string
+  query<Row>(text: string, values?: unknown[]): Promise<Row[]>
+  stop(): Promise<void>
+}
+
+export async function startPlainStorage(): Promise<PlainStorage> {
+  const postgres = await startTemporaryPostgres()
+  const { url } = postgres
+  await migrateUntil(url, "_dedupe_keys")
+  await migrateToNewest(url)
+  return {
+    url,
+    async query<Row>(text: string, values: unknown[] = []) {
+      const client = new Client({ connectionString: url })
+      await client.connect()
+      try {
+        return (await client.query(text, values)).rows as Row[]
+      } finally {
+        await client.end()
+      }
+    },
+    stop: () => postgres.stop(),
   }
 }

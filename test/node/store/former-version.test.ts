@@ -1,20 +1,20 @@
 import { Client } from "pg"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { type Storage, startStorage } from "../../setup/rig.ts"
+import { type PlainStorage, startPlainStorage } from "./former-database.ts"
 import { write, writeAsFormerVersion } from "./statements.ts"
 
-let storage: Storage
+let storage: PlainStorage
 let former: Client
 let present: Client
 
 beforeAll(async () => {
-  storage = await startStorage()
+  storage = await startPlainStorage()
 })
 afterAll(() => storage?.stop())
 
 beforeEach(async () => {
   await storage.query("truncate signals, batches, dedupe_keys")
-  ;[former, present] = [0, 1].map(() => new Client({ connectionString: storage.postgres.url })) as [Client, Client]
+  ;[former, present] = [0, 1].map(() => new Client({ connectionString: storage.url })) as [Client, Client]
   await Promise.all([former.connect(), present.connect()])
 })
 afterEach(() => Promise.all([former.end(), present.end()]))
@@ -93,7 +93,7 @@ describe("a signal that the former and the present version write with the same d
     const before = await storage.query("select deadlocks from pg_stat_database where datname = current_database()")
     const clients = await Promise.all(
       Array.from({ length: 8 }, async () => {
-        const client = new Client({ connectionString: storage.postgres.url })
+        const client = new Client({ connectionString: storage.url })
         await client.connect()
         return client
       }),

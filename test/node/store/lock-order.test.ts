@@ -15,14 +15,13 @@ const connected = async () => {
   return client
 }
 
-const INSERT = `insert into signals (transaction_id, time, context_window_id, signal_source, signal_score, escalate_flag, dedupe_key)
-  values (gen_random_uuid(), now(), 'c', 's', 0.5, 0, $1)`
+const TAKE_KEY = "insert into dedupe_keys (key_hash, signal_id) values (dedupe_key_hash($1), 0)"
 
 describe("rows that are tried one by one", () => {
   it("take the locks of their dedupe_keys in the order of the keys, and give their ids in batch order", async () => {
     const [holder, writer, other] = await Promise.all([connected(), connected(), connected()])
     await holder.query("begin")
-    await holder.query(INSERT, ["a"])
+    await holder.query(TAKE_KEY, ["a"])
     const written = writer.query(
       `select ids from store_signals_one_by_one(gen_random_uuid(), 'tests', null, null, 3, '[]', false, '{0,1,2}',
         '{c,c,c}', '{now,now,now}', '{}', '{s,s,s}', '{0.5,0.5,0.5}', '{}', '{}', '{0,0,0}', '{}', '{}', '{}', '{}', '{}', '{b,a,c}')`,
@@ -34,7 +33,7 @@ describe("rows that are tried one by one", () => {
     await expect.poll(async () => (await waits()).length).toBe(1)
     // It waits for the first key, and holds no later one yet: this would wait for it in turn.
     await other.query("set lock_timeout = '5s'")
-    await other.query(INSERT, ["b"])
+    await other.query(TAKE_KEY, ["b"])
     await holder.query("rollback")
     const [{ ids }] = (await written).rows
     const [first, second, third] = ids.split(",")

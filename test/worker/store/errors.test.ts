@@ -68,8 +68,25 @@ describe("a result that is larger than Neon sends", () => {
     }))
 })
 
+describe("a missing partition", () => {
+  it.each([
+    fromPostgres("23514"),
+    Object.assign(fromPostgres("23514"), { constraint: "signals_first_partition" }),
+    fromProxy(500, '{"message":"no partition of relation \\"signals\\" found for row","code":"23514","constraint":null}'),
+  ])("may be made, and nothing was stored: %#", (error) =>
+    expect(databaseErrorOf(error)).toMatchObject({ kind: "transient", reason: "missing partition", mayHaveRun: false }),
+  )
+})
+
 describe("a fault of the values", () => {
-  it.each(["22003", "22P02", "23502", "23505", "23514", "44000", "54000", "P0001"])("with SQLSTATE %s is a refusal", (code) =>
+  it("is a refusal where a value breaks a check", () =>
+    expect(databaseErrorOf(Object.assign(fromPostgres("23514"), { constraint: "signals_signal_score_range" }))).toMatchObject({
+      kind: "refused",
+      reason: "23514",
+      mayHaveRun: false,
+    }))
+
+  it.each(["22003", "22P02", "23502", "23505", "44000", "54000", "P0001"])("with SQLSTATE %s is a refusal", (code) =>
     expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "refused", reason: code, mayHaveRun: false }),
   )
 })

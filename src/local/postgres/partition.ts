@@ -1,0 +1,151 @@
+import type { Client } from "pg"
+import { StartupError } from "../startup-error.ts"
+import { asMigrator } from "./migrator.ts"
+import { withShortLocks } from "./short-locks.ts"
+
+/** What `partitionSignals` did. */
+export interface Partitioned {
+  /** False: the table was in partitions already. */
+  changed: boolean
+  /** How long the table was locked at most, in milliseconds; reads and writes waited for so long. */
+  lockedMs: number
+}
+
+/**
+ * Turns the plain table `signals` into the first partition of a new table of that name. The service reads and writes meanwhile; it waits
+ * for the last step alone, a transaction of some milliseconds that gives up a lock that it does not get at once, and tries again. When it
+ * is ended before, the next call continues.
+ *
+ * The version of the service before `dedupe_keys` cannot write to the table in partitions.
+ *
+ * @param databaseUrl of the owner; Neon's pooled host is replaced by the direct one
+ * @throws {StartupError} the table is as it was
+ */
+export function partitionSignals(databaseUrl: string): Promise<Partitioned> {
+  return asMigrator(databaseUrl, "The table signals could not be partitioned", async (client) => {
+    if (await isPartitioned(client)) return { changed: false, lockedMs: 0 }
+    if (!(await allKeysEntered(client)))
+      throw new StartupError("The dedupe_keys of stored signals are not all entered yet. Run npm run db:migrate first.")
+    const end = await chooseEnd(client)
+    await client.query(`alter table signals validate constraint ${END}`)
+    return { changed: true, lockedMs: await swap(client, end) }
+  })
+}
+
+/** As `partitionSignals`, for a table that nothing was stored in yet. */
+export async function partitionNewTable(client: Client): Promise<void> {
+  const { rows } = await client.query<{ size: string }>("select signal_partition_rows() as size")
+  const end = rows[0]?.size ?? ""
+  await client.query(`alter table signals add constraint ${END} check (id < ${end})`)
+  await swap(client, end)
+}
+
+/** Holds the end of the first partition, so that Postgres need not read its rows in the last step. */
+const END = "signals_first_partition"
+
+async function isPartitioned(client: Client): Promise<boolean> {
+  const { rows } = await client.query("select from pg_class where oid = 'signals'::regclass and relkind = 'p'")
+  return rows.length > 0
+}
+
+async function allKeysEntered(client: Client): Promise<boolean> {
+  const { rows } = await client.query("select from backfills where name = 'dedupe_keys' and finished_at is not null")
+  return rows.length > 0
+}
+
+/**
+ * The end of the first partition: a multiple of a partition's size, at least half a partition away, so that the ids do not reach it before
+ * the last step. Should they, a write takes it off (see `make_signal_partitions`), and this starts over at the next call.
+ */
+async function chooseEnd(client: Client): Promise<string> {
+  const { rows } = await client.query<{ end: string }>(
+    `select coalesce(
+      (select substring(pg_get_constraintdef(oid) from '\\d+')::bigint from pg_constraint
+        where conrelid = 'signals'::regclass and conname = $1),
+      ((select last_value from signals_id_seq) + signal_partition_rows() / 2) / signal_partition_rows() * signal_partition_rows()
+        + signal_partition_rows()
+    ) as end`,
+    [END],
+  )
+  const end = rows[0]?.end ?? ""
+  await withShortLocks(client, () =>
+    client.query(`
+      do $$
+      begin
+        alter table signals add constraint ${END} check (id < ${end}) not valid;
+      exception when duplicate_object then
+        null;
+      end
+      $$`),
+  )
+  return end
+}
+
+/** @returns how long the table was locked at most, in milliseconds */
+async function swap(client: Client, end: string): Promise<number> {
+  let lockedMs = 0
+  await withShortLocks(client, async () => {
+    const startedAt = Date.now()
+    await client.query(swapStatement(end))
+    lockedMs = Date.now() - startedAt
+  })
+  await client.query("analyze signals")
+  return lockedMs
+}
+
+/** One statement, so one transaction and one round trip: the table is locked for no longer than Postgres itself takes. */
+const swapStatement = (end: string) => `
+  do $$
+  declare
+    command text;
+    commands text[];
+    indexes text[];
+    next_id bigint;
+  begin
+    lock table signals in access exclusive mode;
+    -- A write that waits for the table may hold the sequence: then it goes first.
+    perform set_config('lock_timeout', '200ms', true);
+    -- Keeps every other transaction from taking an id until the new sequence is there.
+    alter sequence signals_id_seq cache 1;
+    select last_value + is_called::int into next_id from signals_id_seq;
+
+    select array_agg(format('alter index %I rename to %I', relname, overlay(relname placing 'signals_0' from 1 for 7))),
+      array_agg(pg_get_indexdef(indexrelid))
+    into commands, indexes
+    from pg_index join pg_class on pg_class.oid = indexrelid
+    where indrelid = 'signals'::regclass and not indisunique;
+    commands := commands || array(
+      select format('grant %s%s on %s to %s%s', privilege_type, ' (' || quote_ident(attname) || ')', target,
+        coalesce(quote_ident(rolname), 'public'), case when is_grantable then ' with grant option' end)
+      from (
+        select relacl as acl, relowner as owner, null as attname, 'signals' as target from pg_class where oid = 'signals'::regclass
+        union all
+        select relacl, relowner, null, 'sequence signals_id_seq' from pg_class where oid = 'signals_id_seq'::regclass
+        union all
+        select attacl, relowner, attname, 'signals' from pg_attribute join pg_class on pg_class.oid = attrelid
+        where attrelid = 'signals'::regclass
+      ) as granted, aclexplode(acl) left join pg_roles on pg_roles.oid = grantee
+      where grantee <> owner
+    );
+
+    drop trigger signals_take_dedupe_key on signals;
+    drop function take_dedupe_key();
+    drop index signals_dedupe_key_idx;
+    alter table signals alter id drop identity;
+    alter table signals rename constraint signals_pkey to signals_0_pkey;
+    alter table signals rename to signals_0;
+    create table signals (
+      like signals_0 including defaults including constraints including storage including compression including comments
+    ) partition by range (id);
+    alter table signals drop constraint ${END};
+    alter table signals add constraint signals_pkey primary key (id);
+    execute format(
+      'alter table signals alter id add generated always as identity (sequence name signals_id_seq start with %s)', next_id);
+    foreach command in array commands || indexes loop
+      execute command;
+    end loop;
+    alter table signals attach partition signals_0 for values from (minvalue) to (${end});
+    alter table signals_0 drop constraint ${END};
+    perform make_signal_partitions();
+  end
+  $$`
