@@ -9,6 +9,7 @@ import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
 import { BatchInDoubt, BatchRefused } from "../store/batch.ts"
 import { DatabaseError } from "../store/errors.ts"
 import { IdempotencyKeyReused } from "../store/idempotency.ts"
+import { ReadTooCostly } from "../store/read-rows.ts"
 import { type App, noteOutcome } from "./context.ts"
 
 interface ProblemBody {
@@ -119,6 +120,7 @@ function problemOf(error: Error): Problem {
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
   if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)
+  if (error instanceof ReadTooCostly) return readTooCostly(error)
   if (error instanceof DatabaseError && error.kind === "overloaded") return overloaded()
   if (error instanceof DatabaseError && error.kind === "too_large") return resultTooLarge()
   if (error instanceof DatabaseError) return error.kind === "transient" ? unavailable() : databaseNotReady()
@@ -149,6 +151,10 @@ export const keyReused = () =>
       },
     ],
   })
+
+/** Not a 503: the same request never gets an answer. */
+export const readTooCostly = ({ message, narrowBy }: ReadTooCostly) =>
+  invalidShape([{ type: "read_too_costly", loc: ["query"], msg: `${message}. Narrow it by: ${narrowBy.join(", ")}` }])
 
 /** Neon sends at most 64 MB. */
 export const resultTooLarge = () =>

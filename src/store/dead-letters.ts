@@ -3,6 +3,7 @@ import { uuidv7 } from "uuidv7"
 import type { DeadLetterRecord, ListedDeadLetter } from "../signals/responses.ts"
 import { MAX_SIGNAL_BYTES } from "../signals/rules.ts"
 import { type Database, withRetries } from "./connection.ts"
+import { readRows } from "./read-rows.ts"
 import { deadLetters } from "./schema.ts"
 import { hasNext, pageStatement } from "./statement/page.ts"
 import { utc } from "./statement/sql.ts"
@@ -103,7 +104,7 @@ export async function listDeadLetters(
     sentBytes: LISTED_BYTES,
     select: LISTED_COLUMNS,
   })
-  const rows = await withRetries(db, () => db.query<ListedRow & { more: boolean }>(statement))
+  const rows = await readRows<ListedRow & { more: boolean }>(db, statement, ["transaction_id", "limit"])
   const letters = rows.map(({ more: _, ...row }): ListedDeadLetter => ({ ...row, id: Number(row.id) }))
   return { letters, next: hasNext(rows) ? (letters.at(-1)?.id ?? null) : null }
 }
@@ -141,18 +142,17 @@ export async function chosenDeadLetters(
 ): Promise<{ letters: DeadLetterRecord[]; next: number | null }> {
   const chosen = ids ? sql`id = any(${sql.param([...ids])}::int8[])` : sql`state = ${state}`
   const ofSource = source ? sql`and source = ${source}` : sql``
-  const rows = await withRetries(db, () =>
-    db.query<SelectedRow & { bytes: string; more: boolean }>(sql`
-      with page as (
-        select *, sum(octet_length(record)) over (order by id) as bytes, count(*) over () > ${limit}::int4 as more, row_number() over (order by id) as place
-        from (
-          select * from ${deadLetters} where ${chosen} ${ofSource} and id > ${after}::int8 order by id limit ${limit + 1}::int4
-        ) as candidate
-      )
-      select ${COLUMNS}, more or exists (select from page where place > 1 and bytes > ${MAX_CHOSEN_BYTES}::int8) as more, bytes
-      from page where place <= ${limit}::int4 and (place = 1 or bytes <= ${MAX_CHOSEN_BYTES}::int8)
-      order by id`),
-  )
+  const statement = sql`
+    with page as (
+      select *, sum(octet_length(record)) over (order by id) as bytes, count(*) over () > ${limit}::int4 as more, row_number() over (order by id) as place
+      from (
+        select * from ${deadLetters} where ${chosen} ${ofSource} and id > ${after}::int8 order by id limit ${limit + 1}::int4
+      ) as candidate
+    )
+    select ${COLUMNS}, more or exists (select from page where place > 1 and bytes > ${MAX_CHOSEN_BYTES}::int8) as more, bytes
+    from page where place <= ${limit}::int4 and (place = 1 or bytes <= ${MAX_CHOSEN_BYTES}::int8)
+    order by id`
+  const rows = await readRows<SelectedRow & { bytes: string; more: boolean }>(db, statement, ["ids", "source", "limit"])
   const letters = rows.map(({ bytes: _, more: __, ...row }) => letterOf(row))
   return { letters, next: rows[0]?.more ? (letters.at(-1)?.id ?? null) : null }
 }

@@ -6,6 +6,7 @@ import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredS
 import { instantText } from "../signals/timestamp.ts"
 import type { WrittenBatch } from "./batch.ts"
 import { type Database, withRetries } from "./connection.ts"
+import { readRows } from "./read-rows.ts"
 import { backfills, batches, signals } from "./schema.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "./statement/page.ts"
 import { payloadText } from "./statement/payload-text.ts"
@@ -52,6 +53,9 @@ export function storedSignal(
   }
 }
 
+/** The parameters of a list by which the index holds fewer rows. */
+const NARROWING = ["context_window_id", "signal_source", "since", "until", "limit"]
+
 /**
  * One page of signals, newest first, and the cursor of the next page, null on the last. A page also ends by bytes; a payload that alone is
  * larger than a page is omitted.
@@ -73,7 +77,7 @@ export async function listSignals(
     sentBytes: SENT_BYTES,
     select: SELECTED_SIGNAL,
   })
-  const rows = await withRetries(db, () => db.query<ListedRow>(statement))
+  const rows = await readRows<ListedRow>(db, statement, NARROWING)
   const found = rows.filter(({ place }) => place !== null)
   const signals = found.map(({ more: _, place: _place, reached_time: _time, reached_id: _id, ...row }) => readSignal(row))
   const last = hasNext(found) ? signals.at(-1) : undefined
@@ -109,15 +113,14 @@ export async function signalStats(
   query: { since?: string | undefined; limit: number },
 ): Promise<ConversationStats[]> {
   const since = query.since === undefined ? sql`now() - interval '1 day'` : sql`${query.since}::timestamptz`
-  const rows = await withRetries(db, () =>
-    db.query<ConversationStats & { signal_count: string }>(sql`
-      select context_window_id, count(*) as signal_count, avg(signal_score) as avg_score, ${utc(sql`max(time)`)} as latest_signal
-      from ${signals}
-      where time > ${since}
-      group by context_window_id
-      order by count(*) desc, context_window_id
-      limit ${query.limit}::int4`),
-  )
+  const statement = sql`
+    select context_window_id, count(*) as signal_count, avg(signal_score) as avg_score, ${utc(sql`max(time)`)} as latest_signal
+    from ${signals}
+    where time > ${since}
+    group by context_window_id
+    order by count(*) desc, context_window_id
+    limit ${query.limit}::int4`
+  const rows = await readRows<ConversationStats & { signal_count: string }>(db, statement, ["since"])
   return rows.map((row) => ({ ...row, signal_count: Number(row.signal_count) }))
 }
 
@@ -162,7 +165,7 @@ export async function listBatches(
     sentBytes: sql`${LEDGER_BYTES} + octet_length(listed_failures::text)`,
     select: sql`${RECORD}, listed_failures as failures`,
   })
-  const rows = await withRetries(db, () => db.query<LedgerRow & { more: boolean }>(statement))
+  const rows = await readRows<LedgerRow & { more: boolean }>(db, statement, ["limit"])
   const found = rows.map(({ more: _, ...row }) => readRecord(row))
   return { batches: found, next: hasNext(rows) ? (found.at(-1)?.transaction_id ?? null) : null }
 }
