@@ -16,6 +16,7 @@ import { answerProblem, methodNotAllowed, notFound } from "./http/problems.ts"
 import { recordRequest } from "./http/record-request.ts"
 import { ledger, signalBatches } from "./http/routes/batches.ts"
 import { deadLetters } from "./http/routes/dead-letters.ts"
+import { erasures } from "./http/routes/erasures.ts"
 import { readiness } from "./http/routes/health.ts"
 import { kafkaWebhook } from "./http/routes/kafka.ts"
 import { metrics, prometheus } from "./http/routes/metrics.ts"
@@ -62,6 +63,7 @@ app.route("/api/batches", ledger)
 app.route("/api/metrics", metrics)
 app.route("/metrics", prometheus)
 app.route("/api/dead-letters", deadLetters)
+app.route("/api/erasures", erasures)
 app.route("/webhooks/slack", slackWebhook)
 app.route("/webhooks/kafka", kafkaWebhook)
 

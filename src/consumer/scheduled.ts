@@ -1,6 +1,9 @@
-import { type Bindings, readSettings } from "../config.ts"
+import { type Bindings, readSettings, type Settings } from "../config.ts"
+import { continueErasure } from "../ingest/erase.ts"
 import { connect } from "../store/connection.ts"
 import { releaseExpiredKeys } from "../store/expired-keys.ts"
+import { releaseSuppressions } from "../store/lifecycle/erase-steps.ts"
+import { runningErasures } from "../store/lifecycle/erasures.ts"
 import { makePartitions } from "../store/partitions.ts"
 import { errorText } from "./report.ts"
 import { isReachable } from "./run-tasks.ts"
@@ -8,7 +11,8 @@ import { sweepBucket } from "./sweep.ts"
 import { sweepKeys } from "./sweep-keys.ts"
 
 /** Cloudflare gives a cron trigger 15 minutes. */
-const RELEASE_DEADLINE_MS = 5 * 60 * 1000
+const RELEASE_DEADLINE_MS = 4 * 60 * 1000
+const ERASURE_MS = 6 * 60 * 1000
 
 /**
  * The hourly clean-up. Its steps do not depend on each other: one that fails is logged, and tried again an hour later. Nothing is done
@@ -24,10 +28,29 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     if (queue && bucket) await step("bucket_swept", () => sweepBucket({ queue, bucket, now }))
     if (bucket) await step("expired_key_objects_deleted", () => sweepKeys(bucket, now))
     await step("partitions_made", () => makePartitions(connect(database, { traffic: "consumer" })))
+    await step("erasures_continued", () => continueErasures({ database, queue, bucket }))
+    await step("suppressions_released", () => releaseSuppressions(connect(database, { traffic: "consumer" })))
     await step("expired_keys_released", () =>
       releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS }, { traffic: "consumer" })),
     )
   })
+}
+
+/** Continues every erasure that is not done, oldest first. @returns how many there were */
+async function continueErasures({
+  database,
+  queue,
+  bucket,
+}: {
+  database: Settings["database"]
+  queue: Queue | undefined
+  bucket: R2Bucket | undefined
+}): Promise<number> {
+  const untilMs = Date.now() + ERASURE_MS
+  const db = connect({ ...database, deadlineMs: ERASURE_MS }, { traffic: "consumer" })
+  const running = await runningErasures(db)
+  for (const id of running) await continueErasure({ db, queue, bucket }, id, untilMs)
+  return running.length
 }
 
 async function step(event: string, work: () => Promise<unknown>): Promise<void> {

@@ -130,6 +130,8 @@ export const MetricsQuery = z.object({ window: z.enum(WINDOWS).default("1h") })
 
 export const BatchPath = z.object({ transaction_id: z.guid() })
 
+export const ErasurePath = z.object({ erasure_id: z.guid().meta({ description: "The erasure's id." }) })
+
 export const SignalPath = z.object({ id: id("The signal's id.") })
 
 export const DeadLetterQuery = z.object({

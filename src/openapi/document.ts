@@ -1,5 +1,6 @@
 import { createDocument, type ZodOpenApiObject } from "zod-openapi"
 import * as deadLetters from "./dead-letters.ts"
+import * as erasures from "./erasures.ts"
 import { METHOD_NOT_ALLOWED } from "./operation.ts"
 import * as read from "./reads.ts"
 import * as webhook from "./webhooks.ts"
@@ -19,6 +20,8 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/dead-letters/replay": { post: deadLetters.replayDeadLetters },
   "/api/dead-letters/{id}": { get: deadLetters.getDeadLetter, delete: deadLetters.discardDeadLetter },
   "/api/dead-letters/{id}/replay": { post: deadLetters.replayDeadLetter },
+  "/api/erasures": { post: erasures.createErasure, get: erasures.listErasures },
+  "/api/erasures/{erasure_id}": { get: erasures.getErasure },
   "/api/metrics": { get: read.getMetrics },
   "/metrics": { get: read.getCounters },
   "/healthz": { get: read.isAlive },
@@ -48,6 +51,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
       name: "Dead letters",
       description: "Acknowledged records that could not become signals; kept until they are replayed or discarded.",
     },
+    { name: "Erasures", description: "Deletion on request, and the refusal of what comes later." },
     { name: "Metrics", description: "Figures as JSON, and counters for Prometheus." },
     { name: "Health", description: "For probes and tools; no key is needed." },
   ],

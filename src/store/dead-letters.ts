@@ -123,6 +123,16 @@ export async function settleDeadLetter(db: Database, id: number, state: "replaye
   )
 }
 
+/** Deletes a dead letter, whose record must not be kept. */
+export async function deleteLetter(db: Database, id: number): Promise<void> {
+  await withRetries(db, () => db.query(sql`delete from ${deadLetters} where id = ${id}::int8`))
+}
+
+/** Replaces a dead letter's record, unless it has another one meanwhile. */
+export async function rewriteLetter(db: Database, id: number, { from, to }: { from: string; to: string }): Promise<void> {
+  await withRetries(db, () => db.query(sql`update ${deadLetters} set record = ${to} where id = ${id}::int8 and record = ${from}`))
+}
+
 /** Which dead letters to replay: those with these ids whatever their state, or those of a state and a source. */
 export interface LetterChoice {
   ids?: readonly number[] | undefined

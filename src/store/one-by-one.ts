@@ -5,6 +5,7 @@ import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
 import { type Columns, textColumns } from "./statement/signal-columns.ts"
 import { NOW } from "./statement/sql.ts"
+import { noneSuppressed } from "./statement/suppression.ts"
 
 /**
  * Stores what the database takes and records the rest, still in one transaction: each row in a savepoint of a SQL function.
@@ -39,10 +40,17 @@ const ALL_OR_NOTHING = "P0A0N"
 function oneByOneStatement(batch: NewBatch, columns: Columns): SQL {
   const { plan, idempotency } = batch
   const indexes = `{${plan.rows.map((row) => row.index).join(",")}}`
+  const column = (field: "userId" | "agentId" | "contextWindowId") => sql`${columns[field]}::text[]`
   return sql`
+    with input as materialized (
+      select * from unnest(${column("userId")}, ${column("agentId")}, ${column("contextWindowId")})
+        with ordinality as signal (user_id, agent_id, context_window_id, position)
+    )
     select ids, refusals, ${NOW} as received_at from store_signals_one_by_one(
       ${batch.transactionId}::uuid, ${batch.caller}, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null},
       ${plan.total}::int4, ${JSON.stringify(plan.failures)}::jsonb, ${batch.allOrNothing}::bool, ${indexes}::int4[],
       ${textColumns(columns)}
-    )`
+    )
+    -- Its failure undoes what the function wrote.
+    where ${noneSuppressed(sql`array[${batch.transactionId}::uuid]`)}`
 }

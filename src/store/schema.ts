@@ -9,6 +9,7 @@ import {
   integer,
   jsonb,
   pgTable,
+  primaryKey,
   smallint,
   text,
   timestamp,
@@ -148,4 +149,65 @@ export const deadLetters = pgTable(
     uniqueIndex("dead_letters_transaction_id_index_idx").on(table.transactionId, table.index),
     index("dead_letters_state_id_idx").on(table.state, table.id),
   ],
+)
+
+/** What an erasure may name: a subject by one of three fields of a signal, or signals by their ids. */
+export const ERASURE_KINDS = ["user_id", "agent_id", "context_window_id", "signal_ids"] as const
+
+/**
+ * The audit of erasures: one row for each request. While it runs it has what it looks for; once it is done, only a hash of that
+ * (`subject_hash`) and what it removed.
+ */
+export const erasures = pgTable(
+  "erasures",
+  {
+    /** UUIDv7: what was accepted before the erasure has a smaller transaction id. */
+    id: uuid().primaryKey(),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    finishedAt: timestamp("finished_at", { withTimezone: true, mode: "string" }),
+    requestedBy: text("requested_by").notNull(),
+    kind: text({ enum: ERASURE_KINDS }).notNull(),
+    subjectHash: uuid("subject_hash").notNull(),
+    suppress: boolean().notNull(),
+    /** Which part of the work is next; `done` is the last. */
+    phase: text({ enum: ["begin", "wait", "signals", "dead_letters", "ledger", "bucket", "done"] })
+      .notNull()
+      .default("begin"),
+    /** How far that part has come: an id, or "" at its beginning. */
+    position: text().notNull().default(""),
+    subject: text(),
+    signalIds: bigint("signal_ids", { mode: "number" }).array(),
+    /** The batches of the signals that were erased by their ids: a dead letter that was replayed as one of them goes, too. */
+    transactionIds: uuid("transaction_ids").array(),
+    /** The transactions that may have begun before the suppression, as `pg_locks` names them. */
+    waitsFor: text("waits_for").array(),
+    signalCount: bigint("signal_count", { mode: "number" }).notNull().default(0),
+    deadLetterCount: bigint("dead_letter_count", { mode: "number" }).notNull().default(0),
+    ledgerCount: bigint("ledger_count", { mode: "number" }).notNull().default(0),
+    objectCount: bigint("object_count", { mode: "number" }).notNull().default(0),
+    idempotencyKey: text("idempotency_key"),
+    requestHash: text("request_hash"),
+  },
+  (table) => [
+    uniqueIndex("erasures_idempotency_key_idx")
+      .on(table.requestedBy, table.idempotencyKey)
+      .where(sql`${table.idempotencyKey} is not null`),
+    index("erasures_running_idx").on(table.id).where(sql`${table.phase} <> 'done'`),
+  ],
+)
+
+/**
+ * The subjects whose signals are refused, as hashes (`subject_hash`). One that is not permanent refuses what was accepted before its
+ * erasure, such as what waits in a queue.
+ */
+export const suppressions = pgTable(
+  "suppressions",
+  {
+    kind: text({ enum: ERASURE_KINDS }).notNull(),
+    subjectHash: uuid("subject_hash").notNull(),
+    erasureId: uuid("erasure_id").notNull(),
+    permanent: boolean().notNull(),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.kind, table.subjectHash] })],
 )

@@ -1,5 +1,6 @@
 import { type SQL, sql } from "drizzle-orm"
-import { BatchInDoubt, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
+import { withoutSuppressed } from "../signals/erasure.ts"
+import { BatchInDoubt, BatchRefused, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
 import { insertGrouped } from "./group/insert-grouped.ts"
@@ -11,11 +12,12 @@ import { encodeColumns } from "./statement/columns.ts"
 import { takenKeys, WITH_KEY_TAKEN } from "./statement/dedupe-keys.ts"
 import { type Columns, SIGNAL_NAMES, typedColumns } from "./statement/signal-columns.ts"
 import { NOW } from "./statement/sql.ts"
+import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "./statement/suppression.ts"
 
 /**
  * Stores a batch exactly once: its ledger row and its signals in one statement, retried on transient faults under the same transaction id.
  *
- * @throws {BatchRefused} `allOrNothing`, and the database refused a signal
+ * @throws {BatchRefused} `allOrNothing`, and the database refused a signal, or one is suppressed
  * @throws {IdempotencyKeyReused} the caller's key stands for another request
  * @throws {BatchInDoubt} the deadline passed and an attempt may have stored it
  * @throws {DatabaseError} nothing was stored
@@ -38,19 +40,31 @@ function encodeOnce({ plan }: NewBatch): () => Columns {
   }
 }
 
-async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns): Promise<WrittenBatch> {
-  const alone = () => insertTogether(db, batch, columns())
+/** @param asked the batch before suppressed rows were taken from it */
+async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns, asked = batch): Promise<WrittenBatch> {
+  const alone = () => orSuppressed(insertTogether(db, batch, columns()))
   const inserted = await insertGrouped(db, { batch, letters: [] }, alone).catch((error) => {
-    if (error instanceof DatabaseError && error.kind === "refused") return insertOneByOne(db, batch, columns())
+    if (error instanceof DatabaseError && error.kind === "refused") return orSuppressed(insertOneByOne(db, batch, columns()))
     throw error
   })
+  if (isSuppressed(inserted)) return writeOthers(db, batch, inserted, asked)
   try {
     if (inserted) return await answered(db, batch, inserted)
-    return (await replayBatch(db, batch)) ?? ledgerRowGone()
+    return (await replayBatch(db, asked)) ?? ledgerRowGone()
   } catch (error) {
     // From here on the ledger has a row, so no fault may be taken for "nothing was stored".
     throw error instanceof DatabaseError ? error.withDoubt(true) : error
   }
+}
+
+/** Nothing was written, since rows are suppressed: writes the batch without them. Each turn has fewer rows, so that it comes to an end. */
+async function writeOthers(db: Database, batch: NewBatch, { suppressed }: Suppressed, asked: NewBatch): Promise<WrittenBatch> {
+  const others = { ...batch, plan: withoutSuppressed(batch.plan, suppressed) }
+  if (!batch.allOrNothing) return writeOnce(db, others, encodeOnce(others), asked)
+  // An earlier attempt may have stored it before the suppression.
+  const stored = await replayBatch(db, asked)
+  if (stored) return stored
+  throw new BatchRefused(others.plan.failures)
 }
 
 /** The idempotency key that stood in the way has expired meanwhile: the next attempt may write. */
@@ -67,6 +81,7 @@ async function insertTogether(db: Database, batch: NewBatch, columns: Columns): 
 /**
  * One statement, so one transaction and one round trip: reserves the ids in batch order, writes the ledger row, and only if that
  * row is new the signals. It returns no row when the ledger has the batch, else the ids in batch order, "" for a repeated dedupe_key.
+ * When rows are suppressed it fails, and names them.
  *
  * Every parameter is text and there are few: Neon's proxy parses and plans the statement anew each time.
  */
@@ -90,6 +105,7 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
         ${JSON.stringify(plan.failures)}::jsonb, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null},
         min(first), max(last), string_agg(first || ':' || size, ',' order by first)
       from (select min(id) as first, max(id) as last, count(*) as size from input group by id - position) as run
+      having ${noneSuppressed(sql`array[${batch.transactionId}::uuid]`)}
       on conflict do nothing
       returning transaction_id
     ), ${mayRepeat ? sql`${takenKeys(sql`input cross join ledger`)}, ` : sql``}stored as (

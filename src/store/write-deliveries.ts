@@ -1,3 +1,4 @@
+import { withoutSuppressed } from "../signals/erasure.ts"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
@@ -8,6 +9,7 @@ import { insertGrouped } from "./group/insert-grouped.ts"
 import { type BatchWrite, distinctWrites, insertMany } from "./group/insert-many.ts"
 import { withPartitions } from "./partitions.ts"
 import { SIGNAL_COLUMNS } from "./statement/signal-columns.ts"
+import { isSuppressed, type Suppressed } from "./statement/suppression.ts"
 import { writeBatch } from "./write-batch.ts"
 
 /** A batch that was acknowledged before it was stored, and what of it can't be. */
@@ -23,7 +25,11 @@ export interface WrittenDeliveries {
   duplicates: number
   /** Signals that only the database refused, which are dead letters now. */
   refused: Failure[]
+  /** Signals of suppressed subjects, of which nothing is kept. */
+  suppressed: { transactionId: string; failure: Failure }[]
 }
+
+const nothingWritten = (): WrittenDeliveries => ({ stored: 0, duplicates: 0, refused: [], suppressed: [] })
 
 /**
  * Stores the deliveries of many calls exactly once: their ledger rows, signals and dead letters, in one statement. Safe to repeat,
@@ -53,14 +59,14 @@ async function orEach(
 }
 
 /**
- * Stores deliveries in one statement, or none of them.
+ * Stores deliveries in one statement, or none of them; those with suppressed rows in another one, without these rows.
  *
  * @throws {DatabaseError} the database refused one of them, or did not answer
  */
 export async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
   const ids = deliveries.reduce((sum, { batch }) => sum + batch.plan.rows.length, 0)
   const inserted = await withPartitions(db, ids, () => insertMany(db, deliveries))
-  return written([...inserted.values()])
+  return written(db, deliveries, inserted)
 }
 
 /**
@@ -74,25 +80,56 @@ export async function writeDelivery(db: Database, delivery: Delivery): Promise<W
   const alone = async () => (await insertMany(db, [delivery])).get(transactionId)
   return orEach(db, [delivery], async () => {
     const inserted = await withPartitions(db, delivery.batch.plan.rows.length, () => insertGrouped(db, delivery, alone))
-    return written(inserted ? [inserted] : [])
+    return written(db, [delivery], new Map(inserted && [[transactionId, inserted]]))
   })
 }
 
-function written(inserted: readonly Inserted[]): WrittenDeliveries {
-  const rows = inserted.flatMap((one) => one.rows)
-  const stored = rows.filter(({ id }) => id !== undefined).length
-  return { stored, duplicates: rows.length - stored, refused: [] }
+/** Counts what was inserted, and stores the deliveries that were not, without their suppressed rows. */
+async function written(
+  db: Database,
+  deliveries: readonly Delivery[],
+  results: ReadonlyMap<string, Inserted | Suppressed>,
+): Promise<WrittenDeliveries> {
+  const total = nothingWritten()
+  const others: Delivery[] = []
+  for (const delivery of deliveries) {
+    const { batch } = delivery
+    const result = results.get(batch.transactionId)
+    if (isSuppressed(result)) {
+      const plan = withoutSuppressed(batch.plan, result.suppressed)
+      others.push({ ...delivery, batch: { ...batch, plan } })
+      const left = new Set(plan.rows)
+      const failures = batch.plan.rows.filter((row) => !left.has(row)).map(({ index }) => index)
+      for (const failure of plan.failures)
+        if (failures.includes(failure.index)) total.suppressed.push({ transactionId: batch.transactionId, failure })
+    } else if (result) {
+      const stored = result.rows.filter(({ id }) => id !== undefined).length
+      total.stored += stored
+      total.duplicates += result.rows.length - stored
+    }
+  }
+  if (others.length === 0) return total
+  const rest = await writeTogether(db, others)
+  return {
+    stored: total.stored + rest.stored,
+    duplicates: total.duplicates + rest.duplicates,
+    refused: rest.refused,
+    suppressed: [...total.suppressed, ...rest.suppressed],
+  }
 }
 
 /** One after the other, since the database refused a signal of one of them: each row of that in a savepoint. */
 async function writeEach(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
-  const total: WrittenDeliveries = { stored: 0, duplicates: 0, refused: [] }
+  const total = nothingWritten()
   for (const { batch, letters } of deliveries) {
     const { failures, stored, duplicates } = await writeBatch(db, batch)
     total.stored += stored.length - duplicates
     total.duplicates += duplicates
     const known = new Set(letters.map(({ index }) => index))
-    const refused = failures.filter(({ index }) => !known.has(index))
+    const { transactionId } = batch
+    const isOfSuppressed = ({ code, index }: Failure) => code === "suppressed" && !known.has(index)
+    total.suppressed.push(...failures.filter(isOfSuppressed).map((failure) => ({ transactionId, failure })))
+    const refused = failures.filter((failure) => !known.has(failure.index) && !isOfSuppressed(failure))
     total.refused.push(...refused)
     await insertDeadLetters(db, [...letters, ...refused.map((failure) => letterOf(batch, failure))]).catch((error) => {
       throw error instanceof DatabaseError ? new BatchInDoubt(batch.transactionId, error) : error

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto"
 import type { Context } from "hono"
+import { ErasureRequest } from "../../signals/erasure.ts"
 import { parseJson, parseNdjson } from "../../signals/json.ts"
 import { countContainers } from "../../signals/json-size.ts"
 import { ignoredFields } from "../../signals/plan.ts"
@@ -64,6 +65,17 @@ export async function readSignal(c: Context<App>): Promise<{ signal: Signal; ide
   const result = validateSignal(value)
   if (!result.success) throw invalidShape(shapeErrors(result.error.issues, value, ["body"]))
   return { signal: result.data, idempotency }
+}
+
+/** Reads and validates the body of an erasure. Throws as `readBatch` does. */
+export async function readErasure(c: Context<App>): Promise<{ request: ErasureRequest; idempotency: SentKey | undefined }> {
+  const type = mediaType(c)
+  if (!JSON_TYPES.has(type)) throw unsupportedMediaType(type)
+  const { text, idempotency } = await readText(c, "erasure:")
+  const value = parseJson(text)
+  const result = ErasureRequest.safeParse(value)
+  if (!result.success) throw invalidShape(shapeErrors(result.error.issues, value, ["body"]))
+  return { request: result.data, idempotency }
 }
 
 /** @param kind tells apart what the same bytes mean on another route or under another type */

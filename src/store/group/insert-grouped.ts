@@ -2,6 +2,7 @@ import type { SignalRow } from "../../signals/plan.ts"
 import type { Inserted } from "../batch.ts"
 import type { Database, Traffic } from "../connection.ts"
 import { DatabaseError } from "../errors.ts"
+import type { Suppressed } from "../statement/suppression.ts"
 import { Group, type GroupLimits } from "./group.ts"
 import { type BatchWrite, insertMany } from "./insert-many.ts"
 
@@ -27,7 +28,7 @@ const LIMITS: GroupLimits = {
 }
 
 /** By the kind of traffic, so that none waits for another's statements. */
-const groups = new Map<Traffic, Group<BatchWrite, Inserted | "in the ledger">>()
+const groups = new Map<Traffic, Group<BatchWrite, Inserted | Suppressed | "in the ledger">>()
 
 function groupOf(traffic: Traffic) {
   const group = groups.get(traffic) ?? new Group(LIMITS)
@@ -46,8 +47,8 @@ function groupOf(traffic: Traffic) {
 export async function insertGrouped(
   db: Database,
   write: BatchWrite,
-  alone: () => Promise<Inserted | undefined>,
-): Promise<Inserted | undefined> {
+  alone: () => Promise<Inserted | Suppressed | undefined>,
+): Promise<Inserted | Suppressed | undefined> {
   const { rows } = write.batch.plan
   if (rows.length > MAX_GROUPED_ROWS) return alone()
   const before = { attempts: db.usage.attempts, at: Date.now() }

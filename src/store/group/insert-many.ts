@@ -7,6 +7,7 @@ import { encodeColumns } from "../statement/columns.ts"
 import { takenKeys, WITH_KEY_TAKEN } from "../statement/dedupe-keys.ts"
 import { SIGNAL_NAMES, typedColumns } from "../statement/signal-columns.ts"
 import { NOW } from "../statement/sql.ts"
+import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "../statement/suppression.ts"
 
 /** A batch, and the records that came with it and can't be signals. */
 export interface BatchWrite {
@@ -17,12 +18,15 @@ export interface BatchWrite {
 /**
  * Inserts the ledger rows, signals and dead letters of batches in one statement, or nothing.
  *
+ * A batch with suppressed rows is not inserted; the others are, by a second statement.
+ *
  * @returns by transaction id; without the batches that the ledger has already, under their transaction id or their idempotency key
  * @throws {DatabaseError} nothing was stored, unless it may have run
  */
-export async function insertMany(db: Database, writes: readonly BatchWrite[]): Promise<Map<string, Inserted>> {
+export async function insertMany(db: Database, writes: readonly BatchWrite[]): Promise<Map<string, Inserted | Suppressed>> {
   const distinct = distinctWrites(writes)
-  const entered = await db.query<{ transaction_id: string; received_at: string; ids: string | null }>(insertStatement(distinct))
+  const entered = await orSuppressed(db.query<Entered>(insertStatement(distinct)))
+  if (isSuppressed(entered)) return insertOthers(db, distinct, entered)
   const plans = new Map(distinct.map(({ batch }) => [batch.transactionId, batch.plan]))
   return new Map(
     entered.flatMap(({ transaction_id, received_at, ids }) => {
@@ -30,6 +34,31 @@ export async function insertMany(db: Database, writes: readonly BatchWrite[]): P
       return plan ? [[transaction_id, withIds(plan, received_at, ids)]] : []
     }),
   )
+}
+
+interface Entered {
+  transaction_id: string
+  received_at: string
+  ids: string | null
+}
+
+/** Each turn has fewer batches, so that it comes to an end. */
+async function insertOthers(
+  db: Database,
+  writes: readonly BatchWrite[],
+  { suppressed }: Suppressed,
+): Promise<Map<string, Inserted | Suppressed>> {
+  const refused = new Map<string, Suppressed>()
+  let before = 0
+  for (const { batch } of writes) {
+    const own = [...suppressed].filter(([place]) => place >= before && place < before + batch.plan.rows.length)
+    const from = before
+    if (own.length > 0)
+      refused.set(batch.transactionId, { suppressed: new Map(own.map(([place, field]) => [place - from, field])) })
+    before += batch.plan.rows.length
+  }
+  const others = writes.filter(({ batch }) => !refused.has(batch.transactionId))
+  return new Map([...refused, ...(others.length > 0 ? await insertMany(db, others) : [])])
 }
 
 /** The same batch twice in one statement would be one ledger row with the signals of both. */
@@ -81,6 +110,7 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
         ) as run
         group by transaction_id
       ) as ids using (transaction_id)
+      where (select ${noneSuppressed(sql`array_agg(input.transaction_id)`)})
       -- Two statements that share keys or batches take their locks in the same order, so that they can't deadlock.
       order by caller, idempotency_key, transaction_id
       on conflict do nothing

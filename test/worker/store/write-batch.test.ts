@@ -33,8 +33,13 @@ describe("the counts of written deliveries", () => {
     const shared = key()
     const one = delivery([{ context_window_id, dedupe_key: shared }, { context_window_id }])
     const other = delivery([{ context_window_id, dedupe_key: shared }])
-    expect(await writeDeliveries(database(), [one, other, one])).toEqual({ stored: 2, duplicates: 1, refused: [] })
-    expect(await writeDeliveries(database(), [one, other])).toEqual({ stored: 0, duplicates: 0, refused: [] })
+    expect(await writeDeliveries(database(), [one, other, one])).toEqual({
+      stored: 2,
+      duplicates: 1,
+      refused: [],
+      suppressed: [],
+    })
+    expect(await writeDeliveries(database(), [one, other])).toEqual({ stored: 0, duplicates: 0, refused: [], suppressed: [] })
     expect(await countOf(context_window_id)).toBe(2)
   })
 
@@ -48,7 +53,7 @@ describe("the counts of written deliveries", () => {
     const [row] = mixed.batch.plan.rows.slice(1)
     if (row) row.signalScore = 7
     const { refused, ...counts } = await writeDeliveries(database(), [good, mixed])
-    expect(counts).toEqual({ stored: 1, duplicates: 1 })
+    expect(counts).toEqual({ stored: 1, duplicates: 1, suppressed: [] })
     expect(refused).toMatchObject([{ index: 1 }])
   })
 })

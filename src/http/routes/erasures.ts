@@ -1,0 +1,68 @@
+import { waitUntil } from "cloudflare:workers"
+import { zValidator } from "@hono/zod-validator"
+import { type Context, Hono } from "hono"
+import { continueErasure } from "../../ingest/erase.ts"
+import type { ErasureRequest } from "../../signals/erasure.ts"
+import { connect } from "../../store/connection.ts"
+import { type ErasureTarget, enterErasure, findErasure, listErasures } from "../../store/lifecycle/erasures.ts"
+import { requireScope } from "../auth.ts"
+import { readErasure } from "../body/read-batch.ts"
+import { type App, noteOutcome } from "../context.ts"
+import { ErasurePath, LedgerQuery } from "../params.ts"
+import { notFound } from "../problems.ts"
+import { refuseShape } from "../validation.ts"
+
+/** The runtime ends what `waitUntil` keeps 30 seconds after the answer. */
+const WORK_MS = 20_000
+
+/**
+ * POST /api/erasures: enters an erasure, and begins it. GET: the erasures, newest first, and one of them, which also continues it, so
+ * that whoever waits for it does not wait for the cron.
+ */
+export const erasures = new Hono<App>()
+  .post("/", requireScope("admin"), async (c) => {
+    const { request, idempotency } = await readErasure(c)
+    const { record, replayed } = await enterErasure(c.get("db"), {
+      requestedBy: c.get("caller").name,
+      target: targetOf(request),
+      suppress: request.suppress ?? false,
+      idempotency: idempotency && { key: idempotency.key, requestHash: idempotency.digest },
+    })
+    if (record.state === "running") workOn(c, record.id)
+    noteOutcome(c, { replayed })
+    c.header("Location", `/api/erasures/${record.id}`)
+    if (replayed) c.header("Idempotency-Replayed", "true")
+    return c.json(record, 202)
+  })
+  .get("/", requireScope("admin"), zValidator("query", LedgerQuery, refuseShape), async (c) => {
+    const { cursor, limit } = c.req.valid("query")
+    const page = await listErasures(c.get("db"), { after: cursor, limit })
+    return c.json({ erasures: page.erasures, next_cursor: page.next })
+  })
+  .get("/:erasure_id", requireScope("admin"), zValidator("param", ErasurePath, refuseShape), async (c) => {
+    const record = await findErasure(c.get("db"), c.req.valid("param").erasure_id)
+    if (!record) throw notFound("No erasure has this id.")
+    if (record.state === "running") workOn(c, record.id)
+    return c.json(record)
+  })
+
+function targetOf({ user_id, agent_id, context_window_id, signal_ids }: ErasureRequest): ErasureTarget {
+  if (signal_ids != null) return { kind: "signal_ids", signalIds: signal_ids }
+  if (user_id != null) return { kind: "user_id", subject: user_id }
+  if (agent_id != null) return { kind: "agent_id", subject: agent_id }
+  return { kind: "context_window_id", subject: context_window_id ?? "" }
+}
+
+/** Works on an erasure after the answer. What it does not finish, the next look or the cron continues. */
+function workOn(c: Context<App>, id: string): void {
+  const { database } = c.get("settings")
+  const db = connect({ ...database, deadlineMs: WORK_MS }, { traffic: "consumer" })
+  const { QUEUE: queue, BUCKET: bucket } = c.env
+  const requestId = c.get("requestId")
+  const work = continueErasure({ db, queue, bucket }, id, Date.now() + WORK_MS)
+  waitUntil(
+    work.catch((error) =>
+      console.log(JSON.stringify({ event: "erasure", request_id: requestId, erasure: id, error: String(error) })),
+    ),
+  )
+}

@@ -1,0 +1,63 @@
+import { sendClaimChecks } from "../queue/enqueue.ts"
+import { redactMessageRecord } from "../queue/redact.ts"
+import { findWaiting, removeUnreadable } from "../queue/waiting.ts"
+import type { Database } from "../store/connection.ts"
+import { deleteLetter, rewriteLetter } from "../store/dead-letters.ts"
+import { messageLetters } from "../store/lifecycle/erase-letters.ts"
+import type { Progress } from "../store/lifecycle/erase-step.ts"
+import { eraseStep, finishErasure, passObjects, readProgress } from "../store/lifecycle/erase-steps.ts"
+import type { IngestContext } from "./context.ts"
+
+/** Between two looks at what an erasure waits for. */
+const LOOK_AGAIN_MS = 250
+
+type Context = Pick<IngestContext, "db" | "queue" | "bucket">
+
+/**
+ * Continues an erasure, step by step, until it is done or `untilMs` has come. It may end at any moment: the next call continues after
+ * the last step that was committed.
+ *
+ * @param untilMs when to begin no further step, in milliseconds since the epoch
+ * @throws {DatabaseError} the steps before are done
+ * @throws when the bucket or the queue fails; the steps before are done
+ */
+export async function continueErasure(context: Context, id: string, untilMs: number): Promise<void> {
+  const { db } = context
+  while (Date.now() < untilMs) {
+    const progress = await readProgress(db, id)
+    if (!progress || progress.phase === "done") return
+    if (progress.phase === "dead_letters") await redactMessages(db, progress)
+    const moved = progress.phase === "bucket" ? await eraseWaiting(context, progress) : await eraseStep(db, progress)
+    if (moved) continue
+    // Another one works on any other phase, and goes on.
+    if (progress.phase !== "wait") return
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
+  }
+}
+
+/** Takes the subject out of dead letters that are messages of the queue, before the step that passes them. */
+async function redactMessages(db: Database, progress: Progress): Promise<void> {
+  const { target } = progress
+  if (!target || target.kind === "signal_ids") return
+  for (const { id, record } of await messageLetters(db, progress)) {
+    const left = redactMessageRecord(record, target.kind, target.subject)
+    if (left === undefined) await deleteLetter(db, id)
+    else await rewriteLetter(db, id, { from: record, to: left })
+  }
+}
+
+/**
+ * Looks through the next objects of the bucket that wait for the database. One that holds the subject is stored now, without what is
+ * suppressed, and so deleted; the erasure stays where it is until then.
+ *
+ * @returns whether it went on
+ */
+async function eraseWaiting({ db, queue, bucket }: Context, { id, position, createdAt, target }: Progress): Promise<boolean> {
+  if (!bucket || !queue || !target || target.kind === "signal_ids") return finishErasure(db, id)
+  const { waiting, unreadable, next } = await findWaiting(bucket, { position, before: createdAt, subject: target.subject })
+  const removed = await removeUnreadable(bucket, unreadable)
+  await sendClaimChecks(queue, waiting)
+  if (waiting.length > 0) return false
+  if (next === undefined) return finishErasure(db, id)
+  return passObjects(db, id, { from: position, to: next, removed })
+}

@@ -1,0 +1,107 @@
+import * as z from "zod"
+import { failureAt } from "./failures/violation.ts"
+import type { BatchPlan, SignalRow } from "./plan.ts"
+import type { Failure } from "./responses.ts"
+import { textViolation } from "./rules.ts"
+import { validationIssue } from "./shape-errors.ts"
+
+/** The fields of a signal that may name the subject of an erasure. */
+export const SUBJECT_FIELDS = ["user_id", "agent_id", "context_window_id"] as const
+export type SubjectField = (typeof SUBJECT_FIELDS)[number]
+
+/** The failure of a suppressed signal. It does not quote the subject. */
+export const suppressedFailure = (index: number, field: SubjectField): Failure =>
+  failureAt(index, {
+    field,
+    code: "suppressed",
+    message: `${field} is suppressed: it was erased on request, and its signals are refused`,
+  })
+
+/**
+ * A plan without the rows of suppressed subjects, which become failures.
+ *
+ * @param fields by the place of a row in the plan, from 0
+ */
+export function withoutSuppressed(plan: BatchPlan, fields: ReadonlyMap<number, SubjectField>): BatchPlan {
+  const failures = [...plan.failures]
+  const rows: SignalRow[] = []
+  for (const [place, row] of plan.rows.entries()) {
+    const field = fields.get(place)
+    if (field === undefined) rows.push(row)
+    else failures.push(suppressedFailure(row.index, field))
+  }
+  failures.sort((one, other) => one.index - other.index)
+  return { total: plan.total, rows, failures }
+}
+
+const MAX_SUBJECT_CHARACTERS = 1024
+export const MAX_ERASED_IDS = 1000
+
+const Subject = z
+  .string()
+  .min(1)
+  .max(MAX_SUBJECT_CHARACTERS)
+  .superRefine((value, context) => {
+    const violation = textViolation(value)
+    if (violation) context.addIssue(validationIssue("value_error", `Value error, this ${violation}`))
+  })
+
+/** What to erase: exactly one of the four. */
+export const ErasureRequest = z
+  .strictObject({
+    user_id: Subject.nullish().meta({ description: "Every signal of this user." }),
+    agent_id: Subject.nullish().meta({ description: "Every signal of this agent." }),
+    context_window_id: Subject.nullish().meta({ description: "Every signal of this conversation." }),
+    signal_ids: z
+      .array(z.int().min(1).max(Number.MAX_SAFE_INTEGER))
+      .min(1)
+      .max(MAX_ERASED_IDS)
+      .nullish()
+      .meta({ description: "The signals with these ids." }),
+    suppress: z.boolean().nullish().meta({
+      description:
+        "true: also refuse what comes later of the user, agent or conversation. Default: false. It adds nothing to `signal_ids`, whose dedupe keys stay taken in any case.",
+    }),
+  })
+  .superRefine((request, context) => {
+    const named = [...SUBJECT_FIELDS, "signal_ids" as const].filter((name) => request[name] != null)
+    if (named.length !== 1)
+      context.addIssue(
+        validationIssue("value_error", "Value error, give one of user_id, agent_id, context_window_id and signal_ids"),
+      )
+  })
+  .meta({ id: "ErasureRequest" })
+export type ErasureRequest = z.infer<typeof ErasureRequest>
+
+const instant = z.iso.datetime().meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
+
+export const ErasureRecord = z
+  .object({
+    id: z.uuid(),
+    state: z.enum(["running", "done"]),
+    created_at: instant,
+    finished_at: instant.nullable(),
+    requested_by: z.string().meta({ description: "Name of the key it was sent with." }),
+    kind: z.enum([...SUBJECT_FIELDS, "signal_ids"]),
+    subject_hash: z.string().meta({
+      description:
+        "The first 16 bytes of the SHA-256 of kind, colon and subject, in hexadecimal digits. Ids are joined by commas, in ascending order.",
+    }),
+    suppress: z.boolean(),
+    erased: z
+      .object({
+        signals: z.int(),
+        dead_letters: z.int(),
+        ledger_texts: z.int().meta({ description: "Batches in the ledger, a text of which quoted the subject." }),
+        waiting_records: z.int().meta({ description: "Records in the bucket that waited for the database." }),
+      })
+      .meta({ description: "What was removed so far." }),
+  })
+  .meta({ id: "Erasure" })
+/** What the service keeps of an erasure, while it runs and as proof afterwards. */
+export type ErasureRecord = z.infer<typeof ErasureRecord>
+
+export const ErasurePage = z.object({
+  erasures: z.array(ErasureRecord),
+  next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
+})

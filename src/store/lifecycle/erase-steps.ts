@@ -1,0 +1,185 @@
+import { type SQL, sql } from "drizzle-orm"
+import type { Database } from "../connection.ts"
+import { batches, erasures, signals, suppressions } from "../schema.ts"
+import { utc } from "../statement/sql.ts"
+import { eraseLetters } from "./erase-letters.ts"
+import { advance, HELD, mine, type Phase, type Place, type Progress, STEP } from "./erase-step.ts"
+import type { ErasureTarget } from "./erasures.ts"
+
+/** What stands in the ledger instead of a text that quoted an erased subject. */
+export const ERASED_TEXT = "Removed by an erasure."
+
+export async function readProgress(db: Database, id: string): Promise<Progress | undefined> {
+  const [row] = await db.query<{
+    phase: Phase
+    position: string
+    kind: string
+    subject: string | null
+    ids: string | null
+    at: string
+  }>(
+    sql`select phase, position, kind, subject, array_to_string(signal_ids, ',') as ids, ${utc(sql`created_at`)} as at from ${erasures} where id = ${id}::uuid`,
+  )
+  if (!row) return undefined
+  const { phase, position, kind, subject, ids, at } = row
+  const signalIds = ids?.split(",").map(Number)
+  const target = subject !== null ? ({ kind, subject } as ErasureTarget) : signalIds && { kind: "signal_ids" as const, signalIds }
+  return { id, phase, position, createdAt: new Date(at), target }
+}
+
+/**
+ * Does the next step of an erasure in one transaction, and notes in it how far it came: a step that is repeated, or that two do at once,
+ * is done once.
+ *
+ * @returns false when nothing was done: it waits for transactions that began before, another one does this step, or it is done
+ * @throws {DatabaseError} the step is done or not; the next call continues
+ */
+export async function eraseStep(db: Database, progress: Progress): Promise<boolean> {
+  const statement = stepOf(progress)
+  return statement !== undefined && (await db.query<{ id: string }>(statement)).length > 0
+}
+
+function stepOf({ id, phase, position, target }: Progress): SQL | undefined {
+  switch (phase) {
+    case "begin":
+      return beginWaiting(id)
+    case "wait":
+      return endWaiting(id)
+    case "signals":
+      return target && eraseSignals({ id, phase, position }, target)
+    case "dead_letters":
+      return target && eraseLetters({ id, phase, position }, target)
+    case "ledger":
+      return target && eraseLedgerTexts({ id, phase, position }, target)
+    default:
+      return undefined
+  }
+}
+
+/**
+ * Notes the transactions that hold a lock on `suppressions`: every write takes it before its snapshot and holds it until it commits, so
+ * that one that is not among them sees the suppression.
+ */
+const beginWaiting = (id: string): SQL => sql`
+  update ${erasures} set phase = 'wait', waits_for = array(
+    select distinct virtualtransaction from pg_locks
+    where relation = ${"suppressions"}::regclass and pid <> pg_backend_pid()
+      and database = (select oid from pg_database where datname = current_database())
+  )
+  where id = ${id}::uuid and phase = 'begin'
+  returning id`
+
+const endWaiting = (id: string): SQL => sql`
+  update ${erasures} set phase = 'signals', position = '', waits_for = null
+  where id = ${id}::uuid and phase = 'wait'
+    and not exists (select from pg_locks where virtualtransaction = any(waits_for))
+  returning id`
+
+function eraseSignals(place: Place, target: ErasureTarget): SQL {
+  const gone = sql`(select count(*) from gone)`
+  const next = "dead_letters"
+  switch (target.kind) {
+    case "signal_ids":
+      return sql`
+        with ${mine(place)}, gone as (
+          delete from ${signals} where ${HELD} and id = any(${sql.param([...target.signalIds])}::int8[]) returning transaction_id
+        )
+        ${advance(place, {
+          counts: sql`signal_count = signal_count + ${gone}, transaction_ids = array(select distinct transaction_id from gone)`,
+          ...{ more: sql`false`, at: sql`''`, next },
+        })}`
+    case "context_window_id":
+      return sql`
+        with ${mine(place)}, gone as (
+          delete from ${signals} where id = any(array(
+            select id from ${signals} where ${HELD} and context_window_id = ${target.subject} limit ${STEP.deleted}::int4
+          ))
+          returning id
+        )
+        ${advance(place, {
+          counts: sql`signal_count = signal_count + ${gone}`,
+          // Each step has a position of its own, so that two at once can't both count it.
+          ...{ more: sql`${gone} = ${STEP.deleted}::int4`, at: sql`(select max(id)::text from gone)`, next },
+        })}`
+    default:
+      return walkSignals(place, sql.raw(target.kind), target.subject)
+  }
+}
+
+/** No index has these columns: each would cost every batch more than all erasures together. The table is walked by its ids. */
+const walkSignals = (place: Place, column: SQL, subject: string): SQL => sql`
+  with ${mine(place)}, step as materialized (
+    select id, ${column} = ${subject} as is_hit from ${signals}
+    where ${HELD} and id > ${place.position || "0"}::int8 order by id limit ${STEP.walked}::int4
+  ), gone as (
+    delete from ${signals} where id = any(array(select id from step where is_hit)) returning id
+  )
+  ${advance(place, {
+    counts: sql`signal_count = signal_count + (select count(*) from gone)`,
+    more: sql`(select count(*) from step) = ${STEP.walked}::int4`,
+    at: sql`(select max(id)::text from step)`,
+    next: "dead_letters",
+  })}`
+
+function eraseLedgerTexts(place: Place, target: ErasureTarget): SQL | undefined {
+  if (target.kind === "signal_ids") return undefined
+  const quotes = (text: SQL) => sql`strpos(${text}, ${target.subject}) > 0`
+  return sql`
+    with ${mine(place)}, step as materialized (
+      select transaction_id, failed_count > 0 or reason is not null as has_texts from ${batches}
+      where ${HELD} and transaction_id > ${place.position || "00000000-0000-0000-0000-000000000000"}::uuid
+      order by transaction_id limit ${STEP.ledger}::int4
+    ), gone as (
+      update ${batches} set
+        failures = (
+          select coalesce(jsonb_agg(
+            case when ${quotes(sql`failure ->> 'error'`)} then failure || jsonb_build_object('error', ${ERASED_TEXT}::text) else failure end
+            order by place
+          ), '[]')
+          from jsonb_array_elements(failures) with ordinality as listed (failure, place)
+        ),
+        reason = case when ${quotes(sql`reason`)} then ${ERASED_TEXT} else reason end
+      where transaction_id = any(array(select transaction_id from step where has_texts)) and (
+        ${quotes(sql`reason`)}
+        or exists (select from jsonb_array_elements(failures) as failure where ${quotes(sql`failure ->> 'error'`)})
+      )
+      returning transaction_id
+    )
+    ${advance(place, {
+      counts: sql`ledger_count = ledger_count + (select count(*) from gone)`,
+      more: sql`(select count(*) from step) = ${STEP.ledger}::int4`,
+      at: sql`(select transaction_id::text from step order by transaction_id desc limit 1)`,
+      next: "bucket",
+    })}`
+}
+
+/** Notes that objects of the bucket were looked through. */
+export async function passObjects(
+  db: Database,
+  id: string,
+  place: { from: string; to: string; removed: number },
+): Promise<boolean> {
+  const passed = await db.query(sql`
+    update ${erasures} set position = ${place.to}, object_count = object_count + ${place.removed}::int4
+    where id = ${id}::uuid and phase = 'bucket' and position = ${place.from} returning id`)
+  return passed.length > 0
+}
+
+/** Ends an erasure: only the hash of its subject stays. */
+export async function finishErasure(db: Database, id: string): Promise<boolean> {
+  const done = await db.query(sql`
+    update ${erasures} set
+      phase = 'done', position = '', subject = null, signal_ids = null, transaction_ids = null, waits_for = null, finished_at = now()
+    where id = ${id}::uuid and phase = 'bucket' returning id`)
+  return done.length > 0
+}
+
+/** What waited in a queue or in the bucket before an erasure is stored or gone after so long. */
+const WAITING_DAYS = 90
+
+/** Ends the refusals of erasures without suppression, once nothing can be left that was accepted before them. */
+export async function releaseSuppressions(db: Database): Promise<number> {
+  const gone = await db.query(sql`
+    delete from ${suppressions} where not permanent and created_at < now() - ${sql.raw(`interval '${WAITING_DAYS} days'`)} returning kind`)
+  return gone.length
+}
