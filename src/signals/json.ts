@@ -89,67 +89,106 @@ function* linesOf(text: string): Generator<[number: number, line: string]> {
 
 function readJson(text: string): { value: unknown } | Error {
   try {
-    return { value: mayLoseDigits(text) ? JSON.parse(text, keepDigits) : JSON.parse(text) }
+    return { value: mayLoseDigits(text) ? parseExactly(text) : JSON.parse(text) }
   } catch (error) {
-    // V8 walks the value recursively for a reviver.
-    if (error instanceof RangeError) return { value: parseDeep(text) }
     return error as Error
   }
 }
 
-/** A text, or a number; a text may hold what looks like one. */
-const TEXT_OR_NUMBER = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"|-?\d[\d.eE+-]*/g
-
-/** Deeper than anything that is stored. */
-const DIGITS_KEPT_TO_DEPTH = 100
-
 /**
- * What `JSON.parse` gives for a text that nests too deeply for its reviver: long numbers are put into objects of their own name, and
- * taken out again where they can be stored. Slow, and never recursive beyond that.
+ * What `JSON.parse` gives, with raw JSON numbers where a double means another value.
+ *
+ * Each such number becomes a string with a mark that no sender can guess, and a number again once the text is parsed. A reviver that asks
+ * for the source of every value takes four times as long, and overflows the stack on what nests deeply.
  */
-function parseDeep(text: string): unknown {
-  let name = "number"
-  while (text.includes(name)) name += "_"
-  const marked = text.replace(TEXT_OR_NUMBER, (token) =>
-    token.startsWith('"') || isSameNumber(token, Number(token)) ? token : `{"${name}":"${token}"}`,
-  )
-  return unmark(JSON.parse(marked), name, DIGITS_KEPT_TO_DEPTH)
+function parseExactly(text: string): unknown {
+  // Only the numbers of a text that is JSON are known by their characters; the error of any other names a place in `text`.
+  JSON.parse(text)
+  const mark = crypto.randomUUID().slice(0, 13)
+  const marked = markLongNumbers(text, mark)
+  return marked === undefined ? JSON.parse(text) : unmark(JSON.parse(marked), mark)
 }
 
-function unmark(value: unknown, name: string, levels: number): unknown {
-  if (typeof value !== "object" || value === null || levels === 0) return value
-  const fields = value as Record<string, unknown>
-  if (Object.hasOwn(fields, name)) return JSON.rawJSON(String(fields[name]))
-  for (const key of Object.keys(fields))
-    Object.defineProperty(fields, key, {
-      value: unmark(fields[key], name, levels - 1),
-      enumerable: true,
-      configurable: true,
-      writable: true,
-    })
-  return value
+/** A part of each number that a double may not carry, to the end of the number. No match is tried from many places of one run of digits. */
+const LONG_PART = /(?:[\d.]{16}|[\d.][eE][+-]?\d{3})[\d.eE+-]*/g
+
+/** @returns undefined when a double carries every number */
+function markLongNumbers(text: string, mark: string): string | undefined {
+  let marked = ""
+  let copied = 0
+  let quote = text.indexOf('"')
+  let stringEnd = 0
+  LONG_PART.lastIndex = 0
+  while (LONG_PART.test(text)) {
+    const end = LONG_PART.lastIndex
+    let start = end
+    while (isOfNumber(text.charCodeAt(start - 1))) start--
+    while (quote !== -1 && quote < start) {
+      stringEnd = endOfString(text, quote)
+      quote = text.indexOf('"', stringEnd)
+    }
+    if (start < stringEnd) {
+      LONG_PART.lastIndex = stringEnd
+      continue
+    }
+    const number = text.slice(start, end)
+    if (isSameNumber(number, Number(number))) continue
+    marked += `${text.slice(copied, start)}"${mark}${number}"`
+    copied = end
+  }
+  return copied === 0 ? undefined : marked + text.slice(copied)
 }
 
-function keepDigits(_key: string, value: unknown, { source }: { source?: string }): unknown {
-  return typeof value !== "number" || source === undefined || isSameNumber(source, value) ? value : JSON.rawJSON(source)
+const BACKSLASH = 0x5c
+
+/** @returns the place after its closing quotation mark */
+function endOfString(text: string, opening: number): number {
+  for (let quote = text.indexOf('"', opening + 1); quote !== -1; quote = text.indexOf('"', quote + 1)) {
+    let first = quote
+    while (text.charCodeAt(first - 1) === BACKSLASH) first--
+    if ((quote - first) % 2 === 0) return quote + 1
+  }
+  return text.length
+}
+
+/** `0` to `9`, `.`, `e`, `E`, `+`, `-`. */
+const isOfNumber = (code: number) =>
+  (code >= 0x30 && code <= 0x39) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === 0x2d
+
+/** Turns each marked string into the raw JSON number that it stands for. Not recursive: a text may nest by its length. */
+function unmark(value: unknown, mark: string): unknown {
+  const root = [value]
+  const containers: (unknown[] | Record<string, unknown>)[] = [root]
+  const read = (item: unknown): unknown => {
+    if (typeof item === "object" && item !== null) containers.push(item as unknown[] | Record<string, unknown>)
+    return typeof item === "string" && item.startsWith(mark) ? JSON.rawJSON(item.slice(mark.length)) : item
+  }
+  for (let container = containers.pop(); container; container = containers.pop()) {
+    if (Array.isArray(container)) for (let place = 0; place < container.length; place++) container[place] = read(container[place])
+    else for (const name of Object.keys(container)) container[name] = read(container[name])
+  }
+  return root[0]
 }
 
 /** Longer than any spelling that `JSON.stringify` gives a double: kept as it is, whatever it means. */
 const LONGEST_DOUBLE = 32
 
 function isSameNumber(source: string, value: number): boolean {
-  if (source.length > LONGEST_DOUBLE) return false
-  return source === String(value) || normalForm(source) === normalForm(String(value))
+  if (source.length > LONGEST_DOUBLE || !Number.isFinite(value)) return false
+  const printed = String(value)
+  if (source === printed) return true
+  if (value === 0) return !/^-?[\d.]*[1-9]/.test(source)
+  // Without an exponent, only zeros at the end of the fraction make two spellings of one number.
+  if (!/e/i.test(source) && !printed.includes("e")) return source.replace(/(\.\d*?)0+$/, "$1") === printed
+  return normalForm(source) === normalForm(printed)
 }
 
-/** One spelling for each decimal number: its digits without zeros at either end, and the power of ten of the last one. */
+/** One spelling for each decimal number but zero: its digits without zeros at either end, and the power of ten of the last one. */
 function normalForm(number: string): string {
   const [, sign, whole = "", fraction = "", exponent = "0"] = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(number) ?? []
   const digits = (whole + fraction).replace(/^0+/, "")
   const significant = digits.replace(/0+$/, "")
-  // Infinity has no digits; it must not pass for zero.
-  if (significant === "") return whole === "" ? number : "0"
-  return `${sign}${significant}e${BigInt(exponent) - BigInt(fraction.length) + BigInt(digits.length - significant.length)}`
+  return `${sign}${significant}e${Number(exponent) - fraction.length + digits.length - significant.length}`
 }
 
 /** A raw JSON number as the ordinary number nearest to it; any other value as it is. */

@@ -54,6 +54,23 @@ describe("a JSON number that a double can't carry", () => {
       { numRuns: 5000 },
     ))
 
+  it("keeps its digits at any depth, among numbers without end", () => {
+    const wide = `[${Array(100_000).fill("12345678901234567890").join()}]`
+    expect(roundTrip(wide)).toBe(wide)
+    const deep = `${"[".repeat(2000)}12345678901234567890${"]".repeat(2000)}`
+    expect(roundTrip(deep)).toBe(deep)
+  })
+
+  it("is not one in a name or a text, whatever stands there", () => {
+    const text = '{"12345678901234567890":"\\\\\\"12345678901234567890\\\\","a":"12345678901234567890","b":12345678901234567890}'
+    expect(roundTrip(text)).toBe(text)
+  })
+
+  it("is refused where JSON has no number, with the place in the text that was sent", () => {
+    for (const text of ["[12345678901234567890,01234567890123456789]", "{12345678901234567890:1}", "[12345678901234567890,oops]"])
+      expect(errorsOf(() => parseJson(text))?.[0]?.msg).toBe(`Invalid JSON: ${messageOf(() => JSON.parse(text))}`)
+  })
+
   it("changes nothing about names: the last of the same wins, and __proto__ is one like any other", () => {
     expect(roundTrip('{"a":{"b":1},"a":12345678901234567890,"__proto__":{"c":1}}')).toBe(
       '{"a":12345678901234567890,"__proto__":{"c":1}}',
@@ -61,6 +78,15 @@ describe("a JSON number that a double can't carry", () => {
     expect(roundTrip('{"a":12345678901234567890,"a":1}')).toBe('{"a":1}')
   })
 })
+
+const messageOf = (work: () => unknown): string => {
+  try {
+    work()
+  } catch (error) {
+    return (error as Error).message
+  }
+  return ""
+}
 
 const digits = (min: number, max: number) => fc.stringMatching(new RegExp(`^[0-9]{${min},${max}}$`))
 
@@ -76,7 +102,7 @@ const number = fc
       `${sign}${whole.replace(/^0+(?=.)/, "")}${fraction && `.${fraction}`}${exponent?.join("") ?? ""}`,
   )
 
-const textOfDigits = fc.stringMatching(/^[0-9.eE+ ,-]{0,40}$/).map((text) => JSON.stringify(text))
+const textOfDigits = fc.stringMatching(/^[0-9.eE+ ,"\\-]{0,40}$/).map((text) => JSON.stringify(text))
 
 const whitespace = fc.constantFrom("", " ", "\t", "\r\n")
 
@@ -124,7 +150,7 @@ describe("what is no JSON", () => {
   )
 })
 
-describe("JSON that nests too deeply for V8 to revive", () => {
+describe("JSON that nests by the thousand", () => {
   const deep = `${"[".repeat(200_000)}12345678901234567890${"]".repeat(200_000)}`
 
   it("keeps the digits of what stands elsewhere", () => {
