@@ -33,6 +33,7 @@ export interface Bindings {
   ADDRESS_RATE_LIMITER?: RateLimit
   SLACK_SIGNING_SECRET?: string
   SLACK_SIGNING_SECRET_PREVIOUS?: string
+  SLACK_FOLLOW_EDITS?: string
   WEBHOOK_SECRET?: string
   KAFKA_FIELD_MAPPING?: string
   /** Where webhooks' events and asynchronous batches wait for the database; without it they are stored at once. */
@@ -128,6 +129,7 @@ const Settings = z.object({
   ANALYTICS_SQL_ENDPOINT: z.url().default("https://api.cloudflare.com/client/v4"),
   SLACK_SIGNING_SECRET: z.string().optional(),
   SLACK_SIGNING_SECRET_PREVIOUS: z.string().optional(),
+  SLACK_FOLLOW_EDITS: z.enum(["true", "false", ""]).default("false"),
   WEBHOOK_SECRET: z.string().optional(),
   OPEN_ACCESS: z.enum(["true", "false", ""]).default("false"),
   CORS_ORIGINS: Origins,
@@ -159,6 +161,8 @@ export interface Settings {
   webhooks: {
     /** Any of them proves a call; none: every call is refused. */
     slackSecrets: string[]
+    /** Whether edits and deletions in Slack change what is stored. */
+    followSlackEdits: boolean
     standardSecrets: string[]
     kafkaMapping: FieldMapping
   }
@@ -196,6 +200,7 @@ export function readSettings(bindings: Bindings): Settings {
     access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS, origins: data.CORS_ORIGINS },
     webhooks: {
       slackSecrets: [data.SLACK_SIGNING_SECRET ?? "", data.SLACK_SIGNING_SECRET_PREVIOUS ?? ""].filter(Boolean),
+      followSlackEdits: data.SLACK_FOLLOW_EDITS === "true",
       // Several, while one is being rotated out.
       standardSecrets: data.WEBHOOK_SECRET?.split(/\s+/).filter(Boolean) ?? [],
       kafkaMapping: data.KAFKA_FIELD_MAPPING,

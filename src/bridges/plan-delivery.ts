@@ -1,5 +1,5 @@
 import { Rejected } from "../signals/failures/violation.ts"
-import { type BatchPlan, type PlanOptions, planBatch } from "../signals/plan.ts"
+import { type BatchPlan, type PlanOptions, planBatch, type SignalRow } from "../signals/plan.ts"
 import { type Signal, withPlainNumbers } from "../signals/schema.ts"
 import { signalOrRejected } from "../signals/validate.ts"
 import type { Delivered } from "./delivery.ts"
@@ -34,8 +34,14 @@ export function planDelivery(
   }
   const { total, rows, failures } = planBatch(signals, now, options)
   const placed = <One extends { index: number }>(one: One): One => ({ ...one, index: places[one.index] ?? one.index })
-  return { plan: { total, rows: rows.map(placed), failures: failures.map(placed) }, skipped }
+  return {
+    plan: { total, rows: rows.map(placed).map((row) => withChange(row, delivered[row.index])), failures: failures.map(placed) },
+    skipped,
+  }
 }
+
+const withChange = (row: SignalRow, one: Delivered | undefined): SignalRow =>
+  one && "change" in one && one.change ? { ...row, change: one.change } : row
 
 const refusedRecord = ({ refused, code = "unreadable_record", field }: Extract<Delivered, { refused: string }>) =>
   new Rejected({ field, code, message: refused })

@@ -180,6 +180,7 @@ export type FailureCode =
   | "too_large"
   | "too_far_ahead"
   | "reserved_dedupe_key"
+  | "edits_not_followed"
   | "unreadable_record"
   | "refused_by_database"
   | "suppressed"

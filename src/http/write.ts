@@ -1,4 +1,5 @@
 import type { Context } from "hono"
+import { withShownChanges } from "../bridges/slack/changes.ts"
 import type { IngestContext } from "../ingest/context.ts"
 import { newBatch, storeBatch } from "../ingest/store-batch.ts"
 import type { Rejected } from "../signals/failures/violation.ts"
@@ -25,7 +26,8 @@ export const timeLimitOf = (c: Context<App>, now: Date): TimeLimit => timeLimitA
 export function planRequested(c: Context<App>, signals: readonly (Signal | Rejected)[]): BatchPlan {
   const now = new Date()
   const mayBridge = c.get("caller").scopes.includes("bridge")
-  return planBatch(signals, instantText(now), { mayBridge, timeLimit: timeLimitOf(c, now) })
+  const plan = planBatch(signals, instantText(now), { mayBridge, timeLimit: timeLimitOf(c, now) })
+  return mayBridge ? withShownChanges(plan, signals, { followEdits: c.get("settings").webhooks.followSlackEdits }) : plan
 }
 
 /** Notes what a request asks for, before it is known how it ends. */

@@ -15,6 +15,7 @@ import type { IngestContext } from "./context.ts"
 export type ReplayContext = Pick<IngestContext, "db" | "queue"> & {
   /** How Kafka records become signals today. */
   mapping: FieldMapping
+  followSlackEdits: boolean
   /** By the clock of the replay. */
   timeLimit: TimeLimit
 }
@@ -64,21 +65,21 @@ export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecor
 })
 
 /** Maps the record as its way in does today. A sentence says why it can't be stored. */
-export function planOf(
-  { mapping, timeLimit }: Pick<ReplayContext, "mapping" | "timeLimit">,
-  letter: DeadLetterRecord,
-): BatchPlan | string {
+export function planOf(context: Omit<ReplayContext, "db" | "queue">, letter: DeadLetterRecord): BatchPlan | string {
   if (letter.truncated) return TRUNCATED
   // A record without a time of its own is as old as its dead letter. A time that was too far ahead may have come near since.
-  const { plan, skipped } = planDelivery([deliveredOf(letter, mapping)], letter.created_at, { timeLimit })
+  const { plan, skipped } = planDelivery([deliveredOf(letter, context)], letter.created_at, context)
   const [failure] = plan.failures
   if (failure) return failure.error
   return plan.total > 0 ? plan : `It is of a kind that is skipped: ${Object.keys(skipped).join()}.`
 }
 
-function deliveredOf({ source, record }: DeadLetterRecord, mapping: FieldMapping): Delivered {
+function deliveredOf(
+  { source, record }: DeadLetterRecord,
+  { mapping, followSlackEdits }: Pick<ReplayContext, "mapping" | "followSlackEdits">,
+): Delivered {
   const value = parseJson(record)
-  if (source === "slack") return mapSlackEvent(value)
+  if (source === "slack") return mapSlackEvent(value, { followEdits: followSlackEdits })
   if (source === "kafka") return mapKafkaRecord(value as Parameters<typeof mapKafkaRecord>[0], mapping)
   return { signal: value as Record<string, unknown> }
 }

@@ -4,7 +4,7 @@ import type { BatchRecord } from "../signals/responses.ts"
 import { decodeUtf8 } from "../signals/utf8.ts"
 import type { NewBatch } from "../store/batch.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
-import { isBatch, isDelivery, parseObject } from "./messages.ts"
+import { isBatch, isDelivery, isVersion, parseObject, versionOf } from "./messages.ts"
 
 /** What waits in the bucket. */
 export type ClaimCheck =
@@ -38,9 +38,9 @@ function claimCheckText(claimCheck: ClaimCheck): string {
     [{ version: 1, kind: claimCheck.kind, ...header }, ...things].map((thing) => JSON.stringify(thing)).join("\n")
   switch (claimCheck.kind) {
     case "batch":
-      return lines({ record: claimCheck.record }, [claimCheck.batch])
+      return lines({ version: versionOf([claimCheck.batch]), record: claimCheck.record }, [claimCheck.batch])
     case "deliveries":
-      return lines({}, claimCheck.deliveries)
+      return lines({ version: versionOf(claimCheck.deliveries.map(({ batch }) => batch)) }, claimCheck.deliveries)
     case "message":
       return lines({ id: claimCheck.id }, [claimCheck.body ?? null])
   }
@@ -79,7 +79,7 @@ function readClaimCheck(bytes: ArrayBuffer): ClaimCheck | undefined {
     const header = parseObject(first)
     const things: unknown[] = lines.map((line) => JSON.parse(line))
     const [thing] = things
-    if (header?.version !== 1) return undefined
+    if (!header || !isVersion(header.version)) return undefined
     if (header.kind === "batch" && isBatch(thing))
       return { kind: "batch", record: header.record as BatchRecord, batch: thing as NewBatch }
     if (header.kind === "deliveries" && things.every(isDelivery)) return { kind: "deliveries", deliveries: things }

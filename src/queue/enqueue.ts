@@ -4,7 +4,7 @@ import { IdempotencyKeyReused, isSameRequest } from "../store/idempotency.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
 import { batchObject, putClaimCheck } from "./claim-checks.ts"
 import { claimKey, findKeyHolder, type KeyHolder } from "./key-holders.ts"
-import { MAX_MESSAGE_BYTES, messageText } from "./messages.ts"
+import { MAX_MESSAGE_BYTES, messageText, versionOf } from "./messages.ts"
 
 /**
  * Hands a delivery to the queue. Once this resolves to true the queue has it.
@@ -13,7 +13,7 @@ import { MAX_MESSAGE_BYTES, messageText } from "./messages.ts"
  * @throws when the queue or the bucket fails; it may have been taken all the same
  */
 export async function enqueueDelivery(queue: Queue, bucket: R2Bucket | undefined, delivery: Delivery): Promise<boolean> {
-  const text = messageText({ version: 1, kind: "delivery", delivery })
+  const text = messageText({ version: versionOf([delivery.batch]), kind: "delivery", delivery })
   if (new TextEncoder().encode(text).length <= MAX_MESSAGE_BYTES) {
     await queue.send(text, { contentType: "text" })
     return true

@@ -4,6 +4,12 @@ import type { Failure } from "./responses.ts"
 import { brokenRule, futureViolation, reservedKeyViolation, type TimeLimit } from "./rules.ts"
 import { SIGNAL_FIELDS, type Signal } from "./schema.ts"
 
+/**
+ * What a row says of the signal that its `dedupe_key` names, which came before, or may come later: that its source has edited it, and this
+ * is how it looks since `at` (UTC text); or that its source has deleted it, and the row is no more than its name.
+ */
+export type Change = { kind: "edited"; at: string } | { kind: "deleted" }
+
 /** A signal ready to be stored, every default filled in. `time` is UTC text, `payload` JSON text or "" for none. */
 export interface SignalRow {
   index: number
@@ -21,6 +27,7 @@ export interface SignalRow {
   relationshipContext: string | null
   diagnosticNotes: string | null
   dedupeKey: string | null
+  change?: Change
 }
 
 /** What is to be done with a batch: every signal is either in `rows` or in `failures`, both in batch order. */

@@ -47,7 +47,7 @@ export function storedSignal(
     id,
     time: row.time,
     received_at: receivedAt,
-    edited_at: null,
+    edited_at: row.change?.kind === "edited" ? row.change.at : null,
     transaction_id: transactionId,
     ...Object.fromEntries(fields),
   }

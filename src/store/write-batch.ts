@@ -1,6 +1,7 @@
 import { type SQL, sql } from "drizzle-orm"
 import { withoutSuppressed } from "../signals/erasure.ts"
 import { BatchInDoubt, BatchRefused, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
+import { deleteSignals, editEach, editedRows } from "./changes/changes.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
 import { insertGrouped } from "./group/insert-grouped.ts"
@@ -25,10 +26,24 @@ import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "./s
 export async function writeBatch(db: Database, batch: NewBatch): Promise<WrittenBatch> {
   const encode = encodeOnce(batch)
   try {
-    return await withPartitions(db, batch.plan.rows.length, () => writeOnce(db, batch, encode))
+    await deleteSignals(db, batch.plan.rows)
+    const written = await withPartitions(db, batch.plan.rows.length, () => writeOnce(db, batch, encode))
+    return await withEdits(db, batch, written)
   } catch (error) {
     throw error instanceof DatabaseError && error.mayHaveRun ? new BatchInDoubt(batch.transactionId, error) : error
   }
+}
+
+/** A batch that is written, with its edits made. One that the database refuses fails, as any of its signals would have. */
+async function withEdits(db: Database, { plan }: NewBatch, written: WrittenBatch): Promise<WrittenBatch> {
+  const failed = new Set(written.failures.map(({ index }) => index))
+  const edited = written.state === "stored" ? editedRows(plan.rows).filter(({ index }) => !failed.has(index)) : []
+  const refused = await editEach(db, edited)
+  if (refused.length === 0) return written
+  for (const { index } of refused) failed.add(index)
+  const stored = written.stored.filter(({ index }) => !failed.has(index))
+  const failures = [...written.failures, ...refused].sort((one, other) => one.index - other.index)
+  return { ...written, failures, stored, duplicates: countDuplicates(stored) }
 }
 
 /** A batch that another request writes along with its own is never encoded by itself. */

@@ -2,6 +2,7 @@ import { withoutSuppressed } from "../signals/erasure.ts"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
+import { deleteSignals, editedRows, editTogether } from "./changes/changes.ts"
 import type { Database } from "./connection.ts"
 import { type DeadLetter, insertDeadLetters } from "./dead-letters.ts"
 import { DatabaseError } from "./errors.ts"
@@ -64,8 +65,10 @@ async function orEach(
  * @throws {DatabaseError} the database refused one of them, or did not answer
  */
 export async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
-  const ids = deliveries.reduce((sum, { batch }) => sum + batch.plan.rows.length, 0)
-  const inserted = await withPartitions(db, ids, () => insertMany(db, deliveries))
+  const rows = deliveries.flatMap(({ batch }) => batch.plan.rows)
+  await deleteSignals(db, rows)
+  const inserted = await withPartitions(db, rows.length, () => insertMany(db, deliveries))
+  await makeEdits(db, deliveries, inserted)
   return written(db, deliveries, inserted)
 }
 
@@ -76,12 +79,25 @@ export async function writeTogether(db: Database, deliveries: readonly Delivery[
  * @throws {DatabaseError} nothing was stored
  */
 export async function writeDelivery(db: Database, delivery: Delivery): Promise<WrittenDeliveries> {
-  const { transactionId } = delivery.batch
+  const { transactionId, plan } = delivery.batch
   const alone = async () => (await insertMany(db, [delivery])).get(transactionId)
   return orEach(db, [delivery], async () => {
-    const inserted = await withPartitions(db, delivery.batch.plan.rows.length, () => insertGrouped(db, delivery, alone))
-    return written(db, [delivery], new Map(inserted && [[transactionId, inserted]]))
+    await deleteSignals(db, plan.rows)
+    const inserted = await withPartitions(db, plan.rows.length, () => insertGrouped(db, delivery, alone))
+    const results = new Map(inserted && [[transactionId, inserted]])
+    await makeEdits(db, [delivery], results)
+    return written(db, [delivery], results)
   })
+}
+
+/** Those of deliveries with suppressed rows are made when the rest of these deliveries is written. */
+async function makeEdits(
+  db: Database,
+  deliveries: readonly Delivery[],
+  results: ReadonlyMap<string, Inserted | Suppressed>,
+): Promise<void> {
+  const done = deliveries.filter(({ batch }) => !isSuppressed(results.get(batch.transactionId)))
+  await editTogether(db, editedRows(done.flatMap(({ batch }) => batch.plan.rows)))
 }
 
 /** Counts what was inserted, and stores the deliveries that were not, without their suppressed rows. */

@@ -53,7 +53,8 @@ export const deadLetters = new Hono<App>()
 
 function replayContext(c: Context<App>): ReplayContext {
   const context = ingestContext(c)
-  return { ...context, mapping: c.get("settings").webhooks.kafkaMapping, timeLimit: timeLimitOf(c, context.now) }
+  const { kafkaMapping: mapping, followSlackEdits } = c.get("settings").webhooks
+  return { ...context, mapping, followSlackEdits, timeLimit: timeLimitOf(c, context.now) }
 }
 
 async function letterOf(c: Context<App>, id: number): Promise<DeadLetterRecord> {

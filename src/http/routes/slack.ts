@@ -2,7 +2,7 @@ import { waitUntil } from "cloudflare:workers"
 import { Hono } from "hono"
 import { readSlackRequest } from "../../bridges/slack/events.ts"
 import { slackHeaderFault, slackSignatureFault } from "../../bridges/slack/signature.ts"
-import { parseJson } from "../../signals/json.ts"
+import { isFields, parseJson } from "../../signals/json.ts"
 import type { DeliveryAnswer } from "../../signals/responses.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
 import { connect } from "../../store/connection.ts"
@@ -47,7 +47,7 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
   c.set("caller", { name: "webhook:slack", scopes: ["ingest", "bridge"] })
 
   const body = parseJson(decodeUtf8(await decodeBody(c, sent)))
-  const request = readSlackRequest(body)
+  const request = readSlackRequest(body, { followEdits: webhooks.followSlackEdits })
   switch (request.type) {
     case "url_verification":
       return c.json({ challenge: request.challenge })
@@ -70,9 +70,15 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
           { traffic: "writes", keepAlive: waitUntil },
         ),
       )
-      // The verification token is a secret, and no dead letter may hold it.
-      const { token: _, ...envelope } = body as Record<string, unknown>
+      const envelope = withoutSecrets(body as Record<string, unknown>)
       return c.json(await answerDelivery(c, { source: "slack", records: [envelope], delivered: [request.delivered] }))
     }
   }
 })
+
+/** The envelope as a dead letter may hold it: without the verification token, and without the text that an edit or a deletion took away. */
+function withoutSecrets({ token: _, ...envelope }: Record<string, unknown>): Record<string, unknown> {
+  if (!isFields(envelope.event)) return envelope
+  const { previous_message: __, ...event } = envelope.event
+  return { ...envelope, event }
+}

@@ -45,6 +45,11 @@ export const FAILURE_CODES = {
     retryable: false,
     cure: "choose another prefix, or give the key the scope",
   },
+  edits_not_followed: {
+    meaning: "the signal is a message that was deleted in Slack, and the service does not follow that",
+    retryable: false,
+    cure: "set `SLACK_FOLLOW_EDITS`, or leave such messages out",
+  },
   unreadable_record: {
     meaning: "a webhook's record cannot become a signal",
     retryable: false,

@@ -2,7 +2,7 @@ import { type SQL, sql } from "drizzle-orm"
 import type { SignalRow } from "../../signals/plan.ts"
 import { utc } from "./sql.ts"
 
-export type SignalField = Exclude<keyof SignalRow, "index">
+export type SignalField = Exclude<keyof SignalRow, "index" | "change">
 
 export interface SignalColumn {
   field: SignalField

@@ -8,7 +8,7 @@ import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src
 import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { testContext, testQueue } from "./context.ts"
 
-const around = { mapping: FieldMapping.parse({}), timeLimit: timeLimitAt(new Date(), 86_400) }
+const around = { mapping: FieldMapping.parse({}), followSlackEdits: true, timeLimit: timeLimitAt(new Date(), 86_400) }
 
 async function kept(fields: Pick<DeadLetter, "source" | "record">) {
   const transactionId = uuidv7()

@@ -1,0 +1,79 @@
+import { failureAt, Rejected, type Violation } from "../../signals/failures/violation.ts"
+import { isFields } from "../../signals/json.ts"
+import type { BatchPlan, Change, SignalRow } from "../../signals/plan.ts"
+import type { Failure } from "../../signals/responses.ts"
+import type { Signal } from "../../signals/schema.ts"
+import type { Delivered } from "../delivery.ts"
+import { instantOf, kindName, mapMessage, namedSignal, nameOf } from "./message.ts"
+
+type Fields = Record<string, unknown>
+
+/** The subtype of what stands in the place of a deleted message that has replies: https://docs.slack.dev/reference/events/message/ */
+const TOMBSTONE = "tombstone"
+
+/** The events that change a message which came before, or will come: https://docs.slack.dev/reference/events/message/message_changed/ */
+export const isChange = ({ subtype }: Fields): boolean => subtype === "message_changed" || subtype === "message_deleted"
+
+/**
+ * The whole message as an edit leaves it, or the name of a deleted one. `message_changed` also brings what Slack adds by itself, such as the
+ * preview of a link, which has no `edited`: the event's own time orders all of them.
+ */
+export function mapChange(event: Fields, around: Fields): Delivered {
+  const { subtype, message } = event
+  if (subtype === "message_deleted") return mapDeletion(event, event.deleted_ts, around, "event.deleted_ts")
+  if (!isFields(message)) return { refused: "event.message should be an object" }
+  if (message.subtype === TOMBSTONE) return mapDeletion(event, message.ts, around, "event.message.ts")
+  const event_ts = event.event_ts ?? event.ts
+  const at = instantOf(event_ts)
+  if (at === undefined) return { refused: "event.event_ts should be the time of the change, such as 1355517523.000005" }
+  const { channel, channel_type, team } = event
+  const mapped = mapMessage(withoutAbsent({ team, ...message, channel, channel_type, event_ts }), around)
+  if ("skipped" in mapped) return { skipped: kindName(subtype) }
+  return "signal" in mapped ? { signal: mapped.signal, change: { kind: "edited", at } } : mapped
+}
+
+function mapDeletion(event: Fields, ts: unknown, around: Fields, field: string): Delivered {
+  const name = nameOf(event, ts, around, field)
+  if (typeof name === "string") return { refused: name }
+  return { signal: { ...namedSignal(name), payload: { subtype: TOMBSTONE } }, change: { kind: "deleted" } }
+}
+
+const withoutAbsent = (fields: Fields): Fields =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
+
+/**
+ * The change that a stored copy of a message shows, such as one of an export: `edited` says when it was edited last, and a tombstone that
+ * it was deleted.
+ *
+ * @param signal with the dedupe_key and the payload that `mapSlackEvent` gives a message
+ */
+export function shownChange({ dedupe_key, payload }: { dedupe_key?: unknown; payload?: unknown }): Change | undefined {
+  if (typeof dedupe_key !== "string" || !dedupe_key.startsWith("slack:") || !isFields(payload)) return undefined
+  if (payload.subtype === TOMBSTONE) return { kind: "deleted" }
+  const at = isFields(payload.edited) ? instantOf(payload.edited.ts) : undefined
+  return at === undefined ? undefined : { kind: "edited", at }
+}
+
+const NOT_FOLLOWED: Violation = {
+  field: "payload",
+  code: "edits_not_followed",
+  message: "payload must not have the subtype tombstone unless the service has SLACK_FOLLOW_EDITS=true",
+}
+
+/** The plan of a batch with the changes that its copies of messages show. Without `followEdits` an edited copy is as good as any. */
+export function withShownChanges(
+  { total, rows, failures }: BatchPlan,
+  signals: readonly (Signal | Rejected)[],
+  { followEdits }: { followEdits: boolean },
+): BatchPlan {
+  const left: SignalRow[] = []
+  const refused: Failure[] = []
+  for (const row of rows) {
+    const signal = signals[row.index]
+    const change = signal && !(signal instanceof Rejected) ? shownChange(signal) : undefined
+    if (change?.kind === "deleted" && !followEdits) refused.push(failureAt(row.index, NOT_FOLLOWED))
+    else left.push(change && followEdits ? { ...row, change } : row)
+  }
+  if (refused.length === 0) return { total, rows: left, failures }
+  return { total, rows: left, failures: [...failures, ...refused].sort((one, other) => one.index - other.index) }
+}

@@ -1,0 +1,180 @@
+import { sql } from "drizzle-orm"
+import { PgDialect } from "drizzle-orm/pg-core"
+import fc from "fast-check"
+import { uuidv7 } from "uuidv7"
+import { describe, expect, it } from "vitest"
+import { readSettings } from "../../../../src/config.ts"
+import type { Change, SignalRow } from "../../../../src/signals/plan.ts"
+import { connect, type Database } from "../../../../src/store/connection.ts"
+import { DatabaseError } from "../../../../src/store/errors.ts"
+import { writeBatch } from "../../../../src/store/write-batch.ts"
+import { writeDeliveries } from "../../../../src/store/write-deliveries.ts"
+import { bindings, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
+import { batchOf } from "../batches.ts"
+
+const database = () => connect(readSettings(bindings).database)
+
+/** What happens to a message: it is said, edited at a second, or deleted. */
+type Happening = "said" | number | "deleted"
+
+const at = (second: number) => `2026-01-01T00:00:0${second}.000000Z`
+const changeOf = (what: Happening): Change | undefined =>
+  what === "said" ? undefined : what === "deleted" ? { kind: "deleted" } : { kind: "edited", at: at(what) }
+
+/** A batch of one row for each happening, each with what it brings in every field that an edit changes. */
+function batch(conversation: string, key: string, happenings: readonly Happening[]) {
+  const signals = happenings.map((what) => ({
+    context_window_id: conversation,
+    dedupe_key: key,
+    raw_content: `text ${what}`,
+    user_id: `user ${what}`,
+    agent_id: `agent ${what}`,
+    payload: { version: what },
+  }))
+  const { plan, ...rest } = batchOf(signals)
+  const rows: SignalRow[] = plan.rows.map((row, place) => {
+    const change = changeOf(happenings[place] ?? "said")
+    return change ? { ...row, change } : row
+  })
+  return { ...rest, transactionId: uuidv7(), allOrNothing: false as const, idempotency: undefined, plan: { ...plan, rows } }
+}
+
+const stateOf = (key: string) =>
+  query("select raw_content, user_id, agent_id, payload, edited_at from signals where dedupe_key = $1", [key])
+
+/** The state in which they end, whatever their order. */
+function endOf(happenings: readonly Happening[]): unknown[] {
+  if (happenings.includes("deleted")) return []
+  const newest = Math.max(0, ...happenings.filter((what) => typeof what === "number"))
+  const what = newest || "said"
+  return [
+    {
+      raw_content: `text ${what}`,
+      user_id: `user ${what}`,
+      agent_id: `agent ${what}`,
+      payload: { version: what },
+      edited_at: newest ? new Date(at(newest)) : null,
+    },
+  ]
+}
+
+const happening = fc.oneof(fc.constant<Happening>("said"), fc.integer({ min: 1, max: 4 }), {
+  weight: 1,
+  arbitrary: fc.constant<Happening>("deleted"),
+})
+
+describe("a signal and its changes, in any order, repeated, and with any of them missing,", () => {
+  it("end in the same state when they come one by one", () =>
+    fc.assert(
+      fc.asyncProperty(fc.array(happening, { minLength: 1, maxLength: 6 }), async (happenings) => {
+        const conversation = freshConversation()
+        for (const what of happenings) await writeBatch(database(), batch(conversation, conversation, [what]))
+        expect(await stateOf(conversation)).toEqual(endOf(happenings))
+      }),
+      { numRuns: 40 },
+    ))
+
+  it("end in the same state when some come in one batch", () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(happening, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 3 }),
+        async (batches) => {
+          const conversation = freshConversation()
+          for (const happenings of batches) await writeBatch(database(), batch(conversation, conversation, happenings))
+          expect(await stateOf(conversation)).toEqual(endOf(batches.flat()))
+        },
+      ),
+      { numRuns: 25 },
+    ))
+
+  it("end in the same state when they come at once, some as deliveries of the queue", () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.array(happening, { minLength: 1, maxLength: 3 }), fc.boolean()), { minLength: 2, maxLength: 6 }),
+        async (writes) => {
+          const conversation = freshConversation()
+          const work = writes.map(([happenings, isDelivered]) => {
+            const one = batch(conversation, conversation, happenings)
+            return isDelivered ? writeDeliveries(database(), [{ batch: one, letters: [] }]) : writeBatch(database(), one)
+          })
+          await Promise.all(work)
+          expect(await stateOf(conversation)).toEqual(endOf(writes.flatMap(([happenings]) => happenings)))
+        },
+      ),
+      { numRuns: 40 },
+    ))
+
+  it("end in the same state when several messages change at once, in opposite orders", async () => {
+    const conversation = freshConversation()
+    const keys = Array.from({ length: 20 }, (_, place) => `${conversation}-${String(place).padStart(2, "0")}`)
+    const write = async (order: readonly string[], what: Happening) => {
+      const one = batch(conversation, "", [])
+      const rows = order.flatMap((key) => batch(conversation, key, [what]).plan.rows).map((row, index) => ({ ...row, index }))
+      await writeBatch(database(), { ...one, plan: { total: rows.length, rows, failures: [] } })
+    }
+    const orders = [keys, keys.toReversed()]
+    await Promise.all([1, 2, 3, "said" as const].flatMap((what) => orders.map((order) => write(order, what))))
+    for (const key of keys) expect(await stateOf(key)).toEqual(endOf([3]))
+    await Promise.all(orders.map((order) => write(order, "deleted")))
+    await write(keys, "said")
+    for (const key of keys) expect(await stateOf(key)).toEqual([])
+  })
+})
+
+describe("a change", () => {
+  it("is made when its statement is sent again, after the batch was stored and the change was not", async () => {
+    const conversation = freshConversation()
+    await writeBatch(database(), batch(conversation, conversation, ["said"]))
+    const edit = batch(conversation, conversation, [2])
+    const db = database()
+    // Lets the batch through, and not what follows it.
+    const broken: Database = {
+      ...db,
+      query: (statement, options) =>
+        new PgDialect().sqlToQuery(statement).sql.includes("edit_signals_by_key")
+          ? Promise.reject(new DatabaseError("broken", "42501", false))
+          : db.query(statement, options),
+    }
+    await expect(writeBatch(broken, edit)).rejects.toMatchObject({ transactionId: edit.transactionId })
+    expect(await stateOf(conversation)).toEqual(endOf(["said"]))
+    await writeBatch(database(), edit)
+    expect(await stateOf(conversation)).toEqual(endOf([2]))
+  })
+
+  it("of values that only the database refuses fails, and leaves the signal as it is", async () => {
+    const conversation = freshConversation()
+    await writeBatch(database(), batch(conversation, conversation, ["said"]))
+    const edit = batch(conversation, conversation, [2])
+    const rows = edit.plan.rows.map((row) => ({ ...row, payload: `{"n":${TOO_LONG_FOR_POSTGRES}}` }))
+    const refused = { ...edit, plan: { ...edit.plan, rows } }
+    const error = expect.stringContaining("refused by the database")
+    expect(await writeBatch(database(), refused)).toMatchObject({ failures: [{ index: 0, error }], stored: [], duplicates: 0 })
+    expect(await writeDeliveries(database(), [{ batch: refused, letters: [] }])).toMatchObject({ refused: [{ index: 0, error }] })
+    expect(await query("select reason from dead_letters where transaction_id = $1", [edit.transactionId])).toEqual([
+      { reason: error },
+    ])
+    expect(await stateOf(conversation)).toEqual(endOf(["said"]))
+  })
+
+  it("does not bring back a signal that was erased", async () => {
+    const conversation = freshConversation()
+    await writeBatch(database(), batch(conversation, conversation, ["said"]))
+    await query("delete from signals where dedupe_key = $1", [conversation])
+    await writeBatch(database(), batch(conversation, conversation, [2]))
+    expect(await stateOf(conversation)).toEqual([])
+  })
+
+  it("counts as a duplicate in the ledger, also a deletion that comes first", async () => {
+    const conversation = freshConversation()
+    for (const what of ["deleted", "said", 1] as const) {
+      const written = await writeBatch(database(), batch(conversation, conversation, [what]))
+      expect(written).toMatchObject({ state: "stored", duplicates: 1, failures: [] })
+    }
+  })
+})
+
+it("the service's login changes and deletes no row but by its key", async () => {
+  for (const statement of ["update signals set raw_content = 'x' where false", "delete from signals where false"]) {
+    await expect(database().query(sql.raw(statement))).rejects.toMatchObject({ kind: "broken", reason: "42501" })
+  }
+})
