@@ -7,9 +7,9 @@ import { MAX_CONTAINERS, TooManyContainers } from "../signals/json-size.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
 import { BatchInDoubt, BatchRefused } from "../store/batch.ts"
+import { ReadTooCostly } from "../store/connection.ts"
 import { DatabaseError } from "../store/errors.ts"
 import { IdempotencyKeyReused } from "../store/idempotency.ts"
-import { ReadTooCostly } from "../store/read-rows.ts"
 import { type App, noteOutcome } from "./context.ts"
 
 interface ProblemBody {
