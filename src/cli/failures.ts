@@ -1,11 +1,15 @@
 import { randomUUID } from "node:crypto"
 import { type FileHandle, mkdir, open } from "node:fs/promises"
 import { dirname } from "node:path"
+import type { FailureCode } from "../client/index.ts"
 
 /** A record that was not stored, and the reason. */
 export interface FailedRecord {
   place: string
   error: string
+  code: FailureCode
+  /** The field that it is about, where it is one. */
+  field?: string | undefined
   /** Missing when the record did not become a signal. */
   signal?: Record<string, unknown>
   /** The record itself, where the signal does not hold it. */
@@ -13,7 +17,7 @@ export interface FailedRecord {
 }
 
 /**
- * The file of records that were not stored, one JSON object on each line: the signal with `_error` and `_place`, and `_record` where
+ * The file of records that were not stored, one JSON object on each line: the signal with `_error`, `_code`, `_field` and `_place`, and `_record` where
  * there is no signal. After corrections the file can be imported, since the importer ignores names that begin with an underscore.
  */
 export class FailuresFile {
@@ -40,7 +44,9 @@ export class FailuresFile {
     if (failures.length === 0) return
     this.#file ??= await this.#open()
     const text = failures
-      .map(({ signal, place, error, record }) => JSON.stringify({ ...signal, _error: error, _place: place, _record: record }))
+      .map(({ signal, place, error, code, field, record }) =>
+        JSON.stringify({ ...signal, _error: error, _code: code, _field: field, _place: place, _record: record }),
+      )
       .join("\n")
     const bytes = Buffer.from(`${text}\n`)
     // A write may end early without an error, as on a disk that is nearly full.

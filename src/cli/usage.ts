@@ -1,3 +1,5 @@
+import { SignalError } from "../client/index.ts"
+
 /** The command line or its source is wrong. The message is for the person at the terminal. */
 export class UsageError extends Error {}
 
@@ -12,6 +14,13 @@ export const EXIT = {
   /** Stopped by Ctrl-C. The progress is saved. */
   stopped: 130,
 } as const
+
+/** The message of an error. One of the service's answers also names the request, by which the service's log finds it. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const id = error instanceof SignalError ? error.requestId : undefined
+  return id === undefined ? error.message : `${error.message} (request ${id})`
+}
 
 /**
  * Turns a parser's error into a sentence that also says what to do.

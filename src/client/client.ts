@@ -24,6 +24,8 @@ export interface BatchOptions extends SendOptions {
   allOrNothing?: boolean | undefined
   /** Leave the successful signals out of `results`. */
   minimal?: boolean | undefined
+  /** A signal of the wrong shape fails alone, instead of the whole batch with a `ValidationError`. Has no effect with `allOrNothing`. */
+  lenient?: boolean | undefined
 }
 
 /** Times are as in `NewSignal`. */
@@ -95,7 +97,8 @@ export class SignalClient {
    */
   async createBatch(signals: readonly NewSignal[], options: BatchOptions = {}): Promise<BatchAnswer> {
     const body = { signals, fail_on_error: options.allOrNothing ?? false }
-    return this.#send("/api/signals/batch", body, options, options.minimal ? { Prefer: "return=minimal" } : {})
+    const preferences = [options.minimal && "return=minimal", options.lenient && "handling=lenient"].filter(Boolean)
+    return this.#send("/api/signals/batch", body, options, preferences.length > 0 ? { Prefer: preferences.join(", ") } : {})
   }
 
   /**

@@ -1,12 +1,17 @@
 import { checkRange, MAX_TIMER_MS } from "./limits.ts"
 import type { Spool } from "./spool/types.ts"
-import type { NewSignal } from "./types.ts"
+import type { FailureCode, NewSignal } from "./types.ts"
 
 /** A signal that the service refused. */
 export interface Unstored {
   signal: NewSignal
   /** The rule that the signal breaks, as one sentence. */
   error: string
+  code: FailureCode
+  /** The field that it is about, where it is one. */
+  field?: string | undefined
+  /** The same signal may be stored when it is sent again later. */
+  retryable: boolean
 }
 
 /** A batch that was not sent in time, or that the service refused as a whole. */

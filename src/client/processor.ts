@@ -226,9 +226,9 @@ export class BatchProcessor {
     try {
       const options = { idempotencyKey: key, deadlineMs, isDamaged, signal: this.#ending.signal }
       const failures = await deliverEach(this.#client, signals, options)
-      for (const { index, error } of failures) {
+      for (const { index, ...why } of failures) {
         const signal = signals[index]
-        if (signal) callSafely(() => onFailure?.({ signal, error }))
+        if (signal) callSafely(() => onFailure?.({ signal, ...why }))
       }
       await spool?.done(key)
     } catch (error) {

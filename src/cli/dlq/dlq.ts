@@ -1,5 +1,5 @@
 import { SignalClient, SignalError } from "../../client/index.ts"
-import { EXIT } from "../usage.ts"
+import { EXIT, reasonOf } from "../usage.ts"
 
 export interface DlqOptions {
   url: string
@@ -28,7 +28,9 @@ async function ask<Answer>({ url, stop }: DlqOptions, method: string, path: stri
   if (response.ok) return answer as Answer
   const { detail } = answer as { detail?: unknown }
   const text = typeof detail === "string" ? detail : JSON.stringify(detail ?? "")
-  throw new Failure(`${response.status}: ${text}${response.status === 401 ? " Put it into SIGNAL_INGEST_KEY." : ""}`)
+  const wayOut = response.status === 401 ? " Put it into SIGNAL_INGEST_KEY." : ""
+  const requestId = response.headers.get("X-Request-Id")
+  throw new Failure(`${response.status}: ${text}${wayOut}${requestId === null ? "" : ` (request ${requestId})`}`)
 }
 
 /** Runs `work`. If the service does not answer, or refuses, prints one sentence and returns exit code 3. */
@@ -37,7 +39,7 @@ async function reporting(work: () => Promise<number>): Promise<number> {
     return await work()
   } catch (error) {
     if (!(error instanceof Failure || error instanceof SignalError)) throw error
-    console.error(error.message)
+    console.error(reasonOf(error))
     return EXIT.gaveUp
   }
 }

@@ -39,7 +39,13 @@ export async function* batchesOf(
       batch.places.push(record.place)
       characters += JSON.stringify(record.signal).length
     } else if ("skipped" in record) tally(batch.skipped, record.skipped)
-    else batch.faults.push({ place: record.place, error: record.fault, ...(record.kept && { signal: record.kept }) })
+    else
+      batch.faults.push({
+        place: record.place,
+        error: record.fault,
+        code: "unreadable_record",
+        ...(record.kept && { signal: record.kept }),
+      })
     // Faults count too: a source of nothing but faults must not grow one batch without bound.
     if (batch.signals.length + batch.faults.length < batchSize && characters < MAX_CHARACTERS) continue
     yield batch

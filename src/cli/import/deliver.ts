@@ -2,7 +2,6 @@ import { deliverEach } from "../../client/deliver.ts"
 import { type BatchAnswer, type Failure, RateLimitedError, type SignalClient, UnavailableError } from "../../client/index.ts"
 import type { AdaptiveLimit } from "./adaptive-limit.ts"
 import type { ImportBatch } from "./batches.ts"
-import { findShapeError } from "./shape.ts"
 
 /** Delivers a batch. Resolves with the signals that failed; every other signal is stored, now or by an earlier run. */
 export type Deliver = (batch: ImportBatch, limit: AdaptiveLimit) => Promise<Failure[]>
@@ -17,7 +16,6 @@ export function deliverTo(
     // The service validates the signals, even a missing context_window_id.
     const failures = await deliverEach(client, batch.signals as never, {
       deadlineMs: options.deadlineMs,
-      findShapeError: (signal) => findShapeError({ ...signal }),
       onAnswer: options.onAnswer,
       idempotencyKey: `import-${importId}-${batch.number}`,
       onRetry: ({ reason }) => {

@@ -69,8 +69,8 @@ export async function runImport(options: ImportOptions): Promise<boolean> {
 }
 
 async function save({ checkpoint, statePath, failures }: ImportOptions, batch: ImportBatch, failed: Failure[]): Promise<void> {
-  const rejected: FailedRecord[] = failed.map(({ index, error }) => {
-    return { place: batch.places[index] ?? "", error, signal: batch.signals[index] ?? {} }
+  const rejected: FailedRecord[] = failed.map(({ index, error, code, field }) => {
+    return { place: batch.places[index] ?? "", error, code, field, signal: batch.signals[index] ?? {} }
   })
   const records = [...batch.faults, ...rejected]
   // The failures file comes first: the checkpoint says how many of its bytes count.

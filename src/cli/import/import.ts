@@ -4,7 +4,7 @@ import { openClient } from "../options.ts"
 import { openProgress } from "../progress.ts"
 import { openSource, type SourceRequest } from "../sources/open.ts"
 import { type Source, SourceError } from "../sources/source.ts"
-import { EXIT, UsageError } from "../usage.ts"
+import { EXIT, reasonOf, UsageError } from "../usage.ts"
 import { writeBatchFiles } from "./batch-files.ts"
 import type { Checkpoint } from "./checkpoint.ts"
 import { deliverTo } from "./deliver.ts"
@@ -86,7 +86,7 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
     progress?.end()
     if (error instanceof UsageError) throw error
     const next = error instanceof SourceError ? "" : " The same command continues."
-    console.error(`Gave up: ${(error as Error).message}\nSo far: ${summary(checkpoint)}.${next}`)
+    console.error(`Gave up: ${reasonOf(error)}\nSo far: ${summary(checkpoint)}.${next}`)
     return EXIT.gaveUp
   } finally {
     await failures.close()
@@ -96,7 +96,7 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
 /** Reports an error of the service; throws any other. */
 function giveUp(error: unknown): undefined {
   if (!(error instanceof SignalError)) throw error
-  console.error(`Gave up: ${error.message}\nNothing was sent. The same command continues.`)
+  console.error(`Gave up: ${reasonOf(error)}\nNothing was sent. The same command continues.`)
 }
 
 export function summary({ read, stored, failed, skipped }: Checkpoint): string {

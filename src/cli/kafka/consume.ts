@@ -3,10 +3,9 @@ import { FieldMapping } from "../../bridges/kafka/field-mapping.ts"
 import { deliverEach } from "../../client/deliver.ts"
 import { type BatchAnswer, SignalError } from "../../client/index.ts"
 import { type FailedRecord, FailuresFile, ownName } from "../failures.ts"
-import { findShapeError } from "../import/shape.ts"
 import { openClient } from "../options.ts"
 import { openLine } from "../progress.ts"
-import { EXIT, UsageError } from "../usage.ts"
+import { EXIT, reasonOf, UsageError } from "../usage.ts"
 import { type ConnectionOptions, readConnection } from "./connection.ts"
 import { commitLast, gathered } from "./gather.ts"
 import { mapMessages } from "./records.ts"
@@ -79,12 +78,11 @@ export async function consumeKafka(options: ConsumeOptions, stop: AbortSignal): 
         deadlineMs: options.deadline * 1000,
         idempotencyKey: `consume-${run}-${number++}`,
         minimal: false,
-        findShapeError: (signal) => findShapeError({ ...signal }),
         onAnswer: (answer) => answers.push(answer),
       })
       const all: FailedRecord[] = [
         ...failed,
-        ...refused.map(({ index, error }) => ({ place: places[index] ?? "", error, signal: signals[index] ?? {} })),
+        ...refused.map(({ index, ...why }) => ({ ...why, place: places[index] ?? "", signal: signals[index] ?? {} })),
       ]
       if (all.length > 0 && tally.failed === 0) line?.print(`Records that fail are kept in ${failures.path}.`)
       await failures.append(all)
@@ -96,7 +94,7 @@ export async function consumeKafka(options: ConsumeOptions, stop: AbortSignal): 
   } catch (error) {
     if (stop.aborted) return EXIT.stopped
     line?.end()
-    const what = error instanceof SignalError ? error.message : `the Kafka brokers at ${brokers}: ${causesOf(error)}`
+    const what = error instanceof SignalError ? reasonOf(error) : `the Kafka brokers at ${brokers}: ${causesOf(error)}`
     console.error(`Gave up: ${what}\nNo offset of an unstored record was committed: the same command continues.`)
     return EXIT.gaveUp
   } finally {

@@ -22,8 +22,10 @@ export function mapMessages(messages: readonly Message[], mapping: FieldMapping,
     const record = readMessage(message, cluster)
     const delivered = mapKafkaRecord(record, mapping)
     if ("skipped" in delivered) mapped.skipped[delivered.skipped] = (mapped.skipped[delivered.skipped] ?? 0) + 1
-    else if ("refused" in delivered) mapped.failed.push({ place, error: delivered.refused, record: bytesOf(message) })
-    else {
+    else if ("refused" in delivered) {
+      const { refused: error, code = "unreadable_record", field } = delivered
+      mapped.failed.push({ place, error, code, field, record: bytesOf(message) })
+    } else {
       mapped.signals.push(delivered.signal)
       mapped.places.push(place)
     }

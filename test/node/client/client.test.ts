@@ -38,7 +38,7 @@ afterAll(async () => {
   await rig?.stop()
 })
 beforeEach(async () => {
-  await rig.query("truncate signals, batches")
+  await rig.query("truncate signals, batches, dedupe_keys")
   proxy.mishaps.length = 0
   proxy.seen.length = 0
 })

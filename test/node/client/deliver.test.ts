@@ -16,7 +16,7 @@ afterAll(async () => {
   await rig?.stop()
 })
 beforeEach(async () => {
-  await rig.query("truncate signals, batches")
+  await rig.query("truncate signals, batches, dedupe_keys")
   proxy.seen.length = 0
 })
 
@@ -46,21 +46,18 @@ const deliver = (signals: NewSignal[], more: object = {}) =>
   deliverEach(new SignalClient({ url: proxy.address }), signals, { idempotencyKey: `test-${crypto.randomUUID()}`, ...more })
 const stored = async () => (await rig.query("select raw_content from signals")).length
 
-describe("a batch with more shape errors than an answer names", () => {
-  it("is split in halves in a bounded number of requests, under keys of bounded length", async () => {
-    const failures = await deliver(mixed(200))
-    expect(failures).toHaveLength(200)
-    expect(failures[0]).toMatchObject({ index: 1, error: "context_window_id: Field required" })
-    expect(await stored()).toBe(3)
-    expect(proxy.seen.length).toBeLessThan(100)
-    for (const { headers } of proxy.seen) expect(String(headers["idempotency-key"]).length).toBeLessThanOrEqual(64)
-  })
-
-  it("takes one more request when the sender can find them", async () => {
-    const findShapeError = (signal: NewSignal) => (signal.raw_content === "good" ? undefined : "misshapen")
-    expect(await deliver(mixed(2000), { findShapeError })).toHaveLength(2000)
-    expect(await stored()).toBe(3)
-    expect(proxy.seen).toHaveLength(2)
+describe("a batch in which signals have the wrong shape", () => {
+  it("is sent once, however many there are", async () => {
+    const failures = await deliver(mixed(2000))
+    expect(failures).toHaveLength(2000)
+    expect(failures[0]).toEqual({
+      index: 1,
+      error: "context_window_id: Field required",
+      code: "missing_field",
+      field: "context_window_id",
+      retryable: false,
+    })
+    expect([await stored(), proxy.seen.length]).toEqual([3, 1])
   })
 
   it("is stored once when it is sent again under its key", async () => {
@@ -68,5 +65,36 @@ describe("a batch with more shape errors than an answer names", () => {
     const [first, second] = [await deliver(mixed(30), { idempotencyKey }), await deliver(mixed(30), { idempotencyKey })]
     expect(second).toEqual(first)
     expect(await stored()).toBe(3)
+  })
+
+  it("is refused by a service that is too old, with the reason and what to do", async () => {
+    const former = new SignalClient({
+      url: proxy.address,
+      fetch: (url, init) => fetch(url, { ...init, headers: { ...(init?.headers as Record<string, string>), Prefer: "" } }),
+    })
+    await expect(deliverEach(former, mixed(3), { idempotencyKey: crypto.randomUUID() })).rejects.toMatchObject({
+      name: "RequestError",
+      status: 422,
+      requestId: expect.any(String),
+      message: expect.stringMatching(/^body\.signals\.1\.context_window_id: Field required, .*Deploy its newest version/),
+    })
+    expect(await stored()).toBe(0)
+    expect(await deliverEach(former, [GOOD], { idempotencyKey: crypto.randomUUID() })).toEqual([])
+    expect(await stored()).toBe(1)
+  })
+})
+
+describe("a batch that is over a limit", () => {
+  const large = { text: "x".repeat(9 * 1024 * 1024) }
+
+  it("is sent in halves under keys of bounded length, and a signal over the limit of bodies fails alone", async () => {
+    const signals = [GOOD, { ...GOOD, payload: large }, GOOD]
+    const idempotencyKey = `test-${crypto.randomUUID()}`
+    const failures = await deliver(signals, { idempotencyKey })
+    expect(failures).toMatchObject([{ index: 1, code: "too_large", error: expect.stringContaining("MAX_BODY_BYTES") }])
+    expect(await stored()).toBe(2)
+    for (const { headers } of proxy.seen) expect(String(headers["idempotency-key"]).length).toBeLessThanOrEqual(64)
+    expect(await deliver(signals, { idempotencyKey })).toEqual(failures)
+    expect(await stored()).toBe(2)
   })
 })

@@ -22,7 +22,7 @@ afterAll(async () => {
   await rig?.stop()
 })
 beforeEach(async () => {
-  await rig.query("truncate signals, batches")
+  await rig.query("truncate signals, batches, dedupe_keys")
   proxy.mishaps.length = 0
   proxy.seen.length = 0
 })
@@ -114,6 +114,10 @@ describe("BatchProcessor", () => {
     ])
     expect(failures.map((failure) => failure.signal)).toEqual([tooHigh, misshapen])
     expect(failures[0]?.signal).toBe(tooHigh)
+    expect(failures).toMatchObject([
+      { code: "out_of_range", field: "signal_score", retryable: false },
+      { code: "missing_field", field: "context_window_id", retryable: false },
+    ])
   })
 
   it("continues when a callback throws", async () => {

@@ -175,7 +175,7 @@ describe("what Kafka's sinks send", () => {
   })
   afterAll(() => rig?.stop())
   beforeEach(async () => {
-    await rig.query("truncate signals, batches, dead_letters")
+    await rig.query("truncate signals, batches, dedupe_keys, dead_letters")
   })
 
   async function deliver(calls: readonly Sent[]): Promise<void> {

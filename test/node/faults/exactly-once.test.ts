@@ -9,7 +9,7 @@ beforeAll(async () => {
 })
 afterAll(() => rig?.stop())
 beforeEach(async () => {
-  await rig.query("truncate signals, batches")
+  await rig.query("truncate signals, batches, dedupe_keys")
 })
 
 const NOTHING_WRONG = { lostOrDoubled: [], torn: [] }

@@ -54,7 +54,7 @@ async function burst(callers: number, size = LARGE): Promise<{ stored: number; b
   expect(await misstored(rig, stored, size)).toEqual({ lostOrDoubled: [], torn: [] })
   const [row] = await rig.query<{ count: number }>("select count(*)::int4 as count from batches where transaction_id is not null")
   expect(row?.count).toBe(stored.length)
-  await rig.query("truncate signals, batches")
+  await rig.query("truncate signals, batches, dedupe_keys")
   return { stored: stored.length, busy: busy.length }
 }
 
@@ -109,7 +109,7 @@ describe("200 callers at once", () => {
     await Promise.all(left)
     rig.endpoint.faults.latencyMs = 0
     await expect.poll(() => inFlight.now).toBe(0)
-    await rig.query("truncate signals, batches")
+    await rig.query("truncate signals, batches, dedupe_keys")
     expect(await burst(8)).toEqual({ stored: 8, busy: 0 })
   })
 })

@@ -17,7 +17,7 @@ beforeAll(async () => {
 })
 afterAll(() => rig?.stop())
 beforeEach(async () => {
-  await rig.query("truncate signals, batches, dead_letters restart identity")
+  await rig.query("truncate signals, batches, dedupe_keys, dead_letters restart identity")
 })
 
 interface Ended {
@@ -129,7 +129,7 @@ describe("signals dlq", () => {
 
   it.each([
     [["list", "--url", "http://127.0.0.1:9"], /cannot be reached/],
-    [["show", "99"], /No dead letter has this id/],
+    [["show", "99"], /No dead letter has this id\. \(request [\da-f-]{36}\)$/m],
   ])("answers %j, which the service cannot do, with 3 and a sentence", async (args, sentence) => {
     const ended = await dlq(...args)
     expect(ended).toMatchObject({ code: 3, err: expect.stringMatching(sentence) })
@@ -138,6 +138,11 @@ describe("signals dlq", () => {
 
   it("says where the key goes when there is none", async () => {
     const { code, err } = await dlqWith({ SIGNAL_INGEST_URL: rig.service.address }, "list")
-    expect([code, err]).toEqual([3, "401: Send an API key as Authorization: Bearer KEY. Put it into SIGNAL_INGEST_KEY.\n"])
+    expect([code, err]).toEqual([
+      3,
+      expect.stringMatching(
+        /^401: Send an API key as Authorization: Bearer KEY\. Put it into SIGNAL_INGEST_KEY\. \(request [\da-f-]{36}\)\n$/,
+      ),
+    ])
   })
 })

@@ -24,7 +24,7 @@ afterAll(async () => {
 })
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "signal-ingest-import-"))
-  await rig.query("truncate signals, batches, dead_letters")
+  await rig.query("truncate signals, batches, dedupe_keys, dead_letters")
   proxy.mishaps.length = 0
   proxy.seen.length = 0
 })
@@ -83,15 +83,23 @@ describe("signals import jsonl", () => {
       .split("\n")
       .map((text) => JSON.parse(text))
     expect(failed).toEqual([
-      { _line: "not JSON", _error: "The line is not JSON", _place: "in.jsonl:2" },
+      { _line: "not JSON", _error: "The line is not JSON", _code: "unreadable_record", _place: "in.jsonl:2" },
       {
         context_window_id: "conv-1",
         raw_content: "1",
         signal_score: 2,
         _error: "signal_score must be between 0 and 1",
+        _code: "out_of_range",
+        _field: "signal_score",
         _place: "in.jsonl:3",
       },
-      { raw_content: "no conversation", _error: "context_window_id: Field required", _place: "in.jsonl:4" },
+      {
+        raw_content: "no conversation",
+        _error: "context_window_id: Field required",
+        _code: "missing_field",
+        _field: "context_window_id",
+        _place: "in.jsonl:4",
+      },
     ])
     await file(
       "mended.jsonl",

@@ -24,7 +24,7 @@ afterAll(async () => {
 })
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "signal-ingest-state-"))
-  for (const rig of [first, second]) await rig.query("truncate signals, batches, dead_letters")
+  for (const rig of [first, second]) await rig.query("truncate signals, batches, dedupe_keys, dead_letters")
   proxy.seen.length = 0
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
@@ -76,7 +76,7 @@ describe("the state of an import", () => {
   it("is abandoned when the database behind the address is another one", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     await importTo(first.service.address)
-    await first.query("truncate signals, batches")
+    await first.query("truncate signals, batches, dedupe_keys")
     expect(await importTo(first.service.address)).toMatchObject({
       code: 0,
       out: expect.stringContaining("Imported: 25 read, 25 stored"),

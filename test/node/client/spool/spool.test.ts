@@ -28,7 +28,7 @@ afterAll(async () => {
 })
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "signal-ingest-spool-"))
-  await rig.query("truncate signals, batches")
+  await rig.query("truncate signals, batches, dedupe_keys")
   proxy.mishaps.length = 0
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))

@@ -42,7 +42,7 @@ afterAll(async () => {
   await stand?.stop()
   await disk?.remove()
 })
-afterEach(() => stand.storage.query("truncate signals, batches, dead_letters"))
+afterEach(() => stand.storage.query("truncate signals, batches, dedupe_keys, dead_letters"))
 
 /** Longer than the 60 s that the consumer gives a statement, whose answer may stall. */
 const PATIENCE_MS = 90_000

@@ -20,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => rig?.stop())
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "signal-ingest-slack-"))
-  await rig.query("truncate signals, batches")
+  await rig.query("truncate signals, batches, dedupe_keys")
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
@@ -190,9 +190,10 @@ describe("signals import slack", () => {
       {
         _message: JSON.parse(JSON.stringify(bare)),
         _error: "The message does not name its workspace: give --team",
+        _code: "unreadable_record",
         _place: "messages.jsonl:1",
       },
-      { _line: '{"broken": ', _error: "The line is not JSON", _place: "messages.jsonl:2" },
+      { _line: '{"broken": ', _error: "The line is not JSON", _code: "unreadable_record", _place: "messages.jsonl:2" },
     ])
     expect(await signals("import", "slack", "failed.jsonl", "--team", "T1")).toMatchObject({
       code: 1,

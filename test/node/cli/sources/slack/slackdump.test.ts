@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => rig?.stop())
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "signal-ingest-slackdump-"))
-  await rig.query("truncate signals, batches")
+  await rig.query("truncate signals, batches, dedupe_keys")
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
