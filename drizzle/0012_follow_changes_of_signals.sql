@@ -1,5 +1,5 @@
--- Both functions follow what the source of a signal does with it later. The service may change and delete rows only through them, each by
--- its dedupe_key. They take the locks of keys and rows in the order of the keys, as every write does, so that none of them can deadlock.
+-- Both functions follow what the source of a signal does with it later. The service may change a row only through them, by its dedupe_key.
+-- They take the locks of keys and rows in the order of the keys, as every write does, so that none of them can deadlock.
 -- Each statement in them sees what was committed before it: a write that held a key is waited for, and then its signal is there.
 
 -- Keeps each key, and deletes the signal that has it. A key that is free is taken without a signal, so that one that comes later is a

@@ -2,7 +2,7 @@ import { neon, neonConfig } from "@neondatabase/serverless"
 import { type SQL, sql } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
 import { DatabaseError, databaseErrorOf } from "./errors.ts"
-import { Gate } from "./gate.ts"
+import { Gate } from "./group/gate.ts"
 
 export interface DatabaseSettings {
   /** Neon connection string. */

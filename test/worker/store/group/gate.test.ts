@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { Gate } from "../../../src/store/gate.ts"
+import { Gate } from "../../../../src/store/group/gate.ts"
 
 const entry = (more: Partial<Parameters<Gate["enter"]>[0]> = {}) => ({
   waitMs: 10_000,
