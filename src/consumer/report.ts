@@ -2,8 +2,10 @@ import { type Bindings, ConfigurationError } from "../config.ts"
 import { type Added, NOTHING_ADDED } from "../ingest/store-batch.ts"
 import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
+import { readMessage } from "../queue/messages.ts"
 import { BatchInDoubt } from "../store/batch.ts"
 import { DatabaseError } from "../store/errors.ts"
+import { continueTrace, readTraceparent, spanForLog, type TraceContext, traceparentOf } from "../trace/context.ts"
 
 /** What one run of the consumer did. */
 export interface ConsumerRun {
@@ -33,7 +35,8 @@ export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>
   const ms = Date.now() - startedAt
   const counts = { messages: batch.messages.length, ...added, kept_in_bucket: kept }
   const usage = { database_attempts: databaseAttempts, database_ms: databaseMs }
-  console.log(JSON.stringify({ event: "consumed", queue: batch.queue, ...counts, ms, error, ...usage }))
+  const traces = tracesForLog(batch.messages)
+  console.log(JSON.stringify({ event: "consumed", queue: batch.queue, ...traces, ...counts, ms, error, ...usage }))
   const outcome: Outcome = error ? "unavailable" : failed > 0 ? (stored > 0 ? "partly_stored" : "rejected") : "stored"
   await recordPoint(bindings.METRICS, {
     route: CONSUMER_ROUTE,
@@ -47,6 +50,27 @@ export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>
     databaseMs,
     databaseAttempts,
   })
+}
+
+/** As many as `max_batch_size` in wrangler.toml: one of each message. */
+const MAX_LINKS = 100
+
+/**
+ * The traces of the requests that caused the messages of a run. It continues the trace when all are of one request; else the line links
+ * to each, as OpenTelemetry has it for batches of messages.
+ *
+ * @see https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/#trace-structure
+ */
+function tracesForLog(messages: readonly Message<unknown>[]) {
+  const callers = new Map<string, TraceContext>()
+  for (const { body } of messages) {
+    const caller = readTraceparent(readMessage(body)?.traceparent)
+    if (caller) callers.set(traceparentOf(caller), caller)
+  }
+  const [only, ...others] = callers.values()
+  if (only && others.length === 0) return spanForLog(continueTrace(only))
+  const links = [...callers.keys()].slice(0, MAX_LINKS)
+  return links.length > 0 ? { links, links_omitted: callers.size - links.length || undefined } : {}
 }
 
 /** The kind of an error, never a value, an SQL text or an address. */

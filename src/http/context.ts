@@ -3,6 +3,7 @@ import { matchedRoutes } from "hono/route"
 import type { Bindings, Settings } from "../config.ts"
 import type { Scope } from "../signals/scopes.ts"
 import type { Database } from "../store/connection.ts"
+import type { Span } from "../trace/context.ts"
 import type { Claim } from "./body/budget.ts"
 
 /** Who sent a request: the name of its key, or "anonymous" where access is open. */
@@ -49,6 +50,8 @@ export interface App {
     /** The X-Request-Id that the client sent, where it is a token. */
     clientRequestId: string
     outcome: RequestOutcome
+    /** What this request is in the trace of its sender; unset when the sender names none. */
+    span: Span
   }
 }
 

@@ -1,10 +1,15 @@
 import { createMiddleware } from "hono/factory"
+import { continueTrace, readTraceparent } from "../trace/context.ts"
 import type { App } from "./context.ts"
 
 /** A token, so that nothing of it can forge a line of the log. */
 const CLIENT_ID = /^[\w=-]{1,255}$/
 
-/** Names each request, for the log and for its sender. A name that the client chose stands beside it, since anybody may choose any. */
+/**
+ * Names each request, for the log and for its sender. A name that the client chose stands beside it, since anybody may choose any. A
+ * request that is part of a trace continues it; no other begins one, since nothing would collect it. `tracestate` is not read: it is
+ * for whoever calls further services, and this one calls none that is traced.
+ */
 export const requestIds = createMiddleware<App>(async (c, next) => {
   const id = crypto.randomUUID()
   c.set("requestId", id)
@@ -14,6 +19,8 @@ export const requestIds = createMiddleware<App>(async (c, next) => {
     c.set("clientRequestId", clientId)
     c.header("X-Client-Request-Id", clientId)
   }
+  const trace = readTraceparent(c.req.header("traceparent"))
+  if (trace) c.set("span", continueTrace(trace))
   await next()
 })
 

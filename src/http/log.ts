@@ -1,4 +1,5 @@
 import { createMiddleware } from "hono/factory"
+import { spanForLog } from "../trace/context.ts"
 import { type App, routeOf } from "./context.ts"
 
 /** Writes one line of JSON a request. It holds counts and names only: never a key, a body, or a connection string. */
@@ -13,6 +14,7 @@ export const logRequest = createMiddleware<App>(async (c, next) => {
       event: "request",
       request_id: c.get("requestId"),
       client_request_id: c.get("clientRequestId"),
+      ...spanForLog(c.get("span")),
       method: c.req.method,
       route: routeOf(c),
       status: c.res.status,

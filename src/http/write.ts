@@ -8,6 +8,7 @@ import { type TimeLimit, timeLimitAt } from "../signals/rules.ts"
 import type { Signal } from "../signals/schema.ts"
 import { instantText } from "../signals/timestamp.ts"
 import type { NewBatch, WrittenBatch } from "../store/batch.ts"
+import { traceparentOf } from "../trace/context.ts"
 import type { SentKey } from "./body/read-batch.ts"
 import { type App, noteOutcome, type RequestOutcome } from "./context.ts"
 
@@ -16,6 +17,7 @@ export const ingestContext = (c: Context<App>): IngestContext => ({
   db: c.get("db"),
   queue: c.env.QUEUE,
   bucket: c.env.BUCKET,
+  traceparent: traceparentFor(c),
   now: new Date(),
 })
 
@@ -28,6 +30,11 @@ export function planRequested(c: Context<App>, signals: readonly (Signal | Rejec
   const mayBridge = c.get("caller").scopes.includes("bridge")
   const plan = planBatch(signals, instantText(now), { mayBridge, timeLimit: timeLimitOf(c, now) })
   return mayBridge ? withShownChanges(plan, signals, { followEdits: c.get("settings").webhooks.followSlackEdits }) : plan
+}
+
+function traceparentFor(c: Context<App>): string | undefined {
+  const span = c.get("span")
+  return span && traceparentOf(span)
 }
 
 /** Notes what a request asks for, before it is known how it ends. */

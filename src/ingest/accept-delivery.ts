@@ -77,10 +77,10 @@ interface Kept {
 }
 
 /** Has the queue keep the delivery, else the database. Doing both is safe: the ledger takes a transaction id once. */
-async function keep({ db, queue, bucket }: IngestContext, delivery: Delivery): Promise<Kept> {
+async function keep({ db, queue, bucket, traceparent }: IngestContext, delivery: Delivery): Promise<Kept> {
   let queueError: string | undefined
   try {
-    if (queue && (await enqueueDelivery(queue, bucket, delivery))) return { written: undefined, queueError }
+    if (queue && (await enqueueDelivery({ queue, bucket, traceparent }, delivery))) return { written: undefined, queueError }
   } catch (error) {
     queueError = queueErrorText(error)
   }

@@ -7,5 +7,7 @@ export interface IngestContext {
   queue: Queue | undefined
   /** Holds what is too large for a message of the queue. */
   bucket: R2Bucket | undefined
+  /** Of the request, for the messages that it causes. */
+  traceparent?: string | undefined
   now: Date
 }

@@ -26,11 +26,14 @@ export interface NotQueued {
  *
  * @throws {IdempotencyKeyReused} the key stands for another request
  */
-export async function queueBatch({ db, queue, bucket, now }: IngestContext, batch: NewBatch): Promise<QueuedBatch | NotQueued> {
+export async function queueBatch(
+  { db, queue, bucket, traceparent, now }: IngestContext,
+  batch: NewBatch,
+): Promise<QueuedBatch | NotQueued> {
   if (!queue || !bucket || (await isKeyStored({ db }, batch))) return { queueError: undefined }
   const record = queuedRecord(batch, now)
   try {
-    const { transactionId, replayed } = await enqueueBatch({ queue, bucket, now }, batch, record)
+    const { transactionId, replayed } = await enqueueBatch({ queue, bucket, traceparent, now }, batch, record)
     return { record: { ...record, transaction_id: transactionId }, replayed }
   } catch (error) {
     if (error instanceof IdempotencyKeyReused) throw error

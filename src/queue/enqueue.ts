@@ -6,20 +6,31 @@ import { batchObject, putClaimCheck } from "./claim-checks.ts"
 import { claimKey, findKeyHolder, type KeyHolder } from "./key-holders.ts"
 import { MAX_MESSAGE_BYTES, messageText, versionOf } from "./messages.ts"
 
+interface Sending {
+  queue: Queue
+  bucket: R2Bucket
+  /** Of the request that is answered now; the message carries it to the consumer. */
+  traceparent?: string | undefined
+}
+
 /**
  * Hands a delivery to the queue. Once this resolves to true the queue has it.
  *
  * @returns false when it is too large for a message and there is no bucket for it to wait in
  * @throws when the queue or the bucket fails; it may have been taken all the same
  */
-export async function enqueueDelivery(queue: Queue, bucket: R2Bucket | undefined, delivery: Delivery): Promise<boolean> {
-  const text = messageText({ version: versionOf([delivery.batch]), kind: "delivery", delivery })
+export async function enqueueDelivery(
+  { queue, bucket, traceparent }: { queue: Queue; bucket: R2Bucket | undefined; traceparent?: string | undefined },
+  delivery: Delivery,
+): Promise<boolean> {
+  const text = messageText({ version: versionOf([delivery.batch]), kind: "delivery", delivery, traceparent })
   if (new TextEncoder().encode(text).length <= MAX_MESSAGE_BYTES) {
     await queue.send(text, { contentType: "text" })
     return true
   }
   if (!bucket) return false
-  await sendClaimCheck(queue, await putClaimCheck(bucket, { kind: "deliveries", deliveries: [delivery] }))
+  const object = await putClaimCheck(bucket, { kind: "deliveries", deliveries: [delivery] })
+  await sendClaimCheck({ queue, traceparent }, object)
   return true
 }
 
@@ -32,40 +43,36 @@ export async function enqueueDelivery(queue: Queue, bucket: R2Bucket | undefined
  * @throws when the queue or the bucket fails; it may have been taken all the same
  */
 export async function enqueueBatch(
-  { queue, bucket, now }: { queue: Queue; bucket: R2Bucket; now: Date },
+  context: Sending & { now: Date },
   batch: NewBatch,
   record: BatchRecord,
 ): Promise<{ transactionId: string; replayed: boolean }> {
+  const { bucket, now } = context
   const { idempotency } = batch
   const keyed = idempotency && { ...batch, idempotency }
   const held = keyed && (await findKeyHolder(bucket, keyed, now))
-  if (held) return resend(queue, bucket, batch, held)
+  if (held) return resend(context, batch, held)
   // The batch comes before its key, and both before the message: a key without a batch means that the batch was stored.
   const object = await putClaimCheck(bucket, { kind: "batch", record, batch })
   const holder = keyed && (await claimKey(bucket, keyed, now))
   if (holder) {
     await bucket.delete(object)
-    return resend(queue, bucket, batch, holder)
+    return resend(context, batch, holder)
   }
-  await sendClaimCheck(queue, object)
+  await sendClaimCheck(context, object)
   return { transactionId: batch.transactionId, replayed: false }
 }
 
 /** The message of the first request may never have been sent, so it is sent again; a batch that is stored already stays stored once. */
-async function resend(
-  queue: Queue,
-  bucket: R2Bucket,
-  batch: NewBatch,
-  held: KeyHolder,
-): Promise<{ transactionId: string; replayed: boolean }> {
+async function resend(context: Sending, batch: NewBatch, held: KeyHolder): Promise<{ transactionId: string; replayed: boolean }> {
   if (!isSameRequest(held.requestHash, batch.idempotency?.requestHash)) throw new IdempotencyKeyReused()
   const object = batchObject(held.transactionId)
-  if (await bucket.head(object)) await sendClaimCheck(queue, object)
+  if (await context.bucket.head(object)) await sendClaimCheck(context, object)
   return { transactionId: held.transactionId, replayed: true }
 }
 
-const sendClaimCheck = (queue: Queue, object: string) =>
-  queue.send(messageText({ version: 1, kind: "claim_check", object }), { contentType: "text" })
+const sendClaimCheck = ({ queue, traceparent }: Pick<Sending, "queue" | "traceparent">, object: string) =>
+  queue.send(messageText({ version: 1, kind: "claim_check", object, traceparent }), { contentType: "text" })
 
 /** `sendBatch` takes 100 messages and 256 KB; these are of some 100 bytes. */
 const MAX_BATCH_MESSAGES = 100

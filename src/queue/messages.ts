@@ -3,11 +3,12 @@ import type { Delivery } from "../store/write-deliveries.ts"
 
 /**
  * What travels in the queue, as JSON text. What is too large for a message waits in the bucket as a claim check, which the message names.
+ * `traceparent` is that of the request that caused it; a version that does not know the field leaves it out.
  * Messages outlive the deployment that sent them: a change of these types needs a version of its own.
  */
 export type Message =
-  | { version: 1 | 2; kind: "delivery"; delivery: Delivery }
-  | { version: 1; kind: "claim_check"; object: string }
+  | { version: 1 | 2; kind: "delivery"; delivery: Delivery; traceparent?: string | undefined }
+  | { version: 1; kind: "claim_check"; object: string; traceparent?: string | undefined }
 
 /** Version 2: a row can have a `change`, which an earlier deployment would ignore. It makes a dead letter of what it can't read. */
 export const versionOf = (batches: readonly Pick<NewBatch, "plan">[]): 1 | 2 =>

@@ -6,6 +6,8 @@ export interface CallOptions {
   deadlineMs?: number | undefined
   /** Aborts the call. */
   signal?: AbortSignal | undefined
+  /** More headers, such as `traceparent`. The library's own win. */
+  headers?: Readonly<Record<string, string>> | undefined
   /** Called before each wait. */
   onRetry?: ((retry: { attempt: number; waitMs: number; reason: SignalError }) => void) | undefined
 }
@@ -13,7 +15,7 @@ export interface CallOptions {
 export interface Call {
   url: URL
   method: "GET" | "POST" | "DELETE"
-  headers: Record<string, string>
+  headers: Headers
   body?: string | Uint8Array<ArrayBuffer> | undefined
 }
 

@@ -86,9 +86,10 @@ export class Transport {
     return url
   }
 
-  async #call(options: CallOptions, call: Call): Promise<unknown> {
+  async #call(options: CallOptions, call: Omit<Call, "headers"> & { headers: Record<string, string> }): Promise<unknown> {
     const deadlineMs = checkRange("deadlineMs", options.deadlineMs ?? this.#deadlineMs, 1, MAX_TIMER_MS)
-    const headers = { ...this.#headers, ...call.headers }
+    const headers = new Headers(options.headers)
+    for (const [name, value] of Object.entries({ ...this.#headers, ...call.headers })) headers.set(name, value)
     const limits = { deadlineMs, maxAnswerBytes: this.#maxAnswerBytes }
     const onResponse = (response: Response) => {
       if (call.method === "POST") this.#compression.learn(response)

@@ -95,6 +95,31 @@ describe("SignalClient", () => {
   })
 })
 
+describe("headers of a call", () => {
+  const TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+  it("are sent with every attempt, and the service continues the trace", async () => {
+    proxy.mishaps.push({ kind: "refuse" })
+    await client.createBatch(signals(1), { headers: { traceparent: TRACEPARENT, tracestate: "vendor=1" } })
+    await client.stats({}, { headers: { traceparent: TRACEPARENT } })
+    expect(proxy.seen.map(({ headers }) => headers.traceparent)).toEqual([TRACEPARENT, TRACEPARENT, TRACEPARENT])
+    expect(proxy.seen[0]?.headers.tracestate).toBe("vendor=1")
+    await expect
+      .poll(() => rig.service.log.filter((line) => line.includes('"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"')).length)
+      .toBe(2)
+  })
+
+  it("do not replace those of the library", async () => {
+    const headers = { "content-type": "text/plain", authorization: "Bearer another", "idempotency-key": "another" }
+    await client.createBatch(signals(1), { headers, idempotencyKey: "the-call's-own" })
+    expect(proxy.seen[0]?.headers).toMatchObject({
+      "content-type": "application/json",
+      authorization: `Bearer ${KEY}`,
+      "idempotency-key": "the-call's-own",
+    })
+  })
+})
+
 describe("the compression of the client", () => {
   const encodings = () => proxy.seen.map(({ headers }) => headers["content-encoding"])
   const accepting = (header?: string) => ({

@@ -86,7 +86,7 @@ async function outage(options: { bucketAwayDays: readonly [from: number, to: num
   async function sendBurst(): Promise<void> {
     for (let place = 0; place < DELIVERIES_A_BURST; place++) {
       const one = delivery([{ context_window_id: conversation, dedupe_key: place % 2 ? crypto.randomUUID() : undefined }])
-      expect(await enqueueDelivery(services.QUEUE, bucket, one)).toBe(true)
+      expect(await enqueueDelivery({ queue: services.QUEUE, bucket }, one)).toBe(true)
       sent.push(one.batch.transactionId)
     }
     const batch = newBatch(requestOf([{ context_window_id: conversation }], { key: crypto.randomUUID() }))
