@@ -23,11 +23,33 @@ const MIGRATIONS = join(ROOT, "drizzle")
 export function migrate(databaseUrl: string): Promise<string[]> {
   return asMigrator(databaseUrl, "The database could not be migrated", async (client) => {
     const { pending, isNew } = await pendingMigrations(client)
-    await withShortLocks(client, () => applyMigrations(drizzle({ client }), { migrationsFolder: MIGRATIONS }))
+    await withShortLocks(client, async () => {
+      if (pending.length > 0 && !isNew) await lockTables(client)
+      await applyMigrations(drizzle({ client }), { migrationsFolder: MIGRATIONS })
+    })
     await backfillDedupeKeys(client)
     if (isNew) await partitionNewTable(client)
     return pending
   })
+}
+
+/**
+ * Begins the transaction of the migrations with the locks of all tables that they may change, in the order in which a write takes its own.
+ * In the order of the migrations, writes that wait for one table would hold the next one, under load always.
+ *
+ * The "begin" of drizzle's migrator adds nothing to a transaction that is open, and its "commit" ends this one.
+ */
+async function lockTables(client: Client): Promise<void> {
+  await client.query("begin")
+  try {
+    for (const table of ["batches", "signals", "dead_letters"]) {
+      const { rows } = await client.query("select to_regclass($1) is not null as exists", [table])
+      if (rows[0].exists) await client.query(`lock table ${table} in access exclusive mode`)
+    }
+  } catch (error) {
+    await client.query("rollback")
+    throw error
+  }
 }
 
 /** By the rule of drizzle's migrator: what is younger than the youngest that was applied. */

@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
 
-/** Every statement of the service that comes after a waiting one waits behind it, so a lock is given up after this long. */
-const LOCK_TIMEOUT_MS = 1_000
+/**
+ * Every statement of the service that comes after a waiting one waits behind it, so a lock is given up after this long. It is shorter than
+ * Postgres' `deadlock_timeout`, so that in a deadlock this gives up and not the service.
+ */
+const LOCK_TIMEOUT_MS = 500
 
 /** Between two tries, so that what has waited gets through. */
 const PAUSE_MS = 2_000

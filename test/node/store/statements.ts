@@ -1,10 +1,12 @@
+import { NeonDbError } from "@neondatabase/serverless"
 import { PgDialect } from "drizzle-orm/pg-core"
-import type { Client } from "pg"
+import type { Client, DatabaseError as DatabaseReport } from "pg"
 import { uuidv7 } from "uuidv7"
 import { planBatch } from "../../../src/signals/plan.ts"
 import type { Signal } from "../../../src/signals/schema.ts"
 import type { NewBatch } from "../../../src/store/batch.ts"
 import type { Database } from "../../../src/store/connection.ts"
+import { databaseErrorOf } from "../../../src/store/errors.ts"
 import { writeBatch } from "../../../src/store/write-batch.ts"
 
 export const batchOf = (signals: Signal[]): NewBatch => ({
@@ -24,7 +26,12 @@ export function databaseOn(client: Client): Database {
     keepAlive: () => {},
     async query<Row>(statement: Parameters<Database["query"]>[0]) {
       const { sql, params } = dialect.sqlToQuery(statement)
-      return (await client.query(sql, params)).rows as Row[]
+      try {
+        return (await client.query(sql, params)).rows as Row[]
+      } catch (error) {
+        const { message, code, constraint, detail } = error as DatabaseReport
+        throw databaseErrorOf(Object.assign(new NeonDbError(message), { code, constraint, detail }))
+      }
     },
   }
 }
