@@ -52,7 +52,7 @@ const tarball = async () =>
 
 describe("the package", () => {
   it("holds the library, the command line, and nothing else", () => {
-    expect(files.filter((path) => !/^client\/(spool\/)?[\w-]+\.(js|d\.ts)$/.test(path)).sort()).toEqual([
+    expect(files.filter((path) => !/^client\/((spool|http)\/)?[\w-]+\.(js|d\.ts)$/.test(path)).sort()).toEqual([
       "LICENSE",
       "README.md",
       "cli/signals.js",
