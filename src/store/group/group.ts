@@ -24,34 +24,46 @@ export interface Joining<Item, Result> {
 /** `no turn`: the item was not written. `no answer`: it was taken into a group, and may be written. */
 export type Joined<Result> = { result: Result } | "no turn" | "no answer"
 
-/** `lead`: the place that is kept for the group which the woken member leads. */
-type Waking<Result> = { result: Result } | { error: unknown } | { lead: symbol }
+/** A group that is under way. */
+interface Running {
+  startedAt: number
+  /** Until when it counts, in milliseconds since the epoch. */
+  countsUntil: number
+}
 
 interface Member<Item, Result> {
   item: Item
   weight: number
-  /** Wakes its request. A promise of one request may be resolved by another; its continuation runs in its own. */
-  wake: (waking: Waking<Result>) => void
   /** When its request looks again, in milliseconds since the epoch. */
   looksAt: number
+  /** The group that has taken it. */
+  group?: Running
+  /** What became of that group. */
+  outcome?: { result: Result } | { error: unknown }
 }
 
-/** A member looks that often whether its leader is gone: the runtime ends a request that waits for nothing of its own. */
-const LOOK_MS = 100
 /** A member this late is gone: the runtime ends a request whose caller left without running any more of it. */
 const GONE_AFTER_MS = 250
+const SHORTEST_LOOK_MS = 2
+const LONGEST_LOOK_MS = 50
+/** How long a group takes, before the first has ended. */
+const FIRST_GUESS_MS = 10
 
 /**
- * Joins the writes of concurrent requests of an isolate: while `running` groups are under way, the next items wait, and when a group
- * ends, the first of them writes all that wait in one group. A lone request waits for nobody.
+ * Joins the writes of concurrent requests of an isolate: while `running` groups are under way, the next items wait, and when a group has
+ * ended, the next request writes all that wait in one group. A lone request waits for nobody.
  *
- * @see https://developers.cloudflare.com/workers/configuration/compatibility-flags/#handling-cross-request-promise-resolution
+ * Each that waits looks by a timer of its own, when a group should have ended: in workerd one request must not be woken by another one's
+ * promise, and the runtime ends a request that waits for nothing of its own.
+ *
+ * @see https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
  */
 export class Group<Item, Result> {
   readonly #limits: GroupLimits
-  /** Until when each running group counts. */
-  readonly #running = new Map<symbol, number>()
+  readonly #running = new Set<Running>()
   #waiting: Member<Item, Result>[] = []
+  /** How long a group takes, the last ones counting most. */
+  #usualMs = FIRST_GUESS_MS
 
   constructor(limits: GroupLimits) {
     this.#limits = limits
@@ -59,56 +71,48 @@ export class Group<Item, Result> {
 
   /** @throws what `run` threw, to every member of the group */
   async join(joining: Joining<Item, Result>): Promise<Joined<Result>> {
-    if (this.#free() && this.#waiting.length === 0) return this.#lead(joining)
+    if (this.#free()) return this.#lead(joining)
     const turnBy = Date.now() + this.#limits.turnMs
-    const { promise, resolve: wake } = Promise.withResolvers<Waking<Result>>()
-    const member: Member<Item, Result> = { item: joining.item, weight: joining.weight, wake, looksAt: Date.now() }
+    const member: Member<Item, Result> = { item: joining.item, weight: joining.weight, looksAt: 0 }
     this.#waiting.push(member)
     for (;;) {
-      member.looksAt = Date.now() + LOOK_MS
-      const waking = await orAfter(LOOK_MS, promise)
-      if (waking && "error" in waking) throw waking.error
-      if (waking && "result" in waking) return waking
-      const waits = this.#waiting.includes(member)
-      if (waking || (waits && this.#free())) {
-        if (waking) this.#running.delete(waking.lead)
-        this.#drop(member)
-        return this.#lead(joining)
-      }
-      if (waits && Date.now() >= turnBy) {
-        this.#drop(member)
-        return "no turn"
+      const lookMs = this.#lookMs(member)
+      member.looksAt = Date.now() + lookMs
+      await new Promise((resolve) => setTimeout(resolve, lookMs))
+      if (member.outcome) return resultOf(member.outcome)
+      if (!member.group && (this.#free() || Date.now() >= turnBy)) {
+        this.#waiting = this.#waiting.filter((other) => other !== member)
+        return this.#free() ? this.#lead(joining) : "no turn"
       }
       if (Date.now() >= joining.answerBy) return "no answer"
     }
   }
 
   async #lead({ item, weight, answerBy, run }: Joining<Item, Result>): Promise<Joined<Result>> {
+    const startedAt = Date.now()
+    const group = { startedAt, countsUntil: Math.min(answerBy, startedAt + this.#limits.slowMs) }
     const members = this.#take(weight)
-    const group = Symbol()
-    this.#running.set(group, Math.min(answerBy, Date.now() + this.#limits.slowMs))
+    for (const member of members) member.group = group
+    this.#running.add(group)
     try {
       const [own, ...results] = await run([item, ...members.map((member) => member.item)])
-      for (const [place, { wake }] of members.entries()) wake({ result: results[place] as Result })
+      for (const [place, member] of members.entries()) member.outcome = { result: results[place] as Result }
       return { result: own as Result }
     } catch (error) {
-      for (const { wake } of members) wake({ error })
+      for (const member of members) member.outcome = { error }
       throw error
     } finally {
       this.#running.delete(group)
-      this.#handOver()
+      this.#usualMs += (Date.now() - startedAt - this.#usualMs) / 4
     }
   }
 
-  /** The first of those who wait leads the next group. */
-  #handOver(): void {
+  /** Until the member's group should have ended, or the first of those before it. The later that one is, the seldomer the looks. */
+  #lookMs({ group }: Member<Item, Result>): number {
     const now = Date.now()
-    this.#waiting = this.#waiting.filter(({ looksAt }) => looksAt + GONE_AFTER_MS >= now)
-    const next = this.#free() ? this.#waiting.shift() : undefined
-    if (!next) return
-    const lead = Symbol()
-    this.#running.set(lead, now + LOOK_MS)
-    next.wake({ lead })
+    const starts = group ? [group.startedAt] : [...this.#running].map(({ startedAt }) => startedAt)
+    const leftMs = Math.min(...starts) + this.#usualMs - now
+    return Math.min(LONGEST_LOOK_MS, Math.max(SHORTEST_LOOK_MS, leftMs > 0 ? leftMs : -leftMs / 4))
   }
 
   /** Those who wait, as many as fit into a group beside its leader. */
@@ -126,26 +130,14 @@ export class Group<Item, Result> {
     }
   }
 
-  #drop(member: Member<Item, Result>): void {
-    this.#waiting = this.#waiting.filter((other) => other !== member)
-  }
-
   #free(): boolean {
     const now = Date.now()
-    for (const [group, until] of this.#running) if (until < now) this.#running.delete(group)
+    for (const group of this.#running) if (group.countsUntil < now) this.#running.delete(group)
     return this.#running.size < this.#limits.running
   }
 }
 
-/** What `promise` becomes, undefined when it takes longer. */
-async function orAfter<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, ms, undefined)
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
+function resultOf<Result>(outcome: { result: Result } | { error: unknown }): Joined<Result> {
+  if ("error" in outcome) throw outcome.error
+  return outcome
 }
