@@ -144,14 +144,8 @@ describe("the consumer of the queue", () => {
     )
     // Another transaction holds the dedupe_key of one message, so that its statement waits.
     const holding = query(
-      `with ledger as (
-        insert into batches (transaction_id, caller, state, total_count, failed_count, failures)
-        values (gen_random_uuid(), 'test', 'stored', 1, 0, '[]') returning transaction_id
-      ), held as (
-        insert into signals (id, time, transaction_id, signal_score, escalate_flag, context_window_id, signal_source, dedupe_key)
-        overriding system value
-        select nextval('signals_id_seq'), now(), transaction_id, 0.5, 0, $1 || '-other', 'x', $1 from ledger returning id
-      ) select pg_sleep(8) from held`,
+      `with held as (insert into dedupe_keys (key_hash, signal_id) values (dedupe_key_hash($1), 0) returning 1)
+       select pg_sleep(8) from held`,
       [conversation],
     ).then(() => undefined)
     await new Promise((resolve) => setTimeout(resolve, 300))
