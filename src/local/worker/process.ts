@@ -1,3 +1,5 @@
+import type { ChildProcess } from "node:child_process"
+import { subscribe } from "node:diagnostics_channel"
 import { setTimeout as sleep } from "node:timers/promises"
 import { unstable_startWorker } from "wrangler"
 import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
@@ -58,8 +60,21 @@ async function start(settings: WorkerSettings): Promise<void> {
   setInterval(sweep, HOUR_MS)
 }
 
+let stopping = false
+
+/** wrangler does not notice that workerd has ended, and every request would fail. It kills workerd itself when it loads the Worker again. */
+subscribe("child_process", (message) => {
+  const { process: child } = message as { process: ChildProcess }
+  child.once("exit", (code, signal) => {
+    if (stopping || child.killed || !/workerd/.test(child.spawnfile)) return
+    complain(`workerd ended by itself (${signal ?? `code ${code}`}).`)
+    send({ kind: "failed" }, () => process.exit(1))
+  })
+})
+
 /** Waits for what is under way, leaves the rest to the next start, and ends this process. */
 async function stop(): Promise<void> {
+  stopping = true
   const { control, dispose } = await worker.promise
   let left: Left = { requests: 0, messages: 0 }
   for (const deadline = Date.now() + DRAIN_MS; ; await sleep(100)) {

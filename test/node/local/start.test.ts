@@ -50,6 +50,18 @@ describe("npm start", { timeout: 180_000 }, () => {
     },
   )
 
+  it("ends everything with an error when workerd ends alone", async () => {
+    const { said, ended, saying, processes } = start(here())
+    await saying(READY)
+    const started = await processes()
+    const workerd = started.find(({ command }) => /workerd serve/.test(command))
+    process.kill(workerd?.pid ?? 0, "SIGKILL")
+    expect(await ended).toBe(1)
+    expect(said.text).toContain("workerd ended by itself (SIGKILL).")
+    expect(said.text).toContain("The Worker ended unexpectedly (code 1). Its last messages are above.")
+    await gone(started)
+  })
+
   it("ends, too, when npm is told to and says nothing", async () => {
     const { child, saying, processes } = run("npm", ["start", "--", ...here()])
     await saying(READY)
