@@ -1,4 +1,4 @@
-import { SignalError } from "../../client/index.ts"
+import { type SignalClient, SignalError } from "../../client/index.ts"
 import { FailuresFile } from "../failures.ts"
 import { openClient } from "../options.ts"
 import { openProgress } from "../progress.ts"
@@ -9,7 +9,7 @@ import { writeBatchFiles } from "./batch-files.ts"
 import type { Checkpoint } from "./checkpoint.ts"
 import { deliverTo } from "./deliver.ts"
 import { runImport } from "./engine.ts"
-import { openState } from "./state.ts"
+import { type LockedState, openState } from "./state.ts"
 
 const MAX_IGNORED = 20
 const SHOWN_REASONS = 5
@@ -31,7 +31,7 @@ export interface ImportOptions {
 /** Runs `signals import`. Returns the exit code. */
 export async function runImportCommand(request: SourceRequest, options: ImportOptions, stop: AbortSignal): Promise<number> {
   const { kind } = request
-  const { url, batchSize, concurrency } = options
+  const { url, batchSize } = options
   const { source, ...identity } = await openSource(request)
   if (options.dryRun) return dryRun(source, stop)
   if (options.output !== undefined) return writeBatchFiles(source, options.output, batchSize)
@@ -47,7 +47,21 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
     tell: (sentence) => console.error(sentence),
   }).catch(giveUp)
   if (state === undefined) return EXIT.gaveUp
-  const { path: statePath, checkpoint } = state
+  try {
+    return await importFrom(source, kind, options, state, client, stop)
+  } finally {
+    await state.release()
+  }
+}
+
+async function importFrom(
+  source: Source,
+  kind: SourceRequest["kind"],
+  options: ImportOptions,
+  { path: statePath, checkpoint }: LockedState,
+  client: SignalClient,
+  stop: AbortSignal,
+): Promise<number> {
   if (checkpoint.finished) {
     const mayHaveChanged = kind === "sql" ? " The importer does not notice changes of the table." : ""
     console.log(`The whole source was imported before: ${summary(checkpoint)}.${mayHaveChanged} Send it again with --restart.`)
@@ -65,7 +79,7 @@ export async function runImportCommand(request: SourceRequest, options: ImportOp
       checkpoint,
       statePath,
       failures,
-      concurrency,
+      concurrency: options.concurrency,
       stop,
       deliver: deliverTo(client, checkpoint.importId, {
         deadlineMs: options.deadline * 1000,

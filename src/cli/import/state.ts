@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto"
-import { readdir } from "node:fs/promises"
+import { mkdir, readdir } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import type { SignalClient } from "../../client/index.ts"
+import { FolderInUse, lockFolder } from "../../client/spool/lock.ts"
 import { UsageError } from "../usage.ts"
 import { type Checkpoint, newCheckpoint, readCheckpoint, writeCheckpoint } from "./checkpoint.ts"
 import { knowsBatch } from "./service.ts"
@@ -24,24 +25,53 @@ export interface State {
   checkpoint: Checkpoint
 }
 
+/** A state that no other process can open until it is released, or until this process ends. */
+export interface LockedState extends State {
+  release(): Promise<void>
+}
+
 /** Hex digits of SHA-256 in the name of a state file. */
 const DIGEST_LENGTH = 8
 
 /**
- * Finds the state of this source at this service, or starts a new one.
+ * Finds the state of this source at this service, or starts a new one, and locks it: two imports that share a state would send batches
+ * under the same keys and overwrite each other's progress.
  *
  * A state belongs to one service, identified by its address and its ledger. If the ledger no longer has a batch of the import, the
  * database behind the address has been replaced, and the import starts again. A service keeps its state under a second address.
  *
- * @throws {UsageError} `--state` names the state of another source, service or batch size, or the key cannot tell which service it is
+ * @throws {UsageError} another import has the state; `--state` names the state of another source, service or batch size; or the key
+ * cannot tell which service it is
  */
-export async function openState(options: StateOptions): Promise<State> {
+export async function openState(options: StateOptions): Promise<LockedState> {
   const own = options.path ?? statePath(options.source, options.service)
+  const releases = [await lockState(own)]
+  const release = async () => {
+    for (const one of releases.splice(0)) await one()
+  }
+  try {
+    return { ...(await findState(options, own, (path) => lockState(path).then((one) => void releases.push(one)))), release }
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
+
+async function findState(options: StateOptions, own: string, lock: (path: string) => Promise<void>): Promise<State> {
   if (options.restart) return begin(options, own)
   const found = await readCheckpoint(own)
   if (found) return resume(options, { path: own, checkpoint: found })
   if (options.path !== undefined) return begin(options, own)
-  return (await takeOver(options)) ?? begin(options, own)
+  return (await takeOver(options, lock)) ?? begin(options, own)
+}
+
+async function lockState(path: string): Promise<() => Promise<void>> {
+  const folder = `${path}.lock`
+  await mkdir(folder, { recursive: true })
+  return await lockFolder(folder, `The state ${path}`).catch((error) => {
+    if (!(error instanceof FolderInUse)) throw error
+    throw new UsageError(`${error.message} Wait until that import has ended, or name another file with --state.`)
+  })
 }
 
 async function begin({ source, service, batchSize }: StateOptions, path: string): Promise<State> {
@@ -77,7 +107,7 @@ async function resume(options: StateOptions, state: State): Promise<State> {
 }
 
 /** Finds the state of this source at this service under another address, such as http://127.0.0.1:8002 for http://localhost:8002. */
-async function takeOver(options: StateOptions): Promise<State | undefined> {
+async function takeOver(options: StateOptions, lock: (path: string) => Promise<void>): Promise<State | undefined> {
   const { source, client, service, tell } = options
   const prefix = sourcePath(source)
   const names = await readdir(dirname(prefix)).catch(() => [])
@@ -88,8 +118,10 @@ async function takeOver(options: StateOptions): Promise<State | undefined> {
     const checkpoint = await readCheckpoint(path)
     if (!checkpoint?.transaction || checkpoint.source !== source.fingerprint) continue
     if ((await knowsBatch(client, checkpoint.transaction)) !== true) continue
+    await lock(path)
     tell(`${service} is the same service as ${checkpoint.service}, where this import began.`)
-    return resume(options, { path, checkpoint })
+    // Until the lock was taken, its holder may have gone on.
+    return resume(options, { path, checkpoint: (await readCheckpoint(path)) ?? checkpoint })
   }
   return undefined
 }

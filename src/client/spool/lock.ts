@@ -19,6 +19,9 @@ const REACH_MS = 2000
 /** Attempts that other processes may win; each time, one of them has the folder. */
 const MAX_ATTEMPTS = 100
 
+/** A living process has the folder. */
+export class FolderInUse extends Error {}
+
 /**
  * Keeps other processes out of a folder until the holder releases the lock or ends, however it ends.
  *
@@ -31,15 +34,16 @@ const MAX_ATTEMPTS = 100
  * between machines (NFS, SMB), nor between containers when the folder's path is longer than 72 bytes or its file system has no
  * sockets: give each its own folder there.
  *
+ * @param name the folder in messages, as the subject of a sentence
  * @returns a function that releases the lock
- * @throws {Error} another process, or this one, has the folder open
+ * @throws {FolderInUse} another process, or this one, has the folder open
  */
-export async function lockFolder(folder: string): Promise<() => Promise<void>> {
+export async function lockFolder(folder: string, name = `The spool ${folder}`): Promise<() => Promise<void>> {
   const { server, address } = await listen(folder)
   const draft = join(folder, `${randomUUID()}.draft`)
   try {
     await writeFile(draft, JSON.stringify({ address, pid: process.pid, host: hostname() } satisfies Holder), { flag: "wx" })
-    await take(folder, draft)
+    await take(folder, name, draft)
   } catch (error) {
     await end(server)
     throw error
@@ -50,14 +54,12 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   return () => end(server)
 }
 
-async function take(folder: string, draft: string): Promise<void> {
+async function take(folder: string, name: string, draft: string): Promise<void> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const highest = Math.max(0, ...(await lockNumbers(folder)))
     const holder = highest > 0 ? await readHolder(pathOf(folder, highest)) : undefined
     if (holder && (await isListening(folder, holder.address)))
-      throw new Error(
-        `The spool ${folder} is in use by process ${holder.pid} on ${holder.host}. Only one process can have it open.`,
-      )
+      throw new FolderInUse(`${name} is in use by process ${holder.pid} on ${holder.host}. Only one process can have it open.`)
     const number = highest + 1
     try {
       await link(draft, pathOf(folder, number))
@@ -70,7 +72,7 @@ async function take(folder: string, draft: string): Promise<void> {
     if (Math.max(...numbers) === number) return removeFormer(folder, numbers, number)
     await rm(pathOf(folder, number), { force: true })
   }
-  throw new Error(`The spool ${folder} is in use: other processes keep opening it.`)
+  throw new FolderInUse(`${name} is in use: other processes keep opening it.`)
 }
 
 async function removeFormer(folder: string, numbers: number[], own: number): Promise<void> {

@@ -35,6 +35,7 @@ const lines = (count: number) =>
   )
 const importTo = (address: string, ...more: string[]) =>
   run(folder, ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--url", address, ...more])
+const SLOWLY = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "1"]
 const count = async (rig: Rig) =>
   (
     await rig.query<{ signals: number; distinct: number }>(
@@ -50,10 +51,35 @@ describe("the state of an import", () => {
     for (const rig of [first, second]) expect(await count(rig)).toEqual({ signals: 25, distinct: 25 })
   })
 
+  it("keeps a second import of the source out while the first one runs, under another address of the service too", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(3000))
+    const { child, ended } = start(folder, [...SLOWLY, "--url", proxy.address])
+    await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
+    child.kill("SIGSTOP")
+    for (const address of [proxy.address, first.service.address]) {
+      const { code, err } = await importTo(address)
+      expect([code, err]).toEqual([2, expect.stringContaining(`is in use by process ${child.pid} on `)])
+      expect(err).toContain("Wait until that import has ended, or name another file with --state.")
+    }
+    child.kill("SIGCONT")
+    expect(await ended).toBe(0)
+    expect(await count(first)).toEqual({ signals: 3000, distinct: 3000 })
+    expect(await importTo(proxy.address)).toMatchObject({ code: 0, out: expect.stringContaining("imported before") })
+  })
+
+  it("is free again when the process that had it is killed", async () => {
+    await writeFile(join(folder, "in.jsonl"), lines(500))
+    const { child, ended } = start(folder, [...SLOWLY, "--url", proxy.address])
+    await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
+    child.kill("SIGKILL")
+    await ended
+    expect(await importTo(proxy.address)).toMatchObject({ code: 0 })
+    expect(await count(first)).toEqual({ signals: 500, distinct: 500 })
+  })
+
   it("starts again at a second service after a stop at the first, and continues at the first", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(2000))
-    const args = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "1"]
-    const { child, ended } = start(folder, [...args, "--url", proxy.address])
+    const { child, ended } = start(folder, [...SLOWLY, "--url", proxy.address])
     await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
     child.kill("SIGINT")
     expect(await ended).toBe(130)
