@@ -1,4 +1,5 @@
 import { isFields, parseJson } from "../../signals/json.ts"
+import { isDeeperThan } from "../../signals/payload.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { UsageError } from "../usage.ts"
 import { openBytes, shareOfBytes } from "./bytes.ts"
@@ -28,6 +29,7 @@ export function openJsonl(path: string): Source {
 function readSignal(text: string, place: string): SourceRecord {
   const value = readJsonLine(text)
   if (value === undefined) return { place, fault: "The line is not JSON", kept: keptLine(text) }
+  if (isTooDeep(value.json)) return { place, fault: TOO_DEEP, kept: keptLine(text) }
   if (isFailure(value.json)) return readFailure(value.json, place, { team: undefined, readLine: readSignal })
   if (!isFields(value.json)) return { place, fault: "The line is not a JSON object", kept: keptLine(text) }
   return { place, signal: value.json }
@@ -41,6 +43,12 @@ function refuseDocument(firstLine: string, path: string): void {
       `${path} is one JSON document, not one signal on each line. Convert it: jq -c '${jq}' ${path} > signals.jsonl`,
     )
 }
+
+/** How deep a value may nest: it is written as JSON again, which overflows the stack at a few thousand levels. */
+const MAX_DEPTH = 1000
+
+export const isTooDeep = (value: unknown) => isDeeperThan(value, MAX_DEPTH)
+export const TOO_DEEP = `The value nests deeper than ${MAX_DEPTH} levels`
 
 /** Reads JSON without losing a digit; undefined when the text is not JSON. */
 export function readJsonLine(text: string): { json: unknown } | undefined {

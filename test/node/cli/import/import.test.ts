@@ -41,6 +41,34 @@ const stored = async () =>
   )
 const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
 
+describe("a hostile source", () => {
+  const deep = `${"[".repeat(300_000)}${"]".repeat(300_000)}`
+
+  it.each([
+    [
+      "12 million arrays",
+      `[${"[],".repeat(12_000_000)}[]]`,
+      "in.json:1: The file is one JSON document of more than 10 million values.",
+    ],
+    [
+      "12 million arrays in lines",
+      `[\n${"[],\n".repeat(12_000_000)}[]]`,
+      "in.json: The file is one JSON document of more than 10 million",
+    ],
+    ["300,000 levels", deep, "in.json:1: The value nests deeper than 1000 levels"],
+  ])("is refused with a sentence, in bounded memory: %s", { timeout: 120_000 }, async (_, text, sentence) => {
+    await file("in.json", text)
+    const { code, err } = await signals("import", "slack", "in.json", "--dry-run")
+    expect([code, err]).toEqual([1, expect.stringContaining(sentence)])
+  })
+
+  it("is refused with a sentence where a line nests deeply", async () => {
+    await file("in.jsonl", `{"context_window_id":"c","payload":{"a":${deep}}}\n`)
+    const { code, err } = await signals("import", "jsonl", "in.jsonl", "--dry-run")
+    expect([code, err]).toEqual([1, expect.stringContaining("in.jsonl:1: The value nests deeper than 1000 levels")])
+  })
+})
+
 describe("signals import jsonl", () => {
   it("stores each line once, and prints the counts", async () => {
     await file("in.jsonl", lines(1234))
