@@ -113,8 +113,8 @@ const FIRST_WAIT_MS = 50
 const LONGEST_WAIT_MS = 1000
 
 /**
- * Does `work` again after each transient fault, with full-jitter backoff, until the deadline of `db` would pass.
- * `work` must be safe to repeat: it may have run although its answer was lost.
+ * Repeats `work` after each transient error, with full-jitter backoff, until the deadline of `db` would pass. `work` must be safe to
+ * repeat: it may have run although its answer was lost.
  *
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */

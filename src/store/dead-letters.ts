@@ -7,10 +7,10 @@ import { deadLetters } from "./schema.ts"
 import { hasNext, pageStatement } from "./statement/page.ts"
 import { utc } from "./statement/sql.ts"
 
-/** Where a dead letter came in, which says how its record is read again. `queue`: a whole message that could not be worked off. */
+/** The route of a dead letter, which decides how a replay reads its record. `queue`: a whole message that the consumer could not store. */
 export type LetterSource = (typeof deadLetters.source.enumValues)[number]
 
-/** A record that was acknowledged and can't be stored as a signal. */
+/** An acknowledged record that could not become a signal. */
 export interface DeadLetter {
   /** The batch it came in, and its place there. */
   transactionId: string

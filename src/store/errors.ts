@@ -11,10 +11,10 @@ export type DatabaseErrorKind = "overloaded" | "transient" | "refused" | "too_la
 /** The reason of an error that says that an id of a new signal has no partition yet: nothing was stored. */
 export const MISSING_PARTITION = "missing partition"
 
-/** A statement without a good answer. Its message names no value, no SQL and no address, so that it may be logged. */
+/** A statement that failed, or whose answer is lost. The message names no value, no SQL and no address, so that it can be logged. */
 export class DatabaseError extends Error {
   readonly kind: DatabaseErrorKind
-  /** The SQLSTATE, or what was seen where that does not tell: "unreachable", "timeout", "answer cut short", "HTTP 502", `MISSING_PARTITION`. */
+  /** The SQLSTATE, or the symptom where there is none: "unreachable", "timeout", "answer cut short", "HTTP 502", `MISSING_PARTITION`. */
   readonly reason: string
   /** Whether the statement may have been committed although no answer says so. */
   readonly mayHaveRun: boolean
@@ -36,7 +36,7 @@ export class DatabaseError extends Error {
 }
 
 /**
- * What an error of Neon's driver means for the statement that met it.
+ * Classifies an error that Neon's driver throws for a statement.
  *
  * The driver wraps what goes wrong before the headers of the answer. Anything else that it throws comes from reading the body: the
  * connection broke or the deadline passed there, or the body is not Neon's JSON, as when a proxy answers in its place. The statement
@@ -82,11 +82,11 @@ function readBody(body: string): { code: string; message: string; constraint: st
   }
 }
 
-/** The proxy's own words for "you may not, or there is nothing here": asking again won't help. */
+/** The proxy's words for a missing endpoint or a refused login: a retry cannot succeed. */
 const FINAL =
   /password authentication failed|invalid connection string|missing (?:hostname|username|database)|endpoint (?:cannot be found|is disabled)|could not parse/i
 
-/** The proxy's own words for "it never reached Postgres". */
+/** The proxy's words for a statement that never reached Postgres. */
 const NEVER_SENT =
   /control plane request failed|couldn't connect to compute node|failed to acquire permit|too many connections|connection closed at inconsistent state/i
 

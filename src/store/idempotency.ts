@@ -19,11 +19,11 @@ export function isSameRequest(stored: string | null, given: string | undefined):
 }
 
 /**
- * A hash of what was asked under an idempotency key: it tells a retry from another request.
+ * Hashes a request that has an idempotency key, to distinguish a retry from another request.
  *
  * @param request.route the pattern of the route, as one key space serves all of them
  * @param request.mediaType how the body is read: the same bytes are another request under another media type
- * @param request.body decoded, so that a retry may be packed in another way
+ * @param request.body decoded, so that a retry can use another content coding
  */
 export async function hashRequest(request: {
   route: string

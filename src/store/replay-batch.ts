@@ -24,8 +24,8 @@ interface LedgerRow {
 }
 
 /**
- * What became of a batch that the ledger already has: under its transaction id, when an earlier attempt's answer was lost, or under
- * its caller's idempotency key. Undefined when there is no such row, or there was one whose key has expired and is released now.
+ * Reads the outcome of a batch that the ledger already has: under its transaction id, when the answer to an earlier attempt was lost, or
+ * under its caller's idempotency key. Undefined when the ledger has no such row, or releases one whose key has expired.
  *
  * @throws {IdempotencyKeyReused} the key stands for another request
  */

@@ -19,7 +19,7 @@ import {
 import type { RecordedFailure } from "../signals/failures/violation.ts"
 
 /**
- * One row a signal. `id` rises in the order of a batch, which is how a batch's answer can be told again from its ledger row.
+ * One row for each signal. `id` rises in the order of a batch, so that the ledger row of a batch is enough to replay its answer.
  *
  * In partitions by ranges of `id`, or a plain table that a version before them made until `npm run db:partition`.
  *
@@ -122,7 +122,7 @@ export const batches = pgTable(
 )
 
 /**
- * What was acknowledged and can't be stored as a signal, kept to be looked at and replayed: one row a record, of whatever way in.
+ * The dead letters: one row for each acknowledged record that could not become a signal, whichever route it came by.
  * `record` is JSON as text, since jsonb takes no U+0000, and at most about 1 MiB of it.
  */
 export const deadLetters = pgTable(
@@ -130,7 +130,7 @@ export const deadLetters = pgTable(
   {
     id: bigint({ mode: "number" }).primaryKey().generatedAlwaysAsIdentity({ name: "dead_letters_id_seq" }),
     createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
-    /** The batch it came in, and its place there: what is delivered twice is kept once. */
+    /** The batch of the record, and its place there. They are unique, so that a record that is delivered twice is kept once. */
     transactionId: uuid("transaction_id").notNull(),
     index: integer().notNull(),
     source: text({ enum: ["slack", "kafka", "signal", "queue"] }).notNull(),
@@ -139,7 +139,7 @@ export const deadLetters = pgTable(
     record: text().notNull(),
     /** Only the beginning of the record is kept. */
     truncated: boolean().notNull().default(false),
-    /** The batch under which it is replayed, however often that is asked for. */
+    /** The batch under which every replay stores it. */
     replayTransactionId: uuid("replay_transaction_id").notNull(),
     state: text({ enum: ["waiting", "replayed", "discarded"] })
       .notNull()

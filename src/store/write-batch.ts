@@ -16,7 +16,7 @@ import { NOW } from "./statement/sql.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "./statement/suppression.ts"
 
 /**
- * Stores a batch exactly once: its ledger row and its signals in one statement, retried on transient faults under the same transaction id.
+ * Stores a batch exactly once: its ledger row and its signals in one statement, retried after transient errors under the same transaction id.
  *
  * @throws {BatchRefused} `allOrNothing`, and the database refused a signal, or one is suppressed
  * @throws {IdempotencyKeyReused} the caller's key stands for another request
@@ -67,7 +67,7 @@ async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns, 
     if (inserted) return await answered(db, batch, inserted)
     return (await replayBatch(db, asked)) ?? ledgerRowGone()
   } catch (error) {
-    // From here on the ledger has a row, so no fault may be taken for "nothing was stored".
+    // From here on the ledger has a row, so no error means that nothing was stored.
     throw error instanceof DatabaseError ? error.withDoubt(true) : error
   }
 }

@@ -10,8 +10,8 @@ const Path = z.string().regex(/^(\$(key|subject|topic|timestamp|value)|\$(header
 const Paths = z.union([Path.transform((path) => [path]), z.array(Path).min(1)])
 
 /**
- * Which field of a signal is taken from where, for a record whose value is no signal itself: the setting KAFKA_FIELD_MAPPING.
- * What is not named keeps its default.
+ * The setting KAFKA_FIELD_MAPPING: the paths of a signal's fields in a record whose value is not a signal itself. A field that is not
+ * named keeps its default.
  */
 export const FieldMapping = z.strictObject({
   conversation: Paths.default(["$key", "$subject"]),

@@ -2,10 +2,10 @@ const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
 /**
- * The objects and arrays of a text that follow one another, with nothing, white space or commas between: so what Confluent's HTTP sink
- * and Fluent Bit's `json_stream` send. Each as its own text, not read yet; undefined when there is anything else between them.
+ * Splits a text into the objects and arrays that follow one another in it, with nothing, white space or commas between, as Confluent's
+ * HTTP sink and Fluent Bit's `json_stream` send them. Each is its own text, not parsed yet; undefined when anything else is between them.
  *
- * @param maxValues it ends with the first value beyond, so that the caller can tell that there are too many
+ * @param maxValues it ends with the first value beyond, so that the caller sees that there are too many
  */
 export function splitJoined(text: string, maxValues: number): string[] | undefined {
   const values: string[] = []
@@ -30,7 +30,7 @@ export function splitJoined(text: string, maxValues: number): string[] | undefin
   return depth === 0 ? values : undefined
 }
 
-/** [ or {. A bracket and a brace are told apart by who reads the value. */
+/** `[` or `{`. The parser of the value distinguishes them. */
 const isOpening = (code: number) => code === 0x5b || code === 0x7b
 const isClosing = (code: number) => code === 0x5d || code === 0x7d
 /** A comma, or white space (RFC 8259, section 2). */

@@ -18,7 +18,7 @@ export interface KafkaRecord {
   /** Of a CloudEvent: its attributes, and the subject once more by name. */
   cloudevent?: Record<string, unknown>
   subject?: unknown
-  /** Names this record for ever, where its sender tells enough for that. */
+  /** A permanent name of the record, where its sender gives enough for one. */
   identity?: string
   /** Why the value can't be read, as one sentence. */
   fault?: string
@@ -40,13 +40,13 @@ export function textOf(value: unknown): string | undefined {
 /** How deep a record may nest: it is written as JSON again, which overflows the stack at a few thousand levels. */
 const MAX_RECORD_DEPTH = 1000
 
-/** What can be kept of a record that nests too deeply is its text. */
+/** A dead letter keeps the text of a record that nests too deeply. */
 export const isTooDeep = (value: unknown) => isDeeperThan(value, MAX_RECORD_DEPTH)
 export const TOO_DEEP = `the record nests deeper than ${MAX_RECORD_DEPTH} levels`
 
 const MAX_CHARACTERS = 255
 
-/** A text that names a record for ever, short enough for a dedupe_key: what is longer is told by its digest. */
+/** A permanent name of a record that fits into a dedupe_key: a longer name is replaced by its digest. */
 export function identity(kind: string, name: string): string {
   const text = `${kind}:${name}`
   return text.length <= MAX_CHARACTERS ? text : `${kind}:sha256:${createHash("sha256").update(name).digest("hex")}`

@@ -13,9 +13,9 @@ export interface KafkaRequest {
   headers: Headers
   /** The body, decoded. */
   text: string
-  /** Tells clusters apart whose topics have the same names. */
+  /** Distinguishes clusters whose topics have the same names. */
   cluster: string | undefined
-  /** Reading ends with the first record beyond, so that the caller can tell that there are too many. */
+  /** Reading ends with the first record beyond, so that the caller sees that there are too many. */
   maxRecords: number
 }
 
@@ -24,7 +24,7 @@ const JSON_OR_TEXT = /^$|^application\/(json|x-www-form-urlencoded|[\w.-]+\+json
 const PROXY = /^application\/vnd\.kafka\./
 const BASE64_ENVELOPE = /^application\/vnd\.kafka\.binary\./
 
-/** What a request tells of all of its records. */
+/** The properties that all records of a request share. */
 interface Origin {
   maxRecords: number
   cluster: string | undefined
@@ -33,9 +33,9 @@ interface Origin {
 }
 
 /**
- * The records of a request, by its content type and shape; undefined when the content type is none that is read here.
+ * Reads the records of a request, by its content type and shape; undefined for any other content type.
  *
- * What can't be read is a record with a `fault`: its sender could only send it again and again, so it is no error of the request's.
+ * A record that cannot be read has a `fault`. It does not fail the request: its sender could only send the same again.
  */
 export function readKafkaRecords({ headers, text, cluster, maxRecords }: KafkaRequest): KafkaRecord[] | undefined {
   const type = (headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""

@@ -8,7 +8,7 @@ export type SlackRequest =
   | { type: "url_verification"; challenge: string }
   | { type: "app_rate_limited"; teamId: string }
   | { type: "event_callback"; delivered: Delivered }
-  /** Signed by Slack, and still nothing of its Events API: one sentence. */
+  /** Signed by Slack, and not a request of its Events API; one sentence says why. */
   | { type: "unreadable"; fault: string }
 
 export interface SlackOptions {
@@ -17,7 +17,7 @@ export interface SlackOptions {
 }
 
 /**
- * Tells what a request of Slack's is, and makes of an event what is to be stored of it.
+ * Recognizes a request of Slack, and maps an event to a signal.
  *
  * @param body as `parseJson` reads it, so that no digit of a number is lost
  */

@@ -35,7 +35,7 @@ export function mapMessages(messages: readonly Message[], mapping: FieldMapping,
 
 const placeOf = ({ topic, partition, offset }: Message) => `${topic}/${partition}/${offset}`
 
-/** A message as the webhook reads a record. Bytes that are not text make it a record with a fault. */
+/** Maps a message to a record of the webhook. Bytes that are not text give the record a fault. */
 function readMessage(message: Message, cluster: string | undefined): KafkaRecord {
   const { topic, partition, offset, timestamp } = message
   const key = message.key ? readContent(message.key, "the key") : undefined

@@ -11,7 +11,7 @@ import { methodNotAllowed, notFound } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 import { ingestContext, notePlan, timeLimitOf } from "../write.ts"
 
-/** The dead letters: what was acknowledged and could not be stored. To be looked at, replayed once the cause is mended, or discarded. */
+/** The routes of dead letters: list, read, replay after the cause is repaired, discard. */
 export const deadLetters = new Hono<App>()
   .get("/", requireScope("read"), zValidator("query", DeadLetterQuery, refuseShape), async (c) => {
     const { cursor, transaction_id: transactionId, ...query } = c.req.valid("query")

@@ -16,7 +16,7 @@ import { refuseShape } from "../validation.ts"
  */
 const SHARED_SECONDS: Record<Window | "counters", number> = { "15m": 10, "1h": 30, "24h": 60, "7d": 300, counters: 10 }
 
-/** Tells the answers of two accounts apart; the token is no part of it. */
+/** The cache key of an answer: it differs between accounts, and does not hold the token. */
 const sharedName = (analytics: AnalyticsSettings | undefined, view: string) =>
   [analytics?.endpoint ?? "", analytics?.accountId ?? "", view].map(encodeURIComponent).join("/")
 

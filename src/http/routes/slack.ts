@@ -11,7 +11,7 @@ import { type App, noteOutcome } from "../context.ts"
 import { answerDelivery } from "../deliveries.ts"
 import { invalidShape, unauthorized } from "../problems.ts"
 
-/** Slack takes what is not answered within 3 seconds for lost and sends it again. */
+/** Slack sends a request again when no answer comes within 3 seconds. */
 const DEADLINE_MS = 2500
 
 /** A message has at most 40,000 characters, and an event a message. Whoever does not know the secret can make us hash this much. */
