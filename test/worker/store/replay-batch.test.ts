@@ -79,6 +79,24 @@ describe("a replay", () => {
     expect(await idsOf(again(batch))).toEqual(first)
   })
 
+  it("gives the ids on both sides of a duplicate in a batch of which the database refused another signal", async () => {
+    const context_window_id = freshConversation()
+    const dedupe_key = key()
+    await idsOf(batchOf([{ context_window_id, dedupe_key }]))
+    const batch = keyedBatch(
+      { context_window_id },
+      { context_window_id, dedupe_key },
+      { context_window_id },
+      { context_window_id },
+      { context_window_id },
+    )
+    const { rows } = batch.plan
+    if (rows[4]) rows[4].signalScore = 7
+    const first = await idsOf(batch)
+    expect(first.map(([, , duplicate]) => duplicate)).toEqual([false, true, false, false])
+    expect(await idsOf(again(batch))).toEqual(first)
+  })
+
   it("of a ledger row that an earlier version wrote finds the ids in the table", async () => {
     const context_window_id = freshConversation()
     const batch = keyedBatch({ context_window_id }, { context_window_id, dedupe_key: key() }, { context_window_id })
