@@ -17,6 +17,7 @@ import { recordRequest } from "./http/record-request.ts"
 import { ledger, signalBatches } from "./http/routes/batches.ts"
 import { deadLetters } from "./http/routes/dead-letters.ts"
 import { erasures } from "./http/routes/erasures.ts"
+import { feed } from "./http/routes/feed.ts"
 import { readiness } from "./http/routes/health.ts"
 import { kafkaWebhook } from "./http/routes/kafka.ts"
 import { metrics, prometheus } from "./http/routes/metrics.ts"
@@ -58,6 +59,7 @@ app.use("/api/*", noStore, limitAddress, identifyCaller, limitCaller)
 app.use("/metrics", noStore, limitAddress, identifyCaller, limitCaller)
 app.use("/webhooks/*", limitAddress)
 app.route("/api/signals/batch", signalBatches)
+app.route("/api/signals/feed", feed)
 app.route("/api/signals", signals)
 app.route("/api/batches", ledger)
 app.route("/api/metrics", metrics)

@@ -32,7 +32,7 @@ const TimeText = z.string().transform((text, context): string => {
 })
 
 /** A whole number in a query or a path, where everything is text. */
-const digits = z
+export const digits = z
   .string()
   .refine((text) => /^-?\d{1,16}$/.test(text), validationIssue("int_parsing"))
   .transform(Number)
@@ -49,7 +49,7 @@ const score = (description: string) =>
 /** The largest integer that JSON keeps exact in JavaScript. Ids and positions lie below it. */
 const LARGEST = Number.MAX_SAFE_INTEGER
 
-const limit = (preset: number) =>
+export const limit = (preset: number) =>
   digits
     .pipe(z.int().min(1).max(1000))
     .default(preset)

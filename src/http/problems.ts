@@ -9,8 +9,10 @@ import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
 import { BatchInDoubt, BatchRefused } from "../store/batch.ts"
 import { ReadTooCostly } from "../store/connection.ts"
 import { DatabaseError } from "../store/errors.ts"
+import { FeedPositionUnknown } from "../store/feed/position.ts"
 import { IdempotencyKeyReused } from "../store/idempotency.ts"
 import { type App, noteOutcome } from "./context.ts"
+import { MAX_WAITING } from "./feed/waiting-readers.ts"
 
 interface ProblemBody {
   detail: string | ShapeError[]
@@ -71,6 +73,26 @@ export const tooManyContainers = () =>
 export const overloaded = () =>
   new Problem(503, { detail: "Too many requests at once. Nothing was stored. Send it again." }, { "Retry-After": "1" })
 
+/** Each reader that waits for the feed costs the database a read a second. */
+export const tooManyWaiting = () =>
+  new Problem(
+    503,
+    { detail: `${MAX_WAITING} readers wait for the feed already. Ask without "wait", or try again later.` },
+    { "Retry-After": "5" },
+  )
+
+/** The reader can't continue: nothing says what it has missed. */
+export const feedPositionUnknown = () =>
+  invalidShape([
+    {
+      type: "feed_cursor_unknown",
+      loc: ["query", "after"],
+      msg:
+        "The database has no such place in its feed: it was restored to an earlier time, or the cursor is another service's. " +
+        "Begin again without after, or with after=now",
+    },
+  ])
+
 export const tooManySignals = (limit: number) =>
   new Problem(413, { detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.` })
 
@@ -119,6 +141,7 @@ function problemOf(error: Error): Problem {
   if (error instanceof TooManyContainers) return tooManyContainers()
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
+  if (error instanceof FeedPositionUnknown) return feedPositionUnknown()
   if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)
   if (error instanceof ReadTooCostly) return readTooCostly(error)
   if (error instanceof DatabaseError && error.kind === "overloaded") return overloaded()

@@ -10,6 +10,7 @@ import * as write from "./writes.ts"
 const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/signals/batch": { post: write.createBatch },
   "/api/signals": { post: write.createSignal, get: read.listSignals },
+  "/api/signals/feed": { get: read.readFeed },
   "/api/signals/stats": { get: read.signalStats },
   "/api/signals/{id}": { get: read.getSignal },
   "/api/batches": { get: read.listBatches },

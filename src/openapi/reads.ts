@@ -1,8 +1,17 @@
 import * as z from "zod"
+import { FeedQuery } from "../http/feed/query.ts"
 import { BatchPath, LedgerQuery, ListQuery, MetricsQuery, SignalPath, StatsQuery } from "../http/params.ts"
-import { databaseNotReady, notFound, Problem } from "../http/problems.ts"
+import {
+  databaseNotReady,
+  feedPositionUnknown,
+  notFound,
+  overloaded,
+  Problem,
+  tooManyWaiting,
+  unavailable,
+} from "../http/problems.ts"
 import { MetricsAnswer } from "../metrics/answer.ts"
-import { BatchPage, BatchRecord, SignalPage, SignalStats, StoredSignal } from "../signals/responses.ts"
+import { BatchPage, BatchRecord, FeedAnswer, SignalPage, SignalStats, StoredSignal } from "../signals/responses.ts"
 import { BATCH_RECORD, CONVERSATION, COUNTERS, METRICS, QUEUED_RECORD, STORED_SIGNAL } from "./examples.ts"
 import { answer, examplesOf, operation, refusal, TOO_MANY_REQUESTS, unreachable } from "./operation.ts"
 
@@ -33,6 +42,32 @@ export const listSignals = operation({
     200: answer("One page.", SignalPage, { "last page": { signals: [STORED_SIGNAL], next_cursor: null } }),
   },
   unreadable: { limit: [BAD_LIMIT] },
+})
+
+const FEED_CURSOR = "WzEsIjc0MDIxIiwiMDE5NDY5NGMtNWUzYi03YTNjLTlkMmUtNWYxYjhjNmE0ZTcwIixudWxsXQ"
+
+export const readFeed = operation({
+  id: "readFeed",
+  tag: "Signals",
+  summary: "Follow signals in commit order",
+  description:
+    "A reader that passes each `next_cursor` on as `after` sees every signal once, whatever transactions were open meanwhile. " +
+    "A signal that is erased or edited before it is read is not there, or as edited.",
+  scope: "read",
+  params: { query: FeedQuery },
+  answers: {
+    200: answer("The signals after the cursor.", FeedAnswer, {
+      "a signal": { signals: [STORED_SIGNAL], next_cursor: FEED_CURSOR, more: false, lag_seconds: 0 },
+      "nothing new": { signals: [], next_cursor: FEED_CURSOR, more: false, lag_seconds: 0 },
+    }),
+    503: unreachable("The database cannot be reached in time, or too many readers wait.", {
+      unreachable: unavailable(),
+      "not ready": databaseNotReady(),
+      overloaded: overloaded(),
+      "too many readers": tooManyWaiting(),
+    }),
+  },
+  unreadable: { limit: [BAD_LIMIT], "unknown cursor": feedPositionUnknown().body.detail },
 })
 
 export const signalStats = operation({

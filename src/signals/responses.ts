@@ -83,6 +83,19 @@ export const SignalPage = z.object({
   next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 
+export const FeedAnswer = z
+  .object({
+    signals: z.array(StoredSignal).meta({ description: "In commit order. It may be empty although `more` is true." }),
+    next_cursor: z.string().meta({ description: "Pass it as `after` to read on. Keep it with what you made of the signals." }),
+    more: z.boolean().meta({ description: "The next request has something to read at once." }),
+    lag_seconds: z.number().min(0).meta({
+      description: "How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits.",
+    }),
+  })
+  .meta({ id: "FeedAnswer" })
+/** A part of the feed. */
+export type FeedAnswer = z.infer<typeof FeedAnswer>
+
 export const ConversationStats = z.object({
   context_window_id: z.string(),
   signal_count: z.int(),

@@ -13,7 +13,8 @@ import { type Cursor, type SignalFilter, searchSignals } from "./statement/searc
 import { SELECTED_SIGNAL, SENT_BYTES, SIGNAL_COLUMNS, STORED_BYTES } from "./statement/signal-columns.ts"
 import { utc } from "./statement/sql.ts"
 
-type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | "payload_omitted"> & {
+/** A row of `SELECTED_SIGNAL`. */
+export type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | "payload_omitted"> & {
   id: string
   received_at: string | null
   payload: string | null
@@ -21,7 +22,7 @@ type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | "payloa
 }
 
 /** A row that an earlier version stored has no time of its arrival: its transaction id has the time at which the batch was accepted. */
-const readSignal = ({ payload_omitted, ...row }: SelectedRow): StoredSignal => ({
+export const readSignal = ({ payload_omitted, ...row }: SelectedRow): StoredSignal => ({
   ...row,
   id: Number(row.id),
   received_at: row.received_at ?? instantOfUuid(row.transaction_id),

@@ -10,8 +10,9 @@ export interface PageQuery {
   bounded?: boolean
   /** The rows to page through, `select` and `where` without order. */
   rows: SQL
-  /** The columns that the page is ordered by, all descending; an index gives this order. */
+  /** The columns that the page is ordered by, all descending unless `ascending`; an index gives this order. */
   order: readonly string[]
+  ascending?: true
   limit: number
   /** The bytes of a row as it is stored, without reading what is stored apart from the row. */
   storedBytes: SQL
@@ -30,10 +31,11 @@ export interface PageQuery {
  * thousand large rows to measure them would take seconds.
  */
 export function pageStatement(page: PageQuery): SQL {
-  const { steps, bounded, rows, order: columns, limit, storedBytes, spelled, sentBytes, select } = page
-  const order = sql.raw(columns.map((column) => `${column} desc`).join(", "))
+  const { steps, bounded, rows, order: columns, ascending, limit, storedBytes, spelled, sentBytes, select } = page
+  const direction = ascending ? "asc" : "desc"
+  const order = sql.raw(columns.map((column) => `${column} ${direction}`).join(", "))
   // With its table, since a column of the answer may have the same name.
-  const lastOrder = sql.raw(columns.map((column) => `sent.${column} desc`).join(", "))
+  const lastOrder = sql.raw(columns.map((column) => `sent.${column} ${direction}`).join(", "))
   const listed = sql`where coalesce(sent_before, 0) < ${MAX_PAGE_BYTES}::int4`
   return sql`
     with ${steps ? sql`${steps}, ` : sql``}candidate as (

@@ -8,9 +8,16 @@
  * @returns one id a signal
  */
 export function decodeSignalIds(text: string): number[] {
+  return decodeRuns(text).flatMap(({ first, size }) =>
+    Array.from({ length: size }, (_, place) => (first === 0 ? 0 : first + place)),
+  )
+}
+
+/** The runs themselves, in batch order. */
+export function decodeRuns(text: string): { first: number; size: number }[] {
   if (text === "") return []
-  return text.split(",").flatMap((run) => {
+  return text.split(",").map((run) => {
     const [first = 0, size = 0] = run.split(":").map(Number)
-    return Array.from({ length: size }, (_, place) => (first === 0 ? 0 : first + place))
+    return { first, size }
   })
 }

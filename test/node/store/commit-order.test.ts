@@ -2,8 +2,10 @@ import { Client } from "pg"
 import { afterAll, beforeAll, expect, it } from "vitest"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
+import { OLDEST } from "../../../src/store/feed/position.ts"
+import { readFeed } from "../../../src/store/feed/read-feed.ts"
 import { migrateUntil } from "./former-database.ts"
-import { writeAsFormerVersion } from "./statements.ts"
+import { databaseOn, writeAsFormerVersion } from "./statements.ts"
 
 let postgres: LocalPostgres
 let client: Client
@@ -32,4 +34,14 @@ it("the migration gives ledger rows of before the transaction 0 without rewritin
   await client.query("commit")
   const { rows } = await client.query("select xid::text from batches order by transaction_id")
   expect(rows).toEqual([{ xid: "0" }, ...current])
+})
+
+it("the feed of a ledger that was restored from another server's dump is not read until it is put in order", async () => {
+  const read = () => readFeed(databaseOn(client), { after: OLDEST, limit: 10 })
+  expect((await read()).signals.length).toBe(2)
+  await client.query("update batches set xid = '9999999999' where xid <> '0'")
+  await expect(read()).rejects.toThrow("the ledger has transactions of another server")
+  // The repair of docs/deploy.md.
+  await client.query("update batches set xid = '0' where xid >= pg_snapshot_xmax(pg_current_snapshot())")
+  expect((await read()).signals.length).toBe(2)
 })

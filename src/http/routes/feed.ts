@@ -1,0 +1,59 @@
+import { waitUntil } from "cloudflare:workers"
+import { zValidator } from "@hono/zod-validator"
+import { type Context, Hono } from "hono"
+import type { FeedAnswer } from "../../signals/responses.ts"
+import { connect } from "../../store/connection.ts"
+import { type FeedPosition, OLDEST } from "../../store/feed/position.ts"
+import { type FeedPage, newestPosition, readFeed } from "../../store/feed/read-feed.ts"
+import { requireScope } from "../auth.ts"
+import type { App } from "../context.ts"
+import { encodeFeedCursor, FeedQuery } from "../feed/query.ts"
+import { LOOK_EVERY_MS, takeWaitingPlace } from "../feed/waiting-readers.ts"
+import { tooManyWaiting } from "../problems.ts"
+import { refuseShape } from "../validation.ts"
+
+/** GET /api/signals/feed: the signals after a cursor, in commit order; waits for the next one when it is asked to. */
+export const feed = new Hono<App>().get("/", requireScope("read"), zValidator("query", FeedQuery, refuseShape), async (c) => {
+  const { after = OLDEST, limit, wait } = c.req.valid("query")
+  const endsAt = Date.now() + wait * 1000
+  const begin = after === "now" ? await newestPosition(c.get("db")) : after
+  const first = await readFeed(c.get("db"), { after: begin, limit })
+  const page = first.signals.length > 0 || wait === 0 ? first : await waitForSignals(c, first, { limit, endsAt })
+  return c.json(answerOf(page))
+})
+
+const answerOf = ({ signals, next, more, lagSeconds }: FeedPage): FeedAnswer => ({
+  signals,
+  next_cursor: encodeFeedCursor(next),
+  more,
+  lag_seconds: lagSeconds,
+})
+
+/** Reads on until there is a signal or the time is over. A caller who leaves ends it, since the runtime then ends the request. */
+async function waitForSignals(c: Context<App>, first: FeedPage, query: { limit: number; endsAt: number }): Promise<FeedPage> {
+  const place = takeWaitingPlace()
+  if (!place) throw tooManyWaiting()
+  try {
+    let page = first
+    while (page.signals.length === 0 && Date.now() < query.endsAt) {
+      if (!page.more) await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_EVERY_MS, query.endsAt - Date.now())))
+      place.keep()
+      page = await readOn(c, page.next, query.limit)
+    }
+    return page
+  } finally {
+    place.leave()
+  }
+}
+
+/** Each read has a deadline of its own. */
+async function readOn(c: Context<App>, after: FeedPosition, limit: number): Promise<FeedPage> {
+  const db = connect(c.get("settings").database, { traffic: "reads", keepAlive: waitUntil })
+  try {
+    return await readFeed(db, { after, limit })
+  } finally {
+    const { usage } = c.get("db")
+    usage.attempts += db.usage.attempts
+    usage.ms += db.usage.ms
+  }
+}

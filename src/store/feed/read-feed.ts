@@ -1,0 +1,139 @@
+import { sql } from "drizzle-orm"
+import type { StoredSignal } from "../../signals/responses.ts"
+import { type Database, withRetries } from "../connection.ts"
+import { DatabaseError } from "../errors.ts"
+import { readSignal, type SelectedRow } from "../read.ts"
+import { batches, signals } from "../schema.ts"
+import { hasNext, MAX_PAGE_BYTES, pageStatement } from "../statement/page.ts"
+import { payloadText } from "../statement/payload-text.ts"
+import { SELECTED_SIGNAL, SENT_BYTES, STORED_BYTES } from "../statement/signal-columns.ts"
+import { type FeedBatch, type FeedIds, nextIds } from "./ids.ts"
+import { type FeedPosition, FeedPositionUnknown, mustBeInLedger, OLDEST } from "./position.ts"
+
+/** The next part of the feed. */
+export interface FeedPage {
+  /** May be empty although `more` follows. */
+  signals: StoredSignal[]
+  next: FeedPosition
+  /** Whether the feed can be read on at once. */
+  more: boolean
+  /** How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits. */
+  lagSeconds: number
+}
+
+/** Ledger rows that one read looks at: about a millisecond. Many may have no signals, such as those of duplicates. */
+const MAX_BATCHES = 1000
+
+/**
+ * The signals after a position, in the order in which their transactions began to write; within a batch in batch order. It ends by rows,
+ * by bytes, and by the number of ledger rows.
+ *
+ * A transaction may commit later than one that began after it, so the feed ends before the oldest one that is still open: what
+ * commits from now on comes after every position that was ever given.
+ *
+ * @throws {FeedPositionUnknown}
+ * @throws {DatabaseError}
+ * @see https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+ */
+export async function readFeed(db: Database, page: { after: FeedPosition; limit: number }): Promise<FeedPage> {
+  const { after, limit } = page
+  const ledger = await readLedger(db, after, limit)
+  const chosen = nextIds(after, ledger.rows, limit)
+  const { found, cutAt } = await signalsOf(db, chosen, limit)
+  const cut = cutAt !== undefined || chosen.cut
+  return { signals: found, next: cutAt ?? chosen.next, more: cut || ledger.more, lagSeconds: ledger.lagSeconds }
+}
+
+/** The position after the last batch that the feed has now. */
+export async function newestPosition(db: Database): Promise<FeedPosition> {
+  const [row] = await withRetries(db, () =>
+    db.query<FeedBatch>(sql`
+      select xid::text as xid, transaction_id from ${batches} where xid < ${OLDEST_OPEN}
+      order by ${batches.xid} desc, transaction_id desc limit 1`),
+  )
+  return row ? { xid: row.xid, transactionId: row.transaction_id, id: null } : OLDEST
+}
+
+const OLDEST_OPEN = sql`pg_snapshot_xmin(pg_current_snapshot())`
+const NOT_BEGUN = sql`pg_snapshot_xmax(pg_current_snapshot())`
+
+interface LedgerAnswer {
+  is_ahead: boolean
+  is_foreign: boolean
+  lag_seconds: number
+  /** Null when there are no rows: the rest of the row is null, too. */
+  xid: string | null
+  more: boolean | null
+}
+
+/** The ledger rows from a position on, its own first, until they may have `limit` signals after the position's batch. */
+async function readLedger(
+  db: Database,
+  after: FeedPosition,
+  limit: number,
+): Promise<{ rows: FeedBatch[]; more: boolean; lagSeconds: number }> {
+  const answer = await withRetries(db, () =>
+    db.query<LedgerAnswer & FeedBatch>(sql`
+      with candidate as (
+        select
+          xid, transaction_id, signal_ids, first_signal_id, last_signal_id,
+          case when (xid, transaction_id) > (${after.xid}::xid8, ${after.transactionId}::uuid) then total_count - failed_count else 0 end as size
+        from ${batches}
+        where (xid, transaction_id) >= (${after.xid}::xid8, ${after.transactionId}::uuid) and xid < ${OLDEST_OPEN}
+        order by ${batches.xid}, transaction_id limit ${MAX_BATCHES + 1}::int4
+      ), numbered as (
+        select *, sum(size) over batch as signals, row_number() over batch as place, lead(true) over batch is not null as more
+        from candidate window batch as (order by xid, transaction_id)
+      ), chosen as (
+        select * from numbered where signals - size < ${limit}::int4 and place <= ${MAX_BATCHES}::int4
+      )
+      select
+        ${after.xid}::xid8 >= ${NOT_BEGUN} as is_ahead,
+        -- A visible row's transaction began before this snapshot, unless it is another server's.
+        exists (select from ${batches} where xid >= ${NOT_BEGUN}) as is_foreign,
+        coalesce((
+          select greatest(0, extract(epoch from clock_timestamp() - created_at)) from ${batches}
+          where xid >= ${OLDEST_OPEN} order by xid, transaction_id limit 1
+        ), 0)::float8 as lag_seconds,
+        xid::text as xid, transaction_id, signal_ids, first_signal_id::text as first_signal_id, last_signal_id::text as last_signal_id, more
+      from (values (true)) as always left join chosen on true
+      order by chosen.xid, transaction_id`),
+  )
+  const [first] = answer
+  if (first?.is_foreign) throw new DatabaseError("broken", "the ledger has transactions of another server", false)
+  const rows = answer.filter(({ xid }) => xid !== null)
+  const isThere = first?.xid === after.xid && first.transaction_id === after.transactionId
+  if (first?.is_ahead || (!isThere && mustBeInLedger(after))) throw new FeedPositionUnknown()
+  return { rows, more: answer.at(-1)?.more ?? false, lagSeconds: first?.lag_seconds ?? 0 }
+}
+
+/** The signals with these ids, and the position after them where the page ends before the last one. */
+async function signalsOf(
+  db: Database,
+  { ids, batches: batchOfId }: FeedIds,
+  limit: number,
+): Promise<{ found: StoredSignal[]; cutAt: FeedPosition | undefined }> {
+  if (ids.length === 0) return { found: [], cutAt: undefined }
+  const list = sql.param(ids)
+  const statement = pageStatement({
+    // By the list itself, too, so that the planner leaves out partitions.
+    rows: sql`
+      select ${signals}.*, feed_place
+      from unnest(${list}::int8[], ${sql.param(batchOfId.map((row) => row.transaction_id))}::uuid[])
+        with ordinality as wanted (wanted_id, batch, feed_place)
+      join ${signals} on id = wanted_id and ${signals.transactionId} = batch
+      where id = any(${list}::int8[])`,
+    order: ["feed_place"],
+    ascending: true,
+    limit,
+    storedBytes: STORED_BYTES,
+    spelled: sql`${payloadText(MAX_PAGE_BYTES)} as payload_text`,
+    sentBytes: SENT_BYTES,
+    select: SELECTED_SIGNAL,
+  })
+  const rows = await withRetries(db, () => db.query<SelectedRow & { more: boolean }>(statement))
+  const found = rows.map(({ more: _, ...row }) => readSignal(row))
+  const last = hasNext(rows) ? found.at(-1) : undefined
+  const batch = last && batchOfId[ids.indexOf(last.id)]
+  return { found, cutAt: last && batch && { xid: batch.xid, transactionId: batch.transaction_id, id: last.id } }
+}
