@@ -5,6 +5,7 @@ import { importCommand, verifyCommand } from "./import/command.ts"
 import { consumeCommand } from "./kafka/command.ts"
 import { keyCommand } from "./key.ts"
 import type { Invocation } from "./options.ts"
+import { tailCommand } from "./tail/command.ts"
 
 const AFTER_HELP = `
 Exit codes:
@@ -17,12 +18,13 @@ Exit codes:
 /** Defines the whole command line. Help, errors and completion come from this definition. */
 export function createProgram(invocation: Invocation): Command {
   const program = new Command("signals")
-    .description("Sends signals to signal-ingest, compares sources with it, and handles dead letters.")
+    .description("Sends signals to signal-ingest, compares sources with it, follows its signals, and handles dead letters.")
     .addHelpText("after", AFTER_HELP)
   program.addCommand(importCommand(invocation))
   program.addCommand(verifyCommand(invocation))
   program.addCommand(consumeCommand(invocation))
   program.addCommand(dlqCommand(invocation))
+  program.addCommand(tailCommand(invocation))
   program.addCommand(keyCommand())
   addCompletion(program)
   for (const command of everyCommand(program)) {

@@ -1,4 +1,5 @@
 import { RequestError } from "./errors.ts"
+import { type FeedOptions, followFeed } from "./feed.ts"
 import type { CallOptions } from "./http/request.ts"
 import { type ClientOptions, Transport } from "./http/transport.ts"
 import type {
@@ -8,6 +9,7 @@ import type {
   ConversationStats,
   DeadLetter,
   DeadLetterState,
+  FeedPage,
   ListedDeadLetter,
   NewSignal,
   ReplayAnswer,
@@ -116,6 +118,27 @@ export class SignalClient {
   async *list(filter: ListFilter = {}, options: CallOptions = {}): AsyncGenerator<StoredSignal, void, undefined> {
     const { pageSize = 1000, ...conditions } = filter
     yield* this.#pages<"signals", StoredSignal>("/api/signals", "signals", { ...conditions, limit: pageSize }, options)
+  }
+
+  /**
+   * Yields the signals in commit order, page by page, and waits for new ones, until `signal` aborts. A reader that keeps `next_cursor`
+   * together with what it made of the page, and begins with it again, sees every signal once. Errors that may pass are tried again for
+   * as long as it follows.
+   *
+   * @throws {ValidationError} the database has no such place: it was restored to an earlier time, or the cursor is another service's
+   * @throws {UnauthorizedError | RequestError} as `createBatch`
+   * @throws {DeadlineError} with `follow: false`
+   *
+   * @example
+   * ```ts
+   * for await (const { signals, next_cursor } of client.feed({ after: await loadCursor() })) {
+   *   await handle(signals)
+   *   await saveCursor(next_cursor)
+   * }
+   * ```
+   */
+  async *feed(options: FeedOptions = {}): AsyncGenerator<FeedPage, void, undefined> {
+    yield* followFeed((query, call) => this.#transport.get("/api/signals/feed", query, call), options)
   }
 
   /** Count, mean score and newest signal of each conversation since a time (default: a day ago), most signals first, at most `limit` (1,000). */

@@ -17,6 +17,7 @@ export {
   UnavailableError,
   ValidationError,
 } from "./errors.ts"
+export type { FeedOptions } from "./feed.ts"
 export type { CallOptions } from "./http/request.ts"
 export type { ClientOptions } from "./http/transport.ts"
 export { BatchProcessor } from "./processor.ts"

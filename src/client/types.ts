@@ -89,6 +89,18 @@ export interface StoredSignal {
   payload_omitted?: true | undefined
 }
 
+/** A part of the feed. */
+export interface FeedPage {
+  /** In commit order. */
+  signals: StoredSignal[]
+  /** Where to read on. */
+  next_cursor: string
+  /** The next page can be read at once. */
+  more: boolean
+  /** How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits. */
+  lag_seconds: number
+}
+
 export interface ConversationStats {
   context_window_id: string
   signal_count: number

@@ -94,7 +94,8 @@ async function callOnce(
   }
 }
 
-function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+/** @throws {AbortedError} */
+export function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     // `onRetry` may have aborted the call.
     if (signal?.aborted) return reject(new AbortedError(signal.reason))

@@ -1,0 +1,45 @@
+import { DeadlineError } from "./errors.ts"
+import { type CallOptions, wait as pause } from "./http/request.ts"
+import { checkRange } from "./limits.ts"
+import type { FeedPage } from "./types.ts"
+
+export interface FeedOptions extends CallOptions {
+  /** `next_cursor` of the last page that was handled; `now` begins after the newest signal. Default: the oldest signal. */
+  after?: string | undefined
+  /** Signals of a page, 1 to 1,000. Default: 1,000. */
+  limit?: number | undefined
+  /** Seconds that a request waits for the next signal, 1 to 30. Default: 20. */
+  wait?: number | undefined
+  /** False ends the feed after the newest signal, and after an error. Default: true. */
+  follow?: boolean | undefined
+}
+
+const DEFAULT_DEADLINE_MS = 30_000
+const FIRST_PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 20_000
+
+/** See `SignalClient.feed`. */
+export async function* followFeed(
+  read: (query: Record<string, string | number | undefined>, call: CallOptions) => Promise<unknown>,
+  { after, limit = 1000, wait = 20, follow = true, ...call }: FeedOptions,
+): AsyncGenerator<FeedPage, void, undefined> {
+  const waitSeconds = follow ? checkRange("wait", wait, 1, 30) : 0
+  const deadlineMs = (call.deadlineMs ?? DEFAULT_DEADLINE_MS) + waitSeconds * 1000
+  const { signal } = call
+  let cursor = after
+  for (let errors = 0; !signal?.aborted; ) {
+    try {
+      const page = (await read({ after: cursor, limit, wait: waitSeconds }, { ...call, deadlineMs })) as FeedPage
+      errors = 0
+      const isNew = page.signals.length > 0 || page.next_cursor !== cursor
+      cursor = page.next_cursor
+      if (isNew) yield page
+      if (!follow && !page.more) return
+    } catch (error) {
+      if (signal?.aborted) return
+      if (!follow || !(error instanceof DeadlineError)) throw error
+      const pauseMs = Math.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** errors++)
+      await pause(pauseMs, signal).catch(() => {})
+    }
+  }
+}

@@ -1,0 +1,130 @@
+import { spawn } from "node:child_process"
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { text } from "node:stream/consumers"
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { SignalClient } from "../../../src/client/index.ts"
+import { type Rig, sendBatch, startRig } from "../../setup/rig.ts"
+
+let rig: Rig
+let folder: string
+let client: SignalClient
+/** The cursor behind what other tests stored. */
+let now: string
+
+beforeAll(async () => {
+  rig = await startRig()
+  folder = await mkdtemp(join(tmpdir(), "signal-ingest-tail-"))
+  client = new SignalClient({ url: rig.service.address })
+})
+afterAll(async () => {
+  await rig?.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+beforeEach(async () => {
+  for await (const { next_cursor } of client.feed({ after: "now", follow: false })) now = next_cursor
+})
+
+const MAIN = new URL("../../../src/cli/main.ts", import.meta.url).pathname
+const ENVIRONMENT = { ...process.env, SIGNAL_INGEST_KEY: "" }
+
+function start(...args: string[]) {
+  const child = spawn(process.execPath, [MAIN, "tail", "--url", rig.service.address, ...args], { env: ENVIRONMENT })
+  return {
+    child,
+    ended: Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      new Promise<number | null>((resolve) => child.once("close", resolve)),
+    ]).then(([output, errors, code]) => ({ output, errors, code })),
+  }
+}
+
+const contentsOf = (output: string) =>
+  output
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => (JSON.parse(line) as { raw_content: string }).raw_content)
+
+const TWENTY = Array.from({ length: 20 }, (_, place) => String(place))
+
+describe("client.feed", () => {
+  it("yields what comes, resumes when the database was away, and ends when it is aborted", async () => {
+    const stop = new AbortController()
+    const seen: (string | null)[] = []
+    const waiting = (async () => {
+      for await (const { signals } of client.feed({ after: now, wait: 2, deadlineMs: 300, signal: stop.signal }))
+        seen.push(...signals.map(({ raw_content }) => raw_content))
+    })()
+    await sendBatch(rig)
+    await expect.poll(() => seen.length, { timeout: 20_000 }).toBe(20)
+    await rig.endpoint.faults.refuse()
+    await new Promise((resolve) => setTimeout(resolve, 4000))
+    await rig.endpoint.faults.accept()
+    await sendBatch(rig)
+    await expect.poll(() => seen.length, { timeout: 40_000 }).toBe(40)
+    stop.abort()
+    await waiting
+    expect(seen).toEqual([...TWENTY, ...TWENTY])
+  }, 90_000)
+
+  it("costs the database nothing once its reader has left", async () => {
+    const lastRead = async () => {
+      const [row] = await rig.query<{ at: string | null }>(
+        "select max(query_start)::text as at from pg_stat_activity where query like '%failed_count else 0%' and pid <> pg_backend_pid()",
+      )
+      return row?.at ?? ""
+    }
+    const stop = new AbortController()
+    const waiting = fetch(`${rig.service.address}/api/signals/feed?after=${now}&wait=30`, { signal: stop.signal }).catch(
+      () => "left",
+    )
+    const before = await lastRead()
+    await expect.poll(lastRead, { timeout: 10_000 }).not.toBe(before)
+    stop.abort()
+    expect(await waiting).toBe("left")
+    // Longer than the time between two looks: it may have begun one.
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    const after = await lastRead()
+    await new Promise((resolve) => setTimeout(resolve, 3000))
+    expect(await lastRead()).toBe(after)
+  }, 60_000)
+})
+
+describe("signals tail", () => {
+  it("prints one line a signal, says where it ended, and continues there", async () => {
+    await sendBatch(rig)
+    const first = await start("--after", now).ended
+    expect([first.code, contentsOf(first.output)]).toEqual([0, TWENTY])
+    const cursor = /--after (\S+)/.exec(first.errors)?.[1] ?? ""
+    await sendBatch(rig)
+    const second = await start("--after", cursor, "--quiet").ended
+    expect([second.code, second.errors, contentsOf(second.output)]).toEqual([0, "", TWENTY])
+  }, 60_000)
+
+  it("keeps its cursor in a file, follows until Ctrl-C, and prints nothing twice", async () => {
+    const file = join(folder, "cursor")
+    const args = ["--follow", "--cursor-file", file, "--after", now]
+    const first = start(...args)
+    await sendBatch(rig)
+    await expect.poll(() => readFile(file, "utf8").catch(() => now), { timeout: 30_000 }).not.toContain(now)
+    first.child.kill("SIGINT")
+    const { code, output } = await first.ended
+    expect([code, contentsOf(output)]).toEqual([130, TWENTY])
+    await sendBatch(rig)
+    const again = await start("--cursor-file", file).ended
+    expect([again.code, contentsOf(again.output)]).toEqual([0, TWENTY])
+  }, 90_000)
+
+  it("says what is wrong with a cursor or its file", async () => {
+    const file = join(folder, "other")
+    await writeFile(file, "not a cursor\n")
+    expect(await start("--cursor-file", file).ended).toMatchObject({
+      code: 2,
+      output: "",
+      errors: expect.stringContaining("cursor"),
+    })
+    expect(await start("--after", "nonsense").ended).toMatchObject({ code: 2, errors: expect.stringContaining("query.after") })
+  }, 60_000)
+})
