@@ -47,7 +47,7 @@ describe.runIf(isThere)("a day of real Slack events, delivered as Slack does", (
     await storage?.stop()
   })
 
-  /** Posts each event, some twice as Slack does when an answer is late, and tells how often each state and kind was answered. */
+  /** Posts each event, some twice as Slack does when an answer is late, and counts the answers by state and kind. */
   async function deliver(): Promise<{ states: Record<string, number>; skipped: Record<string, number> }> {
     const answers: { state: string; skipped: Record<string, number> }[] = []
     for (const [place, event] of events.entries()) {

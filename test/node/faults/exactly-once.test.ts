@@ -105,7 +105,7 @@ describe("transient faults of the database", () => {
     { status: 400, code: "42501", message: "permission denied" },
     { status: 400, code: "", message: "password authentication failed for user 'neondb_owner'" },
     { status: 500, code: "", message: "Control plane request failed: endpoint cannot be found" },
-  ])("that asking again won't mend are answered at once, and tell nothing of the database: $message", async (failure) => {
+  ])("that no retry repairs are answered at once, and reveal nothing of the database: $message", async (failure) => {
     rig.endpoint.faults.failures.push(failure)
     const { status, headers, body } = await sendBatch(rig)
     expect([status, headers.get("Retry-After")]).toEqual([503, "2"])

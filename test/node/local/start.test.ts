@@ -35,7 +35,7 @@ const list = async (query: string) =>
 /** Some tests start the whole service twice. */
 describe("npm start", { timeout: 180_000 }, () => {
   it.each([[["SIGINT"]], [["SIGINT", "SIGINT"]], [["SIGTERM"]]] as const)(
-    "starts everything, tells how to try it, and at %j ends every process it started",
+    "starts everything, prints how to try it, and ends every process it started at %j",
     async (signals) => {
       const { child, said, ended, saying, processes } = start(here())
       await saying(READY)
@@ -62,7 +62,7 @@ describe("npm start", { timeout: 180_000 }, () => {
     await gone(started)
   })
 
-  it("ends, too, when npm is told to and says nothing", async () => {
+  it("ends, too, when npm gets SIGTERM and does not pass it on", async () => {
     const { child, saying, processes } = run("npm", ["start", "--", ...here()])
     await saying(READY)
     const started = await processes()

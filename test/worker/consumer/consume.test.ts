@@ -228,7 +228,7 @@ describe("the consumer of the queue", () => {
     expect(letters).toEqual([{ source: "queue", reason: "No version of the service reads it." }])
   })
 
-  it("keeps what Cloudflare has put aside in the dead-letter queue", async () => {
+  it("keeps the messages of Cloudflare's dead-letter queue", async () => {
     const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
     const { explicitAcks } = await consume([body], { queue: DEAD_LETTERS })
     expect(explicitAcks).toHaveLength(1)

@@ -60,7 +60,7 @@ describe("a batch sent again under its Idempotency-Key", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("after a refusal may be mended, since nothing was stored under the key", async () => {
+  it("can be corrected after a refusal, since nothing was stored under the key", async () => {
     const headers = { "Idempotency-Key": freshKey() }
     const conversation = freshConversation()
     expect((await postBatch({ ...batchOf(conversation), fail_on_error: true }, headers)).status).toBe(400)

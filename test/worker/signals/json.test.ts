@@ -142,8 +142,8 @@ describe("any other JSON", () => {
     expect(Object.keys(parseJson('{"__proto__":{"a":1}}') as object)).toEqual(["__proto__"]))
 })
 
-describe("what is no JSON", () => {
-  it.each(["", "{", "{a:1}", "[1,]", "nul", '"\n"', "1 2", "\ufeff1"])("%j is told with a reason", (text) =>
+describe("a text that is not JSON", () => {
+  it.each(["", "{", "{a:1}", "[1,]", "nul", '"\n"', "1 2", "\ufeff1"])("%j is refused with a reason", (text) =>
     expect(errorsOf(() => parseJson(text))).toEqual([
       { type: "json_invalid", loc: ["body"], msg: expect.stringMatching(/^Invalid JSON: .+/) },
     ]),
@@ -163,7 +163,7 @@ describe("JSON that nests by the thousand", () => {
     )
   })
 
-  it("is no JSON when it breaks off", () =>
+  it("is not JSON when it breaks off", () =>
     expect(errorsOf(() => parseJson(`[1e400,${"[".repeat(200_000)}`))).toMatchObject([{ type: "json_invalid" }]))
 })
 
@@ -199,7 +199,7 @@ describe("the bytes of a body", () => {
   })
 
   it.each([[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xe2, 0x82]])(
-    "are refused, not mended, when they are no UTF-8",
+    "are refused, not repaired, when they are not UTF-8",
     (...wrong) =>
       expect(errorsOf(() => decodeUtf8(new Uint8Array([0x22, ...wrong])))).toEqual([
         {

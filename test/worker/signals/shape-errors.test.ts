@@ -36,7 +36,7 @@ describe("a signal's wrong shape", () => {
     expect(ofSignal({ [field]: value })).toEqual(told(type, field, msg, value)),
   )
 
-  it("of a missing field is told as missing, without an input", () =>
+  it("of a missing field says that it is missing, without an input", () =>
     expect(errorsOf(Signal, {})).toEqual(told("missing", "context_window_id", "Field required")))
 
   it.each([{ payload: [1] }, { raw_content: { a: 1 } }])("%j is not carried back when it is no scalar", (fields) =>
@@ -69,7 +69,7 @@ describe("a batch's wrong shape", () => {
     [{ signals: {} }, ["body", "signals"], "list_type"],
     [{ signals: [1] }, ["body", "signals", 0], "model_attributes_type"],
     [{ signals: [], fail_on_error: "yes" }, ["body", "fail_on_error"], "bool_type"],
-  ])("%j is told at its place", (input, loc, type) => expect(errorsOf(BatchRequest, input)).toMatchObject([{ type, loc }]))
+  ])("%j has an error at its place", (input, loc, type) => expect(errorsOf(BatchRequest, input)).toMatchObject([{ type, loc }]))
 
   it("is reported error by error up to 100, then the rest is counted", () => {
     const errors = errorsOf(BatchRequest, { signals: Array.from({ length: 257 }, () => ({})) })
@@ -104,11 +104,11 @@ describe("any error that zod finds", () => {
     ["no record", z.record(string(), int()), [], "dict_type", "Input should be a valid dictionary"],
     ["a refusal in zod's words", string().refine(() => false, "no"), "a", "value_error", "no"],
     ["any other", z.strictObject({}), { a: 1 }, "value_error", 'Value error, Unrecognized key: "a"'],
-  ])("%s is told in Pydantic's words", (_, schema, input, type, msg) =>
+  ])("%s has the message of Pydantic", (_, schema, input, type, msg) =>
     expect(errorsOf(schema, input)).toMatchObject([{ type, loc: ["body"], msg }]),
   )
 
-  it("of a field that must be one of some values, and is missing, is told as missing", () =>
+  it("of a missing field that takes one of some values says that it is missing", () =>
     expect(errorsOf(z.object({ kind: literal("a") }), {})).toEqual(told("missing", "kind", "Field required")))
 
   it("is the same when the schema is compiled", () =>

@@ -200,7 +200,7 @@ describe("the queries of the metrics", () => {
 describe("an answer", () => {
   beforeAll(empty)
 
-  it("names its columns and their types, and tells how many rows LIMIT left out", async () => {
+  it("names its columns and their types, and counts the rows that LIMIT left out", async () => {
     await seed(randomPoints(500))
     const query = `SELECT blob6 AS source, min(timestamp) AS first, count() AS points, sum(double1), max(double1) > 3 AS much
       FROM ${DATASET} GROUP BY source ORDER BY source LIMIT 2 FORMAT JSON`
@@ -296,7 +296,7 @@ describe("an expression", () => {
       ),
     ).toEqual([{ points: "2" }, { points: "1" }, { points: "1" }]))
 
-  it("is told for each point where nothing is aggregated", async () =>
+  it("has a row for each point where nothing is aggregated", async () =>
     expect(
       await data(`SELECT blob1, double1 * 2 AS twice FROM ${DATASET} WHERE double1 > 2 ORDER BY twice DESC LIMIT 2`),
     ).toEqual([

@@ -14,12 +14,12 @@ const contents = (type: string, text: string) =>
 
 describe("values that a sink joins", () => {
   it.each([
-    ["a comma, as Confluent's HTTP sink does unless it is told to make an array", ","],
+    ["a comma, as Confluent's HTTP sink does unless it is configured to send an array", ","],
     ["a comma and a line break", ",\n"],
     ["nothing, as Fluent Bit's json_stream", ""],
     ["line breaks of Windows", "\r\n"],
     ["empty lines", "\n\n"],
-  ])("are told apart when they are joined by %s", (_, separator) =>
+  ])("are separate records when they are joined by %s", (_, separator) =>
     expect(contents(JSON_TYPE, [line("one, {two}"), line('"three"')].join(separator))).toEqual(["one, {two}", '"three"']),
   )
 

@@ -225,7 +225,7 @@ describe("a request of Slack's", () => {
     ).toEqual({ type: "app_rate_limited", teamId: "T123456" }))
 
   it.each([null, [], "text", {}, { type: "block_actions" }, { type: "url_verification" }])(
-    "is told what it should be when it is nothing of these: %j",
+    "is refused with the expected types when it has none of them: %j",
     (body) => expect(readSlackRequest(body)).toMatchObject({ type: "unreadable", fault: expect.stringMatching(/\w/) }),
   )
 

@@ -86,7 +86,7 @@ describe("a request's signature", () => {
     [WRONG.forged, { timestamp: String(NOW + 1) }],
     [WRONG.forged, { timestamp: `0${NOW}` }],
     [WRONG.unset, { secrets: [] }],
-  ])("proves nothing, and is told why without a secret: %s %j", async (sentence, request) =>
+  ])("proves nothing, and the reason names no secret: %s %j", async (sentence, request) =>
     expect(await fault(request)).toBe(sentence),
   )
 

@@ -160,7 +160,7 @@ describe("a batch of the wrong shape", () => {
     expect(await response.json()).toMatchObject({ detail: [{ type, loc: ["body"] }] })
   })
 
-  it("in bad UTF-8 is refused, never mended", async () => {
+  it("in bad UTF-8 is refused, not repaired", async () => {
     const body = new Uint8Array([
       ...new TextEncoder().encode('{"signals":[{"context_window_id":"'),
       0xff,

@@ -108,7 +108,7 @@ describe("the dead letters", () => {
 })
 
 describe("a dead letter that is replayed", () => {
-  it("is stored once its cause is mended, and once however often it is asked for", async () => {
+  it("is stored after its cause is repaired, and only once however often it is replayed", async () => {
     const conversation = freshConversation()
     const id = await kept({ source: "kafka", record: { value: { context_window_id: conversation, raw_content: "Hello" } } })
     const answers = await Promise.all([replay(id), replay(id), replay(id)])

@@ -17,7 +17,7 @@ interface Options {
   changed?: Partial<Bindings>
 }
 
-/** Sends as a sink does. What the service hands to its queue and its metrics is told too, and nothing is delivered by itself. */
+/** Sends as a sink does. Also returns the messages and data points that the service sends; none is delivered. */
 async function post(body: unknown, { path = "/webhooks/kafka", headers = {}, changed = {} }: Options = {}) {
   const queued: string[] = []
   const points: DataPoint[] = []

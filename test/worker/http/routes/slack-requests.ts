@@ -23,7 +23,7 @@ export async function sign(secret: string, timestamp: string, text: string): Pro
   return `v0=${new Uint8Array(await crypto.subtle.sign("HMAC", key, encode(`v0:${timestamp}:${text}`))).toHex()}`
 }
 
-/** Sends as Slack does. What the service hands to its queue and its metrics is told too, and nothing is delivered by itself. */
+/** Sends as Slack does. Also returns the messages and data points that the service sends; none is delivered. */
 export async function sendSigned(body: unknown, options: { headers?: Record<string, string>; changed?: Partial<Bindings> } = {}) {
   const text = typeof body === "string" ? body : JSON.stringify(body)
   const timestamp = String(Math.floor(Date.now() / 1000))
