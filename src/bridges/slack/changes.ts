@@ -11,8 +11,13 @@ type Fields = Record<string, unknown>
 /** The subtype of what stands in the place of a deleted message that has replies: https://docs.slack.dev/reference/events/message/ */
 const TOMBSTONE = "tombstone"
 
-/** The events that change a message which came before, or will come: https://docs.slack.dev/reference/events/message/message_changed/ */
-export const isChange = ({ subtype }: Fields): boolean => subtype === "message_changed" || subtype === "message_deleted"
+/**
+ * The events that change a message which came before, or will come, and the tombstone that a history has in its place.
+ *
+ * @see https://docs.slack.dev/reference/events/message/message_changed/
+ */
+export const isChange = ({ subtype }: Fields): boolean =>
+  subtype === "message_changed" || subtype === "message_deleted" || subtype === TOMBSTONE
 
 /**
  * The whole message as an edit leaves it, or the name of a deleted one. `message_changed` also brings what Slack adds by itself, such as the
@@ -21,6 +26,7 @@ export const isChange = ({ subtype }: Fields): boolean => subtype === "message_c
 export function mapChange(event: Fields, around: Fields): Delivered {
   const { subtype, message } = event
   if (subtype === "message_deleted") return mapDeletion(event, event.deleted_ts, around, "event.deleted_ts")
+  if (subtype === TOMBSTONE) return mapDeletion(event, event.ts, around, "event.ts")
   if (!isFields(message)) return { refused: "event.message should be an object" }
   if (message.subtype === TOMBSTONE) return mapDeletion(event, message.ts, around, "event.message.ts")
   const event_ts = event.event_ts ?? event.ts

@@ -31,6 +31,7 @@ const slack = () =>
     )
     .argument("<path>")
     .option("--team <id>", "the workspace of messages that do not name one")
+    .option("--follow-edits", "also send edits and deletions; the service needs SLACK_FOLLOW_EDITS=true")
 
 const sql = () =>
   new Command("sql")

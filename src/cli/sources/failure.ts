@@ -1,5 +1,5 @@
 import { isFields } from "../../signals/json.ts"
-import { mapSlackMessage } from "./slack/messages.ts"
+import { mapSlackMessage, type SlackSourceOptions } from "./slack/messages.ts"
 import type { SourceRecord } from "./source.ts"
 
 type Fields = Record<string, unknown>
@@ -16,11 +16,11 @@ export const isFailure = (value: unknown): value is Fields => isFields(value) &&
 export function readFailure(
   failure: Fields,
   place: string,
-  { team, readLine }: { team: string | undefined; readLine: (text: string, place: string) => SourceRecord },
+  { readLine, ...options }: SlackSourceOptions & { readLine: (text: string, place: string) => SourceRecord },
 ): SourceRecord {
   const signal = Object.fromEntries(Object.entries(failure).filter(([name]) => !name.startsWith("_")))
   if (Object.keys(signal).length > 0) return { place, signal }
-  if (isFields(failure._message)) return mapSlackMessage(failure._message, place, { team })
+  if (isFields(failure._message)) return mapSlackMessage(failure._message, place, options)
   if (typeof failure._line === "string") return readLine(failure._line, place)
   return { place, fault: String(failure._error), kept: { ...(failure._base64 !== undefined && { _base64: failure._base64 }) } }
 }

@@ -13,7 +13,7 @@ import { openSql } from "./sql.ts"
 
 /** A source as given on the command line. */
 export type SourceRequest =
-  | { kind: "slack"; path: string; team?: string | undefined }
+  | { kind: "slack"; path: string; team?: string | undefined; followEdits?: boolean | undefined }
   | { kind: "sql"; from: string; query: string; map?: Record<string, string> | undefined }
   | { kind: "jsonl"; path: string }
   | { kind: "csv"; path: string; map?: Record<string, string> | undefined; delimiter: string }
@@ -44,7 +44,7 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
   }
   const { facts, folder } = await factsOf(request.path)
   if (folder && kind !== "slack") throw new UsageError(`${request.path} is a folder. import ${kind} takes a file.`)
-  const settings = kind === "csv" ? { map, delimiter: request.delimiter } : { team: kind === "slack" ? request.team : undefined }
+  const settings = kind === "csv" ? { map, delimiter: request.delimiter } : kind === "slack" ? slackSettings(request) : {}
   return {
     source: await openPath(request, map, folder),
     name: basename(request.path),
@@ -52,13 +52,19 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
   }
 }
 
+/** What is not given is not there, so that the state of an import by an earlier version stays its own. */
+const slackSettings = ({ team, followEdits }: Extract<SourceRequest, { kind: "slack" }>) => ({
+  team,
+  followEdits: followEdits || undefined,
+})
+
 async function openPath(
   request: Exclude<SourceRequest, { kind: "sql" }>,
   map: Record<string, string>,
   folder: HistoryFile[] | undefined,
 ): Promise<Source> {
   const { path } = request
-  if (request.kind === "slack") return openSlackHistory(path, { team: request.team, folder })
+  if (request.kind === "slack") return openSlackHistory(path, { team: request.team, followEdits: request.followEdits, folder })
   if (request.kind === "jsonl") return openJsonl(path)
   return openCsv(path, { map, delimiter: request.delimiter === "\\t" ? "\t" : request.delimiter })
 }

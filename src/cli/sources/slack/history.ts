@@ -6,7 +6,7 @@ import { firstBytes, openBytes } from "../bytes.ts"
 import { isFailure, readFailure } from "../failure.ts"
 import type { Source, SourceRecord } from "../source.ts"
 import { filesOfZip, type HistoryFile, refuseLarge } from "./files.ts"
-import { recordsOf } from "./messages.ts"
+import { recordsOf, type SlackSourceOptions } from "./messages.ts"
 import { SlackNames } from "./names.ts"
 import { isSqlite, openSlackdumpDatabase } from "./sqlite.ts"
 import { valuesOf } from "./values.ts"
@@ -16,14 +16,13 @@ import { valuesOf } from "./values.ts"
  * each line; or the failures file of such an import. The content decides, not the name.
  *
  * @param options.folder the files, where the path is a folder
- * @param options.team `--team`
  */
 export async function openSlackHistory(
   path: string,
-  { team, folder }: { team: string | undefined; folder: HistoryFile[] | undefined },
+  { folder, ...options }: SlackSourceOptions & { folder: HistoryFile[] | undefined },
 ): Promise<Source> {
-  if (folder?.some(({ name }) => name === DATABASE)) return openSlackdumpDatabase(join(path, DATABASE), { team })
-  const files = folder ?? (await filesOfPath(path, team))
+  if (folder?.some(({ name }) => name === DATABASE)) return openSlackdumpDatabase(join(path, DATABASE), options)
+  const files = folder ?? (await filesOfPath(path, options))
   if (!Array.isArray(files)) return files
   const { about, messages } = await sorted(path, files)
   refuseLarge(path, [...about, ...messages])
@@ -39,17 +38,17 @@ export async function openSlackHistory(
       const { before, bytes } = sizes.get(name) ?? { before: 0, bytes: 0 }
       return (before + Math.min(end, bytes)) / Math.max(1, total)
     },
-    records: (from) => readHistory(about, messages, team, from),
+    records: (from) => readHistory(about, messages, options, from),
   }
 }
 
 /** The file in slackdump's archive folder, since version 3.1. */
 const DATABASE = "slackdump.sqlite"
 
-async function filesOfPath(path: string, team: string | undefined): Promise<HistoryFile[] | Source> {
+async function filesOfPath(path: string, options: SlackSourceOptions): Promise<HistoryFile[] | Source> {
   if (path === "-") return [{ name: path, bytes: 0, changedMs: 0, isPacked: false, open: () => openBytes(path) }]
   const start = firstBytes(path, 16)
-  if (isSqlite(start)) return openSlackdumpDatabase(path, { team })
+  if (isSqlite(start)) return openSlackdumpDatabase(path, options)
   if (start.subarray(0, 2).toString("latin1") === "PK" || path.toLowerCase().endsWith(".zip")) return filesOfZip(path)
   const { size, mtimeMs } = await stat(path)
   const file = { name: path, bytes: size, changedMs: mtimeMs, isPacked: false, open: () => openBytes(path) }
@@ -101,7 +100,7 @@ async function sorted(path: string, files: HistoryFile[]): Promise<{ about: Hist
 async function* readHistory(
   about: HistoryFile[],
   messages: HistoryFile[],
-  team: string | undefined,
+  options: SlackSourceOptions,
   from = '["", 0, 0]',
 ): ReturnType<Source["records"]> {
   const names = new SlackNames()
@@ -113,7 +112,7 @@ async function* readHistory(
     // Names in a file apply to that file alone, so that its records do not depend on the file where reading starts.
     const own = new SlackNames(names)
     const folder = file.name.split("/").at(-2)
-    const around = { team, names: own, channel: folder === undefined ? undefined : own.channelId(folder) }
+    const around = { ...options, names: own, channel: folder === undefined ? undefined : own.channelId(folder) }
     for await (const value of valuesOf(file)) {
       if ("json" in value) learn(own, undefined, value.json)
       const isBefore = file.name === nameFrom && value.end < endFrom
@@ -126,8 +125,7 @@ async function* readHistory(
   }
 }
 
-interface LineAround {
-  team: string | undefined
+interface LineAround extends SlackSourceOptions {
   names: SlackNames
   channel: unknown
 }
@@ -135,7 +133,7 @@ interface LineAround {
 function recordsOfLine(json: unknown, around: LineAround, place: string): Iterable<SourceRecord> {
   if (!isFailure(json)) return recordsOf(json, around, place)
   const readLine = (): SourceRecord => ({ place, fault: String(json._error), kept: { _line: json._line } })
-  return [readFailure(json, place, { team: around.team, readLine })]
+  return [readFailure(json, place, { ...around, readLine })]
 }
 
 /** Adds the names in a value: `list` is the kind of an export's list; a chunk of slackdump has its own fields. */

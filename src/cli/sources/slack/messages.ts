@@ -6,11 +6,16 @@ import type { SlackNames } from "./names.ts"
 
 type Fields = Record<string, unknown>
 
-export interface Around {
-  /** The conversation of messages that do not name one. */
-  channel?: unknown
+export interface SlackSourceOptions {
   /** `--team`: the workspace of messages for which neither the history nor the message names one. */
   team: string | undefined
+  /** `--follow-edits`: edits and deletions are records, too. */
+  followEdits?: boolean | undefined
+}
+
+export interface Around extends SlackSourceOptions {
+  /** The conversation of messages that do not name one. */
+  channel?: unknown
   names?: SlackNames
 }
 
@@ -60,18 +65,19 @@ function recordOf(value: unknown, around: Around, place: string): SourceRecord {
 /**
  * Maps a message as the webhook does, with the same dedupe_key, so that a message that comes both ways is stored once. The workspace is
  * that of the event's envelope, of the history (a guest's message names the guest's own workspace), of the message, or `--team`.
+ * The service sees by its payload that a message was edited, and by the subtype tombstone that it was deleted.
  */
-export function mapSlackMessage(message: Fields, place: string, { channel, team, names }: Around): SourceRecord {
+export function mapSlackMessage(message: Fields, place: string, { channel, team, followEdits, names }: Around): SourceRecord {
   const { team_id, ...own } = message
   const event: Fields = { type: "message", ...own, channel: message.channel ?? channel }
   const workspace = team_id ?? names?.team ?? message.team ?? message.user_team ?? team
-  const delivered = mapSlackEvent({ team_id: workspace, event })
+  const delivered = mapSlackEvent({ team_id: workspace, event }, { followEdits: followEdits === true })
   if ("skipped" in delivered) return { place, skipped: delivered.skipped }
   if ("refused" in delivered)
     return { place, fault: explain(delivered.refused, message), kept: keptMessage({ ...message, channel: event.channel }) }
   const { payload, ...signal } = delivered.signal as Fields & { payload: Fields }
   const { envelope: _, ...rest } = payload
-  const named = { user_name: names?.userName(message.user), channel_name: names?.channelName(event.channel) }
+  const named = { user_name: names?.userName(signal.user_id), channel_name: names?.channelName(event.channel) }
   return {
     place,
     signal: {

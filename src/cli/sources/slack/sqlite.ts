@@ -5,7 +5,7 @@ import { readJsonLine } from "../jsonl.ts"
 import { keptBytes, keptLine } from "../kept.ts"
 import { textOf } from "../lines.ts"
 import type { Source, SourceRecord } from "../source.ts"
-import { mapSlackMessage } from "./messages.ts"
+import { type Around, mapSlackMessage, type SlackSourceOptions } from "./messages.ts"
 import { SlackNames } from "./names.ts"
 
 export const isSqlite = (start: Uint8Array) => Buffer.from(start.subarray(0, 15)).toString("latin1") === "SQLite format 3"
@@ -23,7 +23,7 @@ const MESSAGES = `
  *
  * @see https://github.com/rusq/slackdump/tree/master/internal/chunk/backend/dbase/repository/migrations
  */
-export async function openSlackdumpDatabase(path: string, { team }: { team: string | undefined }): Promise<Source> {
+export async function openSlackdumpDatabase(path: string, options: SlackSourceOptions): Promise<Source> {
   const wayOut = `Convert it: slackdump convert -f export ${path}, and import the ZIP.`
   const open = await opener(wayOut)
   let total = 0
@@ -34,7 +34,7 @@ export async function openSlackdumpDatabase(path: string, { team }: { team: stri
       try {
         db = open(path)
         total = Number(db.prepare("select count(*) as n from (select 1 from message group by channel_id, id)").get()?.n ?? 0)
-        yield* readDatabase(db, path, team, from)
+        yield* readDatabase(db, path, options, from)
       } catch (error) {
         if (!(error as NodeJS.ErrnoException).code?.startsWith("ERR_SQLITE")) throw error
         throw new UsageError(`${path} cannot be read as slackdump's database: ${(error as Error).message}. ${wayOut}`)
@@ -48,7 +48,7 @@ export async function openSlackdumpDatabase(path: string, { team }: { team: stri
 async function* readDatabase(
   db: DatabaseSync,
   path: string,
-  team: string | undefined,
+  options: SlackSourceOptions,
   from = '["", 0, 0]',
 ): ReturnType<Source["records"]> {
   const names = namesOf(db)
@@ -56,15 +56,11 @@ async function* readDatabase(
   let number = before
   for (const { channel_id, id, ts, data } of db.prepare(MESSAGES).iterate(channelFrom, idFrom)) {
     const position = JSON.stringify([channel_id, Number(id), ++number])
-    yield { ...readMessage(data, `${path}: ${channel_id} ${ts}`, { channel: channel_id, team, names }), position }
+    yield { ...readMessage(data, `${path}: ${channel_id} ${ts}`, { ...options, channel: channel_id, names }), position }
   }
 }
 
-function readMessage(
-  data: unknown,
-  place: string,
-  around: { channel: unknown; team: string | undefined; names: SlackNames },
-): SourceRecord {
+function readMessage(data: unknown, place: string, around: Around): SourceRecord {
   const text = textOfCell(data)
   if (text === undefined)
     return { place, fault: "The message is not UTF-8", kept: data instanceof Uint8Array ? keptBytes(data) : {} }

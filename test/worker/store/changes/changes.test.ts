@@ -164,6 +164,20 @@ describe("a change", () => {
     expect(await stateOf(conversation)).toEqual([])
   })
 
+  it("of a suppressed subject is refused, and leaves the signal as it is", async () => {
+    const conversation = freshConversation()
+    await writeBatch(database(), batch(conversation, conversation, ["said"]))
+    const user = `user ${crypto.randomUUID()}`
+    await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [user, uuidv7()])
+    const edit = batch(conversation, conversation, [2])
+    const refused = { ...edit, plan: { ...edit.plan, rows: edit.plan.rows.map((row) => ({ ...row, userId: user })) } }
+    expect(await writeBatch(database(), refused)).toMatchObject({ failures: [{ index: 0, code: "suppressed" }] })
+    const delivered = [{ batch: { ...refused, transactionId: uuidv7() }, letters: [] }]
+    expect(await writeDeliveries(database(), delivered)).toMatchObject({ suppressed: [{ failure: { index: 0 } }] })
+    expect(await writeDeliveries(database(), delivered)).toMatchObject({ stored: 0 })
+    expect(await stateOf(conversation)).toEqual(endOf(["said"]))
+  })
+
   it("counts as a duplicate in the ledger, also a deletion that comes first", async () => {
     const conversation = freshConversation()
     for (const what of ["deleted", "said", 1] as const) {
