@@ -9,7 +9,7 @@ import { releaseBody } from "./http/body/admission.ts"
 import type { App } from "./http/context.ts"
 import { allowOrigins } from "./http/cross-origin.ts"
 import { refuseCrossSite } from "./http/cross-site.ts"
-import { noStore, requestIds } from "./http/headers.ts"
+import { noStore, requestIds, serverTiming } from "./http/headers.ts"
 import { limitAddress, limitCaller } from "./http/limits.ts"
 import { logRequest } from "./http/log.ts"
 import { answerProblem, methodNotAllowed, notFound } from "./http/problems.ts"
@@ -41,7 +41,7 @@ app.use(
 
 app.get("/healthz", (c) => c.json({ status: "alive" }))
 
-app.use("/api/*", recordRequest)
+app.use("/api/*", recordRequest, serverTiming)
 app.use("/webhooks/*", recordRequest)
 app.use("/api/*", allowOrigins)
 app.use(allowedMethods({ app, onMethodNotAllowed: (c, methods) => answerProblem(methodNotAllowed(methods), c) }))

@@ -52,6 +52,8 @@ export interface App {
     outcome: RequestOutcome
     /** What this request is in the trace of its sender; unset when the sender names none. */
     span: Span
+    /** Milliseconds that the body took to be read and judged; undefined where nothing was. */
+    validationMs: number | undefined
   }
 }
 

@@ -11,6 +11,7 @@ import type { NewBatch, WrittenBatch } from "../store/batch.ts"
 import { traceparentOf } from "../trace/context.ts"
 import type { SentKey } from "./body/read-batch.ts"
 import { type App, noteOutcome, type RequestOutcome } from "./context.ts"
+import { timeValidation } from "./headers.ts"
 
 /** What `ingest` needs to work for this request. */
 export const ingestContext = (c: Context<App>): IngestContext => ({
@@ -28,7 +29,8 @@ export const timeLimitOf = (c: Context<App>, now: Date): TimeLimit => timeLimitA
 export function planRequested(c: Context<App>, signals: readonly (Signal | Rejected)[]): BatchPlan {
   const now = new Date()
   const mayBridge = c.get("caller").scopes.includes("bridge")
-  const plan = planBatch(signals, instantText(now), { mayBridge, timeLimit: timeLimitOf(c, now) })
+  const options = { mayBridge, timeLimit: timeLimitOf(c, now) }
+  const plan = timeValidation(c, () => planBatch(signals, instantText(now), options))
   return mayBridge ? withShownChanges(plan, signals, { followEdits: c.get("settings").webhooks.followSlackEdits }) : plan
 }
 

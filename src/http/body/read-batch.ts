@@ -9,6 +9,7 @@ import { shapeErrors } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
 import { type Validation, type ValidBatch, validateBatch, validateSignal } from "../../signals/validate.ts"
 import type { App } from "../context.ts"
+import { timeValidation } from "../headers.ts"
 import { invalidShape, tooManySignals, unsupportedMediaType } from "../problems.ts"
 import { admit, costOf } from "./admission.ts"
 import { decodeBody, mediaType, readSent } from "./bytes.ts"
@@ -43,6 +44,14 @@ export async function readBatch(c: Context<App>, asked: Validation): Promise<Sen
   if (!JSON_TYPES.has(type) && !isLines) throw unsupportedMediaType(type)
   const { text, idempotency } = await readText(c, isLines ? "ndjson:" : "")
   const { maxSignals } = c.get("settings").limits
+  return { ...timeValidation(c, () => parseBatch(text, { ...asked, isLines, maxSignals })), idempotency }
+}
+
+/** The batch in a body's text. Throws as `readBatch` does. */
+function parseBatch(
+  text: string,
+  { isLines, maxSignals, ...asked }: Validation & { isLines: boolean; maxSignals: number },
+): Omit<SentBatch, "idempotency"> {
   const batch = isLines
     ? { signals: parseNdjson(text, maxSignals, { lenient: asked.lenient && !asked.failOnError }) }
     : parseJson(text)
@@ -53,7 +62,7 @@ export async function readBatch(c: Context<App>, asked: Validation): Promise<Sen
   }
   const valid = validateBatch(batch, asked)
   if (Array.isArray(valid)) throw invalidShape(valid)
-  return { ...valid, ignoredFields: ignoredFields(batch as { signals: unknown[] }), idempotency }
+  return { ...valid, ignoredFields: ignoredFields(batch as { signals: unknown[] }) }
 }
 
 /** Reads and validates the body of a single signal. Throws as `readBatch` does. */
@@ -61,10 +70,13 @@ export async function readSignal(c: Context<App>): Promise<{ signal: Signal; ide
   const type = mediaType(c)
   if (!JSON_TYPES.has(type)) throw unsupportedMediaType(type)
   const { text, idempotency } = await readText(c, "single:")
-  const value = withPlainNumbers(parseJson(text))
-  const result = validateSignal(value)
-  if (!result.success) throw invalidShape(shapeErrors(result.error.issues, value, ["body"]))
-  return { signal: result.data, idempotency }
+  const signal = timeValidation(c, () => {
+    const value = withPlainNumbers(parseJson(text))
+    const result = validateSignal(value)
+    if (!result.success) throw invalidShape(shapeErrors(result.error.issues, value, ["body"]))
+    return result.data
+  })
+  return { signal, idempotency }
 }
 
 /** Reads and validates the body of an erasure. Throws as `readBatch` does. */
