@@ -218,6 +218,7 @@ export type ProblemCode =
   | "unsupported_encoding"
   | "invalid_request"
   | "idempotency_key_reused"
+  | "read_too_costly"
   | "result_too_large"
   | "payload_too_large"
   | "rate_limited"

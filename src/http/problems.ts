@@ -3,6 +3,7 @@ import { HTTPException } from "hono/http-exception"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
 import { ConfigurationError } from "../config.ts"
 import { MetricsUnavailable } from "../metrics/analytics.ts"
+import { PROBLEM_CODES, type ProblemCode } from "../signals/failures/codes.ts"
 import { MAX_CONTAINERS, TooManyContainers } from "../signals/json-size.ts"
 import type { Failure } from "../signals/responses.ts"
 import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
@@ -22,13 +23,13 @@ interface ProblemBody {
 /** An answer that is not a success. Thrown where it is known; turned into HTTP once, by `answerProblem`. */
 export class Problem extends Error {
   readonly status: ContentfulStatusCode
-  readonly body: ProblemBody
+  readonly body: ProblemBody & { code: ProblemCode }
   readonly headers: Record<string, string>
 
-  constructor(status: ContentfulStatusCode, body: ProblemBody, headers: Record<string, string> = {}) {
+  constructor(code: ProblemCode, body: ProblemBody, headers: Record<string, string> = {}) {
     super(typeof body.detail === "string" ? body.detail : "the request has the wrong shape")
-    this.status = status
-    this.body = body
+    this.status = PROBLEM_CODES[code].status
+    this.body = { ...body, code }
     this.headers = headers
   }
 }
@@ -36,42 +37,45 @@ export class Problem extends Error {
 const RETRY_AFTER_SECONDS = 2
 const RETRY = { "Retry-After": String(RETRY_AFTER_SECONDS) }
 
-export const invalidShape = (detail: ShapeError[]) => new Problem(422, { detail })
+export const invalidShape = (detail: ShapeError[]) => new Problem("invalid_request", { detail })
 
 /** The key is missing or nobody's (RFC 6750, section 3). */
 export const unauthorized = (detail: string) =>
-  new Problem(401, { detail }, { "WWW-Authenticate": 'Bearer realm="signal-ingest"' })
+  new Problem("unauthorized", { detail }, { "WWW-Authenticate": 'Bearer realm="signal-ingest"' })
 
 export const forbidden = (scope: string) =>
   new Problem(
-    403,
+    "insufficient_scope",
     { detail: `This key lacks the scope "${scope}".` },
     { "WWW-Authenticate": `Bearer error="insufficient_scope", scope="${scope}"` },
   )
 
 export const crossSite = () =>
-  new Problem(403, {
+  new Problem("cross_site", {
     detail:
       "This service is open to everyone, so it takes no requests from the pages of other sites. Add their origin to CORS_ORIGINS.",
   })
 
-export const notFound = (detail = "Not Found") => new Problem(404, { detail })
+export const notFound = (detail = "Not Found") => new Problem("not_found", { detail })
 
 export const methodNotAllowed = (allowed: string[]) =>
-  new Problem(405, { detail: `Method Not Allowed. Use ${allowed.join(", ")}.` }, { Allow: allowed.join(", ") })
+  new Problem("method_not_allowed", { detail: `Method Not Allowed. Use ${allowed.join(", ")}.` }, { Allow: allowed.join(", ") })
 
 /** What was sent of the body is not known to be all of it (RFC 9112, section 6.3). */
-export const bodyCutOff = () => new Problem(400, { detail: "The connection ended before the body did. Nothing was stored." })
+export const bodyCutOff = () =>
+  new Problem("body_cut_off", { detail: "The connection ended before the body did. Nothing was stored." })
 
 export const bodyTimeout = (seconds: number) =>
-  new Problem(408, { detail: `The body took longer than ${seconds} seconds to arrive. Nothing was stored.` })
+  new Problem("body_timeout", { detail: `The body took longer than ${seconds} seconds to arrive. Nothing was stored.` })
 
 export const tooManyContainers = () =>
-  new Problem(413, { detail: `A body may hold at most ${MAX_CONTAINERS} JSON objects and arrays. Nothing was stored.` })
+  new Problem("too_many_containers", {
+    detail: `A body may hold at most ${MAX_CONTAINERS} JSON objects and arrays. Nothing was stored.`,
+  })
 
 /** More at once than an isolate has room for. The sender does best to try again soon. */
 export const overloaded = () =>
-  new Problem(503, { detail: "Too many requests at once. Nothing was stored. Send it again." }, { "Retry-After": "1" })
+  new Problem("overloaded", { detail: "Too many requests at once. Nothing was stored. Send it again." }, { "Retry-After": "1" })
 
 /** Each reader that waits for the feed costs the database a read a second. */
 export const tooManyWaiting = () =>
@@ -94,23 +98,27 @@ export const feedPositionUnknown = () =>
   ])
 
 export const tooManySignals = (limit: number) =>
-  new Problem(413, { detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.` })
+  new Problem("too_many_signals", { detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.` })
 
 export const bodyTooLarge = (limitBytes: number) =>
-  new Problem(413, { detail: `A body may hold at most ${limitBytes} bytes, decoded (MAX_BODY_BYTES). Nothing was stored.` })
+  new Problem("body_too_large", {
+    detail: `A body may hold at most ${limitBytes} bytes, decoded (MAX_BODY_BYTES). Nothing was stored.`,
+  })
 
 export const unsupportedMediaType = (given: string) =>
-  new Problem(415, { detail: `Content-Type ${given} is not read here. Send application/json or application/x-ndjson.` })
+  new Problem("unsupported_media_type", {
+    detail: `Content-Type ${given} is not read here. Send application/json or application/x-ndjson.`,
+  })
 
 export const unsupportedRecords = (given: string) =>
-  new Problem(415, {
+  new Problem("unsupported_media_type", {
     detail: `Content-Type ${given} is not read here. Send JSON, NDJSON, CloudEvents or application/vnd.kafka.json.v2+json.`,
   })
 
 /** RFC 9110, section 15.5.16: names what would be accepted. */
 export const unsupportedEncoding = (given: string, accepted: string) =>
   new Problem(
-    415,
+    "unsupported_encoding",
     { detail: `Content-Encoding ${given} is not read here. Send one of ${accepted}, or none.` },
     { "Accept-Encoding": accepted },
   )
@@ -119,10 +127,10 @@ export const damagedBody = (encoding: string, title: string) =>
   invalidShape([{ type: `${encoding}_invalid`, loc: ["body"], msg: `The body is not valid ${title}` }])
 
 export const tooManyRequests = (retryAfterSeconds: number) =>
-  new Problem(429, { detail: "Too many requests. Nothing was stored." }, { "Retry-After": String(retryAfterSeconds) })
+  new Problem("rate_limited", { detail: "Too many requests. Nothing was stored." }, { "Retry-After": String(retryAfterSeconds) })
 
 export const rejectedBatch = (failures: readonly Failure[]) =>
-  new Problem(400, {
+  new Problem("batch_rejected", {
     detail: `Batch failed at index ${failures[0]?.index}: ${failures[0]?.error}. No signals were created.`,
     errors: failures,
   })
@@ -148,10 +156,10 @@ function problemOf(error: Error): Problem {
   if (error instanceof DatabaseError && error.kind === "too_large") return resultTooLarge()
   if (error instanceof DatabaseError) return error.kind === "transient" ? unavailable() : databaseNotReady()
   if (error instanceof ConfigurationError)
-    return new Problem(503, { detail: "The service is not configured; its log says what is missing." }, RETRY)
-  if (error instanceof MetricsUnavailable) return new Problem(503, { detail: error.message }, RETRY)
-  if (error instanceof HTTPException) return new Problem(error.status as ContentfulStatusCode, { detail: error.message })
-  return new Problem(500, { detail: "Internal error" })
+    return new Problem("not_configured", { detail: "The service is not configured; its log says what is missing." }, RETRY)
+  if (error instanceof MetricsUnavailable) return new Problem("metrics_unavailable", { detail: error.message }, RETRY)
+  if (error instanceof HTTPException) return new Problem("bad_request", { detail: error.message })
+  return new Problem("internal_error", { detail: "Internal error" })
 }
 
 const SPOKEN = [DatabaseError, ConfigurationError, MetricsUnavailable, Problem]
@@ -165,7 +173,7 @@ function errorForLog(error: Error): string {
 }
 
 export const keyReused = () =>
-  new Problem(422, {
+  new Problem("idempotency_key_reused", {
     detail: [
       {
         type: "idempotency_key_reused",
@@ -177,32 +185,34 @@ export const keyReused = () =>
 
 /** Not a 503: the same request never gets an answer. */
 export const readTooCostly = ({ message, narrowBy }: ReadTooCostly) =>
-  invalidShape([{ type: "read_too_costly", loc: ["query"], msg: `${message}. Narrow it by: ${narrowBy.join(", ")}` }])
+  new Problem("read_too_costly", {
+    detail: [{ type: "read_too_costly", loc: ["query"], msg: `${message}. Narrow it by: ${narrowBy.join(", ")}` }],
+  })
 
 /** Neon sends at most 64 MB. */
 export const resultTooLarge = () =>
-  new Problem(422, {
+  new Problem("result_too_large", {
     detail:
       "The result is larger than the database can send (64 MB). Ask for less: a lower limit, a shorter time or a narrower filter.",
   })
 
 /** It is stored: versions that did not count the digits of 1e131071 took it in. */
 export const payloadTooLarge = () =>
-  new Problem(422, {
+  new Problem("payload_too_large", {
     detail:
       "The payload of this signal is larger than 16 MB as text, since numbers in it have very many digits. The lists have its other fields.",
   })
 
 export const unavailable = () =>
-  new Problem(503, { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
+  new Problem("database_unavailable", { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
 
 /** It answers, but not as this service needs it: migrations, credentials, privileges, or it takes no writes. */
 export const databaseNotReady = () =>
-  new Problem(503, { detail: "The database is not ready for this service. Nothing was stored." }, RETRY)
+  new Problem("database_not_ready", { detail: "The database is not ready for this service. Nothing was stored." }, RETRY)
 
 export const inDoubt = (transactionId: string) =>
   new Problem(
-    503,
+    "in_doubt",
     {
       detail:
         "The database cannot be reached right now, and whether the batch was stored is not known; it was stored whole or not at all. " +

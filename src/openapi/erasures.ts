@@ -70,7 +70,7 @@ export const createErasure = operation({
     "two subjects": [
       { type: "value_error", loc: ["body"], msg: "Value error, give one of user_id, agent_id, context_window_id and signal_ids" },
     ],
-    "key reused": keyReused().body.detail,
+    "key reused": keyReused(),
   },
 })
 

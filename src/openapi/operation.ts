@@ -9,9 +9,10 @@ import {
   databaseNotReady,
   forbidden,
   inDoubt,
+  invalidShape,
   methodNotAllowed,
   overloaded,
-  type Problem,
+  Problem,
   tooManyContainers,
   tooManyRequests,
   tooManySignals,
@@ -20,11 +21,14 @@ import {
   unsupportedEncoding,
   unsupportedMediaType,
 } from "../http/problems.ts"
-import { Failure } from "../signals/responses.ts"
+import { Failure, ProblemCode } from "../signals/responses.ts"
 import type { Scope } from "../signals/scopes.ts"
+import type { ShapeError } from "../signals/shape-errors.ts"
 import { TRANSACTION_ID } from "./examples.ts"
 
-const Sentence = z.object({ detail: z.string().meta({ description: "One sentence." }) }).meta({ id: "Problem" })
+const Sentence = z
+  .object({ detail: z.string().meta({ description: "One sentence." }), code: ProblemCode })
+  .meta({ id: "Problem" })
 
 const ShapeProblem = z
   .object({
@@ -38,12 +42,14 @@ const ShapeProblem = z
         input: z.unknown().meta({ description: "The value that was sent, when it is short." }).optional(),
       }),
     ),
+    code: ProblemCode,
   })
   .meta({ id: "ShapeProblem" })
 
 const RejectedBatch = z
   .object({
     detail: z.string(),
+    code: ProblemCode,
     errors: z.array(Failure).optional().meta({ description: "Every signal that failed; absent when the body was cut off." }),
   })
   .meta({ id: "RejectedBatch" })
@@ -51,6 +57,7 @@ const RejectedBatch = z
 const UnavailableProblem = z
   .object({
     detail: z.string(),
+    code: ProblemCode,
     transaction_id: z.uuid().optional().meta({ description: "Given when the batch may have been stored." }),
   })
   .meta({ id: "UnavailableProblem" })
@@ -141,7 +148,7 @@ const OF_BODIES = {
   }),
 }
 
-type Refused = Record<string, Problem["body"]["detail"]>
+type Refused = Record<string, Problem | ShapeError[]>
 
 /** An operation, without the parts that all of them share. */
 interface Route {
@@ -155,7 +162,7 @@ interface Route {
   body?: ZodOpenApiRequestBodyObject
   /** Its own answers by status; they replace the shared ones. */
   answers: Record<number, ZodOpenApiResponseObject>
-  /** The details of its 422, by case. */
+  /** The 422 by case: a problem, or its validation errors. */
   unreadable?: Refused
 }
 
@@ -187,5 +194,7 @@ const unreadableAnswer = (errors: Refused) =>
   answer(
     "Not readable, or the wrong shape; nothing was stored. The first 100 errors are listed.",
     ShapeProblem,
-    Object.fromEntries(Object.entries(errors).map(([name, detail]) => [name, { detail }])),
+    Object.fromEntries(
+      Object.entries(errors).map(([name, detail]) => [name, detail instanceof Problem ? detail.body : invalidShape(detail).body]),
+    ),
   )

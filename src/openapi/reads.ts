@@ -26,7 +26,7 @@ const BAD_UUID = { type: "uuid_parsing", msg: "Input should be a valid UUID", in
 
 const METRICS_UNAVAILABLE = unreachable("Analytics Engine is not configured or cannot be read; ingestion continues.", {
   "not configured": new Problem(
-    503,
+    "metrics_unavailable",
     { detail: "Metrics can't be read: CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are not both set." },
     databaseNotReady().headers,
   ),

@@ -42,7 +42,7 @@ const applied = (example: string): Headers => ({
   },
 })
 
-const KEY_REUSED = keyReused().body.detail
+const KEY_REUSED = keyReused()
 
 export const createBatch = operation({
   id: "createBatch",

@@ -32,7 +32,7 @@ describe("every answer", () => {
 describe("a wrong address", () => {
   it("is 404 in JSON", async () => {
     const response = await send("/nowhere")
-    expect([response.status, await response.json()]).toEqual([404, { detail: "Not Found" }])
+    expect([response.status, await response.json()]).toEqual([404, { detail: "Not Found", code: "not_found" }])
   })
 
   it.each([

@@ -109,7 +109,7 @@ export const PROBLEM_CODES = {
     status: 403,
     meaning: "a page of another site called a service that is open to everyone",
     retryable: false,
-    cure: "configure keys",
+    cure: "add its origin to `CORS_ORIGINS`",
   },
   not_found: {
     status: 404,
@@ -119,7 +119,8 @@ export const PROBLEM_CODES = {
   },
   method_not_allowed: {
     status: 405,
-    meaning: "the path does not have this method, TRACE and OPTIONS included",
+    meaning:
+      "the path does not have this method, TRACE and OPTIONS included; preflights of an origin in `CORS_ORIGINS` are answered",
     retryable: false,
     cure: "use a method of the header `Allow`",
   },
@@ -166,6 +167,13 @@ export const PROBLEM_CODES = {
     meaning: "the `Idempotency-Key` was used for another request",
     retryable: false,
     cure: "use a new key for a new request",
+  },
+  read_too_costly: {
+    status: 422,
+    meaning:
+      "the database does not finish a read: it takes longer than half of `DATABASE_DEADLINE_MS`, Postgres ended it, or its result is too large",
+    retryable: false,
+    cure: "narrow it by one of the parameters that `msg` names",
   },
   result_too_large: {
     status: 422,

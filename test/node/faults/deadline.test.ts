@@ -18,7 +18,10 @@ describe("a database that does not answer in time", () => {
     const { status, headers, body, conversation } = await sendBatch(rig)
     rig.endpoint.faults.failures = []
     expect([status, headers.get("Retry-After")]).toEqual([503, "2"])
-    expect(body).toEqual({ detail: "The database cannot be reached right now. Nothing was stored." })
+    expect(body).toEqual({
+      detail: "The database cannot be reached right now. Nothing was stored.",
+      code: "database_unavailable",
+    })
     expect((await misstored(rig, [conversation])).lostOrDoubled).toEqual([conversation])
   })
 

@@ -80,7 +80,7 @@ describe("a result that is larger than Neon sends", () => {
     rig.endpoint.faults.failures.push(tooLarge, tooLarge)
     const response = await fetch(`${rig.service.address}/api/signals`)
     expect([response.status, rig.endpoint.faults.failures.splice(0)]).toEqual([422, [tooLarge]])
-    expect(await response.json()).toEqual({ detail: expect.stringContaining("Ask for less") })
+    expect(await response.json()).toEqual({ detail: expect.stringContaining("Ask for less"), code: "result_too_large" })
   })
 })
 
@@ -109,7 +109,10 @@ describe("transient faults of the database", () => {
     rig.endpoint.faults.failures.push(failure)
     const { status, headers, body } = await sendBatch(rig)
     expect([status, headers.get("Retry-After")]).toEqual([503, "2"])
-    expect(body).toEqual({ detail: "The database is not ready for this service. Nothing was stored." })
+    expect(body).toEqual({
+      detail: "The database is not ready for this service. Nothing was stored.",
+      code: "database_not_ready",
+    })
     expect(rig.endpoint.faults.failures).toEqual([])
   })
 })

@@ -40,7 +40,7 @@ beforeAll(async () => {
 })
 afterAll(() => rig?.stop())
 
-const BUSY = { detail: "Too many requests at once. Nothing was stored. Send it again." }
+const BUSY = { detail: "Too many requests at once. Nothing was stored. Send it again.", code: "overloaded" }
 
 /** More signals than a batch may have that shares a statement with others. */
 const LARGE = 101

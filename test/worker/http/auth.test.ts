@@ -42,14 +42,17 @@ describe("a deployment with keys", () => {
     ["an unknown key", "guess", "This API key is not known."],
   ])("refuses %s with 401", async (_, key, detail) => {
     const response = await request("/api/signals", key)
-    expect([response.status, await response.json()]).toEqual([401, { detail }])
+    expect([response.status, await response.json()]).toEqual([401, { detail, code: "unauthorized" }])
     expect(response.headers.get("WWW-Authenticate")).toMatch(/^Bearer/)
   })
 
   it("refuses a key without the scope with 403, naming the scope", async () => {
     expect((await request("/api/signals", "bridge-key")).status).toBe(403)
     const response = await request("/api/signals/batch", "dashboard-key", batch())
-    expect([response.status, await response.json()]).toEqual([403, { detail: 'This key lacks the scope "ingest".' }])
+    expect([response.status, await response.json()]).toEqual([
+      403,
+      { detail: 'This key lacks the scope "ingest".', code: "insufficient_scope" },
+    ])
   })
 
   it("lets each key do what its scopes say", async () => {
@@ -88,7 +91,7 @@ describe("a deployment without a key", () => {
     const response = await deployment({})("/api/signals", "any")
     expect([response.status, await response.json()]).toEqual([
       401,
-      { detail: "No API key is configured, so every call is refused. Set API_KEYS." },
+      { detail: "No API key is configured, so every call is refused. Set API_KEYS.", code: "unauthorized" },
     ])
   })
 

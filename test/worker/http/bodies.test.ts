@@ -107,7 +107,10 @@ describe("a batch's limits", () => {
     const signals = Array.from({ length: 10_001 }, () => ({ context_window_id: conversation }))
     const tooMany = await post(JSON.stringify({ signals }), { "Content-Type": "application/json" })
     expect(tooMany.status).toBe(413)
-    expect(await tooMany.json()).toEqual({ detail: "A batch may hold at most 10000 signals (MAX_SIGNALS). Nothing was stored." })
+    expect(await tooMany.json()).toEqual({
+      detail: "A batch may hold at most 10000 signals (MAX_SIGNALS). Nothing was stored.",
+      code: "too_many_signals",
+    })
     expect((await post(JSON.stringify({ signals: signals.slice(1) }), { "Content-Type": "application/json" })).status).toBe(200)
     expect(await countOf(conversation)).toBe(10_000)
   })

@@ -43,6 +43,7 @@ describe("a signal that only the database refuses", () => {
     expect(response.status).toBe(400)
     expect(await response.json()).toEqual({
       detail: `Batch failed at index 1: ${SENTENCE}. No signals were created.`,
+      code: "batch_rejected",
       errors: [{ index: 1, error: SENTENCE, code: "refused_by_database", retryable: false }],
     })
     expect(await countOf(conversation)).toBe(0)
@@ -51,6 +52,9 @@ describe("a signal that only the database refuses", () => {
   it("is 422 when it was sent alone", async () => {
     const response = await postJson("/api/signals", `{"context_window_id":"${freshConversation()}","payload":${UNSTORABLE}}`)
     expect(response.status).toBe(422)
-    expect(await response.json()).toEqual({ detail: [{ type: "value_error", loc: ["body"], msg: SENTENCE }] })
+    expect(await response.json()).toEqual({
+      detail: [{ type: "value_error", loc: ["body"], msg: SENTENCE }],
+      code: "invalid_request",
+    })
   })
 })

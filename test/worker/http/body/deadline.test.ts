@@ -20,5 +20,8 @@ it.each([
   await vi.advanceTimersByTimeAsync(BODY_DEADLINE_MS)
   const response = await answer
   expect(response.status).toBe(408)
-  expect(await response.json()).toEqual({ detail: "The body took longer than 30 seconds to arrive. Nothing was stored." })
+  expect(await response.json()).toEqual({
+    detail: "The body took longer than 30 seconds to arrive. Nothing was stored.",
+    code: "body_timeout",
+  })
 })

@@ -38,6 +38,7 @@ describe("the guide's test suite", () => {
     expect(response.status).toBe(400)
     expect(await response.json()).toEqual({
       detail: "Batch failed at index 3: signal_score must be between 0 and 1. No signals were created.",
+      code: "batch_rejected",
       errors: [
         {
           index: 3,
@@ -180,6 +181,7 @@ describe("an all-or-nothing batch", () => {
     expect(response.status).toBe(400)
     expect(await response.json()).toEqual({
       detail: "Batch failed at index 1: escalate_flag must be 0 or 1. No signals were created.",
+      code: "batch_rejected",
       errors: [1, 3].map((index) => ({ index, ...outOfRange })),
     })
   })

@@ -26,7 +26,7 @@ describe.each(["/api/metrics", "/metrics"])("%s", (path) => {
   it.each(UNREADABLE)("is a clear 503 when %s, and ingestion goes on", async (_, settings, words) => {
     const response = await request(path, settings)
     expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "2"])
-    expect(await response.json()).toEqual({ detail: expect.stringContaining(words) })
+    expect(await response.json()).toEqual({ detail: expect.stringContaining(words), code: "metrics_unavailable" })
     expect((await request("/api/signals/batch", settings, batch())).status).toBe(200)
   })
 

@@ -102,7 +102,7 @@ describe("a signal whose payload is too large to be listed", () => {
     const response = await send(`/api/signals/${await storeNumbers(freshConversation(), "1e131071", 100_000)}`)
     expect([response.status, await response.json()]).toEqual([
       422,
-      { detail: expect.stringContaining("The payload of this signal is larger than 16 MB as text") },
+      { detail: expect.stringContaining("The payload of this signal is larger than 16 MB as text"), code: "payload_too_large" },
     ])
   })
 })

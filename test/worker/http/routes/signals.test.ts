@@ -203,7 +203,7 @@ describe("GET /api/signals", () => {
 describe("GET /api/signals/{id}", () => {
   it("is 404 for an id that no signal has", async () => {
     const response = await send("/api/signals/999999999999")
-    expect([response.status, await response.json()]).toEqual([404, { detail: "No signal has this id." }])
+    expect([response.status, await response.json()]).toEqual([404, { detail: "No signal has this id.", code: "not_found" }])
   })
 
   it("is 422 for text that is not an id", async () => {
