@@ -22,6 +22,7 @@ describe("a batch's content type", () => {
     expect(response.status).toBe(415)
     expect(await response.json()).toEqual({
       detail: `Content-Type ${type} is not read here. Send application/json or application/x-ndjson.`,
+      code: "unsupported_media_type",
     })
   })
 })
@@ -77,6 +78,7 @@ describe("a batch's content encoding", () => {
     expect(response.headers.get("Accept-Encoding")).toBe("zstd, gzip, br, deflate")
     expect(await response.json()).toEqual({
       detail: `Content-Encoding ${encoding} is not read here. Send one of zstd, gzip, br, deflate, or none.`,
+      code: "unsupported_encoding",
     })
   })
 })
@@ -87,6 +89,7 @@ describe("a batch's limits", () => {
     expect(response.status).toBe(413)
     expect(await response.json()).toEqual({
       detail: "A body may hold at most 8388608 bytes, decoded (MAX_BODY_BYTES). Nothing was stored.",
+      code: "body_too_large",
     })
   })
 

@@ -147,6 +147,7 @@ describe("a batch of the wrong shape", () => {
         { type: "missing", loc: ["body", "signals", 0, "context_window_id"], msg: "Field required" },
         { type: "dict_type", loc: ["body", "signals", 2, "payload"], msg: "Input should be a valid dictionary", input: "text" },
       ],
+      code: "invalid_request",
     })
     expect(await countOf(conversation)).toBe(0)
   })

@@ -70,6 +70,7 @@ describe("POST /api/signals", () => {
     expect(response.status).toBe(422)
     expect(await response.json()).toEqual({
       detail: [{ type: "value_error", loc: ["body", "signal_score"], msg: "signal_score must be between 0 and 1" }],
+      code: "invalid_request",
     })
   })
 
