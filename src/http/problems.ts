@@ -80,7 +80,7 @@ export const overloaded = () =>
 /** Each reader that waits for the feed costs the database a read a second. */
 export const tooManyWaiting = () =>
   new Problem(
-    503,
+    "overloaded",
     { detail: `${MAX_WAITING} readers wait for the feed already. Ask without "wait", or try again later.` },
     { "Retry-After": "5" },
   )

@@ -67,7 +67,7 @@ export const readFeed = operation({
       "too many readers": tooManyWaiting(),
     }),
   },
-  unreadable: { limit: [BAD_LIMIT], "unknown cursor": feedPositionUnknown().body.detail },
+  unreadable: { limit: [BAD_LIMIT], "unknown cursor": feedPositionUnknown() },
 })
 
 export const signalStats = operation({
