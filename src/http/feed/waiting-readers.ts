@@ -1,4 +1,4 @@
-/** A reader looks for new signals this often. A read costs the database about 0.2 ms. */
+/** A reader looks for new signals this often. A read costs the database some ten buffers. */
 export const LOOK_EVERY_MS = 1000
 
 /** Readers of an isolate that may wait at once: as many reads a second. */
