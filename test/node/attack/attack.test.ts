@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto"
 import { connect } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
@@ -76,5 +77,46 @@ describe("npm start", () => {
       for (const socket of sockets) socket.destroy()
     }
     expect((await fetch(`${service.address}/healthz`)).status).toBe(200)
+  })
+})
+
+describe("npm start with a key", () => {
+  const KEY = "the-right-key"
+  const API_KEYS = JSON.stringify([
+    { name: "app", sha256: createHash("sha256").update(KEY).digest("hex"), scopes: ["ingest", "read"] },
+  ])
+  const [REQUESTS, AT_ONCE, LONGEST_MS] = [5000, 50, 20_000]
+
+  let service: LocalService
+  beforeAll(async () => {
+    service = await startLocalService({ API_KEYS })
+  })
+  afterAll(() => service?.stop())
+
+  const withKey = async (key: string) => {
+    const response = await fetch(`${service.address}/api/signals?limit=1`, { headers: { Authorization: `Bearer ${key}` } })
+    await response.arrayBuffer()
+    return response.status
+  }
+
+  it("refuses wrong keys at full rate, and answers the right one when the limit of the address has passed", {
+    timeout: 180_000,
+  }, async () => {
+    const counts = new Map<number, number>()
+    let sent = 0
+    const startedAt = performance.now()
+    const guess = async () => {
+      while (sent < REQUESTS && performance.now() - startedAt < LONGEST_MS) {
+        const status = await withKey(`wrong-${sent++}`)
+        counts.set(status, (counts.get(status) ?? 0) + 1)
+      }
+    }
+    const guessing = Promise.all(Array.from({ length: AT_ONCE }, guess))
+    const healthMs = await worstHealth(service.address, guessing)
+    const rate = Math.round(sent / ((performance.now() - startedAt) / 1000))
+    const shown = [...counts].map(([status, count]) => `${count} x ${status}`).join(", ")
+    console.log(`wrong keys: ${rate}/s, ${shown}; /healthz at worst ${Math.round(healthMs)} ms`)
+    expect([...counts.keys()].filter((status) => status !== 401 && status !== 429)).toEqual([])
+    await expect.poll(() => withKey(KEY), { timeout: 30_000, interval: 1000 }).toBe(200)
   })
 })
