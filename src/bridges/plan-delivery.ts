@@ -1,5 +1,7 @@
+import { SUBJECT_FIELDS, type Subjects } from "../signals/erasure.ts"
 import { Rejected } from "../signals/failures/violation.ts"
 import { type BatchPlan, type PlanOptions, planBatch, type SignalRow } from "../signals/plan.ts"
+import { textViolation } from "../signals/rules.ts"
 import { type Signal, withPlainNumbers } from "../signals/schema.ts"
 import { signalOrRejected } from "../signals/validate.ts"
 import type { Delivered } from "./delivery.ts"
@@ -9,6 +11,8 @@ export interface DeliveryPlan {
   plan: BatchPlan
   /** How many were skipped of each kind. */
   skipped: Record<string, number>
+  /** Whom each record is about that can't become a signal, by its place, as far as that is known: a suppressed one must not be kept. */
+  subjects: Map<number, Subjects>
 }
 
 /**
@@ -23,6 +27,7 @@ export function planDelivery(
   options: Pick<PlanOptions, "timeLimit"> = {},
 ): DeliveryPlan {
   const skipped: Record<string, number> = {}
+  const subjects = new Map<number, Subjects>()
   const signals: (Signal | Rejected)[] = []
   const places: number[] = []
   for (const [index, one] of delivered.entries()) {
@@ -33,15 +38,26 @@ export function planDelivery(
     }
   }
   const { total, rows, failures } = planBatch(signals, now, options)
+  for (const { index } of failures) {
+    const place = places[index] ?? index
+    const one = delivered[place]
+    if (one && "signal" in one) subjects.set(place, subjectsOf(one.signal))
+  }
   const placed = <One extends { index: number }>(one: One): One => ({ ...one, index: places[one.index] ?? one.index })
   return {
     plan: { total, rows: rows.map(placed).map((row) => withChange(row, delivered[row.index])), failures: failures.map(placed) },
     skipped,
+    subjects,
   }
 }
 
 const withChange = (row: SignalRow, one: Delivered | undefined): SignalRow =>
   one && "change" in one && one.change ? { ...row, change: one.change } : row
+
+const subjectsOf = (signal: Record<string, unknown>): Subjects =>
+  Object.fromEntries(SUBJECT_FIELDS.flatMap((field) => (isStorable(signal[field]) ? [[field, signal[field]]] : [])))
+
+const isStorable = (value: unknown) => typeof value === "string" && textViolation(value) === undefined
 
 const refusedRecord = ({ refused, code = "unreadable_record", field }: Extract<Delivered, { refused: string }>) =>
   new Rejected({ field, code, message: refused })

@@ -15,10 +15,11 @@ export async function answerDelivery(
   const { source, records, delivered } = received
   const context = ingestContext(c)
   const plan = planDelivery(delivered, instantText(context.now), { timeLimit: timeLimitOf(c, context.now) })
-  const kinds = Object.keys(plan.skipped)
   notePlan(c, plan.plan, "delivery")
-  noteOutcome(c, { skipped: delivered.length - plan.plan.total, kind: kinds.length > 1 ? "mixed" : (kinds[0] ?? "") })
   const { answer, queueError } = await acceptDelivery(context, { source, caller: c.get("caller").name, records, plan })
+  const kinds = Object.keys(answer.skipped)
+  const kind = kinds.length > 1 ? "mixed" : (kinds[0] ?? "")
+  noteOutcome(c, { total: answer.total_count, skipped: delivered.length - answer.total_count, kind })
   if (queueError) noteOutcome(c, { error: queueError })
   if (answer.transaction_id)
     noteOutcome(c, { transactionId: answer.transaction_id, failed: answer.failed_count, queued: answer.state === "queued" })

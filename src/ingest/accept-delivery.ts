@@ -33,7 +33,7 @@ export interface AcceptedDelivery {
  * @throws {DatabaseError} the queue did not take it, and nothing was stored
  */
 export async function acceptDelivery(context: IngestContext, received: ReceivedDelivery): Promise<AcceptedDelivery> {
-  const { plan, skipped } = received.plan
+  const { plan, skipped, subjects } = received.plan
   if (plan.total === 0) return { answer: answer("skipped", plan, skipped), queueError: undefined }
 
   const { source, caller, records } = received
@@ -41,11 +41,22 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
   const kept = keepRecords(plan.failures.map(({ index }) => records[index]))
   const letters = plan.failures.map(({ index, error }, place) => {
     const { record = "null", note = "" } = kept[place] ?? {}
-    return { transactionId, index, source, caller, reason: note ? `${error} (${note})` : error, record }
+    return {
+      transactionId,
+      index,
+      source,
+      caller,
+      reason: note ? `${error} (${note})` : error,
+      record,
+      subjects: subjects.get(index),
+    }
   })
   const { written, queueError } = await keep(context, { batch: { transactionId, caller, plan, allOrNothing: false }, letters })
   const failures = [...plan.failures, ...(written?.refused ?? [])].sort((one, other) => one.index - other.index)
-  const base = answer(written ? "stored" : "queued", { total: plan.total, failures }, skipped)
+  const suppressed = written?.suppressed.length ?? 0
+  const left = { total: plan.total - suppressed, failures }
+  const state = left.total === 0 ? "skipped" : written ? "stored" : "queued"
+  const base = answer(state, left, suppressed > 0 ? { ...skipped, suppressed } : skipped)
   const duplicates = written && { duplicate_count: written.duplicates }
   return { answer: { ...base, ...duplicates, transaction_id: transactionId }, queueError }
 }
@@ -57,8 +68,8 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
  * @throws {DatabaseError} nothing was stored; call it again
  */
 export async function storeDeliveries({ db }: Pick<IngestContext, "db">, deliveries: readonly Delivery[]): Promise<Added> {
-  const { stored, duplicates, refused } = await writeDeliveries(db, deliveries)
-  return { stored, duplicates, failed: refused.length }
+  const { stored, duplicates, refused, suppressed } = await writeDeliveries(db, deliveries)
+  return { stored, duplicates, failed: refused.length + suppressed.length }
 }
 
 function answer(

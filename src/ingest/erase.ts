@@ -5,11 +5,9 @@ import type { Database } from "../store/connection.ts"
 import { deleteLetter, rewriteLetter } from "../store/dead-letters.ts"
 import { messageLetters } from "../store/lifecycle/erase-letters.ts"
 import type { Progress } from "../store/lifecycle/erase-step.ts"
-import { eraseStep, finishErasure, passObjects, readProgress } from "../store/lifecycle/erase-steps.ts"
+import { finishErasure, passObjects, readProgress } from "../store/lifecycle/erase-steps.ts"
+import { eraseStored } from "../store/lifecycle/erase-stored.ts"
 import type { IngestContext } from "./context.ts"
-
-/** Between two looks at what an erasure waits for. */
-const LOOK_AGAIN_MS = 250
 
 type Context = Pick<IngestContext, "db" | "queue" | "bucket">
 
@@ -23,16 +21,9 @@ type Context = Pick<IngestContext, "db" | "queue" | "bucket">
  */
 export async function continueErasure(context: Context, id: string, untilMs: number): Promise<void> {
   const { db } = context
-  while (Date.now() < untilMs) {
-    const progress = await readProgress(db, id)
-    if (!progress || progress.phase === "done") return
-    if (progress.phase === "dead_letters") await redactMessages(db, progress)
-    const moved = progress.phase === "bucket" ? await eraseWaiting(context, progress) : await eraseStep(db, progress)
-    if (moved) continue
-    // Another one works on any other phase, and goes on.
-    if (progress.phase !== "wait") return
-    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
-  }
+  let progress = await eraseStored(db, id, { untilMs, beforeLetters: (at) => redactMessages(db, at) })
+  while (progress?.phase === "bucket" && Date.now() < untilMs)
+    progress = (await eraseWaiting(context, progress)) ? await readProgress(db, id) : undefined
 }
 
 /** Takes the subject out of dead letters that are messages of the queue, before the step that passes them. */

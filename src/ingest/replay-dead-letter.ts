@@ -5,10 +5,10 @@ import { planDelivery } from "../bridges/plan-delivery.ts"
 import { mapSlackEvent } from "../bridges/slack/events.ts"
 import { parseJson } from "../signals/json.ts"
 import type { BatchPlan } from "../signals/plan.ts"
-import type { DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
+import type { DeadLetterRecord, Failure, ReplayAnswer } from "../signals/responses.ts"
 import type { TimeLimit } from "../signals/rules.ts"
 import { BatchRefused } from "../store/batch.ts"
-import { settleDeadLetter } from "../store/dead-letters.ts"
+import { deleteLetter, settleDeadLetter } from "../store/dead-letters.ts"
 import { writeBatch } from "../store/write-batch.ts"
 import type { IngestContext } from "./context.ts"
 
@@ -46,14 +46,22 @@ async function storeAgain(context: ReplayContext, letter: DeadLetterRecord): Pro
   try {
     await writeBatch(context.db, replayBatchOf(letter, plan))
   } catch (error) {
-    if (error instanceof BatchRefused) return stays(error.failures[0]?.error ?? "refused by the database")
-    throw error
+    if (!(error instanceof BatchRefused)) throw error
+    const [failure] = error.failures
+    if (failure?.code === "suppressed") return stays(await deleteSuppressed(context, letter.id, failure))
+    return stays(failure?.error ?? "refused by the database")
   }
   // The record counted as failed when it came in, and counts as stored once.
   return {
     answer: { replayed: true, transaction_id: letter.replay_transaction_id },
     stored: letter.state === "replayed" ? undefined : plan,
   }
+}
+
+/** Deletes a dead letter about a suppressed subject, of which nothing may be kept. @returns why it was not replayed */
+export async function deleteSuppressed({ db }: Pick<ReplayContext, "db">, id: number, { error }: Failure): Promise<string> {
+  await deleteLetter(db, id)
+  return `${error}. The dead letter was deleted.`
 }
 
 /** All or nothing: it is one signal. */

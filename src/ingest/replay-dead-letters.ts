@@ -4,7 +4,7 @@ import { chosenDeadLetters, type LetterChoice, settleReplayed } from "../store/d
 import { DatabaseError } from "../store/errors.ts"
 import { writeTogether } from "../store/write-deliveries.ts"
 import { cutIntoPieces } from "./pieces.ts"
-import { NO_QUEUE, planOf, type ReplayContext, replayBatchOf, replayDeadLetter } from "./replay-dead-letter.ts"
+import { deleteSuppressed, NO_QUEUE, planOf, type ReplayContext, replayBatchOf, replayDeadLetter } from "./replay-dead-letter.ts"
 
 export interface ReplayedDeadLetters {
   answer: BulkReplayAnswer
@@ -80,10 +80,15 @@ async function storePiece(context: ReplayContext, piece: readonly Planned[]): Pr
       batch: { ...replayBatchOf(letter, plan), allOrNothing: false as const },
       letters: [],
     }))
-    await writeTogether(context.db, deliveries)
+    const { suppressed } = await writeTogether(context.db, deliveries)
+    for (const { transactionId, failure } of suppressed) {
+      const id = piece.find(({ letter }) => letter.replay_transaction_id === transactionId)?.letter.id
+      if (id !== undefined) reasons.set(id, await deleteSuppressed(context, id, failure))
+    }
+    const ids = piece.map(({ letter }) => letter.id)
     await settleReplayed(
       context.db,
-      piece.map(({ letter }) => letter.id),
+      ids.filter((id) => !reasons.has(id)),
     )
   } catch (error) {
     if (!(error instanceof DatabaseError) || error.kind !== "refused") throw error

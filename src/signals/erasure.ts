@@ -8,6 +8,7 @@ import { validationIssue } from "./shape-errors.ts"
 /** The fields of a signal that may name the subject of an erasure. */
 export const SUBJECT_FIELDS = ["user_id", "agent_id", "context_window_id"] as const
 export type SubjectField = (typeof SUBJECT_FIELDS)[number]
+export type Subjects = Partial<Record<SubjectField, string>>
 
 /** The failure of a suppressed signal. It does not quote the subject. */
 export const suppressedFailure = (index: number, field: SubjectField): Failure =>

@@ -1,11 +1,13 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
+import type { SubjectField, Subjects } from "../signals/erasure.ts"
 import type { DeadLetterRecord, ListedDeadLetter } from "../signals/responses.ts"
 import { MAX_SIGNAL_BYTES } from "../signals/rules.ts"
 import { type Database, readRows, withRetries } from "./connection.ts"
 import { deadLetters } from "./schema.ts"
 import { hasNext, pageStatement } from "./statement/page.ts"
 import { utc } from "./statement/sql.ts"
+import { LETTER_NOT_SUPPRESSED } from "./statement/suppression.ts"
 
 /** The route of a dead letter, which decides how a replay reads its record. `queue`: a whole message that the consumer could not store. */
 export type LetterSource = (typeof deadLetters.source.enumValues)[number]
@@ -21,6 +23,8 @@ export interface DeadLetter {
   reason: string
   /** JSON text of what was delivered. Only its beginning is kept when it is larger than `MAX_RECORD_BYTES`. */
   record: string
+  /** Whom it is about, where that is known: it is not kept when one of them is suppressed. */
+  subjects?: Subjects | undefined
 }
 
 /** What is kept of one record. A signal of the largest size fits, with the names of its columns around it. */
@@ -47,19 +51,26 @@ export async function insertDeadLetters(db: Database, letters: readonly DeadLett
   if (letters.length > 0) await withRetries(db, () => db.query(insertLetters(letters)))
 }
 
-/** @param where leaves letters out, by the columns of `letter` */
+/** @param where a join that leaves letters out, by the columns of `letter` */
 export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQL {
   const kept = letters.map((letter) => ({ ...letter, ...keptRecord(letter) }))
-  const column = (value: (letter: DeadLetter & KeptRecord) => string | number | boolean) => sql.param(kept.map(value))
+  const column = (value: (letter: DeadLetter & KeptRecord) => string | number | boolean | null) => sql.param(kept.map(value))
+  const about = kept.some(({ subjects }) => subjects && Object.keys(subjects).length > 0)
+  const list = (field: SubjectField) => sql`${column(({ subjects }) => subjects?.[field] ?? null)}::text[]`
   return sql`
     insert into ${deadLetters} (transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id)
-    select letter.* from unnest(
+    select
+      letter.transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id
+    from unnest(
       ${column(({ transactionId }) => transactionId)}::uuid[], ${column(({ index }) => index)}::int4[],
       ${column(({ source }) => source)}::text[], ${column(({ caller }) => caller)}::text[],
       ${column(({ reason }) => storable(reason))}::text[], ${column(({ record }) => record)}::text[],
-      ${column(({ truncated }) => truncated)}::bool[], ${column(() => uuidv7())}::uuid[]
-    ) as letter (transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id)
+      ${column(({ truncated }) => truncated)}::bool[], ${column(() => uuidv7())}::uuid[]${about ? sql`, ${list("user_id")}, ${list("agent_id")}, ${list("context_window_id")}` : sql``}
+    ) as letter (
+      transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id${about ? sql`, user_id, agent_id, context_window_id` : sql``}
+    )
     ${where}
+    ${about ? sql`where ${LETTER_NOT_SUPPRESSED}` : sql``}
     on conflict do nothing`
 }
 

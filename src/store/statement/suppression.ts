@@ -1,6 +1,7 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { SubjectField } from "../../signals/erasure.ts"
 import { DatabaseError } from "../errors.ts"
+import { suppressions } from "../schema.ts"
 
 /** The SQLSTATE by which a write says that rows are suppressed, which in DETAIL. */
 const SUPPRESSED = "P0S0S"
@@ -19,6 +20,15 @@ export const noneSuppressed = (transactionIds: SQL): SQL => sql`case when is_any
           array_agg(position), ${transactionIds}, array_agg(user_id), array_agg(agent_id), array_agg(context_window_id)
         ) from input
       ) else true end`
+
+/** Whether a dead letter may be kept: none of those it is about is suppressed. */
+export const LETTER_NOT_SUPPRESSED = sql`case when is_any_suppressed() then not exists (
+      select from (
+        values ('user_id', letter.user_id), ('agent_id', letter.agent_id), ('context_window_id', letter.context_window_id)
+      ) as named (field, subject)
+      join ${suppressions} on kind = field and subject_hash = subject_hash(field, subject)
+      where subject is not null and (permanent or letter.transaction_id < erasure_id)
+    ) else true end`
 
 /** Nothing was inserted: the field by which each suppressed row is refused, by its place from 0. */
 export interface Suppressed {
