@@ -1,6 +1,7 @@
 import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings"
 import { addCompletion } from "./completion.ts"
 import { dlqCommand } from "./dlq/command.ts"
+import { eraseCommand } from "./erase/command.ts"
 import { importCommand, verifyCommand } from "./import/command.ts"
 import { consumeCommand } from "./kafka/command.ts"
 import { keyCommand } from "./key.ts"
@@ -18,13 +19,14 @@ Exit codes:
 /** Defines the whole command line. Help, errors and completion come from this definition. */
 export function createProgram(invocation: Invocation): Command {
   const program = new Command("signals")
-    .description("Sends signals to signal-ingest, compares sources with it, follows its signals, and handles dead letters.")
+    .description("Sends signals to signal-ingest, compares sources with it, follows its signals, handles dead letters, and erases.")
     .addHelpText("after", AFTER_HELP)
   program.addCommand(importCommand(invocation))
   program.addCommand(verifyCommand(invocation))
   program.addCommand(consumeCommand(invocation))
   program.addCommand(dlqCommand(invocation))
   program.addCommand(tailCommand(invocation))
+  program.addCommand(eraseCommand(invocation))
   program.addCommand(keyCommand())
   addCompletion(program)
   for (const command of everyCommand(program)) {

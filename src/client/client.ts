@@ -9,8 +9,10 @@ import type {
   ConversationStats,
   DeadLetter,
   DeadLetterState,
+  Erasure,
   FeedPage,
   ListedDeadLetter,
+  NewErasure,
   NewSignal,
   ReplayAnswer,
   StoredSignal,
@@ -213,6 +215,22 @@ export class SignalClient {
    */
   async discardDeadLetter(id: number, options: CallOptions = {}): Promise<DeadLetter> {
     return (await this.#transport.delete(`/api/dead-letters/${id}`, options)) as DeadLetter
+  }
+
+  /**
+   * Erases the signals of a user, an agent or a conversation, or signals by their ids, with what else the service keeps about them. Needs
+   * the scope `admin`. The work goes on after this resolves: ask `erasure(id)` until its state is `done`.
+   *
+   * @throws {ValidationError} not exactly one subject is given, or it is out of its bounds; nothing was erased
+   * @throws {UnauthorizedError | RequestError | DeadlineError | AbortedError} as `createBatch`
+   */
+  async erase(erasure: NewErasure, options: SendOptions = {}): Promise<Erasure> {
+    return this.#send("/api/erasures", erasure, options)
+  }
+
+  /** The state of an erasure, and what it removed; undefined when none has this id. Needs the scope `admin`. */
+  async erasure(id: string, options: CallOptions = {}): Promise<Erasure | undefined> {
+    return this.#find<Erasure>(`/api/erasures/${encodeURIComponent(id)}`, options)
   }
 
   async #send<Answer>(path: string, body: unknown, options: SendOptions, headers: Record<string, string> = {}): Promise<Answer> {
