@@ -22,6 +22,8 @@ export interface Bindings {
   RATE_LIMIT?: string
   ADDRESS_RATE_LIMIT?: string
   MAX_FUTURE_SECONDS?: string
+  RETENTION_DAYS?: string
+  LEDGER_RETENTION_DAYS?: string
   CLOUDFLARE_ACCOUNT_ID?: string
   ANALYTICS_API_TOKEN?: string
   /** Set by `npm start` alone: where Analytics Engine is read instead of Cloudflare's API. */
@@ -41,6 +43,11 @@ export interface Bindings {
   /** Where waits what is too large for a message of the queue. */
   BUCKET?: R2Bucket
 }
+
+const LEDGER_RETENTION_DAYS = 90
+
+/** As in `store/idempotency.ts`, whose layer this file must not import. */
+const KEY_LIFETIME_DAYS = 7
 
 const ApiKeys = z.array(
   z.object({
@@ -80,6 +87,12 @@ const json = (preset: string) =>
         return z.NEVER
       }
     })
+
+const days = (least: number, error: string) =>
+  z
+    .string()
+    .refine((text) => text === "" || (/^\d{1,5}$/.test(text) && Number(text) >= least), error)
+    .transform((text) => (text === "" ? undefined : Number(text)))
 
 /** 100 years. */
 const LONGEST_FUTURE_SECONDS = 3_155_760_000
@@ -124,6 +137,11 @@ const Settings = z.object({
   ADDRESS_RATE_LIMIT: quota,
   // Not 0: every clock that is a little fast would break the rule.
   MAX_FUTURE_SECONDS: z.coerce.number().int().min(1).max(LONGEST_FUTURE_SECONDS).default(MAX_FUTURE_SECONDS),
+  RETENTION_DAYS: days(1, "must be a whole number of days from 1 to 99999, or empty to keep signals for ever").optional(),
+  LEDGER_RETENTION_DAYS: days(
+    KEY_LIFETIME_DAYS,
+    `must be a whole number of days from ${KEY_LIFETIME_DAYS} to 99999: an Idempotency-Key stands for ${KEY_LIFETIME_DAYS} days`,
+  ).optional(),
   CLOUDFLARE_ACCOUNT_ID: z.string().optional(),
   ANALYTICS_API_TOKEN: z.string().optional(),
   ANALYTICS_SQL_ENDPOINT: z.url().default("https://api.cloudflare.com/client/v4"),
@@ -150,6 +168,12 @@ export interface Settings {
   limits: { maxSignals: number; maxBodyBytes: number; maxFutureSeconds: number }
   /** What the two rate limiters allow, where the deployment says so. */
   rateLimits: { caller: number | undefined; address: number | undefined }
+  retention: {
+    /** How many days a signal is kept after its arrival; undefined for ever. */
+    signalDays: number | undefined
+    /** How many days ledger rows without signals and settled dead letters are kept. */
+    ledgerDays: number
+  }
   /** Undefined when it is not configured to read metrics. */
   analytics: AnalyticsSettings | undefined
   access: {
@@ -196,6 +220,7 @@ export function readSettings(bindings: Bindings): Settings {
       maxFutureSeconds: data.MAX_FUTURE_SECONDS,
     },
     rateLimits: { caller: data.RATE_LIMIT, address: data.ADDRESS_RATE_LIMIT },
+    retention: { signalDays: data.RETENTION_DAYS, ledgerDays: data.LEDGER_RETENTION_DAYS ?? LEDGER_RETENTION_DAYS },
     analytics: analyticsSettings(data),
     access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS, origins: data.CORS_ORIGINS },
     webhooks: {

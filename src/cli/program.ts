@@ -19,7 +19,9 @@ Exit codes:
 /** Defines the whole command line. Help, errors and completion come from this definition. */
 export function createProgram(invocation: Invocation): Command {
   const program = new Command("signals")
-    .description("Sends signals to signal-ingest, compares sources with it, follows its signals, handles dead letters, and erases.")
+    .description(
+      "Sends signals to signal-ingest, compares sources with it, follows its signals, handles dead letters, and erases.",
+    )
     .addHelpText("after", AFTER_HELP)
   program.addCommand(importCommand(invocation))
   program.addCommand(verifyCommand(invocation))

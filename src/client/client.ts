@@ -1,5 +1,7 @@
+import type { Erasure, NewErasure } from "./erasure.ts"
 import { RequestError } from "./errors.ts"
 import { type FeedOptions, followFeed } from "./feed.ts"
+import type { DeadLetterFilter, ReplayChoice } from "./filters.ts"
 import type { CallOptions } from "./http/request.ts"
 import { type ClientOptions, Transport } from "./http/transport.ts"
 import type {
@@ -8,11 +10,8 @@ import type {
   BulkReplayAnswer,
   ConversationStats,
   DeadLetter,
-  DeadLetterState,
-  Erasure,
   FeedPage,
   ListedDeadLetter,
-  NewErasure,
   NewSignal,
   ReplayAnswer,
   StoredSignal,
@@ -48,26 +47,6 @@ export interface ListFilter {
   until?: string | undefined
   /** Signals a request, 1 to 1,000. Default: 1,000. It does not limit how many signals the iterator yields. */
   pageSize?: number | undefined
-}
-
-export interface DeadLetterFilter {
-  /** Default: waiting. */
-  state?: DeadLetterState | undefined
-  /** Dead letters a request, 1 to 1,000. Default: 200. It does not limit how many the iterator yields. */
-  pageSize?: number | undefined
-}
-
-/** Which dead letters a call of `replayDeadLetters` replays. */
-export interface ReplayChoice {
-  /** Default: waiting. A dead letter that was replayed is replayed again only by its id. */
-  state?: Exclude<DeadLetterState, "replayed"> | undefined
-  source?: DeadLetter["source"] | undefined
-  /** 1 to 500 ids, whatever the state of their dead letters. */
-  ids?: readonly number[] | undefined
-  /** Dead letters of this call, 1 to 500. Default: 500. The service takes fewer when their records are large. */
-  limit?: number | undefined
-  /** `next_cursor` of the call before. */
-  cursor?: string | null | undefined
 }
 
 /** Calls a signal-ingest service. Every method resolves with the answer or rejects with a `SignalError`. */

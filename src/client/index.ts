@@ -1,11 +1,10 @@
 export {
   type BatchOptions,
-  type DeadLetterFilter,
   type ListFilter,
-  type ReplayChoice,
   type SendOptions,
   SignalClient,
 } from "./client.ts"
+export type { Erasure, NewErasure } from "./erasure.ts"
 export {
   AbortedError,
   BatchRejectedError,
@@ -18,6 +17,7 @@ export {
   ValidationError,
 } from "./errors.ts"
 export type { FeedOptions } from "./feed.ts"
+export type { DeadLetterFilter, ReplayChoice } from "./filters.ts"
 export type { CallOptions } from "./http/request.ts"
 export type { ClientOptions } from "./http/transport.ts"
 export { BatchProcessor } from "./processor.ts"

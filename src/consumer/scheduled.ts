@@ -4,6 +4,12 @@ import { connect } from "../store/connection.ts"
 import { releaseExpiredKeys } from "../store/expired-keys.ts"
 import { releaseSuppressions } from "../store/lifecycle/erase-steps.ts"
 import { runningErasures } from "../store/lifecycle/erasures.ts"
+import {
+  deleteExpiredBatches,
+  deleteExpiredSignals,
+  deleteSettledLetters,
+  dropExpiredPartitions,
+} from "../store/lifecycle/retention.ts"
 import { makePartitions } from "../store/partitions.ts"
 import { errorText } from "./report.ts"
 import { isReachable } from "./run-tasks.ts"
@@ -11,8 +17,10 @@ import { sweepBucket } from "./sweep.ts"
 import { sweepKeys } from "./sweep-keys.ts"
 
 /** Cloudflare gives a cron trigger 15 minutes. */
-const RELEASE_DEADLINE_MS = 4 * 60 * 1000
-const ERASURE_MS = 6 * 60 * 1000
+const RELEASE_DEADLINE_MS = 3 * 60 * 1000
+const ERASURE_MS = 5 * 60 * 1000
+/** For each kind of what is past its retention. */
+const RETENTION_MS = 90 * 1000
 
 /**
  * The hourly clean-up. Its steps do not depend on each other: one that fails is logged, and tried again an hour later. Nothing is done
@@ -30,6 +38,7 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     await step("partitions_made", () => makePartitions(connect(database, { traffic: "consumer" })))
     await step("erasures_continued", () => continueErasures({ database, queue, bucket }))
     await step("suppressions_released", () => releaseSuppressions(connect(database, { traffic: "consumer" })))
+    await sweepExpired(readSettings(bindings))
     await step("expired_keys_released", () =>
       releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS }, { traffic: "consumer" })),
     )
@@ -51,6 +60,18 @@ async function continueErasures({
   const running = await runningErasures(db)
   for (const id of running) await continueErasure({ db, queue, bucket }, id, untilMs)
   return running.length
+}
+
+/** Ends the life of what is past its retention. */
+async function sweepExpired({ database, retention }: Pick<Settings, "database" | "retention">): Promise<void> {
+  const { signalDays, ledgerDays } = retention
+  const db = () => connect({ ...database, deadlineMs: RETENTION_MS }, { traffic: "consumer" })
+  if (signalDays !== undefined) {
+    await step("expired_partitions_dropped", () => dropExpiredPartitions(db(), signalDays))
+    await step("expired_signals_deleted", () => deleteExpiredSignals(db(), signalDays))
+  }
+  await step("expired_batches_deleted", () => deleteExpiredBatches(db(), ledgerDays))
+  await step("settled_dead_letters_deleted", () => deleteSettledLetters(db(), ledgerDays))
 }
 
 async function step(event: string, work: () => Promise<unknown>): Promise<void> {

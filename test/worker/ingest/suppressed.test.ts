@@ -17,7 +17,7 @@ import { bodyOf, consume, delivery } from "../consumer/messages.ts"
 import { bindings, countOf, freshConversation, query } from "../service.ts"
 import { requestOf, testContext } from "./context.ts"
 
-const replaying = { mapping: FieldMapping.parse({}), timeLimit: timeLimitAt(new Date(), 86_400) }
+const replaying = { mapping: FieldMapping.parse({}), followSlackEdits: false, timeLimit: timeLimitAt(new Date(), 86_400) }
 
 async function begin(target: ErasureTarget, suppress = true): Promise<string> {
   const { record } = await enterErasure(testContext().db, { requestedBy: "tests", target, suppress, idempotency: undefined })

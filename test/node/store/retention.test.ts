@@ -1,0 +1,172 @@
+import { Client } from "pg"
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { connect, type Database } from "../../../src/store/connection.ts"
+import {
+  deleteExpiredBatches,
+  deleteExpiredSignals,
+  deleteSettledLetters,
+  dropExpiredPartitions,
+} from "../../../src/store/lifecycle/retention.ts"
+import { makePartitions } from "../../../src/store/partitions.ts"
+import { writeBatch } from "../../../src/store/write-batch.ts"
+import { type Storage, startStorage } from "../../setup/rig.ts"
+import { batchOf } from "./statements.ts"
+
+let storage: Storage
+
+const SIZE = 100
+
+beforeAll(async () => {
+  storage = await startStorage()
+})
+afterAll(() => storage?.stop())
+
+/** 350 signals, ids 1 to 350, of which the first 250 arrived 40 days ago, in partitions of 100 ids. */
+beforeEach(async () => {
+  await storage.query(`create or replace function signal_partition_rows() returns bigint language sql immutable parallel safe
+    return ${SIZE}`)
+  const names = await storage.query<{ name: string }>("select name from signal_partitions")
+  if (names.length > 0) await storage.query(`drop table ${names.map(({ name }) => name).join(", ")}`)
+  await storage.query("truncate batches, dedupe_keys, dead_letters")
+  await storage.query("select setval('signals_id_seq', 1, false)")
+  await makePartitions(database(), 1000)
+  for (let batch = 0; batch < 7; batch++)
+    await writeBatch(
+      database(),
+      batchOf(Array.from({ length: 50 }, (_, n) => ({ context_window_id: "c", dedupe_key: `${batch} ${n}` }))),
+    )
+  await storage.query("update signals set received_at = now() - interval '40 days' where id <= 250")
+})
+
+/** With the privileges of the service. */
+const database = (deadlineMs = 30_000) =>
+  connect({ url: storage.bindings.DATABASE_URL ?? "", httpEndpoint: storage.bindings.DATABASE_HTTP_ENDPOINT, deadlineMs })
+
+const left = async () => {
+  const [row] = await storage.query<{ first: string | null; count: number; partitions: string[] }>(
+    `select min(id) as first, count(*)::int4 as count,
+      (select array_agg(name order by from_id) from signal_partitions where to_id <= 400) as partitions from signals`,
+  )
+  return row
+}
+
+const sweep = async (db: Database, days: number) => [await dropExpiredPartitions(db, days), await deleteExpiredSignals(db, days)]
+
+describe("signals past their retention", () => {
+  it("go by whole partitions, and from the partition that has younger ones row by row", async () => {
+    expect(await sweep(database(), 30)).toEqual([2, 51])
+    expect(await left()).toEqual({ first: "251", count: 100, partitions: ["signals_200", "signals_300"] })
+    expect(await sweep(database(), 30)).toEqual([0, 0])
+  })
+
+  it("stay while they are younger, and the partition that is being filled stays also when all of it is old", async () => {
+    expect(await sweep(database(), 41)).toEqual([0, 0])
+    await storage.query("update signals set received_at = now() - interval '40 days'")
+    expect(await sweep(database(), 30)).toEqual([3, 51])
+    expect((await left())?.partitions).toEqual(["signals_300"])
+    expect((await writeBatch(database(), batchOf([{ context_window_id: "c" }]))).failures).toEqual([])
+  })
+
+  it("of versions without a time of arrival go by their transaction id", async () => {
+    await storage.query("update signals set received_at = null")
+    expect(await sweep(database(), 30)).toEqual([0, 0])
+    const old = Math.floor(Date.now() - 40 * 86_400_000)
+      .toString(16)
+      .padStart(12, "0")
+    await storage.query("update signals set transaction_id = $1 where id <= 250", [
+      `${old.slice(0, 8)}-${old.slice(8)}-7000-8000-000000000000`,
+    ])
+    expect(await sweep(database(), 30)).toEqual([2, 51])
+  })
+
+  it("leave their dedupe keys taken", async () => {
+    await sweep(database(), 30)
+    const { stored } = await writeBatch(database(), batchOf([{ context_window_id: "c", dedupe_key: "0 0" }]))
+    expect(stored).toEqual([{ index: 0, id: 1, duplicate: true }])
+  })
+
+  it("that a reader holds are not waited for longer than 2 seconds, and go in the next run", async () => {
+    const reader = new Client({ connectionString: storage.postgres.url })
+    await reader.connect()
+    await reader.query("begin")
+    await reader.query("select from signals where id = 1")
+    await expect(dropExpiredPartitions(database(), 30)).rejects.toMatchObject({ kind: "transient", reason: "55P03" })
+    await reader.query("rollback")
+    await reader.end()
+    expect(await sweep(database(), 30)).toEqual([2, 51])
+  })
+
+  it("go once when three sweep at once while others write", async () => {
+    let isSwept = false
+    const writing = (async () => {
+      while (!isSwept) await writeBatch(database(), batchOf([{ context_window_id: "late" }]))
+    })()
+    const swept = await Promise.all([1, 2, 3].map(() => sweep(database(), 30)))
+    isSwept = true
+    await writing
+    const sum = (place: number) => swept.reduce((all, one) => all + (one[place] ?? 0), 0)
+    expect([sum(0), sum(1)]).toEqual([2, 51])
+    expect(await left()).toMatchObject({ first: "251", partitions: ["signals_200", "signals_300"] })
+  })
+
+  it("go in the next run where the first was killed in the middle", async () => {
+    for (const killedAt of [1, 2, 3]) {
+      const db = database()
+      let statements = 0
+      const mortal: Database = {
+        ...db,
+        async query<Row>(statement: Parameters<Database["query"]>[0]): Promise<Row[]> {
+          const rows = await db.query<Row>(statement)
+          if (++statements === killedAt) throw new Error("killed")
+          return rows
+        },
+      }
+      await sweep(mortal, 30).catch(() => {})
+    }
+    await sweep(database(), 30)
+    expect(await left()).toEqual({ first: "251", count: 100, partitions: ["signals_200", "signals_300"] })
+  })
+
+  it("are not touched by a role that asks for fewer days than one", async () => {
+    expect(await dropExpiredPartitions(database(), 0)).toBe(0)
+    expect((await left())?.count).toBe(350)
+  })
+
+  it("leave room for the partitions to come", async () => {
+    await sweep(database(), 30)
+    await storage.query("select setval('signals_id_seq', 5000)")
+    expect(await makePartitions(database())).toBeGreaterThan(0)
+    expect((await writeBatch(database(), batchOf([{ context_window_id: "c" }]))).failures).toEqual([])
+  })
+})
+
+describe("the ledger past its retention", () => {
+  const ledger = async () =>
+    (await storage.query<{ first: string | null }>("select first_signal_id as first from batches order by 1")).map(
+      ({ first }) => first,
+    )
+
+  it("loses the rows without a signal and without a key, and no other", async () => {
+    await storage.query("update batches set created_at = now() - interval '100 days' where first_signal_id <= 301")
+    await storage.query("delete from signals where id <= 101 or id = 351")
+    await storage.query("update batches set idempotency_key = 'k' where first_signal_id = 51")
+    expect(await deleteExpiredBatches(database(), 90)).toBe(1)
+    expect(await ledger()).toEqual(["51", "101", "151", "201", "251", "301"])
+    expect(await deleteExpiredBatches(database(), 90)).toBe(0)
+  })
+
+  it("loses dead letters that were replayed or discarded, and none that waits", async () => {
+    await storage.query(
+      `insert into dead_letters (created_at, transaction_id, index, source, caller, reason, record, replay_transaction_id, state)
+       select now() - make_interval(days => days), gen_random_uuid(), 0, 'signal', 'tests', '', '{}', gen_random_uuid(), state
+       from unnest(array['waiting', 'replayed', 'discarded']) as state, unnest(array[100, 10]) as days`,
+    )
+    expect(await deleteSettledLetters(database(), 90)).toBe(2)
+    const kept = await storage.query("select state, count(*)::int4 as count from dead_letters group by 1 order by 1")
+    expect(kept).toEqual([
+      { state: "discarded", count: 1 },
+      { state: "replayed", count: 1 },
+      { state: "waiting", count: 2 },
+    ])
+  })
+})
