@@ -48,7 +48,7 @@ export function printExpectations(expectations: readonly Expectation[]): void {
 const ratio = (value: number) => (value >= 10 ? value.toFixed(0) : value.toFixed(2))
 
 /** The first column to the left, the others to the right. */
-function printTable(head: readonly string[], lines: readonly (readonly string[])[]): void {
+export function printTable(head: readonly string[], lines: readonly (readonly string[])[]): void {
   const widths = head.map((title, column) => Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)))
   for (const line of [head, ...lines]) {
     console.log(

@@ -5,13 +5,14 @@ import type { SignalRow } from "../signals/plan.ts"
 import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredSignal } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
 import type { WrittenBatch } from "./batch.ts"
-import { type Database, readRows, withRetries } from "./connection.ts"
+import { type Database, ReadTooCostly, readRows, withRetries } from "./connection.ts"
 import { backfills, batches, signals } from "./schema.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "./statement/page.ts"
 import { payloadText } from "./statement/payload-text.ts"
 import { type Cursor, type SignalFilter, searchSignals } from "./statement/search.ts"
 import { SELECTED_SIGNAL, SENT_BYTES, SIGNAL_COLUMNS, STORED_BYTES } from "./statement/signal-columns.ts"
 import { utc } from "./statement/sql.ts"
+import { MAX_COUNTED, statsStatement } from "./statement/stats.ts"
 
 /** A row of `SELECTED_SIGNAL`. */
 export type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | "payload_omitted"> & {
@@ -53,8 +54,8 @@ export function storedSignal(
   }
 }
 
-/** The parameters of a list by which the index holds fewer rows. */
-const NARROWING = ["context_window_id", "signal_source", "since", "until", "limit"]
+/** The parameters of a list by which an index holds fewer rows. */
+const NARROWING = ["context_window_id", "user_id", "signal_source", "since", "until", "limit"]
 
 /**
  * One page of signals, newest first, and the cursor of the next page, null on the last. A page also ends by bytes; a payload that alone is
@@ -107,21 +108,21 @@ export async function signalById(db: Database, id: number): Promise<StoredSignal
   return row && readSignal(row)
 }
 
-/** Count, mean score and newest signal of each conversation since a time, most signals first. */
+/**
+ * Count, mean score and newest signal of each conversation since a time, most signals first.
+ *
+ * @throws {ReadTooCostly} more than `MAX_COUNTED` signals are newer
+ */
 export async function signalStats(
   db: Database,
   query: { since?: string | undefined; limit: number },
 ): Promise<ConversationStats[]> {
   const since = query.since === undefined ? sql`now() - interval '1 day'` : sql`${query.since}::timestamptz`
-  const statement = sql`
-    select context_window_id, count(*) as signal_count, avg(signal_score) as avg_score, ${utc(sql`max(time)`)} as latest_signal
-    from ${signals}
-    where time > ${since}
-    group by context_window_id
-    order by count(*) desc, context_window_id
-    limit ${query.limit}::int4`
-  const rows = await readRows<ConversationStats & { signal_count: string }>(db, statement, ["since"])
-  return rows.map((row) => ({ ...row, signal_count: Number(row.signal_count) }))
+  const rows = await readRows<ConversationStats & { signal_count: string }>(db, statsStatement(since, query.limit), ["since"])
+  const [all, ...conversations] = rows
+  if (Number(all?.signal_count) > MAX_COUNTED)
+    throw new ReadTooCostly(`more than ${MAX_COUNTED} signals are newer than that`, ["since"])
+  return conversations.map((row) => ({ ...row, signal_count: Number(row.signal_count) }))
 }
 
 const RECORD = sql`

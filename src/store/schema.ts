@@ -50,10 +50,8 @@ export const signals = pgTable(
     dedupeKey: text("dedupe_key"),
   },
   (table) => [
-    index("signals_context_window_id_time_idx").on(table.contextWindowId, table.time, table.id),
-    index("signals_time_idx").on(table.time, table.id),
-    index("signals_signal_source_time_idx").on(table.signalSource, table.time, table.id),
-    // Only of a plain table, which versions before `dedupe_keys` need; see src/local/postgres/partition.ts.
+    // Its other indexes are in src/local/postgres/indexes.ts. This one only a plain table has, which versions before `dedupe_keys` need;
+    // see src/local/postgres/partition.ts.
     uniqueIndex("signals_dedupe_key_idx").on(table.dedupeKey).where(sql`${table.dedupeKey} is not null`),
     check("signals_context_window_id_length", sql`char_length(${table.contextWindowId}) between 1 and 255`),
     check("signals_signal_source_length", sql`char_length(${table.signalSource}) between 1 and 255`),

@@ -5,6 +5,7 @@ import { migrate as applyMigrations } from "drizzle-orm/node-postgres/migrator"
 import type { Client } from "pg"
 import { ROOT } from "../root.ts"
 import { backfillDedupeKeys } from "./backfill.ts"
+import { buildSignalIndexes } from "./indexes.ts"
 import { asMigrator } from "./migrator.ts"
 import { partitionNewTable } from "./partition.ts"
 import { withShortLocks } from "./short-locks.ts"
@@ -28,6 +29,7 @@ export function migrate(databaseUrl: string): Promise<string[]> {
       await applyMigrations(drizzle({ client }), { migrationsFolder: MIGRATIONS })
     })
     await backfillDedupeKeys(client)
+    await buildSignalIndexes(client)
     if (isNew) await partitionNewTable(client)
     return pending
   })

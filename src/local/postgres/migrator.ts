@@ -1,8 +1,10 @@
+import { setTimeout as sleep } from "node:timers/promises"
 import { Client } from "pg"
 import { StartupError } from "../startup-error.ts"
 
 /** An arbitrary number: whatever changes the schema of this service takes the same lock. */
 const LOCK = 7_305_501
+const LOCK_PAUSE_MS = 200
 
 /**
  * Does work that changes the schema, one process at a time.
@@ -18,12 +20,21 @@ export async function asMigrator<T>(databaseUrl: string, failure: string, work: 
   try {
     await client.connect()
     // Held by the session: drizzle's migrator takes no lock of its own.
-    await client.query("select pg_advisory_lock($1)", [LOCK])
+    await takeLock(client)
     return await work(client)
   } catch (error) {
     throw error instanceof StartupError ? error : new StartupError(`${failure}: ${sentenceOf(error as Error)}`)
   } finally {
     await client.end().catch(() => {})
+  }
+}
+
+/** Asks now and then: whoever waits in a statement holds a snapshot, and an index that the other process builds would wait for that. */
+async function takeLock(client: Client): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ taken: boolean }>("select pg_try_advisory_lock($1) as taken", [LOCK])
+    if (rows[0]?.taken) return
+    await sleep(LOCK_PAUSE_MS)
   }
 }
 

@@ -47,10 +47,15 @@ const CONDITIONS: Record<Name, { column: string; of: (value: string | number) =>
 const NAMES = Object.keys(CONDITIONS) as Name[]
 
 /** The filters that lead an index on (time, id), the one that usually leaves the fewest signals first; what else the index has. */
-const LEADING: { name: Name; has: readonly Name[] }[] = [
+const LEADING: { name: Name; value?: number; has: readonly Name[] }[] = [
   { name: "context_window_id", has: ["signal_source"] },
+  { name: "user_id", has: [] },
+  { name: "escalate_flag", value: 1, has: [] },
   { name: "signal_source", has: [] },
 ]
+
+/** What the index on (time, id) alone has. */
+const WITH_TIME: readonly Name[] = ["context_window_id", "min_score", "max_score", "escalate_flag", "agent_id"]
 
 /** The signals of a list, for `pageStatement`. */
 export interface Search {
@@ -71,7 +76,7 @@ export interface Search {
 export function searchSignals(filter: SignalFilter, after: Cursor | undefined, limit: number): Search {
   const given = NAMES.filter((name) => filter[name] !== undefined)
   const condition = (name: Name) => CONDITIONS[name].of(filter[name] as string | number)
-  const leading = LEADING.find(({ name }) => given.includes(name))
+  const leading = LEADING.find(({ name, value }) => given.includes(name) && (value === undefined || filter[name] === value))
   const others = given.filter((name) => name !== leading?.name)
   const range = [
     filter.since !== undefined && sql`time >= ${filter.since}::timestamptz`,
@@ -88,7 +93,7 @@ export function searchSignals(filter: SignalFilter, after: Cursor | undefined, l
   if (others.length === 0)
     return { steps: sql`found as materialized (select time, id from ${signals} ${where} ${enough})`, rows, bounded: false }
 
-  const inIndex = others.every((name) => leading?.has.includes(name))
+  const inIndex = others.every((name) => (leading?.has ?? WITH_TIME).includes(name))
   const most = inIndex ? MAX_TRIED_IN_INDEX : MAX_TRIED
   const columns = sql.raw([...new Set(["time", "id", ...others.map((name) => CONDITIONS[name].column)])].join(", "))
   // A step is carried out as far as it is read: `tried` ends with the page, unless the page isn't full and `reached` reads on.
@@ -98,9 +103,11 @@ export function searchSignals(filter: SignalFilter, after: Cursor | undefined, l
     ), found as materialized (
       select time, id from tried where ${and(...others.map(condition))} ${enough}
     ), reached as (
-      select ${utc(sql`time`)} as reached_time, id as reached_id from tried
-      where (select count(*) from found) <= ${limit}::int4
-      order by time desc, id desc limit 1 offset ${most - 1}::int4
+      select ${utc(sql`time`)} as reached_time, id as reached_id
+      from (
+        select time, id from tried where (select count(*) from found) <= ${limit}::int4
+        order by time desc, id desc limit 1 offset ${most - 1}::int4
+      ) as last
     )`
   return { steps, rows, bounded: true }
 }

@@ -51,7 +51,7 @@ const fill = () =>
 /** What a session of the service may do and what a reader finds, whatever the kind of the table is. */
 const SURFACE = `
     select
-      (select array_agg(indexname::text order by 1) from pg_indexes where tablename = 'signals' and indexname <> 'signals_dedupe_key_idx')
+      (select array_agg(indexname::text order by indexname) from pg_indexes where tablename = 'signals' and indexname <> 'signals_dedupe_key_idx')
         as indexes,
       (select array_agg(conname::text order by 1) from pg_constraint
         where conrelid = 'signals'::regclass and contype in ('c', 'p') and conname <> 'signals_first_partition') as constraints,
