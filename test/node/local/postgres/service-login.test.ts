@@ -35,10 +35,10 @@ describe("the login of the service", () => {
   it.each([
     "drop table signals",
     "truncate batches",
-    "delete from signals",
+    "delete from dedupe_keys",
     "update signals set raw_content = ''",
     "update batches set caller = ''",
-    "update dead_letters set record = ''",
+    "update dead_letters set caller = ''",
     "alter table signals add column mine text",
     "create table mine (id int)",
     "create function mine() returns int language sql as 'select 1'",
