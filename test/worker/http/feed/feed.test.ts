@@ -141,7 +141,8 @@ describe("a cursor of the feed", () => {
     const [row] = await query<{ id: string }>("select transaction_id as id from batches order by created_at desc limit 1")
     const now = (row?.id ?? newest).replace(/.{12}$/, "000000000000")
     const response = await ask({ after: encodeFeedCursor(position(now)) })
-    const body = { detail: [{ type: "feed_cursor_unknown", loc: ["query", "after"], msg: expect.stringContaining("restored") }] }
+    const detail = [{ type: "feed_cursor_unknown", loc: ["query", "after"], msg: expect.stringContaining("restored") }]
+    const body = { code: "invalid_request", detail }
     expect([response.status, await response.json()]).toEqual([422, body])
   })
 
