@@ -23,6 +23,7 @@ import { kafkaWebhook } from "./http/routes/kafka.ts"
 import { metrics, prometheus } from "./http/routes/metrics.ts"
 import { signals } from "./http/routes/signals.ts"
 import { slackWebhook } from "./http/routes/slack.ts"
+import { storage } from "./http/routes/storage.ts"
 import { connect } from "./store/connection.ts"
 
 /**
@@ -66,6 +67,7 @@ app.route("/api/metrics", metrics)
 app.route("/metrics", prometheus)
 app.route("/api/dead-letters", deadLetters)
 app.route("/api/erasures", erasures)
+app.route("/api/storage", storage)
 app.route("/webhooks/slack", slackWebhook)
 app.route("/webhooks/kafka", kafkaWebhook)
 

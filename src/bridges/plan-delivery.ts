@@ -1,5 +1,5 @@
-import { SUBJECT_FIELDS, type Subjects } from "../signals/erasure.ts"
 import { Rejected } from "../signals/failures/violation.ts"
+import { SUBJECT_FIELDS, type Subjects } from "../signals/lifecycle/erasure.ts"
 import { type BatchPlan, type PlanOptions, planBatch, type SignalRow } from "../signals/plan.ts"
 import { textViolation } from "../signals/rules.ts"
 import { type Signal, withPlainNumbers } from "../signals/schema.ts"

@@ -3,6 +3,7 @@ import * as deadLetters from "./dead-letters.ts"
 import * as erasures from "./erasures.ts"
 import { METHOD_NOT_ALLOWED } from "./operation.ts"
 import * as read from "./reads.ts"
+import { getStorage } from "./storage.ts"
 import * as webhook from "./webhooks.ts"
 import * as write from "./writes.ts"
 
@@ -23,6 +24,7 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/dead-letters/{id}/replay": { post: deadLetters.replayDeadLetter },
   "/api/erasures": { post: erasures.createErasure, get: erasures.listErasures },
   "/api/erasures/{erasure_id}": { get: erasures.getErasure },
+  "/api/storage": { get: getStorage },
   "/api/metrics": { get: read.getMetrics },
   "/metrics": { get: read.getCounters },
   "/healthz": { get: read.isAlive },
@@ -53,6 +55,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
       description: "Acknowledged records that could not become signals; kept until they are replayed or discarded.",
     },
     { name: "Erasures", description: "Deletion on request, and the refusal of what comes later." },
+    { name: "Storage", description: "What the tables hold, and when the oldest of it goes." },
     { name: "Metrics", description: "Figures as JSON, and counters for Prometheus." },
     { name: "Health", description: "For probes and tools; no key is needed." },
   ],

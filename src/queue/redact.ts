@@ -1,4 +1,4 @@
-import { type SubjectField, withoutSuppressed } from "../signals/erasure.ts"
+import { type SubjectField, withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import { mentions } from "../store/lifecycle/needles.ts"
 import { messageText, readMessage } from "./messages.ts"
 

@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
-import type { SubjectField, Subjects } from "../signals/erasure.ts"
+import type { SubjectField, Subjects } from "../signals/lifecycle/erasure.ts"
 import type { DeadLetterRecord, ListedDeadLetter } from "../signals/responses.ts"
 import { MAX_SIGNAL_BYTES } from "../signals/rules.ts"
 import { type Database, readRows, withRetries } from "./connection.ts"

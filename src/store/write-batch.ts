@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import { withoutSuppressed } from "../signals/erasure.ts"
+import { withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import { BatchInDoubt, BatchRefused, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
 import { deleteSignals, editEach, editedRows } from "./changes/changes.ts"
 import type { Database } from "./connection.ts"

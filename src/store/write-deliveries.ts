@@ -1,4 +1,4 @@
-import { withoutSuppressed } from "../signals/erasure.ts"
+import { withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"

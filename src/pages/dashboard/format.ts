@@ -4,6 +4,13 @@ const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 })
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 3 })
 const short = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 })
 const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 2 })
+const size = new Intl.NumberFormat(undefined, {
+  style: "unit",
+  unit: "byte",
+  notation: "compact",
+  unitDisplay: "narrow",
+  maximumSignificantDigits: 3,
+})
 const score = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 })
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" })
@@ -25,6 +32,7 @@ export const rate = orNone((value) => {
 })
 export const share = orNone((value) => percent.format(value))
 export const points = orNone((value) => score.format(value))
+export const bytes = orNone((value) => size.format(value))
 export const duration = orNone((ms) => (ms < 1000 ? `${short.format(ms)} ms` : `${short.format(ms / 1000)} s`))
 
 const isToday = (date: Date) => date.toDateString() === new Date().toDateString()

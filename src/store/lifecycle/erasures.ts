@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
-import type { ErasureRecord } from "../../signals/erasure.ts"
+import type { ErasureRecord } from "../../signals/lifecycle/erasure.ts"
 import { type Database, withRetries } from "../connection.ts"
 import { IdempotencyKeyReused } from "../idempotency.ts"
 import { type ERASURE_KINDS, erasures, suppressions } from "../schema.ts"

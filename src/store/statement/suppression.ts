@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import type { SubjectField } from "../../signals/erasure.ts"
+import type { SubjectField } from "../../signals/lifecycle/erasure.ts"
 import { DatabaseError } from "../errors.ts"
 import { suppressions } from "../schema.ts"
 

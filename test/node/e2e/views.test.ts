@@ -138,6 +138,23 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     await page.context().close()
   })
 
+  it("shows what is stored, and what was erased", async () => {
+    const erased = await fetch(`${service.address}/api/erasures`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ user_id: "nobody" }),
+    })
+    expect(erased.status).toBe(202)
+    const watched = await open("storage")
+    const { page } = watched
+    await page.locator("[data-partition]").first().waitFor()
+    await page.locator("[data-erasure]", { hasText: "user_id" }).waitFor()
+    expect(await page.locator("[data-view]").innerText()).toMatch(/Signals stay\s+for ever/)
+    await picture(page, "view-storage", { fullPage: false })
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
   it("says what is wrong with an address, and shows the overview for one that it does not know", async () => {
     const { page } = await open("signals/999999")
     await page.getByRole("alert").filter({ hasText: "No signal has this id." }).waitFor()
@@ -153,7 +170,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     ["dark", { colorScheme: "dark" as const }],
     ["phone", { colorScheme: "light" as const, viewport: { width: 360, height: 740 } }],
   ])("have no serious finding of axe's and nothing beside the screen: %s", async (name, options) => {
-    for (const address of ["signals", "batches", "dead-letters", `batches/${batch}`, "signals/1"]) {
+    for (const address of ["signals", "batches", "dead-letters", `batches/${batch}`, "signals/1", "storage"]) {
       const { page } = await open(address, options)
       await page.locator("[data-view]:not([aria-busy])").waitFor()
       await picture(page, `view-${address.split("/").join("-").slice(0, 14)}-${name}`, { fullPage: false })

@@ -7,6 +7,7 @@ import {
   deleteSettledLetters,
   dropExpiredPartitions,
 } from "../../../src/store/lifecycle/retention.ts"
+import { storageFigures } from "../../../src/store/lifecycle/storage.ts"
 import { makePartitions } from "../../../src/store/partitions.ts"
 import { writeBatch } from "../../../src/store/write-batch.ts"
 import { type Storage, startStorage } from "../../setup/rig.ts"
@@ -57,6 +58,20 @@ describe("signals past their retention", () => {
     expect(await sweep(database(), 30)).toEqual([2, 51])
     expect(await left()).toEqual({ first: "251", count: 100, partitions: ["signals_200", "signals_300"] })
     expect(await sweep(database(), 30)).toEqual([0, 0])
+  })
+
+  it("are announced: when the newest of the oldest partition is past its time", async () => {
+    await storage.query("update signals set received_at = received_at + interval '1 day' where id = 99")
+    const { next_drop, oldest_signal, partitions } = await storageFigures(database(), { signalDays: 45, ledgerDays: 90 })
+    const [row] = await storage.query<{ oldest: Date; newest: Date }>(
+      "select min(received_at) filter (where id = 1) as oldest, max(received_at) filter (where id = 99) as newest from signals",
+    )
+    expect(Date.parse(oldest_signal ?? "")).toBe(row?.oldest.getTime())
+    expect(next_drop?.partition).toBe("signals_0")
+    expect(Date.parse(next_drop?.at ?? "")).toBe((row?.newest.getTime() ?? 0) + 45 * 86_400_000)
+    expect(partitions[0]).toMatchObject({ name: "signals_0", to_id: SIZE })
+    const kept = await storageFigures(database(), { ledgerDays: 90 })
+    expect([kept.retention_days, kept.next_drop]).toEqual([null, null])
   })
 
   it("stay while they are younger, and the partition that is being filled stays also when all of it is old", async () => {

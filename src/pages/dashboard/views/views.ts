@@ -2,6 +2,7 @@ import type { Address, View } from "../router.ts"
 import { batchesView, batchView } from "./batches.ts"
 import { deadLetterView } from "./dead-letter.ts"
 import { deadLettersView } from "./dead-letters.ts"
+import { lifecycleView } from "./lifecycle.ts"
 import { signalView } from "./signal.ts"
 import { signalsView } from "./signals.ts"
 
@@ -13,5 +14,6 @@ export function viewOf({ path, params }: Address, again: () => void): View | und
   if (section === "signals") return one ? signalView(one) : signalsView(params)
   if (section === "batches") return one ? batchView(one) : batchesView(params)
   if (section === "dead-letters") return one ? deadLetterView(one, again) : deadLettersView(params, again)
+  if (section === "storage" && !one) return lifecycleView()
   return undefined
 }

@@ -1,0 +1,49 @@
+import { sql } from "drizzle-orm"
+import { LISTED_PARTITIONS, type StorageRecord } from "../../signals/lifecycle/storage.ts"
+import { type Database, withRetries } from "../connection.ts"
+import { signals } from "../schema.ts"
+import { utc } from "../statement/sql.ts"
+
+/** How long signals and ledger rows stay, in days; signals without a number for ever. */
+export interface Retention {
+  signalDays?: number | undefined
+  ledgerDays: number
+}
+
+type StoredFigures = Omit<StorageRecord, "retention_days" | "ledger_retention_days">
+
+/** What the tables hold, and when the oldest partition goes: by the same rule as `drop_expired_partition`. */
+export async function storageFigures(db: Database, { signalDays, ledgerDays }: Retention): Promise<StorageRecord> {
+  const [row] = await withRetries(db, () =>
+    db.query<{ figures: StoredFigures }>(sql`
+      with partition as (
+        select name, from_id, to_id, pg_total_relation_size(to_regclass(quote_ident(name))) as bytes from signal_partitions
+      ), oldest as (
+        select name, to_id from partition order by to_id limit 1
+      ), newest_in_oldest as (
+        select signal_arrival(received_at, transaction_id) as arrival from ${signals}
+        where id < (select to_id from oldest) order by id desc limit 1
+      )
+      select json_build_object(
+        'oldest_signal', (select ${utc(sql`signal_arrival(received_at, transaction_id)`)} from ${signals} order by id limit 1),
+        'next_drop', (
+          select json_build_object('partition', name, 'at', ${utc(sql`(arrival + make_interval(days => ${signalDays ?? null}::int4))`)})
+          from oldest cross join newest_in_oldest
+          where ${signalDays ?? null}::int4 is not null and to_id <= pg_sequence_last_value('signals_id_seq')
+        ),
+        'bytes', json_build_object(
+          'signals', coalesce((select sum(bytes) from partition), pg_total_relation_size('signals')),
+          'batches', pg_total_relation_size('batches'),
+          'dedupe_keys', pg_total_relation_size('dedupe_keys'),
+          'dead_letters', pg_total_relation_size('dead_letters')
+        ),
+        'partition_count', (select count(*) from partition),
+        'partitions', (
+          select coalesce(json_agg(listed order by to_id), '[]')
+          from (select name, from_id, to_id, bytes from partition order by to_id limit ${LISTED_PARTITIONS}::int4) as listed
+        )
+      ) as figures`),
+  )
+  if (!row) throw new Error("the database answered no row")
+  return { retention_days: signalDays ?? null, ledger_retention_days: ledgerDays, ...row.figures }
+}

@@ -1,0 +1,26 @@
+import { describe, expect, it } from "vitest"
+import { StorageRecord } from "../../../../src/signals/lifecycle/storage.ts"
+import { storageFigures } from "../../../../src/store/lifecycle/storage.ts"
+import { freshConversation, postBatch, query, send } from "../../service.ts"
+import { database } from "../batches.ts"
+
+const figures = async () => StorageRecord.parse(await (await send("/api/storage")).json())
+
+describe("GET /api/storage", () => {
+  it("has the sizes, the partitions and the oldest signal", async () => {
+    await postBatch({ signals: [{ context_window_id: freshConversation() }] })
+    const { bytes, partitions, partition_count, oldest_signal, retention_days, ledger_retention_days } = await figures()
+    for (const size of Object.values(bytes)) expect(size).toBeGreaterThan(0)
+    expect(partitions).toHaveLength(partition_count)
+    expect(partitions.map(({ to_id }) => to_id)).toEqual(partitions.map(({ to_id }) => to_id).sort((one, other) => one - other))
+    const [oldest] = await query<{ at: Date }>(
+      "select signal_arrival(received_at, transaction_id) as at from signals order by id limit 1",
+    )
+    expect(Date.parse(oldest_signal ?? "")).toBe(new Date(oldest?.at ?? 0).getTime())
+    expect([retention_days, ledger_retention_days]).toEqual([null, 90])
+  })
+
+  it("names no next drop while the oldest partition is still filled", async () => {
+    expect((await storageFigures(database(), { signalDays: 30, ledgerDays: 90 })).next_drop).toBeNull()
+  })
+})
