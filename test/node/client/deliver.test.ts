@@ -70,13 +70,17 @@ describe("a batch in which signals have the wrong shape", () => {
   it("is refused by a service that is too old, with the reason and what to do", async () => {
     const former = new SignalClient({
       url: proxy.address,
-      fetch: (url, init) => fetch(url, { ...init, headers: { ...(init?.headers as Record<string, string>), Prefer: "" } }),
+      fetch(url, init) {
+        const headers = new Headers(init?.headers)
+        headers.set("Prefer", "")
+        return fetch(url, { ...init, headers })
+      },
     })
     await expect(deliverEach(former, mixed(3), { idempotencyKey: crypto.randomUUID() })).rejects.toMatchObject({
       name: "RequestError",
       status: 422,
       requestId: expect.any(String),
-      message: expect.stringMatching(/^body\.signals\.1\.context_window_id: Field required, .*Deploy its newest version/),
+      message: expect.stringMatching(/^body\.signals\.2\.context_window_id: Field required, .*Deploy its newest version/),
     })
     expect(await stored()).toBe(0)
     expect(await deliverEach(former, [GOOD], { idempotencyKey: crypto.randomUUID() })).toEqual([])

@@ -38,7 +38,11 @@ describe("a database that does not answer in time", () => {
 
   it("that hangs is given up on, and what it was doing is cancelled", async () => {
     const blocked = rig.query("begin; lock table signals; select pg_sleep(2); commit")
-    await expect.poll(() => rig.query("select from pg_locks where mode = 'AccessExclusiveLock' and granted")).toHaveLength(1)
+    await expect
+      .poll(() =>
+        rig.query("select from pg_locks where relation = 'signals'::regclass and mode = 'AccessExclusiveLock' and granted"),
+      )
+      .toHaveLength(1)
     const { status, conversation } = await sendBatch(rig)
     expect(status).toBe(503)
     await blocked

@@ -80,7 +80,8 @@ describe("a result that is larger than Neon sends", () => {
     rig.endpoint.faults.failures.push(tooLarge, tooLarge)
     const response = await fetch(`${rig.service.address}/api/signals`)
     expect([response.status, rig.endpoint.faults.failures.splice(0)]).toEqual([422, [tooLarge]])
-    expect(await response.json()).toEqual({ detail: expect.stringContaining("Ask for less"), code: "result_too_large" })
+    const narrow = { type: "read_too_costly", loc: ["query"], msg: expect.stringContaining("Narrow it by: ") }
+    expect(await response.json()).toEqual({ detail: [narrow], code: "read_too_costly" })
   })
 })
 

@@ -70,11 +70,12 @@ describe("the dead letters", () => {
     const ids: number[] = []
     for (let number = 0; number < 12; number++)
       ids.unshift(await kept({ source: "signal", record: {}, reason: "x".repeat(900 * 1024) }))
+    // Other tests keep small dead letters meanwhile.
+    const own = (letters: readonly Letter[]) => letters.map(({ id }) => id).filter((id) => ids.includes(id))
     const first = await read<{ dead_letters: Letter[]; next_cursor: string }>("/api/dead-letters?limit=1000")
-    expect(first.dead_letters.map(({ id }) => id)).toEqual(ids.slice(0, first.dead_letters.length))
-    expect(first.dead_letters).toHaveLength(10)
-    const second = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?limit=2&cursor=${first.next_cursor}`)
-    expect(second.dead_letters.map(({ id }) => id)).toEqual(ids.slice(10))
+    expect(own(first.dead_letters)).toEqual(ids.slice(0, 10))
+    const second = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?limit=1000&cursor=${first.next_cursor}`)
+    expect(own(second.dead_letters)).toEqual(ids.slice(10))
     await query("delete from dead_letters where id = any($1)", [ids])
   })
 

@@ -107,6 +107,10 @@ describe("a signal that is read back", () => {
   it("has the time of its transaction id as received_at where an earlier version stored it", async () => {
     const conversation = freshConversation()
     await query(
+      `insert into batches (transaction_id, caller, state, total_count, failed_count, failures)
+       values ('0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70', 'former', 'stored', 1, 0, '[]')`,
+    )
+    await query(
       `insert into signals (time, received_at, transaction_id, signal_score, escalate_flag, context_window_id, signal_source)
        values ('2025-01-15T08:00Z', null, '0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70', 0.5, 0, $1, 'unknown')`,
       [conversation],
