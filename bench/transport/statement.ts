@@ -1,19 +1,12 @@
 import { FIELDS } from "./ways.ts"
 
-export interface Shape {
-  /** A conflict clause for `dedupe_key`, as for a batch with keys. */
-  onConflict?: boolean
-  /** Take the ids from RETURNING, joined back to their position, instead of those reserved. */
-  joinReturned?: boolean
-}
-
 const names = FIELDS.map(([, column]) => column).join(", ")
 
 /**
  * The store's statement around any FROM item: reserve ids in batch order, write the ledger row, then the signals if it is new, and
  * answer with the ids as one text. The transaction id is made by Postgres, so that a statement can be sent again as it is.
  */
-export function storeStatement(source: string, { onConflict = false, joinReturned = false }: Shape = {}): string {
+export function storeStatement(source: string): string {
   return `
     with input as materialized (
       select nextval('signals_id_seq') as id, signal.* from ${source}
@@ -26,12 +19,7 @@ export function storeStatement(source: string, { onConflict = false, joinReturne
     ), stored as (
       insert into signals (id, transaction_id, ${names}) overriding system value
       select id, transaction_id, ${names} from input cross join ledger
-      ${onConflict ? "order by dedupe_key, position on conflict (dedupe_key) where dedupe_key is not null do nothing" : ""}
       returning id
     )
-    select (${
-      joinReturned
-        ? "select string_agg(coalesce(stored.id::text, ''), ',' order by position) from input left join stored using (id)"
-        : "select string_agg(id::text, ',' order by position) from input"
-    }) as ids from ledger`
+    select (select string_agg(id::text, ',' order by position) from input) as ids from ledger`
 }

@@ -1,0 +1,62 @@
+import { Agent, request } from "node:http"
+import { setTimeout as sleep } from "node:timers/promises"
+
+/** What callers are answered in one stretch of time. */
+export interface Answers {
+  /** By status; 0 is a connection that broke. */
+  statuses: Record<number, number>
+  /** Milliseconds of each answer that stored something, in no order. */
+  latencies: number[]
+  /** Milliseconds since the start of the stretch at which each of those came. */
+  storedAt: number[]
+  ms: number
+}
+
+export interface Load {
+  url: string
+  bodies: readonly Buffer[]
+  callers: number
+  ms: number
+  /** Batches that all callers together send in a second; without it each sends its next when the last is answered. */
+  perSecond?: number
+}
+
+/** Callers that do as they are told: who gets a `Retry-After` waits for so long, give or take half, and sends the next. */
+export async function load({ url, bodies, callers, ms, perSecond }: Load): Promise<Answers> {
+  const agent = new Agent({ keepAlive: true, maxSockets: callers })
+  const answers: Answers = { statuses: {}, latencies: [], storedAt: [], ms: 0 }
+  const startedAt = performance.now()
+  let sent = 0
+  const call = async () => {
+    while (performance.now() - startedAt < ms) {
+      const number = sent++
+      if (perSecond) await sleep(Math.max(0, (number * 1000) / perSecond - (performance.now() - startedAt)))
+      const sentAt = performance.now()
+      const { status, retryAfterMs } = await post(agent, url, bodies[number % bodies.length] as Buffer)
+      answers.statuses[status] = (answers.statuses[status] ?? 0) + 1
+      if (status === 200 || status === 201) {
+        answers.latencies.push(performance.now() - sentAt)
+        answers.storedAt.push(performance.now() - startedAt)
+      } else await sleep(retryAfterMs * (0.5 + Math.random()))
+    }
+  }
+  await Promise.all(Array.from({ length: callers }, call))
+  agent.destroy()
+  return { ...answers, ms: performance.now() - startedAt }
+}
+
+function post(agent: Agent, url: string, body: Buffer): Promise<{ status: number; retryAfterMs: number }> {
+  const headers = { "Content-Type": "application/json", "Content-Length": body.length }
+  return new Promise((resolve) => {
+    const broken = () => resolve({ status: 0, retryAfterMs: 1000 })
+    const sent = request(url, { agent, method: "POST", headers }, (response) => {
+      response.resume()
+      response.on("error", broken)
+      response.on("end", () =>
+        resolve({ status: response.statusCode ?? 0, retryAfterMs: Number(response.headers["retry-after"] ?? 0) * 1000 }),
+      )
+    })
+    sent.on("error", broken)
+    sent.end(body)
+  })
+}

@@ -1,0 +1,111 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import { parseArgs } from "node:util"
+import { childrenOf } from "../harness/cpu.ts"
+import { openConnection } from "../harness/database.ts"
+import { makeBatches, makeSignals } from "../harness/signals.ts"
+import { type Stack, startStack } from "../harness/stack.ts"
+import { quantile } from "../harness/statistics.ts"
+import { type Answers, load } from "./callers.ts"
+
+/**
+ * `npm run bench:load`: more callers than the service has room for, and a database that freezes for two seconds under 80 % of the load that
+ * it carries. The Worker runs in a heap of 128 MiB, as an isolate at Cloudflare.
+ */
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "8" },
+    minutes: { type: "string", default: "1" },
+    callers: { type: "string", default: "1,8,32,128,200,1000" },
+  },
+})
+const levelMs = Number(values.seconds) * 1000
+const soakMs = Number(values.minutes) * 60_000
+
+const SIZES = [
+  {
+    name: "500 a batch",
+    path: "/api/signals/batch",
+    bodies: makeBatches(500).map((signals) => JSON.stringify({ signals })),
+    signals: 500,
+  },
+  {
+    name: "100 a batch",
+    path: "/api/signals/batch",
+    bodies: makeBatches(100).map((signals) => JSON.stringify({ signals })),
+    signals: 100,
+  },
+  {
+    name: "1, POST /api/signals",
+    path: "/api/signals",
+    bodies: makeSignals(400).map((signal) => JSON.stringify(signal)),
+    signals: 1,
+  },
+]
+
+const stack = await startStack()
+const worker = await stack.startWorker(stack.endpoint.url, { v8Flags: ["--max-heap-size=128"] })
+try {
+  let best = 0
+  for (const size of SIZES) {
+    const bodies = size.bodies.map((body) => Buffer.from(body))
+    const url = `${worker.address}${size.path}`
+    await load({ url, bodies, callers: 8, ms: 3000 })
+    for (const callers of values.callers.split(",").map(Number)) {
+      const answers = await load({ url, bodies, callers, ms: levelMs })
+      console.log(line(`${size.name}, ${callers} callers`, answers, size.signals))
+      if (size.signals === 500) best = Math.max(best, answers.latencies.length / (answers.ms / 1000))
+    }
+  }
+  if (soakMs > 0) await soak(best * 0.8)
+  console.log(await ledgerAgrees(stack))
+} finally {
+  await worker.stop()
+  await stack.stop()
+}
+
+function line(name: string, { latencies, statuses, ms }: Answers, signals: number): string {
+  const perSecond = Math.round((latencies.length * signals) / (ms / 1000)).toLocaleString("en-US")
+  const [p50, p99] = [0.5, 0.99].map((share) => Math.round(quantile(latencies, share)))
+  return `${name}: ${perSecond} signals/s, p50 ${p50} ms, p99 ${p99} ms, answers ${JSON.stringify(statuses)}`
+}
+
+/** Offers so many batches a second; Postgres freezes for two seconds in the middle. */
+async function soak(perSecond: number): Promise<void> {
+  const [{ bodies, path } = { bodies: [], path: "" }] = SIZES
+  const frozenAt = soakMs / 2
+  const offered = load({
+    url: `${worker.address}${path}`,
+    bodies: bodies.map((body) => Buffer.from(body)),
+    callers: 200,
+    ms: soakMs,
+    perSecond,
+  })
+  await sleep(frozenAt)
+  const processes = [stack.postgres.pid, ...childrenOf(stack.postgres.pid)]
+  for (const pid of processes) process.kill(pid, "SIGSTOP")
+  await sleep(2000)
+  for (const pid of processes) process.kill(pid, "SIGCONT")
+  const { storedAt, latencies, statuses, ms } = await offered
+  const usual = quantile(
+    latencies.filter((_, place) => (storedAt[place] ?? 0) < frozenAt),
+    0.5,
+  )
+  const slow = storedAt.filter((at, place) => at > frozenAt + 2000 && (latencies[place] ?? 0) > 3 * usual)
+  const backMs = slow.length > 0 ? Math.max(...slow) - frozenAt - 2000 : 0
+  console.log(
+    `80 % of the best, ${perSecond.toFixed(1)} batches/s for ${Math.round(ms / 1000)} s, frozen for 2 s in the middle: ` +
+      `${(latencies.length / (ms / 1000)).toFixed(1)} batches/s stored, answers ${JSON.stringify(statuses)}, ` +
+      `p50 before ${Math.round(usual)} ms, within three times that again ${Math.round(backMs)} ms after the freeze`,
+  )
+}
+
+/** Whether each ledger row has its signals, and no signal is without one. */
+async function ledgerAgrees({ postgres }: Stack): Promise<string> {
+  const { client } = await openConnection(postgres.url)
+  const { rows } = await client.query<{ signals: string; ledger: string }>(
+    `select (select count(*) from signals) as signals, (select sum(total_count - failed_count) from batches) as ledger`,
+  )
+  await client.end()
+  const [{ signals, ledger } = { signals: "", ledger: "" }] = rows
+  return `${signals} signals stored, ${ledger} by the ledger`
+}
