@@ -11,12 +11,9 @@ export const StorageRecord = z
     retention_days: z.int().nullable().meta({ description: "Signals older than this are deleted; null: they stay for ever." }),
     ledger_retention_days: z.int().meta({ description: "Ledger rows without signals and settled dead letters stay so long." }),
     oldest_signal: instant.nullable().meta({ description: "`received_at` of the oldest signal; null without signals." }),
-    next_drop: z
-      .object({ partition: z.string(), at: instant })
-      .nullable()
-      .meta({
-        description: "When the newest signal of the oldest partition is past its retention; null when that is not known yet.",
-      }),
+    next_drop: z.object({ partition: z.string(), at: instant }).nullable().meta({
+      description: "When the newest signal of the oldest partition is past its retention; null when that is not known yet.",
+    }),
     bytes: z.object({ signals: bytes, batches: bytes, dedupe_keys: bytes, dead_letters: bytes }),
     partition_count: z.int().meta({ description: "0 before `npm run db:partition`." }),
     partitions: z
