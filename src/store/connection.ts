@@ -111,6 +111,8 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
 
 const FIRST_WAIT_MS = 50
 const LONGEST_WAIT_MS = 1000
+/** With less left, an attempt would end in a timeout, which leaves in doubt what was certain. */
+const SHORTEST_ATTEMPT_MS = 50
 
 /**
  * Repeats `work` after each transient error, with full-jitter backoff, until the deadline of `db` would pass. `work` must be safe to
@@ -127,7 +129,7 @@ export async function withRetries<T>(db: Database, work: () => Promise<T>): Prom
       if (!(error instanceof DatabaseError)) throw error
       mayHaveRun ||= error.mayHaveRun
       const waitMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt)
-      if (error.kind !== "transient" || Date.now() + waitMs >= db.deadlineAt) throw error.withDoubt(mayHaveRun)
+      if (error.kind !== "transient" || Date.now() + waitMs + SHORTEST_ATTEMPT_MS >= db.deadlineAt) throw error.withDoubt(mayHaveRun)
       await new Promise((resolve) => setTimeout(resolve, waitMs))
     }
   }
