@@ -7,6 +7,8 @@ export interface GroupLimits {
   items: number
   /** The sum of its items' weights. */
   weight: number
+  /** How many items wait for their turn at once. */
+  waiting: number
   /** How long an item waits for its turn, in milliseconds. */
   turnMs: number
 }
@@ -72,6 +74,7 @@ export class Group<Item, Result> {
   /** @throws what `run` threw, to every member of the group */
   async join(joining: Joining<Item, Result>): Promise<Joined<Result>> {
     if (this.#free()) return this.#lead(joining)
+    if (this.#waiting.length >= this.#limits.waiting) return "no turn"
     const turnBy = Date.now() + this.#limits.turnMs
     const member: Member<Item, Result> = { item: joining.item, weight: joining.weight, looksAt: 0 }
     this.#waiting.push(member)

@@ -16,6 +16,8 @@ const MAX_GROUP_ITEMS = 200
 const MAX_GROUP_WEIGHT = 1024 * 1024
 /** A healthy database is faster. */
 const SLOW_GROUP_MS = 250
+/** Five full groups. Requests whose callers left count until the next group begins. */
+const MAX_WAITING = 1000
 /** As long as a statement waits to be sent. */
 const MAX_TURN_MS = 1000
 
@@ -24,6 +26,7 @@ const LIMITS: GroupLimits = {
   slowMs: SLOW_GROUP_MS,
   items: MAX_GROUP_ITEMS,
   weight: MAX_GROUP_WEIGHT,
+  waiting: MAX_WAITING,
   turnMs: MAX_TURN_MS,
 }
 

@@ -3,6 +3,7 @@ import { Group, type GroupLimits } from "../../../../src/store/group/group.ts"
 
 const limits = (more: Partial<GroupLimits> = {}): GroupLimits => ({
   slowMs: 10_000,
+  waiting: 100,
   running: 1,
   items: 100,
   weight: 1000,
@@ -128,6 +129,17 @@ describe("a group", () => {
     groups[1]?.end()
     groups[0]?.end()
     expect(await Promise.all([slow, next])).toEqual(["A", "B"])
+  })
+
+  it("turns an item away at once when as many wait as may", async () => {
+    const { groups, run } = pressOf()
+    const group = new Group<string, string>(limits({ waiting: 1 }))
+    const written = [join(group, "a", run), join(group, "b", run)]
+    expect(await join(group, "c", run)).toBe("no turn")
+    groups[0]?.end()
+    await expect.poll(() => groups[1]?.words).toEqual(["b"])
+    groups[1]?.end()
+    expect(await Promise.all(written)).toEqual(["A", "B"])
   })
 
   it("leaves out an item whose turn does not come in time", async () => {
