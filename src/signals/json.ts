@@ -109,7 +109,7 @@ function parseExactly(text: string): unknown {
   return marked === undefined ? JSON.parse(text) : unmark(JSON.parse(marked), mark)
 }
 
-/** A part of each number that a double may not carry, to the end of the number. No match is tried from many places of one run of digits. */
+/** The end of each number that a double cannot hold exactly. A run of digits is tried from one place, so that the time stays linear. */
 const LONG_PART = /(?:[\d.]{16}|[\d.][eE][+-]?\d{3})[\d.eE+-]*/g
 
 /** @returns undefined when a double carries every number */

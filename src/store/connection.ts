@@ -129,7 +129,8 @@ export async function withRetries<T>(db: Database, work: () => Promise<T>): Prom
       if (!(error instanceof DatabaseError)) throw error
       mayHaveRun ||= error.mayHaveRun
       const waitMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt)
-      if (error.kind !== "transient" || Date.now() + waitMs + SHORTEST_ATTEMPT_MS >= db.deadlineAt) throw error.withDoubt(mayHaveRun)
+      if (error.kind !== "transient" || Date.now() + waitMs + SHORTEST_ATTEMPT_MS >= db.deadlineAt)
+        throw error.withDoubt(mayHaveRun)
       await new Promise((resolve) => setTimeout(resolve, waitMs))
     }
   }

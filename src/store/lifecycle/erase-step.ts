@@ -14,7 +14,7 @@ export interface Progress {
   target: ErasureTarget | undefined
 }
 
-/** Rows of each kind that one statement reads or deletes. A step of any of them takes about 0.1 s (docs/lifecycle.md). */
+/** Rows of each kind that one statement reads or deletes. */
 export const STEP = { walked: 20_000, deleted: 5_000, letters: 200, ledger: 5_000 }
 
 export interface Place {

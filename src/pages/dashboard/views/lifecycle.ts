@@ -44,7 +44,7 @@ function partitions({ partitions }: StorageRecord): HTMLElement {
   return panel
 }
 
-/** Erasures need a scope of their own, which the key of this tab may not have. */
+/** Only a key with the scope `admin` reads erasures; for any other key the panel says so. */
 async function erasures(cancelled: AbortSignal): Promise<HTMLElement> {
   const panel = card("Erasures")
   try {
