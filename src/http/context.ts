@@ -30,6 +30,8 @@ export interface RequestOutcome {
   /** Records that were acknowledged and are of a kind that is not stored: how many, and which kind. */
   skipped?: number
   kind?: string
+  /** The answer is a stream of lines; a line of the log says when it ended. */
+  stream?: "ndjson" | "csv"
   /** Why it failed, for the operator: the reason of a known error, the place of an unexpected one. */
   error?: string
 }

@@ -1,9 +1,11 @@
+import type { Context } from "hono"
 import * as z from "zod"
 import { WINDOWS } from "../metrics/answer.ts"
 import { textViolation } from "../signals/rules.ts"
 import { validationIssue } from "../signals/shape-errors.ts"
 import { parseTimestamp } from "../signals/timestamp.ts"
 import type { Cursor } from "../store/statement/search.ts"
+import { STREAM_BOUNDS } from "./export/bounds.ts"
 
 /** Text to compare stored text with. No stored text has what `textViolation` names, and Postgres takes no U+0000 to compare. */
 const text = z.string().superRefine((value, context) => {
@@ -49,21 +51,23 @@ const score = (description: string) =>
 /** The largest integer that JSON keeps exact in JavaScript. Ids and positions lie below it. */
 const LARGEST = Number.MAX_SAFE_INTEGER
 
-export const limit = (preset: number) =>
+export const limit = (preset: number, description = "Entries of a page.") =>
   digits
     .pipe(z.int().min(1).max(1000))
     .default(preset)
-    .meta({ description: "Entries of a page.", override: { type: "integer", minimum: 1, maximum: 1000, default: preset } })
+    .meta({ description, override: { type: "integer", minimum: 1, maximum: 1000, default: preset } })
 
 const id = (description: string) =>
   digits.pipe(z.int().min(0)).meta({ description, override: { type: "integer", format: "int64", minimum: 0, maximum: LARGEST } })
 
-const cursor = <Schema extends z.ZodType>(schema: Schema) =>
-  schema.optional().meta({ description: "`next_cursor` of the page before." })
+const cursor = <Schema extends z.ZodType>(schema: Schema, description = "`next_cursor` of the page before.") =>
+  schema.optional().meta({ description })
 
-/** The cursor is opaque to clients: base64url of the JSON of the last signal's time and id. */
+/** The cursor of a page is opaque to clients: base64url of the JSON of the last signal's time and id. A reader of a stream writes them as they are. */
 const CursorText = z.string().transform((text, context): Cursor => {
   try {
+    const [, time, id] = /^([^,]+),(\d{1,16})$/.exec(text) ?? []
+    if (time !== undefined) return CursorParts.parse([time, Number(id)])
     const bytes = Uint8Array.fromBase64(text, { alphabet: "base64url" })
     return CursorParts.parse(JSON.parse(new TextDecoder().decode(bytes)))
   } catch {
@@ -92,9 +96,19 @@ export const ListQuery = z.object({
   max_score: score("Signals with this `signal_score` or a lower one."),
   since: time("Signals at or after this time."),
   until: time("Signals before this time."),
-  limit: limit(100),
-  cursor: cursor(CursorText),
+  limit: limit(100, `Entries of a page. Of NDJSON and CSV: 1 to ${STREAM_BOUNDS.signals} signals; every one without it.`),
+  cursor: cursor(CursorText, "`next_cursor` of the page before; or the `time` and the `id` of a signal with a comma between."),
 })
+
+/** A list as NDJSON or CSV, which has no pages. */
+export const ExportQuery = ListQuery.extend({
+  limit: digits.pipe(z.int().min(1).max(STREAM_BOUNDS.signals)).optional(),
+})
+export type ExportQuery = z.infer<typeof ExportQuery>
+
+/** The parameters of an address as `zValidator` reads them: one that is repeated is a list. */
+export const queryOf = (c: Context) =>
+  Object.fromEntries(Object.entries(c.req.queries()).map(([name, values]) => [name, values.length > 1 ? values : values[0]]))
 
 export const StatsQuery = z.object({
   since: time("Signals after this time. Default: one day ago."),

@@ -13,6 +13,8 @@ import { DatabaseError } from "../store/errors.ts"
 import { FeedPositionUnknown } from "../store/feed/position.ts"
 import { IdempotencyKeyReused } from "../store/idempotency.ts"
 import { type App, noteOutcome } from "./context.ts"
+import { MAX_STREAMS } from "./export/bounds.ts"
+import { StreamCutOff } from "./export/stream.ts"
 import { MAX_WAITING } from "./feed/waiting-readers.ts"
 
 interface ProblemBody {
@@ -82,6 +84,13 @@ export const tooManyWaiting = () =>
   new Problem(
     "overloaded",
     { detail: `${MAX_WAITING} readers wait for the feed already. Ask without "wait", or try again later.` },
+    { "Retry-After": "5" },
+  )
+
+export const tooManyStreams = () =>
+  new Problem(
+    "overloaded",
+    { detail: `${MAX_STREAMS} readers stream the list already. Read it by page as JSON, or try again later.` },
     { "Retry-After": "5" },
   )
 
@@ -162,10 +171,10 @@ function problemOf(error: Error): Problem {
   return new Problem("internal_error", { detail: "Internal error" })
 }
 
-const SPOKEN = [DatabaseError, ConfigurationError, MetricsUnavailable, Problem]
+const SPOKEN = [DatabaseError, ConfigurationError, MetricsUnavailable, Problem, ReadTooCostly, StreamCutOff]
 
 /** The messages of these kinds name no value. Of any other error only its kind and its place in the code are safe to log. */
-function errorForLog(error: Error): string {
+export function errorForLog(error: Error): string {
   if (error instanceof BatchInDoubt) return error.cause.message
   if (SPOKEN.some((kind) => error instanceof kind)) return error.message
   const place = error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))

@@ -7,10 +7,12 @@ import {
   notFound,
   overloaded,
   Problem,
+  tooManyStreams,
   tooManyWaiting,
   unavailable,
 } from "../http/problems.ts"
 import { MetricsAnswer } from "../metrics/answer.ts"
+import { CSV_HEADER, csvLine, ndjsonLine } from "../signals/export/lines.ts"
 import { BatchPage, BatchRecord, FeedAnswer, SignalPage, SignalStats, StoredSignal } from "../signals/responses.ts"
 import { BATCH_RECORD, CONVERSATION, COUNTERS, METRICS, QUEUED_RECORD, STORED_SIGNAL } from "./examples.ts"
 import { answer, examplesOf, operation, refusal, TOO_MANY_REQUESTS, unreachable } from "./operation.ts"
@@ -24,6 +26,8 @@ const BAD_LIMIT = {
 
 const BAD_UUID = { type: "uuid_parsing", msg: "Input should be a valid UUID", input: "latest" }
 
+const EXPORTED_SIGNAL = { ...STORED_SIGNAL, payload: JSON.stringify(STORED_SIGNAL.payload) }
+
 const METRICS_UNAVAILABLE = unreachable("Analytics Engine is not configured or cannot be read; ingestion continues.", {
   "not configured": new Problem(
     "metrics_unavailable",
@@ -36,10 +40,37 @@ export const listSignals = operation({
   id: "listSignals",
   tag: "Signals",
   summary: "List signals, newest first",
+  description:
+    "By default a page as JSON. With `Accept: application/x-ndjson` or `text/csv` the answer is a stream of all signals that " +
+    "match, or of `limit` of them. A stream that an error or a bound ends early has no end: the HTTP client reports a failed transfer.",
   scope: "read",
   params: { query: ListQuery },
   answers: {
-    200: answer("One page.", SignalPage, { "last page": { signals: [STORED_SIGNAL], next_cursor: null } }),
+    200: {
+      description: "One page, or a stream.",
+      content: {
+        "application/json": {
+          schema: SignalPage,
+          examples: examplesOf({ "last page": { signals: [STORED_SIGNAL], next_cursor: null } }),
+        },
+        "application/x-ndjson": {
+          schema: z.string().meta({ description: "One signal a line, as in a page." }),
+          examples: examplesOf({ "one signal": ndjsonLine(EXPORTED_SIGNAL) }),
+        },
+        "text/csv": {
+          schema: z.string().meta({
+            description: 'RFC 4180 with a header; `payload` is JSON. An empty cell is null, and `""` is an empty text.',
+          }),
+          examples: examplesOf({ "one signal": `${CSV_HEADER}${csvLine(EXPORTED_SIGNAL)}` }),
+        },
+      },
+    },
+    503: unreachable("The database cannot be reached in time, or too many readers stream the list.", {
+      unreachable: unavailable(),
+      "not ready": databaseNotReady(),
+      overloaded: overloaded(),
+      "too many streams": tooManyStreams(),
+    }),
   },
   unreadable: { limit: [BAD_LIMIT] },
 })

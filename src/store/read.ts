@@ -23,10 +23,13 @@ export type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | 
 }
 
 /** A row that an earlier version stored has no time of its arrival: its transaction id has the time at which the batch was accepted. */
+export const receivedAt = ({ received_at, transaction_id }: Pick<SelectedRow, "received_at" | "transaction_id">): string =>
+  received_at ?? instantOfUuid(transaction_id)
+
 export const readSignal = ({ payload_omitted, ...row }: SelectedRow): StoredSignal => ({
   ...row,
   id: Number(row.id),
-  received_at: row.received_at ?? instantOfUuid(row.transaction_id),
+  received_at: receivedAt(row),
   payload: row.payload === null ? null : parseJson(row.payload),
   ...(payload_omitted && { payload_omitted }),
 })
@@ -64,15 +67,28 @@ const NARROWING = ["context_window_id", "user_id", "signal_source", "since", "un
  * Walks an index on (time, id), led by the conversation or the source when one is asked for, so that a page costs the same at any depth.
  * Where other filters leave few signals, a page ends when enough were tried: it may then hold fewer than `limit`, or none, and continues.
  */
-export async function listSignals(
-  db: Database,
-  page: SignalFilter & { after?: Cursor | undefined; limit: number },
-): Promise<{ signals: StoredSignal[]; next: Cursor | null }> {
-  const { after, limit, ...filter } = page
+export async function listSignals(db: Database, page: SignalPage): Promise<{ signals: StoredSignal[]; next: Cursor | null }> {
+  const { rows, next } = await listRows(db, page)
+  const signals = rows.map(({ more: _, place: _place, reached_time: _time, reached_id: _id, ...row }) => readSignal(row))
+  return { signals, next }
+}
+
+export type SignalPage = SignalFilter & { after?: Cursor | undefined; limit: number; maxBytes?: number }
+
+/** A page as the database gives it, and the cursor of the next. */
+export interface SignalRows {
+  rows: ListedRow[]
+  next: Cursor | null
+}
+
+/** A page as `listSignals` reads it, with each payload as text. */
+export async function listRows(db: Database, page: SignalPage): Promise<SignalRows> {
+  const { after, limit, maxBytes, ...filter } = page
   const statement = pageStatement({
     ...searchSignals(filter, after, limit),
     order: ["time", "id"],
     limit,
+    maxBytes,
     storedBytes: STORED_BYTES,
     spelled: sql`${payloadText(MAX_PAGE_BYTES)} as payload_text`,
     sentBytes: SENT_BYTES,
@@ -80,9 +96,8 @@ export async function listSignals(
   })
   const rows = await readRows<ListedRow>(db, statement, NARROWING)
   const found = rows.filter(({ place }) => place !== null)
-  const signals = found.map(({ more: _, place: _place, reached_time: _time, reached_id: _id, ...row }) => readSignal(row))
-  const last = hasNext(found) ? signals.at(-1) : undefined
-  return { signals, next: last ? { time: last.time, id: last.id } : reachedBy(rows) }
+  const last = hasNext(found) ? found.at(-1) : undefined
+  return { rows: found, next: last ? { time: last.time, id: Number(last.id) } : reachedBy(rows) }
 }
 
 /** Of a page that ends where enough signals were tried, each row has that place, or a row without a signal does. */

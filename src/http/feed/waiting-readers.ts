@@ -1,23 +1,15 @@
+import { type Place, Places } from "../readers/places.ts"
+
 /** A reader looks for new signals this often. A read costs the database some ten buffers. */
 export const LOOK_EVERY_MS = 1000
 
 /** Readers of an isolate that may wait at once: as many reads a second. */
 export const MAX_WAITING = 32
 
-/** A reader this late has left: the runtime ends a request whose caller left without running any more of it. */
+/** Longer than a read may take, since a reader says that it is there between two reads. */
 const GONE_AFTER_MS = 11_000
 
-/** When each waiting reader last looked, in milliseconds since the epoch. */
-const looks = new Map<symbol, number>()
+const places = new Places({ most: MAX_WAITING, goneAfterMs: GONE_AFTER_MS })
 
 /** A place among the readers that wait; undefined when all are taken. */
-export function takeWaitingPlace(now = Date.now()): { keep(): void; leave(): void } | undefined {
-  for (const [reader, lookedAt] of looks) if (lookedAt < now - GONE_AFTER_MS) looks.delete(reader)
-  if (looks.size >= MAX_WAITING) return undefined
-  const reader = Symbol()
-  looks.set(reader, now)
-  return {
-    keep: () => void looks.set(reader, Date.now()),
-    leave: () => void looks.delete(reader),
-  }
-}
+export const takeWaitingPlace = (now?: number): Place | undefined => places.take(now)

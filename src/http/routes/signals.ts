@@ -7,6 +7,7 @@ import { batchRecord, listSignals, signalById, signalStats, storedSignal } from 
 import { requireScope } from "../auth.ts"
 import { readSignal } from "../body/read-batch.ts"
 import type { App } from "../context.ts"
+import { streamLists } from "../export/answer.ts"
 import { encodeCursor, ListQuery, SignalPath, StatsQuery } from "../params.ts"
 import { invalidShape, notFound, payloadTooLarge } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
@@ -29,7 +30,7 @@ export const signals = new Hono<App>()
     // The row of a replay may have been deleted since; what was sent is the same as then.
     return c.json((written.replayed && (await signalById(c.get("db"), asStored.id))) || asStored, 201)
   })
-  .get("/", requireScope("read"), zValidator("query", ListQuery, refuseShape), async (c) => {
+  .get("/", requireScope("read"), streamLists, zValidator("query", ListQuery, refuseShape), async (c) => {
     const query = c.req.valid("query")
     const page = await listSignals(c.get("db"), { ...query, after: query.cursor })
     return c.json({ signals: page.signals, next_cursor: page.next ? encodeCursor(page.next) : null })

@@ -14,6 +14,8 @@ export interface PageQuery {
   order: readonly string[]
   ascending?: true
   limit: number
+  /** The page ends before the row at which its rows have come to so many bytes. Default: `MAX_PAGE_BYTES`. */
+  maxBytes?: number | undefined
   /** The bytes of a row as it is stored, without reading what is stored apart from the row. */
   storedBytes: SQL
   /** Columns that cost work for each row, so that only rows within the stored bytes have them. */
@@ -31,12 +33,24 @@ export interface PageQuery {
  * thousand large rows to measure them would take seconds.
  */
 export function pageStatement(page: PageQuery): SQL {
-  const { steps, bounded, rows, order: columns, ascending, limit, storedBytes, spelled, sentBytes, select } = page
+  const {
+    steps,
+    bounded,
+    rows,
+    order: columns,
+    ascending,
+    limit,
+    maxBytes = MAX_PAGE_BYTES,
+    storedBytes,
+    spelled,
+    sentBytes,
+    select,
+  } = page
   const direction = ascending ? "asc" : "desc"
   const order = sql.raw(columns.map((column) => `${column} ${direction}`).join(", "))
   // With its table, since a column of the answer may have the same name.
   const lastOrder = sql.raw(columns.map((column) => `sent.${column} ${direction}`).join(", "))
-  const listed = sql`where coalesce(sent_before, 0) < ${MAX_PAGE_BYTES}::int4`
+  const listed = sql`where coalesce(sent_before, 0) < ${maxBytes}::int4`
   return sql`
     with ${steps ? sql`${steps}, ` : sql``}candidate as (
       ${rows} order by ${order} limit ${limit + 1}::int4
@@ -48,7 +62,7 @@ export function pageStatement(page: PageQuery): SQL {
       window page as (order by ${order})
     ), spelled as (
       select *${spelled ? sql`, ${spelled}` : sql``} from stored
-      where place <= ${limit}::int4 and coalesce(stored_before, 0) < ${MAX_PAGE_BYTES}::int4
+      where place <= ${limit}::int4 and coalesce(stored_before, 0) < ${maxBytes}::int4
       -- "offset 0" keeps the planner from spelling a row out once for each mention.
       order by ${order} offset 0
     ), sent as (

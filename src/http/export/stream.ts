@@ -1,0 +1,140 @@
+import type { SignalRows } from "../../store/read.ts"
+import type { Cursor } from "../../store/statement/search.ts"
+import { STREAM_PAGE, type StreamBounds } from "./bounds.ts"
+
+type Row = SignalRows["rows"][number]
+
+/** What became of a stream. `cut_off`: a bound or an error ended it early, and its reader sees a failed transfer. */
+export interface StreamEnd {
+  outcome: "complete" | "cut_off" | "cancelled"
+  signals: number
+  bytes: number
+  /** The error that cut it off. */
+  error?: Error
+}
+
+export interface StreamOptions {
+  /** The first page, which was read before the answer began. */
+  first: SignalRows
+  /** Reads the page after a cursor. */
+  read: (after: Cursor, limit: number) => Promise<SignalRows>
+  /** Statements sent so far. */
+  statements: () => number
+  /** What stands before the lines. */
+  head: string
+  line: (row: Row) => string
+  /** The stream ends after so many signals; undefined for every one. */
+  limit: number | undefined
+  bounds: StreamBounds
+  /** Called every second, until the stream ends or the runtime ends the request. */
+  onAlive: () => void
+  onEnd: (end: StreamEnd) => void
+}
+
+/** A bound of a stream was reached before its end. */
+export class StreamCutOff extends Error {}
+
+/** Bytes that the reader gets at once, at least one line. */
+const PIECE_BYTES = 64 * 1024
+const LOOK_EVERY_MS = 1000
+
+/** Signals that one statement reads of a stream that has sent `sent` of them. */
+export const pageLimit = (limit: number | undefined, bounds: StreamBounds, sent: number): number =>
+  Math.min(STREAM_PAGE.signals, (limit ?? bounds.signals) - sent)
+
+/**
+ * The lines of a list as bytes. The next page is read when the reader has taken the one before, so that one page is held, and no place
+ * for statements while the reader is slow.
+ *
+ * What ends it early is an error of the stream: HTTP then has no end of the body, which every client reports.
+ */
+export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> {
+  const { read, statements, line, limit, bounds, onAlive, onEnd } = options
+  const encoder = new TextEncoder()
+  const startedAt = Date.now()
+  let { rows, next } = options.first
+  let place = 0
+  let pending = options.head
+  let takenAt = startedAt
+  let timer: ReturnType<typeof setInterval> | undefined
+  let ended = false
+  const counts = { signals: 0, bytes: 0 }
+
+  function end(how: Omit<StreamEnd, "signals" | "bytes">): void {
+    ended = true
+    clearInterval(timer)
+    rows = []
+    onEnd({ ...how, ...counts })
+  }
+
+  function cutOff(controller: ReadableStreamDefaultController<Uint8Array>, error: Error): void {
+    if (ended) return
+    end({ outcome: "cut_off", error })
+    controller.error(error)
+  }
+
+  /** The bound that forbids another page. */
+  function reachedBound(): StreamCutOff | undefined {
+    if (counts.signals >= bounds.signals) return new StreamCutOff(`more than ${bounds.signals} signals`)
+    if (statements() >= bounds.statements) return new StreamCutOff(`more than ${bounds.statements} statements`)
+    return undefined
+  }
+
+  function look(controller: ReadableStreamDefaultController<Uint8Array>): void {
+    const now = Date.now()
+    if (now - startedAt > bounds.totalMs) cutOff(controller, new StreamCutOff(`longer than ${bounds.totalMs / 1000} seconds`))
+    else if (now - takenAt > bounds.idleMs)
+      cutOff(controller, new StreamCutOff(`the reader took nothing for ${bounds.idleMs / 1000} seconds`))
+    else onAlive()
+  }
+
+  /** Takes lines of the page until they fill a piece. */
+  function takePiece(): string {
+    let piece = pending
+    pending = ""
+    for (let row = rows[place]; row && piece.length < PIECE_BYTES; row = rows[++place]) {
+      piece += line(row)
+      counts.signals++
+    }
+    return piece
+  }
+
+  return new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        timer = setInterval(() => look(controller), LOOK_EVERY_MS)
+      },
+      async pull(controller) {
+        try {
+          takenAt = Date.now()
+          let piece = takePiece()
+          // Pages may be empty where filters leave few signals.
+          while (piece === "" && next && (limit === undefined || counts.signals < limit)) {
+            const bound = reachedBound()
+            if (bound) return cutOff(controller, bound)
+            const page = await read(next, pageLimit(limit, bounds, counts.signals))
+            if (ended) return
+            takenAt = Date.now()
+            rows = page.rows
+            next = page.next
+            place = 0
+            piece = takePiece()
+          }
+          if (piece === "") {
+            end({ outcome: "complete" })
+            return controller.close()
+          }
+          const bytes = encoder.encode(piece)
+          counts.bytes += bytes.length
+          controller.enqueue(bytes)
+        } catch (error) {
+          cutOff(controller, error as Error)
+        }
+      },
+      cancel() {
+        if (!ended) end({ outcome: "cancelled" })
+      },
+    },
+    { highWaterMark: 0 },
+  )
+}
