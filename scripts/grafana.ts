@@ -1,6 +1,15 @@
 import { writeFile } from "node:fs/promises"
 import { OUTCOMES } from "../src/metrics/point.ts"
-import { byOutcomeQuery, byRouteQuery, ratesQuery, seriesQuery, signalsQuery, totalsQuery } from "../src/metrics/queries.ts"
+import {
+  byCodeQuery,
+  byOutcomeQuery,
+  byRouteQuery,
+  bySourceQuery,
+  ratesQuery,
+  seriesQuery,
+  signalsQuery,
+  totalsQuery,
+} from "../src/metrics/queries.ts"
 
 /** `npm run grafana`: writes the dashboard and the alert, from the queries of GET /api/metrics. */
 
@@ -140,6 +149,20 @@ export const dashboard = {
       "short",
       target(byRouteQuery(span), [name("route"), number("requests", "requests"), ...percentiles]),
       { x: 12, y: 20, w: 12, h: 8 },
+    ),
+    panel(
+      "table",
+      "Failures by code",
+      "short",
+      target(byCodeQuery(span), [name("code"), number("failed_requests", "requests"), number("signals_failed", "signals")]),
+      { x: 0, y: 28, w: 12, h: 8 },
+    ),
+    panel(
+      "table",
+      "Signals by source",
+      "short",
+      target(bySourceQuery(span), [name("source"), number("signals_created", "created")]),
+      { x: 12, y: 28, w: 12, h: 8 },
     ),
   ],
 }

@@ -1,8 +1,10 @@
 import { type Bindings, ConfigurationError } from "../config.ts"
 import { type Added, NOTHING_ADDED } from "../ingest/store-batch.ts"
+import { commonName } from "../metrics/parts.ts"
 import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
 import { readMessage } from "../queue/messages.ts"
+import type { Tally } from "../signals/tally.ts"
 import { BatchInDoubt } from "../store/batch.ts"
 import { DatabaseError } from "../store/errors.ts"
 import { continueTrace, readTraceparent, spanForLog, type TraceContext, traceparentOf } from "../trace/context.ts"
@@ -30,18 +32,22 @@ export const newRun = (): ConsumerRun => ({
 /** Writes the log line and the data point of a run. */
 export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>, run: ConsumerRun): Promise<void> {
   const { startedAt, added, kept, databaseAttempts, databaseMs } = run
-  const { stored, duplicates, failed } = added
+  const { stored, duplicates, failed, sources, codes } = added
   const error = run.error === undefined ? undefined : errorText(run.error)
   const ms = Date.now() - startedAt
-  const counts = { messages: batch.messages.length, ...added, kept_in_bucket: kept }
+  // A source is what the sender wrote: it stays out of the log.
+  const counts = { messages: batch.messages.length, stored, duplicates, failed, kept_in_bucket: kept }
   const usage = { database_attempts: databaseAttempts, database_ms: databaseMs }
   const traces = tracesForLog(batch.messages)
-  console.log(JSON.stringify({ event: "consumed", queue: batch.queue, ...traces, ...counts, ms, error, ...usage }))
+  console.log(
+    JSON.stringify({ event: "consumed", queue: batch.queue, ...traces, ...counts, ...codesForLog(codes), ms, error, ...usage }),
+  )
   const outcome: Outcome = error ? "unavailable" : failed > 0 ? (stored > 0 ? "partly_stored" : "rejected") : "stored"
-  await recordPoint(bindings.METRICS, {
+  const point = {
     route: CONSUMER_ROUTE,
     outcome,
     status: error ? 503 : 200,
+    source: commonName(sources),
     total: stored + duplicates + failed,
     successes: stored,
     duplicates,
@@ -49,8 +55,11 @@ export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>
     latencyMs: ms,
     databaseMs,
     databaseAttempts,
-  })
+  }
+  await recordPoint(bindings.METRICS, point, { sources, codes })
 }
+
+const codesForLog = (codes: Tally) => (codes.size > 0 ? { codes: Object.fromEntries(codes) } : {})
 
 /** As many as `max_batch_size` in wrangler.toml: one of each message. */
 const MAX_LINKS = 100

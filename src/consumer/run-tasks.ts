@@ -1,4 +1,5 @@
 import type { Added } from "../ingest/store-batch.ts"
+import { addTallies } from "../signals/tally.ts"
 import { BatchInDoubt } from "../store/batch.ts"
 import { connect, type Database, type DatabaseSettings } from "../store/connection.ts"
 import { DatabaseError } from "../store/errors.ts"
@@ -59,6 +60,8 @@ const sum = (one: Added, other: Added): Added => ({
   stored: one.stored + other.stored,
   duplicates: one.duplicates + other.duplicates,
   failed: one.failed + other.failed,
+  sources: addTallies(one.sources, other.sources),
+  codes: addTallies(one.codes, other.codes),
 })
 
 const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error instanceof BatchInDoubt

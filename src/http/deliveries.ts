@@ -3,6 +3,7 @@ import type { Delivered } from "../bridges/delivery.ts"
 import { planDelivery } from "../bridges/plan-delivery.ts"
 import { acceptDelivery, type ReceivedDelivery } from "../ingest/accept-delivery.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
+import { tallyCodes } from "../signals/tally.ts"
 import { instantText } from "../signals/timestamp.ts"
 import { type App, noteOutcome } from "./context.ts"
 import { ingestContext, notePlan, timeLimitOf } from "./write.ts"
@@ -16,12 +17,13 @@ export async function answerDelivery(
   const context = ingestContext(c)
   const plan = planDelivery(delivered, instantText(context.now), { timeLimit: timeLimitOf(c, context.now) })
   notePlan(c, plan.plan, "delivery")
-  const { answer, queueError } = await acceptDelivery(context, { source, caller: c.get("caller").name, records, plan })
+  const { answer, sources, queueError } = await acceptDelivery(context, { source, caller: c.get("caller").name, records, plan })
   const kinds = Object.keys(answer.skipped)
   const kind = kinds.length > 1 ? "mixed" : (kinds[0] ?? "")
   noteOutcome(c, { total: answer.total_count, skipped: delivered.length - answer.total_count, kind })
   if (queueError) noteOutcome(c, { error: queueError })
-  if (answer.transaction_id)
-    noteOutcome(c, { transactionId: answer.transaction_id, failed: answer.failed_count, queued: answer.state === "queued" })
+  const { transaction_id: transactionId, failures, duplicate_count: duplicates = 0 } = answer
+  const counts = { failed: failures.length, duplicates, sources, codes: tallyCodes(failures) }
+  if (transactionId) noteOutcome(c, { transactionId, ...counts, queued: answer.state === "queued" })
   return answer
 }

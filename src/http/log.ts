@@ -7,7 +7,7 @@ export const logRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()
   await next()
   // A source is what the sender wrote: it stays out of the log.
-  const { transactionId, source, ...outcome } = c.get("outcome") ?? {}
+  const { transactionId, source, sources, codes, ...outcome } = c.get("outcome") ?? {}
   const usage = c.get("db")?.usage
   console.log(
     JSON.stringify({
@@ -21,6 +21,7 @@ export const logRequest = createMiddleware<App>(async (c, next) => {
       ms: Date.now() - startedAt,
       caller: c.get("caller")?.name,
       ...outcome,
+      codes: codes?.size ? Object.fromEntries(codes) : undefined,
       transaction_id: transactionId,
       database_attempts: usage?.attempts,
       database_ms: usage?.ms,

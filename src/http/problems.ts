@@ -147,6 +147,7 @@ export const rejectedBatch = (failures: readonly Failure[]) =>
 /** The answer to anything thrown by a route: the only place where an error becomes HTTP. */
 export function answerProblem(error: Error, c: Context<App>): Response {
   const { status, body, headers } = problemOf(error)
+  noteOutcome(c, { code: body.code })
   if (status >= 500) noteOutcome(c, { error: errorForLog(error) })
   if (error instanceof BatchInDoubt) noteOutcome(c, { inDoubt: true, transactionId: error.transactionId })
   return c.json(body, status, headers)

@@ -2,12 +2,14 @@ import { waitUntil } from "cloudflare:workers"
 import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
 import { markInDoubt, settleDoubt } from "../metrics/doubt.ts"
+import type { Parts } from "../metrics/parts.ts"
 import type { Outcome, Point } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
+import { EMPTY_TALLY, tallyWithRest } from "../signals/tally.ts"
 import { type App, type RequestOutcome, routeOf } from "./context.ts"
 
 /**
- * Writes one data point for each request, after its answer is made. Nothing waits for it. A stranger writes none: whoever sends no good
+ * Writes the data point of each request, with its parts, after its answer is made. Nothing waits for it. A stranger writes none: whoever sends no good
  * key could write as many as they like.
  */
 export const recordRequest = createMiddleware<App>(async (c, next) => {
@@ -19,7 +21,8 @@ export const recordRequest = createMiddleware<App>(async (c, next) => {
 async function record(c: Context<App>, latencyMs: number): Promise<void> {
   const noted = c.get("outcome") ?? {}
   const usage = c.get("db")?.usage
-  await recordPoint(c.env.METRICS, {
+  const { counts, ...parts } = await signalCounts(c.res.status, noted)
+  const point: Point = {
     route: `${c.req.method} ${routeOf(c)}`,
     mode: noted.mode ?? "",
     outcome: outcomeOf(c.res.status, noted),
@@ -27,32 +30,37 @@ async function record(c: Context<App>, latencyMs: number): Promise<void> {
     caller: c.get("caller")?.name ?? "",
     source: noted.source ?? "",
     total: noted.total ?? 0,
-    ...(await signalCounts(c.res.status, noted)),
+    ...counts,
     latencyMs,
     databaseMs: usage?.ms ?? 0,
     bytes: c.get("bodyBytes") ?? 0,
     databaseAttempts: usage?.attempts ?? 0,
     kind: noted.kind ?? "",
     skipped: noted.skipped ?? 0,
-  })
+  }
+  await recordPoint(c.env.METRICS, point, parts)
 }
 
+interface SignalCounts extends Parts {
+  counts: Pick<Point, "successes" | "failures" | "duplicates">
+}
+
+const NOTHING: SignalCounts = { counts: {}, sources: EMPTY_TALLY, codes: EMPTY_TALLY }
+
 /** How many signals this request stored, found stored already, and did not store. */
-async function signalCounts(
-  status: number,
-  noted: RequestOutcome,
-): Promise<Pick<Point, "successes" | "failures" | "duplicates">> {
-  const { total = 0, failed = 0, duplicates = 0, transactionId = "" } = noted
-  const counted = { successes: total - failed - duplicates, failures: failed, duplicates }
+async function signalCounts(status: number, noted: RequestOutcome): Promise<SignalCounts> {
+  const { total = 0, failed = 0, duplicates = 0, transactionId = "", sources = EMPTY_TALLY, codes = EMPTY_TALLY } = noted
+  const counted = { counts: { successes: total - failed - duplicates, failures: failed, duplicates }, sources, codes }
   if (noted.inDoubt) {
     await markInDoubt(transactionId)
-    return {}
+    return { ...NOTHING, codes: new Map([["in_doubt", 0]]) }
   }
   // The first request counted them, unless it ended in doubt.
-  if (noted.replayed) return !noted.queued && (await settleDoubt(transactionId)) ? counted : {}
-  if (status >= 300) return { failures: total }
+  if (noted.replayed) return !noted.queued && (await settleDoubt(transactionId)) ? counted : NOTHING
+  // Signals without a failure of their own failed with the request.
+  if (status >= 300) return { ...NOTHING, counts: { failures: total }, codes: tallyWithRest(codes, total, noted.code ?? "") }
   // The consumer counts the others when it stores them.
-  return noted.queued ? { failures: failed } : counted
+  return noted.queued ? { ...NOTHING, counts: { failures: failed }, codes } : counted
 }
 
 const BY_STATUS: Record<number, Outcome> = {

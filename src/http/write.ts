@@ -2,12 +2,14 @@ import type { Context } from "hono"
 import { withShownChanges } from "../bridges/slack/changes.ts"
 import type { IngestContext } from "../ingest/context.ts"
 import { newBatch, storeBatch } from "../ingest/store-batch.ts"
+import { commonName } from "../metrics/parts.ts"
 import type { Rejected } from "../signals/failures/violation.ts"
 import { type BatchPlan, planBatch } from "../signals/plan.ts"
 import { type TimeLimit, timeLimitAt } from "../signals/rules.ts"
 import type { Signal } from "../signals/schema.ts"
+import { tallyCodes, tallyNew, tallySources } from "../signals/tally.ts"
 import { instantText } from "../signals/timestamp.ts"
-import type { NewBatch, WrittenBatch } from "../store/batch.ts"
+import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batch.ts"
 import { traceparentOf } from "../trace/context.ts"
 import type { SentKey } from "./body/read-batch.ts"
 import { type App, noteOutcome, type RequestOutcome } from "./context.ts"
@@ -41,12 +43,9 @@ function traceparentFor(c: Context<App>): string | undefined {
 
 /** Notes what a request asks for, before it is known how it ends. */
 export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<RequestOutcome["mode"]>): void {
-  noteOutcome(c, { mode, total: plan.total, failed: plan.failures.length, source: commonSource(plan) })
-}
-
-function commonSource({ rows }: BatchPlan): string {
-  const first = rows[0]?.signalSource ?? ""
-  return rows.every(({ signalSource }) => signalSource === first) ? first : "mixed"
+  const sources = tallySources(plan.rows)
+  const codes = tallyCodes(plan.failures)
+  noteOutcome(c, { mode, total: plan.total, failed: plan.failures.length, source: commonName(sources), sources, codes })
 }
 
 /** The batch that a plan becomes for the caller of this request, under its `Idempotency-Key` if it has one. */
@@ -64,9 +63,13 @@ export function requestedBatch(
 
 /** Stores a batch, and notes how that ended. A replayed answer says so in `Idempotency-Replayed`. */
 export async function storeRequested(c: Context<App>, batch: NewBatch): Promise<WrittenBatch> {
-  const written = await storeBatch(ingestContext(c), batch)
-  const { transactionId, replayed, failures, duplicates } = written
-  noteOutcome(c, { failed: failures.length, duplicates, transactionId, replayed })
+  const written = await storeBatch(ingestContext(c), batch).catch((error) => {
+    if (error instanceof BatchRefused) noteOutcome(c, { codes: tallyCodes(error.failures) })
+    throw error
+  })
+  const { transactionId, replayed, stored, failures, duplicates } = written
+  const tallies = { sources: tallyNew(batch.plan.rows, stored), codes: tallyCodes(failures) }
+  noteOutcome(c, { failed: failures.length, duplicates, ...tallies, transactionId, replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")
   return written
 }

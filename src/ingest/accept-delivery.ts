@@ -3,6 +3,7 @@ import type { DeliveryPlan } from "../bridges/plan-delivery.ts"
 import { enqueueDelivery } from "../queue/enqueue.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
+import { EMPTY_TALLY, type Tally, tallyCodes } from "../signals/tally.ts"
 import type { LetterSource } from "../store/dead-letters.ts"
 import { type Delivery, type WrittenDeliveries, writeDeliveries, writeDelivery } from "../store/write-deliveries.ts"
 import type { IngestContext } from "./context.ts"
@@ -21,6 +22,8 @@ export interface ReceivedDelivery {
 
 export interface AcceptedDelivery {
   answer: DeliveryAnswer
+  /** What was stored at once, by its source. */
+  sources: Tally
   /** Why the queue did not take it, for the log; undefined when it did, or none is bound. */
   queueError: string | undefined
 }
@@ -34,7 +37,7 @@ export interface AcceptedDelivery {
  */
 export async function acceptDelivery(context: IngestContext, received: ReceivedDelivery): Promise<AcceptedDelivery> {
   const { plan, skipped, subjects } = received.plan
-  if (plan.total === 0) return { answer: answer("skipped", plan, skipped), queueError: undefined }
+  if (plan.total === 0) return { answer: answer("skipped", plan, skipped), sources: EMPTY_TALLY, queueError: undefined }
 
   const { source, caller, records } = received
   const transactionId = uuidv7()
@@ -58,7 +61,8 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
   const state = left.total === 0 ? "skipped" : written ? "stored" : "queued"
   const base = answer(state, left, suppressed > 0 ? { ...skipped, suppressed } : skipped)
   const duplicates = written && { duplicate_count: written.duplicates }
-  return { answer: { ...base, ...duplicates, transaction_id: transactionId }, queueError }
+  const sources = written?.sources ?? EMPTY_TALLY
+  return { answer: { ...base, ...duplicates, transaction_id: transactionId }, sources, queueError }
 }
 
 /**
@@ -68,8 +72,9 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
  * @throws {DatabaseError} nothing was stored; call it again
  */
 export async function storeDeliveries({ db }: Pick<IngestContext, "db">, deliveries: readonly Delivery[]): Promise<Added> {
-  const { stored, duplicates, refused, suppressed } = await writeDeliveries(db, deliveries)
-  return { stored, duplicates, failed: refused.length + suppressed.length }
+  const { stored, duplicates, sources, refused, suppressed } = await writeDeliveries(db, deliveries)
+  const failures = [...refused, ...suppressed.map(({ failure }) => failure)]
+  return { stored, duplicates, failed: failures.length, sources, codes: tallyCodes(failures) }
 }
 
 function answer(

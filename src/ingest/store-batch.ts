@@ -1,5 +1,6 @@
 import { uuidv7 } from "uuidv7"
 import type { BatchPlan } from "../signals/plan.ts"
+import { EMPTY_TALLY, type Tally, tallyCodes, tallyNew, tallyWithRest } from "../signals/tally.ts"
 import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batch.ts"
 import { recordFailedBatch, recordSameBatch } from "../store/failed-batch.ts"
 import { IdempotencyKeyReused } from "../store/idempotency.ts"
@@ -43,9 +44,13 @@ export interface Added {
   stored: number
   duplicates: number
   failed: number
+  /** What was stored, by its source. */
+  sources: Tally
+  /** What failed, by the code of the failure. */
+  codes: Tally
 }
 
-export const NOTHING_ADDED: Added = { stored: 0, duplicates: 0, failed: 0 }
+export const NOTHING_ADDED: Added = { stored: 0, duplicates: 0, failed: 0, sources: EMPTY_TALLY, codes: EMPTY_TALLY }
 
 /**
  * Stores a batch whose caller has its answer already, so that the ledger gets what would have been an answer.
@@ -56,11 +61,17 @@ export const NOTHING_ADDED: Added = { stored: 0, duplicates: 0, failed: 0 }
  */
 export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<Added> {
   const { rows, failures: known } = batch.plan
+  let codes: Tally
   try {
     const { state, stored, duplicates, failures, replayed, transactionId } = await writeBatch(db, batch)
     // An earlier delivery of its message entered the failure, and counted it.
     if (state === "failed") return NOTHING_ADDED
-    if (!replayed) return { stored: stored.length - duplicates, duplicates, failed: failures.length - known.length }
+    if (!replayed) {
+      const before = new Set(known.map(({ index }) => index))
+      const failed = failures.filter(({ index }) => !before.has(index))
+      const sources = tallyNew(rows, stored)
+      return { stored: stored.length - duplicates, duplicates, failed: failed.length, sources, codes: tallyCodes(failed) }
+    }
     // Its signals were counted when they were stored.
     await recordSameBatch(db, batch, transactionId)
     return NOTHING_ADDED
@@ -68,10 +79,12 @@ export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batc
     if (error instanceof BatchRefused) {
       const reason = "The database refused signals of an all-or-nothing batch."
       await recordFailedBatch(db, batch, { reason, failures: error.failures })
+      codes = tallyWithRest(tallyCodes(error.failures), rows.length, "batch_rejected")
     } else if (error instanceof IdempotencyKeyReused) {
       const reason = "This Idempotency-Key had been used before with another request."
       await recordFailedBatch(db, batch, { reason, failures: [] })
+      codes = new Map([["idempotency_key_reused", rows.length]])
     } else throw error
   }
-  return { ...NOTHING_ADDED, failed: rows.length }
+  return { ...NOTHING_ADDED, failed: rows.length, codes }
 }

@@ -31,6 +31,31 @@ export const Figures = z.object({
 /** The figures of any set of requests. */
 export type Figures = z.infer<typeof Figures>
 
+const steps = (what: string) => z.array(count).meta({ description: `${what} of each step of \`series\`.` })
+
+export const SourceLine = z.object({
+  source: z.string().nullable().meta({ description: "The `signal_source`; null: all other sources together.", example: "Slack" }),
+  signals_created: count,
+  signals_created_by_step: steps("Signals"),
+})
+/** What one source has brought. */
+export type SourceLine = z.infer<typeof SourceLine>
+
+export const FailureLine = z.object({
+  code: z.string().nullable().meta({
+    description: "The code of a failed signal or of a failed request; null: all other codes together.",
+    example: "out_of_range",
+  }),
+  requests: count.meta({ description: "Requests with such a failure, and runs of the queue's consumer." }),
+  signals_failed: count.meta({
+    description: "Signals that failed for it. A request that is refused before its signals are read has none.",
+  }),
+  requests_by_step: steps("Requests"),
+  signals_failed_by_step: steps("Signals"),
+})
+/** How often one code was the reason of a failure. */
+export type FailureLine = z.infer<typeof FailureLine>
+
 export const WINDOWS = ["15m", "1h", "24h", "7d"] as const
 export type Window = (typeof WINDOWS)[number]
 
@@ -41,7 +66,8 @@ export const MetricsAnswer = z
     until: instant,
     measured_since: instant.meta({
       description:
-        "Rates are over the time from here to `until`: `since`, or the first data point where the deployment is younger than the window.",
+        "Rates are over the time from here to `until`: `since`, or the first request that brings signals where that is later. " +
+        "Rates of routes that only read begin with the first request of all.",
     }),
     step_seconds: z.int(),
     percentiles: z
@@ -50,6 +76,10 @@ export const MetricsAnswer = z
     totals: Figures.meta({ description: "Figures of the routes that take signals, as in `by_outcome` and `series`." }),
     by_outcome: z.array(z.object({ outcome: z.enum(OUTCOMES), ...Figures.shape })),
     by_route: z.array(z.object({ route: z.string(), ...Figures.shape })).meta({ description: "Figures of every route." }),
+    sources: z.array(SourceLine).meta({ description: "Signals stored by source, the six largest and all others." }),
+    failure_codes: z
+      .array(FailureLine)
+      .meta({ description: "Failures of requests that bring signals by code, the six most frequent and all others." }),
     skipped: z
       .array(z.object({ route: z.string(), kind: z.string(), events: count }))
       .meta({ description: "Webhook events of kinds that the service does not store, by kind." }),

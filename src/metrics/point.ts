@@ -14,6 +14,7 @@ export const COLUMNS = {
   caller: "blob5",
   source: "blob6",
   kind: "blob7",
+  code: "blob8",
   total: "double1",
   successes: "double2",
   failures: "double3",
@@ -68,6 +69,12 @@ export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals
 /** A run of the queue's consumer. It is not a request: only its signals count. */
 export const CONSUMER_ROUTE = "QUEUE signals"
 
+/** Not a route: the further points beside that of a request, see `parts.ts`. */
+export const PART_ROUTE = "PART"
+
+/** In place of the source or the code of a point whose signals have several. */
+export const MIXED = "mixed"
+
 /** The routes that store signals. */
 export const STORING_ROUTES: readonly string[] = [
   ...INGEST_ROUTES,
@@ -76,7 +83,7 @@ export const STORING_ROUTES: readonly string[] = [
   "POST /api/dead-letters/replay",
 ]
 
-/** One request, or one run of the consumer. An absent field is "" or 0. */
+/** One request, one run of the consumer, or a part of one. An absent field is "" or 0. */
 export interface Point {
   /** Method and pattern, such as `GET /api/signals/:id`. */
   route: string
@@ -90,6 +97,8 @@ export interface Point {
   source?: string
   /** The kind of the skipped records, `mixed` for several. */
   kind?: string
+  /** The code of the failures, `mixed` when they differ. */
+  code?: string
   /** Signals sent. */
   total?: number
   /** Signals that this request added to the table. */
@@ -121,7 +130,8 @@ const BLOB_BYTES = 1024
 /**
  * The data point of a request.
  *
- * Analytics Engine samples by index: with outcome and route in it, a few failures are kept beside very many successes.
+ * Analytics Engine samples by index: with outcome and route in it, a few failures are kept beside very many successes, and with its name
+ * a rare part beside very many others.
  */
 export function dataPoint(point: Point): DataPoint {
   const blobs: string[] = []
@@ -131,7 +141,8 @@ export function dataPoint(point: Point): DataPoint {
     if (column.startsWith("blob")) blobs[place] = clip(String(point[field] ?? ""), BLOB_BYTES)
     else doubles[place] = Number(point[field] ?? 0)
   }
-  return { indexes: [clip(`${point.outcome} ${point.route}`, INDEX_BYTES)], blobs, doubles }
+  const sampledAs = point.route === PART_ROUTE ? point.code || point.source : point.outcome
+  return { indexes: [clip(`${sampledAs} ${point.route}`, INDEX_BYTES)], blobs, doubles }
 }
 
 /** The longest beginning of `text` that fits, never half a character. */

@@ -1,8 +1,9 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
-import { BATCH_ROUTE, CONSUMER_ROUTE, STORING_ROUTES } from "./point.ts"
+import { WITHOUT_CODE } from "./breakdown.ts"
+import { BATCH_ROUTE, CONSUMER_ROUTE, MIXED, PART_ROUTE, STORING_ROUTES } from "./point.ts"
 import { countersQuery, LATENCY_BUCKETS, skippedQuery } from "./queries.ts"
 
-type Row = { route: string; outcome: string } & Record<string, string | number>
+type Row = { route: string; outcome: string; code: string } & Record<string, string | number>
 
 const DAY_SECONDS = 24 * 60 * 60
 
@@ -27,6 +28,7 @@ export async function readCounters(settings: AnalyticsSettings | undefined, now:
 /** @param since when the counters were last 0, in seconds since the epoch */
 function exposition(rows: readonly Row[], skipped: readonly Row[], since: number): string {
   const ingest = rows.filter(({ route }) => STORING_ROUTES.includes(route))
+  const failures = failuresByCode(rows)
   const batches = rows.filter(({ route }) => route === BATCH_ROUTE)
   const requests = sum(batches, "requests")
   return [
@@ -36,18 +38,21 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
     `batch_signals_duplicates_total ${sum(ingest, "signals_duplicate")}`,
     ...header("batch_signals_failed_total", "counter", "Signals that were sent and are not in the table, since 00:00 UTC."),
     `batch_signals_failed_total ${sum(ingest, "signals_failed")}`,
+    ...header("batch_signals_failed_by_code_total", "counter", "The same by the code of the failure, since 00:00 UTC."),
+    ...failures.map(([code, { signals }]) => `batch_signals_failed_by_code_total{code="${label(code)}"} ${signals}`),
+    ...header(
+      "batch_api_failures_total",
+      "counter",
+      "Requests and runs of the consumer with a failure of a code, since 00:00 UTC.",
+    ),
+    ...failures.map(([code, { requests }]) => `batch_api_failures_total{code="${label(code)}"} ${requests}`),
     ...header("webhook_events_skipped_total", "counter", "Webhook records of a kind that is not stored, since 00:00 UTC."),
     ...skipped.map(
       (row) =>
         `webhook_events_skipped_total{route="${label(row.route)}",kind="${label(String(row.kind))}"} ${sum([row], "events")}`,
     ),
     ...header("batch_api_requests_total", "counter", "Requests since 00:00 UTC by route and outcome."),
-    ...rows
-      .filter(({ route }) => route !== CONSUMER_ROUTE)
-      .map(
-        (row) =>
-          `batch_api_requests_total{route="${label(row.route)}",outcome="${label(row.outcome)}"} ${sum([row], "requests")}`,
-      ),
+    ...requestsByOutcome(rows),
     ...header("batch_api_latency_seconds", "histogram", `Time that ${BATCH_ROUTE} took, since 00:00 UTC.`),
     ...LATENCY_BUCKETS.map((bound, place) => `batch_api_latency_seconds_bucket{le="${bound}"} ${sum(batches, `le_${place}`)}`),
     `batch_api_latency_seconds_bucket{le="+Inf"} ${requests}`,
@@ -57,6 +62,29 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
     `batch_api_counters_reset_timestamp_seconds ${since}`,
     "",
   ].join("\n")
+}
+
+/** One line for each route and outcome, whatever the codes. */
+function requestsByOutcome(rows: readonly Row[]): string[] {
+  const requests = rows.filter(({ route }) => route !== CONSUMER_ROUTE && route !== PART_ROUTE)
+  const grouped = Map.groupBy(requests, ({ route, outcome }) => `{route="${label(route)}",outcome="${label(outcome)}"}`)
+  return [...grouped].map(([labels, group]) => `batch_api_requests_total${labels} ${sum(group, "requests")}`)
+}
+
+/** Failures of requests that bring signals; a request with several codes leaves them to its parts. */
+function failuresByCode(rows: readonly Row[]): [code: string, counts: { requests: number; signals: number }][] {
+  const failed = rows.filter(
+    (row) =>
+      (STORING_ROUTES.includes(row.route) || row.route === PART_ROUTE) &&
+      row.code !== MIXED &&
+      (row.code !== "" || Number(row.signals_failed) > 0),
+  )
+  return [...Map.groupBy(failed, ({ code }) => code || WITHOUT_CODE)]
+    .map(([code, group]): [string, { requests: number; signals: number }] => [
+      code,
+      { requests: sum(group, "requests"), signals: sum(group, "signals_failed") },
+    ])
+    .sort(([one], [other]) => one.localeCompare(other, "en"))
 }
 
 const header = (name: string, type: string, help: string) => [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`]

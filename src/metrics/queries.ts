@@ -4,8 +4,10 @@ import {
   DATASET,
   ERRORS,
   INGEST_ROUTES,
+  MIXED,
   OUTCOMES,
   type Outcome,
+  PART_ROUTE,
   RATED,
   STORING_ROUTES,
   SUCCESSES,
@@ -59,9 +61,53 @@ export const signalsQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(COLUMNS.route, STORING_ROUTES)} ` +
   "GROUP BY time ORDER BY time"
 
-/** When the oldest data point was written, in seconds since the epoch. Without points there is no row. */
+/** The largest time that ClickHouse has. */
+export const NEVER = 4294967295
+
+/**
+ * When the oldest data point was written, and the oldest of a route that stores, in seconds since the epoch; `NEVER` when there is none.
+ * Without points there is no row.
+ */
 export const firstPointQuery = (until: Seconds) =>
-  `SELECT min(toUnixTimestamp(timestamp)) AS first FROM ${DATASET} WHERE timestamp < toDateTime(${until}) GROUP BY dataset`
+  `SELECT min(toUnixTimestamp(timestamp)) AS first, ` +
+  `min(if(${isOneOf(COLUMNS.route, STORING_ROUTES)}, toUnixTimestamp(timestamp), ${NEVER})) AS first_stored ` +
+  `FROM ${DATASET} WHERE timestamp < toDateTime(${until}) GROUP BY dataset`
+
+const IS_PART = `${COLUMNS.route} = '${PART_ROUTE}'`
+/** Of a point without a code an earlier version wrote the failures. */
+const FAILED = `(${COLUMNS.failures} > 0 OR ${COLUMNS.code} != '')`
+const HAS_ONE_SOURCE = `(${COLUMNS.source} != '${MIXED}' OR ${IS_PART})`
+const HAS_ONE_CODE = `${COLUMNS.code} != '${MIXED}'`
+
+const BY_CODE = [
+  `sumIf(_sample_interval, ${FAILED} AND ${HAS_ONE_CODE}) AS failed_requests`,
+  `sumIf(_sample_interval * ${COLUMNS.failures}, ${HAS_ONE_CODE}) AS signals_failed`,
+].join(", ")
+const BY_SOURCE = `sumIf(_sample_interval * ${COLUMNS.successes}, ${HAS_ONE_SOURCE}) AS signals_created`
+
+const STORING_OR_PART = isOneOf(COLUMNS.route, [...STORING_ROUTES, PART_ROUTE])
+
+/** A sender may name many sources: of more rows than this the smallest are left out. */
+const MAX_ROWS = 5000
+
+/**
+ * Signals stored by source, and requests (or runs of the consumer) and signals that failed by code. A point that has several of a kind
+ * leaves it to its parts.
+ */
+export const breakdownQuery = (span: Span, stepSeconds: Seconds) =>
+  `SELECT ${stepOf(stepSeconds)}, ${COLUMNS.source} AS source, ${COLUMNS.code} AS code, ${BY_CODE}, ${BY_SOURCE} FROM ${DATASET} ` +
+  `WHERE ${within(span)} AND ${STORING_OR_PART} AND (${COLUMNS.successes} > 0 OR ${FAILED}) ` +
+  `GROUP BY time, source, code ORDER BY failed_requests DESC, signals_created DESC, time, source, code LIMIT ${MAX_ROWS}`
+
+/** The same codes as a table, for programs that query Analytics Engine themselves. */
+export const byCodeQuery = (span: Span) =>
+  `SELECT ${COLUMNS.code} AS name, ${BY_CODE} FROM ${DATASET} WHERE ${within(span)} AND ${STORING_OR_PART} AND ${FAILED} ` +
+  `AND ${HAS_ONE_CODE} GROUP BY name ORDER BY failed_requests DESC, name LIMIT 100`
+
+/** The same sources as a table. */
+export const bySourceQuery = (span: Span) =>
+  `SELECT ${COLUMNS.source} AS name, ${BY_SOURCE} FROM ${DATASET} WHERE ${within(span)} AND ${STORING_OR_PART} ` +
+  `AND ${COLUMNS.successes} > 0 AND ${HAS_ONE_SOURCE} GROUP BY name ORDER BY signals_created DESC, name LIMIT 100`
 
 /** Webhooks' records of a kind that is not stored, by kind. */
 export const skippedQuery = (span: Span) =>
@@ -73,7 +119,8 @@ export const byOutcomeQuery = (span: Span) =>
   "GROUP BY name ORDER BY requests DESC, name"
 
 export const byRouteQuery = (span: Span) =>
-  `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} GROUP BY name ORDER BY requests DESC, name`
+  `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${COLUMNS.route} != '${PART_ROUTE}' ` +
+  "GROUP BY name ORDER BY requests DESC, name"
 
 const shareOf = (outcomes: readonly Outcome[]) => `sumIf(_sample_interval, ${isOneOf(COLUMNS.outcome, outcomes)}) / ${REQUESTS}`
 
@@ -85,10 +132,11 @@ export const ratesQuery = (span: Span) =>
 /** Upper bounds in seconds of the histogram's buckets, as Prometheus' clients have them, and some for large batches. */
 export const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
+/** One row for each route, outcome and code, the parts of requests under a route of their own. */
 export const countersQuery = (span: Span) =>
-  `SELECT ${COLUMNS.route} AS route, ${COLUMNS.outcome} AS outcome, ${REQUESTS} AS requests, ${SIGNALS}, ` +
+  `SELECT ${COLUMNS.route} AS route, ${COLUMNS.outcome} AS outcome, ${COLUMNS.code} AS code, ${REQUESTS} AS requests, ${SIGNALS}, ` +
   `${weighted(COLUMNS.latencyMs)} AS latency_ms, ` +
   LATENCY_BUCKETS.map((bound, place) => `sumIf(_sample_interval, ${COLUMNS.latencyMs} <= ${bound * 1000}) AS le_${place}`).join(
     ", ",
   ) +
-  ` FROM ${DATASET} WHERE ${within(span)} GROUP BY route, outcome ORDER BY route, outcome`
+  ` FROM ${DATASET} WHERE ${within(span)} GROUP BY route, outcome, code ORDER BY route, outcome, code`

@@ -1,10 +1,13 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
 import type { Figures, MetricsAnswer, Window } from "./answer.ts"
-import { ERRORS, OUTCOMES, type Outcome, RATED, SUCCESSES } from "./point.ts"
+import { type BreakdownRow, failureLines, sourceLines } from "./breakdown.ts"
+import { ERRORS, OUTCOMES, type Outcome, RATED, STORING_ROUTES, SUCCESSES } from "./point.ts"
 import {
+  breakdownQuery,
   byOutcomeQuery,
   byRouteQuery,
   firstPointQuery,
+  NEVER,
   type Span,
   seriesQuery,
   signalsQuery,
@@ -24,9 +27,11 @@ const SPANS: Record<Window, { seconds: number; step: number }> = {
 type Row = Record<string, string | number | null>
 
 /**
- * Throughput, success and error rate and latency of the last `window`, as totals, by outcome, by route, and as a series without gaps.
+ * Throughput, success and error rate and latency of the last `window`, as totals, by outcome, by route, and as a series without gaps;
+ * signals by source, and failures by code.
  *
- * Rates are over the whole window, or over the time since the first data point where the deployment is younger than the window.
+ * Rates are over the whole window, or over the time since the first request that brings signals where the deployment is younger than the
+ * window: before that there was nothing to count, and its operator may have looked at the dashboard for hours.
  *
  * @param now milliseconds since the epoch
  * @throws {MetricsUnavailable}
@@ -38,22 +43,28 @@ export async function readMetrics(settings: AnalyticsSettings | undefined, windo
   // The window starts with a step, so that the first step of the series is as long as the others.
   const since = Math.floor((until - seconds) / step) * step
   const span: Span = { since, until }
-  const [totals, byOutcome, byRoute, series, signals, skipped, [oldest]] = await Promise.all([
+  const [totals, byOutcome, byRoute, series, signals, breakdown, skipped, [oldest]] = await Promise.all([
     queryAnalytics<Row>(settings, totalsQuery(span)),
     queryAnalytics<Row>(settings, byOutcomeQuery(span)),
     queryAnalytics<Row>(settings, byRouteQuery(span)),
     queryAnalytics<Row>(settings, seriesQuery(span, step)),
     queryAnalytics<Row>(settings, signalsQuery(span, step)),
+    queryAnalytics<BreakdownRow>(settings, breakdownQuery(span, step)),
     queryAnalytics<Row>(settings, skippedQuery(span)),
     queryAnalytics<Row>(settings, firstPointQuery(until)),
   ])
-  const measuredSince = Math.max(since, Number(oldest?.first ?? since))
+  const first = Math.max(since, Number(oldest?.first ?? since))
+  const firstStored = Number(oldest?.first_stored ?? NEVER)
+  const measuredSince = firstStored === NEVER ? first : Math.max(since, firstStored)
   const length = until - measuredSince
+  const lengthOf = (route: string) => (STORING_ROUTES.includes(route) ? length : until - first)
   /** The seconds of a step that were measured; a step before the first point has no requests to divide. */
   const secondsOf = (from: number) => {
     const seconds = Math.min(from + step, until) - Math.max(from, measuredSince)
     return seconds > 0 ? seconds : step
   }
+  const count = Math.ceil((until - since) / step)
+  const timeline = { since, seconds: step, count }
   const steps = new Map(series.map((row) => [Number(row.time), row]))
   // The queue's consumer also stores signals in steps without a request.
   for (const row of signals) steps.set(Number(row.time), { ...steps.get(Number(row.time)), ...row })
@@ -66,9 +77,11 @@ export async function readMetrics(settings: AnalyticsSettings | undefined, windo
     percentiles: "exact",
     totals: figures({ ...totals[0], ...Object.fromEntries(SIGNAL_COUNTS.map((name) => [name, sum(signals, name)])) }, length),
     by_outcome: byOutcome.map((row) => ({ outcome: String(row.name) as Outcome, ...figures(row, length) })),
-    by_route: byRoute.map((row) => ({ route: String(row.name), ...figures(row, length) })),
+    by_route: byRoute.map(({ name, ...row }) => ({ route: String(name), ...figures(row, lengthOf(String(name))) })),
+    sources: sourceLines(breakdown, timeline),
+    failure_codes: failureLines(breakdown, timeline),
     skipped: skipped.map(({ route, kind, events }) => ({ route: String(route), kind: String(kind), events: Number(events) })),
-    series: Array.from({ length: Math.ceil((until - since) / step) }, (_, place) => {
+    series: Array.from({ length: count }, (_, place) => {
       const from = since + place * step
       return { time: instant(from), ...figures(steps.get(from), secondsOf(from)) }
     }),

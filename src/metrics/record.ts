@@ -1,3 +1,4 @@
+import { type Parts, withParts } from "./parts.ts"
 import { type DataPoint, dataPoint, type Point } from "./point.ts"
 
 /** The dataset of a deployment; on a developer's machine the stand-in's, whose method calls another Worker. */
@@ -5,10 +6,10 @@ export interface Dataset {
   writeDataPoint(point: DataPoint): void | Promise<void>
 }
 
-/** Writes a data point. Never throws: an error of the metrics must not cost a signal, so it goes to the log only. */
-export async function recordPoint(dataset: Dataset | undefined, point: Point): Promise<void> {
+/** Writes a data point and its parts. Never throws: an error of the metrics must not cost a signal, so it goes to the log only. */
+export async function recordPoint(dataset: Dataset | undefined, point: Point, parts: Parts): Promise<void> {
   try {
-    await dataset?.writeDataPoint(dataPoint(point))
+    await Promise.all(withParts(point, parts).map((one) => dataset?.writeDataPoint(dataPoint(one))))
   } catch (error) {
     console.warn(JSON.stringify({ event: "data_point_lost", error: error instanceof Error ? error.message : "unknown" }))
   }

@@ -127,6 +127,11 @@ export const METRICS: MetricsAnswer = {
   totals: FIGURES,
   by_outcome: [{ outcome: "stored", ...FIGURES }],
   by_route: [{ route: "POST /api/signals/batch", ...FIGURES }],
+  sources: [{ source: "Slack", signals_created: 5980, signals_created_by_step: [5980] }],
+  failure_codes: [
+    { code: "out_of_range", requests: 4, signals_failed: 20, requests_by_step: [4], signals_failed_by_step: [20] },
+    { code: "invalid_request", requests: 1, signals_failed: 0, requests_by_step: [1], signals_failed_by_step: [0] },
+  ],
   skipped: [{ route: "POST /webhooks/slack", kind: "message_changed", events: 3 }],
   series: [{ time: "2025-01-15T08:30:00.000Z", ...FIGURES }],
 }

@@ -117,7 +117,8 @@ export async function withDuplicates(db: Database, rows: readonly InsertedRow[])
   }))
 }
 
-export const countDuplicates = (stored: readonly StoredId[]) => stored.filter(({ duplicate }) => duplicate).length
+export const countDuplicates = (stored: readonly Pick<StoredId, "duplicate">[]) =>
+  stored.filter(({ duplicate }) => duplicate).length
 
 /** Which signal holds each key, or held it. */
 async function idsOfDedupeKeys(db: Database, keys: readonly (string | null)[]): Promise<Map<string | null, number>> {

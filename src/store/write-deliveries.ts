@@ -1,6 +1,7 @@
 import { withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
+import { addTallies, EMPTY_TALLY, type Tally, tallyNew } from "../signals/tally.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
 import { deleteSignals, editedRows, editTogether } from "./changes/changes.ts"
 import type { Database } from "./connection.ts"
@@ -9,6 +10,7 @@ import { DatabaseError } from "./errors.ts"
 import { insertGrouped } from "./group/insert-grouped.ts"
 import { type BatchWrite, distinctWrites, insertMany } from "./group/insert-many.ts"
 import { withPartitions } from "./partitions.ts"
+import { countDuplicates } from "./replay-batch.ts"
 import { SIGNAL_COLUMNS } from "./statement/signal-columns.ts"
 import { isSuppressed, type Suppressed } from "./statement/suppression.ts"
 import { writeBatch } from "./write-batch.ts"
@@ -20,8 +22,9 @@ export interface Delivery extends BatchWrite {
 
 /** What this call did; a delivery that an earlier call stored counts nothing. */
 export interface WrittenDeliveries {
-  /** Signals that this call added to the table. */
+  /** Signals that this call added to the table, and the same by their source. */
   stored: number
+  sources: Tally
   /** Signals whose dedupe_key was stored before. */
   duplicates: number
   /** Signals that only the database refused, which are dead letters now. */
@@ -30,7 +33,13 @@ export interface WrittenDeliveries {
   suppressed: { transactionId: string; failure: Failure }[]
 }
 
-const nothingWritten = (): WrittenDeliveries => ({ stored: 0, duplicates: 0, refused: [], suppressed: [] })
+const nothingWritten = (): WrittenDeliveries => ({
+  stored: 0,
+  sources: EMPTY_TALLY,
+  duplicates: 0,
+  refused: [],
+  suppressed: [],
+})
 
 /**
  * Stores the deliveries of many calls exactly once: their ledger rows, signals and dead letters, in one statement. Safe to repeat,
@@ -119,15 +128,18 @@ async function written(
       for (const failure of plan.failures)
         if (failures.includes(failure.index)) total.suppressed.push({ transactionId: batch.transactionId, failure })
     } else if (result) {
-      const stored = result.rows.filter(({ id }) => id !== undefined).length
-      total.stored += stored
-      total.duplicates += result.rows.length - stored
+      const rows = result.rows.map(({ index, id }) => ({ index, duplicate: id === undefined }))
+      const duplicates = countDuplicates(rows)
+      total.stored += rows.length - duplicates
+      total.duplicates += duplicates
+      total.sources = addTallies(total.sources, tallyNew(batch.plan.rows, rows))
     }
   }
   if (others.length === 0) return total
   const rest = await writeTogether(db, others)
   return {
     stored: total.stored + rest.stored,
+    sources: addTallies(total.sources, rest.sources),
     duplicates: total.duplicates + rest.duplicates,
     refused: rest.refused,
     suppressed: [...total.suppressed, ...rest.suppressed],
@@ -141,6 +153,7 @@ async function writeEach(db: Database, deliveries: readonly Delivery[]): Promise
     const { failures, stored, duplicates } = await writeBatch(db, batch)
     total.stored += stored.length - duplicates
     total.duplicates += duplicates
+    total.sources = addTallies(total.sources, tallyNew(batch.plan.rows, stored))
     const known = new Set(letters.map(({ index }) => index))
     const { transactionId } = batch
     const isOfSuppressed = ({ code, index }: Failure) => code === "suppressed" && !known.has(index)

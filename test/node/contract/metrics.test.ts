@@ -15,6 +15,8 @@ interface LogEntry {
   outcome: string
   created: number
   failed: number
+  /** Signals that failed, by code. A request that failed before its signals were read has the code of the whole and none. */
+  codes?: Record<string, number>
 }
 
 const BATCH = "POST /api/signals/batch"
@@ -60,7 +62,8 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
   async function run(): Promise<void> {
     const random = seededRandom(SEED)
     const upTo = (most: number) => 1 + Math.floor(random() * most)
-    const good = (count: number) => Array.from({ length: count }, () => ({ context_window_id: `conv-${upTo(9)}` }))
+    const good = (count: number) =>
+      Array.from({ length: count }, () => ({ context_window_id: `conv-${upTo(9)}`, signal_source: `source ${upTo(9)}` }))
     const bad = (count: number) => good(count).map((signal) => ({ ...signal, signal_score: 2 }))
     const note = async (sent: Promise<Response>, status: number, entry: LogEntry) => {
       const response = await sent
@@ -80,7 +83,13 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
       },
       () => {
         const [stored, refused] = [good(upTo(20)), bad(upTo(20))]
-        const entry = { route: BATCH, outcome: "partly_stored", created: stored.length, failed: refused.length }
+        const entry = {
+          route: BATCH,
+          outcome: "partly_stored",
+          created: stored.length,
+          failed: refused.length,
+          codes: { out_of_range: refused.length },
+        }
         return note(post("/api/signals/batch", { signals: [...stored, ...refused] }), 200, entry)
       },
       () => {
@@ -90,20 +99,30 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
           outcome: "rejected",
           created: 0,
           failed: signals.length,
+          codes: { out_of_range: signals.length },
         })
       },
       () => {
         const signals = [...good(upTo(10)), ...bad(1)]
-        const entry = { route: BATCH, outcome: "rejected", created: 0, failed: signals.length }
+        const codes = { out_of_range: 1, batch_rejected: signals.length - 1 }
+        const entry = { route: BATCH, outcome: "rejected", created: 0, failed: signals.length, codes }
         return note(post("/api/signals/batch", { signals, fail_on_error: true }), 400, entry)
       },
-      () => note(post("/api/signals/batch", { signals: [{}] }), 422, { route: BATCH, outcome: "invalid", created: 0, failed: 0 }),
+      () =>
+        note(post("/api/signals/batch", { signals: [{}] }), 422, {
+          route: BATCH,
+          outcome: "invalid",
+          created: 0,
+          failed: 0,
+          codes: { invalid_request: 0 },
+        }),
       () =>
         note(post("/api/signals/batch", { signals: good(51) }), 413, {
           route: BATCH,
           outcome: "too_large",
           created: 0,
           failed: 0,
+          codes: { too_many_signals: 0 },
         }),
       async () => {
         const signals = good(upTo(5))
@@ -128,7 +147,14 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
         return note(post("/api/signals/batch", { signals }), 200, { route: BATCH, outcome: "stored", created: 1, failed: 0 })
       },
       () => note(post("/api/signals", good(1)[0]), 201, { route: SINGLE, outcome: "stored", created: 1, failed: 0 }),
-      () => note(post("/api/signals", bad(1)[0]), 422, { route: SINGLE, outcome: "invalid", created: 0, failed: 1 }),
+      () =>
+        note(post("/api/signals", bad(1)[0]), 422, {
+          route: SINGLE,
+          outcome: "invalid",
+          created: 0,
+          failed: 1,
+          codes: { out_of_range: 1 },
+        }),
       () =>
         note(fetch(`${service.address}/api/signals?limit=5`), 200, {
           route: "GET /api/signals",
@@ -147,6 +173,15 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
   }
 
   const ingest = () => log.filter(({ route }) => [BATCH, SINGLE, KAFKA].includes(route))
+  /** How many requests and signals failed for each code. */
+  const byCode = () => {
+    const counts: Record<string, { requests: number; signals: number }> = {}
+    for (const [code, failed] of log.flatMap(({ codes = {} }) => Object.entries(codes))) {
+      const known = counts[code] ?? { requests: 0, signals: 0 }
+      counts[code] = { requests: known.requests + 1, signals: known.signals + failed }
+    }
+    return counts
+  }
   const created = () => sum(log, (entry) => entry.created) + queued
   const failed = () => sum(log, (entry) => entry.failed)
 
@@ -187,20 +222,69 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     ])
   })
 
-  it("have rates over the time since the first data point, while the deployment is younger than the window", async () => {
+  it("equal the log by source and by code, also step by step, and in Prometheus' counters", async () => {
+    await allThere()
+    const { sources, failure_codes, totals, series } = await metrics()
+    const client = new Client({ connectionString: service.databaseUrl })
+    await client.connect()
+    const { rows } = await client.query<{ source: string; count: number }>(
+      "select signal_source as source, count(*)::int4 as count from signals group by 1 order by 2 desc, 1",
+    )
+    await client.end()
+    const others = rows.slice(6).reduce((total, row) => total + row.count, 0)
+    expect(sources.map(({ source, signals_created }) => [source, signals_created])).toEqual([
+      ...rows.slice(0, 6).map((row) => [row.source, row.count]),
+      [null, others],
+    ])
+    expect(
+      Object.fromEntries(failure_codes.map(({ code, requests, signals_failed: signals }) => [code, { requests, signals }])),
+    ).toEqual(byCode())
+    const sumOf = (steps: readonly number[][]) => steps.flat().reduce((total, value) => total + value, 0)
+    expect(sumOf(sources.map((line) => line.signals_created_by_step))).toBe(totals.signals_created)
+    expect(sumOf(failure_codes.map((line) => line.signals_failed_by_step))).toBe(totals.signals_failed)
+    for (const [place, step] of series.entries())
+      expect(sources.reduce((total, line) => total + (line.signals_created_by_step[place] ?? Number.NaN), 0)).toBe(
+        step.signals_created,
+      )
+
+    const { family } = await scrape()
+    const counted = (name: string) =>
+      Object.fromEntries(family(name).map(({ labels, value }) => [String(labels?.code), Number(value)]))
+    const expected = Object.entries(byCode())
+    expect(counted("batch_api_failures_total")).toEqual(
+      Object.fromEntries(expected.map(([code, { requests }]) => [code, requests])),
+    )
+    expect(counted("batch_signals_failed_by_code_total")).toEqual(
+      Object.fromEntries(expected.map(([code, { signals }]) => [code, signals])),
+    )
+  })
+
+  it("have rates over the time since the first request that brought signals, however long the dashboard was open before, while the deployment is younger than the window", async () => {
     await allThere()
     const client = new Client({ connectionString: service.databaseUrl })
     await client.connect()
     const { rows } = await client.query<{ first: Date }>(
-      "select date_trunc('second', min(timestamp)) as first from local_analytics.points",
+      "select date_trunc('second', min(timestamp)) as first from local_analytics.points where blob1 = any($1)",
+      [[BATCH, SINGLE, KAFKA]],
+    )
+    // The dashboard was opened twelve minutes before the first batch.
+    await client.query(
+      `insert into local_analytics.points (timestamp, dataset, index1, blob1, blob3)
+       values (now() - interval '12 minutes', 'signal_ingest_requests', '', 'GET /api/metrics', 'answered')`,
     )
     await client.end()
-    const { totals, since, until, measured_since } = await metrics()
+    // The readers share an answer for ten seconds.
+    const shared = (await metrics()).until
+    await expect.poll(async () => (await metrics()).until).not.toBe(shared)
+    const { totals, by_route, since, until, measured_since } = await metrics()
     expect(measured_since).toBe(rows[0]?.first.toISOString())
     expect(Date.parse(measured_since)).toBeGreaterThan(Date.parse(since))
     const seconds = (Date.parse(until) - Date.parse(measured_since)) / 1000
     expect(totals.signals_per_second).toBeCloseTo(totals.signals_created / seconds, 12)
     expect(totals.requests_per_second).toBeCloseTo(totals.requests / seconds, 12)
+    // A route that only reads has been in use for longer.
+    const reading = by_route.find(({ route }) => route === "GET /api/metrics")
+    expect(reading?.requests_per_second).toBeLessThan((reading?.requests ?? 0) / (12 * 60 - 5))
   })
 
   it("have percentiles that are exact, as the answer says", async () => {
@@ -240,6 +324,8 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
       batch_signals_created_total: "COUNTER",
       batch_signals_duplicates_total: "COUNTER",
       batch_signals_failed_total: "COUNTER",
+      batch_signals_failed_by_code_total: "COUNTER",
+      batch_api_failures_total: "COUNTER",
       webhook_events_skipped_total: "COUNTER",
       batch_api_requests_total: "COUNTER",
       batch_api_latency_seconds: "HISTOGRAM",

@@ -3,6 +3,7 @@ import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import type { Bindings } from "../../../src/config.ts"
 import { retryDelaySeconds } from "../../../src/consumer/consume.ts"
+import type { DataPoint } from "../../../src/metrics/point.ts"
 import { batchObject, putClaimCheck, unreadableObject } from "../../../src/queue/claim-checks.ts"
 import { messageText } from "../../../src/queue/messages.ts"
 import type { Delivery } from "../../../src/store/write-deliveries.ts"
@@ -44,6 +45,26 @@ describe("the consumer of the queue", () => {
     await consume([...bodies, ...bodies])
     await consume([bodies[2], bodyOf(delivery([{ context_window_id: conversation, raw_content: "4" }])), bodies[0]])
     expect(await countOf(conversation)).toBe(4)
+  })
+
+  it("writes one data point a run, with parts by source and by code of what this run stored and did not store", async () => {
+    const points: DataPoint[] = []
+    const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
+    const conversation = freshConversation()
+    const from = (signal_source: string) => ({ context_window_id: conversation, signal_source })
+    const refused = { ...from("slack"), payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } }
+    await consume([bodyOf(delivery([from("slack"), from("slack"), refused])), bodyOf(delivery([from("axis")]))], {
+      bindings: { METRICS },
+    })
+    expect(points.map(({ blobs, doubles }) => [blobs[0], blobs[5], blobs[7], doubles[1], doubles[2]])).toEqual([
+      ["QUEUE signals", "mixed", "refused_by_database", 3, 1],
+      ["PART", "slack", "", 2, 0],
+      ["PART", "axis", "", 1, 0],
+    ])
+    points.length = 0
+    const again = bodyOf(delivery([from("axis")]))
+    await consume([again, again], { bindings: { METRICS } })
+    expect(points.map(({ blobs, doubles }) => [blobs[0], blobs[5], doubles[1]])).toEqual([["QUEUE signals", "axis", 1]])
   })
 
   it("stores one signal of those that share a dedupe_key, whichever calls they came in", async () => {

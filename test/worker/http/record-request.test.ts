@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest"
 import { app } from "../../../src/app.ts"
 import type { Bindings } from "../../../src/config.ts"
 import { COLUMNS, type DataPoint } from "../../../src/metrics/point.ts"
-import { bindings, freshConversation } from "../service.ts"
+import { bindings, freshConversation, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 
 /** The points that a request wrote to the dataset, by field; they are written after its answer. */
 async function pointsOf(path: string, init: RequestInit, settings: Partial<Bindings> = {}, expected = 1) {
@@ -52,15 +52,43 @@ describe("the data point of a request", () => {
         bytes: body.length,
         databaseAttempts: 1,
         kind: "",
+        code: "out_of_range",
         skipped: 0,
         duplicates: 0,
       },
     ])
   })
 
-  it("calls the source of a batch mixed when its signals differ", async () => {
-    const { points } = await pointsOf(BATCH, post({ signals: [good(), { ...good(), signal_source: "Kafka" }] }))
-    expect(points[0]).toMatchObject({ source: "mixed", outcome: "stored", successes: 2 })
+  it("calls the source of a batch mixed when its signals differ, and has a part for each, of what is new", async () => {
+    const known = { ...good(), dedupe_key: crypto.randomUUID() }
+    await pointsOf(BATCH, post({ signals: [known] }))
+    const kafka = { ...good(), signal_source: "Kafka" }
+    const { points } = await pointsOf(BATCH, post({ signals: [good(), kafka, known, kafka] }), {}, 3)
+    expect(points).toEqual([
+      expect.objectContaining({ source: "mixed", outcome: "stored", successes: 3, duplicates: 1, code: "" }),
+      expect.objectContaining({ route: "PART", outcome: "stored", source: "Kafka", successes: 2, failures: 0, total: 0 }),
+      expect.objectContaining({ route: "PART", outcome: "stored", source: "Slack", successes: 1, failures: 0, total: 0 }),
+    ])
+  })
+
+  it("has a part for each code, those of the database included, when its failures differ", async () => {
+    const refused = `{"context_window_id": "${freshConversation()}", "signal_source": "Slack", "payload": {"n": ${TOO_LONG_FOR_POSTGRES}}}`
+    const signals = [JSON.stringify(bad()), JSON.stringify(bad()), refused, JSON.stringify(good())]
+    const { points } = await pointsOf(BATCH, post(`{"signals": [${signals}]}`), {}, 3)
+    expect(points).toEqual([
+      expect.objectContaining({ outcome: "partly_stored", code: "mixed", failures: 3 }),
+      expect.objectContaining({ route: "PART", code: "out_of_range", failures: 2, successes: 0 }),
+      expect.objectContaining({ route: "PART", code: "refused_by_database", failures: 1, successes: 0 }),
+    ])
+  })
+
+  it("counts the signals that failed with an all-or-nothing batch under the batch's code, and the others under their own", async () => {
+    const { points } = await pointsOf(BATCH, post({ signals: [good(), bad(), good()], fail_on_error: true }), {}, 3)
+    expect(points.map(({ code, failures }) => [code, failures])).toEqual([
+      ["mixed", 3],
+      ["batch_rejected", 2],
+      ["out_of_range", 1],
+    ])
   })
 
   it("counts a batch that is sent again as replayed, and its signals once", async () => {
@@ -82,20 +110,32 @@ describe("the data point of a request", () => {
     [
       "an all-or-nothing batch with a bad signal",
       400,
-      () => post({ signals: [good(), bad()], fail_on_error: true }),
+      () => post({ signals: [bad(), bad()], fail_on_error: true }),
       {},
-      { outcome: "rejected", mode: "all_or_nothing", total: 2, successes: 0, failures: 2 },
+      { outcome: "rejected", mode: "all_or_nothing", total: 2, successes: 0, failures: 2, code: "out_of_range" },
     ],
-    ["too many signals", 413, () => post({ signals: [good(), good()] }), { MAX_SIGNALS: "1" }, { outcome: "too_large" }],
-    ["the wrong shape", 422, () => post({ signals: [{}] }), {}, { outcome: "invalid", total: 0 }],
+    [
+      "too many signals",
+      413,
+      () => post({ signals: [good(), good()] }),
+      { MAX_SIGNALS: "1" },
+      { outcome: "too_large", code: "too_many_signals" },
+    ],
+    ["the wrong shape", 422, () => post({ signals: [{}] }), {}, { outcome: "invalid", total: 0, code: "invalid_request" }],
     [
       "no database",
       503,
       () => post({ signals: [good()] }),
       { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" },
-      { outcome: "in_doubt", total: 1, successes: 0, failures: 0, duplicates: 0 },
+      { outcome: "in_doubt", total: 1, successes: 0, failures: 0, duplicates: 0, code: "in_doubt" },
     ],
-    ["no configuration", 503, () => post({ signals: [good()] }), { DATABASE_URL: "" }, { outcome: "unavailable" }],
+    [
+      "no configuration",
+      503,
+      () => post({ signals: [good()] }),
+      { DATABASE_URL: "" },
+      { outcome: "unavailable", code: "not_configured" },
+    ],
   ])("counts a batch refused for %s (%d) too", async (_, status, init, settings, expected) => {
     const { response, points } = await pointsOf(BATCH, init(), settings)
     expect(response.status).toBe(status)

@@ -1,5 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
+import { commonName, withParts } from "../../../src/metrics/parts.ts"
 import { COLUMNS, dataPoint, ERRORS, OUTCOMES, type Point, SUCCESSES, TURNED_AWAY } from "../../../src/metrics/point.ts"
 
 const full: Required<Point> = {
@@ -18,6 +19,7 @@ const full: Required<Point> = {
   bytes: 512,
   databaseAttempts: 4,
   kind: "tombstone",
+  code: "out_of_range",
   skipped: 1,
 }
 
@@ -47,11 +49,11 @@ describe("a data point", () => {
 
   it("keeps the columns of the points that are stored already, in gapless order", () => {
     expect(Object.values(COLUMNS)).toEqual([
-      ...["blob1", "blob2", "blob3", "blob4", "blob5", "blob6", "blob7"],
+      ...["blob1", "blob2", "blob3", "blob4", "blob5", "blob6", "blob7", "blob8"],
       ...["double1", "double2", "double3", "double4", "double5", "double6", "double7", "double8", "double9"],
     ])
     expect(Object.keys(COLUMNS)).toEqual([
-      ...["route", "mode", "outcome", "status", "caller", "source", "kind"],
+      ...["route", "mode", "outcome", "status", "caller", "source", "kind", "code"],
       ...["total", "successes", "failures", "latencyMs", "databaseMs", "bytes", "databaseAttempts", "skipped", "duplicates"],
     ])
   })
@@ -72,6 +74,58 @@ describe("a data point", () => {
       }),
       { numRuns: 200, seed: 20261123 },
     )
+  })
+})
+
+describe("the parts of a point", () => {
+  const counts = (names: number, count = 1) =>
+    new Map(Array.from({ length: names }, (_, place) => [`name ${place}`, count + place]))
+  const point: Point = {
+    route: "POST /api/signals/batch",
+    outcome: "partly_stored",
+    caller: "bridge",
+    source: "mixed",
+    successes: 9,
+  }
+
+  it("are none where all signals share a source and all failures a code: the point has them", () => {
+    const parts = { sources: new Map([["Slack", 3]]), codes: new Map([["blank", 1]]) }
+    expect(withParts({ ...point, source: commonName(parts.sources) }, parts)).toEqual([
+      { ...point, source: "Slack", code: "blank" },
+    ])
+    expect(withParts({ ...point, source: "" }, { sources: new Map(), codes: new Map() })).toEqual([
+      { ...point, source: "", code: "" },
+    ])
+  })
+
+  it("name a source that is called mixed", () => {
+    const sources = new Map([["mixed", 9]])
+    const parts = withParts({ ...point, source: commonName(sources) }, { sources, codes: new Map() })
+    expect(parts.slice(1)).toEqual([{ route: "PART", outcome: "partly_stored", caller: "bridge", source: "mixed", successes: 9 }])
+  })
+
+  it("are far fewer than Analytics Engine takes, and count every signal, however many names a sender invents", () => {
+    const all = withParts(point, { sources: counts(10_000), codes: counts(40, 5) })
+    expect(all.length).toBeLessThanOrEqual(51)
+    const sum = (field: "successes" | "failures") => all.slice(1).reduce((total, part) => total + (part[field] ?? 0), 0)
+    expect(sum("successes")).toBe((10_000 * 10_001) / 2)
+    expect(sum("failures")).toBe(40 * 5 + (39 * 40) / 2)
+  })
+
+  it("are sampled by their name, so that a rare one stays beside very many others", () => {
+    const [, ...parts] = withParts(point, {
+      sources: counts(2),
+      codes: new Map([
+        ["blank", 1],
+        ["too_deep", 2],
+      ]),
+    })
+    expect(parts.map((part) => dataPoint(part).indexes)).toEqual([
+      ["name 1 PART"],
+      ["name 0 PART"],
+      ["too_deep PART"],
+      ["blank PART"],
+    ])
   })
 })
 

@@ -31,15 +31,18 @@ describe("the counts of written deliveries", () => {
   it("tell signals stored anew from duplicates, and count nothing that an earlier call stored", async () => {
     const context_window_id = freshConversation()
     const shared = key()
-    const one = delivery([{ context_window_id, dedupe_key: shared }, { context_window_id }])
-    const other = delivery([{ context_window_id, dedupe_key: shared }])
+    const signal = { context_window_id, signal_source: "slack" }
+    const one = delivery([{ ...signal, dedupe_key: shared }, signal])
+    const other = delivery([{ ...signal, signal_source: "kafka", dedupe_key: shared }])
     expect(await writeDeliveries(database(), [one, other, one])).toEqual({
       stored: 2,
+      sources: new Map([["slack", 2]]),
       duplicates: 1,
       refused: [],
       suppressed: [],
     })
-    expect(await writeDeliveries(database(), [one, other])).toEqual({ stored: 0, duplicates: 0, refused: [], suppressed: [] })
+    const nothing = { stored: 0, sources: new Map(), duplicates: 0, refused: [], suppressed: [] }
+    expect(await writeDeliveries(database(), [one, other])).toEqual(nothing)
     expect(await countOf(context_window_id)).toBe(2)
   })
 
@@ -53,7 +56,7 @@ describe("the counts of written deliveries", () => {
     const [row] = mixed.batch.plan.rows.slice(1)
     if (row) row.signalScore = 7
     const { refused, ...counts } = await writeDeliveries(database(), [good, mixed])
-    expect(counts).toEqual({ stored: 1, duplicates: 1, suppressed: [] })
+    expect(counts).toEqual({ stored: 1, sources: new Map([["unknown", 1]]), duplicates: 1, suppressed: [] })
     expect(refused).toMatchObject([{ index: 1 }])
   })
 })

@@ -2,12 +2,26 @@ import { Client } from "pg"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { type LocalAnalytics, startAnalytics } from "../../../../src/local/analytics/server.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../../../src/local/postgres/postgres.ts"
-import { dataPoint, INGEST_ROUTES, OUTCOMES, type Point } from "../../../../src/metrics/point.ts"
 import {
+  CONSUMER_ROUTE,
+  dataPoint,
+  INGEST_ROUTES,
+  MIXED,
+  OUTCOMES,
+  PART_ROUTE,
+  type Point,
+  STORING_ROUTES,
+} from "../../../../src/metrics/point.ts"
+import {
+  breakdownQuery,
+  byCodeQuery,
   byOutcomeQuery,
   byRouteQuery,
+  bySourceQuery,
   countersQuery,
+  firstPointQuery,
   LATENCY_BUCKETS,
+  NEVER,
   ratesQuery,
   seriesQuery,
   totalsQuery,
@@ -63,7 +77,7 @@ const empty = () => inPostgres("truncate local_analytics.points")
 const BEGIN = 1_760_000_000
 const SPAN = { since: BEGIN + 100, until: BEGIN + 3500 }
 const STEP = 300
-const ROUTES = [...INGEST_ROUTES, "GET /api/signals", "GET /api/signals/:id"]
+const ROUTES = [...INGEST_ROUTES, CONSUMER_ROUTE, PART_ROUTE, "GET /api/signals", "GET /api/signals/:id"]
 
 type Seeded = Required<Point> & { second: number }
 
@@ -84,8 +98,9 @@ function randomPoints(count: number, seed = 7): Seeded[] {
     caller: pick(["", "bridge", "O'Hara"]),
     source: pick(["Slack", "mixed", "Zoë 🚀", "a", "B"]),
     total: Math.floor(random() * 500),
-    successes: Math.floor(random() * 400),
-    failures: Math.floor(random() * 100),
+    successes: random() < 0.3 ? 0 : Math.floor(random() * 400),
+    failures: random() < 0.5 ? 0 : Math.floor(random() * 100),
+    code: pick(["", "", "blank", "out_of_range", "mixed"]),
     // Some of them exactly on a bucket's bound.
     latencyMs: random() < 0.1 ? pick(LATENCY_BUCKETS) * 1000 : random() ** 4 * 12_000,
     databaseMs: random() * 100,
@@ -99,8 +114,8 @@ function randomPoints(count: number, seed = 7): Seeded[] {
 
 async function seed(points: readonly Seeded[]): Promise<void> {
   await inPostgres(
-    `insert into local_analytics.points (timestamp, dataset, index1, ${names("blob", 6)}, ${names("double", 9)})
-     select to_timestamp((p->>'second')::float8), $2, p->'indexes'->>0, ${picks("blobs", 6, "")}, ${picks("doubles", 9, "::float8")}
+    `insert into local_analytics.points (timestamp, dataset, index1, ${names("blob", 8)}, ${names("double", 9)})
+     select to_timestamp((p->>'second')::float8), $2, p->'indexes'->>0, ${picks("blobs", 8, "")}, ${picks("doubles", 9, "::float8")}
      from jsonb_array_elements($1::jsonb) p`,
     [JSON.stringify(points.map((point) => ({ second: point.second, ...dataPoint(point) }))), DATASET],
   )
@@ -111,6 +126,9 @@ const picks = (name: string, count: number, cast: string) => places(count).map((
 
 const isWithin = ({ second }: Seeded) => second >= SPAN.since && second < SPAN.until
 const isIngest = ({ route }: Seeded) => INGEST_ROUTES.includes(route)
+const isPart = ({ route }: Seeded) => route === PART_ROUTE
+const isStored = ({ route }: Seeded) => STORING_ROUTES.includes(route)
+const hasFailed = ({ failures, code }: Seeded) => failures > 0 || code !== ""
 const total = (points: readonly Seeded[], of: (point: Seeded) => number) => points.reduce((sum, point) => sum + of(point), 0)
 const count = (points: readonly Seeded[], when: (point: Seeded) => boolean) => String(points.filter(when).length)
 
@@ -155,7 +173,7 @@ describe("the queries of the metrics", () => {
   it("tell it for each outcome and each route, the most frequent first", async () => {
     for (const [query, by, own] of [
       [byOutcomeQuery, ({ outcome }: Seeded) => outcome, inSpan.filter(isIngest)],
-      [byRouteQuery, ({ route }: Seeded) => route, inSpan],
+      [byRouteQuery, ({ route }: Seeded) => route, inSpan.filter((point) => !isPart(point))],
     ] as const) {
       const rows = await data(query(SPAN))
       const expected = [...groups(own, by)].map(([name, some]) => ({ name, ...figures(some) }))
@@ -167,8 +185,9 @@ describe("the queries of the metrics", () => {
 
   it("count for Prometheus", async () => {
     const rows = await data(countersQuery(SPAN))
-    const expected = [...groups(inSpan, ({ route, outcome }) => `${route}\n${outcome}`)].sort(([a], [b]) => (a < b ? -1 : 1))
-    expect(rows.map(({ route, outcome }) => `${route}\n${outcome}`)).toEqual(expected.map(([name]) => name))
+    const nameOf = ({ route, outcome, code }: Pick<Seeded, "route" | "outcome" | "code">) => [route, outcome, code].join("\n")
+    const expected = [...groups(inSpan, nameOf)].sort(([a], [b]) => (a < b ? -1 : 1))
+    expect(rows.map((row) => nameOf(row as unknown as Seeded))).toEqual(expected.map(([name]) => name))
     for (const [place, [, own]] of expected.entries()) {
       const { latency_ms, ...row } = rows[place] ?? {}
       expect(row).toMatchObject({
@@ -183,6 +202,58 @@ describe("the queries of the metrics", () => {
     }
   })
 
+  it("count what was stored by source and what failed by code, from the parts where a point has several", async () => {
+    const counted = inSpan.filter((point) => isStored(point) || isPart(point))
+    const ofOneSource = (points: readonly Seeded[]) => points.filter((point) => point.source !== MIXED || isPart(point))
+    const ofOneCode = (points: readonly Seeded[]) => points.filter(({ code }) => code !== MIXED)
+    const cells = groups(
+      counted.filter((point) => point.successes > 0 || hasFailed(point)),
+      ({ second, source, code }) => JSON.stringify([Math.floor(second / STEP) * STEP, source, code]),
+    )
+    const rows = await data(breakdownQuery(SPAN, STEP))
+    const byCell = rows.map(({ time, source, code, ...counts }) => [JSON.stringify([time, source, code]), counts])
+    expect(Object.fromEntries(byCell)).toEqual(
+      Object.fromEntries(
+        [...cells].map(([cell, points]) => [
+          cell,
+          {
+            failed_requests: count(ofOneCode(points), hasFailed),
+            signals_failed: total(ofOneCode(points), ({ failures }) => failures),
+            signals_created: total(ofOneSource(points), ({ successes }) => successes),
+          },
+        ]),
+      ),
+    )
+    expect(byName(await data(byCodeQuery(SPAN)))).toEqual(
+      byName(
+        [...groups(ofOneCode(counted).filter(hasFailed), ({ code }) => code)].map(([name, points]) => ({
+          name,
+          failed_requests: String(points.length),
+          signals_failed: total(points, ({ failures }) => failures),
+        })),
+      ),
+    )
+    const sources = groups(
+      ofOneSource(counted).filter(({ successes }) => successes > 0),
+      ({ source }) => source,
+    )
+    expect(byName(await data(bySourceQuery(SPAN)))).toEqual(
+      byName([...sources].map(([name, points]) => ({ name, signals_created: total(points, ({ successes }) => successes) }))),
+    )
+  })
+
+  it("know when the first request came, and the first that brought signals", async () => {
+    const first = (some: readonly Seeded[]) => Math.min(...some.map(({ second }) => second))
+    expect(await data(firstPointQuery(BEGIN + 3600))).toEqual([
+      { first: first(points), first_stored: first(points.filter(isStored)) },
+    ])
+    await empty()
+    await seed(points.filter(({ route }) => route.startsWith("GET")))
+    expect(await data(firstPointQuery(BEGIN + 3600))).toMatchObject([{ first_stored: NEVER }])
+    await empty()
+    await seed(points)
+  })
+
   it("return no row for no requests, since a percentile of nothing is not a number", async () => {
     const nothing = { since: BEGIN + 10_000, until: BEGIN + 20_000 }
     for (const query of [
@@ -192,6 +263,9 @@ describe("the queries of the metrics", () => {
       byOutcomeQuery(nothing),
       byRouteQuery(nothing),
       countersQuery(nothing),
+      breakdownQuery(nothing, STEP),
+      byCodeQuery(nothing),
+      bySourceQuery(nothing),
     ])
       expect(await answer(query)).toMatchObject({ data: [], rows: 0, rows_before_limit_at_least: 0 })
   })
