@@ -48,6 +48,14 @@ const score = (description: string) =>
     .optional()
     .meta({ description, override: { type: "number", minimum: 0, maximum: 1 } })
 
+const flag = (description: string) =>
+  z
+    .string()
+    .refine((text) => ["true", "false", "1", "0"].includes(text), validationIssue("bool_parsing"))
+    .transform((text) => text === "true" || text === "1")
+    .optional()
+    .meta({ description, override: { type: "boolean" } })
+
 /** The largest integer that JSON keeps exact in JavaScript. Ids and positions lie below it. */
 const LARGEST = Number.MAX_SAFE_INTEGER
 
@@ -116,12 +124,7 @@ export const StatsQuery = z.object({
 })
 
 export const BatchQuery = z.object({
-  fail_on_error: z
-    .string()
-    .refine((text) => ["true", "false", "1", "0"].includes(text), validationIssue("bool_parsing"))
-    .transform((text) => text === "true" || text === "1")
-    .optional()
-    .meta({ description: "As in the body, for NDJSON, which has no place for it.", override: { type: "boolean" } }),
+  fail_on_error: flag("As in the body, for NDJSON, which has no place for it."),
 })
 
 /** Far below the 255 characters of a dedupe key, of which it is a part. */
@@ -134,10 +137,21 @@ export const KafkaQuery = z.object({
     .meta({ description: "The name of the cluster, where topics of several clusters have the same names." }),
 })
 
+/** Longer than any code. */
+const MAX_CODE_CHARACTERS = 64
+
 /** The cursor of the ledger: the transaction_id of the last batch, a UUIDv7, whose order is that of time. */
 export const LedgerQuery = z.object({
   limit: limit(100),
   cursor: cursor(z.string().pipe(z.guid())),
+})
+
+export const BatchesQuery = LedgerQuery.extend({
+  failed: flag("Only batches with a failed signal."),
+  failure_code: text
+    .pipe(z.string().max(MAX_CODE_CHARACTERS))
+    .optional()
+    .meta({ description: "Only batches with a failure of this code.", example: "out_of_range" }),
 })
 
 export const MetricsQuery = z.object({ window: z.enum(WINDOWS).default("1h") })

@@ -1,6 +1,6 @@
 import * as z from "zod"
 import { FeedQuery } from "../http/feed/query.ts"
-import { BatchPath, LedgerQuery, ListQuery, MetricsQuery, SignalPath, StatsQuery } from "../http/params.ts"
+import { BatchesQuery, BatchPath, ListQuery, MetricsQuery, SignalPath, StatsQuery } from "../http/params.ts"
 import {
   databaseNotReady,
   feedPositionUnknown,
@@ -138,7 +138,7 @@ export const listBatches = operation({
   tag: "Batches",
   summary: "The ledger, newest first",
   scope: "read",
-  params: { query: LedgerQuery },
+  params: { query: BatchesQuery },
   answers: { 200: answer("One page.", BatchPage, { "last page": { batches: [BATCH_RECORD], next_cursor: null } }) },
   unreadable: { cursor: [{ ...BAD_UUID, loc: ["query", "cursor"] }] },
 })

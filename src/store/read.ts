@@ -7,6 +7,7 @@ import { instantText } from "../signals/timestamp.ts"
 import type { WrittenBatch } from "./batch.ts"
 import { type Database, ReadTooCostly, readRows, withRetries } from "./connection.ts"
 import { backfills, batches, signals } from "./schema.ts"
+import { type BatchFilter, searchBatches } from "./statement/ledger.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "./statement/page.ts"
 import { payloadText } from "./statement/payload-text.ts"
 import { type Cursor, type SignalFilter, searchSignals } from "./statement/search.ts"
@@ -162,18 +163,17 @@ const readRecord = ({ reason, failures, ...record }: LedgerRow): BatchRecord => 
 
 /**
  * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the next page. A page also
- * ends by bytes.
+ * ends by bytes, and with a filter when enough batches were tried: it may then hold fewer than `limit`, or none, and continues.
  *
  * Walks the primary key from its end: a transaction id is a UUIDv7, whose order is that of time.
  */
 export async function listBatches(
   db: Database,
-  page: { after?: string | undefined; limit: number },
+  page: BatchFilter & { after?: string | undefined; limit: number },
 ): Promise<{ batches: BatchRecord[]; next: string | null }> {
-  const { after, limit } = page
-  const where = after === undefined ? sql`` : sql`where transaction_id < ${after}::uuid`
+  const { after, limit, ...filter } = page
   const statement = pageStatement({
-    rows: sql`select * from ${batches} ${where}`,
+    ...searchBatches(filter, after, limit),
     order: ["transaction_id"],
     limit,
     storedBytes: sql`${LEDGER_BYTES} + pg_column_size(failures)`,
@@ -181,10 +181,15 @@ export async function listBatches(
     sentBytes: sql`${LEDGER_BYTES} + octet_length(listed_failures::text)`,
     select: sql`${RECORD}, listed_failures as failures`,
   })
-  const rows = await readRows<LedgerRow & { more: boolean }>(db, statement, ["limit"])
-  const found = rows.map(({ more: _, ...row }) => readRecord(row))
-  return { batches: found, next: hasNext(rows) ? (found.at(-1)?.transaction_id ?? null) : null }
+  const rows = await readRows<ListedBatch>(db, statement, ["limit"])
+  const listed = rows.filter(({ place }) => place !== null)
+  const found = listed.map(({ more: _, place: _place, reached_id: _id, ...row }) => readRecord(row))
+  const last = hasNext(listed) ? found.at(-1)?.transaction_id : rows[0]?.reached_id
+  return { batches: found, next: last ?? null }
 }
+
+/** See `ListedRow`. */
+type ListedBatch = LedgerRow & { more: boolean; place?: unknown; reached_id?: string | null }
 
 /** The bytes of a ledger row's texts, and about those of everything else but its failures. */
 const LEDGER_BYTES = sql`300 + octet_length(caller) + coalesce(octet_length(idempotency_key), 0) + coalesce(octet_length(reason), 0)`

@@ -8,7 +8,7 @@ import { requireScope } from "../auth.ts"
 import { readBatch } from "../body/read-batch.ts"
 import { type App, noteOutcome } from "../context.ts"
 import { limitWork } from "../limits.ts"
-import { BatchPath, BatchQuery, LedgerQuery } from "../params.ts"
+import { BatchesQuery, BatchPath, BatchQuery } from "../params.ts"
 import { readPreferences } from "../preferences.ts"
 import { methodNotAllowed, notFound, rejectedBatch } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
@@ -51,9 +51,9 @@ export const signalBatches = new Hono<App>()
 
 /** GET /api/batches: the ledger, newest first. GET /api/batches/{transaction_id}: what the ledger says of a batch. A key that may only ingest sees its own batches. */
 export const ledger = new Hono<App>()
-  .get("/", requireScope("read"), zValidator("query", LedgerQuery, refuseShape), async (c) => {
-    const { cursor, limit } = c.req.valid("query")
-    const page = await listBatches(c.get("db"), { after: cursor, limit })
+  .get("/", requireScope("read"), zValidator("query", BatchesQuery, refuseShape), async (c) => {
+    const { cursor, limit, failed, failure_code: failureCode } = c.req.valid("query")
+    const page = await listBatches(c.get("db"), { after: cursor, limit, failed, failureCode })
     return c.json({ batches: page.batches, next_cursor: page.next })
   })
   .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {

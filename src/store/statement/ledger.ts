@@ -1,0 +1,40 @@
+import { type SQL, sql } from "drizzle-orm"
+import { batches } from "../schema.ts"
+import type { Search } from "./search.ts"
+
+/** Which batches of the ledger. */
+export interface BatchFilter {
+  /** Only batches with a failed signal. */
+  failed?: boolean | undefined
+  /** Only batches with a failure of this code. Versions without codes recorded none. */
+  failureCode?: string | undefined
+}
+
+/** So many batches a page are tried against a filter, which no index has. The page ends there, and its cursor continues. */
+export const MAX_TRIED = 2000
+
+/** The batches that pass a filter, newest first: at most `limit` and one more. Walks the primary key from its end. */
+export function searchBatches({ failed, failureCode }: BatchFilter, after: string | undefined, limit: number): Search {
+  const where = after === undefined ? sql`` : sql`where transaction_id < ${after}::uuid`
+  if (!failed && failureCode === undefined)
+    return { steps: undefined, rows: sql`select * from ${batches} ${where}`, bounded: false }
+
+  const ofCode = failureCode === undefined ? sql`` : sql`and failures @> ${JSON.stringify([{ code: failureCode }])}::jsonb`
+  const newest: SQL = sql`order by transaction_id desc`
+  // A step is carried out as far as it is read: `tried` ends with the page, unless the page isn't full and `reached` reads on.
+  const steps = sql`
+    tried as materialized (
+      select transaction_id, failed_count, failures from ${batches} ${where} ${newest} limit ${MAX_TRIED}::int4
+    ), found as materialized (
+      select transaction_id from tried where failed_count > 0 ${ofCode} ${newest} limit ${limit + 1}::int4
+    ), reached as (
+      select transaction_id as reached_id
+      from (
+        select transaction_id from tried where (select count(*) from found) <= ${limit}::int4
+        ${newest} limit 1 offset ${MAX_TRIED - 1}::int4
+      ) as last
+    )`
+  const rows = sql`
+    select batch.* from found, lateral (select * from ${batches} where transaction_id = found.transaction_id offset 0) as batch`
+  return { steps, rows, bounded: true }
+}
