@@ -203,8 +203,8 @@ export function readSettings(bindings: Bindings): Settings {
   if (known) return known
   const result = Settings.safeParse(bindings)
   if (!result.success) {
-    const faults = result.error.issues.map(({ path: [name, ...rest], message }) => `${[name, ...rest].join(".")}: ${message}`)
-    throw new ConfigurationError(`Wrong configuration. ${faults.join("; ")}`)
+    const errors = result.error.issues.map(({ path: [name, ...rest], message }) => `${[name, ...rest].join(".")}: ${message}`)
+    throw new ConfigurationError(`Wrong configuration. ${errors.join("; ")}`)
   }
   const { data } = result
   const settings = {

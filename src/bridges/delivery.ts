@@ -1,11 +1,11 @@
 import type { FailureCode } from "../signals/failures/codes.ts"
 import type { Change } from "../signals/plan.ts"
 
-/** What a bridge makes of one thing that was delivered to it. */
+/** The result of a bridge for one record or event. */
 export type Delivered =
-  /** As it would stand in a batch; judged there as any other signal. */
+  /** A signal as a batch has it. It is not validated yet. */
   | { signal: Record<string, unknown>; change?: Change }
-  /** Acknowledged and not stored, by the name of its kind, such as `message_changed`. */
+  /** The kind of a record that is acknowledged and not stored, such as `message_changed`. */
   | { skipped: string }
-  /** Can never become a signal: one sentence that says why. The code is `unreadable_record` where it names none. */
+  /** One sentence that says why the record can never become a signal. The default code is `unreadable_record`. */
   | { refused: string; code?: FailureCode; field?: string | undefined }

@@ -6,20 +6,20 @@ import { type Signal, withPlainNumbers } from "../signals/schema.ts"
 import { signalOrRejected } from "../signals/validate.ts"
 import type { Delivered } from "./delivery.ts"
 
-/** What is to be done with what was delivered. The plan's indexes are places in the delivery, and its total leaves out what was skipped. */
+/** The plan for a delivery. Its indexes are places in the delivery; its total does not count skipped records. */
 export interface DeliveryPlan {
   plan: BatchPlan
   /** How many were skipped of each kind. */
   skipped: Record<string, number>
-  /** Whom each record is about that can't become a signal, by its place, as far as that is known: a suppressed one must not be kept. */
+  /** The subjects of each record that cannot become a signal, by its place, where they are known: a suppressed record must not be kept. */
   subjects: Map<number, Subjects>
 }
 
 /**
- * Judges what a bridge has made of a delivery, each signal by the rules of every signal. One of the wrong shape fails alone here,
- * since its sender can't mend it.
+ * Plans the results of a bridge by the rules of every signal. A signal of the wrong shape fails alone, since the sender of a webhook
+ * cannot correct it.
  *
- * @param now the time of every signal that brings none, as UTC text
+ * @param now the time of every signal without a timestamp, as UTC text
  */
 export function planDelivery(
   delivered: readonly Delivered[],

@@ -8,7 +8,7 @@ export interface FailedRecord {
   place: string
   error: string
   code: FailureCode
-  /** The field that it is about, where it is one. */
+  /** The field that the error is about, where there is one. */
   field?: string | undefined
   /** Missing when the record did not become a signal. */
   signal?: Record<string, unknown>
@@ -49,7 +49,7 @@ export class FailuresFile {
       )
       .join("\n")
     const bytes = Buffer.from(`${text}\n`)
-    // A write may end early without an error, as on a disk that is nearly full.
+    // A write can end early without an error, such as on a disk that is nearly full.
     for (let written = 0; written < bytes.length; )
       written += (await this.#file.write(bytes, written, bytes.length - written, this.#bytes + written)).bytesWritten
     await this.#file.datasync()

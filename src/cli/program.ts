@@ -11,7 +11,7 @@ import { tailCommand } from "./tail/command.ts"
 const AFTER_HELP = `
 Exit codes:
   0    done
-  1    done, but some records failed: the failures file or the output names them
+  1    done, but some records failed; the failures file or the output has them
   2    the command line is wrong
   3    stopped by an error, such as a service that does not answer; the same command continues
   130  stopped by Ctrl-C; the same command continues`

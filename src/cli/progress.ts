@@ -1,7 +1,7 @@
 import cliProgress from "cli-progress"
 import type { Checkpoint } from "./import/checkpoint.ts"
 
-/** The line that shows the progress of a command: redrawn in place on a terminal, printed every few seconds elsewhere. */
+/** A line that shows the progress of a command. A terminal redraws it in place; any other output gets a line every few seconds. */
 export interface Line {
   /** @param share from 0 to 1, where the total is known; a terminal then shows a bar */
   show(text: string, share?: number | undefined): void

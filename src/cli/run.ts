@@ -23,7 +23,7 @@ async function exitCodeOf(args: readonly string[]): Promise<number> {
   const invocation: Invocation = { stop: stop.signal, exitCode: EXIT.done }
   const program = createProgram(invocation)
   try {
-    // `parseJson` needs the source text of numbers, which Node has since version 22.
+    // `parseJson` needs the source text of numbers, which Node has from version 22.
     if (!("rawJSON" in JSON))
       throw new UsageError(`This command line needs Node 22 or newer, and this is Node ${process.version}.`)
     await program.parseAsync(args, { from: "user" })

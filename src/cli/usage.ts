@@ -1,6 +1,6 @@
 import { SignalError } from "../client/index.ts"
 
-/** The command line or its source is wrong. The message is for the person at the terminal. */
+/** The command line or its source is wrong. The message is for the user at the terminal. */
 export class UsageError extends Error {}
 
 /** The exit codes, for scripts. */
@@ -15,7 +15,7 @@ export const EXIT = {
   stopped: 130,
 } as const
 
-/** The message of an error. One of the service's answers also names the request, by which the service's log finds it. */
+/** The message of an error. For an answer of the service it includes the request id, by which the service's log can be searched. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const id = error instanceof SignalError ? error.requestId : undefined

@@ -4,7 +4,7 @@ import { readBase64 } from "./content.ts"
 import { changeOf } from "./debezium.ts"
 import { type Fields, identity, isTooDeep, type KafkaRecord, TOO_DEEP, unwrapped } from "./record.ts"
 
-/** Whether an object is an event in structured mode: it has the attributes that every event must have, but perhaps no good ones. */
+/** Whether an object is an event in structured mode. Its attributes may still be wrong. */
 export const isCloudEvent = (value: unknown): value is Fields =>
   isFields(value) && typeof value.specversion === "string" && ("type" in value || "source" in value)
 
@@ -13,7 +13,8 @@ export function recordOfStructured(event: Fields): KafkaRecord {
   const { data, data_base64, ...attributes } = event
   if (typeof data_base64 !== "string") return recordOf(attributes, data ?? null)
   const content = readBase64(data_base64, "data_base64")
-  return "text" in content ? recordOfText(attributes, content.text) : { ...recordOf(attributes, data_base64), ...content }
+  if ("error" in content) return { ...recordOf(attributes, data_base64), fault: content.error }
+  return recordOfText(attributes, content.text)
 }
 
 /** Attributes are headers with the prefix `ce-`: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md */
@@ -29,7 +30,7 @@ function recordOfText(attributes: Fields, text: string): KafkaRecord {
   return isTooDeep(data) ? { ...recordOf(attributes, text), fault: TOO_DEEP } : recordOf(attributes, data)
 }
 
-/** Knative's KafkaSource tells a record's place by the subject: https://github.com/knative-extensions/eventing-kafka-broker */
+/** Knative's KafkaSource writes a record's place into the subject: https://github.com/knative-extensions/eventing-kafka-broker */
 const KNATIVE_PLACE = /^partition:\d+#\d+$/
 
 function recordOf(attributes: Fields, data: unknown): KafkaRecord {
@@ -42,14 +43,14 @@ function recordOf(attributes: Fields, data: unknown): KafkaRecord {
     subject: typeof subject === "string" && KNATIVE_PLACE.test(subject) ? undefined : subject,
     timestamp: time,
     cloudevent: attributes,
-    // The specification: source and id together name an event. No space can be in a source, which is a URI.
+    // The specification: source and id together identify an event. A source is a URI, so it has no space.
     ...(named
       ? { identity: identity("cloudevent", `${source} ${id}${changeOf(attributes, value)}`) }
       : { fault: "a CloudEvent must have an id and a source" }),
   }
 }
 
-/** JSON as JSON, anything else as the text that it is. */
+/** Reads JSON; returns any other content as text. */
 function readData(type: unknown, text: string): unknown {
   if (typeof type === "string" && !/^(application\/([\w.-]+\+)?json|text\/json)\b/i.test(type)) return text
   try {

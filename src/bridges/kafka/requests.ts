@@ -11,11 +11,11 @@ import { type Fields, identity, isTooDeep, type KafkaRecord, placeOf, TOO_DEEP, 
 
 export interface KafkaRequest {
   headers: Headers
-  /** The body, decoded. */
+  /** The decoded body. */
   text: string
   /** Distinguishes clusters whose topics have the same names. */
   cluster: string | undefined
-  /** Reading ends with the first record beyond, so that the caller sees that there are too many. */
+  /** Reading stops one record beyond this, so that the caller can see that there are too many. */
   maxRecords: number
 }
 
@@ -33,9 +33,9 @@ interface Origin {
 }
 
 /**
- * Reads the records of a request, by its content type and shape; undefined for any other content type.
+ * Reads the records of a request. The content type and the shape of the body decide the format; undefined for an unknown content type.
  *
- * A record that cannot be read has a `fault`. It does not fail the request: its sender could only send the same again.
+ * A record that cannot be read has a `fault`. It does not fail the request: the sender could only send the same bytes again.
  */
 export function readKafkaRecords({ headers, text, cluster, maxRecords }: KafkaRequest): KafkaRecord[] | undefined {
   const type = (headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
@@ -52,13 +52,13 @@ export function readKafkaRecords({ headers, text, cluster, maxRecords }: KafkaRe
     : records
 }
 
-/** `place` where a webhook brings several records. */
+/** @param place the record's number, where a webhook has several records */
 const withWebhookId = (record: KafkaRecord, id: string, place: number | undefined): KafkaRecord =>
   record.identity === undefined
     ? { ...record, identity: identity("webhook", place === undefined ? id : `${id}#${place}`) }
     : record
 
-/** Each line that is not blank; a body may have millions, of which few are wanted. */
+/** Yields the lines that are not blank. A generator, because a body can have millions of lines and the caller takes few. */
 function* linesOf(text: string): Generator<string> {
   for (let start = 0; start <= text.length; ) {
     const found = text.indexOf("\n", start)
@@ -69,7 +69,7 @@ function* linesOf(text: string): Generator<string> {
   }
 }
 
-/** What `recordsOf` makes of each text, until there is one more than may be. */
+/** Collects the records of each text, and stops at one more than `maxRecords`. */
 function gather<T>(texts: Iterable<T>, maxRecords: number, recordsOf: (text: T) => KafkaRecord[]): KafkaRecord[] {
   const records: KafkaRecord[] = []
   for (const text of texts) {
@@ -79,7 +79,7 @@ function gather<T>(texts: Iterable<T>, maxRecords: number, recordsOf: (text: T) 
   return records
 }
 
-/** A whole body that may be one JSON value, or several whatever its type says: so the connectors that join values by a separator. */
+/** Reads a body that is one JSON value, or several: some connectors join values by a separator, whatever the content type says. */
 function readBody(type: string, text: string, origin: Origin): KafkaRecord[] {
   const { maxRecords } = origin
   const whole = readJson(text)
@@ -94,10 +94,10 @@ function readBody(type: string, text: string, origin: Origin): KafkaRecord[] {
   return [type === "text/plain" ? { value: text } : { value: text, fault: "the value is not JSON" }]
 }
 
-const recordsOfText = (text: string, origin: Origin, fault?: string) => recordsOfRead(readJson(text), text, origin, fault)
+const recordsOfText = (text: string, origin: Origin, reason?: string) => recordsOfRead(readJson(text), text, origin, reason)
 
-function recordsOfRead(read: ReturnType<typeof readJson>, text: string, origin: Origin, fault = "the line is not JSON") {
-  if (read === undefined) return [{ value: text, fault }]
+function recordsOfRead(read: ReturnType<typeof readJson>, text: string, origin: Origin, reason = "the line is not JSON") {
+  if (read === undefined) return [{ value: text, fault: reason }]
   return read.isTooDeep ? [{ value: text, fault: TOO_DEEP }] : recordsOf(read.value, origin)
 }
 
@@ -111,7 +111,7 @@ function readJson(text: string): { value: unknown; isTooDeep: boolean } | undefi
   }
 }
 
-/** A JSON value as records: an array holds several, and so do the envelopes of Kafka's REST proxies and of this service's own batch. */
+/** Splits a JSON value into records: an array, the envelope of a Kafka REST proxy and a batch of this service hold several. */
 function recordsOf(value: unknown, origin: Origin): KafkaRecord[] {
   const first = (list: readonly unknown[]) => list.slice(0, origin.maxRecords + 1)
   if (Array.isArray(value)) return first(value).map((one) => recordOf(one, origin))
@@ -136,16 +136,16 @@ const OF_RECORD = new Set([
   "leaderEpoch",
 ])
 
-/** A record in a proxy's envelope has a value and, beside it, nothing but what Kafka's records have. */
+/** Whether a record is in a proxy's envelope: it has a value, and no other field than a Kafka record has. */
 const isEnveloped = (value: Fields) => "value" in value && Object.keys(value).every((name) => OF_RECORD.has(name))
 
-/** As Fluent Bit's Kafka input has it, the value under another name: https://github.com/fluent/fluent-bit/blob/master/plugins/in_kafka/in_kafka.c */
+/** Whether a record is in Fluent Bit's envelope, which calls the value `payload`: https://github.com/fluent/fluent-bit/blob/master/plugins/in_kafka/in_kafka.c */
 const isOfFluentBit = (value: Fields) => ["topic", "partition", "offset", "payload"].every((name) => Object.hasOwn(value, name))
 
 function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
   if (isCloudEvent(one)) return recordOfStructured(one)
   if (isFields(one) && isOfFluentBit(one)) {
-    // `date` is not of the record: Fluent Bit sets it when it reads.
+    // Fluent Bit sets `date` when it reads the record, so it is not part of the identity.
     const { key, payload, topic, partition, offset, date } = one
     const json = typeof payload === "string" ? readJson(payload) : undefined
     const read = json && !json.isTooDeep ? json.value : payload
@@ -177,14 +177,14 @@ function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
 function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   if (value === null || value === undefined) return { value: null }
   const content = readBase64(String(value), "the value")
-  if ("fault" in content) return { value, fault: content.fault }
+  if ("error" in content) return { value, fault: content.error }
   const { text } = content
   const read = readJson(text)
   if (read === undefined) return { value: text }
   return read.isTooDeep ? { value: text, fault: TOO_DEEP } : { value: read.value }
 }
 
-/** A record as a consumer of Kafka has it, its value as text; undefined for a tombstone. */
+/** Reads a record that a Kafka consumer received. `text` is its value; undefined for a tombstone. */
 export function readKafkaValue(
   record: Omit<KafkaRecord, "value">,
   text: string | undefined,
@@ -198,8 +198,8 @@ export function readKafkaValue(
 }
 
 /**
- * Maps a record: a tombstone, a deleted row and a truncated table are skipped; a value that is a signal passes as one; any other value
- * becomes one by the field mapping, with the whole record as its payload.
+ * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal already stays as it is; any
+ * other value becomes a signal by the field mapping, with the whole record as its payload.
  */
 export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
   const { value, fault, timestamp, identity: dedupeKey } = record
@@ -230,12 +230,12 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
   }
 }
 
-/** Refuses a dedupe key of the bridges that is not the record's own name, but was put into its value by whoever wrote it. */
+/** Refuses a dedupe_key in the bridges' namespace that the writer of the record chose, instead of the record's own identity. */
 export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
   if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
   const violation = reservedKeyViolation(delivered.signal.dedupe_key)
   return violation ? { refused: violation.message, code: violation.code, field: violation.field } : delivered
 }
 
-/** Kafka's -1 says that a record has no time. */
+/** Kafka writes -1 for a record without a timestamp. */
 const timeOf = (value: unknown) => (value === -1 ? undefined : value)

@@ -1,9 +1,9 @@
 import { createHmac } from "node:crypto"
 
-/** How far a request's time may be from ours, either way; the specification's own libraries take five minutes. */
+/** The largest difference between a request's time and ours, either way. The specification's own libraries allow five minutes. */
 const WINDOW_SECONDS = 300
 
-/** Signatures in one header: one for each secret that is being rotated needs two or three. */
+/** Bound of the signatures in one header. A rotation needs two or three, one for each secret. */
 export const MAX_SIGNATURES = 10
 
 /** HMAC-SHA256. */
@@ -14,14 +14,14 @@ export interface WebhookHeaders {
   id: string | undefined
   timestamp: string | undefined
   signature: string | undefined
-  /** `whsec_` and base64. Any of them may have signed the request: two, while one is being rotated out. */
+  /** `whsec_` and base64. Any of them may have signed the request. There are two during a rotation. */
   secrets: readonly string[]
   /** Since the epoch. */
   nowSeconds: number
 }
 
-/** Why the headers alone prove nothing, as one sentence, so that the body need not be read; undefined when the body decides. */
-export function standardWebhookHeaderFault({
+/** Checks the headers alone, before the body is read. Returns the error as one sentence; undefined when the body decides. */
+export function standardWebhookHeaderError({
   id,
   timestamp,
   signature,
@@ -40,15 +40,16 @@ export function standardWebhookHeaderFault({
 }
 
 /**
- * Why a request is not proved by Standard Webhooks, as one sentence; undefined when it is. Not by the specification's own library, which
- * parses the body as a single JSON value: a batch of lines is none. The body is hashed once for each secret.
+ * Verifies a request by Standard Webhooks. Returns the error as one sentence; undefined when a secret signed the request. The
+ * specification's own library is not used: it parses the body as one JSON value, and a body can have many lines.
+ * The body is hashed once for each secret.
  *
  * @param body as it was sent
  * @see https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
  */
-export function standardWebhookFault(headers: WebhookHeaders, body: Uint8Array): string | undefined {
-  const fault = standardWebhookHeaderFault(headers)
-  if (fault) return fault
+export function standardWebhookError(headers: WebhookHeaders, body: Uint8Array): string | undefined {
+  const error = standardWebhookHeaderError(headers)
+  if (error) return error
   const { id, timestamp, signature = "", secrets } = headers
   const sent = signaturesOf(signature)
   let isProved = false
@@ -56,7 +57,7 @@ export function standardWebhookFault(headers: WebhookHeaders, body: Uint8Array):
     const key = fromBase64(secret.replace(/^whsec_/, ""))
     if (!key || key.length === 0) continue
     const expected = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest()
-    // Every signature is compared, so that the time says nothing of which one is right.
+    // Compares every signature, so that the time does not show which one is right.
     for (const one of sent) if (crypto.subtle.timingSafeEqual(expected, one)) isProved = true
   }
   return isProved ? undefined : "webhook-signature is not that of this body under the secret."

@@ -8,11 +8,11 @@ import { instantOf, kindName, mapMessage, namedSignal, nameOf } from "./message.
 
 type Fields = Record<string, unknown>
 
-/** The subtype of what stands in the place of a deleted message that has replies: https://docs.slack.dev/reference/events/message/ */
+/** The subtype of the message that replaces a deleted message with replies: https://docs.slack.dev/reference/events/message/ */
 const TOMBSTONE = "tombstone"
 
 /**
- * The events that change a message which came before, or will come, and the tombstone that a history has in its place.
+ * Whether an event changes another message, which can arrive before or after it. A history has a tombstone instead of such an event.
  *
  * @see https://docs.slack.dev/reference/events/message/message_changed/
  */
@@ -20,8 +20,8 @@ export const isChange = ({ subtype }: Fields): boolean =>
   subtype === "message_changed" || subtype === "message_deleted" || subtype === TOMBSTONE
 
 /**
- * The whole message as an edit leaves it, or the name of a deleted one. `message_changed` also brings what Slack adds by itself, such as the
- * preview of a link, which has no `edited`: the event's own time orders all of them.
+ * Maps an edit to the whole edited message, and a deletion to the name of the deleted message. Slack also sends `message_changed` for its
+ * own changes, such as the preview of a link. These have no `edited`, so the time of the event orders all changes.
  */
 export function mapChange(event: Fields, around: Fields): Delivered {
   const { subtype, message } = event
@@ -48,8 +48,8 @@ const withoutAbsent = (fields: Fields): Fields =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
 
 /**
- * The change that a stored copy of a message shows, such as one of an export: `edited` says when it was edited last, and a tombstone that
- * it was deleted.
+ * The change that a copy of a message shows, such as one of an export: `edited` has the time of the last edit, and a tombstone shows a
+ * deletion.
  *
  * @param signal with the dedupe_key and the payload that `mapSlackEvent` gives a message
  */
@@ -66,7 +66,7 @@ const NOT_FOLLOWED: Violation = {
   message: "payload must not have the subtype tombstone unless the service has SLACK_FOLLOW_EDITS=true",
 }
 
-/** The plan of a batch with the changes that its copies of messages show. Without `followEdits` an edited copy is as good as any. */
+/** Adds to a plan the changes that its copies of messages show. Without `followEdits` an edited copy is stored like any other message. */
 export function withShownChanges(
   { total, rows, failures }: BatchPlan,
   signals: readonly (Signal | Rejected)[],

@@ -3,16 +3,16 @@ import type { Delivered } from "../delivery.ts"
 import { isChange, mapChange } from "./changes.ts"
 import { kindName, mapMessage } from "./message.ts"
 
-/** What Slack's Events API sends: https://docs.slack.dev/apis/events-api/ */
+/** A request of Slack's Events API: https://docs.slack.dev/apis/events-api/ */
 export type SlackRequest =
   | { type: "url_verification"; challenge: string }
   | { type: "app_rate_limited"; teamId: string }
   | { type: "event_callback"; delivered: Delivered }
-  /** Signed by Slack, and not a request of its Events API; one sentence says why. */
-  | { type: "unreadable"; fault: string }
+  /** Slack signed it, but it is not a request of the Events API; `error` says why in one sentence. */
+  | { type: "unreadable"; error: string }
 
 export interface SlackOptions {
-  /** Whether edits and deletions are followed. Default: they are skipped by name. */
+  /** Whether to follow edits and deletions. By default they are skipped by name. */
   followEdits?: boolean
 }
 
@@ -22,21 +22,21 @@ export interface SlackOptions {
  * @param body as `parseJson` reads it, so that no digit of a number is lost
  */
 export function readSlackRequest(body: unknown, options: SlackOptions = {}): SlackRequest {
-  if (!isFields(body)) return { type: "unreadable", fault: "Input should be an object" }
+  if (!isFields(body)) return { type: "unreadable", error: "Input should be an object" }
   switch (body.type) {
     case "url_verification":
       if (typeof body.challenge === "string") return { type: "url_verification", challenge: body.challenge }
-      return { type: "unreadable", fault: "url_verification has no challenge" }
+      return { type: "unreadable", error: "url_verification has no challenge" }
     case "app_rate_limited":
       return { type: "app_rate_limited", teamId: kindName(body.team_id) }
     case "event_callback":
       return { type: "event_callback", delivered: mapSlackEvent(body, options) }
     default:
-      return { type: "unreadable", fault: "type should be url_verification, event_callback or app_rate_limited" }
+      return { type: "unreadable", error: "type should be url_verification, event_callback or app_rate_limited" }
   }
 }
 
-/** A message as a signal; any other event is skipped by the name of its type, or of its subtype when it is about a message. */
+/** Maps a message to a signal. Any other event is skipped by the name of its type, or of its subtype when it is about a message. */
 export function mapSlackEvent(envelope: unknown, { followEdits = false }: SlackOptions = {}): Delivered {
   const { event, ...around } = isFields(envelope) ? envelope : {}
   if (!isFields(event)) return { refused: "event should be an object" }

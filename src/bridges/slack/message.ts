@@ -2,13 +2,13 @@ import type { Delivered } from "../delivery.ts"
 
 type Fields = Record<string, unknown>
 
-/** The subtypes of a message that somebody or something said; a plain one has none. https://docs.slack.dev/reference/events/message/ */
+/** The subtypes of messages that a person or a bot wrote. A plain message has none: https://docs.slack.dev/reference/events/message/ */
 const SAID = new Set([undefined, "thread_broadcast", "bot_message", "me_message", "file_share"])
 
-/** In columns of their own, so not once more in the payload. */
+/** Fields that have columns of their own, so the payload does not repeat them. */
 const MAPPED = new Set(["type", "text", "user", "ts"])
 
-/** What of the envelope is worth keeping. Not its `token`, which is a secret. */
+/** The fields of the envelope that the payload keeps. `token` is not one of them: it is a secret. */
 const OF_ENVELOPE = ["event_id", "event_time", "team_id", "enterprise_id", "api_app_id", "is_ext_shared_channel"]
 
 /** The name of a message: its workspace, its channel and its `ts`. */
@@ -21,10 +21,10 @@ interface MessageName {
 }
 
 /**
- * A message as a signal; one that nobody said is skipped by the name of its subtype.
+ * Maps a message to a signal. A message that no person or bot wrote is skipped by the name of its subtype.
  *
- * Team, channel and `ts` name a message for ever, whichever event brought it, so they are its dedupe_key: a delivery repeated by Slack,
- * one more subscription to the channel, and an import of the same history all store it once.
+ * Team, channel and `ts` identify a message permanently, in every event, so they are its dedupe_key. A redelivery by Slack, a second
+ * subscription to the channel and an import of the same history store the message once.
  */
 export function mapMessage(message: Fields, around: Fields): Delivered {
   const subtype = message.subtype ?? undefined
@@ -46,7 +46,7 @@ export function mapMessage(message: Fields, around: Fields): Delivered {
 }
 
 /**
- * The name of the message with this `ts` that an event is about, or a sentence that names the field that is wrong.
+ * Returns the name of the message that an event is about, or a sentence that names the wrong field.
  *
  * @param event has the channel
  * @param around the event's envelope, which has the workspace
@@ -62,7 +62,7 @@ export function nameOf(event: Fields, ts: unknown, around: Fields, field = "even
   return { team, channel, ts: ts as string, timestamp }
 }
 
-/** What a signal has by the name of its message. */
+/** The fields of a signal that follow from the name of its message. */
 export const namedSignal = ({ team, channel, ts, timestamp }: MessageName) => ({
   context_window_id: `${team}/${channel}`,
   timestamp,
@@ -70,13 +70,13 @@ export const namedSignal = ({ team, channel, ts, timestamp }: MessageName) => ({
   dedupe_key: `slack:${team}/${channel}/${ts}`,
 })
 
-/** An id of Slack's is a few capital letters and digits; no separator can be in it. */
+/** Whether a value is an id of Slack: a few letters and digits, so it has no separator. */
 const isName = (value: unknown): value is string => typeof value === "string" && /^\w{1,40}$/.test(value)
 
-/** A kind goes into metrics and log as it is, so only letters, digits, `_` and `.` of what was sent do. */
+/** The name of a kind for metrics and log. The sender chooses it, so any other characters than letters, digits, `_` and `.` give `unnamed`. */
 export const kindName = (kind: unknown) => (typeof kind === "string" && /^[\w.]{1,60}$/.test(kind) ? kind : "unnamed")
 
-/** The time in a message's `ts`, by its digits: as a number it would lose the last of its microseconds. */
+/** Reads the time in a message's `ts` digit by digit: as a number it would lose its last microseconds. */
 export function instantOf(ts: unknown): string | undefined {
   const [, seconds, micros = ""] = (typeof ts === "string" && /^(\d{1,11})(?:\.(\d{1,6}))?$/.exec(ts)) || []
   if (seconds === undefined) return undefined

@@ -1,20 +1,20 @@
 import { createHmac } from "node:crypto"
 
-/** How far a request's time may be from ours, either way, so that nobody else can send an old request again. */
+/** The largest difference between a request's time and ours, either way. It limits how long a recorded request can be sent again. */
 const WINDOW_SECONDS = 300
 
 export interface SlackHeaders {
   /** The headers X-Slack-Request-Timestamp and X-Slack-Signature. */
   timestamp: string | undefined
   signature: string | undefined
-  /** Any of them may have signed the request: two, while one is being rotated out. */
+  /** Any of them may have signed the request. There are two during a rotation. */
   secrets: readonly string[]
   /** Since the epoch. */
   nowSeconds: number
 }
 
-/** Why the headers alone prove nothing, as one sentence, so that the body need not be read; undefined when the body decides. */
-export function slackHeaderFault({ timestamp, signature, secrets, nowSeconds }: SlackHeaders): string | undefined {
+/** Checks the headers alone, before the body is read. Returns the error as one sentence; undefined when the body decides. */
+export function slackHeaderError({ timestamp, signature, secrets, nowSeconds }: SlackHeaders): string | undefined {
   if (secrets.length === 0) return "SLACK_SIGNING_SECRET is not set, so every call is refused."
   if (timestamp === undefined || signature === undefined)
     return "X-Slack-Request-Timestamp and X-Slack-Signature are required: only Slack may call this."
@@ -27,14 +27,15 @@ export function slackHeaderFault({ timestamp, signature, secrets, nowSeconds }: 
 const SIGNATURE = /^v0=[0-9a-f]{64}$/
 
 /**
- * Why a request is not proved to come from Slack, as one sentence; undefined when it is. The body is hashed once for each secret.
+ * Verifies that a request comes from Slack. Returns the error as one sentence; undefined when a secret signed the request. The body is
+ * hashed once for each secret.
  *
  * @param body as it was sent
  * @see https://docs.slack.dev/authentication/verifying-requests-from-slack/
  */
-export function slackSignatureFault(headers: SlackHeaders, body: Uint8Array): string | undefined {
-  const fault = slackHeaderFault(headers)
-  if (fault) return fault
+export function slackSignatureError(headers: SlackHeaders, body: Uint8Array): string | undefined {
+  const error = slackHeaderError(headers)
+  if (error) return error
   const { timestamp, signature = "", secrets } = headers
   const sent = Uint8Array.fromHex(signature.slice("v0=".length))
   let isProved = false

@@ -43,7 +43,7 @@ export function dlqCommand(invocation: Invocation) {
     )
     .addCommand(
       new Command("replay")
-        .description("read the records again with the present configuration of the service, and store them")
+        .description("map the records again with the present configuration of the service, and store them")
         .addArgument(ids().argOptional())
         .option("--all", "every waiting dead letter")
         .addOption(jsonOption())

@@ -15,7 +15,7 @@ interface DeadLetter {
   replay_transaction_id: string
 }
 
-/** The service does not answer, or refuses. The message is for the person at the terminal. */
+/** The service does not answer, or refuses. The message is for the user at the terminal. */
 class Failure extends Error {}
 
 async function ask<Answer>({ url, stop }: DlqOptions, method: string, path: string): Promise<Answer> {
@@ -114,10 +114,10 @@ export const replayAll = (options: DlqOptions) =>
     return endReplay(letters.length, remaining, options)
   })
 
-/** The most ids that a request may have. */
+/** The most ids of one request. */
 const MAX_IDS = 500
 
-/** @returns why some stay, by id */
+/** @returns the reasons of those that were not replayed, by id */
 async function replayTogether(client: SignalClient, ids: number[], stop: AbortSignal): Promise<Map<number, string>> {
   const reasons = new Map<number, string>()
   let cursor: string | null | undefined

@@ -15,11 +15,12 @@ export interface EraseOptions {
   quiet?: true | undefined
 }
 
-/** Between two looks at the state; each also has the service continue. */
-const LOOK_AGAIN_MS = 1000
+/** The pause between requests for the state. Each request also makes the service continue. */
+const POLL_EVERY_MS = 1000
 
 /**
- * Erases, and prints what was removed until that is done. An erasure goes on in the service when this command is stopped.
+ * Starts an erasure, and prints the counts of removed records until it is done. The service finishes the erasure even when this command
+ * is stopped.
  *
  * @throws {UsageError} no subject is given, or nobody can be asked; nothing was erased
  */
@@ -35,7 +36,7 @@ export async function erase(options: EraseOptions, stop: AbortSignal): Promise<n
     console.log(`Erasure ${state.id} of ${state.kind}, ${state.suppress ? "with" : "without"} suppression`)
     while (state.state === "running") {
       if (!options.quiet && process.stderr.isTTY) process.stderr.write(`\r${countsOf(state)} so far`)
-      await sleep(LOOK_AGAIN_MS, undefined, { signal: stop })
+      await sleep(POLL_EVERY_MS, undefined, { signal: stop })
       state = (await client.erasure(state.id, { signal: stop })) ?? state
     }
     if (!options.quiet && process.stderr.isTTY) process.stderr.write("\n")
@@ -43,7 +44,7 @@ export async function erase(options: EraseOptions, stop: AbortSignal): Promise<n
     return EXIT.done
   } catch (error) {
     if (stop.aborted || error instanceof AbortedError) {
-      console.error("Stopped. What the service has begun, it finishes.")
+      console.error("Stopped. The service finishes an erasure that it has begun.")
       return EXIT.stopped
     }
     if (!(error instanceof SignalError)) throw error
@@ -58,17 +59,17 @@ function erasureOf({ user, agent, conversation, signal, suppress }: EraseOptions
   if (agent !== undefined) return { agent_id: agent, ...rest }
   if (conversation !== undefined) return { context_window_id: conversation, ...rest }
   if (signal !== undefined) return { signal_ids: signal, ...rest }
-  throw new UsageError("Say what to erase: --user, --agent, --conversation or --signal.")
+  throw new UsageError("Nothing to erase. Give --user, --agent, --conversation or --signal.")
 }
 
 async function isConfirmed({ suppress, ...target }: NewErasure, stop: AbortSignal): Promise<boolean> {
-  if (!process.stdin.isTTY) throw new UsageError("Nobody can be asked here. Add --yes to erase.")
+  if (!process.stdin.isTTY) throw new UsageError("There is no terminal to ask for confirmation. Add --yes to erase.")
   const [kind, subject] = Object.entries(target)[0] ?? []
   const what = Array.isArray(subject) ? `${subject.length} signals` : `every signal with the ${kind} "${subject}"`
-  const later = suppress ? ", and refuse what comes later" : ""
+  const later = suppress ? ", and refuse later ones" : ""
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   try {
-    const answer = await terminal.question(`Erase ${what} for good${later}? Type "erase" to go on: `, { signal: stop })
+    const answer = await terminal.question(`Erase ${what} permanently${later}? Type "erase" to continue: `, { signal: stop })
     return answer.trim() === "erase"
   } catch (error) {
     if (stop.aborted) return false

@@ -10,11 +10,11 @@ import { batchesOf } from "./batches.ts"
  */
 export async function writeBatchFiles(source: Source, path: string, batchSize: number): Promise<number> {
   const written: string[] = []
-  let faults = 0
+  let unreadable = 0
   let signals = 0
   for await (const batch of batchesOf(source, { number: 1, position: null }, batchSize)) {
-    for (const { place, error } of batch.faults) console.error(`${place}: ${error}`)
-    faults += batch.faults.length
+    for (const { place, error } of batch.unreadable) console.error(`${place}: ${error}`)
+    unreadable += batch.unreadable.length
     signals += batch.signals.length
     if (batch.signals.length === 0) continue
     const file = numbered(path, written.length + 1)
@@ -28,7 +28,7 @@ export async function writeBatchFiles(source: Source, path: string, batchSize: n
   if (only !== undefined && more.length === 0) await rename(only, path)
   const names = more.length === 0 ? path : `${only} to ${more.at(-1)}`
   console.error(written.length === 0 ? "The source has no signals to write." : `${signals} signals in ${names}.`)
-  return faults > 0 ? EXIT.someFailed : EXIT.done
+  return unreadable > 0 ? EXIT.someFailed : EXIT.done
 }
 
 const numbered = (path: string, number: number) => path.replace(/(\.\w+)?$/, (ending) => `-${number}${ending}`)

@@ -2,13 +2,15 @@ import type { FailedRecord } from "../failures.ts"
 import type { Source } from "../sources/source.ts"
 import { tally } from "./tally.ts"
 
-/** Signals that are sent together, with the counts and errors of the records between them that are not sent. */
+/** Signals that are sent together, and the records between them that are not sent. */
 export interface ImportBatch {
   number: number
   signals: Record<string, unknown>[]
   /** The place of each signal in the source, for messages. */
   places: string[]
-  faults: FailedRecord[]
+  /** The records that the source could not read. */
+  unreadable: FailedRecord[]
+  /** How many records were skipped of each kind. */
   skipped: Record<string, number>
   /** Records read, of every kind. */
   read: number
@@ -40,14 +42,14 @@ export async function* batchesOf(
       characters += JSON.stringify(record.signal).length
     } else if ("skipped" in record) tally(batch.skipped, record.skipped)
     else
-      batch.faults.push({
+      batch.unreadable.push({
         place: record.place,
-        error: record.fault,
+        error: record.error,
         code: "unreadable_record",
         ...(record.kept && { signal: record.kept }),
       })
-    // Faults count too: a source of nothing but faults must not grow one batch without bound.
-    if (batch.signals.length + batch.faults.length < batchSize && characters < MAX_CHARACTERS) continue
+    // Unreadable records count too: a source that has no others must not grow one batch without bound.
+    if (batch.signals.length + batch.unreadable.length < batchSize && characters < MAX_CHARACTERS) continue
     yield batch
     batch = emptyBatch(batch.number + 1)
     characters = 0
@@ -59,7 +61,7 @@ const emptyBatch = (number: number): ImportBatch => ({
   number,
   signals: [],
   places: [],
-  faults: [],
+  unreadable: [],
   skipped: {},
   read: 0,
   position: "",

@@ -14,7 +14,7 @@ export interface Checkpoint {
   source: string
   /** Origin of the service that receives the batches. */
   service: string
-  /** A batch of this import in the ledger of the service; shows whether a database is still the same one. */
+  /** A batch of this import in the ledger of the service. It shows whether the database is still the same. */
   transaction: string | null
   batchSize: number
   /** The next batch to send, and the position of its first record. */

@@ -69,7 +69,7 @@ export function importCommand(invocation: Invocation) {
     invocation.exitCode = await runImportCommand(request, options, invocation.stop)
   }
   return new Command("import")
-    .description("Imports a source. Each record is stored once, however often the command is stopped and run again.")
+    .description("Imports a source. Each record is stored once, even when the command is stopped and run again.")
     .addCommand(sending(slack()).action((path, options) => run({ kind: "slack", path, ...options }, options)))
     .addCommand(sending(sql()).action((options) => run({ kind: "sql", ...options }, options)))
     .addCommand(sending(jsonl()).action((path, options) => run({ kind: "jsonl", path }, options)))

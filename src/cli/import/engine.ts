@@ -72,7 +72,7 @@ async function save({ checkpoint, statePath, failures }: ImportOptions, batch: I
   const rejected: FailedRecord[] = failed.map(({ index, error, code, field }) => {
     return { place: batch.places[index] ?? "", error, code, field, signal: batch.signals[index] ?? {} }
   })
-  const records = [...batch.faults, ...rejected]
+  const records = [...batch.unreadable, ...rejected]
   // The failures file comes first: the checkpoint says how many of its bytes count.
   await failures.append(records)
   checkpoint.nextBatch = batch.number + 1

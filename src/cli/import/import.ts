@@ -133,7 +133,7 @@ function* remarks({ reasons, failed, ignoredFields }: Checkpoint, retry: string)
 
 /** Prints each signal as it would be sent, and each other record with the reason why it would not be sent. */
 async function dryRun(source: Source, stop: AbortSignal): Promise<number> {
-  const counts = { signals: 0, skipped: 0, faults: 0 }
+  const counts = { signals: 0, skipped: 0, unreadable: 0 }
   for await (const record of source.records()) {
     if (stop.aborted) return EXIT.stopped
     if ("signal" in record) {
@@ -143,12 +143,12 @@ async function dryRun(source: Source, stop: AbortSignal): Promise<number> {
       counts.skipped++
       console.error(`${record.place}: skipped, ${record.skipped}`)
     } else {
-      counts.faults++
-      console.error(`${record.place}: ${record.fault}`)
+      counts.unreadable++
+      console.error(`${record.place}: ${record.error}`)
     }
   }
   console.error(
-    `${counts.signals} signals would be sent, ${counts.skipped} skipped, ${counts.faults} cannot be read. Nothing was sent.`,
+    `${counts.signals} signals would be sent, ${counts.skipped} skipped, ${counts.unreadable} cannot be read. Nothing was sent.`,
   )
-  return counts.faults > 0 ? EXIT.someFailed : EXIT.done
+  return counts.unreadable > 0 ? EXIT.someFailed : EXIT.done
 }

@@ -111,7 +111,7 @@ async function takeOver(options: StateOptions, lock: (path: string) => Promise<v
   const { source, client, service, tell } = options
   const prefix = sourcePath(source)
   const names = await readdir(dirname(prefix)).catch(() => [])
-  // An earlier version named its state by the source alone; reading it throws the error that says what to do.
+  // An earlier version named its state file by the source alone. Reading that file throws the error that says what to do.
   await readCheckpoint(`${prefix}.json`)
   for (const name of names.filter((one) => one.startsWith(`${basename(prefix)}-`) && one.endsWith(".json"))) {
     const path = join(dirname(prefix), name)
@@ -120,7 +120,7 @@ async function takeOver(options: StateOptions, lock: (path: string) => Promise<v
     if ((await knowsBatch(client, checkpoint.transaction)) !== true) continue
     await lock(path)
     tell(`${service} is the same service as ${checkpoint.service}, where this import began.`)
-    // Until the lock was taken, its holder may have gone on.
+    // The former holder may have continued until the lock was taken, so the file is read again.
     return resume(options, { path, checkpoint: (await readCheckpoint(path)) ?? checkpoint })
   }
   return undefined

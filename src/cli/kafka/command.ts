@@ -20,8 +20,8 @@ export function consumeCommand(invocation: Invocation) {
       .addOption(
         new Option("--from <where>", "where a group without offsets begins").choices(["earliest", "latest"]).default("earliest"),
       )
-      .option("--mapping <json>", "which fields of a record become which of a signal, as KAFKA_FIELD_MAPPING", "{}")
-      .option("--cluster <name>", "tells clusters apart whose topics have the same names, as ?cluster= of the webhook")
+      .option("--mapping <json>", "maps fields of a record to fields of a signal, as KAFKA_FIELD_MAPPING does", "{}")
+      .option("--cluster <name>", "distinguishes clusters whose topics have the same names, as ?cluster= of the webhook")
       .addOption(new Option("--sasl <mechanism>", "log in to the brokers").choices(["plain", "scram-sha-256", "scram-sha-512"]))
       .addOption(new Option("--username <name>", "the user to log in as").env("KAFKA_USERNAME"))
       .option("--password-file <file>", `the file that holds the user's password (default: the variable ${PASSWORD_VARIABLE})`)
@@ -30,7 +30,7 @@ export function consumeCommand(invocation: Invocation) {
       .option("--tls-cert <file>", "this client's certificate (PEM)")
       .option("--tls-key <file>", "the key of this client's certificate (PEM)")
       .option("--tls-servername <name>", "the name in the brokers' certificates (default: that of each broker)")
-      .option("--tls-insecure", "accept any certificate: whoever is on the way can read and change the records")
+      .option("--tls-insecure", "accept any certificate: anyone on the network path can read and change the records")
       .addOption(urlOption())
       .addOption(batchSizeOption())
       .addOption(deadlineOption())

@@ -14,7 +14,7 @@ export interface ConnectionOptions {
   tlsInsecure?: true | undefined
 }
 
-/** Where a password is read from when no file is named. The command line has no option for it, since `ps` shows options. */
+/** The variable that holds the password when no file is named. There is no option for it, since `ps` shows options. */
 export const PASSWORD_VARIABLE = "KAFKA_PASSWORD"
 
 const MECHANISMS = { plain: "PLAIN", "scram-sha-256": "SCRAM-SHA-256", "scram-sha-512": "SCRAM-SHA-512" } as const

@@ -11,10 +11,10 @@ import { commitLast, gathered } from "./gather.ts"
 import { mapMessages } from "./records.ts"
 import { Tally } from "./tally.ts"
 
-/** After a crash the next member gets the partitions once the group has missed the dead one for as long. */
+/** After a crash the other members get the partitions when no heartbeat has arrived for `sessionTimeout`. */
 const GROUP = { sessionTimeout: 10_000, heartbeatInterval: 3000 }
 
-/** How long records wait for others of their batch. */
+/** The longest time that records wait for more records of their batch. */
 const MAX_WAIT_MS = 1000
 const LAG_EVERY_MS = 5000
 
@@ -57,7 +57,7 @@ export async function consumeKafka(options: ConsumeOptions, stop: AbortSignal): 
     ...GROUP,
     ...connection,
   })
-  // The lag is for the eye: a broker that does not tell it stops nothing.
+  // The lag is only shown: an error in reading it must not stop the consumer.
   consumer.on("consumer:lag:error", () => {})
   consumer.on("consumer:lag", (lag) => tally.setLag(lag))
   let number = 0
@@ -116,7 +116,7 @@ function readMapping(text: string): FieldMapping {
   }
 }
 
-/** The messages at the bottom of an error: "failed 4 times" says nothing of the reason. */
+/** Returns the messages of the innermost errors: "failed 4 times" does not give the reason. */
 function causesOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const causes = error instanceof AggregateError ? error.errors : error.cause === undefined ? [] : [error.cause]

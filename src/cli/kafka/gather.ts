@@ -4,7 +4,7 @@ import type { Message } from "@platformatic/kafka"
 /** A batch of many large records must stay below the service's 8 MiB, with room for what JSON adds. */
 const MAX_BYTES = 2 * 1024 * 1024
 
-/** Messages in the order in which they arrive: as many as a batch holds, or as arrive within `waitMs`. */
+/** Groups messages in the order of arrival: at most `most`, and at most those that arrive within `waitMs`. */
 export async function* gathered(stream: AsyncIterable<Message>, most: number, waitMs: number): AsyncGenerator<Message[]> {
   const messages = stream[Symbol.asyncIterator]()
   let next = messages.next()
@@ -30,7 +30,7 @@ const sizeOf = ({ key, value }: Message) => (key?.length ?? 0) + (value?.length 
 
 const after = (ms: number) => sleep(Math.max(0, ms), undefined, { ref: false })
 
-/** Commits how far each partition has come: every record before is stored, or in the failures file. */
+/** Commits the last offset of each partition. Every record before it must be stored, or be in the failures file. */
 export async function commitLast(messages: readonly Message[]): Promise<void> {
   const last = new Map(messages.map((message) => [`${message.topic}/${message.partition}`, message]))
   for (const message of last.values()) await message.commit()

@@ -5,7 +5,7 @@ import type { KafkaRecord } from "../../bridges/kafka/record.ts"
 import { mapKafkaRecord, readKafkaValue } from "../../bridges/kafka/requests.ts"
 import type { FailedRecord } from "../failures.ts"
 
-/** What a run of messages becomes. */
+/** The signals of some messages, and the messages that did not become signals. */
 export interface Mapped {
   signals: Record<string, unknown>[]
   /** Topic, partition and offset of each signal. */
@@ -35,12 +35,12 @@ export function mapMessages(messages: readonly Message[], mapping: FieldMapping,
 
 const placeOf = ({ topic, partition, offset }: Message) => `${topic}/${partition}/${offset}`
 
-/** Maps a message to a record of the webhook. Bytes that are not text give the record a fault. */
+/** Maps a message to a record of the webhook. The record gets a `fault` when its bytes are not text. */
 function readMessage(message: Message, cluster: string | undefined): KafkaRecord {
   const { topic, partition, offset, timestamp } = message
   const key = message.key ? readContent(message.key, "the key") : undefined
   const value = message.value ? readContent(message.value, "the value") : undefined
-  const fault = faultOf(value) ?? faultOf(key)
+  const error = errorOf(value) ?? errorOf(key)
   const record = readKafkaValue(
     {
       topic,
@@ -53,13 +53,13 @@ function readMessage(message: Message, cluster: string | undefined): KafkaRecord
     textOf(value),
     cluster,
   )
-  return fault === undefined ? record : { ...record, fault }
+  return error === undefined ? record : { ...record, fault: error }
 }
 
 const textOf = (content: Content | undefined) => (content && "text" in content ? content.text : undefined)
-const faultOf = (content: Content | undefined) => (content && "fault" in content ? content.fault : undefined)
+const errorOf = (content: Content | undefined) => (content && "error" in content ? content.error : undefined)
 
-/** Headers often hold bytes, such as the ids of a trace. These are no fault, and are kept in base64. */
+/** Headers often hold bytes, such as the ids of a trace. These are not an error; base64 keeps them. */
 function headerOf(header: Buffer | null | undefined): unknown {
   if (!header) return null
   const content = readContent(header, "the header")

@@ -40,8 +40,8 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
   function readRow(record: Row["record"], raw: string, error: string | undefined, place: string): SourceRecord {
     const bytes = Buffer.from(raw, "latin1")
     const text = isAscii(raw) ? raw : textOf(bytes)
-    if (text === undefined) return { place, fault: "The row is not UTF-8", kept: keptBytes(bytes) }
-    if (error !== undefined) return { place, fault: error, kept: keptLine(text.trimEnd()) }
+    if (text === undefined) return { place, error: "The row is not UTF-8", kept: keptBytes(bytes) }
+    if (error !== undefined) return { place, error: error, kept: keptLine(text.trimEnd()) }
     const cells = text === raw ? record : Object.fromEntries(Object.entries(record).map(([name, cell]) => [name, utf8(cell)]))
     return { place, signal: signalOfRow(cells, rowOptions) }
   }

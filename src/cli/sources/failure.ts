@@ -22,5 +22,5 @@ export function readFailure(
   if (Object.keys(signal).length > 0) return { place, signal }
   if (isFields(failure._message)) return mapSlackMessage(failure._message, place, options)
   if (typeof failure._line === "string") return readLine(failure._line, place)
-  return { place, fault: String(failure._error), kept: { ...(failure._base64 !== undefined && { _base64: failure._base64 }) } }
+  return { place, error: String(failure._error), kept: { ...(failure._base64 !== undefined && { _base64: failure._base64 }) } }
 }

@@ -19,7 +19,7 @@ export function openJsonl(path: string): Source {
         if (number === 1 && text !== undefined) refuseDocument(text, path)
         const place = `${path}:${number}`
         const position = String(end)
-        if (text === undefined) yield { place, fault: "The line is not UTF-8", kept: keptBytes(bytes), position }
+        if (text === undefined) yield { place, error: "The line is not UTF-8", kept: keptBytes(bytes), position }
         else yield { ...readSignal(text, place), position }
       }
     },
@@ -28,10 +28,10 @@ export function openJsonl(path: string): Source {
 
 function readSignal(text: string, place: string): SourceRecord {
   const value = readJsonLine(text)
-  if (value === undefined) return { place, fault: "The line is not JSON", kept: keptLine(text) }
-  if (isTooDeep(value.json)) return { place, fault: TOO_DEEP, kept: keptLine(text) }
+  if (value === undefined) return { place, error: "The line is not JSON", kept: keptLine(text) }
+  if (isTooDeep(value.json)) return { place, error: TOO_DEEP, kept: keptLine(text) }
   if (isFailure(value.json)) return readFailure(value.json, place, { team: undefined, readLine: readSignal })
-  if (!isFields(value.json)) return { place, fault: "The line is not a JSON object", kept: keptLine(text) }
+  if (!isFields(value.json)) return { place, error: "The line is not a JSON object", kept: keptLine(text) }
   return { place, signal: value.json }
 }
 

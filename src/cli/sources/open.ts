@@ -52,7 +52,7 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
   }
 }
 
-/** What is not given is not there, so that the state of an import by an earlier version stays its own. */
+/** Settings that are not given are left out, so that a state file of an earlier version still matches. */
 const slackSettings = ({ team, followEdits }: Extract<SourceRequest, { kind: "slack" }>) => ({
   team,
   followEdits: followEdits || undefined,

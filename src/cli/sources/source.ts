@@ -7,7 +7,7 @@ export type SourceRecord =
   | { place: string; skipped: string }
   | {
       place: string
-      fault: string
+      error: string
       /** The original record, under the names of the failures file; see `readFailure`. */
       kept?: Record<string, unknown>
     }

@@ -12,9 +12,9 @@ ${KEY_HELP} It needs the scope "read".
 export function tailCommand(invocation: Invocation) {
   return new Command("tail")
     .description("Prints the stored signals in commit order, one line of JSON each.")
-    .option("--follow", "wait for new signals, until it is stopped")
-    .option("--after <cursor>", "where to begin: a cursor that this command printed, or now (default: the oldest signal)")
-    .option("--cursor-file <file>", "keeps the cursor of what was printed, and begins with it the next time")
+    .option("--follow", "wait for new signals until the command is stopped")
+    .option("--after <cursor>", "where to start: a cursor that this command printed, or now (default: the oldest signal)")
+    .option("--cursor-file <file>", "save the cursor after each page, and start from it the next time")
     .addOption(urlOption())
     .addOption(quietOption())
     .addHelpText("after", AFTER_HELP)

@@ -4,7 +4,7 @@ import { UsageError } from "../usage.ts"
 /**
  * Reads the cursor in a file; undefined when there is no file.
  *
- * @throws {UsageError} the file holds something else
+ * @throws {UsageError} the file does not hold a cursor
  */
 export async function readCursor(path: string): Promise<string | undefined> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {

@@ -11,7 +11,7 @@ export interface TailOptions {
   quiet?: true | undefined
 }
 
-/** Prints the feed, and keeps the cursor of what was printed. Returns the exit code. */
+/** Prints the feed, and saves the cursor after each page. Returns the exit code. */
 export async function tail({ url, follow, after, cursorFile, quiet }: TailOptions, stop: AbortSignal): Promise<number> {
   let cursor = (cursorFile === undefined ? undefined : await readCursor(cursorFile)) ?? after
   try {
@@ -31,7 +31,7 @@ export async function tail({ url, follow, after, cursorFile, quiet }: TailOption
   return stop.aborted ? EXIT.stopped : EXIT.done
 }
 
-/** Resolves when the reader of the pipe has room. When it has left, the process ends before (see `runCommandLine`). */
+/** Resolves when the pipe has room. When its reader has closed it, `runCommandLine` ends the process. */
 const print = (signals: readonly StoredSignal[]) =>
   new Promise<void>((resolve) => {
     const text = signals.map((signal) => `${JSON.stringify(signal)}\n`).join("")

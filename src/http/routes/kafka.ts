@@ -3,7 +3,7 @@ import { type Context, Hono } from "hono"
 import { createMiddleware } from "hono/factory"
 import type { KafkaRecord } from "../../bridges/kafka/record.ts"
 import { mapKafkaRecord, readKafkaRecords, withoutReservedKey } from "../../bridges/kafka/requests.ts"
-import { standardWebhookFault, standardWebhookHeaderFault } from "../../bridges/kafka/standard-webhooks.ts"
+import { standardWebhookError, standardWebhookHeaderError } from "../../bridges/kafka/standard-webhooks.ts"
 import { countContainers } from "../../signals/json-size.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
@@ -28,10 +28,10 @@ const identifySender = createMiddleware<App>(async (c, next) => {
     secrets: c.get("settings").webhooks.standardSecrets,
     nowSeconds: Math.floor(Date.now() / 1000),
   }
-  const unsigned = standardWebhookHeaderFault(headers)
+  const unsigned = standardWebhookHeaderError(headers)
   if (unsigned) throw unauthorized(unsigned)
   const sent = await readSent(c)
-  const forged = standardWebhookFault(headers, sent)
+  const forged = standardWebhookError(headers, sent)
   if (forged) throw unauthorized(forged)
   c.set("sent", sent)
   c.set("caller", { name: "webhook:kafka", scopes: ["ingest", "bridge"] })

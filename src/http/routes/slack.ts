@@ -1,7 +1,7 @@
 import { waitUntil } from "cloudflare:workers"
 import { Hono } from "hono"
 import { readSlackRequest } from "../../bridges/slack/events.ts"
-import { slackHeaderFault, slackSignatureFault } from "../../bridges/slack/signature.ts"
+import { slackHeaderError, slackSignatureError } from "../../bridges/slack/signature.ts"
 import { isFields, parseJson } from "../../signals/json.ts"
 import type { DeliveryAnswer } from "../../signals/responses.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
@@ -39,10 +39,10 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
     secrets: webhooks.slackSecrets,
     nowSeconds: Math.floor(Date.now() / 1000),
   }
-  const unsigned = slackHeaderFault(headers)
+  const unsigned = slackHeaderError(headers)
   if (unsigned) throw unauthorized(unsigned)
   const sent = await readSent(c, Math.min(MAX_EVENT_BYTES, limits.maxBodyBytes))
-  const forged = slackSignatureFault(headers, sent)
+  const forged = slackSignatureError(headers, sent)
   if (forged) throw unauthorized(forged)
   c.set("caller", { name: "webhook:slack", scopes: ["ingest", "bridge"] })
 
@@ -61,7 +61,7 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
       })
       return c.json(NOTHING_TO_STORE)
     case "unreadable":
-      throw invalidShape([{ type: "value_error", loc: ["body"], msg: request.fault }])
+      throw invalidShape([{ type: "value_error", loc: ["body"], msg: request.error }])
     case "event_callback": {
       c.set(
         "db",

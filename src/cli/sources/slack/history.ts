@@ -132,7 +132,7 @@ interface LineAround extends SlackSourceOptions {
 
 function recordsOfLine(json: unknown, around: LineAround, place: string): Iterable<SourceRecord> {
   if (!isFailure(json)) return recordsOf(json, around, place)
-  const readLine = (): SourceRecord => ({ place, fault: String(json._error), kept: { _line: json._line } })
+  const readLine = (): SourceRecord => ({ place, error: String(json._error), kept: { _line: json._line } })
   return [readFailure(json, place, { ...around, readLine })]
 }
 

@@ -56,10 +56,10 @@ function* withReplies(message: unknown, channel: unknown): Generator<{ message: 
 }
 
 function recordOf(value: unknown, around: Around, place: string): SourceRecord {
-  if (!isFields(value)) return { place, fault: "This is not a message", kept: keptLine(JSON.stringify(value) ?? "") }
+  if (!isFields(value)) return { place, error: "This is not a message", kept: keptLine(JSON.stringify(value) ?? "") }
   if (value.type !== "event_callback") return mapSlackMessage(value, place, around)
   if (isFields(value.event)) return mapSlackMessage({ ...value.event, team_id: value.team_id }, place, around)
-  return { place, fault: "event should be an object", kept: keptMessage(value) }
+  return { place, error: "event should be an object", kept: keptMessage(value) }
 }
 
 /**
@@ -74,7 +74,7 @@ export function mapSlackMessage(message: Fields, place: string, { channel, team,
   const delivered = mapSlackEvent({ team_id: workspace, event }, { followEdits: followEdits === true })
   if ("skipped" in delivered) return { place, skipped: delivered.skipped }
   if ("refused" in delivered)
-    return { place, fault: explain(delivered.refused, message), kept: keptMessage({ ...message, channel: event.channel }) }
+    return { place, error: explain(delivered.refused, message), kept: keptMessage({ ...message, channel: event.channel }) }
   const { payload, ...signal } = delivered.signal as Fields & { payload: Fields }
   const { envelope: _, ...rest } = payload
   const named = { user_name: names?.userName(signal.user_id), channel_name: names?.channelName(event.channel) }

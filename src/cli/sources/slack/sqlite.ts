@@ -63,9 +63,9 @@ async function* readDatabase(
 function readMessage(data: unknown, place: string, around: Around): SourceRecord {
   const text = textOfCell(data)
   if (text === undefined)
-    return { place, fault: "The message is not UTF-8", kept: data instanceof Uint8Array ? keptBytes(data) : {} }
+    return { place, error: "The message is not UTF-8", kept: data instanceof Uint8Array ? keptBytes(data) : {} }
   const json = readJsonLine(text)?.json
-  if (!isFields(json)) return { place, fault: "The message is not a JSON object", kept: keptLine(text) }
+  if (!isFields(json)) return { place, error: "The message is not a JSON object", kept: keptLine(text) }
   return mapSlackMessage(json, place, around)
 }
 

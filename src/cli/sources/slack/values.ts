@@ -4,7 +4,7 @@ import { linesOf, type TextLine } from "../lines.ts"
 import { type HistoryFile, MAX_FILE_BYTES } from "./files.ts"
 
 /** One JSON value of a file, or the reason why it cannot be read. */
-export type FileValue = { place: string; end: number } & ({ json: unknown } | { fault: string; kept?: Record<string, unknown> })
+export type FileValue = { place: string; end: number } & ({ json: unknown } | { error: string; kept?: Record<string, unknown> })
 
 /**
  * Bound of the JSON values of a file that is one document: parsed, each takes up to 100 bytes beside its text. A message of Slack has
@@ -23,21 +23,21 @@ export async function* valuesOf(file: HistoryFile): AsyncGenerator<FileValue> {
   for await (const line of lines) {
     if (line.text?.trim() === "") continue
     const read = readLine(file.name, line)
-    if (isFirst && "fault" in read && line.text !== undefined && OPENS_DOCUMENT.test(line.text))
+    if (isFirst && "error" in read && line.text !== undefined && OPENS_DOCUMENT.test(line.text))
       return yield await documentOf(file.name, line, lines)
     isFirst = false
     yield read
   }
-  if (isFirst) yield { place: file.name, end: 0, fault: "The file is empty" }
+  if (isFirst) yield { place: file.name, end: 0, error: "The file is empty" }
 }
 
 function readLine(name: string, { number, text, bytes, end }: TextLine): FileValue {
   const place = `${name}:${number}`
-  if (countValues(bytes) > MAX_VALUES) return { place, end, fault: TOO_MANY_VALUES }
-  if (text === undefined) return { place, end, fault: "The line is not UTF-8", kept: keptBytes(bytes) }
+  if (countValues(bytes) > MAX_VALUES) return { place, end, error: TOO_MANY_VALUES }
+  if (text === undefined) return { place, end, error: "The line is not UTF-8", kept: keptBytes(bytes) }
   const read = readJsonLine(text)
-  if (!read) return { place, end, fault: "The line is not JSON", kept: keptLine(text) }
-  return isTooDeep(read.json) ? { place, end, fault: TOO_DEEP } : { place, end, json: read.json }
+  if (!read) return { place, end, error: "The line is not JSON", kept: keptLine(text) }
+  return isTooDeep(read.json) ? { place, end, error: TOO_DEEP } : { place, end, json: read.json }
 }
 
 async function documentOf(name: string, first: TextLine, more: AsyncIterable<TextLine>): Promise<FileValue> {
@@ -47,15 +47,15 @@ async function documentOf(name: string, first: TextLine, more: AsyncIterable<Tex
   for await (const line of more) {
     end = line.end
     values += countValues(line.bytes)
-    if (values > MAX_VALUES) return { place: name, end, fault: TOO_MANY_VALUES }
+    if (values > MAX_VALUES) return { place: name, end, error: TOO_MANY_VALUES }
     if (end > MAX_FILE_BYTES)
-      return { place: name, end, fault: `The file is one JSON document of more than ${MAX_FILE_BYTES / 1024 / 1024} MiB` }
+      return { place: name, end, error: `The file is one JSON document of more than ${MAX_FILE_BYTES / 1024 / 1024} MiB` }
     parts.push(line.text)
   }
-  if (parts.includes(undefined)) return { place: name, end, fault: "The file is not UTF-8" }
+  if (parts.includes(undefined)) return { place: name, end, error: "The file is not UTF-8" }
   const read = readJsonLine(parts.join("\n"))
-  if (!read) return { place: name, end, fault: "The file is not JSON" }
-  return isTooDeep(read.json) ? { place: name, end, fault: TOO_DEEP } : { place: name, end, json: read.json }
+  if (!read) return { place: name, end, error: "The file is not JSON" }
+  return isTooDeep(read.json) ? { place: name, end, error: TOO_DEEP } : { place: name, end, json: read.json }
 }
 
 const [QUOTE, BACKSLASH, COMMA, BRACKET, BRACE] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b]

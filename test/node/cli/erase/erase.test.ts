@@ -46,8 +46,8 @@ describe("signals erase", () => {
   })
 
   it.each([
-    [["--user", "U2"], 2, "Nobody can be asked here. Add --yes to erase."],
-    [["--yes"], 2, "Say what to erase: --user, --agent, --conversation or --signal."],
+    [["--user", "U2"], 2, "There is no terminal to ask for confirmation. Add --yes to erase."],
+    [["--yes"], 2, "Nothing to erase. Give --user, --agent, --conversation or --signal."],
     [["--user", "U2", "--agent", "A1", "--yes"], 2, "cannot be used with"],
     [["--signal", "newest", "--yes"], 2, "It must be the id of a signal."],
     [["--user", "", "--yes"], 3, "Gave up: "],

@@ -3,8 +3,8 @@ import { Webhook } from "standardwebhooks"
 import { describe, expect, it } from "vitest"
 import {
   MAX_SIGNATURES,
-  standardWebhookFault,
-  standardWebhookHeaderFault,
+  standardWebhookError,
+  standardWebhookHeaderError,
   type WebhookHeaders,
 } from "../../../../src/bridges/kafka/standard-webhooks.ts"
 
@@ -18,17 +18,17 @@ const signed = (body: string, secret = SECRET, at = NOW) => ({
   signature: new Webhook(secret).sign("msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", new Date(at * 1000), body),
   body: bytes(body),
 })
-const fault = ({ body, ...headers }: Partial<WebhookHeaders & { body: Uint8Array }>) => {
+const errorOf = ({ body, ...headers }: Partial<WebhookHeaders & { body: Uint8Array }>) => {
   const { body: signedBody, ...signedHeaders } = signed("{}")
-  return standardWebhookFault({ ...signedHeaders, secrets: [SECRET], nowSeconds: NOW, ...headers }, body ?? signedBody)
+  return standardWebhookError({ ...signedHeaders, secrets: [SECRET], nowSeconds: NOW, ...headers }, body ?? signedBody)
 }
 
 describe("a Standard Webhooks signature", () => {
   it("is taken as the specification's own library makes it, over any body", () =>
     fc.assert(
       fc.asyncProperty(fc.string({ unit: "grapheme" }), async (body) => {
-        expect(await fault(signed(body))).toBeUndefined()
-        expect(await fault({ ...signed(body), body: bytes(`${body} `) })).toBe(
+        expect(await errorOf(signed(body))).toBeUndefined()
+        expect(await errorOf({ ...signed(body), body: bytes(`${body} `) })).toBe(
           "webhook-signature is not that of this body under the secret.",
         )
       }),
@@ -37,14 +37,14 @@ describe("a Standard Webhooks signature", () => {
   it("is one of several, some of another version or another secret", async () => {
     const { signature } = signed("{}")
     const other = signed("{}", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").signature
-    expect(await fault({ signature: `v1a,abcd ${other} ${signature}` })).toBeUndefined()
-    expect(await fault({ signature: other })).toBeDefined()
+    expect(await errorOf({ signature: `v1a,abcd ${other} ${signature}` })).toBeUndefined()
+    expect(await errorOf({ signature: other })).toBeDefined()
   })
 
   it("is one of at most ten, each of 32 bytes, as the headers alone show", () => {
     const { body: _, ...headers } = signed("{}")
     const headerFault = (signature: string) =>
-      standardWebhookHeaderFault({ ...headers, signature, secrets: [SECRET], nowSeconds: NOW })
+      standardWebhookHeaderError({ ...headers, signature, secrets: [SECRET], nowSeconds: NOW })
     const list = (count: number) => Array(count).fill(headers.signature).join(" ")
     expect(headerFault(list(MAX_SIGNATURES))).toBeUndefined()
     expect(headerFault(list(MAX_SIGNATURES + 1))).toBe("webhook-signature must hold at most 10 signatures.")
@@ -56,10 +56,10 @@ describe("a Standard Webhooks signature", () => {
   })
 
   it("may be made with the secret that is being rotated out", async () =>
-    expect(await fault({ secrets: ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", SECRET] })).toBeUndefined())
+    expect(await errorOf({ secrets: ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", SECRET] })).toBeUndefined())
 
   it.each([-300, 300])("holds %i seconds from now", async (away) =>
-    expect(await fault({ nowSeconds: NOW + away })).toBeUndefined(),
+    expect(await errorOf({ nowSeconds: NOW + away })).toBeUndefined(),
   )
 
   it.each([
@@ -79,7 +79,7 @@ describe("a Standard Webhooks signature", () => {
     { secrets: ["whsec_***"] },
     { secrets: ["whsec_"] },
   ])("proves nothing when something about it is wrong: %j", async (request) => {
-    const sentence = await fault(request)
+    const sentence = await errorOf(request)
     expect(sentence).toMatch(/^(webhook|WEBHOOK).*\.$/)
     expect(sentence).not.toContain(SECRET)
   })

@@ -226,7 +226,7 @@ describe("a request of Slack's", () => {
 
   it.each([null, [], "text", {}, { type: "block_actions" }, { type: "url_verification" }])(
     "is refused with the expected types when it has none of them: %j",
-    (body) => expect(readSlackRequest(body)).toMatchObject({ type: "unreadable", fault: expect.stringMatching(/\w/) }),
+    (body) => expect(readSlackRequest(body)).toMatchObject({ type: "unreadable", error: expect.stringMatching(/\w/) }),
   )
 
   it("is read whatever JSON it is", () =>

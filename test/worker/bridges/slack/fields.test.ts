@@ -96,6 +96,6 @@ describe("an event that is odd", () => {
 
 describe("a request that is odd", () => {
   it.each(["[]", "null", "12345678901234567890"])("gets the error that it should be an object: %s", (body) =>
-    expect(readSlackRequest(parseJson(body))).toEqual({ type: "unreadable", fault: "Input should be an object" }),
+    expect(readSlackRequest(parseJson(body))).toEqual({ type: "unreadable", error: "Input should be an object" }),
   )
 })

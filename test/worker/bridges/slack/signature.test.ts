@@ -1,7 +1,7 @@
 import fc from "fast-check"
 import { verifySlackRequest } from "slack-edge"
 import { describe, expect, it } from "vitest"
-import { type SlackHeaders, slackSignatureFault } from "../../../../src/bridges/slack/signature.ts"
+import { type SlackHeaders, slackSignatureError } from "../../../../src/bridges/slack/signature.ts"
 
 const SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 const NOW = 1_531_420_618
@@ -14,8 +14,8 @@ const BODY =
 const SIGNATURE = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"
 
 const bytes = (text: string) => new TextEncoder().encode(text)
-const fault = ({ body = bytes(BODY), ...headers }: Partial<SlackHeaders & { body: Uint8Array }> = {}) =>
-  slackSignatureFault({ timestamp: String(NOW), signature: SIGNATURE, secrets: [SECRET], nowSeconds: NOW, ...headers }, body)
+const errorOf = ({ body = bytes(BODY), ...headers }: Partial<SlackHeaders & { body: Uint8Array }> = {}) =>
+  slackSignatureError({ timestamp: String(NOW), signature: SIGNATURE, secrets: [SECRET], nowSeconds: NOW, ...headers }, body)
 
 async function sign(secret: string, timestamp: string, body: Uint8Array): Promise<string> {
   const key = await crypto.subtle.importKey("raw", bytes(secret), { name: "HMAC", hash: "SHA-256" }, false, ["sign"])
@@ -24,7 +24,7 @@ async function sign(secret: string, timestamp: string, body: Uint8Array): Promis
 }
 
 describe("a request's signature", () => {
-  it("proves Slack's own example", async () => expect(await fault()).toBeUndefined())
+  it("proves Slack's own example", async () => expect(await errorOf()).toBeUndefined())
 
   it("proves what another's verifier takes, and nothing else, over any body", async () => {
     await fc.assert(
@@ -35,28 +35,28 @@ describe("a request's signature", () => {
         const headers = new Headers({ "x-slack-request-timestamp": timestamp, "x-slack-signature": signature })
         const oracle = await verifySlackRequest(SECRET, headers, text)
         expect(oracle).toBe(!forged)
-        expect((await fault({ timestamp, signature, body: bytes(text), nowSeconds })) === undefined).toBe(oracle)
+        expect((await errorOf({ timestamp, signature, body: bytes(text), nowSeconds })) === undefined).toBe(oracle)
       }),
     )
   })
 
   it("is over the bytes as they were sent, whatever they are", async () => {
     const body = Uint8Array.from({ length: 256 }, (_, value) => value)
-    expect(await fault({ body, signature: await sign(SECRET, String(NOW), body) })).toBeUndefined()
+    expect(await errorOf({ body, signature: await sign(SECRET, String(NOW), body) })).toBeUndefined()
   })
 
   it("may be made with the secret that is being rotated out", async () => {
-    expect(await fault({ secrets: ["the new one", SECRET] })).toBeUndefined()
-    expect(await fault({ secrets: [SECRET, "the new one"] })).toBeUndefined()
-    expect(await fault({ secrets: ["the new one", "the one after"] })).toMatch(/^X-Slack-Signature is not that of this body/)
+    expect(await errorOf({ secrets: ["the new one", SECRET] })).toBeUndefined()
+    expect(await errorOf({ secrets: [SECRET, "the new one"] })).toBeUndefined()
+    expect(await errorOf({ secrets: ["the new one", "the one after"] })).toMatch(/^X-Slack-Signature is not that of this body/)
   })
 
   it.each([-300, 300])("holds %i seconds from now", async (away) =>
-    expect(await fault({ nowSeconds: NOW + away })).toBeUndefined(),
+    expect(await errorOf({ nowSeconds: NOW + away })).toBeUndefined(),
   )
 
   it.each([-301, 301, 86_400])("does not hold %i seconds from now, whoever sends it again", async (away) =>
-    expect(await fault({ nowSeconds: NOW + away })).toBe("X-Slack-Request-Timestamp is more than 300 seconds from now."),
+    expect(await errorOf({ nowSeconds: NOW + away })).toBe("X-Slack-Request-Timestamp is more than 300 seconds from now."),
   )
 
   const WRONG = {
@@ -87,14 +87,14 @@ describe("a request's signature", () => {
     [WRONG.forged, { timestamp: `0${NOW}` }],
     [WRONG.unset, { secrets: [] }],
   ])("proves nothing, and the reason names no secret: %s %j", async (sentence, request) =>
-    expect(await fault(request)).toBe(sentence),
+    expect(await errorOf(request)).toBe(sentence),
   )
 
   it("proves nothing with any one bit of it changed", async () => {
     for (let place = 3; place < SIGNATURE.length; place++) {
       const changed = (Number.parseInt(SIGNATURE[place] ?? "0", 16) ^ 1).toString(16)
       const signature = SIGNATURE.slice(0, place) + changed + SIGNATURE.slice(place + 1)
-      expect(await fault({ signature })).toBeDefined()
+      expect(await errorOf({ signature })).toBeDefined()
     }
   })
 })
