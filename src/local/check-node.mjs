@@ -1,4 +1,4 @@
-// Plain JavaScript, run before the scripts in TypeScript: an older Node cannot read those.
+// Plain JavaScript: it runs before the TypeScript files, which an older Node cannot read.
 const [major, minor] = process.versions.node.split(".").map(Number)
 if (major < 22 || (major === 22 && minor < 18)) {
   console.error(

@@ -8,13 +8,13 @@ import { partitionSignals } from "./postgres/partition.ts"
 import { type LocalPostgres, startPostgres } from "./postgres/postgres.ts"
 import { StartupError } from "./startup-error.ts"
 
-/** The embedded Postgres, migrated, with the endpoint in front of it. */
+/** The embedded Postgres after its migrations, with the SQL endpoint in front of it. */
 export interface LocalDatabase {
   postgres: LocalPostgres
   endpoint: NeonEndpoint
-  /** Connection string of the superuser, for the person. */
+  /** Connection string of the superuser, for the developer. */
   ownerUrl: string
-  /** Connection string of the service's own role, the only one that the endpoint accepts. */
+  /** Connection string of the service's own role. The endpoint accepts no other. */
   url: string
   dataDir: string
   /** A file of settings with which `npx wrangler dev` uses this database. */
@@ -24,7 +24,7 @@ export interface LocalDatabase {
 export interface DatabaseOptions extends Pick<Options, "dataDir" | "endpointPort"> {
   /** Called when Postgres ends unexpectedly. */
   onCrash(): void
-  /** Takes how to stop each part, as soon as it runs. */
+  /** Receives the function that stops a part, as soon as that part runs. */
   started: (() => Promise<void>)[]
   stopped: AbortSignal
 }
@@ -42,7 +42,7 @@ export async function startDatabase({
   started.push(postgres.stop)
   stopped.throwIfAborted()
   await migrate(postgres.url)
-  // A folder of a version before: nothing of that version runs here.
+  // The folder may come from an earlier version, whose table is not partitioned. No Worker of that version runs here.
   await partitionSignals(postgres.url)
   const url = await makeLogin(postgres.url, folder)
   const endpoint = await listen(endpointPort, url)

@@ -12,7 +12,7 @@ const TEXTS = [
 
 const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)] as T
 
-/** About one signal in forty breaks a rule, so that failures can be seen, too. */
+/** About one signal in forty breaks a rule, so that failures are visible too. */
 function demoSignal() {
   const channel = pick(["engineering", "support", "standup"])
   return {

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { parseEnv } from "node:util"
 import { ROOT } from "./root.ts"
 
-/** The settings of the Worker that a person can give: all of `src/config.ts`, except the two of `LocalSetting`. See docs/deploy.md. */
+/** The settings of the Worker that a developer can set: all of `src/config.ts`, except the two of `LocalSetting`. See docs/deploy.md. */
 export const SETTINGS = [
   "DATABASE_URL",
   "DATABASE_DEADLINE_MS",

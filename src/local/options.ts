@@ -2,7 +2,7 @@ import { resolve } from "node:path"
 import { parseArgs } from "node:util"
 import { StartupError } from "./startup-error.ts"
 
-/** The port of the SQL endpoint unless the person names one. */
+/** The default port of the SQL endpoint. */
 const ENDPOINT_PORT = 8003
 
 export const HELP = `npm start -- [options]
@@ -13,7 +13,7 @@ export const HELP = `npm start -- [options]
   --endpoint-port PORT   the port of the database's SQL endpoint (default ${ENDPOINT_PORT}, or a free one)
   --database-only        start only the database and its endpoint, for npx wrangler dev
   --demo                 send a small batch about once a second, with a few errors
-  --help                 show this
+  --help                 print this help
 
 With DATABASE_URL set, the service uses that Neon database and starts no Postgres.`
 
@@ -21,14 +21,14 @@ export interface Options {
   port: number
   host: string
   dataDir: string
-  /** `fixed`: the person named it, so no other port replaces it. */
+  /** `fixed`: the command line names the port, so no other port replaces it. */
   endpointPort: { port: number; fixed: boolean }
   databaseOnly: boolean
   demo: boolean
 }
 
 /**
- * The options of `npm start`; undefined when help is asked for.
+ * Reads the options of `npm start`; undefined for `--help`.
  *
  * @throws {StartupError} an option is unknown or its value wrong
  */
@@ -52,7 +52,7 @@ export function readOptions(): Options | undefined {
 function portOf(option: string, text: string): number {
   const port = Number(text)
   if (!Number.isInteger(port) || port < 1 || port > 65535)
-    throw new StartupError(`Invalid port "${text}". Give ${option} a number from 1 to 65535.`)
+    throw new StartupError(`Invalid port "${text}". ${option} takes a number from 1 to 65535.`)
   return port
 }
 

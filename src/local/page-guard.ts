@@ -3,9 +3,8 @@ import type { IncomingHttpHeaders } from "node:http"
 const LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
 
 /**
- * Whether a web page can have sent this request. Of the local servers only the service itself is for browsers, but a page of any site can
- * reach a port on the developer's machine: directly (then its browser names the page), or through a DNS name that points at the
- * loopback address (then `Host` is that name).
+ * Whether a web page may have sent this request. Only the service itself is for browsers, but a page of any site can reach the other local
+ * servers: directly (the browser then sends the page's origin), or by a DNS name for the loopback address (`Host` is then that name).
  *
  * @see https://fetch.spec.whatwg.org/#origin-header
  */

@@ -1,6 +1,6 @@
 import { type AddressInfo, createServer } from "node:net"
 
-/** A port on the loopback address that nobody listens on now. */
+/** Returns a port of the loopback address that is free now. */
 export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve, reject) => server.once("error", reject).listen(0, "127.0.0.1", resolve))

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process"
 import { promisify } from "node:util"
 
-/** Whether a process has this id. A process that has ended counts until its parent has collected it. */
+/** Whether a process has this id. An ended process counts until its parent has collected it. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)

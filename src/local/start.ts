@@ -14,7 +14,7 @@ import { RequestLines } from "./terminal/request-line.ts"
 import { databaseOnly, welcome } from "./terminal/welcome.ts"
 import { type LocalWorker, startWorker } from "./worker/worker.ts"
 
-/** Stops what has been started, in reverse order. */
+/** The functions that stop the started parts. `stopAll` calls them in reverse order. */
 const started: (() => Promise<void>)[] = []
 
 async function stopAll(): Promise<void> {
@@ -27,7 +27,7 @@ interface Interrupts {
   hurry: AbortController
 }
 
-/** Starts everything and waits until the person stops it. Throws when something fails, or is stopped, before. */
+/** Starts every part, and waits until the user stops it. Throws when a part fails, or when it is stopped during the start. */
 async function start(options: Options, { stopped, hurry }: Interrupts): Promise<void> {
   const { port, host, dataDir } = options
   if (!options.databaseOnly && !(await isFree(port)))
@@ -37,7 +37,7 @@ async function start(options: Options, { stopped, hurry }: Interrupts): Promise<
   failure.promise.catch(() => {})
   const fail = (sentence: string) => {
     if (stopped.aborted) return
-    // Without one of its parts the service cannot finish the waiting work.
+    // Without this part the service cannot finish its work, so the stop must not wait for it.
     hurry.abort()
     failure.reject(new StartupError(sentence))
   }
@@ -83,7 +83,7 @@ const databaseLines = ({ ownerUrl, dataDir, endpoint }: LocalDatabase) => [
   `data in ${relative("", dataDir) || "."}`,
 ]
 
-/** Starts the local database where none is named, and writes how to reach it into the Worker's settings. */
+/** Starts the local database unless DATABASE_URL is set, and adds its address to the Worker's settings. */
 async function openDatabase(
   { dataDir, endpointPort }: Options,
   environment: Environment,
@@ -97,7 +97,7 @@ async function openDatabase(
   return database
 }
 
-/** At a terminal short lines for a person, elsewhere the Worker's own JSON. */
+/** Prints short lines at a terminal, and the Worker's JSON elsewhere. */
 function logger(): (line: string) => void {
   if (!process.stdout.isTTY) return console.log
   const lines = new RequestLines()

@@ -1,2 +1,2 @@
-/** A local part did not start. The message is one sentence for the person at the terminal. */
+/** A local part did not start. The message is one sentence for the user at the terminal. */
 export class StartupError extends Error {}

@@ -16,39 +16,39 @@ import {
   typeName,
 } from "./types.ts"
 
-/** A piece of Postgres' SQL, and what its value is to ClickHouse. */
-export interface WorkItem {
+/** A part of a Postgres query, and the type that its value has in ClickHouse. */
+export interface Fragment {
   sql: string
   type: Type
-  /** Whether it may be NaN or infinite, which Postgres compares and orders in another way. */
+  /** False when the value can be NaN or infinite. Postgres compares and orders those in another way than ClickHouse. */
   finite: boolean
 }
 
-/** Where an expression stands: what a name means there, and whether rows are being aggregated. */
+/** The surroundings of an expression: the meaning of names, and whether rows are aggregated. */
 export interface Scope {
-  /** The values of the query, in the order of $1, $2, ...: no text of a query becomes text of Postgres' SQL. */
+  /** The query's values, in the order of $1, $2, ... No text of a query becomes a part of the Postgres query. */
   values: unknown[]
-  /** The keys of GROUP BY, by their `sameness`. */
-  keys: ReadonlyMap<string, WorkItem>
-  /** `rows`: no aggregate allowed; `groups`: columns only within aggregates. */
+  /** The keys of GROUP BY, by `identityOf` their expressions. */
+  keys: ReadonlyMap<string, Fragment>
+  /** `rows`: aggregates are not allowed. `groups`: columns are allowed only within aggregates. */
   over: "rows" | "groups"
 }
 
-/** How many blobs and how many doubles a point can have. */
+/** The most blobs, and the most doubles, that a point can have. */
 export const PLACES = 20
 
 /** The columns of every dataset. */
-export const COLUMNS: ReadonlyMap<string, WorkItem> = new Map([
+export const COLUMNS: ReadonlyMap<string, Fragment> = new Map([
   ["timestamp", { sql: "p.timestamp", type: TIME, finite: true }],
   ["dataset", { sql: "p.dataset", type: TEXT, finite: true }],
-  // Nothing is sampled away here.
+  // The stand-in keeps every point.
   ["_sample_interval", { sql: "1::bigint", type: integer(32), finite: true }],
   ["index1", { sql: "p.index1", type: TEXT, finite: true }],
   ...places("blob", TEXT),
   ...places("double", FLOAT),
 ])
 
-function places(name: "blob" | "double", type: Type): [string, WorkItem][] {
+function places(name: "blob" | "double", type: Type): [string, Fragment][] {
   return Array.from({ length: PLACES }, (_, place) => {
     const column = `${name}${place + 1}`
     return [column, { sql: `p.${column}`, type, finite: true }]
@@ -60,21 +60,21 @@ export function parameter(scope: Scope, value: unknown, type: "bigint" | "float8
   return `$${scope.values.length}::${type}`
 }
 
-/** A text that is equal for equal expressions. */
-export const sameness = (expression: Expression) => JSON.stringify(expression, (key, value) => (key === "at" ? undefined : value))
+/** Returns a text that is equal for equal expressions, wherever they stand in the query. */
+export const identityOf = (expression: Expression) => JSON.stringify(expression, (key, value) => (key === "at" ? undefined : value))
 
-export function translate(expression: Expression, scope: Scope): WorkItem {
-  const key = scope.over === "groups" ? scope.keys.get(sameness(expression)) : undefined
+export function translate(expression: Expression, scope: Scope): Fragment {
+  const key = scope.over === "groups" ? scope.keys.get(identityOf(expression)) : undefined
   if (key) return key
   const { at } = expression
   switch (expression.kind) {
     case "number":
       return literal(expression.text, at, scope)
     case "text":
-      if (expression.value.includes("\0")) throw refused("A text holds a NUL character", at)
+      if (expression.value.includes("\0")) throw refused("A text contains a NUL character", at)
       return { sql: parameter(scope, expression.value, "text"), type: TEXT, finite: true }
     case "interval":
-      throw refused("INTERVAL stands only after a time and + or -, or in toStartOfInterval", at)
+      throw refused("INTERVAL is allowed only after a time and + or -, and in toStartOfInterval", at)
     case "name":
       return column(expression.name, at, scope)
     case "negative":
@@ -99,19 +99,19 @@ export function translate(expression: Expression, scope: Scope): WorkItem {
   }
 }
 
-export function condition(expression: Expression, scope: Scope): WorkItem {
-  const piece = translate(expression, scope)
-  if (piece.type.kind !== "condition") throw refused("This must be a condition", expression.at)
-  return piece
+export function condition(expression: Expression, scope: Scope): Fragment {
+  const fragment = translate(expression, scope)
+  if (fragment.type.kind !== "condition") throw refused("This must be a condition", expression.at)
+  return fragment
 }
 
-export function number(expression: Expression, scope: Scope): WorkItem {
-  const piece = translate(expression, scope)
-  if (!isNumber(piece.type)) throw refused(`This must be a number, not a ${typeName(piece.type)}`, expression.at)
-  return piece
+export function number(expression: Expression, scope: Scope): Fragment {
+  const fragment = translate(expression, scope)
+  if (!isNumber(fragment.type)) throw refused(`This must be a number, not a ${typeName(fragment.type)}`, expression.at)
+  return fragment
 }
 
-function literal(text: string, at: number, scope: Scope): WorkItem {
+function literal(text: string, at: number, scope: Scope): Fragment {
   if (!/^\d+$/.test(text)) {
     if (!Number.isFinite(Number(text))) throw refused(`The number ${text} is too large`, at)
     return { sql: parameter(scope, text, "float8"), type: FLOAT, finite: true }
@@ -121,20 +121,20 @@ function literal(text: string, at: number, scope: Scope): WorkItem {
   return { sql: parameter(scope, text, "bigint"), type: literalType(value), finite: true }
 }
 
-function column(name: string, at: number, scope: Scope): WorkItem {
+function column(name: string, at: number, scope: Scope): Fragment {
   const found = COLUMNS.get(name)
   if (!found) throw unknown(`the column ${name}`, at)
   if (scope.over === "groups") throw refused(`${name} is neither in GROUP BY nor in an aggregate`, at)
   return found
 }
 
-function negative(operand: Expression, scope: Scope): WorkItem {
+function negative(operand: Expression, scope: Scope): Fragment {
   const { sql, type, finite } = number(operand, scope)
   const isLiteral = operand.kind === "number" && type.kind === "integer"
   return { sql: `(-${sql})`, type: isLiteral ? literalType(-BigInt(operand.text)) : negativeType(type), finite }
 }
 
-function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scope): WorkItem {
+function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scope): Fragment {
   const { sign, left, right } = expression
   if (right.kind === "interval" && (sign === "+" || sign === "-")) {
     const time = translate(left, scope)
@@ -148,30 +148,30 @@ function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scop
   return { sql: `(${one.sql} ${sign} ${other.sql})`, type, finite: one.finite && other.finite }
 }
 
-export function comparison(sign: string, left: WorkItem, right: WorkItem, at: number): WorkItem {
+export function comparison(sign: string, left: Fragment, right: Fragment, at: number): Fragment {
   const alike = isNumber(left.type) ? isNumber(right.type) : left.type.kind === right.type.kind
   if (!alike) throw refused(`A ${typeName(left.type)} cannot be compared with a ${typeName(right.type)}`, at)
   if (left.type.kind === "condition") throw refused("A condition must not be compared", at)
   const sql = `(${left.sql} ${sign === "!=" ? "<>" : sign} ${right.sql})`
   if (left.finite && right.finite) return { sql, type: CONDITION, finite: true }
-  // NaN is unlike everything, itself too; in Postgres it is like itself and above everything.
-  const hasNaN = [left, right].map((piece) => `${piece.sql}::float8 = 'NaN'`).join(" or ")
+  // In ClickHouse NaN differs from every value, even from NaN. In Postgres NaN equals NaN and is larger than every other value.
+  const hasNaN = [left, right].map((fragment) => `${fragment.sql}::float8 = 'NaN'`).join(" or ")
   return { sql: `(case when ${hasNaN} then ${sign === "!="} else ${sql} end)`, type: CONDITION, finite: true }
 }
 
-function call(expression: Call, scope: Scope): WorkItem {
+function call(expression: Call, scope: Scope): Fragment {
   const name = functionNamed(expression.name)
   const aggregate = AGGREGATES.get(name)
   if (aggregate) {
-    if (scope.over === "rows") throw refused(`${expression.name} is an aggregate and must not stand here`, expression.at)
+    if (scope.over === "rows") throw refused(`${expression.name} is an aggregate and is not allowed here`, expression.at)
     return aggregate(expression, { ...scope, over: "rows" })
   }
-  const make = FUNCTIONS.get(name)
-  if (!make) throw unknown(`the function ${expression.name}`, expression.at)
-  return make(expression, scope)
+  const translateCall = FUNCTIONS.get(name)
+  if (!translateCall) throw unknown(`the function ${expression.name}`, expression.at)
+  return translateCall(expression, scope)
 }
 
-/** Whether an expression has an aggregate in it. */
+/** Whether an expression contains an aggregate. */
 export function aggregates(expression: Expression): boolean {
   if (expression.kind === "call" && AGGREGATES.has(functionNamed(expression.name))) return true
   return Object.values(expression).some((part) =>

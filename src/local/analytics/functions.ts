@@ -1,46 +1,46 @@
 // biome-ignore lint/suspicious/noImportCycles: a function translates its arguments, which may be functions.
-import { condition, number, parameter, type Scope, sameness, translate, type WorkItem } from "./expressions.ts"
+import { condition, number, parameter, type Scope, identityOf, translate, type Fragment } from "./expressions.ts"
 import type { Call, Expression } from "./parser.ts"
 import { refused, unknown } from "./tokens.ts"
 import { commonType, FLOAT, type IntegerType, integer, sumType, TIME, typeName } from "./types.ts"
 
-type Make = (call: Call, scope: Scope) => WorkItem
+type Translate = (call: Call, scope: Scope) => Fragment
 
-/** SQL's own names are the same in capitals, ClickHouse's are not. */
+/** The names of standard SQL, which ignore case. The other names of ClickHouse do not. */
 const SQL_NAMES = ["sum", "count", "avg", "min", "max", "if", "round", "now"]
 export const functionNamed = (name: string) => (SQL_NAMES.includes(name.toLowerCase()) ? name.toLowerCase() : name)
 
 /** The value of an aggregate over no rows, as in ClickHouse. */
 const EMPTY = { time: "to_timestamp(0)", text: "''::text", integer: "0::bigint", float: "0::float8" }
 
-/** Computed over the rows of a group; their arguments are of the rows. */
-export const AGGREGATES: ReadonlyMap<string, Make> = new Map<string, Make>([
+/** The functions over the rows of a group. Their arguments are expressions over single rows. */
+export const AGGREGATES: ReadonlyMap<string, Translate> = new Map<string, Translate>([
   ["count", (call) => constant(call, { sql: "count(*)", type: integer(64), finite: true })],
-  ["countIf", (call, scope) => ({ sql: `count(*)${filter(take(call, 1)[0], scope)}`, type: integer(64), finite: true })],
-  ["sum", (call, scope) => sum(take(call, 1)[0], "", scope)],
+  ["countIf", (call, scope) => ({ sql: `count(*)${filter(argumentsOf(call, 1)[0], scope)}`, type: integer(64), finite: true })],
+  ["sum", (call, scope) => sum(argumentsOf(call, 1)[0], "", scope)],
   [
     "sumIf",
     (call, scope) => {
-      const [value, when] = take(call, 2)
+      const [value, when] = argumentsOf(call, 2)
       return sum(value, filter(when, scope), scope)
     },
   ],
   [
     "avg",
     (call, scope) => {
-      const { sql } = number(take(call, 1)[0], scope)
+      const { sql } = number(argumentsOf(call, 1)[0], scope)
       return { sql: `coalesce(avg(${sql}::float8), 'NaN')`, type: FLOAT, finite: false }
     },
   ],
-  ["min", extreme],
-  ["max", extreme],
+  ["min", minOrMax],
+  ["max", minOrMax],
   ["quantileExactWeighted", quantile],
 ])
 
-export const FUNCTIONS: ReadonlyMap<string, Make> = new Map<string, Make>([
+export const FUNCTIONS: ReadonlyMap<string, Translate> = new Map<string, Translate>([
   ["now", (call) => constant(call, { sql: "date_trunc('second', now())", type: TIME, finite: true })],
-  ["if", choice],
-  ["intDiv", wholeQuotient],
+  ["if", conditional],
+  ["intDiv", integerQuotient],
   ["round", rounded],
   ["toDateTime", toDateTime],
   ["toUnixTimestamp", secondsOf],
@@ -48,50 +48,50 @@ export const FUNCTIONS: ReadonlyMap<string, Make> = new Map<string, Make>([
   ["toStartOfInterval", startOfInterval],
 ])
 
-function take(call: Call, count: 0): []
-function take(call: Call, count: 1): [Expression]
-function take(call: Call, count: 2): [Expression, Expression]
-function take(call: Call, count: 3): [Expression, Expression, Expression]
-function take(call: Call, count: number): Expression[] {
+function argumentsOf(call: Call, count: 0): []
+function argumentsOf(call: Call, count: 1): [Expression]
+function argumentsOf(call: Call, count: 2): [Expression, Expression]
+function argumentsOf(call: Call, count: 3): [Expression, Expression, Expression]
+function argumentsOf(call: Call, count: number): Expression[] {
   if (call.parameters && call.name !== "quantileExactWeighted") throw unknown(`${call.name} with two lists of arguments`, call.at)
   const { length } = call.arguments
   if (length !== count) throw refused(`${call.name} takes ${count} argument${count === 1 ? "" : "s"}, not ${length}`, call.at)
   return call.arguments
 }
 
-function constant(call: Call, piece: WorkItem): WorkItem {
-  take(call, 0)
-  return piece
+function constant(call: Call, fragment: Fragment): Fragment {
+  argumentsOf(call, 0)
+  return fragment
 }
 
 const filter = (when: Expression, scope: Scope) => ` filter (where ${condition(when, scope).sql})`
 
-function sum(value: Expression, filtered: string, scope: Scope): WorkItem {
+function sum(value: Expression, filtered: string, scope: Scope): Fragment {
   const { sql, type, finite } = number(value, scope)
   const cast = type.kind === "integer" ? "bigint" : "float8"
   return { sql: `coalesce(sum(${sql})${filtered}, 0)::${cast}`, type: sumType(type), finite }
 }
 
-function extreme(call: Call, scope: Scope): WorkItem {
-  const [argument] = take(call, 1)
+function minOrMax(call: Call, scope: Scope): Fragment {
+  const [argument] = argumentsOf(call, 1)
   const { sql, type, finite } = translate(argument, scope)
   if (type.kind === "condition") throw refused(`${call.name} does not take a condition`, argument.at)
-  // ClickHouse passes over NaN here, Postgres takes it for the largest.
+  // ClickHouse ignores NaN here, while Postgres takes it as the largest value.
   if (!finite) throw refused(`${call.name} of a quotient is not supported here`, argument.at)
   return { sql: `coalesce(${functionNamed(call.name)}(${sql}), ${EMPTY[type.kind]})`, type, finite: true }
 }
 
 /**
- * The first value at which the weights so far reach `level` of all: with every weight 1, `percentile_disc`.
+ * The first value whose accumulated weight reaches `level` of the total. Every weight is 1 here, so this is `percentile_disc`.
  *
  * @see https://clickhouse.com/docs/sql-reference/aggregate-functions/reference/quantileexactweighted
  */
-function quantile(call: Call, scope: Scope): WorkItem {
-  const [value, weight] = take(call, 2)
+function quantile(call: Call, scope: Scope): Fragment {
+  const [value, weight] = argumentsOf(call, 2)
   const [level, ...rest] = call.parameters ?? []
   if (level?.kind !== "number" || rest.length > 0 || Number(level.text) > 1)
     throw refused(`${call.name} takes one level from 0 to 1, as in ${call.name}(0.5)(double1, _sample_interval)`, call.at)
-  if (sameness(weight) !== sameness({ kind: "name", name: "_sample_interval", at: 0 }))
+  if (identityOf(weight) !== identityOf({ kind: "name", name: "_sample_interval", at: 0 }))
     throw refused(`${call.name} takes only _sample_interval as its weight`, weight.at)
   const { sql, type, finite } = number(value, scope)
   if (type.kind !== "float") throw refused(`${call.name} takes a double`, value.at)
@@ -100,13 +100,13 @@ function quantile(call: Call, scope: Scope): WorkItem {
   return { sql: `coalesce(percentile_disc(${rank}) within group (order by ${sql}), 'NaN')`, type, finite: false }
 }
 
-function choice(call: Call, scope: Scope): WorkItem {
-  const [when, one, other] = take(call, 3)
+function conditional(call: Call, scope: Scope): Fragment {
+  const [when, one, other] = argumentsOf(call, 3)
   const test = condition(when, scope)
   const [then, otherwise] = [translate(one, scope), translate(other, scope)]
   const type = commonType(then.type, otherwise.type)
   if (!type || type.kind === "condition")
-    throw refused(`if finds no type that holds both ${typeName(then.type)} and ${typeName(otherwise.type)}`, call.at)
+    throw refused(`if has no common type for ${typeName(then.type)} and ${typeName(otherwise.type)}`, call.at)
   const cast = type.kind === "float" ? "::float8" : ""
   return {
     sql: `(case when ${test.sql} then ${then.sql}${cast} else ${otherwise.sql}${cast} end)`,
@@ -115,8 +115,8 @@ function choice(call: Call, scope: Scope): WorkItem {
   }
 }
 
-function wholeQuotient(call: Call, scope: Scope): WorkItem {
-  const [one, other] = take(call, 2)
+function integerQuotient(call: Call, scope: Scope): Fragment {
+  const [one, other] = argumentsOf(call, 2)
   const [left, right] = [number(one, scope), number(other, scope)]
   if (left.type.kind !== "integer" || right.type.kind !== "integer") throw refused("intDiv takes whole numbers", call.at)
   const signed = left.type.signed || right.type.signed
@@ -125,31 +125,31 @@ function wholeQuotient(call: Call, scope: Scope): WorkItem {
   return { sql: `(${dividend} / ${divisor})`, type: integer(left.type.bits, signed), finite: true }
 }
 
-/** An unsigned number as ClickHouse reads it before it divides by a negative one: the same bits as a signed number of its size. */
+/** Reinterprets an unsigned number as a signed one of the same size, as ClickHouse does before a signed division. */
 function asSigned(sql: string, { bits, signed }: IntegerType): string {
-  // Postgres' bigint holds no unsigned number of 64 bits that would wrap.
+  // A Postgres bigint cannot hold an unsigned 64-bit number that would wrap.
   if (signed || bits === 64) return sql
   const half = 2 ** (bits - 1)
   return `((${sql} + ${half}) % ${2 ** bits} - ${half})`
 }
 
-function rounded(call: Call, scope: Scope): WorkItem {
+function rounded(call: Call, scope: Scope): Fragment {
   const places = call.arguments.length === 2 ? call.arguments[1] : undefined
-  const [value] = places ? take(call, 2) : take(call, 1)
+  const [value] = places ? argumentsOf(call, 2) : argumentsOf(call, 1)
   if (places && (places.kind !== "number" || !/^\d$|^1[0-5]$/.test(places.text)))
     throw refused("round takes 0 to 15 places", places.at)
-  const piece = number(value, scope)
-  if (piece.type.kind === "integer") return piece
-  // Both round a half to the even neighbour.
+  const fragment = number(value, scope)
+  if (fragment.type.kind === "integer") return fragment
+  // ClickHouse and Postgres both round a half to the even neighbour.
   const scale = parameter(scope, 10 ** Number(places?.kind === "number" ? places.text : 0), "float8")
-  return { ...piece, sql: `(round(${piece.sql} * ${scale}) / ${scale})` }
+  return { ...fragment, sql: `(round(${fragment.sql} * ${scale}) / ${scale})` }
 }
 
-function toDateTime(call: Call, scope: Scope): WorkItem {
-  const [argument] = take(call, 1)
+function toDateTime(call: Call, scope: Scope): Fragment {
+  const [argument] = argumentsOf(call, 1)
   if (argument.kind === "text") {
     const milliseconds = Date.parse(`${argument.value.replace(" ", "T")}Z`)
-    // A day that its month does not have becomes one of the next month.
+    // Date.parse turns a day that the month does not have into a day of the next month.
     if (Number.isNaN(milliseconds) || new Date(milliseconds).toISOString() !== `${argument.value.replace(" ", "T")}.000Z`)
       throw refused("toDateTime takes seconds, or a text such as '2025-01-15 09:30:00'", argument.at)
     return time(parameter(scope, milliseconds / 1000, "float8"))
@@ -159,23 +159,23 @@ function toDateTime(call: Call, scope: Scope): WorkItem {
   return time(sql)
 }
 
-const time = (seconds: string): WorkItem => ({ sql: `local_analytics.datetime(${seconds})`, type: TIME, finite: true })
+const time = (seconds: string): Fragment => ({ sql: `local_analytics.datetime(${seconds})`, type: TIME, finite: true })
 
-function secondsOf(call: Call, scope: Scope): WorkItem {
-  const [argument] = take(call, 1)
+function secondsOf(call: Call, scope: Scope): Fragment {
+  const [argument] = argumentsOf(call, 1)
   const { sql, type } = translate(argument, scope)
   if (type.kind !== "time") throw refused(`${call.name} takes a time`, argument.at)
   return { sql: `extract(epoch from ${sql})::bigint`, type: integer(32), finite: true }
 }
 
-function startOfInterval(call: Call, scope: Scope): WorkItem {
-  const [argument, interval] = take(call, 2)
+function startOfInterval(call: Call, scope: Scope): Fragment {
+  const [argument, interval] = argumentsOf(call, 2)
   const { sql, type } = translate(argument, scope)
   if (type.kind !== "time") throw refused("toStartOfInterval takes a time", argument.at)
   if (interval.kind !== "interval") throw refused("toStartOfInterval takes an INTERVAL", interval.at)
-  // Hours are counted from midnight, everything else from 1970: the same only for those that fill a day.
+  // ClickHouse counts hours from midnight and other units from 1970. The result is the same only for hours that divide a day.
   if (interval.unit === "HOUR" && 86_400 % interval.seconds !== 0)
-    throw refused("toStartOfInterval takes hours that fill a day: 1, 2, 3, 4, 6, 8, 12 or 24", interval.at)
+    throw refused("toStartOfInterval takes hours that divide a day: 1, 2, 3, 4, 6, 8, 12 or 24", interval.at)
   const seconds = parameter(scope, interval.seconds, "bigint")
   return { sql: `to_timestamp(extract(epoch from ${sql})::bigint / ${seconds} * ${seconds})`, type: TIME, finite: true }
 }

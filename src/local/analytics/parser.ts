@@ -4,7 +4,7 @@ export type ArithmeticSign = "+" | "-" | "*" | "/"
 export type ComparisonSign = "=" | "!=" | "<" | "<=" | ">" | ">="
 export type Unit = "SECOND" | "MINUTE" | "HOUR" | "DAY"
 
-/** `at`: its position in the query, for the message of a refusal. */
+/** `at`: the position in the query, for error messages. */
 export type Expression = { at: number } & (
   | { kind: "number"; text: string }
   | { kind: "text"; value: string }
@@ -18,7 +18,7 @@ export type Expression = { at: number } & (
   | Call
 )
 
-/** `parameters` are those of `quantileExactWeighted(0.5)(...)`, in the parentheses before the arguments'. */
+/** `parameters` are in the first parentheses of a call with two lists, such as `quantileExactWeighted(0.5)(...)`. */
 export type Call = { kind: "call"; at: number; name: string; parameters: Expression[] | undefined; arguments: Expression[] }
 
 export interface Select {
@@ -32,17 +32,21 @@ export interface Select {
 
 const SECONDS: Record<Unit, number> = { SECOND: 1, MINUTE: 60, HOUR: 3600, DAY: 86_400 }
 
-/** Words that cannot name a column, so that the message names a word out of place. */
+/** Words that cannot name a column, so that a misplaced keyword is reported as such. */
 const RESERVED = new Set(
   "SELECT FROM WHERE GROUP BY ORDER LIMIT FORMAT AND OR NOT IN AS ASC DESC INTERVAL DISTINCT CASE BETWEEN LIKE IS NULL".split(
     " ",
   ),
 )
 
-/** Deeper than any query that a person writes, and well within the stack. */
+/** Bound of nesting: deeper than a person writes, and far below the limit of the stack. */
 const MAX_DEPTH = 100
 
-/** Reads a query. Throws `RefusedQuery` at the first word that is outside the local dialect. */
+/**
+ * Parses a query.
+ *
+ * @throws {RefusedQuery} at the first word that the local dialect does not have
+ */
 export function parse(query: string): Select {
   return new Parser(query, tokenize(query)).select()
 }
@@ -77,7 +81,7 @@ class Parser {
     const first = this.next
     const expression = this.expression()
     if (this.accept("AS")) return { expression, name: this.name().name, alias: true, at }
-    // A column without a name is named by its text.
+    // A column without an alias has its text as name.
     const end = this.tokens[this.next]?.at ?? this.query.length
     return { expression, name: this.query.slice(this.tokens[first]?.at, end).trim(), alias: false, at }
   }
@@ -115,17 +119,17 @@ class Parser {
   }
 
   private expression(): Expression {
-    return this.nested(() => this.either())
+    return this.nested(() => this.disjunction())
   }
 
-  private either(): Expression {
-    let left = this.both()
+  private disjunction(): Expression {
+    let left = this.conjunction()
     for (let sign = this.accept("OR"); sign; sign = this.accept("OR"))
-      left = { kind: "logic", sign: "or", left, right: this.both(), at: sign.at }
+      left = { kind: "logic", sign: "or", left, right: this.conjunction(), at: sign.at }
     return left
   }
 
-  private both(): Expression {
+  private conjunction(): Expression {
     let left = this.negation()
     for (let sign = this.accept("AND"); sign; sign = this.accept("AND"))
       left = { kind: "logic", sign: "and", left, right: this.negation(), at: sign.at }
@@ -226,7 +230,7 @@ class Parser {
     return token
   }
 
-  /** The next token when it is one of these words or signs. */
+  /** Takes the next token when it is one of these words or signs. */
   private accept(...texts: string[]): Token | undefined {
     const { kind, text } = this.token
     return (kind === "word" || kind === "sign") && texts.includes(text.toUpperCase()) ? this.take() : undefined

@@ -8,8 +8,8 @@ const columns = (name: "blob" | "double", type: string) =>
   Array.from({ length: PLACES }, (_, place) => `${name}${place + 1} ${type}`).join(", ")
 
 /**
- * Beside the service's own tables and no migration of it: production has none of this. Texts are ordered by their bytes, dividing
- * by zero is not an error, and a time is of the range that ClickHouse has.
+ * The stand-in's table and functions. They are not a migration, because production does not have them. As in ClickHouse, texts are ordered
+ * by bytes, division by zero is not an error, and a time is between 1970 and 2106.
  */
 const TABLE = `
   create schema if not exists local_analytics;
@@ -29,7 +29,7 @@ const TABLE = `
   end $$;
 `
 
-/** Makes the table where it is missing, and removes what Analytics Engine would no longer have. */
+/** Creates the table where it is missing, and deletes points that are older than Analytics Engine keeps them. */
 export async function preparePoints(pool: Pool): Promise<void> {
   await pool.query(TABLE)
   await pool.query("delete from local_analytics.points where timestamp < now() - interval '3 months'")
@@ -44,7 +44,7 @@ interface Point {
   doubles: number[]
 }
 
-/** Stores a point that has just come. */
+/** Stores a point with the present time. */
 export async function writePoint(pool: Pool, dataset: string, point: unknown): Promise<void> {
   const { indexes, blobs, doubles } = readPoint(point)
   const values: [string, string | number][] = [
@@ -61,7 +61,7 @@ export async function writePoint(pool: Pool, dataset: string, point: unknown): P
   )
 }
 
-/** By the rules of writeDataPoint, which drops a wrong point silently in production. */
+/** Checks a point by the rules of writeDataPoint, which drops an invalid point silently in production. */
 function readPoint(point: unknown): Point {
   if (typeof point !== "object" || point === null) throw new RefusedPoint("A point must be an object.")
   const { indexes, blobs, doubles } = point as Record<string, unknown>

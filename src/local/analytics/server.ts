@@ -7,22 +7,22 @@ import { preparePoints, RefusedPoint, writePoint } from "./points.ts"
 import { answerText, translateQuery } from "./sql.ts"
 import { RefusedQuery, unknown } from "./tokens.ts"
 
-/** Faults of the server, for tests, which can change them while it runs. */
+/** Injected faults. Tests can change them while the server runs. */
 export interface AnalyticsFaults {
-  /** Answers given instead of reading the next queries, in order. */
+  /** Answers for the next queries, in order; these queries are not run. */
   failures: { status: number; body: string }[]
-  /** No query is answered while this is set; those that came are left hanging. */
+  /** While set, the server does not answer queries and leaves their connections open. */
   hang: boolean
-  /** Stops listening and breaks every connection, until `accept`. */
+  /** Stops listening and closes every connection, until `accept`. */
   refuse(): Promise<void>
   accept(): Promise<void>
 }
 
-/** Analytics Engine on this machine: keeps points in Postgres, and answers SQL about them as Cloudflare's API does. */
+/** A local stand-in for Analytics Engine: stores points in Postgres, and answers SQL queries as Cloudflare's API does. */
 export interface LocalAnalytics {
-  /** Stands for https://api.cloudflare.com/client/v4: queries go to `/accounts/ID/analytics_engine/sql` below it. */
+  /** Replaces https://api.cloudflare.com/client/v4. Queries go to `/accounts/ID/analytics_engine/sql` below it. */
   url: string
-  /** Takes points: `POST`, with the token, `{"dataset": "...", "point": {...}}`. */
+  /** Receives points: `POST` with the token and `{"dataset": "...", "point": {...}}`. */
   pointsUrl: string
   token: string
   faults: AnalyticsFaults
@@ -33,7 +33,7 @@ export interface AnalyticsOptions {
   databaseUrl: string
   /** Random by default. */
   token?: string
-  /** Data sets that can be queried before they have a point. */
+  /** Datasets that can be queried before they have a point. */
   datasets?: readonly string[]
 }
 
@@ -43,19 +43,19 @@ interface Answer {
   type?: string
 }
 
-/** More than any query or point needs. */
+/** Bound of a request's body. */
 const MAX_BODY_BYTES = 1024 * 1024
 
-/** UTC, whatever the server's time zone is. Points need not be on the disk before the answer. */
+/** Times are UTC, whatever the time zone of the database is. A lost point costs nothing, so a commit does not wait for the disk. */
 const SESSION = "-c timezone=UTC -c synchronous_commit=off -c statement_timeout=30000"
 
-/** Postgres' class of errors that come of the values, such as a division by zero. */
+/** The class of Postgres errors about values, such as a number out of range. */
 const DATA_EXCEPTION = /^22/
 
 export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAnalytics> {
   const { token = randomBytes(24).toString("base64url"), datasets = ["signal_ingest_requests"] } = options
   const pool = new Pool({ connectionString: options.databaseUrl, max: 5, options: SESSION })
-  // The pool replaces a connection that was lost while idle; a statement reports one that was lost in use.
+  // The pool replaces an idle connection that is lost. A connection in use reports the loss to its statement.
   pool.on("error", () => {})
   await preparePoints(pool)
 
@@ -91,17 +91,17 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
     response.writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(body) }).end(body)
   }
 
-  /** Undefined when it is left hanging. */
+  /** Undefined when the request must stay open without an answer. */
   async function answerTo(request: IncomingMessage): Promise<Answer | undefined> {
     const body = await readBody(request)
     const path = request.url?.split("?", 1)[0] ?? ""
     const isQuery = /^\/client\/v4\/accounts\/[^/]+\/analytics_engine\/sql$/.test(path)
     if (!isQuery && path !== "/points") return { status: 404, body: "Not found" }
-    if (request.method !== "POST") return { status: 405, body: "The local Analytics Engine only takes POST." }
+    if (request.method !== "POST") return { status: 405, body: "The local Analytics Engine accepts only POST." }
     if (request.headers.authorization !== `Bearer ${token}`) return NOT_AUTHENTICATED
     if (body === undefined) return { status: 413, body: `A request has at most ${MAX_BODY_BYTES} bytes.` }
     try {
-      if (!isQuery) return await keep(body)
+      if (!isQuery) return await store(body)
       if (faults.hang) return undefined
       return faults.failures.shift() ?? (await read(body))
     } catch (error) {
@@ -109,7 +109,7 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
     }
   }
 
-  async function keep(body: string): Promise<Answer> {
+  async function store(body: string): Promise<Answer> {
     const { dataset, point } = JSON.parse(body)
     if (typeof dataset !== "string") throw new RefusedPoint("A point must name its dataset.")
     await writePoint(pool, dataset, point)
@@ -141,7 +141,7 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
   }
 }
 
-/** As Cloudflare's API says it. */
+/** The answer of Cloudflare's API to a wrong token. */
 const NOT_AUTHENTICATED: Answer = {
   status: 401,
   body: '{"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"messages":[],"result":null}',
@@ -156,7 +156,7 @@ function refusal(error: Error): Answer {
   return { status: 500, body: `The local Analytics Engine failed: ${error.message}` }
 }
 
-/** Undefined when the body is longer than it may be. */
+/** Undefined when the body is longer than `MAX_BODY_BYTES`. */
 async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = []
   let length = 0

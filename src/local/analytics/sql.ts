@@ -1,9 +1,9 @@
-import { aggregates, COLUMNS, condition, type Scope, sameness, translate, type WorkItem } from "./expressions.ts"
+import { aggregates, COLUMNS, condition, type Scope, identityOf, translate, type Fragment } from "./expressions.ts"
 import { type Expression, parse, type Select } from "./parser.ts"
 import { refused } from "./tokens.ts"
 import { type Type, typeName } from "./types.ts"
 
-/** A query of Analytics Engine as one of Postgres. */
+/** A query of Analytics Engine, translated for Postgres. */
 export interface Translation {
   text: string
   values: unknown[]
@@ -11,13 +11,13 @@ export interface Translation {
   dataset: { name: string; at: number }
 }
 
-/** The name of the last column, in which every row carries how many there were before LIMIT. */
+/** The name of the last column. In every row it holds the number of rows before LIMIT. */
 export const TOTAL = "rows_before_limit"
 
 /**
- * Turns a query of the local dialect into one parameterised query over `local_analytics.points`.
+ * Translates a query of the local dialect into a parameterised query over `local_analytics.points`.
  *
- * @throws {RefusedQuery} something in it is outside the dialect
+ * @throws {RefusedQuery} the query has a part that the local dialect does not have
  */
 export function translateQuery(query: string): Translation {
   const select = parse(query)
@@ -27,15 +27,15 @@ export function translateQuery(query: string): Translation {
   const keys = select.groupBy.map((expression) => named(expression, names))
   const grouped = keys.length > 0 || select.items.some(({ expression }) => aggregates(expression))
 
-  // The keys are computed below the groups: Postgres would not see that two expressions with parameters are the same.
-  const computed = new Map<string, WorkItem & { below: string }>()
+  // The keys are computed in the subquery: Postgres does not recognize that two expressions with parameters are equal.
+  const computed = new Map<string, Fragment & { below: string }>()
   for (const key of keys) {
-    if (computed.has(sameness(key))) continue
-    const { sql, ...piece } = translate(key, scope)
-    if (!piece.finite) throw refused("GROUP BY takes no quotient", key.at)
-    if (piece.type.kind === "condition") throw refused("GROUP BY takes no condition", key.at)
+    if (computed.has(identityOf(key))) continue
+    const { sql, ...fragment } = translate(key, scope)
+    if (!fragment.finite) throw refused("GROUP BY does not take a quotient", key.at)
+    if (fragment.type.kind === "condition") throw refused("GROUP BY does not take a condition", key.at)
     const name = `k${computed.size}`
-    computed.set(sameness(key), { ...piece, sql: `p.${name}`, below: `${sql} as ${name}` })
+    computed.set(identityOf(key), { ...fragment, sql: `p.${name}`, below: `${sql} as ${name}` })
   }
   const { values } = scope
   const where = select.where ? ` and ${condition(select.where, scope).sql}` : ""
@@ -45,11 +45,11 @@ export function translateQuery(query: string): Translation {
 
   const above: Scope = grouped ? { values, keys: computed, over: "groups" } : scope
   const columns = select.items.map(({ expression, name }) => ({ name, ...translate(expression, above) }))
-  const picked = columns.map((column, place) => `${shown(column)} as c${place}`)
+  const selected = columns.map((column, place) => `${asText(column)} as c${place}`)
   const grouping = computed.size > 0 ? ` group by ${[...computed.values()].map(({ sql }) => sql).join(", ")}` : ""
   const order = orders.map(({ expression, descending }) => ordering(translate(expression, above), descending))
   const text = [
-    `select ${[...picked, `count(*) over () as ${TOTAL}`].join(", ")} from (${rows}) p${grouping}`,
+    `select ${[...selected, `count(*) over () as ${TOTAL}`].join(", ")} from (${rows}) p${grouping}`,
     ...(order.length > 0 ? [`order by ${order.join(", ")}`] : []),
     ...(select.limit === undefined ? [] : [`limit ${select.limit}`]),
   ].join(" ")
@@ -71,7 +71,7 @@ function namesOf({ items }: Select): Map<string, Expression> {
   return names
 }
 
-/** An expression with what its names stand for in their place. */
+/** Replaces the names in an expression with the expressions that they name. */
 function named(expression: Expression, names: ReadonlyMap<string, Expression>): Expression {
   if (expression.kind === "name") return names.get(expression.name) ?? expression
   return Object.fromEntries(
@@ -82,19 +82,19 @@ function named(expression: Expression, names: ReadonlyMap<string, Expression>): 
   ) as Expression
 }
 
-function ordering({ sql, finite }: WorkItem, descending: boolean): string {
-  // NaN comes last either way.
+function ordering({ sql, finite }: Fragment, descending: boolean): string {
+  // ClickHouse puts NaN last in both directions.
   return `${finite ? sql : `nullif(${sql}, 'NaN')`} ${descending ? "desc" : "asc"} nulls last`
 }
 
-/** A time as ClickHouse writes it, a condition as 1 or 0, and everything as text, so that no digit is lost. */
-function shown({ sql, type }: WorkItem): string {
+/** Converts a value to text, so that no digit is lost: a time as ClickHouse writes it, a condition as 1 or 0. */
+function asText({ sql, type }: Fragment): string {
   if (type.kind === "time") return `to_char(${sql}, 'YYYY-MM-DD HH24:MI:SS')`
   if (type.kind === "condition") return `(${sql})::int::text`
   return `(${sql})::text`
 }
 
-/** The answer to a query, as production writes it. `rows` hold the columns' texts in order, and then the total. */
+/** The answer to a query in production's format. A row holds the texts of its columns in order, then the total. */
 export function answerText(columns: Translation["columns"], rows: readonly string[][]): string {
   const data = rows.map((row) =>
     Object.fromEntries(columns.map(({ name, type }, place) => [name, jsonValue(row[place] ?? "", type)])),
@@ -108,9 +108,9 @@ export function answerText(columns: Translation["columns"], rows: readonly strin
 }
 
 function jsonValue(text: string, type: Type): string | number | null {
-  // NaN and the infinities are null: JSON has no word for them.
+  // JSON has no NaN and no infinities, so they are null.
   if (type.kind === "float") return Number.isFinite(Number(text)) ? Number(text) : null
-  // Whole numbers of 64 bits come in quotes, as a reader's own numbers may not hold them.
+  // Integers of 64 bits are in quotes, since the numbers of many readers cannot hold them.
   if (type.kind === "condition" || (type.kind === "integer" && type.bits < 64)) return Number(text)
   return text
 }

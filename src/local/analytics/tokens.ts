@@ -1,20 +1,20 @@
-/** The local Analytics Engine does not answer this query. The message is one sentence for its sender. */
+/** The local Analytics Engine cannot answer this query. The message is one sentence for the sender. */
 export class RefusedQuery extends Error {}
 
 const place = (at: number) => `(at character ${at + 1})`
 
-/** The refusal of a word or sign that the local dialect does not have, or does not have at this place. */
+/** The error for a word or sign that the local dialect does not have, or does not have at this place. */
 export const unknown = (what: string, at: number) =>
   new RefusedQuery(`The local Analytics Engine does not know ${what} ${place(at)}.`)
 
-/** The refusal of something known that is used in a way which is not answered here. `sentence` has no full stop. */
+/** The error for a known word that is used in an unsupported way. `sentence` has no full stop. */
 export const refused = (sentence: string, at: number) => new RefusedQuery(`${sentence} ${place(at)}.`)
 
 export interface Token {
   kind: "word" | "number" | "text" | "sign" | "end"
-  /** As written; of a text what is between its quotes. */
+  /** The token as written; a text without its quotes. */
   text: string
-  /** Where it begins, in UTF-16 units from 0. */
+  /** Where the token begins, in UTF-16 units from 0. */
   at: number
 }
 
@@ -25,7 +25,7 @@ const TEXT = /'((?:[^'\\]|'')*)'/y
 const SIGN = /!=|<>|<=|>=|[()+\-*/,=<>]/y
 const COMMENT = /--|\/\*/y
 
-/** The words, numbers, texts and signs of a query, and one `end`. */
+/** Splits a query into words, numbers, texts and signs, and adds one `end`. */
 export function tokenize(query: string): Token[] {
   const tokens: Token[] = []
   let at = 0
@@ -61,7 +61,7 @@ function readToken(match: (pattern: RegExp) => RegExpExecArray | null, at: numbe
 
 function unexpectedCharacter(query: string, at: number): RefusedQuery {
   const character = String.fromCodePoint(query.codePointAt(at) ?? 0)
-  // ClickHouse reads escapes after a backslash, which are not read here.
+  // ClickHouse reads a backslash as an escape; the local dialect does not support escapes.
   if (character === "'")
     return /^'(?:[^'\\]|'')*\\/.test(query.slice(at))
       ? unknown("a backslash in a text", at)

@@ -1,4 +1,4 @@
-/** The types of ClickHouse that a value can have here; they decide what arithmetic gives, and which numbers come in quotes. */
+/** The ClickHouse types that a value can have. They decide the type of arithmetic results, and which numbers are in quotes. */
 export type IntegerType = { kind: "integer"; bits: 8 | 16 | 32 | 64; signed: boolean }
 export type Type = IntegerType | { kind: "float" } | { kind: "text" } | { kind: "time" } | { kind: "condition" }
 
@@ -16,7 +16,7 @@ export function typeName(type: Type): string {
   return { float: "Float64", text: "String", time: "DateTime", condition: "UInt8" }[type.kind]
 }
 
-/** The type of a number that is written only with digits: the smallest that holds it. */
+/** The type of a number that has only digits: the smallest type that holds it. */
 export function literalType(value: bigint): IntegerType {
   for (const bits of [8, 16, 32, 64] as const) {
     if (value >= 0n ? value < 1n << BigInt(bits) : value >= -(1n << BigInt(bits - 1))) return integer(bits, value < 0n)
@@ -28,7 +28,7 @@ const wider = (bits: IntegerType["bits"]) => Math.min(64, bits * 2) as IntegerTy
 const widest = (one: IntegerType, other: IntegerType) => Math.max(one.bits, other.bits) as IntegerType["bits"]
 
 /**
- * The type of an arithmetic result: one size up, and signed where a difference may be negative.
+ * The type of an arithmetic result: the next larger size, and signed where a difference can be negative.
  *
  * @see https://github.com/ClickHouse/ClickHouse/blob/master/src/DataTypes/NumberTraits.h
  */
@@ -42,7 +42,7 @@ export const negativeType = (type: Type): Type =>
 
 export const sumType = (type: Type): Type => (type.kind === "integer" ? integer(64, type.signed) : type)
 
-/** The type of a value that is one or the other; undefined where ClickHouse finds none. */
+/** The common type of two values; undefined where ClickHouse has none. */
 export function commonType(one: Type, other: Type): Type | undefined {
   if (one.kind === "integer" && other.kind === "integer") {
     if (one.signed === other.signed) return integer(widest(one, other), one.signed)
@@ -51,7 +51,7 @@ export function commonType(one: Type, other: Type): Type | undefined {
     return integer(signed.bits > unsigned.bits ? signed.bits : wider(unsigned.bits), true)
   }
   if (isNumber(one) && isNumber(other)) {
-    // A float doesn't hold every number of 64 bits.
+    // A float cannot hold every integer of 64 bits.
     return [one, other].some((type) => type.kind === "integer" && type.bits === 64) ? undefined : FLOAT
   }
   return one.kind === other.kind ? one : undefined

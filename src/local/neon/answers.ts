@@ -25,18 +25,18 @@ const ERROR_KEYS = [
 
 export type PostgresError = Partial<DatabaseError>
 
-/** An error in Neon's form: all keys are there, `code` and `severity` are "" when Postgres did not say them. */
+/** An error in Neon's format. It has all keys; `code` and `severity` are "" when Postgres did not send them. */
 export function errorAnswer(status: number, message: string, error: PostgresError = {}): EndpointAnswer {
   const rest = Object.fromEntries(ERROR_KEYS.map((key) => [key, error[key] ?? null]))
   return { status, body: JSON.stringify({ message, code: error.code ?? "", severity: error.severity ?? "", ...rest }) }
 }
 
-/** Whether Postgres said this itself; Node's codes of a socket's errors are not SQLSTATEs. */
+/** Whether Postgres reported the error. Node's errors of a socket have codes too, but these are not SQLSTATEs. */
 export const isFromPostgres = ({ code, severity }: PostgresError) => code?.length === 5 && severity !== undefined
 
 /** The answer of Neon's proxy when it cannot open a connection to Postgres. */
 export function connectFailure(error: PostgresError): EndpointAnswer {
-  // The proxy checks the password itself, so that failure is the caller's and has no SQLSTATE.
+  // The proxy checks the password itself, so a wrong one is the caller's error and has no SQLSTATE.
   if (error.code === "28P01") return errorAnswer(400, (error.message ?? "").replaceAll('"', "'"))
   return isFromPostgres(error)
     ? errorAnswer(500, error.message ?? "", error)
@@ -48,7 +48,7 @@ export function statementFailure(error: PostgresError): EndpointAnswer {
   return isFromPostgres(error) ? errorAnswer(400, error.message ?? "", error) : errorAnswer(400, "connection closed")
 }
 
-/** One statement's result, every value as Postgres' own text. */
+/** The result of a statement, with every value in Postgres' text format. */
 export interface QueryOutcome {
   fields: FieldDef[]
   rows: (string | null)[][]
@@ -57,7 +57,7 @@ export interface QueryOutcome {
   rowCount: number | null
 }
 
-/** One statement's result as JSON text in Neon's form; the driver asks for both modes and reads the values itself. */
+/** The result of a statement as JSON in Neon's format. The driver asks for both modes and parses the values itself. */
 export function resultText(outcome: QueryOutcome, { arrayMode, rawText }: { arrayMode: boolean; rawText: boolean }): string {
   const fields = JSON.stringify(outcome.fields.map((field) => ({ ...field, format: "text" })))
   const rows = arrayMode && rawText ? JSON.stringify(outcome.rows) : rowsText(outcome, arrayMode, rawText)
@@ -65,7 +65,7 @@ export function resultText(outcome: QueryOutcome, { arrayMode, rawText }: { arra
   return `{"fields":${fields},"rows":${rows},${rest.slice(1)}`
 }
 
-/** Written value by value, since a number may have more digits than JavaScript keeps. */
+/** Writes value by value, since a number can have more digits than a JavaScript number. */
 function rowsText({ fields, rows }: QueryOutcome, arrayMode: boolean, rawText: boolean): string {
   const names = fields.map(({ name }) => `${JSON.stringify(name)}:`)
   const cell = (value: string | null, column: number) =>
@@ -80,7 +80,7 @@ const INTEGERS = new Set([21, 23])
 const FLOATS = new Set([700, 701])
 const JSON_TYPES = new Set([114, 3802])
 
-/** The built-in array types of what is not text in JSON, and text[]; the type of their elements. */
+/** The element type of each built-in array type whose elements JSON does not write as text, and of text[]. */
 const ARRAYS = new Map([
   [1000, BOOL],
   [1005, 21],
@@ -106,7 +106,7 @@ function valueText(value: string | null, type: number): string {
   return elementType === undefined ? JSON.stringify(value) : arrayText(value, elementType)
 }
 
-/** Bounds in front, as in `[0:1]={1,2}`, have no place in JSON. */
+/** JSON leaves out the bounds at the beginning, as in `[0:1]={1,2}`. */
 const ARRAY_TOKEN = /^\[.*?=|[{}]|,|"((?:[^"\\]|\\.)*)"|[^{},"]+/gs
 
 function arrayText(literal: string, elementType: number): string {

@@ -7,22 +7,22 @@ import { connectFailure, type EndpointAnswer, errorAnswer, type PostgresError, r
 import { BadRequest, readSqlRequest, type SqlRequest } from "./request.ts"
 import { ConnectError, inTransaction, ResponseTooLarge, runStatement, Sessions } from "./session.ts"
 
-/** Faults of the endpoint, for tests, which can change them while it runs. */
+/** Injected faults. Tests can change them while the endpoint runs. */
 export interface EndpointFaults {
-  /** Milliseconds added to every answer, as a longer way to the database would. */
+  /** Milliseconds added to every answer, as by a longer network path. */
   latencyMs: number
-  /** How many of the next statements are run and committed, but their answer is lost: the connection breaks instead. */
+  /** The number of next statements that run and commit, but whose connection breaks before the answer. */
   loseAnswers: number
-  /** How the answers to the next statements are spoiled, in order, though the statements are run and committed. */
+  /** The damage to the answers of the next statements, in order. The statements run and commit. */
   spoil: SpoiledAnswer[]
-  /** Answers given instead of running the next statements, in order. */
+  /** Answers for the next statements, in order; these statements do not run. */
   failures: { status: number; message: string; code?: string }[]
-  /** Stops listening and breaks every connection, until `accept`. */
+  /** Stops listening and closes every connection, until `accept`. */
   refuse(): Promise<void>
   accept(): Promise<void>
 }
 
-/** `cut`: the connection breaks in the middle of the body. `stall`: the rest of the body never comes. Else a proxy's page. */
+/** `cut`: the connection breaks in the middle of the body. `stall`: the rest of the body never arrives. Otherwise: a proxy's page. */
 export type SpoiledAnswer = "cut" | "stall" | { status: number; page: string }
 
 export interface NeonEndpoint {
@@ -33,33 +33,33 @@ export interface NeonEndpoint {
 }
 
 export interface EndpointOptions {
-  /** A free one is chosen when none is given. */
+  /** Default: any free port. */
   port?: number
-  /** The one connection string that is served, whatever its password; without it, every Postgres that a caller names. */
+  /** The only connection string that is served, with any password. Default: every Postgres that a caller names. */
   only?: string
   /** Neon documents 64 MB each way. */
   maxRequestBytes?: number
   maxResponseBytes?: number
-  /** The faults to begin with; none by default. */
+  /** The faults at the start. Default: none. */
   faults?: Partial<Pick<EndpointFaults, "latencyMs" | "loseAnswers" | "failures">>
 }
 
 const NEON_LIMIT_BYTES = 64 * 1024 * 1024
 
 /**
- * Speaks Neon's SQL over HTTP in front of Postgres, so that Neon's own driver works with it unchanged.
+ * Implements Neon's SQL over HTTP in front of Postgres, so that Neon's driver works unchanged.
  *
- * It differs from Neon's proxy in four ways. It answers no web page (no CORS headers, no `Origin`, no foreign `Host`), since it listens on
- * the developer's machine. A connection that was opened with a role's former password serves on until it is closed: Postgres checks the
- * password only when a connection opens. Above the response limit it reads up to as much again before it stops. In JSON mode, which the
- * driver never asks for, it writes an array of an enum as text.
+ * It differs from Neon's proxy in four ways. It refuses web pages (no CORS headers, no `Origin`, no foreign `Host`), since it listens on the
+ * developer's machine. A connection that was opened with a role's former password works until it is closed: Postgres checks the password
+ * only when a connection opens. Above the response limit it reads up to the same amount again before it stops. In JSON mode, which the
+ * driver never uses, it writes an array of an enum as text.
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
  */
 export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<NeonEndpoint> {
   const { maxRequestBytes = NEON_LIMIT_BYTES, maxResponseBytes = NEON_LIMIT_BYTES } = options
   const sessions = new Sessions()
-  // Connections stay open while idle: one that is closed just as a request comes would look like a lost answer.
+  // Idle connections stay open: one that closes just when a request arrives would look like a lost answer.
   const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     handle(request, response).catch(() => response.destroy())
   })
@@ -122,9 +122,9 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     try {
       const request = readSqlRequest(headers, body)
       if (options.only !== undefined && !namesSameDatabase(request.connectionString, options.only))
-        return errorAnswer(403, "This endpoint only serves the database of npm start.")
+        return errorAnswer(403, "This endpoint serves only the database of npm start.")
       const text = await run(request, gone)
-      // Those that took effect are echoed.
+      // Neon returns the headers that took effect.
       if (request.transaction) for (const name of BATCH_HEADERS) echo(name, headers, response)
       return { status: 200, body: text }
     } catch (error) {
@@ -136,7 +136,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   }
 
   function run({ connectionString, statements, transaction, ...modes }: SqlRequest, gone: AbortSignal): Promise<string> {
-    // As at Neon's proxy, which closes a connection when a single statement fails on it.
+    // Neon's proxy also closes a connection on which a single statement fails.
     return sessions.lend(connectionString, gone, { keepOnError: transaction !== undefined }, async (client) => {
       let length = 0
       const texts: string[] = []
@@ -146,7 +146,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
           const { arrayMode = modes.arrayMode } = statement
           const text = resultText(await runStatement(client, statement, maxResponseBytes), { ...modes, arrayMode })
           length += Buffer.byteLength(text)
-          // In a transaction this undoes everything; a single statement has committed by now, as at Neon.
+          // In a transaction this rolls back everything. A single statement has already committed, as in Neon.
           if (length > maxResponseBytes) throw new ResponseTooLarge(maxResponseBytes, { rowsAreLeft: false })
           texts.push(text)
         }
@@ -167,7 +167,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   }
 }
 
-/** Whether two connection strings name the same, whatever their passwords. Of their parameters, `?host=` would name another server. */
+/** Whether two connection strings name the same database and role, whatever their passwords. Parameters count: `?host=` names another server. */
 function namesSameDatabase(one: string, other: string): boolean {
   const [left, right] = [new URL(one), new URL(other)]
   left.password = right.password

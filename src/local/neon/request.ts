@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer"
 import type { IncomingHttpHeaders } from "node:http"
 
-/** One statement as the driver sends it: parameters are text or null. */
+/** A statement of the driver. Its parameters are text or null. */
 export interface Statement {
   query: string
   params?: unknown[]
@@ -10,24 +10,24 @@ export interface Statement {
 }
 
 export interface TransactionOptions {
-  /** As SQL spells it. */
+  /** In SQL's spelling. */
   isolationLevel: string | undefined
   readOnly: boolean
   deferrable: boolean
 }
 
-/** A request: the statements and how to answer them. */
+/** A request: the statements, and the format of the answer. */
 export interface SqlRequest {
   connectionString: string
   statements: readonly Statement[]
-  /** The one around all statements; undefined for a single statement, which commits on its own. */
+  /** The transaction around all statements; undefined for a single statement, which commits on its own. */
   transaction: TransactionOptions | undefined
   arrayMode: boolean
-  /** Values as Postgres' own text instead of JSON numbers, booleans and objects. */
+  /** Values in Postgres' text format instead of JSON numbers, booleans and objects. */
   rawText: boolean
 }
 
-/** A request that Neon's proxy answers with 400 before it asks Postgres anything. */
+/** A request that Neon's proxy answers with 400 before it calls Postgres. */
 export class BadRequest extends Error {}
 
 const ISOLATION_LEVELS: Record<string, string> = {
@@ -37,7 +37,11 @@ const ISOLATION_LEVELS: Record<string, string> = {
   Serializable: "SERIALIZABLE",
 }
 
-/** Reads a request as Neon's proxy does. Throws `BadRequest` in the proxy's words. */
+/**
+ * Reads a request as Neon's proxy does.
+ *
+ * @throws {BadRequest} with the message of the proxy
+ */
 export function readSqlRequest(headers: IncomingHttpHeaders, body: Buffer): SqlRequest {
   const isOn = (name: string) => headers[name] === "true"
   const connectionString = readConnectionString(headers["neon-connection-string"])
@@ -66,7 +70,7 @@ function readConnectionString(header: string | string[] | undefined): string {
   if (!/^postgres(ql)?:$/.test(url.protocol)) throw new BadRequest("incorrect scheme")
   if (url.username === "") throw new BadRequest("missing username")
   if (url.password === "") throw new BadRequest("missing authentication credentials: required password")
-  // Neon finds the project by the first label of its name.
+  // Neon finds the project by the first label of the host name.
   if (url.hostname === "" || /^[\d.]+$|^\[/.test(url.hostname)) throw new BadRequest("missing hostname")
   return header
 }
@@ -96,5 +100,5 @@ const isStatement = (work: unknown): work is Statement => {
   )
 }
 
-/** JSON can hold half a surrogate pair, which UTF-8 cannot: sent on, it would silently become another character. */
+/** JSON can hold a lone surrogate, which UTF-8 cannot: it would silently become another character. */
 const isText = (value: unknown): value is string => typeof value === "string" && value.isWellFormed()

@@ -2,14 +2,14 @@ import { Client, Query } from "pg"
 import { isFromPostgres, type PostgresError, type QueryOutcome } from "./answers.ts"
 import type { Statement, TransactionOptions } from "./request.ts"
 
-/** What Neon's proxy runs on a connection that comes back, so that no session state leaks to the next caller. */
+/** Neon's proxy runs this on a returned connection, so that no session state leaks to the next caller. */
 const RESET =
   "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; " +
   "SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
 
 const MAX_IDLE = 20
 
-/** Postgres could not be reached, or does not let this caller in. */
+/** Postgres cannot be reached, or refuses the login. */
 export class ConnectError extends Error {
   override readonly cause: PostgresError
 
@@ -19,16 +19,16 @@ export class ConnectError extends Error {
   }
 }
 
-/** Connections to Postgres by connection string, kept open between requests as Neon's proxy keeps them. */
+/** Connections to Postgres by connection string. They stay open between requests, as in Neon's proxy. */
 export class Sessions {
   readonly #idle = new Map<string, Client[]>()
   readonly #open = new Set<Client>()
   #closed = false
 
   /**
-   * Lends a connection in its first state to `work`, and cancels what runs on it when `gone` aborts.
+   * Lends a connection in its initial state to `work`, and cancels the running statement when `gone` aborts.
    *
-   * @param options.keepOnError whether the connection serves on after an error that Postgres reported
+   * @param options.keepOnError whether the connection is used again after an error that Postgres reported
    * @throws {ConnectError} and whatever `work` throws
    */
   async lend<T>(
@@ -53,13 +53,13 @@ export class Sessions {
       throw error
     } finally {
       gone.removeEventListener("abort", cancel)
-      // A cancel that is under way must not meet the statement of the next caller.
+      // A pending cancel must not hit the statement of the next caller.
       if (keep && !gone.aborted) this.#giveBack(connectionString, client)
       else this.#discard(client)
     }
   }
 
-  /** Ends every connection, whatever runs on it, and opens no other. */
+  /** Closes every connection, even one in use, and opens no more. */
   async close(): Promise<void> {
     this.#closed = true
     const idle = [...this.#idle.values()].flat()
@@ -68,7 +68,7 @@ export class Sessions {
   }
 
   async #take(connectionString: string): Promise<Client> {
-    // The one that came back first, whose reset is most likely done.
+    // The connection that was returned first: its reset is most likely done.
     const idle = this.#idle.get(connectionString)?.shift()
     if (idle) return idle
     if (this.#closed) throw new ConnectError({})
@@ -85,7 +85,7 @@ export class Sessions {
     }
   }
 
-  /** Lends it out again at once: what the next caller sends is done after the reset. */
+  /** Makes the connection available at once: Postgres runs the next caller's statements after the reset. */
   #giveBack(connectionString: string, client: Client): void {
     const idle = this.#idle.get(connectionString) ?? []
     this.#idle.set(connectionString, idle)
@@ -106,7 +106,7 @@ export class Sessions {
     client.end().catch(() => {})
   }
 
-  /** From a connection of its own, as the protocol has it. */
+  /** Cancels from another connection, as the protocol requires. */
   async #cancel(connectionString: string, client: Client): Promise<void> {
     const { processID } = client as unknown as { processID: number }
     const { signal } = new AbortController()
@@ -116,13 +116,13 @@ export class Sessions {
   }
 }
 
-/** Whether the connection can be used again after this error, once it is rolled back. */
+/** Whether the connection can be used again after this error and a rollback. */
 const isHarmless = (error: PostgresError) =>
   (error instanceof ResponseTooLarge && !error.rowsAreLeft) || (isFromPostgres(error) && error.severity === "ERROR")
 
 /** The result is longer than the endpoint may send. */
 export class ResponseTooLarge extends Error {
-  /** Whether the endpoint stopped before the last row, so that the connection is of no further use. */
+  /** Whether the endpoint stopped before the last row. The connection cannot be used again then. */
   readonly rowsAreLeft: boolean
 
   constructor(limitBytes: number, { rowsAreLeft }: { rowsAreLeft: boolean }) {
@@ -131,12 +131,12 @@ export class ResponseTooLarge extends Error {
   }
 }
 
-/** Every value as Postgres' own text. */
+/** Returns every value in Postgres' text format. */
 const AS_TEXT = { getTypeParser: () => (value: string) => value }
 
 /**
- * Runs one statement by the extended protocol, which takes just one statement a text, as at Neon. Keeps at most `limitBytes` of rows, and
- * reads at most as much again, so that a statement which is nearly done can commit.
+ * Runs one statement by the extended protocol, which allows only one statement in a text, as in Neon. Keeps at most `limitBytes` of rows,
+ * and reads at most the same amount again, so that a statement that is nearly done can commit.
  *
  * @throws {ResponseTooLarge}
  */
@@ -179,7 +179,7 @@ export async function runStatement(
   })
 }
 
-/** Neon's proxy takes JSON values, too, though the driver sends only text. */
+/** Neon's proxy also accepts JSON values, though the driver sends only text. */
 function asParameter(value: unknown): string | null {
   if (value === null || typeof value === "string") return value
   return Array.isArray(value) ? arrayLiteral(value) : JSON.stringify(value)

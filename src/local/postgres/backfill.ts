@@ -1,11 +1,11 @@
 import type { Client } from "pg"
 
-/** A step holds the locks of its keys until it commits; this one takes some 50 ms. */
+/** A step locks its keys until it commits. A step of this size takes about 50 ms. */
 const STEP_ROWS = 10_000
 
 /**
- * Enters the dedupe_keys of signals that former versions of the service stored, in steps that commit by themselves. The next call
- * continues after the last step, so that it may be ended at any time. The service writes meanwhile.
+ * Copies the dedupe_keys of signals that former versions of the service stored, in steps that commit one by one while the service writes.
+ * It can be stopped at any time: the next call continues after the last step.
  */
 export async function backfillDedupeKeys(client: Client): Promise<void> {
   for (;;) {
@@ -14,7 +14,7 @@ export async function backfillDedupeKeys(client: Client): Promise<void> {
   }
 }
 
-/** In the order in which writers take their keys, so that neither waits for the other in turn. */
+/** Locks keys in the same order as writers do, so that there is no deadlock. */
 const STEP = `
   with progress as (
     select last_id from backfills where name = 'dedupe_keys' and finished_at is null

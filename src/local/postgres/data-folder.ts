@@ -6,23 +6,23 @@ import { isFree } from "../ports.ts"
 import { commandOf, isAlive } from "../processes.ts"
 import { StartupError } from "../startup-error.ts"
 
-/** The major version of the embedded server: a data folder of another one can't be opened. */
+/** The major version of the embedded server. It cannot open the data folder of another major version. */
 const MAJOR = "18"
 
-/** Written beside the data: the superuser's password, chosen at random for each database. */
+/** The file with the superuser's password, which is random for each database. */
 const PASSWORD_FILE = "superuser-password"
 
-/** The server's port at its last start, so that a connection string stays right. */
+/** The file with the server's last port, so that connection strings stay valid. */
 const PORT_FILE = "last-port"
 
-/** Names the process that started the server, so that a server left behind by a killed one can be distinguished from one in use. */
+/** The file with the id of the process that started the server. A server whose starter was killed can be stopped. */
 const OWNER_FILE = "started-by.pid"
 
 /**
- * Looks whether a server may be started on this folder, and stops one whose starter was killed.
+ * Checks whether a server can start on this folder, and stops a server whose starter was killed.
  *
- * @returns the superuser's password; undefined when the folder is empty and the database still to be made
- * @throws {StartupError} the folder holds something else, another version's data, or a server that is in use
+ * @returns the superuser's password; undefined when the folder is empty
+ * @throws {StartupError} the folder holds other files, another version's data, or a server that is in use
  */
 export async function claimDataFolder(dataDir: string): Promise<string | undefined> {
   await mkdir(dataDir, { recursive: true })
@@ -48,7 +48,7 @@ export async function claimDataFolder(dataDir: string): Promise<string | undefin
 export const keepPassword = (dataDir: string, password: string) =>
   writeFile(join(dataDir, PASSWORD_FILE), password, { mode: 0o600 })
 
-/** The password of a role other than the superuser, made by `make` when the folder has none yet. */
+/** Returns the saved password of a role; saves that of `make` when the folder has none yet. */
 export async function keptPassword(dataDir: string, role: string, make: () => string): Promise<string> {
   const file = join(dataDir, `${role}-password`)
   const kept = await readFile(file, "utf8").catch(() => "")
@@ -60,13 +60,13 @@ export async function keptPassword(dataDir: string, role: string, make: () => st
 
 export const keepPort = (dataDir: string, port: number) => writeFile(join(dataDir, PORT_FILE), String(port))
 
-/** Undefined when there was none, or something else listens there now. */
+/** Undefined when there was no port, or another program listens on it now. */
 export async function keptPort(dataDir: string): Promise<number | undefined> {
   const port = Number(await readFile(join(dataDir, PORT_FILE), "utf8").catch(() => ""))
   return Number.isInteger(port) && port > 0 && (await isFree(port)) ? port : undefined
 }
 
-/** Says that this process answers for the server that it is about to start on the folder. */
+/** Records this process as the starter of the server. */
 export const keepOwner = (dataDir: string) => writeFile(join(dataDir, OWNER_FILE), String(process.pid))
 
 /** The first line of postmaster.pid, which a running or crashed server leaves in its folder. */
@@ -75,13 +75,13 @@ export async function serverPid(dataDir: string): Promise<number | undefined> {
   return Number(text.split("\n", 1)[0]) || undefined
 }
 
-/** Stops a server on this folder whose `npm start` was killed; leaves one that is in use. */
+/** Stops a server on this folder whose `npm start` was killed. Throws when the server is in use. */
 async function stopOrphan(dataDir: string): Promise<void> {
   const pid = await serverPid(dataDir)
   if (pid === undefined || !isAlive(pid)) return
   const command = await commandOf(pid)
   if (command !== undefined && !/postgres.* -D /.test(command)) {
-    // The server has crashed, and its id has passed to another process, at which Postgres would stop short.
+    // The server crashed and another process has its id now. Postgres would refuse to start.
     await rm(join(dataDir, "postmaster.pid"), { force: true })
     return
   }
@@ -92,13 +92,12 @@ async function stopOrphan(dataDir: string): Promise<void> {
     )
   }
   process.kill(pid, "SIGINT")
-  // Its last act is to remove the file that names it; the process itself may stay a zombie for long.
+  // The server removes its pid file last. The process itself can stay a zombie for a long time.
   for (const deadline = Date.now() + 10_000; (await serverPid(dataDir)) === pid && Date.now() < deadline; ) await sleep(50)
 }
 
 /**
- * The folder on the way to `path` that the user `postgres` cannot enter, if there is one: started as root, the server
- * runs as that user.
+ * Returns the folder above `path` that the user `postgres` cannot enter, if there is one. A server that root starts runs as that user.
  */
 export async function closedFolder(path: string, postgresUid: number | undefined): Promise<string | undefined> {
   for (let folder = dirname(await realpath(path)); ; folder = dirname(folder)) {

@@ -3,16 +3,16 @@ import { withShortLocks } from "./short-locks.ts"
 
 interface Index {
   name: string
-  /** After "using btree". */
+  /** The SQL text after "using btree". */
   on: string
 }
 
 /**
- * The indexes that the reads of `signals` walk; what each costs a write is in docs/benchmarks.md. drizzle's schema cannot have them, since
- * it knows no INCLUDE, and no way to build one while the service writes.
+ * The indexes for reads of `signals`; docs/benchmarks.md has the cost of each. They are not in drizzle's schema, which supports neither
+ * INCLUDE nor a build while the service writes.
  */
 export const SIGNAL_INDEXES: readonly Index[] = [
-  // The statistics, and the filters of a list that have no index of their own, read this one alone.
+  // The statistics, and list filters without an index of their own, read only this index.
   { name: "signals_newest_idx", on: "(time, id) include (context_window_id, signal_score, escalate_flag, agent_id)" },
   { name: "signals_conversation_idx", on: "(context_window_id, time, id) include (signal_source)" },
   { name: "signals_source_idx", on: "(signal_source, time, id)" },
@@ -20,12 +20,12 @@ export const SIGNAL_INDEXES: readonly Index[] = [
   { name: "signals_escalated_idx", on: "(time, id) where escalate_flag = 1" },
 ]
 
-/** Those of versions before, which the ones above replace. */
+/** The indexes of former versions, which `SIGNAL_INDEXES` replaces. */
 const FORMER = ["signals_time_idx", "signals_context_window_id_time_idx", "signals_signal_source_time_idx"]
 
 /**
- * Gives the table `signals` its indexes, one at a time, while the service writes, and then takes those of former versions away. When it is
- * ended in between, the next call continues.
+ * Builds the indexes of the table `signals` one at a time while the service writes, then drops those of former versions. When it is
+ * stopped, the next call continues.
  */
 export async function buildSignalIndexes(client: Client): Promise<void> {
   const { rows } = await client.query("select from pg_class where oid = 'signals'::regclass and relkind = 'p'")
@@ -38,7 +38,7 @@ export async function buildSignalIndexes(client: Client): Promise<void> {
     await withShortLocks(client, () => client.query(`drop index ${partitioned ? "" : "concurrently "}if exists ${name}`))
 }
 
-/** An index that an ended build has left is not valid, and is built anew. */
+/** Builds an index. An invalid index of a stopped build is dropped first. */
 async function buildConcurrently(client: Client, table: string, { name, on }: Index): Promise<void> {
   const { rows } = await client.query<{ valid: boolean }>(
     "select indisvalid as valid from pg_index where indexrelid = to_regclass(quote_ident($1))",
@@ -49,7 +49,7 @@ async function buildConcurrently(client: Client, table: string, { name, on }: In
   await client.query(`create index concurrently ${name} on ${table} using btree ${on}`)
 }
 
-/** New partitions get the index with the table; those that are there, one after the other. It is valid once all have it. */
+/** Adds an index to the parent table, which new partitions inherit, and builds it on each existing partition. It is valid when all have it. */
 async function buildOfPartitions(client: Client, { name, on }: Index): Promise<void> {
   await withShortLocks(client, () => client.query(`create index if not exists ${name} on only signals using btree ${on}`))
   for (;;) {

@@ -9,7 +9,7 @@ const WRITER = "signal_ingest_writer"
 const LOGIN = "signal_ingest_local"
 
 /**
- * Makes the role by which the service logs in, with a password that stays the same for a data folder.
+ * Creates the role that the service logs in with. Its password stays the same for a data folder.
  *
  * @returns its connection string
  */

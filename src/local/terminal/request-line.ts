@@ -1,6 +1,6 @@
 import { styleText } from "node:util"
 
-/** A line of the Worker's log as far as it is shown. */
+/** The fields of a log line that are shown. */
 interface LogLine {
   event?: unknown
   method?: unknown
@@ -10,16 +10,16 @@ interface LogLine {
   [field: string]: unknown
 }
 
-/** Answered to programs, also every 100 ms while `npm start` waits for the service. */
+/** Routes for programs. `npm start` itself calls one every 100 ms while it waits for the service. */
 const PROBES = ["/healthz", "/readyz"]
 
 /** The steps of the sweep, and the sweep itself when it fails as a whole. */
 const SWEEP_EVENTS = ["scheduled", "bucket_swept", "expired_keys_released"]
 
-/** Successful reads of one route are shown once in this time, so that an open dashboard does not fill the terminal. */
+/** Successful reads of a route are shown once in this time, so that an open dashboard does not fill the terminal. */
 const READS_SHOWN_EVERY_MS = 60_000
 
-/** Words for what a log line counts, in the order in which they are shown. */
+/** The words for the counts of a log line, in the order in which they are shown. */
 const COUNTS: [field: string, one: string, several: string][] = [
   ["total", "signal", "signals"],
   ["messages", "message", "messages"],
@@ -31,17 +31,17 @@ const COUNTS: [field: string, one: string, several: string][] = [
 
 type Style = Parameters<typeof styleText>[0]
 
-/** Colours only where a terminal shows them and NO_COLOR is not set. */
+/** Adds colours if the output is a terminal and NO_COLOR is not set. */
 const paint = (style: Style, text: string) => styleText(style, text, { stream: process.stdout })
 
-/** Turns the Worker's log, JSON by lines, into what a person reads at a terminal. */
+/** Turns the JSON lines of the Worker's log into short lines for a terminal. */
 export class RequestLines {
   readonly #shownAt = new Map<string, number>()
 
   /**
    * @param now milliseconds since the epoch
-   * @returns the line to show: short for a request, a run of the consumer or a step of the sweep, unchanged for everything else;
-   *   undefined for a repeated read, a probe, and a step of the sweep that found nothing to do
+   * @returns the line to show: short for a request, a run of the consumer or a step of the sweep, unchanged for any other line;
+   *   undefined for a repeated read, a probe, and a step of the sweep that had nothing to do
    */
   show(line: string, now: number): string | undefined {
     const entry = read(line)

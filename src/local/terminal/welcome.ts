@@ -3,17 +3,17 @@ import { styleText } from "node:util"
 const strong = (text: string) => styleText("bold", text, { stream: process.stdout })
 const link = (text: string) => styleText(["underline", "cyan"], text, { stream: process.stdout })
 
-/** The last line of what is printed when all runs. */
+/** The last line of each text. */
 const CLOSING = "Press Ctrl-C to stop."
 
 export interface Welcome {
   address: string
   open: boolean
-  /** How to reach the database, by lines. */
+  /** Lines that say how to reach the database. */
   database: string[]
 }
 
-/** What `npm start` prints when the service can write. */
+/** The text that `npm start` prints when the service is ready. */
 export const welcome = ({ address, open, database }: Welcome) => `
   ${strong("signal-ingest")} runs${open ? ", open to everyone who can reach it" : ""}
 
@@ -30,7 +30,7 @@ ${database.map((line, row) => `    ${(row === 0 ? "Database" : "").padEnd(12)} $
   ${CLOSING}
 `
 
-/** What `npm start -- --database-only` prints. */
+/** The text that `npm start -- --database-only` prints. */
 export const databaseOnly = (database: string[], devVars: string) => `
   The database of ${strong("signal-ingest")} runs
 

@@ -8,11 +8,11 @@ export interface WorkerSettings {
   entrypoint: string
   host: string
   port: number
-  /** Where wrangler keeps what its local bindings store. */
+  /** The folder where wrangler keeps the data of its local bindings. */
   stateDir: string
   /** The text bindings of the Worker. */
   variables: Environment & Record<"LOCAL_TOKEN" | "LOCAL_HOSTS", string>
-  /** The server that is stopped, too, when `npm start` is killed. */
+  /** The Postgres server that must stop when `npm start` is killed. */
   postgresPid: number | undefined
 }
 
@@ -25,5 +25,5 @@ export interface Left {
 }
 
 export type FromWorker =
-  /** It runs, and its queue holds what it held before. */
+  /** `resumed`: the Worker runs, and its queue has the messages of the last run. */
   { kind: "resumed" } | { kind: "failed" } | { kind: "drained"; left: Left } | { kind: "log"; level: string; message: string }

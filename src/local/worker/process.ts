@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { unstable_startWorker } from "wrangler"
 import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
 
-/** Longer than the queue waits to fill a batch, and short enough for a person at the terminal. */
+/** Longer than the queue waits to fill a batch, and short enough for a user who waits. */
 const DRAIN_MS = 10_000
 const DISPOSE_MS = 3000
 const HOUR_MS = 60 * 60 * 1000
@@ -15,14 +15,14 @@ function send(message: FromWorker, sent: () => void = () => {}): void {
 
 const worker = Promise.withResolvers<{ control: Control; dispose(): Promise<void> }>()
 
-/** Asks the running Worker for one of the controls of its entry. */
+/** Calls one of the `CONTROLS` of the running Worker's entry. */
 type Control = <Answer>(path: string) => Promise<Answer>
 
 async function start(settings: WorkerSettings): Promise<void> {
   const running = await unstable_startWorker({
     config: settings.config,
     entrypoint: settings.entrypoint,
-    // No .dev.vars and no .env: npm start has read the settings.
+    // wrangler must not read .dev.vars or .env: npm start has read the settings.
     envFiles: [],
     bindings: {
       ...Object.fromEntries(
@@ -33,7 +33,7 @@ async function start(settings: WorkerSettings): Promise<void> {
     dev: {
       remote: false,
       server: { hostname: settings.host, port: settings.port },
-      // A debugger's port lets every web page read the Worker's settings: it asks neither Host nor Origin.
+      // No debugger: its port checks neither Host nor Origin, so every web page could read the Worker's settings.
       inspector: false,
       persist: settings.stateDir,
       watch: true,
@@ -50,7 +50,7 @@ async function start(settings: WorkerSettings): Promise<void> {
     return (await response.json()) as never
   }
   worker.resolve({ control, dispose: running.dispose })
-  // A Worker that is loaded again, as after a change of its source, starts with an empty queue.
+  // A Worker that is reloaded, such as after a change of its source, starts with an empty queue.
   const resume = () => control("/local/resume").catch(complain)
   running.raw.on("reloadComplete", () => void resume())
   await resume()
@@ -62,7 +62,7 @@ async function start(settings: WorkerSettings): Promise<void> {
 
 let stopping = false
 
-/** wrangler does not notice that workerd has ended, and every request would fail. It kills workerd itself when it loads the Worker again. */
+/** wrangler does not notice when workerd ends, and every request would fail. When it reloads the Worker, wrangler kills workerd itself. */
 subscribe("child_process", (message) => {
   const { process: child } = message as { process: ChildProcess }
   child.once("exit", (code, signal) => {
@@ -72,7 +72,7 @@ subscribe("child_process", (message) => {
   })
 })
 
-/** Waits for what is under way, leaves the rest to the next start, and ends this process. */
+/** Waits for requests and messages in progress, leaves the rest to the next start, and ends this process. */
 async function stop(): Promise<void> {
   stopping = true
   const { control, dispose } = await worker.promise
@@ -97,12 +97,12 @@ function endWithParent({ postgresPid }: WorkerSettings): void {
     try {
       if (postgresPid !== undefined) process.kill(postgresPid, "SIGINT")
     } catch {
-      // It has ended already.
+      // The server has already ended.
     }
-    // Removes what it keeps in temporary folders.
+    // Removes wrangler's temporary folders.
     const disposed = worker.promise.then(({ dispose }) => dispose())
     await Promise.race([disposed.catch(() => {}), sleep(DISPOSE_MS)])
-    // This process leads a group of its own, with workerd in it.
+    // workerd is in the process group of this process.
     process.kill(-process.pid, "SIGKILL")
   })
 }

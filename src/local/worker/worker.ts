@@ -11,52 +11,52 @@ import { StartupError } from "../startup-error.ts"
 import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
 
 export interface LocalWorker {
-  /** Resolves when the queue holds what it held when the Worker last ended. */
+  /** Resolves when the queue has the messages that it had when the Worker last ended. */
   resumed: Promise<void>
-  /** Resolves with the exit code when the process has ended, also by `stop`. */
+  /** Resolves with the exit code when the process has ended, for any reason. */
   ended: Promise<number>
   /**
-   * Stops taking requests, waits for what is under way and for the queue, ten seconds at most, and ends the process.
+   * Refuses new requests, waits up to ten seconds for requests in progress and for the queue, and ends the process.
    *
-   * @param hurry aborts when the wait has to end at once
-   * @returns what is left; undefined when the Worker does not answer
+   * @param hurry aborts to end the wait at once
+   * @returns the work that is left; undefined when the Worker does not answer
    */
   stop(hurry: AbortSignal): Promise<Left | undefined>
 }
 
 export interface WorkerOptions extends Pick<WorkerSettings, "host" | "port" | "stateDir" | "postgresPid"> {
   environment: Environment
-  /** Takes the Worker's data points; without it they go nowhere. */
+  /** Receives the Worker's data points. Without it they are dropped. */
   analytics?: LocalAnalytics | undefined
-  /** Names, beside localhost and addresses, by which the service may be called. */
+  /** Host names of the service, besides localhost and addresses. */
   knownHosts: string[]
   /** Shows a line of the Worker's log. */
   log(line: string): void
 }
 
 const QUIET = {
-  // Both would send requests to Cloudflare.
+  // Both settings turn off requests to Cloudflare.
   CLOUDFLARE_CF_FETCH_ENABLED: "false",
   WRANGLER_SEND_METRICS: "false",
   WRANGLER_HIDE_BANNER: "true",
-  // The Worker's own lines come by another way.
+  // `structuredLogsHandler` delivers the Worker's own lines.
   WRANGLER_LOG: "error",
   NO_COLOR: "1",
-  // Lets a browser look at and change what the local bindings store.
+  // Off: it lets a browser read and change the data of the local bindings.
   X_LOCAL_EXPLORER: "false",
-  // The settings are those that npm start gives, whatever the person's environment sets for wrangler.
+  // Only npm start sets the settings, not the environment.
   CLOUDFLARE_INCLUDE_PROCESS_ENV: "false",
 }
 
-/** After this the process is ended in any case. */
+/** After this time the process is killed. */
 const DISPOSE_MS = 5000
 
-/** Runs the Worker in workerd, by a process of its own that ends when this one does. */
+/** Runs the Worker in workerd, in a child process that ends with this process. */
 export function startWorker({ environment, analytics, knownHosts, log, ...options }: WorkerOptions): LocalWorker {
   if (!existsSync(join(ROOT, "node_modules/wrangler"))) throw new StartupError("wrangler is not installed. Run npm ci.")
   const child = fork(new URL("process.ts", import.meta.url), {
     cwd: ROOT,
-    // A group of its own: Ctrl-C reaches only this process, which then ends everything in order.
+    // In a process group of its own: Ctrl-C then reaches only this process, which stops everything in order.
     detached: true,
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     env: { ...process.env, ...QUIET },
@@ -69,7 +69,7 @@ export function startWorker({ environment, analytics, knownHosts, log, ...option
     if (message.kind === "drained") drained.resolve(message.left)
     if (message.kind === "resumed") resumed.resolve()
   })
-  // While it ends, it logs errors about what was cut off.
+  // While the Worker stops, it logs errors about interrupted work, which do not matter.
   for (const stream of [child.stdout, child.stderr])
     if (stream) createInterface({ input: stream }).on("line", (line) => stopping || line.trim() === "" || log(line))
   const ended = new Promise<number>((resolve, reject) => {
@@ -106,7 +106,7 @@ function send(child: ChildProcess, message: ToWorker): void {
   if (child.connected) child.send(message, () => {})
 }
 
-/** Ends the process with all that it started. Nothing is lost: what it keeps is on the disk, and survives a crash. */
+/** Kills the process and its children. Nothing is lost: its data is on the disk and survives a crash. */
 function endGroup({ pid }: ChildProcess): void {
   try {
     if (pid !== undefined) process.kill(-pid, "SIGKILL")

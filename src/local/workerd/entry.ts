@@ -6,18 +6,18 @@ import { pointsOver } from "./points.ts"
 
 /** The bindings that `npm start` adds to those of `wrangler.toml`. */
 interface LocalBindings extends Bindings {
-  /** Proves that a request for one of the `CONTROLS` comes from `npm start`. */
+  /** The secret by which `npm start` calls the `CONTROLS`. */
   LOCAL_TOKEN: string
-  /** Host names beside this machine's addresses by which the service may be called, with spaces between. */
+  /** Host names of the service besides addresses, separated by spaces. */
   LOCAL_HOSTS: string
-  /** Keeps the messages of the queue, which is only in memory. */
+  /** Keeps the messages of the queue, since the local queue is only in memory. */
   LOCAL_MESSAGES: R2Bucket
-  /** Where data points go; without it they go nowhere. */
+  /** The address that receives data points. Without it they are dropped. */
   POINTS_URL?: string
   POINTS_TOKEN?: string
 }
 
-/** The service's bindings, with replacements for those that only work at Cloudflare. One object each, since the service caches what it reads from it. */
+/** The service's bindings, with replacements for those that work only at Cloudflare. The object is kept, since the service caches its settings by it. */
 const replaced = new WeakMap<LocalBindings, { bindings: Bindings; messages: KeptMessages }>()
 
 function replace(local: LocalBindings) {
@@ -57,7 +57,7 @@ const CONTROLS: Record<string, (local: LocalBindings) => Promise<unknown>> = {
 
 const problem = (status: number, detail: string, headers: HeadersInit = {}) => Response.json({ detail }, { status, headers })
 
-/** The service as `npm start` runs it: its own code, with what Cloudflare gives a Worker and this machine does not. */
+/** The service of `npm start`: its own code, with local replacements for Cloudflare's bindings. */
 export default {
   async fetch(request, local, context) {
     const control = CONTROLS[new URL(request.url).pathname]

@@ -1,7 +1,7 @@
 /**
- * A queue that survives a crash, as Cloudflare's do. Miniflare's is in memory, so each message is written to a bucket
- * before it is sent, and removed when its consumer has acknowledged it. After a restart the messages in the bucket are sent again. A
- * message can come twice, as at Cloudflare.
+ * A queue that survives a crash, as Cloudflare's queues do. Miniflare's queue is in memory, so each message is written to a bucket before it
+ * is sent, and removed when its consumer has acknowledged it. After a restart the messages in the bucket are sent again. A message can
+ * arrive twice, as at Cloudflare.
  */
 export class KeptMessages {
   readonly #bucket: R2Bucket
@@ -80,17 +80,18 @@ export class KeptMessages {
 const wrap = (id: string, text: string) => `${id}\n${text}`
 
 function textOf(body: unknown): string {
-  if (typeof body !== "string") throw new TypeError("The local queue only takes texts.")
+  if (typeof body !== "string") throw new TypeError("The local queue accepts only text.")
   return body
 }
 
-/** The outcome of a message, as far as its consumer has reported it. */
+/** The outcome of a message; undefined while its consumer has not reported one. */
 type Outcome = "acknowledged" | "retried" | undefined
 
 /**
- * The batch as the service sent it, each message under the id that it keeps over restarts.
+ * Restores the batch as the service sent it. A message keeps its id over restarts.
  *
- * @returns also `acknowledged`: the ids of the acknowledged messages. A consumer that returns has acknowledged what it did not retry
+ * @returns the batch, and `acknowledged`, which returns the ids of the acknowledged messages. A consumer that returns acknowledges every
+ *   message that it did not retry
  */
 export function unwrapBatch(batch: MessageBatch<unknown>) {
   const outcomes = new Map<string, Outcome>()

@@ -99,7 +99,7 @@ describe("the SQL endpoint of one database", () => {
     const answer = await runSql({}, url())
     expect([answer.status, JSON.parse(answer.text).message]).toEqual([
       403,
-      "This endpoint only serves the database of npm start.",
+      "This endpoint serves only the database of npm start.",
     ])
   })
 })

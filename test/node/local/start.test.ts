@@ -193,7 +193,7 @@ describe("npm start", { timeout: 180_000 }, () => {
 
   it.each([
     [["--prot", "1"], "Unknown option '--prot'. Run \"npm start -- --help\" for the list."],
-    [["--port", "http"], 'Invalid port "http". Give --port a number from 1 to 65535.'],
+    [["--port", "http"], 'Invalid port "http". --port takes a number from 1 to 65535.'],
     [["extra"], "Unexpected argument 'extra'. Run \"npm start -- --help\" for the list."],
   ])("says in one sentence what is wrong with %j", async (args, sentence) => {
     const { said, ended } = start(args)
