@@ -102,11 +102,11 @@ export class SignalClient {
   }
 
   /**
-   * Yields the signals in commit order, page by page, and waits for new ones, until `signal` aborts. A reader that keeps `next_cursor`
-   * together with what it made of the page, and begins with it again, sees every signal once. Errors that may pass are tried again for
-   * as long as it follows.
+   * Yields the signals in commit order, page by page, and waits for new ones until `signal` aborts. A reader that saves `next_cursor`
+   * together with the results of the page, and starts from it again, sees every signal once. While it follows, it retries transient
+   * errors without a limit.
    *
-   * @throws {ValidationError} the database has no such place: it was restored to an earlier time, or the cursor is another service's
+   * @throws {ValidationError} the cursor is unknown: the database was restored to an earlier time, or the cursor is another service's
    * @throws {UnauthorizedError | RequestError} as `createBatch`
    * @throws {DeadlineError} with `follow: false`
    *
@@ -165,8 +165,8 @@ export class SignalClient {
    * Replays many dead letters in one request, oldest first. Each is stored once, however often it is replayed. Needs the scopes `read`
    * and `ingest`.
    *
-   * @returns counts, and why the others stay. When the answer to an attempt was lost, the counts are those of the retry: without `ids`,
-   * they leave out what the lost attempt replayed.
+   * @returns counts, and the reasons of the dead letters that were not replayed. When an answer was lost, the counts are those of the
+   * retry: without `ids`, they do not include the dead letters that the lost attempt replayed.
    * @throws {ValidationError} an option is out of its range, or `ids` is empty; nothing was replayed
    * @throws {UnauthorizedError | RequestError} nothing was replayed
    * @throws {DeadlineError | AbortedError} some may be replayed; calling it again is safe

@@ -6,13 +6,13 @@ export interface DeliverOptions extends BatchOptions {
   idempotencyKey: string
   /** Receives each answer: a batch may be sent in several parts. */
   onAnswer?: ((answer: BatchAnswer) => void) | undefined
-  /** A signal of the batch is lost. Where the service refuses the key for these signals, it has stored all of them before. */
+  /** A signal of the batch is lost. When the service then refuses the key for the other signals, it stored the whole batch earlier. */
   isDamaged?: boolean | undefined
 }
 
 /**
- * Stores every signal of a batch that can be stored. One of the wrong shape fails alone. A batch that is over a limit of the service is
- * sent in parts, under keys derived from `idempotencyKey`, so that the whole batch may be sent again.
+ * Stores every signal of a batch that can be stored. A signal of the wrong shape fails alone. A batch over a limit of the service is
+ * sent in parts, under keys derived from `idempotencyKey`, so that the whole batch can be sent again.
  *
  * @returns the signals that were not stored, by their index
  * @throws {SignalError} an error of `createBatch` that is not about single signals; a part of the batch may be stored
@@ -43,7 +43,7 @@ export async function deliverEach(
         lenient: true,
       })
       options.onAnswer?.(answer)
-      // A version of the service without codes gives none.
+      // An early version of the service has no codes.
       return answer.results.flatMap(({ index, error, code = "unclassified", field, retryable = false }) =>
         error === null ? [] : [{ index: part[index]?.index ?? index, error, code, field, retryable }],
       )
@@ -76,7 +76,7 @@ const tooOld = (error: ValidationError) =>
     error,
   )
 
-/** A key for a part of a batch: of the same length at every depth, and the same at every run. */
+/** Derives the key of a part of a batch. It has the same length at every depth, and is the same in every run. */
 async function derived(key: string, part: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${key}\n${part}`))
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("")

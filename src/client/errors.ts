@@ -34,7 +34,7 @@ export class ValidationError extends SignalError {
   }
 }
 
-/** The batch was to be stored as a whole (`allOrNothing`), and a signal broke a rule (400). Nothing was stored. */
+/** `allOrNothing` was set, and a signal broke a rule (400). Nothing was stored. */
 export class BatchRejectedError extends SignalError {
   override readonly name = "BatchRejectedError"
   /** The index of the first signal that broke a rule. */
@@ -58,7 +58,7 @@ export class RequestError extends SignalError {
   override readonly name = "RequestError"
 }
 
-/** The caller sends more than its rate (429). Nothing was stored. */
+/** The caller exceeded its rate (429). Nothing was stored. */
 export class RateLimitedError extends SignalError {
   override readonly name = "RateLimitedError"
   readonly retryAfterMs: number | undefined
@@ -69,11 +69,11 @@ export class RateLimitedError extends SignalError {
   }
 }
 
-/** The service, its database or its answer did not arrive. The request may have been stored. */
+/** The service or its database is unavailable, or the answer was lost. The request may have been stored. */
 export class UnavailableError extends SignalError {
   override readonly name = "UnavailableError"
   readonly retryAfterMs: number | undefined
-  /** Set when the batch is in doubt: `SignalClient.batch` says whether it was stored. */
+  /** Set when the batch is in doubt. Call `SignalClient.batch` with it to learn whether it was stored. */
   readonly transactionId: string | undefined
 
   constructor(

@@ -8,7 +8,7 @@ export interface Unstored {
   /** The rule that the signal breaks, as one sentence. */
   error: string
   code: FailureCode
-  /** The field that it is about, where it is one. */
+  /** The field that the error is about, where there is one. */
   field?: string | undefined
   /** The same signal may be stored when it is sent again later. */
   retryable: boolean
@@ -40,13 +40,13 @@ export interface ProcessorOptions {
   maxWaitingAdds?: number | undefined
   /** How long a batch is tried. Default: the client's. */
   deadlineMs?: number | undefined
-  /** How long `close` takes at most; what is not sent by then goes to `onUndelivered`. Default: 60,000. */
+  /** The longest time of `close`; signals that are not sent by then go to `onUndelivered`. Default: 60,000. */
   closeDeadlineMs?: number | undefined
   /** Receives each signal that the service refused; the others of its batch are stored. */
   onFailure?: ((failure: Unstored) => void) | undefined
   /** Receives each batch that was not delivered. Without it, `flush` and `close` reject with the first such error. */
   onUndelivered?: ((batch: Undelivered) => void) | undefined
-  /** Keeps what `add` has accepted beyond a crash. The processor closes it. */
+  /** Keeps the accepted signals on disk, so that a crash does not lose them. The processor closes the spool. */
   spool?: Spool | undefined
 }
 

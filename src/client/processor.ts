@@ -33,7 +33,7 @@ interface Batch {
 export class BatchProcessor {
   readonly #client: SignalClient
   readonly #options: SettledOptions
-  /** Accepted, and in no batch yet. */
+  /** Accepted signals that are not in a batch yet. */
   #loose: NewSignal[] = []
   #looseBytes = 0
   #adding = new Set<Promise<void>>()
@@ -81,7 +81,7 @@ export class BatchProcessor {
   /**
    * Sends the buffered signals, and resolves when every signal that was accepted before the call is settled.
    *
-   * @throws {Error} a batch was not delivered, and there is no `onUndelivered`; a `SignalError` but for an error of the spool
+   * @throws {Error} a batch was not delivered, and there is no `onUndelivered`; a `SignalError`, or an error of the spool
    */
   async flush(): Promise<void> {
     await this.#recovered
@@ -90,8 +90,8 @@ export class BatchProcessor {
   }
 
   /**
-   * Accepts no more signals, sends everything, the signals of calls of `add` that still wait included, and closes the spool. Takes
-   * `closeDeadlineMs` at most. May be called more than once.
+   * Accepts no more signals, sends all accepted ones and those of waiting calls of `add`, and closes the spool. Takes at most
+   * `closeDeadlineMs`. Can be called more than once.
    *
    * @throws {Error} as `flush`
    */
@@ -134,7 +134,7 @@ export class BatchProcessor {
     }
   }
 
-  /** Ends the batches in flight and the waiting calls; each reports that itself. */
+  /** Aborts the batches in flight and the waiting calls. Each of them reports its own error. */
   #giveUp(): void {
     const error = new DeadlineError(`close has not sent this within closeDeadlineMs (${this.#options.closeDeadlineMs} ms)`)
     this.#ending.abort(error)

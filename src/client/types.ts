@@ -69,7 +69,7 @@ export interface StoredSignal {
   time: string
   /** When the service stored it. */
   received_at: string
-  /** When its source last changed it, such as an edit in Slack; null when it is as it first came. */
+  /** When its source last changed it, such as an edit in Slack; null when it was never changed. */
   edited_at: string | null
   transaction_id: string
   context_window_id: string
@@ -89,11 +89,11 @@ export interface StoredSignal {
   payload_omitted?: true | undefined
 }
 
-/** A part of the feed. */
+/** One page of the feed. */
 export interface FeedPage {
   /** In commit order. */
   signals: StoredSignal[]
-  /** Where to read on. */
+  /** The cursor of the next page. */
   next_cursor: string
   /** The next page can be read at once. */
   more: boolean
@@ -133,7 +133,7 @@ export interface ShapeError {
 
 export type DeadLetterState = "waiting" | "replayed" | "discarded"
 
-/** An acknowledged record that could not become a signal, as a list has it. */
+/** An acknowledged record that could not become a signal, without the record itself. */
 export interface ListedDeadLetter {
   id: number
   created_at: string
@@ -145,7 +145,7 @@ export interface ListedDeadLetter {
   /** Why the record could not be stored, as one sentence. */
   reason: string
   transaction_id: string
-  /** Index in what was delivered. */
+  /** Index in the delivery. */
   index: number
   /** Only the first MiB of the record is kept, so that it cannot be replayed. */
   truncated: boolean
@@ -155,7 +155,7 @@ export interface ListedDeadLetter {
 
 /** A dead letter with its record. */
 export interface DeadLetter extends ListedDeadLetter {
-  /** JSON of what was delivered; its beginning when it is truncated. */
+  /** JSON of the delivered record; only its beginning when it is truncated. */
   record: string
 }
 
@@ -177,7 +177,7 @@ export interface BulkReplayAnswer {
   next_cursor: string | null
 }
 
-/** Why a signal was not stored. A newer service may have more codes. */
+/** The reason why a signal was not stored. A newer service may have more codes. */
 export type FailureCode =
   | "missing_field"
   | "wrong_type"
@@ -200,7 +200,7 @@ export type FailureCode =
   | "unreadable_message"
   | "unclassified"
 
-/** Why a request failed. A newer service may have more codes. */
+/** The reason why a request failed. A newer service may have more codes. */
 export type ProblemCode =
   | "batch_rejected"
   | "body_cut_off"

@@ -1,26 +1,26 @@
 import { DATASET } from "./point.ts"
 
-/** How Analytics Engine is reached. */
+/** Address and credentials of Analytics Engine. */
 export interface AnalyticsSettings {
   accountId: string
   /** An API token with the permission Account Analytics Read. */
   token: string
-  /** Cloudflare's API, or the stand-in of a developer's machine. */
+  /** Cloudflare's API, or the local stand-in. */
   endpoint: string
 }
 
-/** The metrics cannot be read now. The message is for the caller and holds no secret. */
+/** The metrics cannot be read now. The message is for the caller and contains no secret. */
 export class MetricsUnavailable extends Error {}
 
 const DEADLINE_MS = 10_000
 
-/** The first data point creates the dataset. Until then the API refuses every query of it, with an undocumented message. */
+/** Whether an answer says that the dataset does not exist: its first data point creates it. The message is not documented. */
 const saysNoDataset = (status: number, answer: string) =>
   status < 500 && answer.includes(DATASET) && /exist|unknown|not know|not found/i.test(answer)
 
 /**
- * Sends one query to the SQL API of Analytics Engine. 64-bit integers come as text, so read every value with `Number`. A dataset
- * without any point yet has no rows.
+ * Sends one query to the SQL API of Analytics Engine. Integers of 64 bits arrive as text, so read every value with `Number`. A dataset
+ * without points has no rows.
  *
  * @throws {MetricsUnavailable} it is not configured, does not answer in time, or refuses
  * @see https://developers.cloudflare.com/analytics/analytics-engine/sql-api/
@@ -32,7 +32,7 @@ export async function queryAnalytics<Row>(settings: AnalyticsSettings | undefine
   const response = await fetch(`${endpoint}/accounts/${encodeURIComponent(accountId)}/analytics_engine/sql`, {
     method: "POST",
     headers: { Authorization: `Bearer ${token}` },
-    // By default the API may answer one JSON value a line.
+    // Without FORMAT the API can answer with one JSON value on each line.
     body: `${sql} FORMAT JSON`,
     signal: AbortSignal.timeout(DEADLINE_MS),
   }).catch(() => undefined)

@@ -16,11 +16,11 @@ export const Figures = z.object({
   signals_per_second: count.meta({ description: "Signals created per second." }),
   success_rate: share.meta({
     description:
-      "Share of requests of which every signal was stored, among all but those turned away (401, 403, 429); null without such requests.",
+      "Share of requests whose signals were all stored. Requests turned away (401, 403, 429) do not count; null without other requests.",
   }),
   error_rate: share.meta({
     description:
-      "Share of requests that ended in an error, among all but those turned away (401, 403, 429); null without such requests.",
+      "Share of requests that ended in an error. Requests turned away (401, 403, 429) do not count; null without other requests.",
   }),
   latency_ms: z
     .object({ p50: z.number(), p95: z.number(), p99: z.number() })
@@ -66,13 +66,13 @@ export const MetricsAnswer = z
     until: instant,
     measured_since: instant.meta({
       description:
-        "Rates are over the time from here to `until`: `since`, or the first request that brings signals where that is later. " +
-        "Rates of routes that only read begin with the first request of all.",
+        "Rates are over the time from here to `until`: `since`, or the first request that sends signals if that is later. " +
+        "For routes that only read, it is the first request of any kind.",
     }),
     step_seconds: z.int(),
     percentiles: z
       .literal("exact")
-      .meta({ description: "Percentiles are the value at that rank among the stored points, not interpolated." }),
+      .meta({ description: "A percentile is the value at that rank among the stored points, without interpolation." }),
     totals: Figures.meta({ description: "Figures of the routes that take signals, as in `by_outcome` and `series`." }),
     by_outcome: z.array(z.object({ outcome: z.enum(OUTCOMES), ...Figures.shape })),
     by_route: z.array(z.object({ route: z.string(), ...Figures.shape })).meta({ description: "Figures of every route." }),

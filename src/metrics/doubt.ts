@@ -10,7 +10,7 @@ const LIFETIME_SECONDS = 7 * 24 * 60 * 60
 /** The name of a mark within the cache. The cache needs a URL; its host does not exist. */
 const markOf = (transactionId: string) => `https://in-doubt.signal-ingest.invalid/${transactionId}`
 
-/** Marks a batch whose request could not say whether it was stored. Never throws. */
+/** Marks a batch in doubt. Never throws. */
 export async function markInDoubt(transactionId: string): Promise<void> {
   const mark = new Response("", { headers: { "Cache-Control": `max-age=${LIFETIME_SECONDS}` } })
   await caches.default.put(markOf(transactionId), mark).catch(() => {})

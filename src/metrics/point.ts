@@ -1,5 +1,5 @@
 /**
- * The layout of a data point: which blob and which double holds which field. `dataPoint` writes by it, every query reads by it.
+ * The layout of a data point: the blob or double of each field. `dataPoint` and every query use it.
  *
  * A dataset cannot be migrated: a column keeps its meaning, and a new field takes the next free one. A point from before that field
  * has 0 or "" there.
@@ -30,8 +30,8 @@ export const COLUMNS = {
 export const DATASET = "signal_ingest_requests"
 
 /**
- * How a request ended. `replayed`: the service returned an earlier answer and stored nothing. `queued`: accepted; the consumer stores it
- * later. `skipped`: a webhook's event of a kind that is not stored. `in_doubt`: no answer says whether the batch was stored.
+ * The outcomes of a request. `replayed`: the service returned an earlier answer and stored nothing. `queued`: the consumer stores it later.
+ * `skipped`: a webhook's event of a kind that is not stored. `in_doubt`: no answer says whether the batch was stored.
  */
 export const OUTCOMES = [
   "stored",
@@ -63,7 +63,7 @@ export const RATED = OUTCOMES.filter((outcome) => !TURNED_AWAY.includes(outcome)
 
 export const BATCH_ROUTE = "POST /api/signals/batch"
 
-/** The routes that take signals in. Success rate, error rate and throughput are theirs. */
+/** The routes that receive signals. Success rate, error rate and throughput count only these. */
 export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals", "POST /webhooks/slack", "POST /webhooks/kafka"]
 
 /** A run of the queue's consumer. It is not a request: only its signals count. */
@@ -130,8 +130,8 @@ const BLOB_BYTES = 1024
 /**
  * The data point of a request.
  *
- * Analytics Engine samples by index: with outcome and route in it, a few failures are kept beside very many successes, and with its name
- * a rare part beside very many others.
+ * Analytics Engine samples by index. Outcome and route are in the index, so that few failures are kept beside many successes; the name of a
+ * part is in it, so that a rare part is kept beside many others.
  */
 export function dataPoint(point: Point): DataPoint {
   const blobs: string[] = []
@@ -145,7 +145,7 @@ export function dataPoint(point: Point): DataPoint {
   return { indexes: [clip(`${sampledAs} ${point.route}`, INDEX_BYTES)], blobs, doubles }
 }
 
-/** The longest beginning of `text` that fits, never half a character. */
+/** Truncates `text` to `limitBytes`, at the end of a character. */
 function clip(text: string, limitBytes: number): string {
   const bytes = new Uint8Array(limitBytes)
   return text.slice(0, new TextEncoder().encodeInto(text, bytes).read)

@@ -8,8 +8,8 @@ type Row = { route: string; outcome: string; code: string } & Record<string, str
 const DAY_SECONDS = 24 * 60 * 60
 
 /**
- * The counters of the current UTC day in Prometheus' text format. A Worker has no memory that outlives or spans its isolates, so
- * the data points are counted. The counters start again from 0 at 00:00 UTC, a gauge has that time, and `rate` and `increase` expect it.
+ * The counters of the current UTC day in Prometheus' text format. They are computed from the data points, because a Worker's isolates
+ * share no memory. The counters start again from 0 at 00:00 UTC, as `rate` and `increase` allow; a gauge has that time.
  *
  * @param now milliseconds since the epoch
  * @throws {MetricsUnavailable}

@@ -13,7 +13,7 @@ import {
   SUCCESSES,
 } from "./point.ts"
 
-/** Seconds since the epoch, or the text that another program replaces by them, such as a variable of Grafana. */
+/** Seconds since the epoch, or a placeholder that another program replaces, such as a variable of Grafana. */
 type Seconds = number | string
 
 /** `since` is included, `until` is not. */
@@ -22,10 +22,10 @@ export interface Span {
   until: Seconds
 }
 
-/** Every point stands for `_sample_interval` requests, since Analytics Engine samples: each count and sum is weighted by it. */
+/** Analytics Engine samples, so a point stands for `_sample_interval` requests. Every count and sum has this weight. */
 const REQUESTS = "sum(_sample_interval)"
 const weighted = (column: string) => `sum(_sample_interval * ${column})`
-/** The value at a rank, no interpolation: exact as long as nothing was sampled away. */
+/** The value at a rank, without interpolation. It is exact while Analytics Engine does not sample. */
 const percentile = (level: number) => `quantileExactWeighted(${level})(${COLUMNS.latencyMs}, _sample_interval)`
 
 const SIGNALS = [
@@ -49,14 +49,14 @@ const isOneOf = (column: string, names: readonly string[]) => `${column} IN (${n
 const INGEST = isOneOf(COLUMNS.route, INGEST_ROUTES)
 const stepOf = (stepSeconds: Seconds) => `toUnixTimestamp(toStartOfInterval(timestamp, INTERVAL '${stepSeconds}' SECOND)) AS time`
 
-/** Without requests there is no row: a percentile over no rows is NaN, which is not JSON. */
+/** GROUP BY, so that there is no row without requests: a percentile over no rows is NaN, which JSON cannot hold. */
 export const totalsQuery = (span: Span) =>
   `SELECT ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY dataset`
 
 export const seriesQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY time ORDER BY time`
 
-/** Signals by outcome, on every route that stores. A run of the queue's consumer is not a request: only its signals count. */
+/** Signals by outcome, on every route that stores, the queue's consumer included. */
 export const signalsQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(COLUMNS.route, STORING_ROUTES)} ` +
   "GROUP BY time ORDER BY time"
@@ -109,7 +109,7 @@ export const bySourceQuery = (span: Span) =>
   `SELECT ${COLUMNS.source} AS name, ${BY_SOURCE} FROM ${DATASET} WHERE ${within(span)} AND ${STORING_OR_PART} ` +
   `AND ${COLUMNS.successes} > 0 AND ${HAS_ONE_SOURCE} GROUP BY name ORDER BY signals_created DESC, name LIMIT 100`
 
-/** Webhooks' records of a kind that is not stored, by kind. */
+/** Webhook records of kinds that are not stored, by kind. */
 export const skippedQuery = (span: Span) =>
   `SELECT ${COLUMNS.route} AS route, ${COLUMNS.kind} AS kind, ${weighted(COLUMNS.skipped)} AS events FROM ${DATASET} ` +
   `WHERE ${within(span)} AND ${COLUMNS.skipped} > 0 GROUP BY route, kind ORDER BY events DESC, route, kind`
@@ -124,12 +124,12 @@ export const byRouteQuery = (span: Span) =>
 
 const shareOf = (outcomes: readonly Outcome[]) => `sumIf(_sample_interval, ${isOneOf(COLUMNS.outcome, outcomes)}) / ${REQUESTS}`
 
-/** The rates alone, for programs that query Analytics Engine themselves. Without requests there is no row, since 0 / 0 is not a number. */
+/** The rates alone, for programs that query Analytics Engine themselves. There is no row without requests, since 0 / 0 is NaN. */
 export const ratesQuery = (span: Span) =>
   `SELECT ${shareOf(SUCCESSES)} AS success_rate, ${shareOf(ERRORS)} AS error_rate FROM ${DATASET} ` +
   `WHERE ${within(span)} AND ${INGEST} AND ${isOneOf(COLUMNS.outcome, RATED)} GROUP BY dataset`
 
-/** Upper bounds in seconds of the histogram's buckets, as Prometheus' clients have them, and some for large batches. */
+/** Upper bounds of the histogram's buckets in seconds: the default of Prometheus clients, and some for large batches. */
 export const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** One row for each route, outcome and code, the parts of requests under a route of their own. */

@@ -27,18 +27,18 @@ const SPANS: Record<Window, { seconds: number; step: number }> = {
 type Row = Record<string, string | number | null>
 
 /**
- * Throughput, success and error rate and latency of the last `window`, as totals, by outcome, by route, and as a series without gaps;
- * signals by source, and failures by code.
+ * Reads throughput, success rate, error rate and latency of the last `window`: totals, by outcome, by route, and a series without gaps; also
+ * signals by source and failures by code.
  *
- * Rates are over the whole window, or over the time since the first request that brings signals where the deployment is younger than the
- * window: before that there was nothing to count, and its operator may have looked at the dashboard for hours.
+ * Rates are over the whole window, or over the time since the first request that sent signals where the deployment is younger than the
+ * window. Before that request there was nothing to count, though the operator may have opened the dashboard.
  *
  * @param now milliseconds since the epoch
  * @throws {MetricsUnavailable}
  */
 export async function readMetrics(settings: AnalyticsSettings | undefined, window: Window, now: number): Promise<MetricsAnswer> {
   const { seconds, step } = SPANS[window]
-  // Points carry whole seconds, and the window includes the current one.
+  // Points have whole seconds, and the window includes the current second.
   const until = Math.floor(now / 1000) + 1
   // The window starts with a step, so that the first step of the series is as long as the others.
   const since = Math.floor((until - seconds) / step) * step

@@ -1,28 +1,28 @@
 import { waitUntil } from "cloudflare:workers"
 import { MetricsUnavailable } from "./analytics.ts"
 
-/** An answer that all readers of this isolate share, its failure included, until `expiresAt` (milliseconds since the epoch). */
+/** An answer or an error that all readers of this isolate share until `expiresAt` (milliseconds since the epoch). */
 interface SharedAnswer {
   text: Promise<string>
   expiresAt: number
 }
 
-/** One entry for each name: a handful, since windows are few and a deployment has one account. */
+/** One entry for each name. There are few: one for each window. */
 const answers = new Map<string, SharedAnswer>()
 
-/** Longer than any query takes: it ends a wait only when the request that sent the queries was lost. */
+/** Longer than the deadline of a query, so it ends a wait only when the request that sent the queries was lost. */
 const PATIENCE_MS = 15_000
 
 const EXPIRES_AT = "Signal-Ingest-Expires-At"
 
 /**
- * One answer for all readers: those of this isolate share it in memory, those of this Cloudflare location in the cache. Cloudflare's
- * API blocks an account's token after 1,200 calls in 5 minutes, for every use of it.
+ * Returns one answer to all readers: readers in this isolate share it in memory, readers in this Cloudflare location in the cache.
+ * Cloudflare's API blocks a token for every use after 1,200 calls in 5 minutes.
  *
  * The cache does not know the caller: check the scope first, and put nothing secret into `name`.
  *
- * @param name the same for equal answers, as a path of a URL
- * @param seconds how old an answer may become; a failure is shared as long
+ * @param name the path of a URL, equal for equal answers
+ * @param seconds the age limit of an answer; an error is shared for the same time
  * @throws {MetricsUnavailable} also when another reader's request failed, or was lost
  */
 export async function sharedAnswer(name: string, seconds: number, make: () => Promise<string>): Promise<string> {
@@ -31,7 +31,7 @@ export async function sharedAnswer(name: string, seconds: number, make: () => Pr
   const shared: SharedAnswer = { expiresAt: Date.now() + seconds * 1000, text: Promise.resolve("") }
   shared.text = cachedOrMade(name, seconds, shared, make)
   answers.set(name, shared)
-  // Readers wait for it, so it outlives a reader who leaves.
+  // Other readers wait for it, so it must finish even when its first reader leaves.
   waitUntil(shared.text.catch(() => {}))
   return await shared.text
 }

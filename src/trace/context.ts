@@ -1,34 +1,34 @@
 /**
- * Where a request or a message stands in a trace.
+ * The place of a request or a message in a trace.
  *
  * @see https://www.w3.org/TR/trace-context/
  */
 export interface TraceContext {
   /** 32 lower-case hexadecimal digits, not all zero. */
   traceId: string
-  /** 16 of them: the work that is described, or that asked for it. */
+  /** 16 such digits: the span itself, or in a header the span of the sender. */
   spanId: string
-  /** The bits that this version of the standard knows. */
+  /** Only the bits that this version of the standard defines. */
   flags: number
 }
 
-/** What this service does within a trace. */
+/** A span of this service. */
 export interface Span extends TraceContext {
   parentSpanId: string
 }
 
-/** Version ff and ids of zeros are invalid. What follows the flags is left to later versions. */
+/** Version ff and ids of zeros are invalid. Later versions may add fields after the flags. */
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(-.*)?$/
 
-/** No version has so many. */
+/** Bound of the header; no version needs so much. */
 const MAX_CHARACTERS = 512
 
 /** `sampled`, and `random` of level 2. A header of version 00 sets no other. */
 const KNOWN_FLAGS = 0b11
 
 /**
- * The trace context in a `traceparent`; undefined for one that is not valid, which is ignored as the standard asks. Of a later version
- * it reads the part that version 00 has.
+ * Reads the trace context of a `traceparent`; undefined for an invalid header, which the standard says to ignore. From a later version it
+ * reads the fields that version 00 has.
  *
  * @see https://www.w3.org/TR/trace-context/#versioning-of-traceparent
  */
@@ -40,7 +40,7 @@ export function readTraceparent(header: unknown): TraceContext | undefined {
   return { traceId, spanId, flags: Number.parseInt(flags, 16) & KNOWN_FLAGS }
 }
 
-/** The `traceparent` of version 00 for what a span causes. */
+/** Builds the `traceparent` (version 00) for calls and messages that a span causes. */
 export const traceparentOf = ({ traceId, spanId, flags }: TraceContext): string =>
   `00-${traceId}-${spanId}-${flags.toString(16).padStart(2, "0")}`
 
@@ -57,7 +57,7 @@ function newSpanId(): string {
   return bytes.some((byte) => byte !== 0) ? Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") : newSpanId()
 }
 
-/** The fields of a log line, by the names of OpenTelemetry's log data model; none without a span. */
+/** The fields of a log line, by the names of OpenTelemetry's log data model. Undefined without a span. */
 export const spanForLog = (span: Span | undefined) =>
   span && {
     trace_id: span.traceId,

@@ -1,17 +1,17 @@
 /**
- * Codings by the order in which they are taken, each named as `CompressionStream` does. Brotli is none of them: the runtimes that have it
- * compress at its highest quality, which takes some 70 times as long as gzip.
+ * The formats in order of preference, with the names of `CompressionStream`. Brotli is left out: the runtimes that have it compress at its
+ * highest quality, which takes about 70 times as long as gzip.
  */
 const FORMATS = ["zstd", "gzip", "deflate"] as const
 type Format = (typeof FORMATS)[number]
 /** The types of some runtimes do not know all of them. */
 type StreamFormat = ConstructorParameters<typeof CompressionStream>[0]
 
-/** Until the service has said what it accepts. Every version of it reads gzip. */
-const UNTOLD: { formats: readonly Format[]; minCharacters: number } = { formats: ["gzip"], minCharacters: 4096 }
+/** Used until an answer names the formats that the service accepts. Every version of the service reads gzip. */
+const BEFORE_FIRST_ANSWER: { formats: readonly Format[]; minCharacters: number } = { formats: ["gzip"], minCharacters: 4096 }
 const MIN_CHARACTERS = 1024
 
-/** Longer than any list that says something. */
+/** Bound of the header; a useful list is far shorter. */
 const MAX_HEADER_CHARACTERS = 1000
 
 export interface Encoded {
@@ -19,7 +19,7 @@ export interface Encoded {
   body: string | Uint8Array<ArrayBuffer>
 }
 
-/** Compresses bodies by what the service says it accepts, and what the runtime can. */
+/** Compresses bodies in a format that both the service and the runtime have. */
 export class Compression {
   readonly #formats: readonly Format[]
   #accepted: readonly Format[] | undefined
@@ -31,14 +31,16 @@ export class Compression {
   /** Learns from an answer to a POST (RFC 9110, section 12.5.3). */
   learn({ status, headers }: Response): void {
     const header = headers.get("Accept-Encoding")
-    // A refusal that does not say what it would accept: nothing is safe but the body as it is.
+    // A 415 without a list of formats: only an uncompressed body is safe.
     if (header === null && status === 415) this.#accepted = []
     if (header !== null && header.length <= MAX_HEADER_CHARACTERS) this.#accepted = acceptedFormats(header)
   }
 
   /** @throws {unknown} the runtime's error */
   async encode(text: string): Promise<Encoded> {
-    const { formats, minCharacters } = this.#accepted ? { formats: this.#accepted, minCharacters: MIN_CHARACTERS } : UNTOLD
+    const { formats, minCharacters } = this.#accepted
+      ? { formats: this.#accepted, minCharacters: MIN_CHARACTERS }
+      : BEFORE_FIRST_ANSWER
     const format = text.length > minCharacters ? this.#formats.find((one) => formats.includes(one)) : undefined
     return { encoding: format, body: format === undefined ? text : await compressed(text, format) }
   }

@@ -6,7 +6,7 @@ export interface CallOptions {
   deadlineMs?: number | undefined
   /** Aborts the call. */
   signal?: AbortSignal | undefined
-  /** More headers, such as `traceparent`. The library's own win. */
+  /** More headers, such as `traceparent`. A header of the library replaces one of the same name. */
   headers?: Readonly<Record<string, string>> | undefined
   /** Called before each wait. */
   onRetry?: ((retry: { attempt: number; waitMs: number; reason: SignalError }) => void) | undefined
@@ -30,8 +30,8 @@ const FIRST_WAIT_MS = 200
 const LONGEST_WAIT_MS = 20_000
 
 /**
- * Makes a call and returns the JSON of its answer. After 408, 429, a 5xx, a lost connection and an answer that is not whole, it makes
- * the call again, with full jitter and not before `Retry-After` has passed, until the deadline.
+ * Makes a call and returns the JSON of its answer. Retries after 408, 429, a 5xx, a lost connection or an incomplete answer, with full
+ * jitter and not before `Retry-After`, until the deadline.
  *
  * @throws {SignalError}
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/

@@ -7,15 +7,15 @@ import { type Call, type CallOptions, callUntilAnswered } from "./request.ts"
 export interface ClientOptions {
   /** The address of the service, such as `https://signals.example.com`. */
   url: string | URL
-  /** An API key; none where access is open. */
+  /** An API key. Not needed where the service accepts calls without one. */
   key?: string | undefined
   /** How long a call may take, all its attempts included. Default: 30,000. */
   deadlineMs?: number | undefined
   /** Bytes of an answer's body, decoded, that are read. Default: 64 MiB. */
   maxAnswerBytes?: number | undefined
-  /** Compress bodies of more than 1 KB, as the service says it accepts. Default: true where the runtime has `CompressionStream`. */
+  /** Compress bodies of more than 1 KB in a format that the service accepts. Default: true where the runtime has `CompressionStream`. */
   compress?: boolean | undefined
-  /** Another `fetch`. */
+  /** Replaces the runtime's `fetch`. */
   fetch?: typeof fetch | undefined
 }
 
@@ -72,7 +72,7 @@ export class Transport {
       return await send(first, options)
     } catch (error) {
       if (!(error instanceof RequestError && error.status === 415) || first.encoding === undefined) throw error
-      // The answer has said what is accepted instead.
+      // The answer named the formats that the service accepts.
       const second = await this.#compression.encode(text)
       if (second.encoding === first.encoding) throw error
       return await send(second, { ...options, deadlineMs: Math.max(1, endsAt - Date.now()) })

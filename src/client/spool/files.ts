@@ -9,9 +9,9 @@ export interface Segment {
   bytes: number
   /** How many of its lines are still needed. */
   open: number
-  /** The signals that are in it; undefined while there is none. */
+  /** The range of signals in the file; undefined while it has none. */
   signals: Range | undefined
-  /** Of which its lines say that they are done. */
+  /** The ranges that its lines mark as done. */
   done: Range[]
 }
 
@@ -45,7 +45,7 @@ export const newSegment = (path: string): Segment => ({ path, bytes: 0, open: 0,
 
 export const pathOf = (folder: string, file: number): string => join(folder, `${String(file).padStart(9, "0")}.spool`)
 
-/** Reads what the files of a folder have that is not done. */
+/** Reads the signals and batches of a folder that are not done. */
 export async function readSpool(folder: string): Promise<SpoolState> {
   const names = (await readdir(folder)).filter((name) => /^\d{9,15}\.spool$/.test(name)).sort()
   const state: SpoolState = { nextFile: 1, nextSequence: 1, segments: [], loose: [], batches: new Map(), damaged: [] }
@@ -107,7 +107,7 @@ function addToBatch(batches: SpoolState["batches"], { cut, ranges, segment }: Cu
   batches.set(cut, { ranges, signals: [kept], segments: [kept.segment, segment], isDamaged: false })
 }
 
-/** Finds the range that a number is in. Ranges do not overlap, but for equal ones. */
+/** Finds the range that holds a number. Two ranges are equal or do not overlap. */
 function rangeFinder<Found extends { range: Range }>(ranges: Found[]): (number: number) => Found | undefined {
   const sorted = [...ranges].sort((one, other) => one.range[0] - other.range[0])
   return (number) => {
@@ -130,15 +130,14 @@ export function noteSignal(segment: Segment, sequence: number): void {
 }
 
 /**
- * The `done` ranges of a segment that are still needed when it is removed: those of signals in other segments, which would come back
- * without them.
+ * The `done` ranges of a segment that must be kept when it is removed: without them, signals of other segments would be sent again.
  */
 export function neededDone(segment: Segment, segments: readonly Segment[]): Range[] {
   const others = segments.flatMap((other) => (other !== segment && other.signals ? [other.signals] : []))
   return segment.done.filter(([from, to]) => others.some((signals) => from <= signals[1] && signals[0] <= to))
 }
 
-/** Makes the entries of a folder durable: new names, and names that are gone. Windows has no such call. */
+/** Makes new and removed names of a folder durable. Windows has no such call. */
 export async function syncFolder(folder: string): Promise<void> {
   if (process.platform === "win32") return
   const handle = await open(folder, "r")

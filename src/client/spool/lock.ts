@@ -4,35 +4,34 @@ import { createConnection, createServer, type Server } from "node:net"
 import { hostname, tmpdir } from "node:os"
 import { basename, join } from "node:path"
 
-/** The content of a lock's file: its holder. */
+/** The content of a lock file. */
 interface Holder {
-  /** The socket or pipe on which the holder listens. A bare name is one in the folder, which containers may mount elsewhere. */
+  /** The socket or pipe on which the holder listens. A bare name is in the folder, since containers may mount the folder elsewhere. */
   address: string
   pid: number
   host: string
 }
 
-/** Bytes of a socket's path that every system takes (macOS: 104 with the end). */
+/** Bytes of a socket's path that every system accepts (macOS: 104 with the terminating zero). */
 const MAX_ADDRESS_BYTES = 100
 /** Time for a holder's socket to accept a connection. A slow holder still has the lock. */
 const REACH_MS = 2000
-/** Attempts that other processes may win; each time, one of them has the folder. */
+/** Attempts that other processes may win. Each time, one of them has the folder. */
 const MAX_ATTEMPTS = 100
 
-/** A living process has the folder. */
+/** Another running process has the folder. */
 export class FolderInUse extends Error {}
 
 /**
- * Keeps other processes out of a folder until the holder releases the lock or ends, however it ends.
+ * Locks a folder until the holder releases the lock or its process ends, even by a crash.
  *
- * The holder listens on a socket, which ends with the process; the process id does not matter, so reused ids and containers, in which
- * every process is 1, do no harm. The lock's file has a number. A file is made with all its content by a hard link, which fails
- * when the number is taken, and is removed only once a higher one is there: of several processes that meet a dead holder, the one with
- * the highest number has the lock.
+ * The holder listens on a socket, which closes with the process. Process ids are not used, because ids are reused and every container
+ * has a process 1. A lock file has a number. A hard link creates the file with its whole content, and fails when the number is taken. A
+ * file is removed only after one with a higher number exists: when several processes find a dead holder, the highest number has the lock.
  *
- * It holds between processes and containers of one machine that share the folder, and on Windows by a named pipe. It does not hold
+ * The lock works between processes and containers of one machine that share the folder; on Windows it uses a named pipe. It does not work
  * between machines (NFS, SMB), nor between containers when the folder's path is longer than 72 bytes or its file system has no
- * sockets: give each its own folder there.
+ * sockets. Use a folder for each of them there.
  *
  * @param name the folder in messages, as the subject of a sentence
  * @returns a function that releases the lock
@@ -94,7 +93,7 @@ async function lockNumbers(folder: string): Promise<number[]> {
   return (await readdir(folder)).flatMap((name) => (/^\d{1,15}\.lock$/.test(name) ? [Number.parseInt(name, 10)] : []))
 }
 
-/** Undefined when the file is gone, or a power cut left it without its content: its process has ended then. */
+/** Undefined when the file is gone or a power cut left it without content. In both cases its process has ended. */
 async function readHolder(path: string): Promise<Holder | undefined> {
   try {
     const holder = JSON.parse(await readFile(path, "utf8")) as Holder
@@ -123,7 +122,7 @@ function listenAt(address: string): Promise<{ server: Server; address: string }>
     const server = createServer((socket) => socket.destroy())
     server.once("error", reject)
     server.listen({ path: address }, () => {
-      // The lock does not keep its process alive.
+      // The lock must not keep its process running.
       server.unref()
       resolve({ server, address })
     })
@@ -139,7 +138,7 @@ function isListening(folder: string, address: string): Promise<boolean> {
     }
     socket.setTimeout(REACH_MS, () => settle(true))
     socket.once("connect", () => settle(true))
-    // Any other error, such as a full queue, is that of a living holder.
+    // Any other error, such as a full queue, comes from a running holder.
     socket.once("error", ({ code }: NodeJS.ErrnoException) => settle(code !== "ECONNREFUSED" && code !== "ENOENT"))
   })
 }

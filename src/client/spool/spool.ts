@@ -23,13 +23,13 @@ export interface SpoolOptions {
 }
 
 const DEFAULT_MAX_BYTES = 256 * 1024 ** 2
-/** Bytes after which a new file is begun, so that old ones can be removed. */
+/** The writer starts a new file after this many bytes, so that old files can be removed. */
 const SEGMENT_BYTES = 8 * 1024 ** 2
 
 /**
- * Opens a spool in a folder, and makes the folder when there is none. Its files only grow, and each is removed when everything in it is
- * done. A line that a crash left incomplete was never accepted and is skipped. One process at a time can have the folder open, see
- * `lockFolder`.
+ * Opens a spool in a folder, and creates the folder when it does not exist. Files are only appended to, and a file is removed when all its
+ * signals are done. A line that a crash left incomplete is skipped: its signal was never accepted. One process at a time can have the
+ * folder open, see `lockFolder`.
  *
  * @throws {Error} another process has the folder open, or it cannot be read or written
  * @throws {RangeError} `maxBytes` is out of its range
@@ -55,10 +55,10 @@ export async function openSpool(folder: string, options: SpoolOptions = {}): Pro
 }
 
 function warn({ path, line, text }: DamagedLine): void {
-  process.emitWarning(`The spool has a damaged line, and skips it: ${path}, line ${line}: ${text.slice(0, 1000)}`)
+  process.emitWarning(`The spool skips a damaged line: ${path}, line ${line}: ${text.slice(0, 1000)}`)
 }
 
-/** Makes a folder, durably: each folder that is new is synced into the one above. */
+/** Creates a folder durably: syncs the parent of each folder that is new. */
 async function makeFolder(path: string): Promise<void> {
   const first = await mkdir(path, { recursive: true })
   if (first === undefined) return
@@ -93,7 +93,7 @@ class FileSpool implements Spool {
 
   async recover(): Promise<{ batches: SpooledBatch[]; loose: NewSignal[] }> {
     const { batches = [], loose = [] } = this.#recovered ?? {}
-    // From here on the caller holds the signals.
+    // Frees the memory: the caller has the signals now.
     this.#recovered = undefined
     await this.#writer.sweep()
     return {
@@ -111,7 +111,7 @@ class FileSpool implements Spool {
     const { bytes } = this.#writer
     if (bytes >= this.#maxBytes)
       throw new Error(
-        `The spool ${this.#folder} is full: it holds ${bytes} bytes, and its limit is ${this.#maxBytes} (maxBytes). It has room again once the service has stored what it holds.`,
+        `The spool ${this.#folder} is full: it holds ${bytes} bytes, and its limit is ${this.#maxBytes} (maxBytes). It has room again when the service has stored its signals.`,
       )
     const sequence = this.#nextSequence++
     const segment = await this.#writer.append({ sequence, signal })
@@ -124,7 +124,7 @@ class FileSpool implements Spool {
     if (signals.length === 0) return
     const ranges = rangesOf(signals.map(({ sequence }) => sequence))
     const segments = signals.map(({ segment }) => segment)
-    // The line is needed as long as its signals are: without it they would be in no batch.
+    // The line must stay as long as its signals: without it they would not be in a batch.
     segments.push(await this.#writer.append({ cut: key, ranges, count: signals.length }))
     this.#batches.set(key, { ranges, segments })
   }
@@ -149,7 +149,7 @@ class FileSpool implements Spool {
   }
 }
 
-/** The ranges of ascending numbers: a number that is missing belongs to none. */
+/** Converts ascending numbers to ranges. A missing number starts a new range. */
 function rangesOf(numbers: readonly number[]): Range[] {
   const ranges: Range[] = []
   for (const number of numbers) {

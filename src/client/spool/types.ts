@@ -10,7 +10,7 @@ export interface SpooledBatch {
 
 /** Keeps the signals that a `BatchProcessor` has accepted until the service has them. `openSpool` of `signal-ingest/client/spool` keeps them on disk. */
 export interface Spool {
-  /** Returns what an earlier run left: batches to send again under their keys, and signals in no batch. Called once, before the other methods. */
+  /** Returns the signals of an earlier run: batches to send again under their keys, and signals without a batch. Called once, before the other methods. */
   recover(): Promise<{ batches: SpooledBatch[]; loose: NewSignal[] }>
   /**
    * Keeps a signal: it is durable when the promise resolves.
@@ -18,9 +18,9 @@ export interface Spool {
    * @throws {Error} the signal is not kept
    */
   append(signal: NewSignal): Promise<void>
-  /** Makes the oldest `count` signals that are in no batch a batch under `key`. Durable when the promise resolves. */
+  /** Makes a batch under `key` of the oldest `count` signals without a batch. It is durable when the promise resolves. */
   cut(key: string, count: number): Promise<void>
-  /** Forgets a batch: the service has it, or refused each of its signals that it does not have. */
+  /** Forgets a batch: the service has stored or refused each of its signals. */
   done(key: string): Promise<void>
   close(): Promise<void>
 }

@@ -22,7 +22,7 @@ export class SegmentWriter {
   #queuedBytes = 0
   #writing: Promise<void> | undefined
   #sweeping: Promise<void> = Promise.resolve()
-  /** Why no line can be written any more. */
+  /** The error of every further `append`. */
   #refusal: Error | undefined
   #isBroken = false
 
@@ -42,9 +42,9 @@ export class SegmentWriter {
   }
 
   /**
-   * Appends a line; lines that come while others are written share one sync.
+   * Appends a line. Lines that arrive during a write share the next sync.
    *
-   * @returns the line's file, once the line is durable; the line counts in its `open`, but for a `done` line
+   * @returns the line's file, when the line is durable. Its `open` counts the line, unless it is a `done` line.
    * @throws {Error} the line is not in the spool: it could not be written, or the writer is closed or broken
    */
   append(entry: Entry): Promise<Segment> {
@@ -57,7 +57,7 @@ export class SegmentWriter {
     })
   }
 
-  /** Removes the files in which no line is open, oldest first. Their `done` ranges that are still needed are written to the current file first. */
+  /** Removes the files without an open line, oldest first. Before that, it copies the `done` ranges that are still needed to the current file. */
   sweep(): Promise<void> {
     this.#sweeping = this.#sweeping.then(() => this.#sweep())
     return this.#sweeping
@@ -80,13 +80,13 @@ export class SegmentWriter {
         if (ranges.length > 0) await this.append({ done: "", ranges })
         await this.#remove(segment)
       } catch {
-        // The file stays until the next sweep; an error of the disk reaches the next caller of `append`.
+        // The file stays until the next sweep. The next caller of `append` receives an error of the disk.
         return
       }
     }
   }
 
-  /** At the end, without a new line: a file stays while another file's signals need its `done` ranges. */
+  /** Removes files when the spool closes, without a new line: a file stays while signals of another file need its `done` ranges. */
   async #removeSegments(): Promise<void> {
     for (const segment of this.#segments.filter(({ open }) => open === 0))
       if (neededDone(segment, this.#segments).length === 0) await this.#remove(segment)
@@ -105,7 +105,7 @@ export class SegmentWriter {
       try {
         const segment = await this.#writeDurably(bytes)
         this.#queuedBytes -= bytes.length
-        // Noted before anything else can run, or a sweep could remove the file of a line that is accepted.
+        // Before any other code runs, or a sweep could remove the file of an accepted line.
         for (const { entry, written } of lines) {
           note(entry, segment)
           written(segment)
@@ -143,8 +143,8 @@ export class SegmentWriter {
   }
 
   /**
-   * After a failed write: cuts the file back to its last good byte, so that no failed line comes back, and closes it. The
-   * next line begins a new file. Where even that fails, no line can be written any more.
+   * After a failed write: truncates the file to its last good byte, so that no failed line is read later, and closes it. The next line
+   * starts a new file. If the repair fails too, the spool accepts no more lines.
    */
   async #repair(): Promise<void> {
     const { file, segment } = this.#current ?? {}
@@ -157,7 +157,7 @@ export class SegmentWriter {
     } catch (cause) {
       this.#isBroken = true
       this.#refusal = new Error(
-        `The spool ${this.#folder} could not be written, and ${segment.path} could not be repaired. It accepts nothing more: check the disk, then open the spool again.`,
+        `The spool ${this.#folder} could not be written, and ${segment.path} could not be repaired. It accepts no more signals: check the disk, then open the spool again.`,
         { cause },
       )
     } finally {
@@ -168,7 +168,7 @@ export class SegmentWriter {
   async #closeCurrent(): Promise<void> {
     const { file } = this.#current ?? {}
     this.#current = undefined
-    // Its lines are durable already.
+    // The lines are already durable, so an error does not matter.
     await file?.close().catch(() => {})
   }
 }
