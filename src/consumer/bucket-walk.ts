@@ -1,21 +1,21 @@
 import { parseObject } from "../queue/messages.ts"
 
-/** At most so many objects are listed in one run of each kind, by 1,000 a call. */
+/** The most objects of one prefix that a run lists; a call lists 1,000. */
 const MAX_LISTED = 20_000
 
-/** Where the last run stopped, by prefix, so that every object has its turn. */
+/** The object that holds the position of the last run for each prefix, so that every object is visited. */
 const POSITIONS = "sweep/positions"
 
 export interface Visit {
-  /** How many objects the visit did something with. */
+  /** The number of objects that the visit handled. */
   count: number
-  /** The last object that was visited, when it is not the last one given. */
+  /** The last visited object, when the visit did not visit all. */
   until?: string | undefined
 }
 
 /**
- * Visits the objects of a prefix, a bounded number a run, from the object on where the last run stopped. A visit that throws is made
- * again from the same object.
+ * Visits a bounded number of the objects of a prefix, starting where the last run stopped. When the visit throws, the next run starts from
+ * the same object.
  *
  * @returns the count of the visit
  */
@@ -37,7 +37,7 @@ async function readPositions(bucket: R2Bucket): Promise<Record<string, unknown>>
   return parseObject((await (await bucket.get(POSITIONS))?.text()) ?? "{}") ?? {}
 }
 
-/** The objects from a position on, and the next position, undefined after the last object. */
+/** Lists the objects after a position, and returns the next position: undefined after the last object. */
 async function listFrom(
   bucket: R2Bucket,
   prefix: string,

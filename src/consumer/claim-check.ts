@@ -8,17 +8,17 @@ import { letterOfClaimCheck, letterOfMessage } from "./letters.ts"
 type Context = Pick<IngestContext, "db" | "bucket">
 
 /**
- * Stores what a claim check holds, and deletes it.
+ * Stores the content of a claim check, and deletes its object.
  *
- * @throws {BatchInDoubt} it may be stored; call it again
- * @throws {DatabaseError} nothing was stored; call it again
- * @throws when there is no bucket, or the bucket fails
+ * @throws {BatchInDoubt} the content may be stored; a retry is safe
+ * @throws {DatabaseError} nothing was stored; a retry is safe
+ * @throws {Error} there is no bucket, or the bucket fails
  */
 export async function storeClaimCheck({ db, bucket }: Context, object: string): Promise<Added> {
-  if (!bucket) throw new Error("a message names an object, and no bucket is bound")
+  if (!bucket) throw new Error("a message names an object, but no bucket is bound")
   try {
     const claimCheck = await getClaimCheck(bucket, object)
-    // An object is deleted once it is stored: this message is a repetition.
+    // The object was stored and deleted already: this is a second delivery of the message.
     if (!claimCheck) return NOTHING_ADDED
     const added = await store({ db }, claimCheck)
     await bucket.delete(object)
@@ -42,7 +42,7 @@ async function store(context: Pick<Context, "db">, claimCheck: ClaimCheck): Prom
   }
 }
 
-/** Moves an object that this version can't read out of the sweep's way, and makes a dead letter of it. */
+/** Moves an object that this version cannot read to where the sweep does not look, and makes a dead letter of it. */
 async function keepUnreadable({ db, bucket }: { db: Context["db"]; bucket: R2Bucket }, object: string): Promise<void> {
   const keptAs = unreadableObject(object)
   if (keptAs !== object) {

@@ -4,28 +4,28 @@ import { newRun, reportRun } from "./report.ts"
 import { type FinishedTasks, LIMITS, runTasks } from "./run-tasks.ts"
 import { deadLetterTasks, tasksOf } from "./tasks.ts"
 
-/** Cloudflare moves a message there after `max_retries`; see wrangler.toml. */
+/** The name of the queue to which Cloudflare moves a message after `max_retries`; see wrangler.toml. */
 const DEAD_LETTER_QUEUE = /dead-letters$/
 
 /**
- * From this attempt on, 2.1 hours after the first, the bucket keeps what the database can't take: a queue deletes messages that grow
- * too old, and counts attempts.
+ * From this attempt, 2.1 hours after the first, the bucket keeps a message while the database is away: a queue limits the age and the
+ * attempts of a message.
  */
 const KEEP_FROM_ATTEMPT = 13
 
 const HOUR_SECONDS = 60 * 60
 
 /**
- * Seconds until a message is delivered again: doubled each time, up to an hour, so that 100 attempts take less than the 4 days that a
- * queue keeps a message by default. In the dead-letter queue up to 2 hours, so that both together take less than 14 days.
+ * Seconds until the next delivery of a message. They double with each attempt up to an hour, so that 100 attempts take less than the 4 days
+ * that a queue keeps a message by default; in the dead-letter queue up to 2 hours, so that both queues together take less than 14 days.
  */
 export const retryDelaySeconds = (attempts: number, longestSeconds = HOUR_SECONDS) => Math.min(2 ** attempts, longestSeconds)
 
 /**
- * Stores the messages of the queue, and dead letters of what Cloudflare has moved to the dead-letter queue. A message is acknowledged when
- * all of it is in the database, or during an outage in the bucket; until then it is delivered again, and is stored once all the same.
+ * Stores the messages of the queue, and makes dead letters of those in the dead-letter queue. A message is acknowledged when all of it is in
+ * the database, or in the bucket during an outage. Until then it is redelivered, and still stored only once.
  *
- * Never throws: every message that is not acknowledged is retried after a delay of its own.
+ * Never throws: a message that is not acknowledged is retried after its own delay.
  */
 export async function consume(batch: MessageBatch<unknown>, bindings: Bindings, limits = LIMITS): Promise<void> {
   const isDeadLetters = DEAD_LETTER_QUEUE.test(batch.queue)
@@ -41,7 +41,7 @@ export async function consume(batch: MessageBatch<unknown>, bindings: Bindings, 
     unstored.isAway = error instanceof ConfigurationError
   }
   const { open, isAway } = unstored
-  // What fails by itself while the database answers would come back from the bucket for ever: it becomes a dead letter.
+  // A message that fails while the database answers must become a dead letter. From the bucket it would come back forever.
   const belongsInBucket = ({ attempts }: Message<unknown>) =>
     isDeadLetters ? isAway || attempts >= KEEP_FROM_ATTEMPT : isAway && attempts >= KEEP_FROM_ATTEMPT
   const kept = await keepMessages(open.filter(belongsInBucket), bucket).catch((error): Message<unknown>[] => {

@@ -4,11 +4,11 @@ import { readMessage } from "../queue/messages.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
 
 /**
- * Keeps messages in the bucket for as long as the database does not answer: the sweep brings them back. What one statement can store
- * later goes into one object.
+ * Keeps messages in the bucket while the database does not answer; the sweep sends them to the queue again. Messages that one statement can
+ * store together go into one object.
  *
  * @returns the messages that are safe in the bucket; none without a bucket
- * @throws when the bucket fails before anything is in it
+ * @throws {Error} the bucket failed before it had any message
  */
 export async function keepMessages(
   messages: readonly Message<unknown>[],

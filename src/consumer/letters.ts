@@ -1,17 +1,17 @@
 import { messageText, readMessage } from "../queue/messages.ts"
 import type { DeadLetter } from "../store/dead-letters.ts"
 
-/** The dead letter of a message. Its identity is made from the message's id, so that a message that comes twice is kept once. */
+/** The dead letter of a message. Its identity derives from the message's id, so that a redelivered message has one dead letter. */
 export const letterOfMessage = (id: string, body: unknown): Promise<DeadLetter> =>
   letterOf(
     id,
     readMessage(body)
-      ? "It could not be stored, however often it was tried. Replay it once the cause is repaired."
+      ? "It could not be stored in any attempt. Repair the cause, then replay it."
       : "No version of the service reads it.",
     body,
   )
 
-/** The dead letter of a claim check that can't be read, one however often it is met. Its record is the message that names it. */
+/** The dead letter of an unreadable claim check, one for each object. Its record is the message that names the object. */
 export const letterOfClaimCheck = (object: string, keptAs: string): Promise<DeadLetter> =>
   letterOf(
     keptAs,

@@ -9,7 +9,7 @@ import { BatchInDoubt } from "../store/batch.ts"
 import { DatabaseError } from "../store/errors.ts"
 import { continueTrace, readTraceparent, spanForLog, type TraceContext, traceparentOf } from "../trace/context.ts"
 
-/** What one run of the consumer did. */
+/** The result of one run of the consumer. */
 export interface ConsumerRun {
   startedAt: number
   added: Added
@@ -61,12 +61,12 @@ export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>
 
 const codesForLog = (codes: Tally) => (codes.size > 0 ? { codes: Object.fromEntries(codes) } : {})
 
-/** As many as `max_batch_size` in wrangler.toml: one of each message. */
+/** One link for each message; `max_batch_size` in wrangler.toml has the same number. */
 const MAX_LINKS = 100
 
 /**
- * The traces of the requests that caused the messages of a run. It continues the trace when all are of one request; else the line links
- * to each, as OpenTelemetry has it for batches of messages.
+ * The trace fields of a run's log line. The run continues the trace of a single request. When its messages come from several requests, the
+ * line links to each of their traces, as OpenTelemetry specifies for batches of messages.
  *
  * @see https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/#trace-structure
  */
@@ -82,7 +82,7 @@ function tracesForLog(messages: readonly Message<unknown>[]) {
   return links.length > 0 ? { links, links_omitted: callers.size - links.length || undefined } : {}
 }
 
-/** The kind of an error, never a value, an SQL text or an address. */
+/** The text of an error for the log. It never has a value, a statement or an address. */
 export function errorText(error: unknown): string {
   if (error instanceof BatchInDoubt) return error.cause.message
   if (error instanceof DatabaseError || error instanceof ConfigurationError) return error.message

@@ -9,24 +9,24 @@ import type { Task } from "./tasks.ts"
 
 /** Cloudflare ends a consumer after 15 minutes. */
 export const LIMITS = {
-  /** For all tasks; what is not begun by then is delivered again. */
+  /** For all tasks. Tasks that have not started by then are redelivered. */
   totalMs: 10 * 60 * 1000,
-  /** For one statement, whose caller has its answer already. */
+  /** For one statement. It can be long, because no caller waits for it. */
   statementMs: 60 * 1000,
-  /** For the question whether the database answers at all. */
+  /** For the check whether the database answers at all. */
   probeMs: 5000,
 }
 
 export interface FinishedTasks {
   /** The messages that are not stored. */
   open: Message<unknown>[]
-  /** The database does not answer: waiting for it is all that can be done. */
+  /** Whether the database does not answer. */
   isAway: boolean
 }
 
 /**
- * Runs tasks one after the other and acknowledges the messages of those that are stored. A task that fails while the database answers
- * comes again in halves, after all others, until the one message is alone that can't be stored.
+ * Runs tasks one after the other, and acknowledges the messages of each stored task. A task that fails while the database answers is split
+ * into halves, which run after all other tasks, until the message that cannot be stored is alone.
  */
 export async function runTasks(
   tasks: readonly Task[],
@@ -66,7 +66,7 @@ const sum = (one: Added, other: Added): Added => ({
 
 const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error instanceof BatchInDoubt
 
-/** Whether the database answers and takes writes. */
+/** Whether the database answers and accepts writes. */
 export async function isReachable(database: DatabaseSettings, probeMs = LIMITS.probeMs): Promise<boolean> {
   try {
     return await canWrite(connect({ ...database, deadlineMs: Math.min(probeMs, database.deadlineMs) }, { traffic: "consumer" }))

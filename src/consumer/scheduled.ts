@@ -16,17 +16,17 @@ import { isReachable } from "./run-tasks.ts"
 import { sweepBucket } from "./sweep.ts"
 import { sweepKeys } from "./sweep-keys.ts"
 
-/** Cloudflare gives a cron trigger 15 minutes. */
+/** The deadlines of the steps. Cloudflare ends a cron trigger after 15 minutes. */
 const RELEASE_DEADLINE_MS = 3 * 60 * 1000
 const ERASURE_MS = 5 * 60 * 1000
-/** For each kind of what is past its retention. */
+/** For each kind of expired data. */
 const RETENTION_MS = 90 * 1000
 
 /**
- * The hourly clean-up. Its steps do not depend on each other: one that fails is logged, and tried again an hour later. Nothing is done
- * while the database does not answer: messages would only pile up beside the claim checks that they name.
+ * The hourly sweep. Its steps are independent: a step that fails is logged, and runs again an hour later. Nothing runs while the database
+ * does not answer: messages would only accumulate beside the claim checks that they name.
  *
- * @param now a time ahead makes every claim check overdue
+ * @param now a time in the future makes every claim check overdue, for tests
  */
 export async function runScheduled(bindings: Bindings, now: Date): Promise<void> {
   const { QUEUE: queue, BUCKET: bucket } = bindings
@@ -45,7 +45,7 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
   })
 }
 
-/** Continues every erasure that is not done, oldest first. @returns how many there were */
+/** Continues every erasure that is not done, oldest first. @returns their number */
 async function continueErasures({
   database,
   queue,
@@ -62,7 +62,7 @@ async function continueErasures({
   return running.length
 }
 
-/** Ends the life of what is past its retention. */
+/** Deletes data that is older than its retention. */
 async function sweepExpired({ database, retention }: Pick<Settings, "database" | "retention">): Promise<void> {
   const { signalDays, ledgerDays } = retention
   const db = () => connect({ ...database, deadlineMs: RETENTION_MS }, { traffic: "consumer" })

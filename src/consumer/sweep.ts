@@ -2,10 +2,10 @@ import { CLAIM_CHECK_PREFIXES } from "../queue/claim-checks.ts"
 import { sendClaimChecks } from "../queue/enqueue.ts"
 import { walkBucket } from "./bucket-walk.ts"
 
-/** How long a claim check waits before the sweep sends its message again: one that still exists is delivered well before. */
+/** The sweep sends the message of a claim check again after this time. A message that still exists is delivered much earlier. */
 const OVERDUE_MS = 60 * 60 * 1000
 
-/** With more messages than this in the queue, the consumer is behind: more would not help it. */
+/** With more messages than this in the queue the consumer is behind, and the sweep sends none. */
 const MAX_BACKLOG = 1000
 
 export interface SweepContext {
@@ -15,13 +15,13 @@ export interface SweepContext {
 }
 
 /**
- * Sends again the message of every claim check that has waited for an hour: its message was lost, or an outage of the database outlasted
- * it. Sends nothing while the queue is full, so that an object has a bounded number of messages.
+ * Sends the message of every claim check that has waited for an hour again: the message was lost, or expired during an outage of the
+ * database. Sends nothing while the queue has a backlog, so that an object has a bounded number of messages.
  *
  * @returns how many messages it sent
  */
 export async function sweepBucket({ queue, bucket, now }: SweepContext): Promise<number> {
-  // A runtime that does not count its messages has few.
+  // Local runtimes do not count their messages, and have few.
   const backlog = await queue.metrics().catch(() => undefined)
   if ((backlog?.backlogCount ?? 0) > MAX_BACKLOG) return 0
   const isOverdue = ({ uploaded }: R2Object) => now.getTime() - uploaded.getTime() > OVERDUE_MS

@@ -8,18 +8,18 @@ import type { Delivery } from "../store/write-deliveries.ts"
 import { storeClaimCheck } from "./claim-check.ts"
 import { letterOfMessage } from "./letters.ts"
 
-/** Messages that are stored, and so acknowledged or delivered again, together. */
+/** Messages that are stored together, and acknowledged or redelivered together. */
 export interface Task {
   messages: readonly Message<unknown>[]
   run(db: Database): Promise<Added>
-  /** The same work in two halves; undefined when it is one message's. */
+  /** The same work in two halves; undefined for a single message. */
   halves?: (() => Task[]) | undefined
 }
 
-/** From this attempt on a message is stored alone: something may be wrong with it. */
+/** From this attempt a message is stored alone, because the message itself may be the cause. */
 const ALONE_FROM_ATTEMPT = 3
 
-/** How much of a statement a message is. Characters stand for bytes: the limit is no exact one. */
+/** The share of a message in a statement. Characters are counted as bytes, since the limit need not be exact. */
 const weigh = <Item>(item: Item, message: Message<unknown>, delivery?: Delivery): Weighed<Item> => ({
   item,
   bytes: typeof message.body === "string" ? message.body.length : 0,
@@ -31,7 +31,7 @@ interface DeliveryMessage {
   delivery: Delivery
 }
 
-/** The work of a batch of messages: what is new first, so that nothing waits for what has failed before. */
+/** The tasks of a batch of messages: new messages first, so that they do not wait for messages that failed before. */
 export function tasksOf(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Task[] {
   const fresh: Weighed<DeliveryMessage>[] = []
   const alone: { attempts: number; task: Task }[] = []
@@ -67,10 +67,10 @@ function loneTask(message: Message<unknown>, content: ClaimCheckMessage | undefi
   return letterTask([message])
 }
 
-/** What Cloudflare has moved to the dead-letter queue becomes dead letters in the database, where it can be read and replayed. */
+/** The tasks of the dead-letter queue: they make dead letters in the database, where they can be read and replayed. */
 export function deadLetterTasks(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Task[] {
   const isSafe = (message: Message<unknown>) => bucket !== undefined && readMessage(message.body)?.kind === "claim_check"
-  // The sweep sends the message of a claim check again as long as its object is there.
+  // The message of a claim check can be dropped: the sweep sends it again while its object exists.
   const safe: Task = { messages: messages.filter(isSafe), run: async () => NOTHING_ADDED }
   const letters = messages.filter((message) => !isSafe(message)).map((message) => weigh(message, message))
   return [safe, ...cutIntoPieces(letters).map(letterTask)]

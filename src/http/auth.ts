@@ -7,8 +7,8 @@ import { forbidden, unauthorized } from "./problems.ts"
 const ANONYMOUS: Caller = { name: "anonymous", scopes: SCOPES }
 
 /**
- * Lets a request in by its bearer key, and names its caller (RFC 6750).
- * Without a key configured nobody gets in, unless the deployment says that it is open.
+ * Authenticates a request by its bearer key (RFC 6750), and sets its caller.
+ * Without a configured key every request is refused, unless the deployment has open access.
  */
 export const identifyCaller = createMiddleware<App>(async (c, next) => {
   const { access } = c.get("settings")
@@ -22,14 +22,14 @@ export const identifyCaller = createMiddleware<App>(async (c, next) => {
   await next()
 })
 
-/** Refuses a caller that has none of `scopes`. */
+/** Refuses a caller without any of `scopes`. */
 export const requireScope = (...scopes: [Scope, ...Scope[]]) =>
   createMiddleware<App>(async (c, next) => {
     if (!scopes.some((scope) => c.get("caller").scopes.includes(scope))) throw forbidden(scopes[0])
     await next()
   })
 
-/** Digests of equal length are compared in constant time, and every key is looked at, so that time tells nothing of a key. */
+/** Compares digests in constant time, and compares every key, so that the time does not depend on a key. */
 async function callerOf(key: string, keys: readonly ApiKey[]): Promise<Caller | undefined> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))
   let caller: Caller | undefined

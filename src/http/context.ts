@@ -8,13 +8,13 @@ import type { Database } from "../store/connection.ts"
 import type { Span } from "../trace/context.ts"
 import type { Claim } from "./body/budget.ts"
 
-/** Who sent a request: the name of its key, or "anonymous" where access is open. */
+/** The sender of a request: the name of its key, or "anonymous" with open access. */
 export interface Caller {
   name: string
   scopes: readonly Scope[]
 }
 
-/** What the log line and the data point of a request say beside route, status and time. Counts and names only: no key, no body. */
+/** The fields of a request's log line and data point besides route, status and time. Only counts and names: no key, no body. */
 export interface RequestOutcome {
   mode?: "best_effort" | "all_or_nothing" | "single" | "delivery"
   total?: number
@@ -35,12 +35,12 @@ export interface RequestOutcome {
   inDoubt?: boolean
   /** Accepted, and stored later. */
   queued?: boolean
-  /** Records that were acknowledged and are of a kind that is not stored: how many, and which kind. */
+  /** The number of acknowledged records of a kind that is not stored, and the kind. */
   skipped?: number
   kind?: string
-  /** The answer is a stream of lines; a line of the log says when it ended. */
+  /** The format of a streamed answer. A later line of the log has its end. */
   stream?: "ndjson" | "csv"
-  /** Why it failed, for the operator: the reason of a known error, the place of an unexpected one. */
+  /** The error for the operator: the message of a known error, the place of an unexpected one. */
   error?: string
 }
 
@@ -51,26 +51,26 @@ export interface App {
     settings: Settings
     db: Database
     caller: Caller
-    /** What the request holds of the budget of bodies. */
+    /** The request's claim on the budget of bodies. */
     claim: Claim
-    /** How many bytes the body has, decoded. */
+    /** The bytes of the decoded body. */
     bodyBytes: number
-    /** The body as it was sent, where it had to be read to prove the sender. */
+    /** The body as it was sent; set where a signature had to be verified. */
     sent: Uint8Array
-    /** The X-Request-Id that the client sent, where it is a token. */
+    /** The X-Request-Id of the client, if it is a token. */
     clientRequestId: string
     outcome: RequestOutcome
-    /** What this request is in the trace of its sender; unset when the sender names none. */
+    /** The span of this request in the sender's trace; unset when the sender has no trace. */
     span: Span
-    /** Milliseconds that the body took to be read and judged; undefined where nothing was. */
+    /** Milliseconds that parsing and validating the body took; undefined where there was none. */
     validationMs: number | undefined
   }
 }
 
-/** The pattern of the route that a request is for, also when it was refused on the way there. */
+/** The pattern of a request's route, even when a middleware refused the request. */
 export const routeOf = (c: Context<App>): string => matchedRoutes(c).find(({ path }) => !path.includes("*"))?.path ?? "(none)"
 
-/** Adds to what the log line and the data point of this request say. */
+/** Adds fields to the log line and the data point of this request. */
 export function noteOutcome(c: Context<App>, outcome: RequestOutcome): void {
   c.set("outcome", { ...c.get("outcome"), ...outcome })
 }

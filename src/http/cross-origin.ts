@@ -3,7 +3,7 @@ import { createMiddleware } from "hono/factory"
 import { readSettings } from "../config.ts"
 import type { App } from "./context.ts"
 
-/** Chromium keeps a preflight no longer. */
+/** Chromium caches a preflight at most this long. */
 const MAX_AGE_SECONDS = 7200
 
 const answerOrigin = cors({
@@ -36,8 +36,8 @@ const answerOrigin = cors({
 })
 
 /**
- * Lets the pages of the origins in `CORS_ORIGINS` call, and read every answer, also an error. A preflight is answered before any key is
- * looked at, since browsers send none with it. Cookies are never accepted: a page proves itself by its key.
+ * Allows pages of the origins in `CORS_ORIGINS` to call the service and to read every answer, errors included. A preflight is answered before
+ * authentication, since browsers send no key with it. Cookies are never accepted: a page authenticates by its key.
  *
  * @see https://fetch.spec.whatwg.org/#http-cors-protocol
  */

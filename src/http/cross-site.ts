@@ -3,9 +3,9 @@ import type { App } from "./context.ts"
 import { crossSite } from "./problems.ts"
 
 /**
- * Refuses what a page of another site sends, where access is open: without a key to keep secret, its visitor's browser could otherwise
- * be used to write signals (a form or `fetch` without CORS needs no permission). Programs other than browsers send neither header. The
- * origins in `CORS_ORIGINS` may call /api.
+ * With open access, refuses requests from pages of other sites: such a page could otherwise write signals through its visitor's browser (a
+ * form, or `fetch` without CORS, needs no permission). Programs other than browsers send neither header. Pages of the origins in
+ * `CORS_ORIGINS` may call /api.
  *
  * @see https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
  */
@@ -18,7 +18,7 @@ export const refuseCrossSite = createMiddleware<App>(async (c, next) => {
 
 function isCrossSite(headers: Headers): boolean {
   const site = headers.get("Sec-Fetch-Site")
-  // "none" is a person who typed the address.
+  // "none": a user typed the address.
   if (site !== null) return site !== "same-origin" && site !== "none"
   const origin = headers.get("Origin")
   return origin !== null && URL.parse(origin)?.host !== headers.get("Host")

@@ -8,7 +8,7 @@ import { instantText } from "../signals/timestamp.ts"
 import { type App, noteOutcome } from "./context.ts"
 import { ingestContext, notePlan, timeLimitOf } from "./write.ts"
 
-/** Accepts what a webhook was sent and what the bridge made of each record, and notes how that ended. */
+/** Accepts the records of a webhook with the bridge's result for each, and notes the outcome. */
 export async function answerDelivery(
   c: Context<App>,
   received: Pick<ReceivedDelivery, "source" | "records"> & { delivered: readonly Delivered[] },

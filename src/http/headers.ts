@@ -3,13 +3,13 @@ import { createMiddleware } from "hono/factory"
 import { continueTrace, readTraceparent } from "../trace/context.ts"
 import type { App } from "./context.ts"
 
-/** A token, so that nothing of it can forge a line of the log. */
+/** Only characters that cannot forge a log line. */
 const CLIENT_ID = /^[\w=-]{1,255}$/
 
 /**
- * Names each request, for the log and for its sender. A name that the client chose stands beside it, since anybody may choose any. A
- * request that is part of a trace continues it; no other begins one, since nothing would collect it. `tracestate` is not read: it is
- * for whoever calls further services, and this one calls none that is traced.
+ * Gives each request an id, for the log and for the sender. The client's own id is kept as a second id, since it need not be unique. A request
+ * with a trace continues it; other requests start none, since nothing would collect it. `tracestate` is not read: it matters only for calls
+ * to traced services, and this service makes none.
  */
 export const requestIds = createMiddleware<App>(async (c, next) => {
   const id = crypto.randomUUID()
@@ -26,8 +26,8 @@ export const requestIds = createMiddleware<App>(async (c, next) => {
 })
 
 /**
- * Says in `Server-Timing` how long a request asked the database, and how long its body took to be read and judged, in milliseconds.
- * Cloudflare's clock stands still while the Worker computes, so that `validation` is 0 there.
+ * Sets `Server-Timing` with the milliseconds of the database calls, and of parsing and validating the body. Cloudflare's clock does not
+ * advance while the Worker computes, so `validation` is 0 there.
  *
  * @see https://www.w3.org/TR/server-timing/
  */
@@ -42,7 +42,7 @@ export const serverTiming = createMiddleware<App>(async (c, next) => {
   if (metrics.length > 0) c.header("Server-Timing", metrics.join(", "))
 })
 
-/** Adds the time that `work` takes to what `serverTiming` says of the validation. */
+/** Runs `work`, and adds its time to the `validation` of `serverTiming`. */
 export function timeValidation<Result>(c: Context<App>, work: () => Result): Result {
   const startedAt = performance.now()
   try {
@@ -52,7 +52,7 @@ export function timeValidation<Result>(c: Context<App>, work: () => Result): Res
   }
 }
 
-/** An answer is for its caller alone: no cache on the way may keep it (RFC 9111, section 5.2.2.5). */
+/** Forbids caches to store the answer: it is for its caller alone (RFC 9111, section 5.2.2.5). */
 export const noStore = createMiddleware(async (c, next) => {
   c.header("Cache-Control", "no-store")
   await next()

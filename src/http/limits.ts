@@ -3,16 +3,16 @@ import { createMiddleware } from "hono/factory"
 import { type App, noteOutcome } from "./context.ts"
 import { tooManyRequests } from "./problems.ts"
 
-/** The period of both rate limiters in wrangler.toml. Cloudflare does not say when a window ends, so that is the longest wait. */
+/** The period of both rate limiters in wrangler.toml. It is also the `Retry-After`, since Cloudflare does not say when a window ends. */
 const PERIOD_SECONDS = 10
 
-/** What a request may carry for the one unit that it counts anyway; every further share, once started, counts one more. */
+/** The size of a request that counts as one unit. Each further share of this size, even a part of it, counts as one more unit. */
 const SIGNALS_A_UNIT = 1000
 const BYTES_A_UNIT = 1024 * 1024
 
 /**
- * Counts every request by the address it comes from, before its key or signature is looked at. Where Cloudflare names no address, as on
- * a developer's machine, all requests share one.
+ * Limits requests by their address, before the key or signature is checked. Where there is no address of Cloudflare, as in local
+ * development, all requests share one limit.
  *
  * @see https://developers.cloudflare.com/workers/runtime-apis/bindings/rate-limit/
  */
@@ -22,14 +22,14 @@ export const limitAddress = createMiddleware<App>(async (c, next) => {
   await next()
 })
 
-/** Counts requests by caller. Where access is open there is no caller to count beside the address. */
+/** Limits requests by caller. With open access there is no caller, so only the address counts. */
 export const limitCaller = createMiddleware<App>(async (c, next) => {
   if (c.env.RATE_LIMITER && !isAnonymous(c)) namePolicy(c, "caller")
   await countCaller(c)
   await next()
 })
 
-/** Counts a large request for what it carries. Cloudflare's limiter counts calls, one each, so that a unit is a call. */
+/** Counts a large request as several units. Cloudflare's limiter counts calls, so each unit is one call. */
 export async function limitWork(c: Context<App>, work: { signals: number; bytes: number }): Promise<void> {
   const units = Math.max(Math.ceil(work.signals / SIGNALS_A_UNIT), Math.ceil(work.bytes / BYTES_A_UNIT))
   await Promise.all(Array.from({ length: Math.max(0, units - 1) }, () => countCaller(c)))
@@ -42,7 +42,7 @@ async function countCaller(c: Context<App>): Promise<void> {
 const isAnonymous = (c: Context<App>) => c.get("caller").name === "anonymous"
 
 /**
- * Says what a limiter allows. How much of it is left Cloudflare does not say, so that there is no `RateLimit` beside it.
+ * Names the quota of a limiter. There is no `RateLimit` header, since Cloudflare does not say how much of the quota is left.
  *
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
  */
@@ -51,13 +51,13 @@ function namePolicy(c: Context<App>, name: "address" | "caller"): void {
   if (quota !== undefined) c.header("RateLimit-Policy", `"${name}";q=${quota};w=${PERIOD_SECONDS}`, { append: true })
 }
 
-/** Cloudflare keeps the counts for each of its locations. A limiter that fails lets everyone through: it must not cost a signal. */
+/** Cloudflare counts separately in each of its locations. When the limiter fails, the request passes: a failure must not cost a signal. */
 async function count(c: Context<App>, limiter: RateLimit | undefined, key: string): Promise<void> {
   const counted = await limiter?.limit({ key }).catch(() => noteOutcome(c, { error: "rate limiter out of order" }))
   if (counted?.success === false) throw tooManyRequests(PERIOD_SECONDS)
 }
 
-/** An IPv4 address, or the /64 of an IPv6 address, which is what one customer of a provider has at least. */
+/** An IPv4 address, or the /64 of an IPv6 address, the smallest network that a provider gives a customer. */
 export function networkOf(address: string): string {
   if (!address.includes(":")) return address
   const [head = "", tail] = address.toLowerCase().split("::")

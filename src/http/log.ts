@@ -2,11 +2,11 @@ import { createMiddleware } from "hono/factory"
 import { spanForLog } from "../trace/context.ts"
 import { type App, routeOf } from "./context.ts"
 
-/** Writes one line of JSON a request. It holds counts and names only: never a key, a body, or a connection string. */
+/** Writes one line of JSON for each request. It has only counts and names: never a key, a body, or a connection string. */
 export const logRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()
   await next()
-  // A source is what the sender wrote: it stays out of the log.
+  // A source is text of the sender, so the log leaves it out.
   const { transactionId, source, sources, codes, ...outcome } = c.get("outcome") ?? {}
   const usage = c.get("db")?.usage
   console.log(

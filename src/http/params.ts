@@ -7,15 +7,15 @@ import { parseTimestamp } from "../signals/timestamp.ts"
 import type { Cursor } from "../store/statement/search.ts"
 import { STREAM_BOUNDS } from "./export/bounds.ts"
 
-/** Text to compare stored text with. No stored text has what `textViolation` names, and Postgres takes no U+0000 to compare. */
+/** Text to compare with stored text. It follows the rules of stored text: Postgres does not accept U+0000 in a comparison either. */
 const text = z.string().superRefine((value, context) => {
   const violation = textViolation(value)
   if (violation) context.addIssue(validationIssue("value_error", `Value error, this ${violation}`))
 })
 
 /**
- * A time in a query, in every form of a signal's timestamp; an epoch number is digits here. The description names the one form that
- * generated clients send.
+ * A time in a query, in any form of a signal's timestamp; an epoch number is text here. The API description has only the form that generated
+ * clients send.
  */
 const time = (description: string) =>
   TimeText.optional().meta({
@@ -33,7 +33,7 @@ const TimeText = z.string().transform((text, context): string => {
   return z.NEVER
 })
 
-/** A whole number in a query or a path, where everything is text. */
+/** A whole number in a query or a path, where every value is text. */
 export const digits = z
   .string()
   .refine((text) => /^-?\d{1,16}$/.test(text), validationIssue("int_parsing"))
@@ -56,7 +56,7 @@ const flag = (description: string) =>
     .optional()
     .meta({ description, override: { type: "boolean" } })
 
-/** The largest integer that JSON keeps exact in JavaScript. Ids and positions lie below it. */
+/** The largest exact integer of JavaScript. Ids and positions are smaller. */
 const LARGEST = Number.MAX_SAFE_INTEGER
 
 export const limit = (preset: number, description = "Entries of a page.") =>
@@ -68,7 +68,7 @@ export const limit = (preset: number, description = "Entries of a page.") =>
 const id = (description: string) =>
   digits.pipe(z.int().min(0)).meta({ description, override: { type: "integer", format: "int64", minimum: 0, maximum: LARGEST } })
 
-const cursor = <Schema extends z.ZodType>(schema: Schema, description = "`next_cursor` of the page before.") =>
+const cursor = <Schema extends z.ZodType>(schema: Schema, description = "`next_cursor` of the last page.") =>
   schema.optional().meta({ description })
 
 /** The cursor of a page is opaque to clients: base64url of the JSON of the last signal's time and id. A reader of a stream writes them as they are. */
@@ -124,23 +124,23 @@ export const StatsQuery = z.object({
 })
 
 export const BatchQuery = z.object({
-  fail_on_error: flag("As in the body, for NDJSON, which has no place for it."),
+  fail_on_error: flag("`fail_on_error` for NDJSON, whose body has no field for it."),
 })
 
-/** Far below the 255 characters of a dedupe key, of which it is a part. */
+/** The cluster is a part of the dedupe key, which has at most 255 characters. */
 const MAX_CLUSTER_CHARACTERS = 100
 
 export const KafkaQuery = z.object({
   cluster: text
     .pipe(z.string().max(MAX_CLUSTER_CHARACTERS))
     .optional()
-    .meta({ description: "The name of the cluster, where topics of several clusters have the same names." }),
+    .meta({ description: "The name of the cluster. Needed when topics of several clusters have the same names." }),
 })
 
 /** Longer than any code. */
 const MAX_CODE_CHARACTERS = 64
 
-/** The cursor of the ledger: the transaction_id of the last batch, a UUIDv7, whose order is that of time. */
+/** The cursor of the ledger is the transaction_id of the last batch, a UUIDv7, which sorts by time. */
 export const LedgerQuery = z.object({
   limit: limit(100),
   cursor: cursor(z.string().pipe(z.guid())),
@@ -174,7 +174,7 @@ export const DeadLetterQuery = z.object({
 
 export const DeadLetterPath = z.object({ id: id("The dead letter's id.") })
 
-/** At most so many dead letters are replayed by one call. */
+/** The most dead letters of one replay. */
 const MAX_REPLAYED = 500
 
 export const ReplayQuery = z.object({
@@ -184,7 +184,7 @@ export const ReplayQuery = z.object({
     .transform((text) => text.split(",").map(Number))
     .optional()
     .meta({
-      description: `Up to ${MAX_REPLAYED} ids with commas between, whatever their state. Without it: by state and source.`,
+      description: `Up to ${MAX_REPLAYED} ids separated by commas, in any state. Without it, \`state\` and \`source\` choose.`,
       override: { type: "string", pattern: "^\\d{1,15}(,\\d{1,15}){0,499}$" },
     }),
   state: z.enum(["waiting", "discarded"]).default("waiting"),

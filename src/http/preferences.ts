@@ -8,12 +8,12 @@ const PREFERENCE = new RegExp(
 )
 const EMPTY = /[ \t]*,/y
 
-/** Longer than any header that says something. */
+/** Bound of the header; a useful one is far shorter. */
 const MAX_CHARACTERS = 1000
 
 /**
- * The preferences of a `Prefer` header by their lower-case names, "" for one without a value. The first of a name counts.
- * A header that does not follow the grammar holds none: a preference is never required.
+ * Reads the preferences of a `Prefer` header by their lower-case names; "" for one without a value. The first of each name counts.
+ * A header that does not follow the grammar has no preferences: a preference is never required.
  *
  * @see https://www.rfc-editor.org/rfc/rfc7240#section-2
  */

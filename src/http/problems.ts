@@ -22,7 +22,7 @@ interface ProblemBody {
   [more: string]: unknown
 }
 
-/** An answer that is not a success. Thrown where it is known; turned into HTTP once, by `answerProblem`. */
+/** An error answer. Code throws it where the error is known; only `answerProblem` turns it into HTTP. */
 export class Problem extends Error {
   readonly status: ContentfulStatusCode
   readonly body: ProblemBody & { code: ProblemCode }
@@ -41,7 +41,7 @@ const RETRY = { "Retry-After": String(RETRY_AFTER_SECONDS) }
 
 export const invalidShape = (detail: ShapeError[]) => new Problem("invalid_request", { detail })
 
-/** The key is missing or nobody's (RFC 6750, section 3). */
+/** The key is missing or unknown (RFC 6750, section 3). */
 export const unauthorized = (detail: string) =>
   new Problem("unauthorized", { detail }, { "WWW-Authenticate": 'Bearer realm="signal-ingest"' })
 
@@ -55,7 +55,7 @@ export const forbidden = (scope: string) =>
 export const crossSite = () =>
   new Problem("cross_site", {
     detail:
-      "This service is open to everyone, so it takes no requests from the pages of other sites. Add their origin to CORS_ORIGINS.",
+      "This service has open access, so it refuses requests from pages of other sites. Add their origin to CORS_ORIGINS.",
   })
 
 export const notFound = (detail = "Not Found") => new Problem("not_found", { detail })
@@ -63,7 +63,7 @@ export const notFound = (detail = "Not Found") => new Problem("not_found", { det
 export const methodNotAllowed = (allowed: string[]) =>
   new Problem("method_not_allowed", { detail: `Method Not Allowed. Use ${allowed.join(", ")}.` }, { Allow: allowed.join(", ") })
 
-/** What was sent of the body is not known to be all of it (RFC 9112, section 6.3). */
+/** The body may be incomplete (RFC 9112, section 6.3). */
 export const bodyCutOff = () =>
   new Problem("body_cut_off", { detail: "The connection ended before the body did. Nothing was stored." })
 
@@ -75,7 +75,7 @@ export const tooManyContainers = () =>
     detail: `A body may hold at most ${MAX_CONTAINERS} JSON objects and arrays. Nothing was stored.`,
   })
 
-/** More at once than an isolate has room for. The sender does best to try again soon. */
+/** More requests at once than an isolate has room for. A retry soon is likely to succeed. */
 export const overloaded = () =>
   new Problem("overloaded", { detail: "Too many requests at once. Nothing was stored. Send it again." }, { "Retry-After": "1" })
 
@@ -94,7 +94,7 @@ export const tooManyStreams = () =>
     { "Retry-After": "5" },
   )
 
-/** The reader can't continue: nothing says what it has missed. */
+/** The reader cannot continue, since it is unknown which signals it has missed. */
 export const feedPositionUnknown = () =>
   invalidShape([
     {
@@ -124,7 +124,7 @@ export const unsupportedRecords = (given: string) =>
     detail: `Content-Type ${given} is not read here. Send JSON, NDJSON, CloudEvents or application/vnd.kafka.json.v2+json.`,
   })
 
-/** RFC 9110, section 15.5.16: names what would be accepted. */
+/** The answer names the accepted codings (RFC 9110, section 15.5.16). */
 export const unsupportedEncoding = (given: string, accepted: string) =>
   new Problem(
     "unsupported_encoding",
@@ -144,7 +144,7 @@ export const rejectedBatch = (failures: readonly Failure[]) =>
     errors: failures,
   })
 
-/** The answer to anything thrown by a route: the only place where an error becomes HTTP. */
+/** The answer to every error of a route. No other place turns an error into HTTP. */
 export function answerProblem(error: Error, c: Context<App>): Response {
   const { status, body, headers } = problemOf(error)
   noteOutcome(c, { code: body.code })
@@ -172,12 +172,13 @@ function problemOf(error: Error): Problem {
   return new Problem("internal_error", { detail: "Internal error" })
 }
 
-const SPOKEN = [DatabaseError, ConfigurationError, MetricsUnavailable, Problem, ReadTooCostly, StreamCutOff]
+/** The errors whose messages contain no values. */
+const SAFE_FOR_LOG = [DatabaseError, ConfigurationError, MetricsUnavailable, Problem, ReadTooCostly, StreamCutOff]
 
-/** The messages of these kinds name no value. Of any other error only its kind and its place in the code are safe to log. */
+/** The text of an error for the log. From an unknown error, only the name and the place in the code are safe to log. */
 export function errorForLog(error: Error): string {
   if (error instanceof BatchInDoubt) return error.cause.message
-  if (SPOKEN.some((kind) => error instanceof kind)) return error.message
+  if (SAFE_FOR_LOG.some((kind) => error instanceof kind)) return error.message
   const place = error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))
   return `unexpected ${error.name} ${place?.trim() ?? ""}`
 }
@@ -193,7 +194,7 @@ export const keyReused = () =>
     ],
   })
 
-/** Not a 503: the same request never gets an answer. */
+/** Not a 503: a retry of the same request would fail too. */
 export const readTooCostly = ({ message, narrowBy }: ReadTooCostly) =>
   new Problem("read_too_costly", {
     detail: [{ type: "read_too_costly", loc: ["query"], msg: `${message}. Narrow it by: ${narrowBy.join(", ")}` }],
@@ -206,7 +207,7 @@ export const resultTooLarge = () =>
       "The result is larger than the database can send (64 MB). Ask for less: a lower limit, a shorter time or a narrower filter.",
   })
 
-/** It is stored: versions that did not count the digits of 1e131071 took it in. */
+/** Former versions stored such payloads: they did not count the digits of numbers like 1e131071. */
 export const payloadTooLarge = () =>
   new Problem("payload_too_large", {
     detail:
@@ -216,7 +217,7 @@ export const payloadTooLarge = () =>
 export const unavailable = () =>
   new Problem("database_unavailable", { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
 
-/** It answers, but not as this service needs it: migrations, credentials, privileges, or it takes no writes. */
+/** The database answers, but cannot be used: a migration, credentials or privileges are missing, or it is read-only. */
 export const databaseNotReady = () =>
   new Problem("database_not_ready", { detail: "The database is not ready for this service. Nothing was stored." }, RETRY)
 

@@ -9,8 +9,8 @@ import { EMPTY_TALLY, tallyWithRest } from "../signals/tally.ts"
 import { type App, type RequestOutcome, routeOf } from "./context.ts"
 
 /**
- * Writes the data point of each request, with its parts, after its answer is made. Nothing waits for it. A stranger writes none: whoever sends no good
- * key could write as many as they like.
+ * Writes the data point of each request, with its parts, in the background. Requests without a valid key write none, except after an error of
+ * the service: otherwise anyone could write any number of points.
  */
 export const recordRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()

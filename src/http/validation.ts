@@ -4,10 +4,10 @@ import { invalidShape } from "./problems.ts"
 
 type Validated = { success: true } | { success: false; error: z.core.$ZodError; data: unknown }
 
-/** Where FastAPI says that an error is, by Hono's name for the part of the request. */
+/** FastAPI's name for each part of a request, by Hono's name. */
 const PLACES = { query: "query", param: "path" } as const
 
-/** The hook of every `zValidator`: turns zod's issues into the one 422. */
+/** The hook of every `zValidator`: turns zod's issues into a 422. */
 export function refuseShape(result: Validated & { target: keyof typeof PLACES }): void {
   if (!result.success) throw invalidShape(shapeErrors(result.error.issues, result.data, [PLACES[result.target]]))
 }

@@ -15,7 +15,7 @@ import type { SentKey } from "./body/read-batch.ts"
 import { type App, noteOutcome, type RequestOutcome } from "./context.ts"
 import { timeValidation } from "./headers.ts"
 
-/** What `ingest` needs to work for this request. */
+/** The context of this request for `ingest`. */
 export const ingestContext = (c: Context<App>): IngestContext => ({
   db: c.get("db"),
   queue: c.env.QUEUE,
@@ -24,10 +24,10 @@ export const ingestContext = (c: Context<App>): IngestContext => ({
   now: new Date(),
 })
 
-/** The latest time that a signal may have which is accepted at `now`. */
+/** The latest timestamp that a signal of this request may have. */
 export const timeLimitOf = (c: Context<App>, now: Date): TimeLimit => timeLimitAt(now, c.get("settings").limits.maxFutureSeconds)
 
-/** Judges the signals of a request by what its caller may send, and by the clock of this moment. */
+/** Plans the signals of a request by the rules, the caller's scopes and the present time. */
 export function planRequested(c: Context<App>, signals: readonly (Signal | Rejected)[]): BatchPlan {
   const now = new Date()
   const mayBridge = c.get("caller").scopes.includes("bridge")
@@ -41,14 +41,14 @@ function traceparentFor(c: Context<App>): string | undefined {
   return span && traceparentOf(span)
 }
 
-/** Notes what a request asks for, before it is known how it ends. */
+/** Notes the request's mode and counts before its outcome is known. */
 export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<RequestOutcome["mode"]>): void {
   const sources = tallySources(plan.rows)
   const codes = tallyCodes(plan.failures)
   noteOutcome(c, { mode, total: plan.total, failed: plan.failures.length, source: commonName(sources), sources, codes })
 }
 
-/** The batch that a plan becomes for the caller of this request, under its `Idempotency-Key` if it has one. */
+/** Makes a batch of a plan, for this request's caller and its `Idempotency-Key` if it has one. */
 export function requestedBatch(
   c: Context<App>,
   plan: BatchPlan,
@@ -61,7 +61,7 @@ export function requestedBatch(
   return batch
 }
 
-/** Stores a batch, and notes how that ended. A replayed answer says so in `Idempotency-Replayed`. */
+/** Stores a batch, and notes the outcome. Sets `Idempotency-Replayed` on a replayed answer. */
 export async function storeRequested(c: Context<App>, batch: NewBatch): Promise<WrittenBatch> {
   const written = await storeBatch(ingestContext(c), batch).catch((error) => {
     if (error instanceof BatchRefused) noteOutcome(c, { codes: tallyCodes(error.failures) })

@@ -6,33 +6,33 @@ import type { NewBatch } from "../store/batch.ts"
 import type { Delivery } from "../store/write-deliveries.ts"
 import { isBatch, isDelivery, isVersion, parseObject, versionOf } from "./messages.ts"
 
-/** What waits in the bucket. */
+/** The content of an object that waits in the bucket. */
 export type ClaimCheck =
-  /** A batch that a caller wants to be stored later, with what the ledger will say of it. */
+  /** A batch that is stored later, with its future record in the ledger. */
   | { kind: "batch"; record: BatchRecord; batch: NewBatch }
-  /** What webhooks were sent: too large for a message, or taken out of the queue during an outage. */
+  /** Deliveries of webhooks: too large for a message, or taken out of the queue during an outage. */
   | { kind: "deliveries"; deliveries: readonly Delivery[] }
   /** The body of a message that no version of the service reads. */
   | { kind: "message"; id: string; body: unknown }
 
-/** The places in the bucket of what is still to be stored. */
+/** The prefixes of objects that are not stored yet. */
 export const CLAIM_CHECK_PREFIXES = ["batches/", "deliveries/", "messages/"] as const
 
 export const batchObject = (transactionId: string) => `batches/${transactionId}`
 
-/** When the oldest waiting batch was put into the bucket: transaction ids are UUIDv7, so it is listed first. */
+/** When the oldest waiting batch was put into the bucket. It is listed first, because transaction ids are UUIDv7. */
 export async function oldestBatchUpload(bucket: R2Bucket): Promise<Date | undefined> {
   const { objects } = await bucket.list({ prefix: batchObject(""), limit: 1 })
   return objects[0]?.uploaded
 }
 
-/** Where a claim check is kept that this version can't read. */
+/** The name under which an unreadable claim check is kept. */
 export const unreadableObject = (object: string) => (object.startsWith("unreadable/") ? object : `unreadable/${object}`)
 
-/** This version of the service can't read the object: it was written by another version, or is damaged. */
+/** This version of the service cannot read the object: another version wrote it, or it is damaged. */
 export class UnreadableClaimCheck extends Error {}
 
-/** A header on a line of its own, then each thing on a line: what the ledger will say can be read without the batch. */
+/** Writes a header line, then one item on each line, so that the record for the ledger can be read without the batch. */
 function claimCheckText(claimCheck: ClaimCheck): string {
   const lines = (header: object, things: readonly unknown[]) =>
     [{ version: 1, kind: claimCheck.kind, ...header }, ...things].map((thing) => JSON.stringify(thing)).join("\n")
@@ -61,9 +61,9 @@ export async function putClaimCheck(bucket: R2Bucket, claimCheck: ClaimCheck): P
 }
 
 /**
- * The claim check in an object, undefined when the object is gone.
+ * Reads a claim check; undefined when the object does not exist.
  *
- * @throws {UnreadableClaimCheck} this version can't read it
+ * @throws {UnreadableClaimCheck}
  */
 export async function getClaimCheck(bucket: R2Bucket, object: string): Promise<ClaimCheck | undefined> {
   const found = await bucket.get(object)
@@ -89,10 +89,10 @@ function readClaimCheck(bytes: ArrayBuffer): ClaimCheck | undefined {
   }
 }
 
-/** Most headers are shorter; a longer one lists many failures. */
+/** Most headers are shorter. A longer one has many failures, and needs a second read. */
 const HEADER_BYTES = 64 * 1024
 
-/** What the ledger will say of a batch that waits in the bucket; undefined when none does. Reads no more than it needs. */
+/** The future ledger record of a batch that waits in the bucket; undefined when there is no such batch. Reads no more bytes than it needs. */
 export async function claimCheckRecord(bucket: R2Bucket, transactionId: string): Promise<BatchRecord | undefined> {
   for (const object of [batchObject(transactionId), unreadableObject(batchObject(transactionId))]) {
     for (const options of [{ range: { offset: 0, length: HEADER_BYTES } }, {}]) {

@@ -9,15 +9,15 @@ import { MAX_MESSAGE_BYTES, messageText, versionOf } from "./messages.ts"
 interface Sending {
   queue: Queue
   bucket: R2Bucket
-  /** Of the request that is answered now; the message carries it to the consumer. */
+  /** The trace of the present request, for the consumer. */
   traceparent?: string | undefined
 }
 
 /**
- * Hands a delivery to the queue. Once this resolves to true the queue has it.
+ * Sends a delivery to the queue. The queue has it when this resolves to true.
  *
- * @returns false when it is too large for a message and there is no bucket for it to wait in
- * @throws when the queue or the bucket fails; it may have been taken all the same
+ * @returns false when the delivery is too large for a message and there is no bucket
+ * @throws {Error} the queue or the bucket failed; the delivery may still be queued
  */
 export async function enqueueDelivery(
   { queue, bucket, traceparent }: { queue: Queue; bucket: R2Bucket | undefined; traceparent?: string | undefined },
@@ -35,12 +35,12 @@ export async function enqueueDelivery(
 }
 
 /**
- * Puts a batch into the bucket and sends its name to the queue. Under an idempotency key that stands for the same request, nothing is put
- * and the first batch's transaction id is returned.
+ * Puts a batch into the bucket and sends its name to the queue. When its idempotency key was used for the same request, it puts nothing and
+ * returns the transaction id of the first batch.
  *
- * @param record what the ledger will say of the batch
- * @throws {IdempotencyKeyReused} the key stands for another request
- * @throws when the queue or the bucket fails; it may have been taken all the same
+ * @param record the future ledger record of the batch
+ * @throws {IdempotencyKeyReused} the key was used for another request
+ * @throws {Error} the queue or the bucket failed; the batch may still be queued
  */
 export async function enqueueBatch(
   context: Sending & { now: Date },
@@ -52,7 +52,7 @@ export async function enqueueBatch(
   const keyed = idempotency && { ...batch, idempotency }
   const held = keyed && (await findKeyHolder(bucket, keyed, now))
   if (held) return resend(context, batch, held)
-  // The batch comes before its key, and both before the message: a key without a batch means that the batch was stored.
+  // The batch is put before its key, and both before the message: a key without a batch means that the batch was stored.
   const object = await putClaimCheck(bucket, { kind: "batch", record, batch })
   const holder = keyed && (await claimKey(bucket, keyed, now))
   if (holder) {
@@ -63,7 +63,7 @@ export async function enqueueBatch(
   return { transactionId: batch.transactionId, replayed: false }
 }
 
-/** The message of the first request may never have been sent, so it is sent again; a batch that is stored already stays stored once. */
+/** Sends the message of the first request again, because it may never have been sent. A batch that is already stored is not stored twice. */
 async function resend(context: Sending, batch: NewBatch, held: KeyHolder): Promise<{ transactionId: string; replayed: boolean }> {
   if (!isSameRequest(held.requestHash, batch.idempotency?.requestHash)) throw new IdempotencyKeyReused()
   const object = batchObject(held.transactionId)
@@ -74,7 +74,7 @@ async function resend(context: Sending, batch: NewBatch, held: KeyHolder): Promi
 const sendClaimCheck = ({ queue, traceparent }: Pick<Sending, "queue" | "traceparent">, object: string) =>
   queue.send(messageText({ version: 1, kind: "claim_check", object, traceparent }), { contentType: "text" })
 
-/** `sendBatch` takes 100 messages and 256 KB; these are of some 100 bytes. */
+/** `sendBatch` accepts 100 messages and 256 KB; these messages have about 100 bytes. */
 const MAX_BATCH_MESSAGES = 100
 
 /** Sends the message of each of these claim checks. */

@@ -3,7 +3,7 @@ import { KEY_LIFETIME_MS } from "../store/idempotency.ts"
 import { batchObject } from "./claim-checks.ts"
 import { parseObject } from "./messages.ts"
 
-/** Which queued batch an idempotency key stands for. The ledger has the key only once the batch is stored. */
+/** The queued batch of an idempotency key. The ledger has the key only when the batch is stored. */
 export interface KeyHolder {
   transactionId: string
   requestHash: string
@@ -11,7 +11,7 @@ export interface KeyHolder {
 
 type KeyedBatch = Pick<NewBatch, "caller" | "transactionId"> & { idempotency: NonNullable<NewBatch["idempotency"]> }
 
-/** The place in the bucket of the idempotency keys of queued batches. The sweep deletes the expired ones. */
+/** The prefix of the idempotency keys of queued batches. The sweep deletes expired keys. */
 export const KEY_PREFIX = "idempotency_keys/"
 
 async function keyObject({ caller, idempotency }: KeyedBatch): Promise<string> {
@@ -19,23 +19,23 @@ async function keyObject({ caller, idempotency }: KeyedBatch): Promise<string> {
   return `${KEY_PREFIX}${new Uint8Array(digest).toHex()}`
 }
 
-/** The queued batch that a caller's idempotency key stands for, if it does. */
+/** The queued batch of a caller's idempotency key; undefined when there is none. */
 export async function findKeyHolder(bucket: R2Bucket, batch: KeyedBatch, now: Date): Promise<KeyHolder | undefined> {
   const found = await bucket.get(await keyObject(batch))
   return found ? holderOf(bucket, found, now) : undefined
 }
 
-/** Whether a key that was put into the bucket then is past its lifetime. */
+/** Whether a key that was put into the bucket at `uploaded` has expired. */
 export const isKeyExpired = (uploaded: Date, now: Date) => now.getTime() - uploaded.getTime() >= KEY_LIFETIME_MS
 
-/** Whether the batch that a key stands for still waits in the bucket. */
+/** Whether the batch of a key still waits in the bucket. */
 export async function standsForWaitingBatch(bucket: R2Bucket, keyObject: string): Promise<boolean> {
   const found = await bucket.get(keyObject)
   const transactionId = found && parseObject(await found.text())?.transactionId
   return typeof transactionId === "string" && (await bucket.head(batchObject(transactionId))) !== null
 }
 
-/** A key whose batch still waits never expires: its second batch would be stored, too. */
+/** A key whose batch still waits does not expire: otherwise a second batch under the key would be stored too. */
 async function holderOf(bucket: R2Bucket, found: R2ObjectBody, now: Date): Promise<KeyHolder | undefined> {
   const holder = await found.json<KeyHolder>()
   if (!isKeyExpired(found.uploaded, now)) return holder
@@ -45,10 +45,10 @@ async function holderOf(bucket: R2Bucket, found: R2ObjectBody, now: Date): Promi
 const CLAIM_ATTEMPTS = 5
 
 /**
- * Makes a caller's idempotency key stand for this batch.
+ * Claims a caller's idempotency key for this batch.
  *
- * @returns the batch that it stands for already, if it does
- * @throws when the bucket fails, or others kept changing the key
+ * @returns the batch that already has the key, if there is one
+ * @throws {Error} the bucket failed, or other requests kept changing the key
  */
 export async function claimKey(bucket: R2Bucket, batch: KeyedBatch, now: Date): Promise<KeyHolder | undefined> {
   const name = await keyObject(batch)
@@ -57,7 +57,7 @@ export async function claimKey(bucket: R2Bucket, batch: KeyedBatch, now: Date): 
     const found = await bucket.get(name)
     const other = found ? await holderOf(bucket, found, now) : undefined
     if (other) return other
-    // An expired key is overwritten here and not deleted, so that of several requests one claims it.
+    // An expired key is overwritten, not deleted, so that only one of several requests can claim it.
     const onlyIf = found ? { etagMatches: found.etag } : { etagDoesNotMatch: "*" }
     if (await bucket.put(name, JSON.stringify(holder), { onlyIf })) return undefined
   }

@@ -5,10 +5,10 @@ import { messageText, readMessage } from "./messages.ts"
 const ROW_FIELDS = { user_id: "userId", agent_id: "agentId", context_window_id: "contextWindowId" } as const
 
 /**
- * Removes a subject from the record of a dead letter that is a whole message of the queue, which may hold signals of others, too: the
- * subject's signals become failures, and what they carried is gone.
+ * Removes a subject from the record of a dead letter that is a message of the queue. The message can hold signals of other subjects, so only
+ * the subject's signals are removed, and become failures.
  *
- * @returns undefined when nothing can be kept of it: the subject is still in it, or no version of the service reads it
+ * @returns undefined when the record cannot be kept: the subject is still in it, or no version of the service can read it
  */
 export function redactMessageRecord(record: string, field: SubjectField, subject: string): string | undefined {
   const message = readMessage(bodyOf(record))
@@ -25,7 +25,7 @@ export function redactMessageRecord(record: string, field: SubjectField, subject
   return mentions(text, subject) ? undefined : JSON.stringify(text)
 }
 
-/** Undefined where only the beginning of the record was kept. */
+/** Undefined when the record is truncated. */
 function bodyOf(record: string): unknown {
   try {
     return JSON.parse(record)

@@ -1,25 +1,26 @@
 import { mentions } from "../store/lifecycle/needles.ts"
 import { CLAIM_CHECK_PREFIXES } from "./claim-checks.ts"
 
-/** Objects that one call looks through; each holds up to some 20 MB. */
+/** The most objects that one call reads; an object can have about 20 MB. */
 const MAX_LOOKED_THROUGH = 100
 
-/** Where objects wait, in the order of their names. `unreadable/` has those that no version of the service reads. */
+/** The prefixes of objects, in the order of their names. `unreadable/` has objects that no version of the service can read. */
 const PREFIXES = [...CLAIM_CHECK_PREFIXES, "unreadable/"] as const
 
 export interface FoundObjects {
   /** Names of the claim checks that hold the subject. */
   waiting: string[]
-  /** Names of the objects that hold it and that nothing will ever store. */
+  /** Names of the objects that hold the subject and cannot be stored. */
   unreadable: string[]
-  /** The position after them; undefined when there are no more objects. */
+  /** The position after the objects that were read; undefined after the last object. */
   next: string | undefined
 }
 
 /**
- * Finds the objects that hold a subject, from a position on: the name of the last object that was looked through, "" for the first.
+ * Finds the objects that hold a subject, after a position.
  *
- * @param before the objects that were put before this time
+ * @param options.position the name of the last object that was read; "" at the beginning
+ * @param options.before only objects that were put before this time
  */
 export async function findWaiting(
   bucket: R2Bucket,
@@ -43,7 +44,7 @@ export async function findWaiting(
   return found
 }
 
-/** @returns how many objects it deleted */
+/** @returns the number of deleted objects */
 export async function removeUnreadable(bucket: R2Bucket, objects: string[]): Promise<number> {
   if (objects.length > 0) await bucket.delete(objects)
   return objects.length

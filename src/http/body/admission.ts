@@ -7,26 +7,26 @@ import { ByteBudget, type Claim, newClaim } from "./budget.ts"
 const MIB = 1024 * 1024
 
 /**
- * What the bodies in flight of an isolate take together on its heap, as estimated. Cloudflare ends an isolate that needs more than
- * 128 MB, with every request in it.
+ * Bound of the heap that all bodies in flight of an isolate take, by estimate. Cloudflare ends an isolate that needs more than 128 MB, with
+ * every request in it.
  */
 export const MAX_BYTES_IN_FLIGHT = 24 * MIB
 /** Bodies that take more than this leave a quarter of the budget to smaller ones. */
 export const SMALL_BYTES = 256 * 1024
 const LARGE_BYTES_IN_FLIGHT = 0.75 * MAX_BYTES_IN_FLIGHT
-/** Requests that wait for room at once, each holding its headers alone, and for how long. */
+/** Bounds of the wait for room: the number of waiting requests, which hold only their headers, and the time. */
 export const MAX_WAITING = 512
 export const MAX_WAIT_MS = 5000
-/** A body that takes longer to arrive is given up, and so is its share of the budget. */
+/** The deadline of reading a body. After it the request fails and its share of the budget is free. */
 export const BODY_DEADLINE_MS = 30_000
-/** The reading, the wait and the database's deadline, with room to spare. */
+/** More than the deadlines of the body, the wait and the database together. */
 const CLAIM_MS = 60_000
 
-/** A byte of a body, its text, the values read from it, and the statement that stores them. */
+/** Bytes of heap for one byte of a body: the body, its text, the parsed values, and the statement that stores them. */
 const HEAP_FOR_A_BYTE = 5
-/** An object or array and what it takes on the heap beside its text, once parsed, planned and encoded. */
+/** Bytes of heap for each object or array besides its text, when it is parsed, planned and encoded. */
 const HEAP_FOR_A_CONTAINER = 200
-/** Of usual signals; a body is counted once it is there. */
+/** The average of usual signals, for the estimate before the objects and arrays of a body are counted. */
 const BYTES_FOR_A_CONTAINER = 200
 
 const budget = new ByteBudget({
@@ -38,17 +38,17 @@ const budget = new ByteBudget({
   claimMs: CLAIM_MS,
 })
 
-/** What a body takes on the heap, in bytes: an estimate for usual signals until its objects and arrays are counted. */
+/** The bytes of heap that a body takes. It is an estimate for usual signals until its objects and arrays are counted. */
 export const costOf = ({ bytes, containers = bytes / BYTES_FOR_A_CONTAINER }: { bytes: number; containers?: number }) =>
   Math.ceil(bytes * HEAP_FOR_A_BYTE + containers * HEAP_FOR_A_CONTAINER)
 
-/** One request alone may need more than there is: it gets all that large bodies may have. */
+/** A single request can cost more than the budget. It then gets the whole budget of large bodies. */
 const wantedOf = (cost: number) => Math.min(cost, LARGE_BYTES_IN_FLIGHT)
 
 /**
- * Claims room for this request's body before it is read, or what it needs once more is known. It gives back what it does not need.
+ * Claims room for this request's body before it is read, and adjusts the claim when the cost is known better.
  *
- * @throws {Problem} 503: there was no room in time, and nothing more is read
+ * @throws {Problem} 503: there was no room in time
  */
 export async function admit(c: Context<App>, cost: number): Promise<void> {
   const claim = claimOf(c)
@@ -57,7 +57,7 @@ export async function admit(c: Context<App>, cost: number): Promise<void> {
   else if (wanted > claim.bytes && !(await budget.grow(claim, wanted - claim.bytes))) throw overloaded()
 }
 
-/** The same without a wait. False, and nothing is claimed, when there is no room now. */
+/** Claims room without waiting. Returns false, and claims nothing, when there is none now. */
 export function admitAtOnce(c: Context<App>, cost: number): boolean {
   const claim = claimOf(c)
   const missing = wantedOf(cost) - claim.bytes
@@ -70,7 +70,7 @@ function claimOf(c: Context<App>): Claim {
   return claim
 }
 
-/** Gives a request's share of the budget back once its answer is made. */
+/** Releases a request's claim when its answer is ready. */
 export const releaseBody = createMiddleware<App>(async (c, next) => {
   try {
     await next()

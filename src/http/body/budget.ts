@@ -1,46 +1,46 @@
-/** What a request holds of the budget until it is released, or has been held too long. */
+/** A request's share of the budget, until it is released or expires. */
 export interface Claim {
   bytes: number
   expiresAt: number
 }
 
-/** A claim on nothing yet. */
+/** An empty claim. */
 export const newClaim = (): Claim => ({ bytes: 0, expiresAt: 0 })
 
 export interface BudgetOptions {
-  /** What all claims together may hold. */
+  /** The most bytes of all claims together. */
   bytes: number
-  /** What all claims together may hold when another one above `smallBytes` is taken, so that large bodies leave room for small ones. */
+  /** The most bytes of all claims together after a claim of more than `smallBytes`. Large bodies so leave room for small ones. */
   largeBytes: number
   smallBytes: number
-  /** How many may wait at once. */
+  /** The most requests that wait at once. */
   waiters: number
   waitMs: number
-  /** The runtime ends a request without running any more of it when its client leaves: its claim ends by time. */
+  /** When a client disconnects, the runtime stops its request without running `finally`. The claim then expires after this time. */
   claimMs: number
 }
 
-/** Each lane has an order of its own. A request that holds a part of its claim must not wait for those that hold none. */
+/** Each lane is a separate queue. A request that holds a part of its claim must not wait for requests that hold nothing. */
 type Lane = "growing" | "small" | "large"
 
 interface Ticket {
   lane: Lane
-  /** When its owner looks again, in milliseconds since the epoch. */
-  looksAt: number
+  /** When its owner checks again, in milliseconds since the epoch. */
+  checksAt: number
 }
 
-/** An owner this late is gone. */
+/** A waiter that is this late has disconnected. */
 const GONE_AFTER_MS = 1000
 
-/** The first of a lane looks this often, and each one behind it later, up to the longest. */
-const SHORTEST_LOOK_MS = 5
-const LONGEST_LOOK_MS = 250
+/** The pause between checks: the shortest for the first waiter of a lane, longer for each waiter behind it. */
+const SHORTEST_PAUSE_MS = 5
+const LONGEST_PAUSE_MS = 250
 
 /**
- * Bytes that requests hold at once. A request that finds no room waits, first come, first served, and is refused after a bounded time.
+ * A budget of bytes that requests share. A request without room waits in order of arrival, and is refused after a bounded time.
  *
- * Each waiter looks again by a timer of its own: in workerd one request must not be woken by another one's promise, and the timers of
- * a request end when its client leaves.
+ * Each waiter checks again by its own timer: in workerd a promise of one request must not wake another request, and the timers of a request
+ * end when its client disconnects.
  *
  * @see https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
  */
@@ -58,19 +58,19 @@ export class ByteBudget {
     return this.#held
   }
 
-  /** Adds `bytes` to a claim. False, and nothing added, when there is no room for them in time, or too many wait already. */
+  /** Adds `bytes` to a claim. Returns false, and adds nothing, when there is no room in time, or too many requests wait. */
   async grow(claim: Claim, bytes: number): Promise<boolean> {
     if (this.growAtOnce(claim, bytes)) return true
     const lane = this.#laneOf(claim, bytes)
     if (lane !== "growing" && this.#line.length >= this.#options.waiters) return false
     const givesUpAt = Date.now() + this.#options.waitMs
-    const ticket: Ticket = { lane, looksAt: 0 }
+    const ticket: Ticket = { lane, checksAt: 0 }
     this.#line.push(ticket)
     try {
       for (let now = Date.now(); now < givesUpAt; now = Date.now()) {
-        const lookMs = Math.min(LONGEST_LOOK_MS, SHORTEST_LOOK_MS * (this.#placeOf(ticket) + 1), givesUpAt - now)
-        ticket.looksAt = now + lookMs
-        await new Promise((resolve) => setTimeout(resolve, lookMs))
+        const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * (this.#placeOf(ticket) + 1), givesUpAt - now)
+        ticket.checksAt = now + pauseMs
+        await new Promise((resolve) => setTimeout(resolve, pauseMs))
         if (this.#placeOf(ticket) === 0 && this.#take(claim, bytes, lane)) return true
       }
       return false
@@ -79,14 +79,14 @@ export class ByteBudget {
     }
   }
 
-  /** The same without a wait. */
+  /** Adds `bytes` without waiting. */
   growAtOnce(claim: Claim, bytes: number): boolean {
     const lane = this.#laneOf(claim, bytes)
-    this.#leaveOutGone()
+    this.#removeGone()
     return !this.#line.some((other) => other.lane === lane) && this.#take(claim, bytes, lane)
   }
 
-  /** Gives back all but `keptBytes` of a claim. */
+  /** Reduces a claim to `keptBytes`. */
   shrink(claim: Claim, keptBytes: number): void {
     if (!this.#claims.has(claim) || claim.bytes <= keptBytes) return
     this.#held -= claim.bytes - keptBytes
@@ -103,18 +103,18 @@ export class ByteBudget {
     return bytes <= this.#options.smallBytes ? "small" : "large"
   }
 
-  #leaveOutGone(): void {
+  #removeGone(): void {
     const now = Date.now()
-    this.#line = this.#line.filter(({ looksAt }) => looksAt + GONE_AFTER_MS >= now)
+    this.#line = this.#line.filter(({ checksAt }) => checksAt + GONE_AFTER_MS >= now)
   }
 
-  /** How many of its lane are before it. */
+  /** The number of waiters before this one in its lane. */
   #placeOf(ticket: Ticket): number {
     const now = Date.now()
     let place = 0
     for (const other of this.#line) {
       if (other === ticket) break
-      if (other.lane === ticket.lane && other.looksAt + GONE_AFTER_MS >= now) place++
+      if (other.lane === ticket.lane && other.checksAt + GONE_AFTER_MS >= now) place++
     }
     return place
   }

@@ -5,13 +5,13 @@ import { bodyCutOff, bodyTimeout, bodyTooLarge, invalidShape, unsupportedEncodin
 import { admit, admitAtOnce, BODY_DEADLINE_MS, costOf } from "./admission.ts"
 import { ACCEPT_ENCODING, decode, type EncodingName, encodingOf } from "./encodings.ts"
 
-/** The type of the body without its parameters, in lower case, "" when the sender names none. */
+/** The media type of the body in lower case, without parameters; "" when the request has none. */
 export function mediaType(c: Context<App>): string {
   return (c.req.header("Content-Type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
 }
 
 /**
- * The body as it was sent, which is what a signature is over. It is read once there is room for it.
+ * Reads the body as it was sent, which a signature covers. Waits until there is room for it.
  *
  * @throws {Problem} too large, cut off, too slow, or no room
  */
@@ -20,14 +20,14 @@ export async function readSent(c: Context<App>, maxBytes = c.get("settings").lim
   if (Number(declared ?? 0) > maxBytes) throw bodyTooLarge(maxBytes)
   if (!c.req.raw.body) return new Uint8Array()
   try {
-    // The runtime reads no more than was declared, and in one piece it costs a tenth of what chunks of 4 KB do.
+    // The runtime reads no more than the declared length. Reading it whole takes a tenth of the time of chunks of 4 KB.
     if (declared !== undefined) {
       await admit(c, costOf({ bytes: Number(declared) }))
       return await inTime(c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer)))
     }
     return await inTime(readChunks(c, c.req.raw.body, maxBytes))
   } catch (error) {
-    // The runtime's own error: the connection ended before the body did.
+    // The runtime throws a plain Error when the connection ends before the body.
     throw isLost(error) ? bodyCutOff() : error
   }
 }
@@ -52,7 +52,7 @@ async function readChunks(c: Context<App>, body: ReadableStream<Uint8Array>, max
   return bytes
 }
 
-/** @throws {Problem} 408: a body that is slow holds room that others need */
+/** @throws {Problem} 408: a slow body must not hold room that other requests need */
 async function inTime<T>(reading: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
@@ -66,10 +66,9 @@ async function inTime<T>(reading: Promise<T>): Promise<T> {
 }
 
 /**
- * The bytes of a body that was sent, decoded by its `Content-Encoding`. From here on the answer says which codings are accepted
- * (RFC 9110, section 12.5.3).
+ * Decodes a body by its `Content-Encoding`, and names the accepted codings in the answer (RFC 9110, section 12.5.3).
  *
- * @throws {Problem} it is empty, damaged, in a coding that is not read, too large once decoded, or there is no room
+ * @throws {Problem} the body is empty, damaged, in an unknown coding or too large when decoded, or there is no room
  */
 export async function decodeBody(c: Context<App>, sent: Uint8Array): Promise<Uint8Array> {
   c.header("Accept-Encoding", ACCEPT_ENCODING)
@@ -95,7 +94,7 @@ interface Waiting {
   cost: number
 }
 
-/** While there is no room for what it decodes to, only what was sent is kept. */
+/** Waits for room with the encoded bytes only, then decodes them again. */
 async function decodeLater(c: Context<App>, { encoding, sent, cost }: Waiting): Promise<Uint8Array> {
   await admit(c, cost)
   return decode(encoding, sent, c.get("settings").limits.maxBodyBytes)

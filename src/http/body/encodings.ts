@@ -3,7 +3,7 @@ import { bodyTooLarge, damagedBody } from "../problems.ts"
 
 interface Decoded {
   buffer: Uint8Array
-  /** `bytesWritten`: how much of the input was read. */
+  /** `bytesWritten`: the bytes of the input that were read. */
   engine: { bytesWritten: number }
 }
 
@@ -16,10 +16,10 @@ interface DecoderOptions {
 /** Throws a `RangeError` when `maxOutputLength` is reached, and another error when the bytes are damaged or end early. */
 type Decoder = (bytes: Uint8Array, options: DecoderOptions) => Decoded
 
-/** With `info`, Node's functions return what the decoder read, too; their types do not say so. */
+/** With `info`, Node's functions also return the decoder, which their types do not declare. */
 const withInfo = (decode: (bytes: Uint8Array, options: DecoderOptions) => Uint8Array) => decode as unknown as Decoder
 
-/** Senders must need no larger window: a decoder reserves it (RFC 9659). */
+/** The largest window of a sender (RFC 9659): the decoder allocates the whole window. */
 const MAX_ZSTD_WINDOW_LOG = 23
 
 const decodeZstd: Decoder = (bytes, options) =>
@@ -27,19 +27,19 @@ const decodeZstd: Decoder = (bytes, options) =>
 
 interface Encoding {
   decode: Decoder
-  /** Parts, one after the other, of which a body may consist. Node reads the members of gzip itself. */
+  /** The most parts that follow each other in a body. Node reads the members of gzip itself. */
   maxParts: number
   /** In messages. */
   title: string
 }
 
-/** A tool that compresses in parallel writes a frame for some MiB; a body of empty frames would cost a decoder for each. */
+/** A tool that compresses in parallel writes a frame for a few MiB. Every frame costs a decoder, so empty frames must be bounded. */
 const MAX_ZSTD_FRAMES = 100
 
 /**
  * The content codings of a body, in the order of preference of `Accept-Encoding`.
  *
- * `deflate` is the zlib format, as RFC 9110 says in section 8.4.1.2: what some call "deflate" without its header can only be guessed at.
+ * `deflate` is the zlib format (RFC 9110, section 8.4.1.2). Data without its header, which some senders call "deflate", is not accepted.
  */
 const ENCODINGS = {
   zstd: { decode: decodeZstd, maxParts: MAX_ZSTD_FRAMES, title: "Zstandard" },
@@ -55,7 +55,7 @@ export const ENCODING_NAMES = Object.keys(ENCODINGS) as [EncodingName, ...Encodi
 /** @see https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3 */
 export const ACCEPT_ENCODING = ENCODING_NAMES.join(", ")
 
-/** The coding of a `Content-Encoding`; undefined for one that is not read here, and for several, one over the other. */
+/** The coding of a `Content-Encoding`; undefined for an unknown coding, and for several codings. */
 export function encodingOf(header: string | undefined): EncodingName | "identity" | undefined {
   const name = (header ?? "identity").trim().toLowerCase()
   // RFC 9110, section 8.4.1.3.
@@ -63,14 +63,14 @@ export function encodingOf(header: string | undefined): EncodingName | "identity
   return name === "identity" || Object.hasOwn(ENCODINGS, name) ? (name as EncodingName | "identity") : undefined
 }
 
-/** What the runtime's output buffer begins with; it doubles. */
+/** The first size of the runtime's output buffer, which doubles as needed. */
 const FIRST_OUTPUT_BYTES = 16 * 1024
 
 /**
- * Decodes a body, and stops soon after `limitBytes`, so that a small body cannot unfold into a large one. While it runs, it holds less
- * than twice as much.
+ * Decodes a body, and stops soon after `limitBytes`, so that a small body cannot expand without bound. It uses less than twice that much
+ * memory.
  *
- * @throws {Problem} 413: it is larger; 422: it is damaged, ends early, or something follows it
+ * @throws {Problem} 413: the decoded body is larger; 422: the body is damaged, ends early, or has more bytes after its end
  */
 export function decode(name: EncodingName, bytes: Uint8Array, limitBytes: number): Uint8Array {
   const encoding: Encoding = ENCODINGS[name]
@@ -82,7 +82,7 @@ export function decode(name: EncodingName, bytes: Uint8Array, limitBytes: number
     length += buffer.length
     if (length > limitBytes) throw bodyTooLarge(limitBytes)
     parts.push(buffer)
-    // gzip may end in zeros, which its decoder leaves (RFC 1952, section 2.2, and gzip's manual).
+    // gzip data may end in zeros, which its decoder does not read (RFC 1952, section 2.2, and gzip's manual).
     left = name === "gzip" ? left.subarray(left.length) : left.subarray(Math.max(1, engine.bytesWritten))
   } while (left.length > 0)
   const [only] = parts
@@ -90,7 +90,7 @@ export function decode(name: EncodingName, bytes: Uint8Array, limitBytes: number
 }
 
 function decodePart({ decode, title }: Encoding, name: EncodingName, bytes: Uint8Array, limitBytes: number): Decoded {
-  // The runtime compares its buffer, not what is in it, with the limit: a limit between two powers of two would refuse a smaller body.
+  // The runtime compares the size of its buffer with the limit, not its content. Only a limit that is a power of two is exact.
   let maxOutputLength = FIRST_OUTPUT_BYTES
   while (maxOutputLength < limitBytes) maxOutputLength *= 2
   try {

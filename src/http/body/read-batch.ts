@@ -14,27 +14,27 @@ import { invalidShape, tooManySignals, unsupportedMediaType } from "../problems.
 import { admit, costOf } from "./admission.ts"
 import { decodeBody, mediaType, readSent } from "./bytes.ts"
 
-/** curl sends the form type when no type is given; the guide's own call relies on that being read as JSON. */
+/** curl sends the form type by default, so that the calls of the documentation work without a header. */
 const JSON_TYPES = new Set(["", "application/json", "application/x-www-form-urlencoded"])
 const NDJSON_TYPES = new Set(["application/x-ndjson", "application/ndjson", "application/jsonl"])
 
-/** A batch as its sender asked for it. */
+/** A validated batch, with its options from body and headers. */
 export interface SentBatch extends ValidBatch {
   ignoredFields: string[]
   idempotency: SentKey | undefined
 }
 
-/** An Idempotency-Key, and what was sent under it. */
+/** An Idempotency-Key, and the digest of the request under it. */
 export interface SentKey {
   key: string
-  /** SHA-256 of the decoded body, in hexadecimal digits; beside it what else tells two requests apart. */
+  /** SHA-256 of the decoded body in hexadecimal digits, after a prefix for the route and the type. */
   digest: string
 }
 
 /**
  * Reads and validates the body of a batch, JSON or NDJSON.
  *
- * @param asked what the request asks for beside its body
+ * @param asked the options from the request's query and headers
  * @throws {Problem} 413, 415 or 422, and 503 when there is no room for it now
  * @throws {Unreadable}
  */
@@ -47,7 +47,7 @@ export async function readBatch(c: Context<App>, asked: Validation): Promise<Sen
   return { ...timeValidation(c, () => parseBatch(text, { ...asked, isLines, maxSignals })), idempotency }
 }
 
-/** The batch in a body's text. Throws as `readBatch` does. */
+/** Parses and validates a batch. Throws as `readBatch` does. */
 function parseBatch(
   text: string,
   { isLines, maxSignals, ...asked }: Validation & { isLines: boolean; maxSignals: number },
@@ -90,7 +90,7 @@ export async function readErasure(c: Context<App>): Promise<{ request: ErasureRe
   return { request: result.data, idempotency }
 }
 
-/** @param kind tells apart what the same bytes mean on another route or under another type */
+/** @param kind distinguishes equal bytes of different routes and types in the digest */
 async function readText(c: Context<App>, kind: string): Promise<{ text: string; idempotency: SentKey | undefined }> {
   const key = readKey(c)
   const bytes = await decodeBody(c, await readSent(c))

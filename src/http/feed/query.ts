@@ -3,10 +3,10 @@ import { validationIssue } from "../../signals/shape-errors.ts"
 import type { FeedPosition } from "../../store/feed/position.ts"
 import { digits, limit } from "../params.ts"
 
-/** The longest that a reader waits for the next signal. */
+/** The longest time that a reader can wait for the next signal. */
 export const MAX_WAIT_SECONDS = 30
 
-/** Changes with the parts of a cursor. */
+/** The version of the cursor's parts. */
 const VERSION = 1
 
 const LARGEST_XID = 2n ** 64n - 1n
@@ -40,7 +40,7 @@ const FeedCursor = z.string().transform((text, context): FeedPosition | "now" =>
 export const FeedQuery = z.object({
   after: FeedCursor.optional().meta({
     description:
-      "`next_cursor` of the answer before. Without it the feed begins with the oldest signal; `now` begins after the newest.",
+      "`next_cursor` of the last page. Without it the feed starts at the oldest signal; `now` starts after the newest.",
     override: { type: "string" },
   }),
   limit: limit(100),

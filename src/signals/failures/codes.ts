@@ -66,7 +66,7 @@ export const FAILURE_CODES = {
     cure: "stop sending signals about this subject",
   },
   unprocessed_message: {
-    meaning: "a whole message of the queue could not be stored, however often it was tried",
+    meaning: "a whole message of the queue could not be stored in any attempt",
     retryable: true,
     cure: "repair the cause, then replay the dead letter",
   },

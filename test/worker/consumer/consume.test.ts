@@ -255,7 +255,7 @@ describe("the consumer of the queue", () => {
     expect(explicitAcks).toHaveLength(1)
     const letters = await query("select source, reason from dead_letters where record = $1", [JSON.stringify(body)])
     expect(letters).toEqual([
-      { source: "queue", reason: "It could not be stored, however often it was tried. Replay it once the cause is repaired." },
+      { source: "queue", reason: "It could not be stored in any attempt. Repair the cause, then replay it." },
     ])
   })
 })
