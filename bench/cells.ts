@@ -14,7 +14,7 @@ export const LATENCIES_MS = [0, 5] as const
 /** The single-signal route, the batch route, the batch's statement straight from `pg`, and COPY of its rows. */
 export type Way = "single" | "batch" | "pg" | "copy"
 
-/** One line of the table. */
+/** One line of the result table. */
 export interface Cell {
   way: Way
   /** Signals a batch. */
@@ -24,7 +24,7 @@ export interface Cell {
   latencyMs: number
 }
 
-/** The order puts next to each other what is compared, so that both meet the machine in the same mood. */
+/** Cells that are compared stand next to each other, so that both run under the same load of the machine. */
 export const CELLS: readonly Cell[] = [
   ...LATENCIES_MS.flatMap((latencyMs) => CALLERS.map((callers): Cell => ({ way: "single", size: 1, callers, latencyMs }))),
   ...SIZES.flatMap((size): Cell[] => [
@@ -50,8 +50,8 @@ export interface Bench {
 }
 
 /**
- * Measures every cell once a round, each into empty tables and after a warm-up of its own, and sees that what was acknowledged is
- * in the table, no more and no less.
+ * Measures every cell once in each round, into empty tables and after a warm-up. Checks that the table has exactly the acknowledged
+ * signals.
  */
 export async function measureCells(bench: Bench, onCell: () => void): Promise<Map<Cell, Measurement[]>> {
   const { stack, admin, pace, stopped } = bench

@@ -8,8 +8,8 @@ import { startStack } from "./harness/stack.ts"
 import { median } from "./harness/statistics.ts"
 
 /**
- * `npx node bench/codecs.ts`: batches in each `Content-Encoding`, one caller. The CPU of the Worker is that of its process for each
- * request, everything included; the codings take turns, so that a change of the machine's pace meets all of them.
+ * `npx node bench/codecs.ts`: measures batches in each `Content-Encoding` with one caller. The Worker's CPU is that of its whole process
+ * for each request. The codings take turns, so that a change of the machine's speed affects all of them.
  */
 const ROUNDS = 7
 const SIZES = [
@@ -35,14 +35,14 @@ const CODECS: Codec[] = [
   { name: "zstd, level 3", encoding: "zstd", encode: (body) => zstdCompressSync(body) },
 ]
 
-// Encoded beforehand: the Worker closes connections that are idle for as long as Brotli's highest quality takes.
+// Encoded before the calls: Brotli's highest quality takes so long that the Worker would close the idle connections.
 const tables = SIZES.map(({ signals, requests }) => {
   const body = Buffer.from(JSON.stringify({ signals: makeSignals(signals) }))
   const cells = CODECS.map((codec) => ({ codec, ...encodeTimed(codec, body), workerMs: [] as number[] }))
   return { signals, requests, cells }
 })
 
-/** The CPU of encoding a body, in milliseconds: the least of a few times, since the first is slower. */
+/** The CPU of encoding a body, in milliseconds: the minimum of a few runs, since the first is slower. */
 function encodeTimed({ encode }: Codec, body: Buffer): { encoded: Buffer; senderMs: number } {
   let [encoded, senderMs] = [body, Number.POSITIVE_INFINITY]
   for (let time = 0; time < 3; time++) {
@@ -68,7 +68,7 @@ try {
         const headers = codec.encoding ? { "Content-Encoding": codec.encoding } : {}
         for (let sent = 0; sent < requests; sent++)
           await post(agent, `${stack.worker.address}/api/signals/batch`, encoded, 200, headers)
-        // The first round warms up.
+        // The first round is the warm-up.
         if (round >= 0) workerMs.push((cpuMs(stack.worker.pid) - before) / requests)
       }
       await admin.query("truncate signals, batches")

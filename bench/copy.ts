@@ -13,7 +13,7 @@ export const { from: copyFrom } = createRequire(import.meta.url)("pg-copy-stream
   from(text: string): Writable & Submittable
 }
 
-/** COPY of the same rows into the same table: what Postgres can do at best. */
+/** COPY of the same rows into the same table: the upper bound of Postgres. */
 export async function copy(stack: Stack, size: number, callers: number): Promise<Subject> {
   const clients = await openClients(stack.postgres.url, callers)
   const next = inTurns(makeBatches(size).map(copyText))

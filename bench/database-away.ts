@@ -10,15 +10,15 @@ import { openConnection } from "./harness/database.ts"
 import { makeEvents } from "./harness/slack-events.ts"
 
 /**
- * `npx node bench/database-away.ts`: Slack events come in at a steady rate, also while the database can't be reached. Tells how each was
- * answered, and how long after the database's return the last of them was stored.
+ * `npx node bench/database-away.ts`: sends Slack events at a steady rate through an outage of the database. Prints the answers, and how long
+ * after the outage the last event was stored.
  */
 const { values } = parseArgs({
   options: { seconds: { type: "string", default: "60" }, rate: { type: "string", default: "50" } },
 })
 const AWAY_SECONDS = Number(values.seconds)
 const PER_SECOND = Number(values.rate)
-/** Before and after, the database is there. */
+/** The outage is in the middle of this time. */
 const AROUND_SECONDS = 3
 
 const postgres = await startTemporaryPostgres()
@@ -64,10 +64,10 @@ try {
     "select count(*)::int4 as rows, count(distinct payload #>> '{envelope,event_id}')::int4 as events from signals",
   )
   latencies.sort((one, other) => one - other)
-  console.log(`${total} events in ${(sentFor / 1000).toFixed(1)} s, the database away for ${AWAY_SECONDS} s of them`)
+  console.log(`${total} events in ${(sentFor / 1000).toFixed(1)} s, with an outage of the database of ${AWAY_SECONDS} s`)
   console.log(`answers by status: ${JSON.stringify(Object.fromEntries(statuses))}; slowest ${latencies.at(-1)?.toFixed(0)} ms`)
   console.log(
-    `stored: ${rows[0].rows} rows, ${rows[0].events} different events, the last ${afterSeconds.toFixed(1)} s after the database's return`,
+    `stored: ${rows[0].rows} rows, ${rows[0].events} different events, the last ${afterSeconds.toFixed(1)} s after the outage`,
   )
 } finally {
   await service.stop()

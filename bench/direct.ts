@@ -9,7 +9,7 @@ import { makeBatches } from "./harness/signals.ts"
 import type { Stack } from "./harness/stack.ts"
 import { inTurns, type Subject } from "./harness/subject.ts"
 
-/** A statement as the Worker sends it to its database, with the place of the one parameter that names the batch. */
+/** A statement of the Worker, with the place of the parameter that holds the batch's id. */
 export interface Statement {
   query: string
   params: (string | null)[]
@@ -17,7 +17,7 @@ export interface Statement {
 }
 
 /**
- * What the Worker sends for the batches of each size: taken from the wire, so that `direct` runs the very same statements.
+ * Records the statements that the Worker sends for batches of each size, so that `direct` runs exactly the same ones.
  */
 export async function recordStatements(stack: Stack, sizes: readonly number[]): Promise<Map<number, Statement[]>> {
   const recorder = await startRecorder(stack.endpoint.url)
@@ -43,7 +43,7 @@ export async function recordStatements(stack: Stack, sizes: readonly number[]): 
   }
 }
 
-/** Stands between a Worker and the endpoint, and keeps the last thing that was asked. */
+/** A proxy between a Worker and the endpoint, which keeps the last request. */
 async function startRecorder(endpointUrl: string): Promise<{ url: string; lastRequest(): string; stop(): void }> {
   let lastRequest = ""
   const server = createServer(async (request, response) => {
@@ -65,7 +65,7 @@ async function startRecorder(endpointUrl: string): Promise<{ url: string; lastRe
   }
 }
 
-/** The service's own statement straight from `pg`, one connection a caller: what Worker, driver and endpoint are measured against. */
+/** The service's statement sent by `pg`, with one connection for each caller: the baseline for Worker, driver and endpoint. */
 export async function direct(stack: Stack, statements: readonly Statement[], callers: number): Promise<Subject> {
   const clients = await openClients(stack.postgres.url, callers)
   const types = { getTypeParser: () => (value: string) => value }

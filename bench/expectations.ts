@@ -1,7 +1,7 @@
 import { CALLERS, type Cell, LATENCIES_MS } from "./cells.ts"
 import type { Result } from "./results.ts"
 
-/** What the service is built to reach on a machine with two cores, and what was measured. */
+/** The targets of the service on a machine with two cores, next to the measured values. */
 export interface Expectation {
   what: string
   expected: string
@@ -11,7 +11,7 @@ export interface Expectation {
 
 export interface Measured {
   results: readonly Result[]
-  /** The least that 10,000 signals in one batch need. */
+  /** The smallest heap that is enough for 10,000 signals in one batch. */
   heapMiB: number
   bundle: { bytes: number; gzipBytes: number }
 }

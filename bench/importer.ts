@@ -14,16 +14,16 @@ import { makeSignals } from "./harness/signals.ts"
 import { startStack } from "./harness/stack.ts"
 
 /**
- * `npx node bench/importer.ts [ROWS...]`: the importer's speed and peak memory over files and a table of growing size, against COPY of
- * the same rows. The deployed bundle on bare workerd; importer, workerd, endpoint and Postgres share the machine.
+ * `npx node bench/importer.ts [ROWS...]`: measures the importer's speed and peak memory with files and a table of growing size, against COPY
+ * of the same rows. The deployed bundle runs on bare workerd; importer, workerd, endpoint and Postgres share the machine.
  */
 const SIZES = process.argv.length > 2 ? process.argv.slice(2).map(Number) : [10_000, 100_000, 1_000_000]
 const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url))
 
-/** Tells the most memory that a process had, when it ends. */
+/** Prints the peak memory of a process when it ends. */
 const TELL_MEMORY = `data:text/javascript,process.on("exit",()=>process.stderr.write("\\nmaxRSS "+process.resourceUsage().maxRSS+"\\n"))`
 
-/** Left to itself V8 lets its heap grow before it looks for what is garbage: so bounded, the peak tells what is needed. */
+/** Bounds the heap: without a bound V8 lets it grow before it collects garbage, and the peak would not show the need. */
 const HEAP = ["--max-old-space-size=64", "--max-semi-space-size=4"]
 
 interface Measured {
@@ -31,7 +31,7 @@ interface Measured {
   peakMiB: number
 }
 
-/** Pieces of a large file, made when they are wanted. */
+/** Yields parts of a large file as they are needed. */
 function* pieces(rows: number, piece: (signals: ReturnType<typeof makeSignals>) => string | Buffer): Generator<string | Buffer> {
   const SIZE = 5000
   const signals = makeSignals(SIZE)

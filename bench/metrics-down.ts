@@ -6,8 +6,9 @@ import { startStack } from "./harness/stack.ts"
 import { median, quantile } from "./harness/statistics.ts"
 
 /**
- * `npx node bench/metrics-down.ts`: what a batch costs its sender while the metrics store is up, away, and silent. The deployed bundle
- * on bare workerd, whose own Analytics Engine binding posts each point to the store; 1,000 batches of 100 each, in turns of 50.
+ * `npx node bench/metrics-down.ts`: measures the latency of a batch while the metrics store answers, refuses connections, and does not answer.
+ * The deployed bundle runs on bare workerd, whose Analytics Engine binding posts each point to the store; 1,000 batches of 100 signals for
+ * each state, in turns of 50.
  */
 const ROUNDS = 20
 const BATCHES_A_ROUND = 50
@@ -32,7 +33,7 @@ try {
     for (const { worker, latencies } of workers) {
       for (let batch = 0; batch < BATCHES_A_ROUND; batch++) {
         const sentAt = performance.now()
-        // Throws unless it is answered with 200.
+        // Throws unless the status is 200.
         await send(worker.address)
         latencies.push(performance.now() - sentAt)
       }

@@ -17,14 +17,14 @@ import { median, quantile } from "./harness/statistics.ts"
 import { fill } from "./migration/fill.ts"
 
 /**
- * `npx node bench/partitions.ts`: what a batch of 500 costs Postgres in a plain table, in a full partition of as many rows and in an empty
- * one, and what reads cost over 1, 12 and 120 partitions of the same rows.
+ * `npx node bench/partitions.ts`: measures the cost of a batch of 500 signals in a plain table, in a full partition of the same size and in an
+ * empty one, and the cost of reads over 1, 12 and 120 partitions of the same rows.
  */
 const { values } = parseArgs({
   options: {
-    /** Of the plain table, and so of the full partition. */
+    /** Rows of the plain table, and of the full partition. */
     rows: { type: "string", default: "10000000" },
-    /** Of the table that is read. */
+    /** Rows of the table for the reads. */
     read: { type: "string", default: "2400000" },
     /** The folder below which the database keeps its data. */
     data: { type: "string", default: "/tmp" },
@@ -114,7 +114,7 @@ async function reads(partitions: number, rows: number): Promise<void> {
   await client.query(`create or replace function signal_partition_rows() returns bigint language sql immutable parallel safe
     return ${Math.ceil((rows + 1) / partitions)}`)
   await partitionSignals(url)
-  // The rows go from the first partition to those of their ids.
+  // Moves the rows from the first partition to the partitions of their ids.
   if (partitions > 1) await spread(client, rows, partitions)
   const middle = Math.floor(rows / 2)
   const { rows: found } = await client.query("select context_window_id as conversation from signals where id = $1", [middle])

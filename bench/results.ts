@@ -2,7 +2,7 @@ import type { Cell, Way } from "./cells.ts"
 import type { Measurement } from "./harness/drive.ts"
 import { median, quantile } from "./harness/statistics.ts"
 
-/** A cell's figures, and what it is worth beside the others. */
+/** A cell's figures, and its ratios to other cells. */
 export interface Result extends Cell {
   batches: number
   signalsPerSecond: number
@@ -10,7 +10,7 @@ export interface Result extends Cell {
   p99Ms: number
   /** CPU milliseconds a batch; NaN where there is no Linux /proc. */
   cpuMs: { workerd: number; endpoint: number; postgres: number }
-  /** Times the signals a second of: the single-signal route with the same callers and round trip, */
+  /** The ratio of its signals a second to those of: the single-signal route with the same callers and round trip, */
   ofSingle: number
   /** the same statement straight from `pg` on one connection, */
   ofPg: number

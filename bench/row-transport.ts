@@ -6,7 +6,7 @@ import { median } from "./harness/statistics.ts"
 import { storeStatement } from "./transport/statement.ts"
 import { WAYS, type Way } from "./transport/ways.ts"
 
-/** Rounds a size: enough for a steady median, few enough for half a minute in all. */
+/** Rounds for each size: enough for a stable median, and few enough for half a minute in total. */
 const SIZES = [
   [1, 180],
   [50, 90],
@@ -16,7 +16,7 @@ const SIZES = [
 
 interface Sample {
   encodeMs: number
-  /** Until the answer is here, the commit's flush to disk included. */
+  /** Milliseconds until the answer, including the flush of the commit. */
   postgresMs: number
   postgresCpuMs: number
   bytes: number
@@ -33,8 +33,8 @@ try {
 }
 
 /**
- * Every way once a round, so that a noisy moment of the machine meets all of them; each round begins with another, since the first
- * writes into an empty table.
+ * Runs every way once in each round, so that noise of the machine affects all of them. Each round starts with another way, since the first
+ * one writes into an empty table.
  */
 async function compare(size: number, rounds: number): Promise<void> {
   const rows = makeRows(makeSignals(size))
@@ -64,7 +64,7 @@ async function compare(size: number, rounds: number): Promise<void> {
   )
 }
 
-/** Encoding includes the JSON of the request body, as Neon's driver makes it; the statement itself goes straight to Postgres. */
+/** Encoding includes the JSON of the request body, as in Neon's driver; the statement itself goes directly to Postgres. */
 async function measure(way: Way, rows: readonly SignalRow[]): Promise<Sample> {
   const startedAt = performance.now()
   const text = storeStatement(way.source(rows))
@@ -74,7 +74,7 @@ async function measure(way: Way, rows: readonly SignalRow[]): Promise<Sample> {
   const cpuBefore = cpuMs(backend)
   const { rows: answer } = await client.query<{ ids: string }>({ text, values: params })
   const postgresMs = performance.now() - encodedAt
-  if (answer[0]?.ids.split(",").length !== rows.length) throw new Error(`${way.name} stored something else than it was given`)
+  if (answer[0]?.ids.split(",").length !== rows.length) throw new Error(`${way.name} did not store all rows`)
   return {
     encodeMs: encodedAt - startedAt,
     postgresMs,

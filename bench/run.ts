@@ -12,7 +12,7 @@ import { type Stack, startStack } from "./harness/stack.ts"
 import { smallestHeapMiB } from "./memory.ts"
 import { resultsOf } from "./results.ts"
 
-/** `npm run bench`: the built Worker on bare workerd, measured against the single-signal route, against `pg`, and against COPY. */
+/** `npm run bench`: measures the built Worker on bare workerd against the single-signal route, `pg` and COPY. */
 const { values: options } = parseArgs({
   options: { quick: { type: "boolean", default: false }, json: { type: "string", default: "dist/bench.json" } },
 })
@@ -31,7 +31,7 @@ try {
 } catch (error) {
   if (!stop.signal.aborted) throw error
 }
-// Said outright: the Postgres package sets the code to 0 when nothing is left to do.
+// Exits explicitly: the Postgres package would set the exit code to 0 when the event loop is empty.
 if (stop.signal.aborted) process.exit(130)
 
 async function measure(stack: Stack, stopped: AbortSignal): Promise<void> {
@@ -52,7 +52,7 @@ async function measure(stack: Stack, stopped: AbortSignal): Promise<void> {
 
   printResults(results)
   console.log(`\nbundle: ${bundle.bytes} bytes, ${bundle.gzipBytes} gzipped`)
-  console.log(`the least heap for 10,000 signals in one batch, of the sizes tried: ${heapMiB} MiB\n`)
+  console.log(`smallest heap for 10,000 signals in one batch, of the sizes tried: ${heapMiB} MiB\n`)
   printExpectations(expectations)
 
   await mkdir(dirname(options.json), { recursive: true })

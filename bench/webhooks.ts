@@ -8,14 +8,14 @@ import { makeEvents } from "./harness/slack-events.ts"
 import { startStack } from "./harness/stack.ts"
 
 /**
- * `npx node bench/webhooks.ts`: Slack events posted one by one to the webhook, which the queue takes, against the same messages posted
- * one by one to POST /api/signals. Both to the same Worker under Miniflare, whose queue hands on up to 100 messages at a time.
+ * `npx node bench/webhooks.ts`: compares Slack events, posted one by one to the webhook and stored by the queue, with the same messages posted
+ * one by one to POST /api/signals. Both use the same Worker under Miniflare, whose queue delivers up to 100 messages at once.
  */
 const EVENTS = 4000
 const CALLERS = 8
 const LATENCIES = [0, 5]
 
-/** How long it takes to send each of `requests` once, with `CALLERS` at it. */
+/** Measures the time in which `CALLERS` callers send each of `requests` once. */
 async function drive(address: string, requests: readonly SlackRequest[], status: number): Promise<number> {
   const agent = openAgent(CALLERS)
   const startedAt = performance.now()
@@ -28,7 +28,7 @@ async function drive(address: string, requests: readonly SlackRequest[], status:
   return performance.now() - startedAt
 }
 
-/** The message of an event, as somebody would send it as a signal. */
+/** The message of an event as a signal for the API. */
 function asSignal({ body }: SlackRequest): SlackRequest {
   const { team_id, event } = JSON.parse(body.toString())
   const signal = {

@@ -189,7 +189,7 @@ export const alert = {
           // Cloudflare's API is unavailable now and then, and refuses a dataset without points.
           execErrState: "KeepLast",
           labels: { severity: "critical" },
-          annotations: { summary: "Of the last 5 minutes' requests that take signals in, more than 5 % ended in an error." },
+          annotations: { summary: "In the last 5 minutes, more than 5 % of the requests that send signals ended in an error." },
           data: [
             {
               refId: "A",

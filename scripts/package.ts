@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { build } from "esbuild"
 
-/** `npm run build:package` makes the published package in dist/package: the library module by module, the command line as one file. */
+/** `npm run build:package`: builds the published package in dist/package, with the library as modules and the command line as one file. */
 
 const ROOT = join(import.meta.dirname, "..")
 const TARGET = join(ROOT, "dist/package")
@@ -19,7 +19,7 @@ const MANIFEST = {
   description: `${description} The client library and the importer.`,
   license,
   type: "module",
-  // The first versions with `crc32` in node:zlib, which the spool needs.
+  // The first Node versions with `crc32` in node:zlib, which the spool needs.
   engines: { node: "^20.15.0 || >=22.2.0" },
   exports: { "./client": entry("index"), "./client/spool": entry("spool/spool") },
   bin: { signals: "./cli/signals.js" },
@@ -31,7 +31,7 @@ await mkdir(TARGET, { recursive: true })
 await promisify(execFile)(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.package.json"], {
   cwd: ROOT,
 })
-// The compiler rewrites the endings in scripts only.
+// The compiler rewrites the file endings in scripts, but not in declarations.
 for (const name of await readdir(join(TARGET, "client"), { recursive: true })) {
   if (!name.endsWith(".d.ts")) continue
   const path = join(TARGET, "client", name)
@@ -47,7 +47,7 @@ await build({
   format: "esm",
   minifySyntax: true,
   logLevel: "warning",
-  // An optional part of pg that has to be compiled. Nothing here turns it on.
+  // An optional native part of pg, which this project does not use.
   external: ["pg-native"],
   // The bundled CommonJS packages load Node's own modules with `require`.
   banner: { js: 'import { createRequire as require_ } from "node:module"; const require = require_(import.meta.url);' },

@@ -15,7 +15,7 @@ interface Page {
   contentSecurityPolicy: Record<string, string>
 }
 
-/** Files of this origin only, no frames, and no forms or base that lead elsewhere. */
+/** Allows only files of this origin, no frames, and no forms or base that lead to other sites. */
 const STRICT = {
   "default-src": "'none'",
   "script-src": "'self'",
@@ -49,10 +49,10 @@ const PAGES: Page[] = [
   },
 ]
 
-/** Files of every page, served as they are. */
+/** Files that every page uses, copied without change. */
 const COMMON = ["src/pages/dashboard/favicon.svg"]
 
-/** In the syntax of Cloudflare's static assets: https://developers.cloudflare.com/workers/static-assets/headers/ */
+/** The headers in the syntax of Cloudflare's static assets: https://developers.cloudflare.com/workers/static-assets/headers/ */
 function headersFile(): string {
   const policy = (page: Page) =>
     Object.entries(page.contentSecurityPolicy)
@@ -67,14 +67,14 @@ function headersFile(): string {
 
 const htmlName = ({ path }: Page) => (path === "/" ? "index.html" : `${path.slice(1)}.html`)
 
-/** The OpenAPI document, built here to keep its code out of the Worker. */
+/** Builds the OpenAPI document. It is built here, so that the Worker does not contain its code. */
 async function openApi(): Promise<object> {
   // A variable, so that the compiler does not check the Worker's code against Node's types.
   const source: string = "../src/openapi/document.ts"
   return ((await import(source)) as { openApi(): object }).openApi()
 }
 
-/** Every file to serve, by its name. */
+/** All files to serve, by name. */
 async function bundle(): Promise<Map<string, Uint8Array>> {
   const { outputFiles } = await build({
     absWorkingDir: ROOT,
@@ -95,7 +95,7 @@ async function bundle(): Promise<Map<string, Uint8Array>> {
   return files.set("_headers", Buffer.from(headersFile()))
 }
 
-/** Writes only files that differ: a running service may serve this folder. */
+/** Writes only files that have changed: a running service may serve this folder. */
 async function publish(files: Map<string, Uint8Array>): Promise<void> {
   await mkdir(TARGET, { recursive: true })
   for (const name of await readdir(TARGET)) if (!files.has(name)) await rm(join(TARGET, name), { recursive: true })

@@ -12,8 +12,8 @@ async function main(): Promise<void> {
   const { changed, lockedMs } = await partitionSignals(DATABASE_URL)
   console.log(
     changed
-      ? `The table signals is in partitions now. Reads and writes waited for ${lockedMs} ms at most.`
-      : "The table signals is in partitions already.",
+      ? `The table signals is now partitioned. Reads and writes waited for at most ${lockedMs} ms.`
+      : "The table signals is already partitioned.",
   )
 }
 

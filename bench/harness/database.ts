@@ -2,7 +2,7 @@ import pg from "pg"
 import { migrate } from "../../src/local/postgres/migrate.ts"
 import { handleSignalsYourself, type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
 
-/** Postgres in a temporary folder, with the service's tables. Stopping it, on Ctrl-C too, is up to the caller. */
+/** Starts Postgres in a temporary folder, with the service's tables. The caller stops it, also on Ctrl-C. */
 export async function startDatabase(): Promise<LocalPostgres> {
   const postgres = await startTemporaryPostgres()
   handleSignalsYourself()
@@ -10,23 +10,23 @@ export async function startDatabase(): Promise<LocalPostgres> {
   return postgres
 }
 
-/** One connection, and the process id of the backend that serves it. */
+/** Opens a connection, and returns it with the process id of its backend. */
 export async function openConnection(url: string): Promise<{ client: pg.Client; pid: number }> {
   const client = new pg.Client(url)
-  // The query that meets a broken connection tells of it.
+  // The running query reports a lost connection.
   client.on("error", () => {})
   await client.connect()
   const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid")
   return { client, pid: rows[0]?.pid ?? 0 }
 }
 
-/** A connection for each of `count` callers. */
+/** Opens a connection for each of `count` callers. */
 export async function openClients(url: string, count: number): Promise<pg.Client[]> {
   const opened = await Promise.all(Array.from({ length: count }, () => openConnection(url)))
   return opened.map(({ client }) => client)
 }
 
-/** The connection of a caller, who counts from 0. */
+/** The connection of a caller; callers are numbered from 0. */
 export function clientOf(clients: readonly pg.Client[], caller: number): pg.Client {
   const client = clients[caller]
   if (!client) throw new Error(`no connection for caller ${caller}`)

@@ -1,19 +1,19 @@
 import { cpuMs } from "./cpu.ts"
 
 export interface Measurement {
-  /** Batches answered, and the milliseconds until the last of them was. */
+  /** The number of answered batches, and the milliseconds until the last answer. */
   batches: number
   ms: number
-  /** Of every batch, in no order. */
+  /** The latency of every batch, unordered. */
   latencies: number[]
-  /** CPU milliseconds used meanwhile, by process. */
+  /** CPU milliseconds in this time, by process. */
   cpu: Record<string, number>
 }
 
 /**
- * A closed loop: each caller sends its next batch when the last one is answered, for `ms` milliseconds and at least once.
+ * Runs a closed loop: each caller sends its next batch when the last one is answered, for `ms` milliseconds and at least once.
  *
- * @param processes the ids of the processes whose CPU is to be told, by name
+ * @param processes the ids of the processes whose CPU is measured, by name
  */
 export async function drive(
   callers: number,

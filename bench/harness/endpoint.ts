@@ -1,6 +1,6 @@
 import { startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
 
-/** The local Neon endpoint in a process of its own, as the database's side is in reality. Ends when its parent does. */
+/** Runs the local Neon endpoint in a separate process, as the database does in production. It ends with its parent. */
 const endpoint = await startNeonEndpoint()
 
 process.on("message", ({ latencyMs }: { latencyMs: number }) => {
@@ -8,6 +8,6 @@ process.on("message", ({ latencyMs }: { latencyMs: number }) => {
   process.send?.("set")
 })
 process.once("disconnect", () => process.exit())
-// Ctrl-C reaches every process at the terminal; the parent ends this one when it has stopped asking.
+// Ctrl-C reaches every process at the terminal. This one must run until its parent has finished.
 process.on("SIGINT", () => {})
 process.send?.(endpoint.url)

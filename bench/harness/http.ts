@@ -1,11 +1,11 @@
 import { Agent, request } from "node:http"
 
-/** Connections that stay open, as many as there are callers. */
+/** Keeps one connection open for each caller. */
 export function openAgent(callers: number): Agent {
   return new Agent({ keepAlive: true, maxSockets: callers })
 }
 
-/** Posts a body that was made before, reads the answer to its end, and throws unless it is `status`. */
+/** Posts a prepared body, reads the whole answer, and throws unless it has `status`. */
 export function post(
   agent: Agent,
   url: string,

@@ -4,7 +4,7 @@ import type pg from "pg"
 import { makeSignals } from "./signals.ts"
 import { median } from "./statistics.ts"
 
-/** What the figures were measured on, in three lines: the last tells a slow or busy machine from a slow service. */
+/** Describes the machine in three lines. The last line helps to distinguish a slow or busy machine from a slow service. */
 export async function describeMachine(admin: pg.Client): Promise<string> {
   const require = createRequire(import.meta.url)
   const { rows } = await admin.query<{ server_version: string }>("show server_version")
@@ -17,7 +17,7 @@ export async function describeMachine(admin: pg.Client): Promise<string> {
   ].join("\n")
 }
 
-/** A yardstick of pure computing, to compare runs by. */
+/** The time of a fixed computation, to compare runs. */
 function readingMs(): number {
   const text = JSON.stringify({ signals: makeSignals(500) })
   const times = Array.from({ length: 300 }, () => {

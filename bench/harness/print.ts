@@ -3,7 +3,7 @@ import type { Result } from "../results.ts"
 
 const LABELS = { single: "POST /api/signals", batch: "POST /api/signals/batch", pg: "same statement, pg", copy: "COPY" } as const
 
-/** The table: one line a cell, grouped by the size of the batch. */
+/** Prints the table: one line for each cell, grouped by batch size. */
 export function printResults(results: readonly Result[]): void {
   printTable(
     [
@@ -47,7 +47,7 @@ export function printExpectations(expectations: readonly Expectation[]): void {
 
 const ratio = (value: number) => (value >= 10 ? value.toFixed(0) : value.toFixed(2))
 
-/** The first column to the left, the others to the right. */
+/** Aligns the first column left and the others right. */
 export function printTable(head: readonly string[], lines: readonly (readonly string[])[]): void {
   const widths = head.map((title, column) => Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)))
   for (const line of [head, ...lines]) {

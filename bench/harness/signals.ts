@@ -1,12 +1,12 @@
 import type { SignalRow } from "../../src/signals/plan.ts"
 import type { Signal } from "../../src/signals/schema.ts"
 
-/** Every batch of the benchmark is made from this seed, so that two runs send the same bytes. */
+/** The seed of all batches, so that two runs send the same bytes. */
 export const SEED = 20_261_123
 
 /**
- * `count` signals of about 370 bytes each as JSON: mostly short English messages, with the quotes, line breaks, umlauts, CJK and
- * emoji that real ones have, mostly with a small payload, and most optional fields absent. The same seed gives the same signals.
+ * Makes `count` signals of about 370 bytes of JSON: mostly short English messages with quotes, line breaks, umlauts, CJK and emoji, mostly
+ * with a small payload, and without most optional fields. The same seed gives the same signals.
  */
 export function makeSignals(count: number, seed = SEED): Signal[] {
   const random = mulberry32(seed)
@@ -38,12 +38,12 @@ export function makeSignals(count: number, seed = SEED): Signal[] {
 
 const BATCHES = 4
 
-/** Batches that differ, so that not every one meets the same pages of an index. */
+/** Different batches, so that they do not all touch the same pages of an index. */
 export function makeBatches(size: number): Signal[][] {
   return Array.from({ length: BATCHES }, (_, number) => makeSignals(size, SEED + number))
 }
 
-/** Signals as the rows that the service makes of them. */
+/** The rows that the service makes of signals. */
 export function makeRows(signals: readonly Signal[]): SignalRow[] {
   return signals.map((signal, index) => ({
     index,

@@ -1,7 +1,7 @@
 import { envelope, type SlackRequest, signedRequest } from "../../test/setup/slack.ts"
 import { makeSignals } from "./signals.ts"
 
-/** As many plain messages, each of its own time, with the texts of the benchmark's signals. */
+/** Makes Slack events of plain messages with different times, from the texts of the benchmark's signals. */
 export function makeEvents(count: number): SlackRequest[] {
   return makeSignals(count).map(({ raw_content }, number) => {
     const ts = `1790000000.${String(number).padStart(6, "0")}`

@@ -4,13 +4,13 @@ import type { LocalPostgres } from "../../src/local/postgres/postgres.ts"
 import { type Bundle, type BundleOptions, buildBundle, type RunningBundle, runBundle } from "../../test/setup/workerd.ts"
 import { startDatabase } from "./database.ts"
 
-/** Everything a request passes through, each part a process of its own. */
+/** All parts that handle a request, each in a separate process. */
 export interface Stack {
   postgres: LocalPostgres
   endpoint: Endpoint
   bundle: Bundle
   worker: RunningBundle
-  /** Another workerd with the same bundle, asking its database of `endpointUrl`. The caller stops it. */
+  /** Starts another workerd with the same bundle, whose database is at `endpointUrl`. The caller stops it. */
   startWorker(endpointUrl: string, options?: BundleOptions): Promise<RunningBundle>
   stop(): Promise<void>
 }
@@ -18,11 +18,11 @@ export interface Stack {
 export interface Endpoint {
   url: string
   pid: number
-  /** Adds this to every answer from now on. */
+  /** Adds this latency to every later answer of the endpoint. */
   setLatency(latencyMs: number): Promise<void>
 }
 
-/** Starts Postgres, the endpoint and the built Worker; whatever has started is stopped again when the next does not. */
+/** Starts Postgres, the endpoint and the built Worker. When one does not start, stops those that run. */
 export async function startStack(): Promise<Stack> {
   const stops: (() => Promise<void>)[] = []
   const stop = async () => {

@@ -1,4 +1,4 @@
-/** The value below which the share `q` (0-1) of `values` lies; NaN when there is none. */
+/** The quantile `q` (0-1) of `values`; NaN when there are none. */
 export function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((one, other) => one - other)
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN

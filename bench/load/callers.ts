@@ -1,13 +1,13 @@
 import { Agent, request } from "node:http"
 import { setTimeout as sleep } from "node:timers/promises"
 
-/** What callers are answered in one stretch of time. */
+/** The answers to callers in one period. */
 export interface Answers {
   /** By status; 0 is a connection that broke. */
   statuses: Record<number, number>
-  /** Milliseconds of each answer that stored something, in no order. */
+  /** The latency of each answer that stored a batch, in milliseconds, unordered. */
   latencies: number[]
-  /** Milliseconds since the start of the stretch at which each of those came. */
+  /** The time of each of those answers, in milliseconds since the start of the period. */
   storedAt: number[]
   ms: number
 }
@@ -17,11 +17,11 @@ export interface Load {
   bodies: readonly Buffer[]
   callers: number
   ms: number
-  /** Batches that all callers together send in a second; without it each sends its next when the last is answered. */
+  /** Batches a second of all callers together. By default each sends its next batch when the last one is answered. */
   perSecond?: number
 }
 
-/** Callers that do as they are told: who gets a `Retry-After` waits for so long, give or take half, and sends the next. */
+/** Runs callers that respect `Retry-After`: they wait for that time, half of it more or less, and send the next batch. */
 export async function load({ url, bodies, callers, ms, perSecond }: Load): Promise<Answers> {
   const agent = new Agent({ keepAlive: true, maxSockets: callers })
   const answers: Answers = { statuses: {}, latencies: [], storedAt: [], ms: 0 }

@@ -8,8 +8,8 @@ import { quantile } from "../harness/statistics.ts"
 import { type Answers, load } from "./callers.ts"
 
 /**
- * `npm run bench:load`: more callers than the service has room for, and a database that freezes for two seconds under 80 % of the load that
- * it carries. The Worker runs in a heap of 128 MiB, as an isolate at Cloudflare.
+ * `npm run bench:load`: measures the service with more callers than it has room for, and with a database that freezes for two seconds under
+ * 80 % of its greatest load. The Worker has a heap of 128 MiB, as an isolate at Cloudflare.
  */
 const { values } = parseArgs({
   options: {
@@ -69,7 +69,7 @@ function line(name: string, { latencies, statuses, ms }: Answers, signals: numbe
   return `${name}: ${perSecond} signals/s, p50 ${p50} ms, p99 ${p99} ms, answers ${JSON.stringify(statuses)}`
 }
 
-/** Offers so many batches a second; Postgres freezes for two seconds in the middle. */
+/** Sends batches at a rate, and freezes Postgres for two seconds in the middle. */
 async function soak(perSecond: number): Promise<void> {
   const [{ bodies, path } = { bodies: [], path: "" }] = SIZES
   const frozenAt = soakMs / 2

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises"
 
-/** What the senders have met, in the phases of a migration. */
+/** The results of the senders in one phase of a migration. */
 export interface Phase {
   name: string
   seconds: number
@@ -16,9 +16,9 @@ interface Sample {
   ms: number
 }
 
-/** Senders that never stop: each sends a batch of 50 signals, waits for its answer, and sends the next one. */
+/** Senders that run until they are stopped. Each sends a batch of 50 signals, waits for the answer, and sends the next one. */
 export class Load {
-  /** The id of each acknowledged signal by its text; a duplicate is not among them. */
+  /** The id of each acknowledged signal by its text, without duplicates. */
   readonly acknowledged = new Map<string, number>()
   readonly phases: Phase[] = []
   /** Signals that failed, and duplicates whose id is not that of the first signal. */
@@ -30,7 +30,7 @@ export class Load {
   readonly #oldKeys: ReadonlyMap<string, number>
   #sent = 0
 
-  /** @param oldKeys of stored signals, with their ids: senders send some of them again */
+  /** @param oldKeys the keys of stored signals with their ids; senders send some of these signals again */
   constructor(oldKeys: ReadonlyMap<string, number>) {
     this.#oldKeys = oldKeys
   }
@@ -39,7 +39,7 @@ export class Load {
     for (let sender = 0; sender < senders; sender++) this.#running.push(this.#send(address))
   }
 
-  /** Ends the phase before. */
+  /** Starts a phase, and ends the last one. */
   phase(name: string): void {
     const now = performance.now()
     if (this.#phase) this.phases.push(summary(this.#phase.name, (now - this.#phase.startedAt) / 1000, this.#samples))

@@ -14,14 +14,14 @@ import { fill } from "./fill.ts"
 import { Load } from "./load.ts"
 
 /**
- * `npx node bench/migration/run.ts --rows 10000000 --former DIR`: a filled database becomes one with `dedupe_keys` and partitions while
- * the service of a former version, then this one takes batches, and each command is killed and run again. Fails when a signal, an id, a
- * ledger row or a key is lost or doubled.
+ * `npx node bench/migration/run.ts --rows 10000000 --former DIR`: migrates a filled database to `dedupe_keys` and partitions while first a
+ * former version of the service and then this one store batches. Each command is killed and run again. Fails when a signal, an id, a
+ * ledger row or a key is lost or stored twice.
  */
 const { values } = parseArgs({
   options: {
     rows: { type: "string", default: "10000000" },
-    /** A clone of the version before `dedupe_keys`, with its dependencies installed. */
+    /** A clone of the last version without `dedupe_keys`, with its dependencies installed. */
     former: { type: "string" },
     /** The folder below which the database keeps its data. */
     data: { type: "string", default: "/tmp" },
@@ -67,7 +67,7 @@ const formerBundle = await formerSetup.buildBundle()
 const bundle = await buildBundle()
 const former = await runBundle(formerBundle, settings)
 
-/** Runs a command of the owner's, and kills it after each of these times before it may end. */
+/** Runs a migration command, and kills and restarts it after each of these times before it may finish. */
 async function run(script: string, killAfterMs: readonly number[]): Promise<void> {
   for (const killMs of [...killAfterMs, undefined]) {
     const from = Date.now()
@@ -82,7 +82,7 @@ async function run(script: string, killAfterMs: readonly number[]): Promise<void
     log(`${script} ended after ${Date.now() - from} ms (${signal ?? code}), ${JSON.stringify(progress[0] ?? {})}`)
     if (signal === null && code !== 0) throw new Error(`${script} failed`)
     if (signal === null) return
-    // What the killed process had asked for ends by itself.
+    // The statement of the killed process ends by itself.
     await sleep(1_000)
   }
 }
@@ -140,7 +140,7 @@ log(
     `${keys?.keyed} signals with a key, ${keys?.keys} keys, ${wrongKeys.length} of them wrong`,
 )
 const kept = JSON.stringify(before) === JSON.stringify(after)
-log(kept ? "Every signal, id, ledger row and key of before is kept." : "Something of before is lost or changed.")
+log(kept ? "Every signal, id, ledger row and key was kept." : "Some signals, ids, ledger rows or keys were lost or changed.")
 if (!kept || lost.length + doubled.length + load.wrongAnswers + wrongKeys.length > 0) process.exitCode = 1
 
 await former.stop()

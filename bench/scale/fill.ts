@@ -1,17 +1,17 @@
 import type pg from "pg"
 
-/** As in the data that grows by the API: a few conversations have most signals. */
+/** A few conversations have most of the signals, as in real data. */
 export const CONVERSATIONS = 200_000
 export const USERS = 50_000
 const STEP = 250_000
 const SIGNALS_A_BATCH = 500
 
 /**
- * Fills the tables with `rows` signals of the past year, their dedupe_keys and their ledger rows, by SQL. Of every 100 signals 85 came when
- * they happened, 10 up to three days late, and 5 are from anywhere in the year; 30 have a dedupe_key.
+ * Fills the tables by SQL with `rows` signals of the past year, their dedupe_keys and their ledger rows. Of every 100 signals 85 arrive in
+ * order of time, 10 up to three days late, and 5 have a random time of the year; 30 have a dedupe_key.
  *
- * It differs from what the API stores: the secondary indexes are built after the rows, so that they are denser, and ids have no gaps.
- * The last partition is half full at the end.
+ * Data of the API differs: there the secondary indexes grow with the rows, so they are less dense, and ids have gaps. The last partition is
+ * half full at the end.
  */
 export async function fill(client: pg.Client, rows: number, stopped: AbortSignal): Promise<void> {
   await client.query("truncate signals, dedupe_keys, batches restart identity")
@@ -39,7 +39,7 @@ export async function fill(client: pg.Client, rows: number, stopped: AbortSignal
   await client.query("checkpoint")
 }
 
-/** @returns the statements that build them again */
+/** @returns the statements that rebuild the indexes */
 async function dropIndexes(client: pg.Client): Promise<string[]> {
   const { rows } = await client.query<{ name: string; definition: string }>(
     `select relname as name, pg_get_indexdef(indexrelid) as definition
@@ -75,7 +75,7 @@ const SIGNALS = `
   ) as signal
   order by n`
 
-/** Without the few signals of a batch that two steps share, which do not matter here. */
+/** Leaves out the few signals of a batch that two steps share, which do not matter here. */
 const LEDGER = `
   insert into batches (transaction_id, created_at, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id, signal_ids)
   select transaction_id, min(received_at), 'bench', 'stored', count(*), 0, '[]', min(id), max(id), min(id) || ':' || count(*)

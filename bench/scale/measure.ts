@@ -14,17 +14,17 @@ export interface Latency {
   p99Ms: number
 }
 
-/** What a table of a size costs. */
+/** The costs of a table of one size. */
 export interface Scale {
-  /** Before the inserts. */
+  /** The rows before the inserts. */
   rows: number
-  /** One caller, 500 signals a batch; the database's share of it, and what it writes ahead. */
+  /** One caller with batches of 500 signals: latency, the database's share of it, and WAL. */
   insert: Latency & { postgresCpuMs: number; walBytesPerSignal: number }
-  /** 8 callers. */
+  /** The same with 8 callers. */
   signalsPerSecond: number
-  /** On disk, by what they are for; without rows there is nothing to divide by. */
+  /** Bytes on disk for each signal, by kind; undefined without rows. */
   bytesPerSignal: { heap: number; indexes: number; keys: number } | undefined
-  /** `status`: 422 where the question would read too much. */
+  /** `status`: 422 where the read would be too costly. */
   reads: (Latency & { name: string; status: number })[]
 }
 
@@ -98,7 +98,7 @@ async function measureRead({ stack, pace, stopped }: ScaleContext, agent: Agent,
     const sentAt = performance.now()
     status = await get(agent, stack.worker.address + path())
     latencies.push(performance.now() - sentAt)
-    // What takes seconds needs no hundred measurements.
+    // A read of several seconds is measured fewer than a hundred times.
     if (performance.now() - sentAt > 500 && i >= 4) break
   }
   return { name, status, ...latencyOf(latencies) }

@@ -5,7 +5,7 @@ import type { Database } from "../../src/store/connection.ts"
 import { listSignals, signalById } from "../../src/store/read.ts"
 import { median } from "../harness/statistics.ts"
 
-/** How long Postgres plans a read, by the number of partitions. Neon's proxy has each statement planned anew. */
+/** The time in which Postgres plans a read, by the number of partitions. Through Neon's proxy each statement is planned again. */
 export interface Planning {
   partitions: number
   ms: Record<string, number>
@@ -19,7 +19,7 @@ const READS: Record<string, (db: Database) => Promise<unknown>> = {
 }
 const TIMES = 15
 
-/** Makes partitions until there are `partitions`; they stay. */
+/** Adds partitions until there are `partitions`. */
 export async function planningTimes(client: pg.Client, partitions: number): Promise<Planning[]> {
   const before = await measure(client)
   const { rows } = await client.query<{ size: string; end: string }>(

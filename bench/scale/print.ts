@@ -4,7 +4,7 @@ import type { Planning } from "./planning.ts"
 
 const millions = (rows: number) => `${rows / 1e6} M`
 
-/** One table: a line for each thing that is measured, a column for each size. */
+/** Prints a table with a line for each measured value and a column for each size. */
 export function printScales(scales: readonly Scale[]): void {
   const line = (what: string, of: (scale: Scale) => string) => [what, ...scales.map(of)]
   const [first] = scales

@@ -7,7 +7,7 @@ const DAY_MS = 86_400_000
 
 const daysAgo = (days: number) => new Date(Date.now() - days * DAY_MS).toISOString()
 
-/** By the distribution of `fill`. */
+/** Follows the distribution of `fill`. */
 const conversation = () => `conv-${Math.floor(CONVERSATIONS * Math.random() ** 3)}`
 
 const list = (filter: Record<string, string>) => `/api/signals?${new URLSearchParams(filter)}`
@@ -15,7 +15,7 @@ const stats = (days: number) => `/api/signals/stats?${new URLSearchParams({ sinc
 
 let key = 0
 
-/** A batch that no other is like: random conversations, 95 % of now and 5 % from anywhere in the year, 30 % with a dedupe_key. */
+/** Makes a random batch: random conversations, 95 % of now and 5 % with a random time of the year, 30 % with a dedupe_key. */
 export function makeScaleBatch(size: number): Signal[] {
   return makeSignals(size, Math.floor(Math.random() * 2 ** 31)).map((signal) => ({
     ...signal,
@@ -27,11 +27,11 @@ export function makeScaleBatch(size: number): Signal[] {
 
 export interface Read {
   name: string
-  /** Another one for each call, where there are others. */
+  /** The path of the next call. */
   path: () => string
 }
 
-/** `ids`: an id that some signal has. */
+/** @param ids returns the id of a stored signal */
 export const readsOf = (ids: () => number): Read[] => [
   { name: "newest 100", path: () => list({}) },
   { name: "newest 1,000", path: () => list({ limit: "1000" }) },
@@ -57,7 +57,7 @@ export const readsOf = (ids: () => number): Read[] => [
   { name: "ledger", path: () => "/api/batches" },
 ]
 
-/** Reads the answer to its end. 422 is an answer: the question would read too much. */
+/** Reads the whole answer. A 422 is a valid answer: the read would be too costly. */
 export function get(agent: Agent, url: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const sent = request(url, { agent }, (response) => {

@@ -9,10 +9,10 @@ import { measure, type Scale } from "./measure.ts"
 import { planningTimes } from "./planning.ts"
 import { printPlanning, printScales } from "./print.ts"
 
-/** `npm run bench:scale`: what inserts and reads cost in tables of growing size. */
+/** `npm run bench:scale`: measures inserts and reads in tables of growing size. */
 const { values: options } = parseArgs({
   options: {
-    /** Millions of signals, with commas between. */
+    /** Millions of signals, separated by commas. */
     rows: { type: "string", default: "0,1,10,20" },
     inserts: { type: "string", default: "100" },
     reads: { type: "string", default: "100" },
@@ -52,5 +52,5 @@ try {
 } catch (error) {
   if (!stop.signal.aborted) throw error
 }
-// Said outright: the Postgres package sets the code to 0 when nothing is left to do.
+// Exits explicitly: the Postgres package would set the exit code to 0 when the event loop is empty.
 if (stop.signal.aborted) process.exit(130)

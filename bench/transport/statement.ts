@@ -3,8 +3,8 @@ import { FIELDS } from "./ways.ts"
 const names = FIELDS.map(([, column]) => column).join(", ")
 
 /**
- * The store's statement around any FROM item: reserve ids in batch order, write the ledger row, then the signals if it is new, and
- * answer with the ids as one text. The transaction id is made by Postgres, so that a statement can be sent again as it is.
+ * The store's statement around any FROM item: it reserves ids in batch order, writes the ledger row, stores the signals if that is new, and
+ * returns the ids as one text. Postgres makes the transaction id, so that the same statement can be sent again.
  */
 export function storeStatement(source: string): string {
   return `

@@ -3,19 +3,19 @@ import type { SignalRow } from "../../src/signals/plan.ts"
 import { encodeColumns } from "../../src/store/statement/columns.ts"
 import { SIGNAL_COLUMNS, type SignalField } from "../../src/store/statement/signal-columns.ts"
 
-/** A way to carry rows to Postgres: what the client sends, and the FROM item that turns it into columns, `position` the last. */
+/** A way to send rows to Postgres: the client's parameters, and the FROM item that turns them into columns, `position` last. */
 export interface Way {
   name: string
   params(rows: readonly SignalRow[]): (string | null)[]
-  /** The parameters are $1, $2, ...; `rows` is asked for only by a text that grows with the batch. */
+  /** The parameters are $1, $2, ...; only a text that grows with the batch uses `rows`. */
   source(rows: readonly SignalRow[]): string
-  /** Postgres takes at most 65,535 parameters. */
+  /** Postgres allows at most 65,535 parameters. */
   maxRows?: number
 }
 
 type Field = SignalField
 
-/** The columns in the order of every way's parameters, with their types. */
+/** The columns and their types, in the order of the parameters of every way. */
 export const FIELDS = SIGNAL_COLUMNS.map(({ field, column, type }) => [field, column, type] as const)
 
 const names = FIELDS.map(([, column]) => column).join(", ")
@@ -27,7 +27,7 @@ const each = (item: (parameter: string, type: string) => string) =>
 
 const unnested = (items: string) => `unnest(${items}) with ordinality as signal (${names}, position)`
 
-/** Any text may hold these, so this way would need an escape of its own; JSON sends both as they are. */
+/** Any text can contain these characters, so this way would need an escape; JSON does not. */
 const SEPARATOR = "\u007f"
 const NULL = "\u0080"
 
@@ -116,7 +116,7 @@ function literal(rows: readonly SignalRow[], field: Field, type: string): string
 
 const quoted = (text: string) => `"${text.replace(/["\\]/g, "\\$&")}"`
 
-/** Rows as one JSON array; payloads are spliced in as they are, so that no digit of theirs is lost. */
+/** Rows as one JSON array. Payloads are inserted as text, so that no digit is lost. */
 function recordset(rows: readonly SignalRow[]): string {
   const objects = rows.map((row) => {
     const members = FIELDS.flatMap(([field, column]) =>

@@ -1,4 +1,4 @@
-/** A number of the model, its unit and where it is from. */
+/** A number of the model, with its unit and its source. */
 export interface Constant {
   value: number
   unit: string
@@ -18,7 +18,7 @@ const NEON_POOL = "https://neon.com/docs/connect/connection-pooling"
 const MEASURED = "docs/benchmarks.md"
 const ASSUMED = "assumption; give your own with the option"
 
-/** Everything that the model takes for granted. Prices are US dollars. */
+/** The constants of the model. Prices are in US dollars. */
 export const CONSTANTS = {
   workersMonth: constant(5, "$ a month", WORKERS_PRICING),
   requestsIncluded: constant(10e6, "requests a month", WORKERS_PRICING),

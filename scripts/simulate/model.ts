@@ -7,7 +7,7 @@ export type Road = (typeof ROADS)[number]
 export interface Deployment {
   road: Road
   callers: number
-  /** Batches a caller sends in a second, on average over the day. */
+  /** Batches a second of one caller, on average over the day. */
   batchesPerSecond: number
   /** Signals of a batch. */
   batch: number
@@ -17,10 +17,10 @@ export interface Deployment {
   cu: number
 }
 
-/** Something that a peak uses up, and what to do before it does. */
+/** A limit that a peak can reach, and how to raise it. */
 export interface Limit {
   name: string
-  /** 1 is all of it. */
+  /** The used share at the peak; 1 is the limit. */
   used: number
   beyond: string
 }
@@ -28,23 +28,23 @@ export interface Limit {
 export interface Estimate {
   signalsPerDay: number
   peakSignalsPerSecond: number
-  /** Milliseconds until the caller has its answer, at the peak; not finite where a limit is passed. */
+  /** Latency of an answer at the peak, in milliseconds; not finite above a limit. */
   latencyMs: { p50: number; p99: number }
-  /** Dollars of the first month, by what costs them. */
+  /** Dollars of the first month, by kind of cost. */
   dollars: Record<string, number>
   dollarsPerMillion: number
-  /** How much the bill rises from one month to the next, as the table grows. */
+  /** The increase of the bill from month to month, as the table grows. */
   dollarsMorePerMonth: number
-  /** The most used first. */
+  /** The most used limit first. */
   limits: Limit[]
-  /** Until the branch is full. */
+  /** Days until the branch is full. */
   daysOfStorage: number
 }
 
 const DAY = 86_400
 const MONTH_DAYS = 30
 
-/** What a deployment costs, how fast it answers, and which limit it meets first. */
+/** Computes the cost of a deployment, its latency, and the first limit that it reaches. */
 export function estimate(deployment: Deployment): Estimate {
   const { road, callers, batchesPerSecond, cu } = deployment
   const batch = road === "webhook" ? 1 : deployment.batch
@@ -73,17 +73,17 @@ export function estimate(deployment: Deployment): Estimate {
 }
 
 interface Load {
-  /** Each a second, on average. */
+  /** Average rates a second. */
   requests: number
   signals: number
   statements: number
   statementSize: number
   batch: number
-  /** Milliseconds of Postgres CPU in a second. */
+  /** Milliseconds of Postgres CPU a second. */
   postgresMs: number
 }
 
-/** A queue of one server at `use`; the p99 of a sojourn is its mean times ln(100). */
+/** Models a queue with one server at utilization `use`. The p99 of the sojourn time is its mean times ln(100). */
 function latencyOf(road: Road, { batch }: Load, use: number): Estimate["latencyMs"] {
   const worker = value("workerMs") + batch * value("workerSignalMs")
   const way = value("edgeMs") + worker
@@ -137,7 +137,7 @@ function dollarsOf({ road, cu }: Deployment, { requests, signals, postgresMs }: 
   const cpuMs =
     (requests * seconds + runs) * value("workerMs") + signals * seconds * value("workerSignalMs") * (road === "sync" ? 1 : 2)
   const objects = road === "async" ? messages : 0
-  // The compute scales between its smallest size and `cu`, and is billed by what runs.
+  // The compute scales between its smallest size and `cu`, and the bill follows the running size.
   const meanCu = Math.min(cu, Math.max(0.25, (postgresMs * value("peak")) / 1000 / value("busy")))
   const storedGb = (signals * seconds * value("diskBytes")) / 1e9
   const historyGb = (signals * DAY * value("historyDays") * value("walBytes")) / 1e9

@@ -13,7 +13,7 @@ Estimates what a deployment costs, how fast it answers, and which limit it meets
   --colos N              Cloudflare locations that they reach (default 1)
   --cu X                 largest compute size at Neon, in CU (default 1)
   --table                the table of docs/scale.md
-  --constants            every number that the model takes for granted, with its source
+  --constants            every constant of the model, with its source
 `
 
 const OPTIONS = {
@@ -87,7 +87,7 @@ function report(one: Deployment, found: Estimate): string {
     `Answer at the peak: p50 ${ms(found.latencyMs.p50)}, p99 ${ms(found.latencyMs.p99)}.`,
     `$${money(total)} in the first month, $${money(found.dollarsPerMillion)} a million signals; $${money(found.dollarsMorePerMonth)} more each month that data stays.`,
     ...Object.entries(found.dollars).map(([name, dollars]) => `  ${name.padEnd(18)} $${money(dollars)}`),
-    "Limits at the peak, the first first:",
+    "Limits at the peak, the most used first:",
     ...found.limits.map(({ name, used, beyond }) => `  ${percent(used).padStart(8)}  ${name}. Beyond it: ${beyond}.`),
     `16 TB of a Neon branch are full after ${amount(found.daysOfStorage)} days: set RETENTION_DAYS.`,
   ].join("\n")

@@ -58,9 +58,9 @@ describe("npm run db:partition", () => {
     const storage = await startPlainStorage()
     expect(await run(storage.url, "partition")).toEqual([
       0,
-      expect.stringMatching(/^The table signals is in partitions now\. Reads and writes waited for \d+ ms at most\.$/),
+      expect.stringMatching(/^The table signals is now partitioned\. Reads and writes waited for at most \d+ ms\.$/),
     ])
-    expect(await run(storage.url, "partition")).toEqual([0, "The table signals is in partitions already."])
+    expect(await run(storage.url, "partition")).toEqual([0, "The table signals is already partitioned."])
     await storage.stop()
   })
 })
