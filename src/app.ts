@@ -27,9 +27,9 @@ import { storage } from "./http/routes/storage.ts"
 import { connect } from "./store/connection.ts"
 
 /**
- * The whole service: what every request passes through, the routes, and the one place where errors become answers.
+ * The whole service: the middleware of every request, the routes, and the handler that turns errors into answers.
  *
- * Hono's first choice of router can't have `/stats` beside `/:id`; of the others the pattern router is the fastest for so few routes.
+ * Hono's default router cannot have `/stats` beside `/:id`. Of the other routers, the pattern router is the fastest for few routes.
  */
 export const app = new Hono<App>({ router: new PatternRouter() })
 

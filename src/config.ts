@@ -5,10 +5,10 @@ import type { Dataset } from "./metrics/record.ts"
 import { MAX_FUTURE_SECONDS } from "./signals/rules.ts"
 import { SCOPES } from "./signals/scopes.ts"
 
-/** What a deployment binds to the Worker; see docs/deploy.md. Every value is text, as `vars` and secrets are. */
+/** The bindings of a deployment; see docs/deploy.md. `vars` and secrets are text. */
 export interface Bindings {
   DATABASE_URL?: string
-  /** Set by `npm start` alone: where SQL over HTTP is answered instead of Neon. */
+  /** Only `npm start` sets it: the address of the local SQL endpoint that replaces Neon. */
   DATABASE_HTTP_ENDPOINT?: string
   DATABASE_DEADLINE_MS?: string
   DATABASE_MAX_WRITES?: string
@@ -26,27 +26,27 @@ export interface Bindings {
   LEDGER_RETENTION_DAYS?: string
   CLOUDFLARE_ACCOUNT_ID?: string
   ANALYTICS_API_TOKEN?: string
-  /** Set by `npm start` alone: where Analytics Engine is read instead of Cloudflare's API. */
+  /** Only `npm start` sets it: the address of the local stand-in for Cloudflare's Analytics Engine API. */
   ANALYTICS_SQL_ENDPOINT?: string
   METRICS?: Dataset
   /** Counts by caller. */
   RATE_LIMITER?: RateLimit
-  /** Counts by address, before the key is looked at. */
+  /** Counts by address, before authentication. */
   ADDRESS_RATE_LIMITER?: RateLimit
   SLACK_SIGNING_SECRET?: string
   SLACK_SIGNING_SECRET_PREVIOUS?: string
   SLACK_FOLLOW_EDITS?: string
   WEBHOOK_SECRET?: string
   KAFKA_FIELD_MAPPING?: string
-  /** Where webhooks' events and asynchronous batches wait for the database; without it they are stored at once. */
+  /** The queue of webhook events and asynchronous batches. Without it they are stored at once. */
   QUEUE?: Queue
-  /** Where waits what is too large for a message of the queue. */
+  /** The bucket of claim checks: content that is too large for a message of the queue. */
   BUCKET?: R2Bucket
 }
 
 const LEDGER_RETENTION_DAYS = 90
 
-/** As in `store/idempotency.ts`, whose layer this file must not import. */
+/** The same number as in `store/idempotency.ts`, which this file must not import. */
 const KEY_LIFETIME_DAYS = 7
 
 const ApiKeys = z.array(
@@ -54,7 +54,7 @@ const ApiKeys = z.array(
     name: z
       .string()
       .regex(/^[\w.@-]{1,100}$/, "must be 1 to 100 letters, digits or any of . _ @ -")
-      // It is the name of whoever has no key, in the ledger and for the rate limit.
+      // The name of callers without a key, in the ledger and for the rate limit.
       .refine((name) => name !== "anonymous", "must not be anonymous"),
     sha256: z
       .string()
@@ -67,14 +67,14 @@ export type ApiKey = z.infer<typeof ApiKeys>[number]
 
 const wholeNumber = (preset: number) => z.coerce.number().int().min(1).default(preset)
 
-/** A whole number; an empty text is as good as none. */
+/** A whole number. An empty text means that the setting is not set. */
 const quota = z
   .literal("")
   .transform(() => undefined)
   .or(z.coerce.number().int().min(1))
   .optional()
 
-/** JSON as text; an empty one is as good as none. */
+/** JSON as text. An empty text means that the setting is not set. */
 const json = (preset: string) =>
   z
     .string()
@@ -99,7 +99,7 @@ const LONGEST_FUTURE_SECONDS = 3_155_760_000
 
 const MAX_ORIGINS = 50
 
-/** What browsers write into `Origin`, separated by commas. `*` is none: it would open every page's way to a deployment with open access. */
+/** Origins as browsers send them, separated by commas. `*` is not allowed: every page could then call a deployment with open access. */
 const Origins = z
   .string()
   .default("")
@@ -126,16 +126,16 @@ const Settings = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
   DATABASE_HTTP_ENDPOINT: z.url().optional(),
   DATABASE_DEADLINE_MS: wholeNumber(10_000),
-  // Together below the 20 connections that Neon's proxy keeps; more at once made the whole slower.
+  // Together below the 20 connections that Neon's proxy keeps open. More statements at once reduced the throughput.
   DATABASE_MAX_WRITES: wholeNumber(8),
   DATABASE_MAX_READS: wholeNumber(4),
   DATABASE_MAX_CONSUMER: wholeNumber(2),
   MAX_SIGNALS: wholeNumber(10_000),
   MAX_BODY_BYTES: wholeNumber(8 * 1024 * 1024),
-  // The limiters themselves do not say what they allow.
+  // The rate limiters do not tell their quota, so it is repeated here.
   RATE_LIMIT: quota,
   ADDRESS_RATE_LIMIT: quota,
-  // Not 0: every clock that is a little fast would break the rule.
+  // Not 0: signals of every clock that is slightly fast would break the rule.
   MAX_FUTURE_SECONDS: z.coerce.number().int().min(1).max(LONGEST_FUTURE_SECONDS).default(MAX_FUTURE_SECONDS),
   RETENTION_DAYS: days(1, "must be a whole number of days from 1 to 99999, or empty to keep signals for ever").optional(),
   LEDGER_RETENTION_DAYS: days(
@@ -166,26 +166,26 @@ export interface Settings {
     inFlight: Record<"writes" | "reads" | "consumer", number>
   }
   limits: { maxSignals: number; maxBodyBytes: number; maxFutureSeconds: number }
-  /** What the two rate limiters allow, where the deployment says so. */
+  /** The quotas of the two rate limiters, where the deployment names them. */
   rateLimits: { caller: number | undefined; address: number | undefined }
   retention: {
-    /** How many days a signal is kept after its arrival; undefined for ever. */
+    /** The days that a signal is kept after its arrival; undefined: forever. */
     signalDays: number | undefined
-    /** How many days ledger rows without signals and settled dead letters are kept. */
+    /** The days that ledger rows without signals and settled dead letters are kept. */
     ledgerDays: number
   }
-  /** Undefined when it is not configured to read metrics. */
+  /** Undefined when metrics are not configured. */
   analytics: AnalyticsSettings | undefined
   access: {
     open: boolean
     keys: ApiKey[]
-    /** Whose pages may call /api. */
+    /** The origins whose pages may call /api. */
     origins: string[]
   }
   webhooks: {
-    /** Any of them proves a call; none: every call is refused. */
+    /** Any of them may have signed a call. Without one, every call is refused. */
     slackSecrets: string[]
-    /** Whether edits and deletions in Slack change what is stored. */
+    /** Whether edits and deletions in Slack change stored signals. */
     followSlackEdits: boolean
     standardSecrets: string[]
     kafkaMapping: FieldMapping
@@ -197,7 +197,11 @@ export class ConfigurationError extends Error {}
 
 const read = new WeakMap<Bindings, Settings>()
 
-/** The settings of a deployment, checked once. Throws `ConfigurationError`. */
+/**
+ * Reads and checks the settings of a deployment, once for each isolate.
+ *
+ * @throws {ConfigurationError}
+ */
 export function readSettings(bindings: Bindings): Settings {
   const known = read.get(bindings)
   if (known) return known
@@ -226,7 +230,7 @@ export function readSettings(bindings: Bindings): Settings {
     webhooks: {
       slackSecrets: [data.SLACK_SIGNING_SECRET ?? "", data.SLACK_SIGNING_SECRET_PREVIOUS ?? ""].filter(Boolean),
       followSlackEdits: data.SLACK_FOLLOW_EDITS === "true",
-      // Several, while one is being rotated out.
+      // There are two during a rotation.
       standardSecrets: data.WEBHOOK_SECRET?.split(/\s+/).filter(Boolean) ?? [],
       kafkaMapping: data.KAFKA_FIELD_MAPPING,
     },
@@ -240,7 +244,7 @@ function analyticsSettings(data: z.infer<typeof Settings>): AnalyticsSettings | 
   return accountId && token ? { accountId, token, endpoint } : undefined
 }
 
-/** Checked here because the driver's own complaint about a wrong connection string quotes it, password included. */
+/** Checks the connection string, because the driver's error for a wrong one quotes it with the password. */
 function databaseUrl(text: string): string {
   const url = URL.parse(text)
   const names = url && /^postgres(ql)?:$/.test(url.protocol) && url.username && url.hostname && url.pathname.length > 1

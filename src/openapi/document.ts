@@ -7,7 +7,7 @@ import { getStorage } from "./storage.ts"
 import * as webhook from "./webhooks.ts"
 import * as write from "./writes.ts"
 
-/** Every route of the service. A new route gets its operation in one of the files beside this one, and its line here. */
+/** All routes of the service. For a new route, add its operation to a file in this folder, and a line here. */
 const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/signals/batch": { post: write.createBatch },
   "/api/signals": { post: write.createSignal, get: read.listSignals },
@@ -39,7 +39,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
     title: "signal-ingest",
     version: "0.1.0",
     description:
-      "Takes signals in batches, checks each, and stores them exactly once.\n\n" +
+      "Receives signals in batches, validates each, and stores them exactly once.\n\n" +
       "Every answer has an `X-Request-Id`, which is also in the service's log. " +
       "Every error is JSON with a `detail`: one sentence, or a list of errors.\n\n" +
       "A path answers a method that is not listed here, such as TRACE or OPTIONS, with 405 and `Allow`: see the response " +
@@ -54,8 +54,8 @@ export const DESCRIPTION: ZodOpenApiObject = {
       name: "Dead letters",
       description: "Acknowledged records that could not become signals; kept until they are replayed or discarded.",
     },
-    { name: "Erasures", description: "Deletion on request, and the refusal of what comes later." },
-    { name: "Storage", description: "What the tables hold, and when the oldest of it goes." },
+    { name: "Erasures", description: "Deletion on request, and suppression of later signals." },
+    { name: "Storage", description: "The size of the tables, and when the oldest signals are deleted." },
     { name: "Metrics", description: "Figures as JSON, and counters for Prometheus." },
     { name: "Health", description: "For probes and tools; no key is needed." },
   ],

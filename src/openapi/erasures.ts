@@ -90,7 +90,7 @@ export const getErasure = operation({
   id: "getErasure",
   tag: TAG,
   summary: "One erasure: its state, and what it removed",
-  description: "A look at a running erasure also continues it.",
+  description: "A request for a running erasure also continues it.",
   scope: "admin",
   params: { path: ErasurePath },
   answers: {

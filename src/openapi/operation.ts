@@ -62,11 +62,11 @@ const UnavailableProblem = z
   })
   .meta({ id: "UnavailableProblem" })
 
-/** Bodies by the case that each is an example of. */
+/** Example bodies by the name of their case. */
 type Examples = Record<string, unknown>
 export type Headers = Record<string, { description: string; schema: { type: "string"; enum?: string[] }; example?: string }>
 
-/** The examples of a body in OpenAPI's form, each under its case. */
+/** Converts example bodies to OpenAPI's form. */
 export const examplesOf = (examples: Examples) =>
   Object.fromEntries(Object.entries(examples).map(([summary, value]) => [summary, { summary, value }]))
 
@@ -90,7 +90,7 @@ export const refusal = (description: string, problems: Record<string, Problem>, 
 }
 
 const HEADERS: Record<string, string> = {
-  "Retry-After": "Seconds to wait before the next try.",
+  "Retry-After": "Seconds to wait before the next attempt.",
   "WWW-Authenticate": "The challenge (RFC 6750).",
   "Accept-Encoding": "The encodings that the service reads (RFC 9110).",
   Allow: "The methods of this path (RFC 9110).",
@@ -166,7 +166,7 @@ interface Route {
   unreadable?: Refused
 }
 
-/** Adds the answers that operations share: 401, 403, 429 and 503 with a key; 400, 408, 413, 415 and 503 with a body; 422 with `unreadable`. */
+/** Adds the shared answers: 401, 403, 429 and 503 for a key; 400, 408, 413, 415 and 503 for a body; 422 for `unreadable`. */
 export function operation(route: Route): ZodOpenApiOperationObject {
   const { id, tag, summary, description, scope, params, body, unreadable } = route
   return {

@@ -82,8 +82,8 @@ export const readFeed = operation({
   tag: "Signals",
   summary: "Follow signals in commit order",
   description:
-    "A reader that passes each `next_cursor` on as `after` sees every signal once, whatever transactions were open meanwhile. " +
-    "A signal that is erased or edited before it is read is not there, or as edited.",
+    "A reader that sends each `next_cursor` as the next `after` sees every signal once, even when transactions were open. " +
+    "A signal that was erased before it is read is missing; an edited one has its edited content.",
   scope: "read",
   params: { query: FeedQuery },
   answers: {
@@ -195,9 +195,9 @@ export const isReady = operation({
   tag: "Health",
   summary: "Ready to write",
   answers: {
-    200: answer("The database takes a batch.", z.object({ status: z.literal("ready") }), { ready: { status: "ready" } }),
+    200: answer("The database can store a batch.", z.object({ status: z.literal("ready") }), { ready: { status: "ready" } }),
     429: TOO_MANY_REQUESTS,
-    503: refusal("The database does not take a batch.", { "not ready": databaseNotReady() }),
+    503: refusal("The database cannot store a batch.", { "not ready": databaseNotReady() }),
   },
 })
 

@@ -17,7 +17,7 @@ const STORAGE: StorageRecord = {
 export const getStorage = operation({
   id: "getStorage",
   tag: "Storage",
-  summary: "What the tables hold, and when the oldest signals go",
+  summary: "The size of the tables, and when the oldest signals are deleted",
   scope: "read",
   answers: { 200: answer("The figures.", StorageRecord, { "a year of signals": STORAGE }) },
 })

@@ -27,9 +27,9 @@ const Challenge = z.object({ challenge: z.string() })
 export const takeSlackEvent = operation({
   id: "takeSlackEvent",
   tag: "Webhooks",
-  summary: "Take an event from Slack",
+  summary: "Receive an event from Slack",
   description:
-    "Slack's signature over the body proves the sender; no key is needed. A message is stored once, however often Slack delivers it.",
+    "Slack's signature of the body authenticates the request; no key is needed. A message is stored once, even when Slack redelivers it.",
   params: {
     header: z.object({
       "X-Slack-Request-Timestamp": z.string().meta({ description: "Seconds since the epoch, at most 5 minutes from now." }),
@@ -77,10 +77,10 @@ const KafkaValue = z.unknown().meta({ id: "KafkaValue", description: "A record, 
 export const takeKafkaRecords = operation({
   id: "takeKafkaRecords",
   tag: "Webhooks",
-  summary: "Take records from Kafka",
+  summary: "Receive records from Kafka",
   description:
-    "Takes the formats of Kafka's HTTP sinks, REST proxies and CloudEvents. A value that is a signal is stored as it is; the field mapping makes a signal of any other, with the whole value as its payload. " +
-    "A Standard Webhooks signature may stand in place of a key. " +
+    "Accepts the formats of Kafka's HTTP sinks, REST proxies and CloudEvents. A value that is a signal is stored unchanged; the field mapping makes a signal of any other value, with the whole value as its payload. " +
+    "A Standard Webhooks signature can replace the key. " +
     "A record that cannot become a signal is acknowledged and kept as a dead letter.",
   scope: "ingest",
   params: {
@@ -98,7 +98,7 @@ export const takeKafkaRecords = operation({
       "application/vnd.kafka.json.v2+json": { schema: KafkaValue, examples: examplesOf({ "a REST proxy's": KAFKA_RECORDS }) },
       "application/cloudevents+json": { schema: KafkaValue, examples: examplesOf({ event: CLOUD_EVENT }) },
       "application/x-ndjson": {
-        schema: z.string().meta({ description: "One value a line." }),
+        schema: z.string().meta({ description: "One value on each line." }),
         examples: examplesOf({ "one line": `${JSON.stringify(SIGNAL)}\n` }),
       },
     },

@@ -49,7 +49,7 @@ export const createBatch = operation({
   tag: "Signals",
   summary: "Store a batch of signals in one transaction",
   description:
-    "Best effort by default: a signal that breaks a rule fails alone, at its index, and one of the wrong shape fails the whole batch unless `Prefer: handling=lenient` is sent. With `fail_on_error` such a signal fails the whole batch.",
+    "Best effort by default: a signal that breaks a rule fails alone, at its index; a signal of the wrong shape fails the whole batch, unless `Prefer: handling=lenient` is sent. With `fail_on_error` any such signal fails the whole batch.",
   scope: "ingest",
   params: {
     query: BatchQuery,
@@ -74,7 +74,7 @@ export const createBatch = operation({
         }),
       },
       "application/x-ndjson": {
-        schema: z.string().meta({ description: "One signal a line; `fail_on_error` is in the query." }),
+        schema: z.string().meta({ description: "One signal on each line; `fail_on_error` is in the query." }),
         examples: examplesOf({ "two signals": BATCH.signals.map((signal) => `${JSON.stringify(signal)}\n`).join("") }),
       },
     },
@@ -124,7 +124,7 @@ export const createSignal = operation({
   body: { required: true, content: { "application/json": { schema: Signal, examples: examplesOf({ signal: SIGNAL }) } } },
   answers: {
     200: answer(
-      "A signal with this `dedupe_key` is already stored. Without the scope `read` the answer may hold `id` and `duplicate` alone.",
+      "A signal with this `dedupe_key` is already stored. Without the scope `read` the answer may have only `id` and `duplicate`.",
       StoredSignal.partial()
         .required({ id: true })
         .extend({ duplicate: z.literal(true) }),

@@ -1,24 +1,24 @@
 import type { BatchAnswer, Failure, SignalResult } from "./responses.ts"
 
-/** What became of a batch. */
+/** The outcome of a batch. */
 export interface StoredBatch {
   transactionId: string | null
   /** Every signal that is in the table now, in batch order. */
   stored: StoredId[]
-  /** Every signal that is not, in batch order: what the plan refused, and what only the database did. */
+  /** Every signal that is not, in batch order: those that broke a rule, and those that the database refused. */
   failures: Failure[]
 }
 
 export interface StoredId {
   index: number
-  /** Null only for a duplicate whose first signal was deleted before its `dedupe_key` was kept apart from it. */
+  /** Null only for a duplicate whose first signal was deleted before the table `dedupe_keys` existed. */
   id: number | null
   /** The id is that of an earlier signal with the same `dedupe_key`. */
   duplicate: boolean
 }
 
 /**
- * The answer to a batch: one result a signal, in order.
+ * The answer to a batch: one result for each signal, in order.
  *
  * @param options.minimal leaves successful signals out of `results` (`Prefer: return=minimal`, RFC 7240 section 4.2)
  */

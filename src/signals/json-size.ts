@@ -1,16 +1,16 @@
-/** Objects and arrays that one body may hold. Each takes memory beside its text, so that `[[],[],...]` needs ten times its size. */
+/** The most objects and arrays of one body. Each needs memory besides its text: `[[],[],...]` needs ten times its size. */
 export const MAX_CONTAINERS = 500_000
 
-/** A body holds more objects and arrays than `MAX_CONTAINERS`. */
+/** A body has more objects and arrays than `MAX_CONTAINERS`. */
 export class TooManyContainers extends Error {}
 
 /**
  * Counts the objects and arrays of a JSON or NDJSON body before anything is built from it.
  *
- * It looks at four bytes at a time and takes every bracket for one that opens a value. Only a body that has too many of them is read
- * once more, to leave out those within texts: that costs four times as much.
+ * It reads four bytes at a time and counts every opening bracket. Only a body with too many brackets is read again, without those in
+ * strings, which takes four times as long.
  *
- * @returns how many there are at most
+ * @returns an upper bound of the count
  * @throws {TooManyContainers}
  */
 export function countContainers(bytes: Uint8Array): number {
@@ -21,13 +21,13 @@ export function countContainers(bytes: Uint8Array): number {
   return count
 }
 
-/** `[` and `{` differ in this bit alone. */
+/** The only bit in which `[` and `{` differ. */
 const BRACKET_BIT = 0x20202020
 const BRACE = 0x7b7b7b7b
 
 /** @see https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord */
 function countOpenings(bytes: Uint8Array): number {
-  // The words of the buffer that the bytes fill; what stands before and after them is looked at byte by byte.
+  // Whole 32-bit words of the buffer; the bytes before and after them are read one by one.
   const start = (4 - (bytes.byteOffset % 4)) % 4
   const wordCount = Math.max(0, (bytes.length - start) >> 2)
   const words = wordCount > 0 ? new Uint32Array(bytes.buffer, bytes.byteOffset + start, wordCount) : new Uint32Array()
@@ -47,7 +47,7 @@ const isOpening = (byte: number | undefined) => byte === 0x5b || byte === 0x7b
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
-/** Ends early once there are too many. A body that is no JSON may be counted wrong, and is refused for that anyway. */
+/** Stops when there are too many. The count of a body that is not JSON can be wrong, but that body is refused anyway. */
 function countOutsideTexts(bytes: Uint8Array): number {
   let count = 0
   let isInText = false

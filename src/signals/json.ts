@@ -1,19 +1,18 @@
 import { Rejected } from "./failures/violation.ts"
 import { jsonInvalid, MAX_ERRORS, moreErrors, type ShapeError, Unreadable } from "./shape-errors.ts"
 
-/** A run of sixteen digits or more, at full length. Written out sixteen times, V8 skips through a text by sixteen characters. */
+/** A run of at least sixteen digits. Because the digits are written out, V8 can skip a text in steps of sixteen characters. */
 const LONG_NUMBER = new RegExp(`${"[\\d.]".repeat(16)}[\\d.]*(?:[eE][+-]?\\d+)?`, "g")
 const LONG_EXPONENT = /[\d.][eE][+-]?\d\d\d+(?:[\s,\]}]|$)/
 
-/** What may follow a number (RFC 8259, section 2), so not a quotation mark; the end of the text, as "", is part of any string. */
+/** The characters that can follow a number (RFC 8259, section 2). A quotation mark cannot; "" is the end of the text. */
 const AFTER_NUMBER = " \t\n\r,]}"
 
 /**
- * Whether the text may hold a number that a double can't carry: one of more than the fifteen digits that any double keeps, unless it
- * is just what a double prints, as the scores of most models are; or one with an exponent of three digits.
+ * Whether the text may contain a number that a double cannot hold: one with more than the fifteen digits that every double keeps, unless it
+ * is exactly what a double prints, as the scores of most models are; or one with an exponent of three digits.
  *
- * What looks so within a string costs time, never a digit. No match can be tried from several places in one run of digits, so that
- * no text makes this slow.
+ * Such characters in a string only cost time. A match starts at only one place of a run of digits, so that no text makes this slow.
  */
 function mayLoseDigits(text: string): boolean {
   if (LONG_EXPONENT.test(text)) return true
@@ -26,8 +25,8 @@ function mayLoseDigits(text: string): boolean {
 }
 
 /**
- * Reads JSON without losing a digit: a number whose double would mean another value (beyond 2^53, too many digits, 1e400) comes back
- * as a raw JSON number, which `JSON.stringify` writes as it was.
+ * Parses JSON without losing a digit: a number whose double would have another value (beyond 2^53, too many digits, 1e400) becomes a raw
+ * JSON number, which `JSON.stringify` writes unchanged.
  *
  * @throws {Unreadable}
  * @see https://tc39.es/proposal-json-parse-with-source/
@@ -39,10 +38,10 @@ export function parseJson(text: string): unknown {
 }
 
 /**
- * Reads NDJSON: one value a line, blank lines passed over. The errors of all lines are gathered, up to 100; how many more there are
- * is not counted, since a bad line costs as much as many good ones.
+ * Parses NDJSON: one value on each line; blank lines are skipped. Collects up to 100 errors of lines. It does not count further errors, since
+ * a bad line costs as much time as many good ones.
  *
- * @param maxValues reading ends with the first value beyond, so that the caller can tell that there are too many
+ * @param maxValues reading stops one value beyond this, so that the caller can see that there are too many
  * @param options.lenient a line that is not JSON becomes `Rejected` in its place
  * @throws {Unreadable} a line is not JSON
  * @see https://github.com/ndjson/ndjson-spec
@@ -67,7 +66,7 @@ export function parseNdjson(text: string, maxValues: number, { lenient } = { len
   return values
 }
 
-/** The sentence is stored: it leaves out what V8 quotes of the line, and Postgres takes neither U+0000 nor half of a surrogate pair. */
+/** The sentence is stored, so it leaves out V8's quote of the line: Postgres accepts neither U+0000 nor half of a surrogate pair. */
 function rejectedLine(number: number, { message }: Error): Rejected {
   const reason = message
     .replace(/, (?:\.{3})?"[\s\S]*$/, "")
@@ -76,7 +75,7 @@ function rejectedLine(number: number, { message }: Error): Rejected {
   return new Rejected({ code: "invalid_json", message: `Invalid JSON: line ${number}: ${reason}` })
 }
 
-/** Each line with its number, from 1; a body may have millions of them, of which few are wanted. */
+/** Yields each line with its number, from 1. A generator, because a body can have millions of lines and the caller takes few. */
 function* linesOf(text: string): Generator<[number: number, line: string]> {
   let number = 1
   for (let start = 0; start <= text.length; number++) {
@@ -96,23 +95,23 @@ function readJson(text: string): { value: unknown } | Error {
 }
 
 /**
- * What `JSON.parse` gives, with raw JSON numbers where a double means another value.
+ * Parses JSON with raw JSON numbers where a double would have another value.
  *
- * Each such number becomes a string with a mark that no sender can guess, and a number again once the text is parsed. A reviver that asks
- * for the source of every value takes four times as long, and overflows the stack on what nests deeply.
+ * Each such number is replaced by a string with a random mark, and becomes a number again after parsing. A reviver that reads the source of
+ * every value takes four times as long, and overflows the stack on deep nesting.
  */
 function parseExactly(text: string): unknown {
-  // Only the numbers of a text that is JSON are known by their characters; the error of any other names a place in `text`.
+  // Parses the text first: numbers can be found by their characters only in valid JSON, and an error must name a place in `text`.
   JSON.parse(text)
   const mark = crypto.randomUUID().slice(0, 13)
   const marked = markLongNumbers(text, mark)
   return marked === undefined ? JSON.parse(text) : unmark(JSON.parse(marked), mark)
 }
 
-/** The end of each number that a double cannot hold exactly. A run of digits is tried from one place, so that the time stays linear. */
+/** Finds the end of each number that a double cannot hold exactly. A match starts at only one place of a run of digits, so the time is linear. */
 const LONG_PART = /(?:[\d.]{16}|[\d.][eE][+-]?\d{3})[\d.eE+-]*/g
 
-/** @returns undefined when a double carries every number */
+/** @returns undefined when a double can hold every number */
 function markLongNumbers(text: string, mark: string): string | undefined {
   let marked = ""
   let copied = 0
@@ -155,7 +154,7 @@ function endOfString(text: string, opening: number): number {
 const isOfNumber = (code: number) =>
   (code >= 0x30 && code <= 0x39) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === 0x2d
 
-/** Turns each marked string into the raw JSON number that it stands for. Not recursive: a text may nest by its length. */
+/** Turns each marked string into its raw JSON number. It is not recursive, because a text can nest as deep as it is long. */
 function unmark(value: unknown, mark: string): unknown {
   const root = [value]
   const containers: (unknown[] | Record<string, unknown>)[] = [root]
@@ -170,7 +169,7 @@ function unmark(value: unknown, mark: string): unknown {
   return root[0]
 }
 
-/** Longer than any spelling that `JSON.stringify` gives a double: kept as it is, whatever it means. */
+/** Longer than any double that `JSON.stringify` writes: such a number always stays raw. */
 const LONGEST_DOUBLE = 32
 
 function isSameNumber(source: string, value: number): boolean {
@@ -178,12 +177,12 @@ function isSameNumber(source: string, value: number): boolean {
   const printed = String(value)
   if (source === printed) return true
   if (value === 0) return !/^-?[\d.]*[1-9]/.test(source)
-  // Without an exponent, only zeros at the end of the fraction make two spellings of one number.
+  // Without an exponent, two spellings of one number differ only in zeros at the end of the fraction.
   if (!/e/i.test(source) && !printed.includes("e")) return source.replace(/(\.\d*?)0+$/, "$1") === printed
   return normalForm(source) === normalForm(printed)
 }
 
-/** One spelling for each decimal number but zero: its digits without zeros at either end, and the power of ten of the last one. */
+/** A unique spelling of a decimal number other than zero: its digits without zeros at both ends, and the power of ten of the last digit. */
 function normalForm(number: string): string {
   const [, sign, whole = "", fraction = "", exponent = "0"] = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(number) ?? []
   const digits = (whole + fraction).replace(/^0+/, "")
@@ -191,11 +190,11 @@ function normalForm(number: string): string {
   return `${sign}${significant}e${Number(exponent) - fraction.length + digits.length - significant.length}`
 }
 
-/** A raw JSON number as the ordinary number nearest to it; any other value as it is. */
+/** Converts a raw JSON number to the nearest double; returns any other value unchanged. */
 export function plainNumber(value: unknown): unknown {
   return JSON.isRawJSON(value) ? Number((value as { rawJSON: string }).rawJSON) : value
 }
 
-/** Whether a value is a JSON object. A raw JSON number is an object of the runtime, but a number of JSON. */
+/** Whether a value is a JSON object. A raw JSON number is an object in the runtime, but a number in JSON. */
 export const isFields = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)

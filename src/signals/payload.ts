@@ -3,24 +3,24 @@ import { MAX_PAYLOAD_DEPTH, textViolation } from "./rules.ts"
 import type { Signal } from "./schema.ts"
 
 /**
- * A payload ready to be stored: its JSON text, "" when the signal has none, and how long Postgres prints it where that is longer, since
- * jsonb writes numbers without an exponent.
+ * A payload ready to be stored: its JSON text, "" when the signal has none, and its length in Postgres' format where that is longer: jsonb
+ * writes numbers without an exponent.
  */
 export type EncodedPayload =
   | { text: string; printedCharacters?: number; violation?: undefined }
   | { text?: undefined; printedCharacters?: undefined; violation: Violation }
 
 /**
- * The JSON text of a signal's payload, every digit of its numbers kept, or the rule that it breaks.
+ * Returns the JSON text of a signal's payload with every digit of its numbers, or the rule that it breaks.
  *
- * The text holds no line break, since JSON escapes them (RFC 8259, section 7), so that payloads may be joined by line.
+ * The text has no line break, since JSON escapes them (RFC 8259, section 7), so that payloads can be joined by line breaks.
  */
 export function encodePayload(payload: Signal["payload"]): EncodedPayload {
   if (payload == null) return { text: "" }
-  // Depth comes first: JSON.stringify overflows the stack on what nests too deeply.
+  // Depth is checked first: JSON.stringify overflows the stack on deep nesting.
   if (isDeeperThan(payload, MAX_PAYLOAD_DEPTH)) return broken("too_deep", `must not nest deeper than ${MAX_PAYLOAD_DEPTH} levels`)
   const text = JSON.stringify(payload)
-  // U+0000 and lone surrogates are always escaped, so a text without such an escape needs no walk.
+  // JSON always escapes U+0000 and lone surrogates, so only a text with such an escape has to be searched.
   const violation = /\\u(?:0000|d[89a-f])/.test(text) ? textViolationWithin(payload) : undefined
   if (violation) return broken("invalid_text", violation)
   if (!/\d[eE][+-]?\d/.test(text)) return { text }
@@ -34,10 +34,10 @@ const broken = (code: Violation["code"], rule: string): EncodedPayload => ({
   violation: { field: "payload", code, message: `payload ${rule}` },
 })
 
-/** A number with an exponent may have this many digits without it. */
+/** The most digits of a number that is written without its exponent. */
 const MAX_NUMBER_CHARACTERS = 1000
 
-/** By how many characters the numbers in `value` grow when they are printed without exponents; undefined when one grows too long. */
+/** The characters by which the numbers in `value` grow without exponents; undefined when one becomes too long. */
 function unfoldedWithin(value: unknown): number | undefined {
   if (typeof value === "number") return unfoldedBy(String(value))
   if (typeof value !== "object" || value === null) return 0
@@ -55,12 +55,12 @@ function unfoldedBy(number: string): number | undefined {
   const [, whole = "", fraction = "", exponent] = /^-?(\d+)(?:\.(\d+))?[eE]([+-]?\d+)$/.exec(number) ?? []
   if (exponent === undefined) return 0
   const shift = Number(exponent)
-  // Moved right, zeros follow the digits; moved left, they stand before them.
+  // A positive exponent adds zeros after the digits, a negative one before them.
   const length = shift > 0 ? whole.length + Math.max(shift, fraction.length) : 2 + whole.length + fraction.length - shift
   return length > MAX_NUMBER_CHARACTERS ? undefined : Math.max(0, length - number.length)
 }
 
-/** Whether a value of JSON nests deeper than `levels`; it looks no deeper than that. */
+/** Whether a JSON value nests deeper than `levels`. It stops at that depth. */
 export function isDeeperThan(value: unknown, levels: number): boolean {
   if (typeof value !== "object" || value === null || JSON.isRawJSON(value)) return false
   if (levels === 0) return true

@@ -5,12 +5,12 @@ import { brokenRule, futureViolation, reservedKeyViolation, type TimeLimit } fro
 import { SIGNAL_FIELDS, type Signal } from "./schema.ts"
 
 /**
- * What a row says of the signal that its `dedupe_key` names, which came before, or may come later: that its source has edited it, and this
- * is how it looks since `at` (UTC text); or that its source has deleted it, and the row is no more than its name.
+ * A change of the signal that the row's `dedupe_key` names, which can arrive before or after the row. `edited`: the row has the content since
+ * `at` (UTC text). `deleted`: the row has only the name.
  */
 export type Change = { kind: "edited"; at: string } | { kind: "deleted" }
 
-/** A signal ready to be stored, every default filled in. `time` is UTC text, `payload` JSON text or "" for none. */
+/** A signal ready to be stored, with all defaults. `time` is UTC text, `payload` JSON text or "" for none. */
 export interface SignalRow {
   index: number
   contextWindowId: string
@@ -30,7 +30,7 @@ export interface SignalRow {
   change?: Change
 }
 
-/** What is to be done with a batch: every signal is either in `rows` or in `failures`, both in batch order. */
+/** The plan of a batch: every signal is either in `rows` or in `failures`, both in batch order. */
 export interface BatchPlan {
   total: number
   rows: SignalRow[]
@@ -38,17 +38,17 @@ export interface BatchPlan {
 }
 
 export interface PlanOptions {
-  /** Whether the signals may carry the dedupe keys of the bridges. Default: true. */
+  /** Whether the signals may have dedupe keys of the bridges. Default: true. */
   mayBridge?: boolean
   /** Default: none. */
   timeLimit?: TimeLimit | undefined
 }
 
 /**
- * Judges each signal of a batch by its values. Pure: the same request, `now` and options give the same plan.
+ * Checks the values of each signal of a batch. Pure: the same request, `now` and options give the same plan.
  *
- * @param signals one whose shape is wrong as `Rejected`, where it fails alone
- * @param now the time of every signal that brings none, as UTC text
+ * @param signals `Rejected` is a signal of the wrong shape, which fails alone
+ * @param now the time of every signal without a timestamp, as UTC text
  */
 export function planBatch(
   signals: readonly (Signal | Rejected)[],
@@ -64,7 +64,7 @@ export function planBatch(
   return plan
 }
 
-/** The row that `signal` becomes, or the rule that it breaks. */
+/** Returns the row of `signal`, or the rule that it breaks. */
 function judge(signal: Signal, index: number, now: string, { mayBridge, timeLimit }: PlanOptions): SignalRow | Violation {
   const reserved = mayBridge ? undefined : reservedKeyViolation(signal.dedupe_key)
   if (reserved) return reserved
@@ -99,9 +99,9 @@ const MAX_IGNORED_FIELDS = 100
 const BATCH_FIELDS: ReadonlySet<string> = new Set(["signals", "fail_on_error"])
 
 /**
- * The names of the fields that nothing here knows, each once, at most 100: they are not stored.
+ * Returns the names of unknown fields, which are not stored: each once, at most 100.
  *
- * @param request as it was parsed, since validation leaves a field named `__proto__` out
+ * @param request as it was parsed, since validation leaves out a field named `__proto__`
  */
 export function ignoredFields(request: { signals: readonly unknown[]; [field: string]: unknown }): string[] {
   const unknown = new Set<string>()

@@ -6,7 +6,7 @@ const id = z.int().meta({ description: "The signal's id in the table.", example:
 const transactionId = z.uuid().meta({ description: "Names the batch in the ledger (UUIDv7)." })
 const instant = z.iso.datetime().meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
 
-/** A string in the API's description, since a new code must not break the clients that were made of an older one. */
+/** A plain string in the API description, since a new code must not break clients that were generated from an older description. */
 const openEnum = <Name extends string>(names: readonly Name[], description: string, example: Name) =>
   z.enum(names).meta({ description, example, override: { type: "string", "x-extensible-enum": names } })
 
@@ -14,7 +14,7 @@ export const ProblemCode = openEnum(PROBLEM_CODE_NAMES, "Why the request failed.
 
 const ofFailure = {
   code: openEnum(FAILURE_CODE_NAMES, "Why it was not stored.", "out_of_range"),
-  field: z.string().optional().meta({ description: "The field that it is about, where it is one.", example: "signal_score" }),
+  field: z.string().optional().meta({ description: "The field that the error is about, where there is one.", example: "signal_score" }),
   retryable: z.boolean().meta({ description: "The same signal may be stored when it is sent again later." }),
 }
 
@@ -36,7 +36,7 @@ export const SignalResult = z.object({
   retryable: ofFailure.retryable.optional(),
   duplicate: z.literal(true).optional().meta({ description: "The id is that of an earlier signal with the same dedupe_key." }),
 })
-/** One signal's fate. */
+/** The outcome of one signal. */
 export type SignalResult = z.infer<typeof SignalResult>
 
 export const BatchAnswer = z
@@ -48,7 +48,7 @@ export const BatchAnswer = z
     transaction_id: transactionId
       .nullable()
       .meta({ description: "Names the batch in the ledger; null when nothing was written." }),
-    ignored_fields: z.array(z.string()).optional().meta({ description: "Unknown fields met; they were not stored." }),
+    ignored_fields: z.array(z.string()).optional().meta({ description: "Unknown fields of the signals; they were not stored." }),
   })
   .meta({ id: "BatchAnswer" })
 export type BatchAnswer = z.infer<typeof BatchAnswer>
@@ -59,7 +59,7 @@ export const StoredSignal = z
     time: instant,
     received_at: instant.meta({
       description:
-        "When the service stored it: UTC, microseconds. Of a signal that an earlier version stored, when it was accepted.",
+        "When the service stored it: UTC, microseconds. For a signal that an earlier version stored, when it was accepted.",
       example: "2025-01-15T09:30:01.234567Z",
     }),
     edited_at: instant.nullable().meta({
@@ -73,12 +73,12 @@ export const StoredSignal = z
     }),
   })
   .meta({ id: "StoredSignal" })
-/** A signal as a read gives it. */
+/** A signal in the answer of a read. */
 export type StoredSignal = z.infer<typeof StoredSignal>
 
 export const SignalPage = z.object({
   signals: z.array(StoredSignal).meta({
-    description: "Where a filter leaves few of many signals, a page that is not the last may hold fewer than `limit`, or none.",
+    description: "When a filter leaves few of many signals, a page before the last can have fewer than `limit`, or none.",
   }),
   next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
@@ -86,14 +86,14 @@ export const SignalPage = z.object({
 export const FeedAnswer = z
   .object({
     signals: z.array(StoredSignal).meta({ description: "In commit order. It may be empty although `more` is true." }),
-    next_cursor: z.string().meta({ description: "Pass it as `after` to read on. Keep it with what you made of the signals." }),
-    more: z.boolean().meta({ description: "The next request has something to read at once." }),
+    next_cursor: z.string().meta({ description: "Pass it as `after` to continue. Save it together with the results of the signals." }),
+    more: z.boolean().meta({ description: "The next request can read more at once." }),
     lag_seconds: z.number().min(0).meta({
       description: "How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits.",
     }),
   })
   .meta({ id: "FeedAnswer" })
-/** A part of the feed. */
+/** One page of the feed. */
 export type FeedAnswer = z.infer<typeof FeedAnswer>
 
 export const ConversationStats = z.object({
@@ -110,11 +110,10 @@ export const BatchRecord = z
   .object({
     transaction_id: transactionId,
     state: z.enum(["queued", "stored", "failed"]).meta({
-      description: "queued: acknowledged, and will be stored. failed: was acknowledged, and none of it could be stored.",
+      description: "queued: acknowledged, and stored later. failed: acknowledged, but no signal could be stored.",
     }),
     created_at: instant,
-    caller: z.string().meta({ description: "Name of the key it was sent with." }),
-    idempotency_key: z.string().nullable(),
+    caller: z.string().meta({ description: "Name of the key that sent it." }),idempotency_key: z.string().nullable(),
     total_count: z.int(),
     successful_count: z.int(),
     failed_count: z.int(),
@@ -122,17 +121,17 @@ export const BatchRecord = z
     reason: z
       .string()
       .optional()
-      .meta({ description: "Why a failed batch failed as a whole, or which batch a stored one repeats." }),
+      .meta({ description: "Why a failed batch failed as a whole, or which batch a stored one duplicates." }),
   })
   .meta({ id: "BatchRecord" })
-/** What the ledger says of a batch. */
+/** The record of a batch in the ledger. */
 export type BatchRecord = z.infer<typeof BatchRecord>
 
-/** How many failures of each batch a page of the ledger tells; the batch's own record tells all. */
+/** The failures of each batch on a page of the ledger. The batch's own record has all. */
 export const LISTED_FAILURES = 20
 
 export const BatchPage = z.object({
-  batches: z.array(BatchRecord).meta({ description: `Of each batch the first ${LISTED_FAILURES} failures.` }),
+  batches: z.array(BatchRecord).meta({ description: `With the first ${LISTED_FAILURES} failures of each batch.` }),
   next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 
@@ -142,28 +141,28 @@ const deadLetterFields = {
   state: z.enum(["waiting", "replayed", "discarded"]),
   source: z
     .enum(["slack", "kafka", "signal", "queue"])
-    .meta({ description: "Which way in reads the record when it is replayed." }),
+    .meta({ description: "How a replay reads the record." }),
   caller: z.string(),
   reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
   transaction_id: transactionId,
-  index: z.int().meta({ description: "Place in what was delivered, from 0." }),
+  index: z.int().meta({ description: "Place in the delivery, from 0." }),
   truncated: z.boolean().meta({ description: "Only the first MiB of the record is kept, so that it cannot be replayed." }),
   replay_transaction_id: transactionId.meta({
-    description: "Names the batch of its replay, which is one however often it is asked for.",
+    description: "Names the batch of its replay. Repeated replays have the same batch.",
   }),
 }
 
 export const ListedDeadLetter = z.object(deadLetterFields).meta({ id: "ListedDeadLetter" })
-/** A dead letter as a list has it. */
+/** A dead letter in a list. */
 export type ListedDeadLetter = z.infer<typeof ListedDeadLetter>
 
 export const DeadLetterRecord = z
   .object({
     ...deadLetterFields,
-    record: z.string().meta({ description: "JSON of what was delivered; its beginning when it is truncated." }),
+    record: z.string().meta({ description: "JSON of the delivered record; only its beginning when it is truncated." }),
   })
   .meta({ id: "DeadLetter" })
-/** A record that was acknowledged and could not be stored as a signal. */
+/** An acknowledged record that could not become a signal. */
 export type DeadLetterRecord = z.infer<typeof DeadLetterRecord>
 
 export const DeadLetterPage = z.object({
@@ -171,19 +170,19 @@ export const DeadLetterPage = z.object({
   next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 
-/** What a replay came to. */
+/** The outcome of a replay. */
 export const ReplayAnswer = z.object({
-  replayed: z.boolean().meta({ description: "false: it still can't be stored, for the reason given, and stays." }),
+  replayed: z.boolean().meta({ description: "false: it still cannot be stored, for the given reason, and stays." }),
   reason: z.string().optional(),
   transaction_id: transactionId.optional(),
 })
 export type ReplayAnswer = z.infer<typeof ReplayAnswer>
 
-/** What became of one call that replays many. */
+/** The outcome of one call that replays many dead letters. */
 export const BulkReplayAnswer = z
   .object({
     replayed_count: z.int(),
-    failed_count: z.int().meta({ description: "Dead letters that still can't be stored, and stay." }),
+    failed_count: z.int().meta({ description: "Dead letters that still cannot be stored, and stay." }),
     failures: z.array(z.object({ id: z.int(), reason: z.string() })),
     next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next call; null when none is left." }),
   })
@@ -194,18 +193,18 @@ export type BulkReplayAnswer = z.infer<typeof BulkReplayAnswer>
 export const DeliveryAnswer = z
   .object({
     state: z.enum(["queued", "stored", "skipped"]).meta({
-      description: "queued: kept, and will be stored. stored: in the table. skipped: nothing of it was to be stored.",
+      description: "queued: accepted, and stored later. stored: in the table. skipped: it had no record to store.",
     }),
-    total_count: z.int().meta({ description: "Records that were to become signals." }),
+    total_count: z.int().meta({ description: "Records that were not skipped." }),
     accepted_count: z.int(),
-    failed_count: z.int().meta({ description: "Records that can't become signals; kept as dead letters." }),
+    failed_count: z.int().meta({ description: "Records that cannot become signals; kept as dead letters." }),
     duplicate_count: z
       .int()
       .optional()
-      .meta({ description: "Of the accepted records, those whose dedupe_key was stored before. Only where `state` is stored." }),
+      .meta({ description: "Accepted records whose dedupe_key was stored before. Only where `state` is stored." }),
     failures: z.array(Failure),
     skipped: z.record(z.string(), z.int()).meta({ description: "Records acknowledged and not stored, by kind." }),
-    transaction_id: transactionId.optional().meta({ description: "Names the batch in the ledger, once it is stored." }),
+    transaction_id: transactionId.optional().meta({ description: "Names the batch in the ledger when it is stored." }),
   })
   .meta({ id: "DeliveryAnswer" })
 export type DeliveryAnswer = z.infer<typeof DeliveryAnswer>

@@ -2,10 +2,10 @@ import type { Violation } from "./failures/violation.ts"
 import type { Signal } from "./schema.ts"
 import { instantText } from "./timestamp.ts"
 
-/** What a signal may weigh: the UTF-8 bytes of its texts and its payload. */
+/** The largest signal, in UTF-8 bytes of its texts and its payload. */
 export const MAX_SIGNAL_BYTES = 1024 * 1024
 
-/** How deep a payload may nest, the payload itself being the first level. */
+/** The deepest nesting of a payload. The payload itself is the first level. */
 export const MAX_PAYLOAD_DEPTH = 64
 
 const MAX_NAME_CHARACTERS = 255
@@ -27,33 +27,33 @@ const nameLength =
       ? undefined
       : { field, code: "wrong_length", message: `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long` }
 
-/** How far ahead of the service's clock a timestamp may be, unless the deployment sets another limit. */
+/** The default limit of a timestamp ahead of the service's clock. */
 export const MAX_FUTURE_SECONDS = 86_400
 
-/** The latest time that a signal may have. */
+/** The latest timestamp that a signal may have. */
 export interface TimeLimit {
   /** UTC text. */
   latest: string
   maxFutureSeconds: number
 }
 
-/** @param now the clock by which signals are judged: that of the service when it accepts them */
+/** @param now the service's time when it accepts the signals */
 export const timeLimitAt = (now: Date, maxFutureSeconds: number): TimeLimit => ({
   latest: instantText(new Date(now.getTime() + maxFutureSeconds * 1000)),
   maxFutureSeconds,
 })
 
-/** @param time UTC text of the years 0001-9999, so that the order of the texts is that of the times */
+/** @param time UTC text of the years 0001-9999, so that texts compare as times do */
 export function futureViolation(time: string, { latest, maxFutureSeconds }: TimeLimit): Violation | undefined {
   if (time <= latest) return undefined
   const message = `timestamp must be at most ${maxFutureSeconds} seconds ahead of the service's clock`
   return { field: "timestamp", code: "too_far_ahead", message }
 }
 
-/** What the dedupe keys begin with by which the bridges name a message, wherever it comes from. */
+/** The prefixes of the dedupe keys that the bridges give messages. */
 const RESERVED_PREFIXES = ["slack:", "kafka:", "cloudevent:"]
 
-/** Why a caller without the scope `bridge` must not send `dedupeKey`: the message that it names would be taken for a duplicate. */
+/** The violation of a caller without the scope `bridge` that sends such a key: the bridge's own message would become a duplicate. */
 export function reservedKeyViolation(dedupeKey: unknown): Violation | undefined {
   const prefix = RESERVED_PREFIXES.find((one) => typeof dedupeKey === "string" && dedupeKey.startsWith(one))
   if (prefix === undefined) return undefined
@@ -77,7 +77,7 @@ const RULES: readonly Rule[] = [
   nameLength("dedupe_key"),
 ]
 
-/** Every field that holds text of the sender's, in the order of the table. */
+/** All fields with text of the sender, in the order of the table. */
 export const TEXT_FIELDS = [
   "context_window_id",
   "signal_source",
@@ -91,7 +91,7 @@ export const TEXT_FIELDS = [
 ] as const satisfies readonly (keyof Signal)[]
 
 /**
- * The first rule that the values of `signal` break; undefined when they may be stored.
+ * Returns the first rule that the values of `signal` break; undefined when they can be stored.
  * `payload` is the signal's payload as JSON text, "" when there is none, and `printedCharacters` its length as Postgres prints it
  * (see `encodePayload`).
  */
@@ -114,19 +114,19 @@ export function brokenRule(signal: Signal, payload: string, printedCharacters = 
     : undefined
 }
 
-/** Why Postgres could not give `text` back as it is: U+0000 has no place in its text, a lone surrogate none in UTF-8. */
+/** Returns why Postgres cannot store `text`: its text cannot have U+0000, and UTF-8 cannot have a lone surrogate. */
 export function textViolation(text: string): string | undefined {
   if (text.includes("\0")) return "must not contain U+0000"
   if (!text.isWellFormed()) return "must not contain a lone surrogate"
 }
 
-/** Whether `text` has more than `limit` characters, a character being a code point as in Postgres. */
+/** Whether `text` has more than `limit` characters. A character is a code point, as in Postgres. */
 function isLongerThan(text: string, limit: number): boolean {
   return text.length > limit && (text.length > 2 * limit || [...text].length > limit)
 }
 
 function isHeavierThan(limitBytes: number, characters: number, signal: Signal, payload: string): boolean {
-  // A UTF-16 unit takes at most three bytes in UTF-8, so only a large signal has to be measured.
+  // A UTF-16 unit has at most three bytes in UTF-8, so only a large signal has to be measured.
   if (characters * 3 <= limitBytes) return false
   if (limitBytes <= 0) return true
   const encoder = new TextEncoder()

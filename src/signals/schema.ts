@@ -7,13 +7,13 @@ const text = (description: string) => z.string().meta({ description }).nullish()
 const name = (description: string) => z.string().meta({ description, minLength: 1, maxLength: 255 })
 const share = (description: string) => z.number().meta({ description, minimum: 0, maximum: 1 }).nullish()
 
-/** Read here once: what passes is UTC text already, or the rule violation by which the signal will fail. */
+/** Parses the time once. The output is UTC text, or the rule violation with which the signal will fail. */
 const Timestamp = z
   .custom<string | number>((value) => typeof value === "string" || typeof value === "number", validationIssue("datetime_type"))
   .meta({
     description:
-      "ISO 8601; no offset means UTC. A Unix epoch number is read as well: seconds, or above 2e10 milliseconds. At most MAX_FUTURE_SECONDS (default: a day) ahead of the service's clock. Default: now.",
-    // The one form that generated clients send: of a union most generators make a type that no value fits.
+      "ISO 8601; no offset means UTC. A Unix epoch number is accepted too: seconds, or above 2e10 milliseconds. At most MAX_FUTURE_SECONDS (default: a day) ahead of the service's clock. Default: now.",
+    // Only the form that generated clients send: most generators turn a union into a type that no value fits.
     override: { type: "string", format: "date-time" },
   })
   .transform((value, context): string | TimestampError => {
@@ -34,35 +34,35 @@ const Payload = z
     validationIssue("dict_type"),
   )
   .meta({
-    description: "Any JSON object, up to 64 levels deep; every digit is kept.",
+    description: "Any JSON object, up to 64 levels deep. Every digit of its numbers is kept.",
     override: { type: "object", additionalProperties: true },
   })
 
 /**
- * The shape of a signal on the wire, one field a line. Values are judged later, signal by signal (see `brokenRule`).
- * Fields nobody knows stay, so that they can be named to the sender.
+ * The shape of a signal on the wire. Values are checked later, signal by signal (see `brokenRule`).
+ * Unknown fields stay, so that the answer can name them.
  */
 export const Signal = z
   .looseObject({
     context_window_id: name("The conversation. Not blank."),
     timestamp: Timestamp.nullish(),
     raw_content: text("The message or text."),
-    signal_source: name("Where it comes from. Default: unknown.").nullish(),
+    signal_source: name("The source of the signal. Default: unknown.").nullish(),
     signal_score: share("Coherence. Default: 0.5."),
     signal_vector: text("A reference into a vector store."),
     emotional_tone: share("Emotional intensity."),
     escalate_flag: EscalateFlag.nullish(),
-    agent_id: text("The agent it comes from."),
-    user_id: text("The user it comes from."),
+    agent_id: text("The agent that it comes from."),
+    user_id: text("The user that it comes from."),
     payload: Payload.nullish(),
     relationship_context: text("Legacy."),
     diagnostic_notes: text("Legacy."),
-    dedupe_key: name("At most one stored signal ever carries it; sending it again gives the first one's id.").nullish(),
+    dedupe_key: name("At most one stored signal ever has it. Sending it again returns the id of the first.").nullish(),
   })
   .meta({ id: "Signal" })
 export type Signal = z.infer<typeof Signal>
 
-/** The fields of a signal as a read gives them, beside its `id`, `time`, `received_at`, `edited_at` and `transaction_id`. */
+/** The fields of a signal in a read, besides `id`, `time`, `received_at`, `edited_at` and `transaction_id`. */
 export const STORED_FIELDS = {
   context_window_id: z.string(),
   raw_content: z.string().nullable(),
@@ -79,7 +79,7 @@ export const STORED_FIELDS = {
   dedupe_key: z.string().nullable(),
 }
 
-/** What stands beside the signals of a batch. */
+/** The options of a batch beside its signals. */
 export const BatchFields = {
   fail_on_error: z.boolean().nullish().meta({ description: "true: all or nothing. Default: false, best effort." }),
 }
@@ -88,12 +88,12 @@ export const BatchFields = {
 export const BatchRequest = z.looseObject({ signals: z.array(Signal), ...BatchFields }).meta({ id: "BatchRequest" })
 export type BatchRequest = z.infer<typeof BatchRequest>
 
-/** The names that a signal's fields may have. */
+/** The names of a signal's fields. */
 export const SIGNAL_FIELDS: ReadonlySet<string> = new Set(Object.keys(Signal.shape))
 
 const NUMBER_FIELDS = ["timestamp", "signal_score", "emotional_tone", "escalate_flag"]
 
-/** Turns numbers that were kept digit by digit into ordinary ones, where a signal has no use for more; a payload keeps them. */
+/** Turns raw JSON numbers into doubles in every field but the payload, which keeps all digits. */
 export function withPlainNumbers(signal: unknown): unknown {
   if (typeof signal !== "object" || signal === null) return signal
   const fields = signal as Record<string, unknown>

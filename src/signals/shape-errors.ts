@@ -1,6 +1,6 @@
 import type * as z from "zod"
 
-/** One validation error, in the words of Pydantic v2 and FastAPI. */
+/** One validation error, in the form and words of Pydantic v2 and FastAPI. */
 export interface ShapeError {
   type: string
   loc: (string | number)[]
@@ -8,7 +8,7 @@ export interface ShapeError {
   input?: unknown
 }
 
-/** A body that can't be read at all, with the errors for its sender. */
+/** A body that cannot be parsed, with the errors for its sender. */
 export class Unreadable extends Error {
   readonly errors: ShapeError[]
 
@@ -45,7 +45,7 @@ const MESSAGES = {
   uuid_parsing: "Input should be a valid UUID",
 } as const
 
-/** The issue that a custom check of a zod schema raises, so that its error gets Pydantic's type and wording. */
+/** Makes the issue of a custom check in a zod schema, so that its error gets Pydantic's type and wording. */
 export function validationIssue(type: keyof typeof MESSAGES): ValidationIssue
 export function validationIssue(type: string, message: string): ValidationIssue
 export function validationIssue(type: string, message?: string): ValidationIssue {
@@ -54,10 +54,10 @@ export function validationIssue(type: string, message?: string): ValidationIssue
 
 type ValidationIssue = { code: "custom"; message: string; params: { type: string } }
 
-/** How many errors of one request are reported. */
+/** The most errors of one request that are reported. */
 export const MAX_ERRORS = 100
 
-/** The last entry of a list that would have grown longer. */
+/** The last entry of a truncated list. */
 export const moreErrors = (loc: ShapeError["loc"], count?: number): ShapeError => ({
   type: "too_many_errors",
   loc,
@@ -67,10 +67,10 @@ export const moreErrors = (loc: ShapeError["loc"], count?: number): ShapeError =
 const MAX_ECHOED_CHARACTERS = 100
 
 /**
- * zod's issues as Pydantic v2 tells them, at most 100 and then one entry that counts the rest. The only place where that is done.
+ * Converts zod's issues to errors of Pydantic v2: at most 100, and then one entry that counts the rest.
  *
- * @param input what was validated: tells a missing field from one of a wrong type, and is echoed where it is a short value
- * @param place where the input came from: "body", "query" or "path" as FastAPI names it, and what leads to it from there
+ * @param input the validated value: it distinguishes a missing field from one of a wrong type, and short values are repeated in errors
+ * @param place FastAPI's name of the request's part ("body", "query" or "path"), and the path within it
  */
 export function shapeErrors(issues: readonly z.core.$ZodIssue[], input: unknown, place: ShapeError["loc"]): ShapeError[] {
   const errors = issues.slice(0, MAX_ERRORS).map((issue): ShapeError => {
@@ -84,7 +84,7 @@ export function shapeErrors(issues: readonly z.core.$ZodIssue[], input: unknown,
   return errors
 }
 
-/** Undefined, which JSON can't hold, when nothing is there. */
+/** Returns the value at a path; undefined, which JSON cannot hold, when there is none. */
 function valueAt(input: unknown, path: readonly (string | number)[]): unknown {
   let value = input
   for (const step of path) {
@@ -140,7 +140,7 @@ function wrongType(expected: string, found: unknown): TypeAndMessage {
   }
 }
 
-/** As Python writes it: 'a', 'b' or 'c'. */
+/** Writes a list as Python does: 'a', 'b' or 'c'. */
 function oneOf(values: readonly unknown[]): string {
   const written = values.map((value) => (typeof value === "string" ? `'${value}'` : String(value)))
   const last = written.pop() ?? ""
@@ -167,7 +167,7 @@ function tooBig({ origin, maximum, inclusive }: z.core.$ZodIssueTooBig, found: u
 
 const count = (number: number | bigint, unit: string) => `${number} ${unit}${Number(number) === 1 ? "" : "s"}`
 
-/** A scalar as it was sent, text cut short; undefined for what an answer can't carry back, or should not: an object or array. */
+/** Returns a scalar for the answer, with text truncated; undefined for an object or array. */
 function echoOf(value: unknown): unknown {
   if (typeof value === "string") return [...value.slice(0, 2 * MAX_ECHOED_CHARACTERS)].slice(0, MAX_ECHOED_CHARACTERS).join("")
   if (typeof value === "number") return Number.isFinite(value) ? value : undefined

@@ -1,10 +1,10 @@
-/** Why a timestamp can't be taken: it is none (`shape`), or it lies outside the years 0001-9999 (`range`). */
+/** The error of a timestamp: it is not a time (`shape`), or outside the years 0001-9999 (`range`). */
 export interface TimestampError {
   kind: "shape" | "range"
   message: string
 }
 
-/** Above this magnitude an epoch number counts milliseconds: 2e10 seconds is the year 2603 (Pydantic's rule). */
+/** Above this magnitude an epoch number is in milliseconds (Pydantic's rule): 2e10 seconds is the year 2603. */
 const LARGEST_EPOCH_SECONDS = 2e10
 
 const MICROS_A_SECOND = 1e6
@@ -17,13 +17,13 @@ const LAST_DAY = 2_932_896
 const OUT_OF_RANGE: TimestampError = { kind: "range", message: "timestamp must be between years 0001 and 9999" }
 
 /**
- * The UTC text, with microseconds, of an ISO 8601 string (no offset means UTC) or a Unix epoch number: `2018-02-04T22:02:08.000107Z`.
- * A string's digits beyond microseconds are cut. Postgres reads the text as it is, and an array literal needs no quotes around it.
+ * Converts an ISO 8601 string (no offset means UTC) or a Unix epoch number to UTC text with microseconds: `2018-02-04T22:02:08.000107Z`.
+ * Truncates digits beyond microseconds. Postgres reads the text unchanged, and it needs no quotes in an array literal.
  *
- * One reading serves both checks: `shape` is a validation error of the request, `range` a rule violation of that signal alone.
+ * It serves two checks: `shape` is a validation error of the request, `range` a rule violation of one signal.
  *
- * Calendar dates, basic or extended, to the day, hour, minute, second or beyond. As with Pydantic, a space may stand for the `T`
- * (RFC 3339, section 5.6), and 24:00 and leap seconds are refused. It is read by hand: a regular expression costs three times as much.
+ * Accepts calendar dates, basic or extended, to the day, hour, minute, second or beyond. As in Pydantic, a space can replace the `T`
+ * (RFC 3339, section 5.6), and 24:00 and leap seconds are refused. The parser is hand-written: a regular expression takes three times as long.
  *
  * @see https://docs.pydantic.dev/latest/api/standard_library_types/#datetimedatetime
  */
@@ -31,7 +31,7 @@ export function parseTimestamp(input: string | number): string | TimestampError 
   return typeof input === "number" ? fromEpoch(input) : fromIso(input)
 }
 
-/** An instant of the platform's clock, as `parseTimestamp` writes it. */
+/** Writes a `Date` in the format of `parseTimestamp`. */
 export function instantText(instant: Date): string {
   return instant.toISOString().replace("Z", "000Z")
 }
@@ -44,7 +44,7 @@ function fromEpoch(epoch: number): string | TimestampError {
   return utcText(days, (seconds - days * SECONDS_A_DAY) * MICROS_A_SECOND + micros)
 }
 
-/** What was read as a number, or the reason why it can't be; the reasons are those of speedate, which reads for Pydantic. */
+/** A parsed number, or the reason why there is none. The reasons have the words of speedate, Pydantic's parser. */
 type Reading = number | string
 
 function fromIso(text: string): string | TimestampError {
@@ -62,7 +62,7 @@ function fromIso(text: string): string | TimestampError {
   const offsetMinutes = readOffset(text, timeEnd)
   if (typeof offsetMinutes === "string") return notIso(text, offsetMinutes)
 
-  // Most come in extended form and in UTC already: their own characters are the text.
+  // Most times are already in extended form and in UTC, so their characters are copied.
   if (offsetMinutes === 0 && dateEnd === 10 && text[13] === ":" && timeEnd >= 19 && days >= FIRST_DAY)
     return `${text.slice(0, 10)}T${text.slice(11, 19)}.${text.slice(20, Math.min(26, timeEnd)).padEnd(6, "0")}Z`
   return utcText(days, micros - offsetMinutes * 60 * MICROS_A_SECOND)
@@ -109,7 +109,7 @@ function readTime(text: string, start: number, end: number): Reading {
   return typeof micros === "string" ? micros : ((hour * 60 + minute) * 60 + second) * MICROS_A_SECOND + micros
 }
 
-/** Microseconds, in which digits beyond the sixth count nothing. */
+/** Microseconds; digits after the sixth are ignored. */
 function readFraction(text: string, start: number, end: number): Reading {
   if (start === end) return 0
   if (text[start] !== "." && text[start] !== ",") return "invalid timezone sign"
@@ -126,7 +126,7 @@ function readFraction(text: string, start: number, end: number): Reading {
   return at === end ? micros : "invalid timezone sign"
 }
 
-/** Where the offset begins: the end of a text that has none. */
+/** The place where the offset begins; the end of the text when there is none. */
 function zoneStart(text: string, from: number): number {
   for (let at = from; at < text.length; at++) {
     const character = text[at]
@@ -135,7 +135,7 @@ function zoneStart(text: string, from: number): number {
   return text.length
 }
 
-/** Minutes by which the text is ahead of UTC. */
+/** The offset from UTC in minutes. */
 function readOffset(text: string, start: number): Reading {
   if (start === text.length) return 0
   const sign = text[start]
@@ -161,7 +161,7 @@ function readOffset(text: string, start: number): Reading {
 
 const ZERO = "0".charCodeAt(0)
 
-/** The number that two digits make, -1 when they are none. */
+/** The number of two digits; -1 when they are not digits. */
 function twoDigits(text: string, at: number): number {
   const tens = text.charCodeAt(at) - ZERO
   const ones = text.charCodeAt(at + 1) - ZERO
@@ -186,10 +186,10 @@ function daysIn(year: number, month: number): number {
 
 const MS_A_DAY = SECONDS_A_DAY * 1000
 
-/** Not by `Date.UTC`, which takes the years 0-99 for 1900-1999. */
+/** `Date.UTC` is not used, because it reads the years 0-99 as 1900-1999. */
 const daysSinceEpoch = (year: number, month: number, day: number) => new Date(0).setUTCFullYear(year, month - 1, day) / MS_A_DAY
 
-/** An offset may have moved `microsOfDay` into the day before or after. */
+/** An offset can move `microsOfDay` into the day before or after. */
 function utcText(days: number, microsOfDay: number): string | TimestampError {
   const secondOfDay = Math.floor(microsOfDay / MICROS_A_SECOND)
   const micros = microsOfDay - secondOfDay * MICROS_A_SECOND

@@ -2,7 +2,11 @@ import { Unreadable } from "./shape-errors.ts"
 
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false })
 
-/** The text of UTF-8 bytes, a byte order mark left out (RFC 8259, section 8.1). Throws `Unreadable` instead of mending bad bytes. */
+/**
+ * Decodes UTF-8, without a byte order mark (RFC 8259, section 8.1).
+ *
+ * @throws {Unreadable} bytes are not UTF-8; none is replaced
+ */
 export function decodeUtf8(bytes: Uint8Array): string {
   try {
     return strict.decode(bytes)

@@ -4,13 +4,13 @@ import { BatchFields, Signal } from "./schema.ts"
 import { MAX_ERRORS, moreErrors, type ShapeError, shapeErrors } from "./shape-errors.ts"
 
 /**
- * Compiled where the module loads, since Workers allow code from text only there: `safeParse` then costs a tenth. Each signal is
- * validated alone, because zod gathers every issue of what it validates, and 100,000 of them overflow its stack.
+ * The schema is compiled when the module loads, because Workers allow code generation only then; `safeParse` takes a tenth of the time. Each
+ * signal is validated alone, because zod collects all issues of a value, and 100,000 of them overflow its stack.
  */
 const ValidSignal = z.compile(Signal)
 const Envelope = z.compile(z.looseObject({ ...BatchFields, signals: z.array(z.unknown()) }))
 
-/** A batch of the right shape. */
+/** A batch with a valid shape. */
 export interface ValidBatch {
   /** `Rejected` only where `lenient` was applied. */
   signals: (Signal | Rejected)[]
@@ -19,15 +19,15 @@ export interface ValidBatch {
 }
 
 export interface Validation {
-  /** Whether all or nothing is asked for where the body does not say. */
+  /** The value of `fail_on_error` when the body has none. */
   failOnError: boolean
-  /** Asks for a signal of the wrong shape to fail alone. All or nothing has no use for that. */
+  /** Whether a signal of the wrong shape fails alone. It has no effect with all or nothing. */
   lenient: boolean
 }
 
 export const validateSignal = (value: unknown) => ValidSignal.safeParse(value)
 
-/** The signal that `value` is, or the first of its validation errors. */
+/** Validates a signal. Returns it, or the first of its validation errors. */
 export function signalOrRejected(value: unknown): Signal | Rejected {
   const result = ValidSignal.safeParse(value)
   if (result.success) return result.data
@@ -36,9 +36,9 @@ export function signalOrRejected(value: unknown): Signal | Rejected {
 }
 
 /**
- * The batch that `value` is, or the first 100 validation errors, and then one entry that says that there are more.
+ * Validates a batch. Returns it, or the first 100 validation errors and one entry that says that there are more.
  *
- * @param value its signals may be `Rejected` already, as lines of NDJSON are
+ * @param value its signals can already be `Rejected`: lines of NDJSON that are not JSON
  */
 export function validateBatch(value: unknown, { failOnError, lenient }: Validation): ValidBatch | ShapeError[] {
   const envelope = Envelope.safeParse(value)

@@ -26,7 +26,7 @@ export function members(json: string): Map<string, string> {
   return found
 }
 
-/** The same JSON with a member or an element a line. */
+/** The same JSON with one member or element on each line. */
 export function indented(json: string): string {
   let depth = 0
   let text = ""

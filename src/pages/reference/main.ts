@@ -1,7 +1,7 @@
 /** Set by scalar.js. @see https://github.com/scalar/scalar/blob/main/documentation/configuration.md */
 declare const Scalar: { createApiReference(place: string, configuration: object): void }
 
-/** Nothing leaves this origin: no fonts, figures, proxy or assistants of somebody else's. */
+/** The page sends nothing to other origins: no fonts, usage data, proxy or assistant of a third party. */
 const OURS_ALONE = {
   withDefaultFonts: false,
   telemetry: false,

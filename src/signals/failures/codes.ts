@@ -1,12 +1,12 @@
-/** What a code means and what its reader can do. The docs' tables are made of these rows. */
+/** The meaning of a code, and what its reader can do. The tables of docs/api.md have the same rows. */
 interface Code {
   meaning: string
-  /** Sending the same again later may succeed. */
+  /** The same request may succeed later. */
   retryable: boolean
   cure: string
 }
 
-/** Why one signal or record was not stored, in the order of the docs. A code is never renamed; new ones may be added. */
+/** The reasons why one signal or record was not stored, in the order of the docs. A code is never renamed; new ones may be added. */
 export const FAILURE_CODES = {
   missing_field: { meaning: "a required field is absent", retryable: false, cure: "send the field that `field` names" },
   wrong_type: {
@@ -83,7 +83,7 @@ export const FAILURE_CODES = {
 } as const satisfies Record<string, Code>
 export type FailureCode = keyof typeof FAILURE_CODES
 
-/** Why a whole request failed, with the status of its answer. */
+/** The reasons why a whole request failed, with the status of the answer. */
 export const PROBLEM_CODES = {
   batch_rejected: {
     status: 400,

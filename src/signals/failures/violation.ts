@@ -2,9 +2,9 @@ import type { Failure } from "../responses.ts"
 import type { ShapeError } from "../shape-errors.ts"
 import { FAILURE_CODES, type FailureCode } from "./codes.ts"
 
-/** Why a signal cannot be stored. */
+/** The rule that a signal breaks. */
 export interface Violation {
-  /** Undefined when it is about the signal as a whole. */
+  /** Undefined when the rule is about the signal as a whole. */
   field?: string | undefined
   code: FailureCode
   /** One sentence for the sender. */
@@ -19,7 +19,7 @@ export function shapeViolation({ type, loc, msg }: ShapeError): Violation {
   return { field, code, message: `${loc.join(".")}: ${msg}` }
 }
 
-/** A signal of the wrong shape, among others that may be stored. A class, since a signal may have fields of any name. */
+/** A signal of the wrong shape in a batch whose other signals may be stored. It is a class, since a signal may have fields of any name. */
 export class Rejected {
   readonly violation: Violation
 
@@ -28,7 +28,7 @@ export class Rejected {
   }
 }
 
-/** What a batch's answer and the ledger say of a signal that was not stored. */
+/** The failure of a signal, for the batch's answer and the ledger. */
 export const failureAt = (index: number, { field, code, message }: Violation): Failure => ({
   index,
   error: message,
@@ -37,10 +37,10 @@ export const failureAt = (index: number, { field, code, message }: Violation): F
   retryable: FAILURE_CODES[code].retryable,
 })
 
-/** The beginning of each sentence that the SQL function `store_signals_one_by_one` writes; it knows no codes. */
+/** The prefix of each sentence of the SQL function `store_signals_one_by_one`, which has no codes. */
 const REFUSED = "refused by the database: "
 
-/** A failure as it was recorded. Versions without codes left out everything but `index` and `error`. */
+/** A failure in the ledger. Versions without codes recorded only `index` and `error`. */
 export type RecordedFailure = Pick<Failure, "index" | "error"> & Partial<Failure>
 
 /** Adds the code to a failure that was recorded without one. */

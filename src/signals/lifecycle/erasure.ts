@@ -5,7 +5,7 @@ import type { Failure } from "../responses.ts"
 import { textViolation } from "../rules.ts"
 import { validationIssue } from "../shape-errors.ts"
 
-/** The fields of a signal that may name the subject of an erasure. */
+/** The fields of a signal that can hold the subject of an erasure. */
 export const SUBJECT_FIELDS = ["user_id", "agent_id", "context_window_id"] as const
 export type SubjectField = (typeof SUBJECT_FIELDS)[number]
 export type Subjects = Partial<Record<SubjectField, string>>
@@ -19,9 +19,9 @@ export const suppressedFailure = (index: number, field: SubjectField): Failure =
   })
 
 /**
- * A plan without the rows of suppressed subjects, which become failures.
+ * Removes the rows of suppressed subjects from a plan, and adds failures for them.
  *
- * @param fields by the place of a row in the plan, from 0
+ * @param fields the suppressed field, by the place of its row in the plan, from 0
  */
 export function withoutSuppressed(plan: BatchPlan, fields: ReadonlyMap<number, SubjectField>): BatchPlan {
   const failures = [...plan.failures]
@@ -47,7 +47,7 @@ const Subject = z
     if (violation) context.addIssue(validationIssue("value_error", `Value error, this ${violation}`))
   })
 
-/** What to erase: exactly one of the four. */
+/** The subject of an erasure: exactly one of four fields. */
 export const ErasureRequest = z
   .strictObject({
     user_id: Subject.nullish().meta({ description: "Every signal of this user." }),
@@ -61,7 +61,7 @@ export const ErasureRequest = z
       .meta({ description: "The signals with these ids." }),
     suppress: z.boolean().nullish().meta({
       description:
-        "true: also refuse what comes later of the user, agent or conversation. Default: false. It adds nothing to `signal_ids`, whose dedupe keys stay taken in any case.",
+        "true: also refuse later signals of the user, agent or conversation. Default: false. It has no effect with `signal_ids`, whose dedupe keys stay taken in any case.",
     }),
   })
   .superRefine((request, context) => {
@@ -82,7 +82,7 @@ export const ErasureRecord = z
     state: z.enum(["running", "done"]),
     created_at: instant,
     finished_at: instant.nullable(),
-    requested_by: z.string().meta({ description: "Name of the key it was sent with." }),
+    requested_by: z.string().meta({ description: "Name of the key that requested it." }),
     kind: z.enum([...SUBJECT_FIELDS, "signal_ids"]),
     subject_hash: z.string().meta({
       description:
@@ -93,13 +93,13 @@ export const ErasureRecord = z
       .object({
         signals: z.int(),
         dead_letters: z.int(),
-        ledger_texts: z.int().meta({ description: "Batches in the ledger, a text of which quoted the subject." }),
+        ledger_texts: z.int().meta({ description: "Batches in the ledger with a text that quoted the subject." }),
         waiting_records: z.int().meta({ description: "Records in the bucket that waited for the database." }),
       })
-      .meta({ description: "What was removed so far." }),
+      .meta({ description: "The counts of removed records so far." }),
   })
   .meta({ id: "Erasure" })
-/** What the service keeps of an erasure, while it runs and as proof afterwards. */
+/** The record of an erasure, while it runs and as proof afterwards. */
 export type ErasureRecord = z.infer<typeof ErasureRecord>
 
 export const ErasurePage = z.object({

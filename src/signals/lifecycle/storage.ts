@@ -3,16 +3,16 @@ import * as z from "zod"
 const bytes = z.int().meta({ description: "Bytes on disk, indexes included." })
 const instant = z.iso.datetime().meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
 
-/** At most so many partitions are listed, the oldest of them. */
+/** The number of partitions that are listed, oldest first. */
 export const LISTED_PARTITIONS = 100
 
 export const StorageRecord = z
   .object({
-    retention_days: z.int().nullable().meta({ description: "Signals older than this are deleted; null: they stay for ever." }),
-    ledger_retention_days: z.int().meta({ description: "Ledger rows without signals and settled dead letters stay so long." }),
+    retention_days: z.int().nullable().meta({ description: "Signals older than this are deleted; null: they are kept forever." }),
+    ledger_retention_days: z.int().meta({ description: "Days that ledger rows without signals and settled dead letters are kept." }),
     oldest_signal: instant.nullable().meta({ description: "`received_at` of the oldest signal; null without signals." }),
     next_drop: z.object({ partition: z.string(), at: instant }).nullable().meta({
-      description: "When the newest signal of the oldest partition is past its retention; null when that is not known yet.",
+      description: "When the newest signal of the oldest partition expires; null when that is not known yet.",
     }),
     bytes: z.object({ signals: bytes, batches: bytes, dedupe_keys: bytes, dead_letters: bytes }),
     partition_count: z.int().meta({ description: "0 before `npm run db:partition`." }),
@@ -21,5 +21,5 @@ export const StorageRecord = z
       .meta({ description: `The oldest ${LISTED_PARTITIONS}, with their ids: from inclusive, to exclusive.` }),
   })
   .meta({ id: "Storage" })
-/** What the tables hold, and when the oldest of it goes. */
+/** The size of the tables, and when the oldest signals are deleted. */
 export type StorageRecord = z.infer<typeof StorageRecord>
