@@ -197,11 +197,7 @@ export class ConfigurationError extends Error {}
 
 const read = new WeakMap<Bindings, Settings>()
 
-/**
- * Reads and checks the settings of a deployment, once for each isolate.
- *
- * @throws {ConfigurationError}
- */
+/** Reads and checks the settings of a deployment, once for each isolate. Throws `ConfigurationError`. */
 export function readSettings(bindings: Bindings): Settings {
   const known = read.get(bindings)
   if (known) return known

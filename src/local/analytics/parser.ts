@@ -42,11 +42,7 @@ const RESERVED = new Set(
 /** Bound of nesting: deeper than a person writes, and far below the limit of the stack. */
 const MAX_DEPTH = 100
 
-/**
- * Parses a query.
- *
- * @throws {RefusedQuery} at the first word that the local dialect does not have
- */
+/** Parses a query. Throws `RefusedQuery` at the first word that the local dialect does not have. */
 export function parse(query: string): Select {
   return new Parser(query, tokenize(query)).select()
 }

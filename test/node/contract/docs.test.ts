@@ -44,7 +44,7 @@ const commands = shellBlocks
   )
 const importerCommands = commands.filter(({ command }) => /^npm run (?:-s )?(?:signals|dlq|key) -- /.test(command))
 
-/** Commands that this file cannot run, since they install, run for ever, or contain this file, and what runs each instead. */
+/** Commands that this file cannot run, since they install, do not end, or contain this file, and the test that runs each instead. */
 const RUN_ELSEWHERE: Record<string, string> = {
   "npm ci && npm start": "test/node/local/start.test.ts",
   "npm ci && npm test": ".ci/run",
@@ -66,7 +66,7 @@ const RUN_ELSEWHERE: Record<string, string> = {
   ".ci/run": "itself",
 }
 
-/** Ids differ from run to run; everything else is as the page says. */
+/** Ids differ from run to run; everything else must be as the page says. */
 const comparable = (text: string): unknown =>
   JSON.parse(text, (name, value) =>
     name === "signal_id" && value !== null ? "an id" : name === "transaction_id" && value !== null ? "a batch" : value,
@@ -132,6 +132,11 @@ describe("the documentation", () => {
     expect(unknown).toEqual([])
   })
 
+  it("names a file for each command that runs elsewhere", () => {
+    const files = Object.values(RUN_ELSEWHERE).filter((place) => /^[\w.]+\/\S+$/.test(place))
+    expect(files.filter((path) => !existsSync(join(ROOT, path)))).toEqual([])
+  })
+
   it("shows that a batch sent twice under one key is stored once", async () => {
     const rows = await rig.query("select count(*)::int4 as count from signals where context_window_id = 'conv-125'")
     expect(rows).toEqual([{ count: 1 }])
@@ -152,6 +157,21 @@ describe("the documentation", () => {
     expect(broken.map(([link]) => link)).toEqual([])
   })
 
+  it.each(PAGES)("%s names only files and folders that exist", (page) => {
+    const missing = pathsOf(page).filter((path) => !existsSync(join(ROOT, path)))
+    expect(missing).toEqual([])
+  })
+
+  it("gives every folder of the code its line", () => {
+    const page = textOf("docs/architecture.md")
+    const folders = ["src", "test"].flatMap((parent) =>
+      readdirSync(join(ROOT, parent), { withFileTypes: true }).flatMap((entry) =>
+        entry.isDirectory() ? [`\`${parent}/${entry.name}/\``] : [],
+      ),
+    )
+    expect(folders.filter((folder) => !page.includes(folder))).toEqual([])
+  })
+
   it("gives every dependency its line", () => {
     const page = textOf("docs/architecture.md")
     const unexplained = Object.keys({ ...dependencies, ...devDependencies }).filter(
@@ -162,6 +182,14 @@ describe("the documentation", () => {
 
   it("has a README that is read in one sitting", () => expect(textOf("README.md").split("\n").length).toBeLessThanOrEqual(180))
 })
+
+/** The paths below the project's folder that a page names, links to other sites left out. A pattern such as `*.ts` is not a path. */
+const pathsOf = (page: string) =>
+  [
+    ...textOf(page)
+      .replaceAll(/https?:\S+/g, "")
+      .matchAll(/(?<![\w./-])(?:src|test|bench|scripts|deploy|docs|drizzle|\.ci)\/[\w./-]*[\w/]/g),
+  ].map(([path]) => path)
 
 /** The anchors of a page's headings, as GitHub makes them. */
 const headingsOf = (page: string) =>
