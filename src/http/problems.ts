@@ -54,8 +54,7 @@ export const forbidden = (scope: string) =>
 
 export const crossSite = () =>
   new Problem("cross_site", {
-    detail:
-      "This service has open access, so it refuses requests from pages of other sites. Add their origin to CORS_ORIGINS.",
+    detail: "This service has open access, so it refuses requests from pages of other sites. Add their origin to CORS_ORIGINS.",
   })
 
 export const notFound = (detail = "Not Found") => new Problem("not_found", { detail })

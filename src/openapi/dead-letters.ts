@@ -68,7 +68,8 @@ export const replayDeadLetter = operation({
   ...ONE,
   id: "replayDeadLetter",
   summary: "Replay a dead letter: store it after its cause is repaired",
-  description: "Needs a key with both scopes, `read` and `ingest`. The record is stored once, even when it is replayed several times.",
+  description:
+    "Needs a key with both scopes, `read` and `ingest`. The record is stored once, even when it is replayed several times.",
   scope: "read",
   answers: {
     200: answer("The result.", ReplayAnswer, {

@@ -14,7 +14,10 @@ export const ProblemCode = openEnum(PROBLEM_CODE_NAMES, "Why the request failed.
 
 const ofFailure = {
   code: openEnum(FAILURE_CODE_NAMES, "Why it was not stored.", "out_of_range"),
-  field: z.string().optional().meta({ description: "The field that the error is about, where there is one.", example: "signal_score" }),
+  field: z
+    .string()
+    .optional()
+    .meta({ description: "The field that the error is about, where there is one.", example: "signal_score" }),
   retryable: z.boolean().meta({ description: "The same signal may be stored when it is sent again later." }),
 }
 
@@ -86,7 +89,9 @@ export const SignalPage = z.object({
 export const FeedAnswer = z
   .object({
     signals: z.array(StoredSignal).meta({ description: "In commit order. It may be empty although `more` is true." }),
-    next_cursor: z.string().meta({ description: "Pass it as `after` to continue. Save it together with the results of the signals." }),
+    next_cursor: z
+      .string()
+      .meta({ description: "Pass it as `after` to continue. Save it together with the results of the signals." }),
     more: z.boolean().meta({ description: "The next request can read more at once." }),
     lag_seconds: z.number().min(0).meta({
       description: "How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits.",
@@ -113,7 +118,8 @@ export const BatchRecord = z
       description: "queued: acknowledged, and stored later. failed: acknowledged, but no signal could be stored.",
     }),
     created_at: instant,
-    caller: z.string().meta({ description: "Name of the key that sent it." }),idempotency_key: z.string().nullable(),
+    caller: z.string().meta({ description: "Name of the key that sent it." }),
+    idempotency_key: z.string().nullable(),
     total_count: z.int(),
     successful_count: z.int(),
     failed_count: z.int(),
@@ -139,9 +145,7 @@ const deadLetterFields = {
   id: z.int(),
   created_at: instant,
   state: z.enum(["waiting", "replayed", "discarded"]),
-  source: z
-    .enum(["slack", "kafka", "signal", "queue"])
-    .meta({ description: "How a replay reads the record." }),
+  source: z.enum(["slack", "kafka", "signal", "queue"]).meta({ description: "How a replay reads the record." }),
   caller: z.string(),
   reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
   transaction_id: transactionId,

@@ -61,7 +61,8 @@ export function parameter(scope: Scope, value: unknown, type: "bigint" | "float8
 }
 
 /** Returns a text that is equal for equal expressions, wherever they stand in the query. */
-export const identityOf = (expression: Expression) => JSON.stringify(expression, (key, value) => (key === "at" ? undefined : value))
+export const identityOf = (expression: Expression) =>
+  JSON.stringify(expression, (key, value) => (key === "at" ? undefined : value))
 
 export function translate(expression: Expression, scope: Scope): Fragment {
   const key = scope.over === "groups" ? scope.keys.get(identityOf(expression)) : undefined

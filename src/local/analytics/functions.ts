@@ -1,5 +1,5 @@
 // biome-ignore lint/suspicious/noImportCycles: a function translates its arguments, which may be functions.
-import { condition, number, parameter, type Scope, identityOf, translate, type Fragment } from "./expressions.ts"
+import { condition, type Fragment, identityOf, number, parameter, type Scope, translate } from "./expressions.ts"
 import type { Call, Expression } from "./parser.ts"
 import { refused, unknown } from "./tokens.ts"
 import { commonType, FLOAT, type IntegerType, integer, sumType, TIME, typeName } from "./types.ts"

@@ -1,4 +1,4 @@
-import { aggregates, COLUMNS, condition, type Scope, identityOf, translate, type Fragment } from "./expressions.ts"
+import { aggregates, COLUMNS, condition, type Fragment, identityOf, type Scope, translate } from "./expressions.ts"
 import { type Expression, parse, type Select } from "./parser.ts"
 import { refused } from "./tokens.ts"
 import { type Type, typeName } from "./types.ts"

@@ -9,7 +9,9 @@ export const LISTED_PARTITIONS = 100
 export const StorageRecord = z
   .object({
     retention_days: z.int().nullable().meta({ description: "Signals older than this are deleted; null: they are kept forever." }),
-    ledger_retention_days: z.int().meta({ description: "Days that ledger rows without signals and settled dead letters are kept." }),
+    ledger_retention_days: z
+      .int()
+      .meta({ description: "Days that ledger rows without signals and settled dead letters are kept." }),
     oldest_signal: instant.nullable().meta({ description: "`received_at` of the oldest signal; null without signals." }),
     next_drop: z.object({ partition: z.string(), at: instant }).nullable().meta({
       description: "When the newest signal of the oldest partition expires; null when that is not known yet.",
