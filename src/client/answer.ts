@@ -8,6 +8,7 @@ import {
   UnavailableError,
   ValidationError,
 } from "./errors.ts"
+import type { ProblemCode } from "./types.ts"
 
 /**
  * Reads an answer.
@@ -46,8 +47,9 @@ async function readText({ body }: Response, maxBytes: number): Promise<string | 
   }
 }
 
-function errorOf({ status, headers }: Response, body: Record<string, unknown>, context: AnswerContext): SignalError {
-  const { detail, errors, transaction_id } = body
+function errorOf({ status, headers }: Response, body: Record<string, unknown>, answer: AnswerContext): SignalError {
+  const { detail, errors, transaction_id, code } = body
+  const context = { ...answer, code: typeof code === "string" ? (code as ProblemCode) : undefined }
   const message = typeof detail === "string" ? detail : `status ${status}`
   const retryAfterMs = readRetryAfter(headers.get("Retry-After"))
   if (status === 429) return new RateLimitedError(message, { ...context, retryAfterMs })

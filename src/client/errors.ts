@@ -1,9 +1,10 @@
-import type { Failure, ShapeError } from "./types.ts"
+import type { Failure, FailureCode, ProblemCode, ShapeError } from "./types.ts"
 
 /** The answer that an error comes from. */
 export interface AnswerContext {
   status?: number | undefined
   requestId?: string | undefined
+  code?: ProblemCode | undefined
 }
 
 /** The error of every call of `SignalClient`. */
@@ -12,11 +13,14 @@ export abstract class SignalError extends Error {
   readonly status: number | undefined
   /** The answer's `X-Request-Id`, by which the service's log names the request; undefined when there was no answer. */
   readonly requestId: string | undefined
+  /** The code of the answer; undefined when there was none, or the service is too old to send it. */
+  readonly code: ProblemCode | undefined
 
-  constructor(message: string, { status, requestId, cause }: AnswerContext & { cause?: unknown } = {}) {
+  constructor(message: string, { status, requestId, code, cause }: AnswerContext & { cause?: unknown } = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.status = status
     this.requestId = requestId
+    this.code = code
   }
 }
 
@@ -25,13 +29,22 @@ export class ValidationError extends SignalError {
   override readonly name = "ValidationError"
   /** The first 100 errors; `loc` is such as `["body", "signals", 0, "context_window_id"]`. */
   readonly errors: readonly ShapeError[]
+  /** The field that the first error is about; undefined when it is about one of many signals, or no field. */
+  readonly field: string | undefined
 
   constructor(errors: readonly ShapeError[], answer: AnswerContext = {}) {
     const [first] = errors
     const more = errors.length > 1 ? `, and ${errors.length - 1} more` : ""
     super(first ? `${first.loc.join(".")}: ${first.msg}${more}` : "The request has the wrong shape.", answer)
     this.errors = errors
+    this.field = fieldOf(first)
   }
+}
+
+/** A single signal is the body itself. The fields of a body with many signals are not a signal's. */
+function fieldOf(error: ShapeError | undefined): string | undefined {
+  const [place, field] = error?.loc ?? []
+  return place === "body" && typeof field === "string" && field !== "signals" ? field : undefined
 }
 
 /** `allOrNothing` was set, and a signal broke a rule (400). Nothing was stored. */
@@ -39,11 +52,21 @@ export class BatchRejectedError extends SignalError {
   override readonly name = "BatchRejectedError"
   /** The index of the first signal that broke a rule. */
   readonly index: number
+  /** Why that signal is not stored; undefined when the service is too old to say it. */
+  readonly failureCode: FailureCode | undefined
+  /** The field that it is about, where it is one. */
+  readonly field: string | undefined
+  /** The same signal may be stored when it is sent again later. */
+  readonly retryable: boolean
   readonly errors: readonly Failure[]
 
   constructor(message: string, errors: readonly Failure[], answer: AnswerContext = {}) {
     super(message, answer)
-    this.index = errors[0]?.index ?? 0
+    const [first] = errors
+    this.index = first?.index ?? 0
+    this.failureCode = first?.code
+    this.field = first?.field
+    this.retryable = first?.retryable ?? false
     this.errors = errors
   }
 }
@@ -97,6 +120,7 @@ export class DeadlineError extends SignalError {
     super(last ? `${message}; the last answer: ${last.message}` : message, {
       status: last?.status,
       requestId: last?.requestId,
+      code: last?.code,
       cause: last,
     })
   }

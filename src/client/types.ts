@@ -144,6 +144,11 @@ export interface ListedDeadLetter {
   caller: string
   /** Why the record could not be stored, as one sentence. */
   reason: string
+  code: FailureCode
+  /** The field that it is about, where it is one. */
+  field?: string | undefined
+  /** The same record may be stored when it is sent again later. */
+  retryable: boolean
   transaction_id: string
   /** Index in the delivery. */
   index: number

@@ -42,7 +42,7 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
   const { source, caller, records } = received
   const transactionId = uuidv7()
   const kept = keepRecords(plan.failures.map(({ index }) => records[index]))
-  const letters = plan.failures.map(({ index, error }, place) => {
+  const letters = plan.failures.map(({ index, error, code, field }, place) => {
     const { record = "null", note = "" } = kept[place] ?? {}
     return {
       transactionId,
@@ -50,6 +50,8 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
       source,
       caller,
       reason: note ? `${error} (${note})` : error,
+      code,
+      field,
       record,
       subjects: subjects.get(index),
     }

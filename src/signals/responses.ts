@@ -148,6 +148,7 @@ const deadLetterFields = {
   source: z.enum(["slack", "kafka", "signal", "queue"]).meta({ description: "How a replay reads the record." }),
   caller: z.string(),
   reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
+  ...ofFailure,
   transaction_id: transactionId,
   index: z.int().meta({ description: "Place in the delivery, from 0." }),
   truncated: z.boolean().meta({ description: "Only the first MiB of the record is kept, so that it cannot be replayed." }),

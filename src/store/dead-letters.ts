@@ -1,5 +1,7 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
+import type { FailureCode } from "../signals/failures/codes.ts"
+import { withCode } from "../signals/failures/violation.ts"
 import type { SubjectField, Subjects } from "../signals/lifecycle/erasure.ts"
 import type { DeadLetterRecord, ListedDeadLetter } from "../signals/responses.ts"
 import { MAX_SIGNAL_BYTES } from "../signals/rules.ts"
@@ -21,6 +23,10 @@ export interface DeadLetter {
   caller: string
   /** One sentence. */
   reason: string
+  /** Undefined in the messages of versions without it. */
+  code?: FailureCode | undefined
+  /** The field of the signal that the reason is about, where it is one. */
+  field?: string | undefined
   /** JSON text of what was delivered. Only its beginning is kept when it is larger than `MAX_RECORD_BYTES`. */
   record: string
   /** Whom it is about, where that is known: it is not kept when one of them is suppressed. */
@@ -58,16 +64,17 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
   const about = kept.some(({ subjects }) => subjects && Object.keys(subjects).length > 0)
   const list = (field: SubjectField) => sql`${column(({ subjects }) => subjects?.[field] ?? null)}::text[]`
   return sql`
-    insert into ${deadLetters} (transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id)
+    insert into ${deadLetters} (transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id)
     select
-      letter.transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id
+      letter.transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id
     from unnest(
       ${column(({ transactionId }) => transactionId)}::uuid[], ${column(({ index }) => index)}::int4[],
       ${column(({ source }) => source)}::text[], ${column(({ caller }) => caller)}::text[],
-      ${column(({ reason }) => storable(reason))}::text[], ${column(({ record }) => record)}::text[],
+      ${column(({ reason }) => storable(reason))}::text[], ${column(({ code }) => code ?? null)}::text[],
+      ${column(({ field }) => field ?? null)}::text[], ${column(({ record }) => record)}::text[],
       ${column(({ truncated }) => truncated)}::bool[], ${column(() => uuidv7())}::uuid[]${about ? sql`, ${list("user_id")}, ${list("agent_id")}, ${list("context_window_id")}` : sql``}
     ) as letter (
-      transaction_id, index, source, caller, reason, record, truncated, replay_transaction_id${about ? sql`, user_id, agent_id, context_window_id` : sql``}
+      transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id${about ? sql`, user_id, agent_id, context_window_id` : sql``}
     )
     ${where}
     ${about ? sql`where ${LETTER_NOT_SUPPRESSED}` : sql``}
@@ -78,16 +85,26 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
 const storable = (text: string) => text.toWellFormed().replaceAll("\0", "\uFFFD")
 
 const LISTED_COLUMNS = sql`
-  id, ${utc(sql`created_at`)} as created_at, state, source, caller, reason, transaction_id, index, truncated, replay_transaction_id`
+  id, ${utc(sql`created_at`)} as created_at, state, source, caller, reason, code, field, transaction_id, index, truncated, replay_transaction_id`
 const COLUMNS = sql`${LISTED_COLUMNS}, record`
 
-type SelectedRow = Omit<DeadLetterRecord, "id"> & { id: string }
-type ListedRow = Omit<ListedDeadLetter, "id"> & { id: string }
+/** As the database has a dead letter. */
+type Selected<Letter extends ListedDeadLetter> = Omit<Letter, "id" | "code" | "field" | "retryable"> & {
+  id: string
+  code: FailureCode | null
+  field: string | null
+}
+type SelectedRow = Selected<DeadLetterRecord>
+type ListedRow = Selected<ListedDeadLetter>
 
-const letterOf = (row: SelectedRow): DeadLetterRecord => ({ ...row, id: Number(row.id) })
+const letterOf = <Row extends ListedRow>({ code, field, ...row }: Row) => {
+  const recorded = { index: row.index, error: row.reason, field: field ?? undefined, ...(code !== null && { code }) }
+  const { index: _, error: __, ...ofFailure } = withCode(recorded)
+  return { ...row, ...ofFailure, id: Number(row.id) }
+}
 
 /** The bytes of a row's texts, and about those of everything else but its record. */
-const LISTED_BYTES = sql`300 + octet_length(caller) + octet_length(reason)`
+const LISTED_BYTES = sql`400 + octet_length(caller) + octet_length(reason)`
 
 /**
  * One page of dead letters without their records, newest first, and the cursor of the next page, null on the last. A page also ends by
@@ -115,7 +132,7 @@ export async function listDeadLetters(
     select: LISTED_COLUMNS,
   })
   const rows = await readRows<ListedRow & { more: boolean }>(db, statement, ["transaction_id", "limit"])
-  const letters = rows.map(({ more: _, ...row }): ListedDeadLetter => ({ ...row, id: Number(row.id) }))
+  const letters = rows.map(({ more: _, ...row }) => letterOf(row))
   return { letters, next: hasNext(rows) ? (letters.at(-1)?.id ?? null) : null }
 }
 

@@ -135,6 +135,9 @@ export const deadLetters = pgTable(
     caller: text().notNull(),
     reason: text().notNull(),
     record: text().notNull(),
+    /** As in a batch's failures; null in rows of versions without codes. */
+    code: text(),
+    field: text(),
     /** Only the beginning of the record is kept. */
     truncated: boolean().notNull().default(false),
     /** The batch under which every replay stores it. */

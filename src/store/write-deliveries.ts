@@ -168,9 +168,10 @@ async function writeEach(db: Database, deliveries: readonly Delivery[]): Promise
 }
 
 /** The dead letter of a signal that passed every rule and that only the database refuses. */
-function letterOf({ transactionId, caller, plan }: NewBatch, { index, error }: Failure): DeadLetter {
+function letterOf({ transactionId, caller, plan }: NewBatch, { index, error, code, field }: Failure): DeadLetter {
   const row = plan.rows.find((one) => one.index === index)
-  return { transactionId, index, source: "signal", caller, reason: error, record: row ? signalText(row) : "null" }
+  const record = row ? signalText(row) : "null"
+  return { transactionId, index, source: "signal", caller, reason: error, code, field, record }
 }
 
 /** A row as the JSON of the signal that it was. */

@@ -11,6 +11,7 @@ interface DeadLetter {
   id: number
   created_at: string
   source: string
+  code: string
   reason: string
   replay_transaction_id: string
 }
@@ -59,11 +60,11 @@ export const list = (state: string, options: DlqOptions) =>
     let count = 0
     for await (const letter of deadLetters(state, options)) {
       count++
-      const { id, created_at, source, reason } = letter
+      const { id, created_at, source, code, reason } = letter
       console.log(
         options.json
           ? JSON.stringify(letter)
-          : `${String(id).padStart(6)}  ${created_at.slice(0, 19)}Z  ${source.padEnd(6)}  ${reason}`,
+          : `${String(id).padStart(6)}  ${created_at.slice(0, 19)}Z  ${source.padEnd(6)}  ${code.padEnd(19)}  ${reason}`,
       )
     }
     if (!options.json) console.log(`${count} ${state}.`)

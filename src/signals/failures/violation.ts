@@ -43,8 +43,8 @@ const REFUSED = "refused by the database: "
 /** A failure in the ledger. Versions without codes recorded only `index` and `error`. */
 export type RecordedFailure = Pick<Failure, "index" | "error"> & Partial<Failure>
 
-/** Adds the code to a failure that was recorded without one. */
-export function withCode(recorded: RecordedFailure): Failure {
-  const { index, error, code = error.startsWith(REFUSED) ? "refused_by_database" : "unclassified", field } = recorded
-  return failureAt(index, { field, code, message: error })
+/** Adds the code to a failure that was recorded without one, or by a newer version with one that this version does not know. */
+export function withCode({ index, error, code, field }: RecordedFailure): Failure {
+  const guessed = error.startsWith(REFUSED) ? "refused_by_database" : "unclassified"
+  return failureAt(index, { field, code: code !== undefined && code in FAILURE_CODES ? code : guessed, message: error })
 }

@@ -230,6 +230,23 @@ describe("an error of the client", () => {
     expect(await rows()).toBe(0)
   })
 
+  it("has the code of the answer, and the field of a single signal", async () => {
+    const one = await failureOf(client.create({ ...signal(0), signal_score: 2 }))
+    expect(one).toMatchObject({ code: "invalid_request", field: "signal_score" })
+    const many = await failureOf(client.createBatch([{} as never]))
+    expect(many).toMatchObject({ code: "invalid_request", field: undefined })
+    const whole = await failureOf(client.createBatch([{ ...signal(0), signal_score: 2 }], { allOrNothing: true }))
+    expect(whole).toMatchObject({ code: "batch_rejected", failureCode: "out_of_range", field: "signal_score", retryable: false })
+    expect(await failureOf(new SignalClient({ url: proxy.address, key: "another" }).stats())).toMatchObject({
+      code: "unauthorized",
+    })
+    proxy.mishaps.push({ kind: "answer", status: 503, headers: { "Retry-After": "60" }, body: '{"code":"overloaded"}' })
+    expect(await failureOf(client.stats({}, { deadlineMs: 5000 }))).toMatchObject({ name: "DeadlineError", code: "overloaded" })
+    expect(await failureOf(new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 }).stats())).toMatchObject({
+      code: undefined,
+    })
+  })
+
   it("differs for a wrong key, a limit and an unreachable service, and only the last is retried", async () => {
     expect(await failureOf(new SignalClient({ url: proxy.address, key: "another" }).stats())).toBeInstanceOf(UnauthorizedError)
     expect(await failureOf(client.createBatch(signals(1001)))).toMatchObject({ constructor: RequestError, status: 413 })

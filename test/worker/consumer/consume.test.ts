@@ -17,8 +17,8 @@ const bucket = (env as Bindings).BUCKET as R2Bucket
 const record = async (transactionId: string) => (await send(`/api/batches/${transactionId}`)).json()
 
 const lettersOf = (transactionId: string) =>
-  query<{ index: number; reason: string; record: string; source: string }>(
-    "select index, reason, record, source from dead_letters where transaction_id = $1 order by index",
+  query<{ index: number; reason: string; code: string; field: string | null; record: string; source: string }>(
+    "select index, reason, code, field, record, source from dead_letters where transaction_id = $1 order by index",
     [transactionId],
   )
 
@@ -81,7 +81,15 @@ describe("the consumer of the queue", () => {
     await consume([bodyOf(one)])
     const { transactionId } = one.batch
     expect(await lettersOf(transactionId)).toEqual([
-      { index: 1, reason: "the record has no key", record: '{"refused":"the record has no key"}', source: "kafka" },
+      // A version without codes had put it into the queue.
+      {
+        index: 1,
+        reason: "the record has no key",
+        code: null,
+        field: null,
+        record: '{"refused":"the record has no key"}',
+        source: "kafka",
+      },
     ])
     expect(await record(transactionId)).toMatchObject({
       failed_count: 1,
@@ -104,7 +112,12 @@ describe("the consumer of the queue", () => {
     expect(await countOf(conversation)).toBe(3)
     const [letter, ...more] = await lettersOf(mixed.batch.transactionId)
     expect(more).toEqual([])
-    expect(letter).toMatchObject({ index: 1, source: "signal", reason: expect.stringContaining("refused by the database") })
+    expect(letter).toMatchObject({
+      index: 1,
+      source: "signal",
+      code: "refused_by_database",
+      reason: expect.stringContaining("refused by the database"),
+    })
     expect(letter?.record).toContain(`"raw_content":"é"`)
     expect(letter?.record).toContain(`"timestamp":"2026-01-02T03:04:05.000000Z"`)
   })
@@ -209,8 +222,10 @@ describe("the consumer of the queue", () => {
     }
     expect(await bucket.head(object)).toBeNull()
     expect(await (await bucket.get(unreadableObject(object)))?.text()).toBe(text)
-    const letters = await query<{ record: string }>("select record from dead_letters where reason like $1", [`%${object}%`])
-    expect(letters).toHaveLength(1)
+    const letters = await query<{ record: string; code: string }>("select record, code from dead_letters where reason like $1", [
+      `%${object}%`,
+    ])
+    expect(letters.map(({ code }) => code)).toEqual(["unreadable_message"])
     // Replayed, it is read from where it is now, and stays there when it still can't be read.
     await consume([JSON.parse(letters[0]?.record ?? "")])
     expect(await bucket.head(unreadableObject(object))).not.toBeNull()
@@ -245,17 +260,21 @@ describe("the consumer of the queue", () => {
     const text = JSON.stringify({ version: 99, note: uuidv7() })
     const { explicitAcks } = await consume([text])
     expect(explicitAcks).toHaveLength(1)
-    const letters = await query("select source, reason from dead_letters where record = $1", [JSON.stringify(text)])
-    expect(letters).toEqual([{ source: "queue", reason: "No version of the service reads it." }])
+    const letters = await query("select source, code, reason from dead_letters where record = $1", [JSON.stringify(text)])
+    expect(letters).toEqual([{ source: "queue", code: "unreadable_message", reason: "No version of the service reads it." }])
   })
 
   it("keeps the messages of Cloudflare's dead-letter queue", async () => {
     const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
     const { explicitAcks } = await consume([body], { queue: DEAD_LETTERS })
     expect(explicitAcks).toHaveLength(1)
-    const letters = await query("select source, reason from dead_letters where record = $1", [JSON.stringify(body)])
+    const letters = await query("select source, code, reason from dead_letters where record = $1", [JSON.stringify(body)])
     expect(letters).toEqual([
-      { source: "queue", reason: "It could not be stored in any attempt. Repair the cause, then replay it." },
+      {
+        source: "queue",
+        code: "unprocessed_message",
+        reason: "It could not be stored in any attempt. Repair the cause, then replay it.",
+      },
     ])
   })
 })

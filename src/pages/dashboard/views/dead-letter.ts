@@ -13,6 +13,9 @@ export const deadLetterView = (id: string, again: () => void): View => ({
     const shown = facts([
       ["State", state],
       ["Reason", letter.reason],
+      ["Code", letter.code],
+      ["Field", letter.field ?? null],
+      ["Retryable", letter.retryable ? "yes" : "no"],
       ["Arrived", time(letter.created_at)],
       ["Source", letter.source],
       ["Caller", letter.caller],

@@ -23,6 +23,7 @@ export const deadLettersView = (params: URLSearchParams, again: () => void): Vie
         { title: "Time", cell: (letter) => link(linkTo(`dead-letters/${letter.id}`), time(letter.created_at)) },
         { title: "Source", cell: (letter) => letter.source },
         { title: "Caller", cell: (letter) => make("span", { class: "name" }, letter.caller) },
+        { title: "Code", cell: (letter) => letter.code },
         { title: "Reason", cell: (letter) => make("span", { class: "sentence" }, letter.reason) },
       ],
     }).show(page.dead_letters)

@@ -60,7 +60,7 @@ describe("signals dlq", () => {
     const lines = out.trimEnd().split("\n")
     expect([code, lines.length, lines.at(-1)]).toEqual([0, 4, "3 waiting."])
     expect(lines.map((line) => line.trim().split(" ")[0]).slice(0, 3)).toEqual(["3", "2", "1"])
-    expect(lines[1]).toMatch(/kafka {3}signal_score must be between 0 and 1$/)
+    expect(lines[1]).toMatch(/kafka {3}out_of_range {9}signal_score must be between 0 and 1$/)
   })
 
   it("prints one line of JSON for each with --json", async () => {

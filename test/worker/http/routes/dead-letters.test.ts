@@ -12,6 +12,9 @@ interface Letter {
   id: number
   state: string
   reason: string
+  code: string
+  field?: string
+  retryable: boolean
   record: string
   truncated: boolean
   replay_transaction_id: string
@@ -87,6 +90,32 @@ describe("the dead letters", () => {
       reason: "the record has no conversation",
       record: '{"value":{"text":"x"}}',
     })
+  })
+
+  it("have the code, the field and whether a retry helps", async () => {
+    const transactionId = uuidv7()
+    const fresh = { transactionId, source: "kafka" as const, caller: "bridge", record: "{}" }
+    const ahead = { index: 1, reason: "too far ahead", code: "too_far_ahead" as const, field: "timestamp" }
+    await insertDeadLetters(
+      connect({ url: bindings.DATABASE_URL ?? "", httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT, deadlineMs: 10_000 }),
+      [
+        { ...fresh, index: 0, reason: "no key", code: "unreadable_record" },
+        { ...fresh, ...ahead },
+      ],
+    )
+    const { dead_letters } = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?transaction_id=${transactionId}`)
+    const [second, first] = dead_letters
+    expect(first).toMatchObject({ code: "unreadable_record", retryable: false })
+    expect(first).not.toHaveProperty("field")
+    expect(second).toMatchObject({ code: "too_far_ahead", field: "timestamp", retryable: true })
+    expect(await letter(second?.id ?? 0)).toMatchObject({ code: "too_far_ahead", field: "timestamp", retryable: true })
+  })
+
+  it("are unclassified when a version without codes kept them, or have a code of a newer version", async () => {
+    const id = await kept({ source: "kafka", record: {} })
+    expect(await letter(id)).toMatchObject({ code: "unclassified", retryable: false })
+    await query("update dead_letters set code = 'of_a_newer_version', field = 'x' where id = $1", [id])
+    expect(await letter(id)).toMatchObject({ code: "unclassified", field: "x", retryable: false })
   })
 
   it("are 404 for an id that none has, and 422 for text that is not an id", async () => {

@@ -1,0 +1,2 @@
+ALTER TABLE "dead_letters" ADD COLUMN "code" text;--> statement-breakpoint
+ALTER TABLE "dead_letters" ADD COLUMN "field" text;
