@@ -5,9 +5,9 @@ import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
 import { EMPTY_TALLY, type Tally, tallyCodes } from "../signals/tally.ts"
 import type { LetterSource } from "../store/dead-letters.ts"
+import { keepValues } from "../store/statement/letter-records.ts"
 import { type Delivery, type WrittenDeliveries, writeDeliveries, writeDelivery } from "../store/write-deliveries.ts"
 import type { IngestContext } from "./context.ts"
-import { keepRecords } from "./kept-records.ts"
 import { queueErrorText } from "./queue-batch.ts"
 import type { Added } from "./store-batch.ts"
 
@@ -41,21 +41,12 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
 
   const { source, caller, records } = received
   const transactionId = uuidv7()
-  const kept = keepRecords(plan.failures.map(({ index }) => records[index]))
-  const letters = plan.failures.map(({ index, error, code, field }, place) => {
-    const { record = "null", note = "" } = kept[place] ?? {}
-    return {
-      transactionId,
-      index,
-      source,
-      caller,
-      reason: note ? `${error} (${note})` : error,
-      code,
-      field,
-      record,
-      subjects: subjects.get(index),
-    }
-  })
+  const letters = keepValues(
+    plan.failures.map(({ index, error, code, field }) => {
+      const why = { reason: error, code, field, subjects: subjects.get(index) }
+      return { transactionId, index, source, caller, ...why, record: records[index] }
+    }),
+  )
   const { written, queueError } = await keep(context, { batch: { transactionId, caller, plan, allOrNothing: false }, letters })
   const failures = [...plan.failures, ...(written?.refused ?? [])].sort((one, other) => one.index - other.index)
   const suppressed = written?.suppressed.length ?? 0

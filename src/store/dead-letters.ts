@@ -4,9 +4,9 @@ import type { FailureCode } from "../signals/failures/codes.ts"
 import { withCode } from "../signals/failures/violation.ts"
 import type { SubjectField, Subjects } from "../signals/lifecycle/erasure.ts"
 import type { DeadLetterRecord, ListedDeadLetter } from "../signals/responses.ts"
-import { MAX_SIGNAL_BYTES } from "../signals/rules.ts"
 import { type Database, readRows, withRetries } from "./connection.ts"
 import { deadLetters } from "./schema.ts"
+import { keepTexts } from "./statement/letter-records.ts"
 import { hasNext, pageStatement } from "./statement/page.ts"
 import { utc } from "./statement/sql.ts"
 import { LETTER_NOT_SUPPRESSED } from "./statement/suppression.ts"
@@ -27,30 +27,16 @@ export interface DeadLetter {
   code?: FailureCode | undefined
   /** The field of the signal that the reason is about, where it is one. */
   field?: string | undefined
-  /** JSON text of what was delivered. Only its beginning is kept when it is larger than `MAX_RECORD_BYTES`. */
+  /** JSON text of what was delivered, or its beginning. */
   record: string
+  /** Whether it is only the beginning; undefined while its maker has not bounded it (see `letter-records.ts`). */
+  truncated?: boolean | undefined
   /** Whom it is about, where that is known: it is not kept when one of them is suppressed. */
   subjects?: Subjects | undefined
 }
 
-/** What is kept of one record. A signal of the largest size fits, with the names of its columns around it. */
-export const MAX_RECORD_BYTES = MAX_SIGNAL_BYTES + 4096
-
-interface KeptRecord {
-  record: string
-  truncated: boolean
-  reason: string
-}
-
-/** The beginning of a record that is too large, whole characters, and a reason that says so. */
-function keptRecord({ record, reason }: DeadLetter): KeptRecord {
-  // A UTF-16 unit takes at most three bytes of UTF-8.
-  if (record.length * 3 <= MAX_RECORD_BYTES) return { record, truncated: false, reason }
-  const { read } = new TextEncoder().encodeInto(record, new Uint8Array(MAX_RECORD_BYTES))
-  if (read === record.length) return { record, truncated: false, reason }
-  const note = "The record is larger than 1 MiB: only its beginning is kept, so that it cannot be replayed."
-  return { record: record.slice(0, read), truncated: true, reason: `${reason}. ${note}`.replace("..", ".") }
-}
+/** Bounds a letter that its maker left as it was, such as a former version that put it into the queue. */
+const bounded = (letter: DeadLetter) => (letter.truncated === undefined ? keepTexts([letter]) : [letter])
 
 /** Keeps dead letters; one that is kept already stays as it is. Throws `DatabaseError`. */
 export async function insertDeadLetters(db: Database, letters: readonly DeadLetter[]): Promise<void> {
@@ -59,8 +45,8 @@ export async function insertDeadLetters(db: Database, letters: readonly DeadLett
 
 /** @param where a join that leaves letters out, by the columns of `letter` */
 export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQL {
-  const kept = letters.map((letter) => ({ ...letter, ...keptRecord(letter) }))
-  const column = (value: (letter: DeadLetter & KeptRecord) => string | number | boolean | null) => sql.param(kept.map(value))
+  const kept = letters.flatMap(bounded)
+  const column = (value: (letter: DeadLetter) => string | number | boolean | null) => sql.param(kept.map(value))
   const about = kept.some(({ subjects }) => subjects && Object.keys(subjects).length > 0)
   const list = (field: SubjectField) => sql`${column(({ subjects }) => subjects?.[field] ?? null)}::text[]`
   return sql`
@@ -72,7 +58,7 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
       ${column(({ source }) => source)}::text[], ${column(({ caller }) => caller)}::text[],
       ${column(({ reason }) => storable(reason))}::text[], ${column(({ code }) => code ?? null)}::text[],
       ${column(({ field }) => field ?? null)}::text[], ${column(({ record }) => record)}::text[],
-      ${column(({ truncated }) => truncated)}::bool[], ${column(() => uuidv7())}::uuid[]${about ? sql`, ${list("user_id")}, ${list("agent_id")}, ${list("context_window_id")}` : sql``}
+      ${column(({ truncated }) => truncated ?? false)}::bool[], ${column(() => uuidv7())}::uuid[]${about ? sql`, ${list("user_id")}, ${list("agent_id")}, ${list("context_window_id")}` : sql``}
     ) as letter (
       transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id${about ? sql`, user_id, agent_id, context_window_id` : sql``}
     )

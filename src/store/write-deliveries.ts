@@ -11,6 +11,7 @@ import { insertGrouped } from "./group/insert-grouped.ts"
 import { type BatchWrite, distinctWrites, insertMany } from "./group/insert-many.ts"
 import { withPartitions } from "./partitions.ts"
 import { countDuplicates } from "./replay-batch.ts"
+import { keepTexts } from "./statement/letter-records.ts"
 import { SIGNAL_COLUMNS } from "./statement/signal-columns.ts"
 import { isSuppressed, type Suppressed } from "./statement/suppression.ts"
 import { writeBatch } from "./write-batch.ts"
@@ -160,22 +161,27 @@ async function writeEach(db: Database, deliveries: readonly Delivery[]): Promise
     total.suppressed.push(...failures.filter(isOfSuppressed).map((failure) => ({ transactionId, failure })))
     const refused = failures.filter((failure) => !known.has(failure.index) && !isOfSuppressed(failure))
     total.refused.push(...refused)
-    await insertDeadLetters(db, [...letters, ...refused.map((failure) => letterOf(batch, failure))]).catch((error) => {
+    await insertDeadLetters(db, [...letters, ...lettersOf(batch, refused)]).catch((error) => {
       throw error instanceof DatabaseError ? new BatchInDoubt(batch.transactionId, error) : error
     })
   }
   return total
 }
 
-/** The dead letter of a signal that passed every rule and that only the database refuses. */
-function letterOf({ transactionId, caller, plan }: NewBatch, { index, error, code, field }: Failure): DeadLetter {
-  const row = plan.rows.find((one) => one.index === index)
-  const record = row ? signalText(row) : "null"
-  return { transactionId, index, source: "signal", caller, reason: error, code, field, record }
+/** The dead letters of signals that passed every rule and that only the database refuses. */
+function lettersOf({ transactionId, caller, plan }: NewBatch, refused: readonly Failure[]): DeadLetter[] {
+  const rows = new Map(plan.rows.map((row) => [row.index, row]))
+  return keepTexts(
+    refused.map(({ index, error, code, field }) => {
+      const why = { reason: error, code, field }
+      return { transactionId, index, source: "signal" as const, caller, ...why, record: signalText(rows.get(index)) }
+    }),
+  )
 }
 
 /** A row as the JSON of the signal that it was. */
-function signalText(row: SignalRow): string {
+function signalText(row: SignalRow | undefined): string {
+  if (!row) return "null"
   const fields = SIGNAL_COLUMNS.map(({ field, column, type }) => {
     const name = field === "time" ? "timestamp" : column
     // A payload is JSON already.

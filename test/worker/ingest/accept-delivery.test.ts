@@ -4,7 +4,7 @@ import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
 import { mapKafkaRecord } from "../../../src/bridges/kafka/requests.ts"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 import { acceptDelivery } from "../../../src/ingest/accept-delivery.ts"
-import { keepRecords, MAX_RECORD_CHARACTERS, MAX_STATEMENT_CHARACTERS } from "../../../src/ingest/kept-records.ts"
+import { keepValues, MAX_RECORD_BYTES, MAX_STATEMENT_CHARACTERS } from "../../../src/store/statement/letter-records.ts"
 import { countOf, freshConversation, query } from "../service.ts"
 import { testContext, testQueue, unreachable } from "./context.ts"
 
@@ -16,7 +16,7 @@ const received = (delivered: Delivered[]) => ({
 })
 
 const letters = (transactionId: string | undefined) =>
-  query("select index, reason, record from dead_letters where transaction_id = $1 order by index", [transactionId])
+  query("select index, reason, record, truncated from dead_letters where transaction_id = $1 order by index", [transactionId])
 
 describe("a delivery", () => {
   it("goes to the queue whole, so that the database need not answer", async () => {
@@ -42,7 +42,9 @@ describe("a delivery", () => {
     expect(answer).toMatchObject({ state: "stored", accepted_count: 1, failures: [{ index: 1, error: "no key" }] })
     expect(queueError).toBe("queue out of order: Too Many Requests")
     expect(await countOf(conversation)).toBe(1)
-    expect(await letters(answer.transaction_id)).toEqual([{ index: 1, reason: "no key", record: '{"refused":"no key"}' }])
+    expect(await letters(answer.transaction_id)).toEqual([
+      { index: 1, reason: "no key", record: '{"refused":"no key"}', truncated: false },
+    ])
   })
 
   it("counts the signals that were stored before, where it is stored at once", async () => {
@@ -85,22 +87,25 @@ describe("a delivery", () => {
     ["lines", "x\n".repeat(1024 * 1024)],
     ["control characters", "\u0001".repeat(1024 * 1024 - 100)],
     ["backslashes", "\\".repeat(600_000)],
-    ["texts in an object", { a: ["y".repeat(1024 * 1024)] }],
+    ["texts in an object", { a: ["y".repeat(MAX_RECORD_BYTES)] }],
   ])("keeps the beginning of a record that is too large, and says how long it was: %s", async (_, value) => {
     const delivery = { ...received([{ refused: "no key" }, { refused: "no key" }]), records: [{ value }, { value: "small" }] }
     const { answer } = await acceptDelivery(testContext({ queue: testQueue({ failure: new Error("away") }) }), delivery)
-    const [large, small] = (await letters(answer.transaction_id)) as { reason: string; record: string }[]
+    const [large, small] = (await letters(answer.transaction_id)) as { reason: string; record: string; truncated: boolean }[]
     expect(large?.reason).toMatch(/^no key \(of \d{7} characters, the first 131072 are kept\)$/)
-    expect(large?.record.length).toBeLessThanOrEqual(MAX_RECORD_CHARACTERS)
+    expect(large?.record.length).toBeLessThanOrEqual(MAX_RECORD_BYTES)
     expect(mapKafkaRecord(JSON.parse(large?.record ?? ""), FieldMapping.parse({}))).toEqual({
       refused: expect.stringMatching(/^The record is too large: of \d{7} characters, the first 131072 are kept\.$/),
     })
-    expect(small).toMatchObject({ reason: "no key", record: '{"value":"small"}' })
+    expect(large?.truncated).toBe(true)
+    expect(small).toMatchObject({ truncated: false, reason: "no key", record: '{"value":"small"}' })
   })
 
   it("keeps all of records that fit, and the beginning of those that no longer do", () => {
-    const kept = keepRecords(Array.from({ length: 10 }, () => ({ value: "\\".repeat(MAX_RECORD_CHARACTERS / 2 - 20) })))
-    expect(kept.map(({ note }) => note === "")).toEqual([true, true, true, true, false, false, false, false, false, false])
+    const kept = keepValues(
+      Array.from({ length: 10 }, () => ({ reason: "no key", record: { value: "\\".repeat(1024 * 512 - 20) } })),
+    )
+    expect(kept.map(({ truncated }) => !truncated)).toEqual([true, true, true, true, false, false, false, false, false, false])
     const characters = kept.map(({ record }) => JSON.stringify(JSON.stringify(record)).length)
     expect(characters.reduce((sum, one) => sum + one)).toBeLessThan(MAX_STATEMENT_CHARACTERS * 1.001)
   })
