@@ -40,6 +40,8 @@ export interface ProcessorOptions {
   maxWaitingAdds?: number | undefined
   /** How long a batch is tried. Default: the client's. */
   deadlineMs?: number | undefined
+  /** More headers of each request, such as a `traceparent`. The library's own win. */
+  headers?: Readonly<Record<string, string>> | undefined
   /** The longest time of `close`; signals that are not sent by then go to `onUndelivered`. Default: 60,000. */
   closeDeadlineMs?: number | undefined
   /** Receives each signal that the service refused; the others of its batch are stored. */

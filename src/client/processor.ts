@@ -216,7 +216,7 @@ export class BatchProcessor {
 
   /** Never rejects. */
   async #deliver(key: string, batch: Batch): Promise<void> {
-    const { spool, onFailure, deadlineMs } = this.#options
+    const { spool, onFailure, deadlineMs, headers } = this.#options
     const { signals, isDamaged } = batch
     try {
       await this.#slots.enter()
@@ -224,7 +224,7 @@ export class BatchProcessor {
       return this.#reportUndelivered(batch, error)
     }
     try {
-      const options = { idempotencyKey: key, deadlineMs, isDamaged, signal: this.#ending.signal }
+      const options = { idempotencyKey: key, deadlineMs, headers, isDamaged, signal: this.#ending.signal }
       const failures = await deliverEach(this.#client, signals, options)
       for (const { index, ...why } of failures) {
         const signal = signals[index]

@@ -4,34 +4,42 @@ import { readSettings } from "../config.ts"
 import type { App } from "./context.ts"
 
 /** Chromium caches a preflight at most this long. */
-const MAX_AGE_SECONDS = 7200
+export const MAX_AGE_SECONDS = 7200
+
+export const ALLOWED_METHODS = ["GET", "HEAD", "POST", "DELETE"]
+
+/** What a page may send. */
+export const ALLOWED_HEADERS = [
+  "Authorization",
+  "Content-Encoding",
+  "Content-Type",
+  "Idempotency-Key",
+  "Prefer",
+  "X-Request-Id",
+  "traceparent",
+  "tracestate",
+]
+
+/** What a page may read of an answer. */
+export const EXPOSED_HEADERS = [
+  "Accept-Encoding",
+  "Allow",
+  "Idempotency-Replayed",
+  "Location",
+  "Preference-Applied",
+  "RateLimit-Policy",
+  "Retry-After",
+  "Server-Timing",
+  "WWW-Authenticate",
+  "X-Client-Request-Id",
+  "X-Request-Id",
+]
 
 const answerOrigin = cors({
   origin: (origin) => origin,
-  allowMethods: ["GET", "HEAD", "POST", "DELETE"],
-  allowHeaders: [
-    "Authorization",
-    "Content-Encoding",
-    "Content-Type",
-    "Idempotency-Key",
-    "Prefer",
-    "X-Request-Id",
-    "traceparent",
-    "tracestate",
-  ],
-  exposeHeaders: [
-    "Accept-Encoding",
-    "Allow",
-    "Idempotency-Replayed",
-    "Location",
-    "Preference-Applied",
-    "RateLimit-Policy",
-    "Retry-After",
-    "Server-Timing",
-    "WWW-Authenticate",
-    "X-Client-Request-Id",
-    "X-Request-Id",
-  ],
+  allowMethods: ALLOWED_METHODS,
+  allowHeaders: ALLOWED_HEADERS,
+  exposeHeaders: EXPOSED_HEADERS,
   maxAge: MAX_AGE_SECONDS,
 })
 

@@ -1,6 +1,7 @@
 import { createDocument, type ZodOpenApiObject } from "zod-openapi"
 import * as deadLetters from "./dead-letters.ts"
 import * as erasures from "./erasures.ts"
+import { HEADER_COMPONENTS, PREFLIGHT, withSharedHeaders } from "./headers.ts"
 import { METHOD_NOT_ALLOWED } from "./operation.ts"
 import * as read from "./reads.ts"
 import { getStorage } from "./storage.ts"
@@ -43,7 +44,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
       "Every answer has an `X-Request-Id`, which is also in the service's log. " +
       "Every error is JSON with a `detail`: one sentence, or a list of errors.\n\n" +
       "A path answers a method that is not listed here, such as TRACE or OPTIONS, with 405 and `Allow`: see the response " +
-      "`MethodNotAllowed`. It never echoes a request. Preflights of the origins in `CORS_ORIGINS` are answered with 204. GET paths also answer HEAD.",
+      "`MethodNotAllowed`. It never echoes a request. Preflights of the origins in `CORS_ORIGINS` are answered with 204: see the response `Preflight`. GET paths also answer HEAD.",
   },
   servers: [{ url: "/", description: "This deployment" }],
   tags: [
@@ -60,7 +61,8 @@ export const DESCRIPTION: ZodOpenApiObject = {
     { name: "Health", description: "For probes and tools; no key is needed." },
   ],
   components: {
-    responses: { MethodNotAllowed: METHOD_NOT_ALLOWED },
+    ...HEADER_COMPONENTS,
+    responses: { MethodNotAllowed: METHOD_NOT_ALLOWED, Preflight: PREFLIGHT },
     securitySchemes: {
       key: {
         type: "http",
@@ -70,7 +72,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
     },
   },
   security: [{ key: [] }],
-  paths: PATHS,
+  paths: withSharedHeaders(PATHS),
 }
 
 /** The OpenAPI 3.1 description of the service. */

@@ -50,6 +50,18 @@ describe("BatchProcessor", () => {
     expect(proxy.seen).toHaveLength(3)
   })
 
+  it("sends its headers with every batch, and the library's own win", async () => {
+    const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    const headers = { traceparent, "content-type": "text/plain" }
+    await using processor = new BatchProcessor(client, { maxCount: 2, headers })
+    await addAll(processor, upTo(4))
+    await processor.flush()
+    expect(proxy.seen.map(({ headers }) => [headers.traceparent, headers["content-type"]])).toEqual([
+      [traceparent, "application/json"],
+      [traceparent, "application/json"],
+    ])
+  })
+
   it("sends by time", async () => {
     await using processor = new BatchProcessor(client, { maxWaitMs: 20 })
     await processor.add(signal(0))
