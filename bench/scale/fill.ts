@@ -65,7 +65,7 @@ const SIGNALS = `
     substr(repeat('the queue latency is above budget again, please review ', 4), 1, 20 + n % 160),
     'agent-' || floor(random() * 20)::int4,
     case when random() < 0.5 then 'user-' || floor(random() * ${USERS})::int4 end,
-    case when n % 5 > 0 then jsonb_build_object('channel', 'C' || n, 'thread', n * 7919, 'tags', jsonb_build_array('deploy', 'queue'), 'edited', false) end,
+    case when n % 5 > 0 then jsonb_build_object('channel', 'C' || n, 'thread', n::int8 * 7919, 'tags', jsonb_build_array('deploy', 'queue'), 'edited', false) end,
     case when n % 10 < 3 then 'filled-' || n end
   from (
     select n, random() as late, floor(${CONVERSATIONS} * power(random(), 3))::int4 as conversation, n / ${SIGNALS_A_BATCH} as batch,
