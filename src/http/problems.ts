@@ -74,9 +74,13 @@ export const tooManyContainers = () =>
     detail: `A body may hold at most ${MAX_CONTAINERS} JSON objects and arrays. Nothing was stored.`,
   })
 
-/** More requests at once than an isolate has room for. A retry soon is likely to succeed. */
-export const overloaded = () =>
-  new Problem("overloaded", { detail: "Too many requests at once. Nothing was stored. Send it again." }, { "Retry-After": "1" })
+/** More requests at once than an isolate has room for. `retryAfterSeconds` is about how long the requests that wait already take. */
+export const overloaded = (retryAfterSeconds = 1) =>
+  new Problem(
+    "overloaded",
+    { detail: "Too many requests at once. Nothing was stored. Send it again." },
+    { "Retry-After": String(retryAfterSeconds) },
+  )
 
 /** Each reader that waits for the feed costs the database a read a second. */
 export const tooManyWaiting = () =>

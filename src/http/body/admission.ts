@@ -48,13 +48,14 @@ const wantedOf = (cost: number) => Math.min(cost, LARGE_BYTES_IN_FLIGHT)
 /**
  * Claims room for this request's body before it is read, and adjusts the claim when the cost is known better.
  *
- * @throws {Problem} 503: there was no room in time
+ * @throws {Problem} 503: there was no room in time, or too many requests wait. `Retry-After` is the longest wait: a sender that comes back
+ * sooner sends its body before there is room for it
  */
 export async function admit(c: Context<App>, cost: number): Promise<void> {
   const claim = claimOf(c)
   const wanted = wantedOf(cost)
   if (wanted < claim.bytes) budget.shrink(claim, wanted)
-  else if (wanted > claim.bytes && !(await budget.grow(claim, wanted - claim.bytes))) throw overloaded()
+  else if (wanted > claim.bytes && !(await budget.grow(claim, wanted - claim.bytes))) throw overloaded(MAX_WAIT_MS / 1000)
 }
 
 /** Claims room without waiting. Returns false, and claims nothing, when there is none now. */

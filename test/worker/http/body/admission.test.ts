@@ -1,0 +1,43 @@
+import { createExecutionContext } from "cloudflare:test"
+import { afterEach, expect, it, vi } from "vitest"
+import { app } from "../../../../src/app.ts"
+import { BODY_DEADLINE_MS, MAX_WAIT_MS } from "../../../../src/http/body/admission.ts"
+import { bindings } from "../../service.ts"
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+const MIB = 1024 * 1024
+
+/** A request whose body is declared, and never arrives. */
+const sendNothing = async () => {
+  const headers = { "Content-Length": String(8 * MIB) }
+  const request = new Request("http://signal-ingest.test/api/signals/batch", {
+    method: "POST",
+    body: new ReadableStream(),
+    headers,
+  })
+  return app.fetch(request, bindings, createExecutionContext())
+}
+
+it("a body for which there is no room is refused after 5 seconds, and may come again in 5 seconds", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] })
+  const first = sendNothing()
+  await vi.waitFor(() => expect(vi.getTimerCount()).toBe(1))
+  let refused: Response | undefined
+  const second = sendNothing().then((response) => {
+    refused = response
+  })
+  const sentAt = Date.now()
+  while (!refused && Date.now() < sentAt + 2 * MAX_WAIT_MS) await vi.advanceTimersByTimeAsync(100)
+  await second
+  expect(Date.now() - sentAt).toBeGreaterThanOrEqual(MAX_WAIT_MS)
+  expect([refused?.status, refused?.headers.get("Retry-After"), await refused?.json()]).toEqual([
+    503,
+    "5",
+    { detail: "Too many requests at once. Nothing was stored. Send it again.", code: "overloaded" },
+  ])
+  await vi.advanceTimersByTimeAsync(BODY_DEADLINE_MS)
+  expect((await first).status).toBe(408)
+})
