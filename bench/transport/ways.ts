@@ -27,16 +27,32 @@ const each = (item: (parameter: string, type: string) => string) =>
 
 const unnested = (items: string) => `unnest(${items}) with ordinality as signal (${names}, position)`
 
-/** Any text can contain these characters, so this way would need an escape; JSON does not. */
-const SEPARATOR = "\u007f"
-const NULL = "\u0080"
-
 const { prepareValue } = createRequire(import.meta.url)("pg/lib/utils") as { prepareValue(value: unknown): string }
 
 export const WAYS: readonly Way[] = [
   {
-    name: "unnest, literals; payload as lines (the store)",
-    params: (rows) => Object.values(encodeColumns(rows)),
+    name: "unnest, joined texts, payload as lines (the store)",
+    params: (rows) => Object.values(encodeColumns(rows)).map(({ text }) => text),
+    // A column without any value is an empty literal.
+    source: (rows) => {
+      const columns = encodeColumns(rows)
+      return unnested(
+        FIELDS.map(([field, , type], i) => {
+          const parameter = `$${i + 1}`
+          if (columns[field].form === "literal") return `${parameter}::${type}[]`
+          const split = columns[field].form === "lines" ? "E'\\n', ''" : "E'\\u007f', E'\\u0080'"
+          return `string_to_array(${parameter}, ${split})::${type}[]`
+        }).join(", "),
+      )
+    },
+  },
+  {
+    name: "unnest, literals; payload as lines",
+    params: (rows) =>
+      FIELDS.map(([field, , type]) => {
+        if (field === "payload") return rows.map((row) => row.payload).join("\n")
+        return hasValue(rows, field) ? literal(rows, field, type) : "{}"
+      }),
     source: () =>
       unnested(each((p, type) => (type === "jsonb" ? `string_to_array(${p}, E'\\n', '')::jsonb[]` : `${p}::${type}[]`))),
   },
@@ -49,22 +65,6 @@ export const WAYS: readonly Way[] = [
     name: "unnest, literals; every null written out",
     params: (rows) => FIELDS.map(([field, , type]) => literal(rows, field, type)),
     source: () => unnested(each((p, type) => `${p}::${type}[]`)),
-  },
-  {
-    name: "unnest, texts joined by U+007F",
-    params: (rows) =>
-      FIELDS.map(([field, , type]) => {
-        if (field === "payload") return rows.map((row) => row.payload).join("\n")
-        if (!hasValue(rows, field)) return type === "text" ? null : "{}"
-        return type === "text" ? rows.map((row) => row[field] ?? NULL).join(SEPARATOR) : literal(rows, field, type)
-      }),
-    source: () =>
-      unnested(
-        each((p, type) => {
-          if (type === "jsonb") return `string_to_array(${p}, E'\\n', '')::jsonb[]`
-          return type === "text" ? `string_to_array(${p}, E'\\u007f', E'\\u0080')` : `${p}::${type}[]`
-        }),
-      ),
   },
   {
     name: "unnest, numbers; texts as JSON arrays",

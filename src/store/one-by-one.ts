@@ -3,7 +3,7 @@ import { type RecordedFailure, withCode } from "../signals/failures/violation.ts
 import { BatchRefused, type Inserted, type NewBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
-import { type Columns, textColumns } from "./statement/signal-columns.ts"
+import { arrayOf, type Columns, textColumns } from "./statement/signal-columns.ts"
 import { NOW } from "./statement/sql.ts"
 import { noneSuppressed } from "./statement/suppression.ts"
 
@@ -40,7 +40,7 @@ const ALL_OR_NOTHING = "P0A0N"
 function oneByOneStatement(batch: NewBatch, columns: Columns): SQL {
   const { plan, idempotency } = batch
   const indexes = `{${plan.rows.map((row) => row.index).join(",")}}`
-  const column = (field: "userId" | "agentId" | "contextWindowId") => sql`${columns[field]}::text[]`
+  const column = (field: "userId" | "agentId" | "contextWindowId") => arrayOf(columns[field], "text")
   return sql`
     with input as materialized (
       select * from unnest(${column("userId")}, ${column("agentId")}, ${column("contextWindowId")})
