@@ -10,7 +10,7 @@ const MIB = 1024 * 1024
  * Bound of the heap that all bodies in flight of an isolate take, by estimate. Cloudflare ends an isolate that needs more than 128 MB, with
  * every request in it.
  */
-export const MAX_BYTES_IN_FLIGHT = 24 * MIB
+export const MAX_BYTES_IN_FLIGHT = 64 * MIB
 /** Bodies that take more than this leave a quarter of the budget to smaller ones. */
 export const SMALL_BYTES = 256 * 1024
 const LARGE_BYTES_IN_FLIGHT = 0.75 * MAX_BYTES_IN_FLIGHT
