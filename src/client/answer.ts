@@ -18,11 +18,15 @@ import type { ProblemCode } from "./types.ts"
  * @throws {SignalError} the service refused the request for good
  * @throws {unknown} the runtime's error when the connection is lost
  */
-export async function readAnswer(response: Response, maxBytes: number): Promise<unknown> {
+export async function readAnswer(
+  response: Response,
+  maxBytes: number,
+  parse: (text: string) => unknown = JSON.parse,
+): Promise<unknown> {
   const context = { status: response.status, requestId: response.headers.get("X-Request-Id") ?? undefined }
   const text = await readText(response, maxBytes)
   if (text === undefined) throw new UnavailableError(`the answer is larger than ${maxBytes} bytes (maxAnswerBytes)`, context)
-  const json = parse(text)
+  const json = jsonOf(text, parse)
   if (!response.ok) throw errorOf(response, isObject(json) ? json : {}, context)
   // A proxy's page, or an answer that was cut off: the request may be stored.
   if (json === undefined) throw new UnavailableError("the answer is not JSON", context)
@@ -63,9 +67,9 @@ function errorOf({ status, headers }: Response, body: Record<string, unknown>, a
   return new RequestError(message, context)
 }
 
-function parse(text: string): unknown {
+function jsonOf(text: string, parse: (text: string) => unknown): unknown {
   try {
-    return JSON.parse(text)
+    return parse(text)
   } catch {
     return undefined
   }

@@ -1,7 +1,7 @@
 import type { Erasure, NewErasure } from "./erasure.ts"
 import { RequestError } from "./errors.ts"
 import { type FeedOptions, followFeed } from "./feed.ts"
-import type { DeadLetterFilter, ReplayChoice } from "./filters.ts"
+import type { DeadLetterFilter, ListFilter, ReplayChoice } from "./filters.ts"
 import type { CallOptions } from "./http/request.ts"
 import { type ClientOptions, Transport } from "./http/transport.ts"
 import type {
@@ -14,6 +14,7 @@ import type {
   ListedDeadLetter,
   NewSignal,
   ReplayAnswer,
+  SignalPage,
   StoredSignal,
 } from "./types.ts"
 
@@ -29,24 +30,6 @@ export interface BatchOptions extends SendOptions {
   minimal?: boolean | undefined
   /** A signal of the wrong shape fails alone, instead of the whole batch with a `ValidationError`. Has no effect with `allOrNothing`. */
   lenient?: boolean | undefined
-}
-
-/** Times are as in `NewSignal`. */
-export interface ListFilter {
-  context_window_id?: string | undefined
-  signal_source?: string | undefined
-  user_id?: string | undefined
-  agent_id?: string | undefined
-  escalate_flag?: 0 | 1 | undefined
-  /** Inclusive, as `max_score`. */
-  min_score?: number | undefined
-  max_score?: number | undefined
-  /** Inclusive. */
-  since?: string | undefined
-  /** Exclusive. */
-  until?: string | undefined
-  /** Signals a request, 1 to 1,000. Default: 1,000. It does not limit how many signals the iterator yields. */
-  pageSize?: number | undefined
 }
 
 /** Calls a signal-ingest service. Every method resolves with the answer or rejects with a `SignalError`. */
@@ -97,8 +80,16 @@ export class SignalClient {
 
   /** Yields every signal that matches `filter`, newest first; requests each page when it is needed. */
   async *list(filter: ListFilter = {}, options: CallOptions = {}): AsyncGenerator<StoredSignal, void, undefined> {
+    for await (const { signals } of this.listPages(filter, options)) yield* signals
+  }
+
+  /**
+   * Yields the pages of `list`. A reader that keeps `next_cursor` with what it made of a page, and later begins with it as `cursor`,
+   * continues behind that page.
+   */
+  async *listPages(filter: ListFilter = {}, options: CallOptions = {}): AsyncGenerator<SignalPage, void, undefined> {
     const { pageSize = 1000, ...conditions } = filter
-    yield* this.#pages<"signals", StoredSignal>("/api/signals", "signals", { ...conditions, limit: pageSize }, options)
+    yield* this.#pages<SignalPage>("/api/signals", { ...conditions, limit: pageSize }, options)
   }
 
   /**
@@ -142,7 +133,8 @@ export class SignalClient {
     options: CallOptions = {},
   ): AsyncGenerator<ListedDeadLetter, void, undefined> {
     const { state = "waiting", pageSize = 200 } = filter
-    yield* this.#pages<"dead_letters", ListedDeadLetter>("/api/dead-letters", "dead_letters", { state, limit: pageSize }, options)
+    type Page = { dead_letters: ListedDeadLetter[]; next_cursor: string | null }
+    for await (const page of this.#pages<Page>("/api/dead-letters", { state, limit: pageSize }, options)) yield* page.dead_letters
   }
 
   /** A dead letter with its record; undefined when none has this id. Needs the scope `read`. */
@@ -229,17 +221,15 @@ export class SignalClient {
     }
   }
 
-  async *#pages<Name extends string, Row>(
+  async *#pages<Page extends { next_cursor: string | null }>(
     path: string,
-    name: Name,
-    query: Record<string, string | number | undefined>,
+    query: Record<string, string | number | null | undefined>,
     options: CallOptions,
-  ): AsyncGenerator<Row, void, undefined> {
-    type Page = Record<Name, Row[]> & { next_cursor: string | null }
-    let cursor: string | null = null
+  ): AsyncGenerator<Page, void, undefined> {
+    let { cursor = null } = query
     do {
       const page = (await this.#transport.get(path, { ...query, cursor }, options)) as Page
-      yield* page[name]
+      yield page
       cursor = page.next_cursor
     } while (cursor !== null)
   }

@@ -1,5 +1,25 @@
 import type { DeadLetter, DeadLetterState } from "./types.ts"
 
+/** Times are as in `NewSignal`. */
+export interface ListFilter {
+  context_window_id?: string | undefined
+  signal_source?: string | undefined
+  user_id?: string | undefined
+  agent_id?: string | undefined
+  escalate_flag?: 0 | 1 | undefined
+  /** Inclusive, as `max_score`. */
+  min_score?: number | undefined
+  max_score?: number | undefined
+  /** Inclusive. */
+  since?: string | undefined
+  /** Exclusive. */
+  until?: string | undefined
+  /** Where to begin: `next_cursor` of a page. Default: the newest signal. */
+  cursor?: string | null | undefined
+  /** Signals a request, 1 to 1,000. Default: 1,000. It does not limit how many signals the iterator yields. */
+  pageSize?: number | undefined
+}
+
 export interface DeadLetterFilter {
   /** Default: waiting. */
   state?: DeadLetterState | undefined

@@ -1,9 +1,4 @@
-export {
-  type BatchOptions,
-  type ListFilter,
-  type SendOptions,
-  SignalClient,
-} from "./client.ts"
+export { type BatchOptions, type SendOptions, SignalClient } from "./client.ts"
 export type { Erasure, NewErasure } from "./erasure.ts"
 export {
   AbortedError,
@@ -17,7 +12,7 @@ export {
   ValidationError,
 } from "./errors.ts"
 export type { FeedOptions } from "./feed.ts"
-export type { DeadLetterFilter, ReplayChoice } from "./filters.ts"
+export type { DeadLetterFilter, ListFilter, ReplayChoice } from "./filters.ts"
 export type { CallOptions } from "./http/request.ts"
 export type { ClientOptions } from "./http/transport.ts"
 export { BatchProcessor } from "./processor.ts"

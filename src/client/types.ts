@@ -89,6 +89,14 @@ export interface StoredSignal {
   payload_omitted?: true | undefined
 }
 
+/** A page of the list of signals. */
+export interface SignalPage {
+  /** Newest first. A page that is not the last may hold few or none, where a filter leaves few of many signals. */
+  signals: StoredSignal[]
+  /** Where to read on; null on the last page. */
+  next_cursor: string | null
+}
+
 /** One page of the feed. */
 export interface FeedPage {
   /** In commit order. */

@@ -22,6 +22,8 @@ export interface Call {
 export interface CallLimits {
   deadlineMs: number
   maxAnswerBytes: number
+  /** Reads the JSON of an answer. */
+  parse?: ((text: string) => unknown) | undefined
   /** Called with each answer, before its body is read. */
   onResponse?: ((response: Response) => void) | undefined
 }
@@ -39,7 +41,7 @@ const LONGEST_WAIT_MS = 20_000
 export async function callUntilAnswered(
   fetcher: typeof fetch,
   call: Call,
-  { signal, onRetry, deadlineMs, maxAnswerBytes, onResponse }: CallOptions & CallLimits,
+  { signal, onRetry, deadlineMs, maxAnswerBytes, parse, onResponse }: CallOptions & CallLimits,
 ): Promise<unknown> {
   const endsAt = Date.now() + deadlineMs
   let last: RateLimitedError | UnavailableError | undefined
@@ -47,7 +49,7 @@ export async function callUntilAnswered(
     if (signal?.aborted) throw new AbortedError(signal.reason)
     const leftMs = endsAt - Date.now()
     if (leftMs <= 0) throw new DeadlineError(`no answer within ${deadlineMs} ms`, last)
-    const answer = await callOnce(fetcher, call, { leftMs, signal, maxAnswerBytes, onResponse })
+    const answer = await callOnce(fetcher, call, { leftMs, signal, maxAnswerBytes, parse, onResponse })
     if ("json" in answer) return answer.json
     last = answer.retriable
     const backoffMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (attempt - 1))
@@ -67,7 +69,7 @@ interface Attempt {
 async function callOnce(
   fetcher: typeof fetch,
   { url, method, headers, body }: Call,
-  { leftMs, signal, maxAnswerBytes, onResponse }: Pick<CallLimits, "maxAnswerBytes" | "onResponse"> & Attempt,
+  { leftMs, signal, maxAnswerBytes, parse, onResponse }: Omit<CallLimits, "deadlineMs"> & Attempt,
 ): Promise<{ json: unknown } | { retriable: RateLimitedError | UnavailableError }> {
   // AbortSignal.timeout would hold the request until its time is over, long after the answer.
   const attempt = new AbortController()
@@ -82,7 +84,7 @@ async function callOnce(
     const response = await fetcher(url, { method, headers, signal: attempt.signal, ...(body !== undefined && { body }) })
     onResponse?.(response)
     // The body is read under the same timer: a connection may be lost in the middle of an answer.
-    return { json: await readAnswer(response, maxAnswerBytes) }
+    return { json: await readAnswer(response, maxAnswerBytes, parse) }
   } catch (cause) {
     if (signal?.aborted) throw new AbortedError(signal.reason)
     if (cause instanceof RateLimitedError || cause instanceof UnavailableError) return { retriable: cause }

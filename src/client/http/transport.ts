@@ -15,6 +15,8 @@ export interface ClientOptions {
   maxAnswerBytes?: number | undefined
   /** Compress bodies of more than 1 KB in a format that the service accepts. Default: true where the runtime has `CompressionStream`. */
   compress?: boolean | undefined
+  /** Reads the JSON of answers. Default: `JSON.parse`, which rounds numbers of a payload that a double cannot hold. It must throw what is not JSON. */
+  parse?: ((text: string) => unknown) | undefined
   /** Replaces the runtime's `fetch`. */
   fetch?: typeof fetch | undefined
 }
@@ -31,14 +33,16 @@ export class Transport {
   readonly #headers: Record<string, string>
   readonly #deadlineMs: number
   readonly #maxAnswerBytes: number
+  readonly #parse: ((text: string) => unknown) | undefined
   readonly #compression: Compression
   readonly #fetch: typeof fetch
 
-  constructor({ url, key, deadlineMs, maxAnswerBytes, compress, fetch: fetcher }: ClientOptions) {
+  constructor({ url, key, deadlineMs, maxAnswerBytes, compress, parse, fetch: fetcher }: ClientOptions) {
     this.#url = new URL(url)
     this.#headers = { Accept: "application/json", ...(key !== undefined && { Authorization: `Bearer ${key}` }) }
     this.#deadlineMs = checkRange("deadlineMs", deadlineMs ?? DEFAULT_DEADLINE_MS, 1, MAX_TIMER_MS)
     this.#maxAnswerBytes = checkRange("maxAnswerBytes", maxAnswerBytes ?? DEFAULT_MAX_ANSWER_BYTES, 1, 2 ** 29)
+    this.#parse = parse
     this.#compression = new Compression({ enabled: compress ?? true })
     // Browsers refuse `fetch` as a method of another object.
     this.#fetch = fetcher ?? ((input, init) => fetch(input, init))
@@ -90,7 +94,7 @@ export class Transport {
     const deadlineMs = checkRange("deadlineMs", options.deadlineMs ?? this.#deadlineMs, 1, MAX_TIMER_MS)
     const headers = new Headers(options.headers)
     for (const [name, value] of Object.entries({ ...this.#headers, ...call.headers })) headers.set(name, value)
-    const limits = { deadlineMs, maxAnswerBytes: this.#maxAnswerBytes }
+    const limits = { deadlineMs, maxAnswerBytes: this.#maxAnswerBytes, parse: this.#parse }
     const onResponse = (response: Response) => {
       if (call.method === "POST") this.#compression.learn(response)
     }

@@ -55,6 +55,23 @@ const failureOf = (promise: Promise<unknown>): Promise<SignalError> =>
     (error) => error,
   )
 
+describe("the pages of a list", () => {
+  it("continue behind a cursor, and have every digit with a reader of one's own", async () => {
+    await client.createBatch(signals(25).map((one) => ({ ...one, payload: { n: 12345678901234567890n } })))
+    const exact = new SignalClient({
+      url: proxy.address,
+      key: KEY,
+      parse: (text) => JSON.parse(text.replaceAll(/\b\d{20}\b/g, '"$&"')),
+    })
+    const [first] = await Array.fromAsync(exact.listPages({ pageSize: 10 }))
+    expect([first?.signals.length, first?.signals[0]?.payload]).toEqual([10, { n: "12345678901234567890" }])
+    const rest = await Array.fromAsync(client.listPages({ pageSize: 10, cursor: first?.next_cursor }))
+    expect(rest.map((page) => page.signals.length)).toEqual([10, 5])
+    expect(new Set([first, ...rest].flatMap((page) => page?.signals.map(({ id }) => id))).size).toBe(25)
+    expect(rest.at(-1)?.next_cursor).toBeNull()
+  })
+})
+
 describe("SignalClient", () => {
   it("stores a batch and returns one result for each signal", async () => {
     const answer = await client.createBatch([signal(0), { ...signal(1), signal_score: 2 }, signal(2)])
