@@ -24,6 +24,12 @@ const jsonl = () =>
     .description("signals, one JSON object on each line; gzip is unpacked, - reads standard input")
     .argument("<file>")
 
+const parquet = () =>
+  new Command("parquet")
+    .description("rows of a Parquet file, such as an export")
+    .argument("<file>")
+    .option("--map <COLUMN=FIELD>", "store COLUMN in FIELD of the signal; repeatable", collectPairs)
+
 const slack = () =>
   new Command("slack")
     .description(
@@ -74,6 +80,7 @@ export function importCommand(invocation: Invocation) {
     .addCommand(sending(sql()).action((options) => run({ kind: "sql", ...options }, options)))
     .addCommand(sending(jsonl()).action((path, options) => run({ kind: "jsonl", path }, options)))
     .addCommand(sending(csv()).action((path, options) => run({ kind: "csv", path, ...options }, options)))
+    .addCommand(sending(parquet()).action((path, options) => run({ kind: "parquet", path, ...options }, options)))
 }
 
 /** `signals verify KIND`. */
@@ -88,4 +95,5 @@ export function verifyCommand(invocation: Invocation) {
     .addCommand(checking(sql()).action((options) => run({ kind: "sql", ...options }, options)))
     .addCommand(checking(jsonl()).action((path, options) => run({ kind: "jsonl", path }, options)))
     .addCommand(checking(csv()).action((path, options) => run({ kind: "csv", path, ...options }, options)))
+    .addCommand(checking(parquet()).action((path, options) => run({ kind: "parquet", path, ...options }, options)))
 }

@@ -1,8 +1,10 @@
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { parse } from "csv-parse"
+import { CSV_HEADER } from "../../signals/export/lines.ts"
 import { openBytes, peek, shareOfBytes } from "./bytes.ts"
 import { checkColumns, signalOfRow } from "./columns.ts"
+import { readExportedRow } from "./exported.ts"
 import { readJsonLine } from "./jsonl.ts"
 import { keptBytes, keptLine } from "./kept.ts"
 import { textOf } from "./lines.ts"
@@ -12,7 +14,7 @@ import { type Source, SourceError, type SourceRecord } from "./source.ts"
 const MAX_ROW_BYTES = 16 * 1024 * 1024
 
 interface Row {
-  record: Record<string, string>
+  record: Record<string, string | null>
   raw: string
   info: { lines: number; bytes: number; error?: { message: string } }
 }
@@ -27,35 +29,44 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
     async *records(from) {
       const rowsBefore = Number((from ?? "0").split(":")[0])
       let number = 0
-      for await (const { record, raw, info } of rowsOf(path, options)) {
+      const { start, whole } = await peek(withoutMark(openBytes(path)), CSV_HEADER.length)
+      const exported = Object.keys(options.map).length === 0 && start.toString("latin1").startsWith(CSV_HEADER)
+      for await (const { record, raw, info } of rowsOf(whole, { path, ...options, exported })) {
         number++
         if (number <= rowsBefore) continue
         const place = `${path}:${info.lines}`
         const position = `${number}:${info.bytes}`
-        yield { ...readRow(record, raw, info.error?.message, place), position }
+        yield { ...readRow(record, raw, { place, exported, error: info.error?.message }), position }
       }
     },
   }
 
-  function readRow(record: Row["record"], raw: string, error: string | undefined, place: string): SourceRecord {
+  function readRow(
+    record: Row["record"],
+    raw: string,
+    { place, exported, error }: { place: string; exported: boolean; error: string | undefined },
+  ): SourceRecord {
     const bytes = Buffer.from(raw, "latin1")
     const text = isAscii(raw) ? raw : textOf(bytes)
     if (text === undefined) return { place, error: "The row is not UTF-8", kept: keptBytes(bytes) }
-    if (error !== undefined) return { place, error: error, kept: keptLine(text.trimEnd()) }
-    const cells = text === raw ? record : Object.fromEntries(Object.entries(record).map(([name, cell]) => [name, utf8(cell)]))
-    return { place, signal: signalOfRow(cells, rowOptions) }
+    if (error !== undefined) return { place, error, kept: keptLine(text.trimEnd()) }
+    const cells =
+      text === raw ? record : Object.fromEntries(Object.entries(record).map(([name, cell]) => [name, cell && utf8(cell)]))
+    return exported
+      ? readExportedRow(cells, place, { ...rowOptions, hasNulls: true })
+      : { place, signal: signalOfRow(cells, rowOptions) }
   }
 }
 
 /** Reads cells as latin1, one character for each byte, so that bytes that are not UTF-8 fail only their row. */
 async function* rowsOf(
-  path: string,
-  { map, delimiter }: { map: Record<string, string>; delimiter: string },
+  bytes: AsyncIterable<Buffer>,
+  { path, map, delimiter, exported }: { path: string; map: Record<string, string>; delimiter: string; exported: boolean },
 ): AsyncGenerator<Row> {
   const parser = parse({
     columns: (header: string[]) => {
       const names = header.map((name) => textOf(Buffer.from(name, "latin1")) ?? name)
-      checkColumns(path, names, map)
+      if (!exported) checkColumns(path, names, map)
       return names
     },
     encoding: "latin1",
@@ -66,9 +77,11 @@ async function* rowsOf(
     relax_column_count: true,
     relax_quotes: true,
     max_record_size: MAX_ROW_BYTES,
+    // Costs time for each cell.
+    ...(exported && { cast: nullOfCell }),
   })
   // The loop over `parser` throws the same error.
-  pipeline(Readable.from(withoutMark(openBytes(path))), parser).catch(() => {})
+  pipeline(Readable.from(bytes), parser).catch(() => {})
   try {
     for await (const row of parser) yield row as Row
   } catch (error) {
@@ -77,6 +90,10 @@ async function* rowsOf(
     throw error
   }
 }
+
+/** An export distinguishes null from an empty text, which stands in quotation marks. */
+const nullOfCell = (cell: string, { quoting, header }: { quoting: boolean; header: boolean }) =>
+  cell === "" && !quoting && !header ? null : cell
 
 async function* withoutMark(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const { start, whole } = await peek(bytes, 3)

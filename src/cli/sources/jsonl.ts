@@ -3,6 +3,7 @@ import { isDeeperThan } from "../../signals/payload.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { UsageError } from "../usage.ts"
 import { openBytes, shareOfBytes } from "./bytes.ts"
+import { isExport, readExported } from "./exported.ts"
 import { isFailure, readFailure } from "./failure.ts"
 import { keptBytes, keptLine } from "./kept.ts"
 import { linesOf } from "./lines.ts"
@@ -32,7 +33,7 @@ function readSignal(text: string, place: string): SourceRecord {
   if (isTooDeep(value.json)) return { place, error: TOO_DEEP, kept: keptLine(text) }
   if (isFailure(value.json)) return readFailure(value.json, place, { team: undefined, readLine: readSignal })
   if (!isFields(value.json)) return { place, error: "The line is not a JSON object", kept: keptLine(text) }
-  return { place, signal: value.json }
+  return isExport(Object.keys(value.json)) ? readExported(value.json, place) : { place, signal: value.json }
 }
 
 /** Throws `UsageError` for a file that is one JSON document, since each of its lines would fail. */

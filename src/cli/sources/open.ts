@@ -17,6 +17,7 @@ export type SourceRequest =
   | { kind: "sql"; from: string; query: string; map?: Record<string, string> | undefined }
   | { kind: "jsonl"; path: string }
   | { kind: "csv"; path: string; map?: Record<string, string> | undefined; delimiter: string }
+  | { kind: "parquet"; path: string; map?: Record<string, string> | undefined }
 
 export interface OpenedSource {
   source: Source
@@ -43,13 +44,21 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
     }
   }
   const { facts, folder } = await factsOf(request.path)
+  if (kind === "parquet" && request.path === "-")
+    throw new UsageError("parquet is read from a file, since its description is at its end. Name one.")
   if (folder && kind !== "slack") throw new UsageError(`${request.path} is a folder. import ${kind} takes a file.`)
-  const settings = kind === "csv" ? { map, delimiter: request.delimiter } : kind === "slack" ? slackSettings(request) : {}
   return {
     source: await openPath(request, map, folder),
     name: basename(request.path),
-    fingerprint: fingerprintOf({ kind, ...facts, ...settings }),
+    fingerprint: fingerprintOf({ kind, ...facts, ...settingsOf(request, map) }),
   }
+}
+
+/** What changes the records that are read of the same bytes. */
+function settingsOf(request: SourceRequest, map: Record<string, string>): Record<string, unknown> {
+  if (request.kind === "csv") return { map, delimiter: request.delimiter }
+  if (request.kind === "parquet") return { map }
+  return request.kind === "slack" ? slackSettings(request) : {}
 }
 
 /** Settings that are not given are left out, so that a state file of an earlier version still matches. */
@@ -66,6 +75,11 @@ async function openPath(
   const { path } = request
   if (request.kind === "slack") return openSlackHistory(path, { team: request.team, followEdits: request.followEdits, folder })
   if (request.kind === "jsonl") return openJsonl(path)
+  if (request.kind === "parquet") {
+    // Few imports need it, and it takes a while to load.
+    const { openParquet } = await import("./parquet.ts")
+    return openParquet(path, { map })
+  }
   return openCsv(path, { map, delimiter: request.delimiter === "\\t" ? "\t" : request.delimiter })
 }
 
