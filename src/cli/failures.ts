@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto"
 import { type FileHandle, mkdir, open } from "node:fs/promises"
 import { dirname } from "node:path"
 import type { FailureCode } from "../client/index.ts"
+import { writeAt } from "./files.ts"
 
 /** A record that was not stored, and the reason. */
 export interface FailedRecord {
@@ -49,10 +50,7 @@ export class FailuresFile {
       )
       .join("\n")
     const bytes = Buffer.from(`${text}\n`)
-    // A write can end early without an error, such as on a disk that is nearly full.
-    for (let written = 0; written < bytes.length; )
-      written += (await this.#file.write(bytes, written, bytes.length - written, this.#bytes + written)).bytesWritten
-    await this.#file.datasync()
+    await writeAt(this.#file, bytes, this.#bytes)
     this.#bytes += bytes.length
   }
 

@@ -36,8 +36,8 @@ export const concurrencyOption = () =>
     .default(4)
     .argParser(wholeNumber(1, 100))
 
-export const deadlineOption = () =>
-  new Option("--deadline <seconds>", "how long to retry one batch").default(300).argParser(wholeNumber(1, 86_400))
+export const deadlineOption = (description = "how long to retry one batch") =>
+  new Option("--deadline <seconds>", description).default(300).argParser(wholeNumber(1, 86_400))
 
 export const quietOption = () => new Option("--quiet", "print no progress")
 
@@ -51,8 +51,13 @@ export function collectPairs(text: string, before: Record<string, string> | unde
 export const KEY_HELP = "The API key is read from SIGNAL_INGEST_KEY."
 
 /** Returns a client of the service, with the API key of the environment. */
-export function openClient(options: { url: string; deadline?: number | undefined }): SignalClient {
-  const { url, deadline } = options
+export function openClient(options: {
+  url: string
+  /** Seconds. */
+  deadline?: number | undefined
+  parse?: ((text: string) => unknown) | undefined
+}): SignalClient {
+  const { url, deadline, parse } = options
   const key = process.env.SIGNAL_INGEST_KEY
-  return new SignalClient({ url, ...(key && { key }), ...(deadline !== undefined && { deadlineMs: deadline * 1000 }) })
+  return new SignalClient({ url, ...(key && { key }), ...(deadline !== undefined && { deadlineMs: deadline * 1000 }), parse })
 }

@@ -2,6 +2,7 @@ import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings"
 import { addCompletion } from "./completion.ts"
 import { dlqCommand } from "./dlq/command.ts"
 import { eraseCommand } from "./erase/command.ts"
+import { exportCommand } from "./export/command.ts"
 import { importCommand, verifyCommand } from "./import/command.ts"
 import { consumeCommand } from "./kafka/command.ts"
 import { keyCommand } from "./key.ts"
@@ -20,13 +21,14 @@ Exit codes:
 export function createProgram(invocation: Invocation): Command {
   const program = new Command("signals")
     .description(
-      "Sends signals to signal-ingest, compares sources with it, follows its signals, handles dead letters, and erases.",
+      "Sends signals to signal-ingest, compares sources with it, exports and follows its signals, handles dead letters, and erases.",
     )
     .addHelpText("after", AFTER_HELP)
   program.addCommand(importCommand(invocation))
   program.addCommand(verifyCommand(invocation))
   program.addCommand(consumeCommand(invocation))
   program.addCommand(dlqCommand(invocation))
+  program.addCommand(exportCommand(invocation))
   program.addCommand(tailCommand(invocation))
   program.addCommand(eraseCommand(invocation))
   program.addCommand(keyCommand())

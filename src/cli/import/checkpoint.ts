@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto"
-import { mkdir, open, readFile, rename } from "node:fs/promises"
+import { mkdir, readFile } from "node:fs/promises"
 import { dirname } from "node:path"
+import { replaceFile } from "../files.ts"
 import { UsageError } from "../usage.ts"
 
 /**
@@ -84,12 +85,5 @@ function readState(text: string): { version?: unknown } | undefined {
 /** Writes the file completely or not at all. The checkpoint is on the disk when this resolves. */
 export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  const file = await open(`${path}.new`, "w")
-  try {
-    await file.writeFile(`${JSON.stringify(checkpoint, null, 2)}\n`)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(`${path}.new`, path)
+  await replaceFile(path, `${JSON.stringify(checkpoint, null, 2)}\n`)
 }

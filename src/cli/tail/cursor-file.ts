@@ -1,4 +1,5 @@
-import { open, readFile, rename } from "node:fs/promises"
+import { readFile } from "node:fs/promises"
+import { replaceFile } from "../files.ts"
 import { UsageError } from "../usage.ts"
 
 /**
@@ -18,14 +19,4 @@ export async function readCursor(path: string): Promise<string | undefined> {
   return cursor
 }
 
-/** Writes the file completely or not at all. It is on the disk when this resolves. */
-export async function writeCursor(path: string, cursor: string): Promise<void> {
-  const file = await open(`${path}.new`, "w")
-  try {
-    await file.writeFile(`${cursor}\n`)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(`${path}.new`, path)
-}
+export const writeCursor = (path: string, cursor: string): Promise<void> => replaceFile(path, `${cursor}\n`)

@@ -24,6 +24,7 @@ describe("the command line", () => {
     [["help", "import"], 0, "Usage: signals import"],
     [["import", "slack", "--help"], 0, "Usage: signals import slack [options] <path>"],
     [["consume", "kafka", "--help"], 0, "--cluster <name>"],
+    [["export", "--help"], 0, "--conversation <id>"],
     [["dlq"], 2, "Usage: signals dlq"],
     [["imprt"], 2, 'Unknown command "imprt". Did you mean "import"? Run "signals --help" for the list.'],
     [["frobnicate"], 2, 'Unknown command "frobnicate". Run "signals --help" for the list.'],
@@ -83,6 +84,10 @@ describe("completion", () => {
     [
       ["consume", "kafka", "--s"],
       ["--sasl", ":4"],
+    ],
+    [
+      ["export", "--format", ""],
+      ["ndjson", "csv", "parquet", ":4"],
     ],
     [
       ["import", "jsonl", "--s"],
