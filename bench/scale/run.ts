@@ -4,6 +4,7 @@ import { parseArgs } from "node:util"
 import { openConnection } from "../harness/database.ts"
 import { describeMachine } from "../harness/machine.ts"
 import { startStack } from "../harness/stack.ts"
+import { measureErasures, printErasures } from "./erasures.ts"
 import { fill } from "./fill.ts"
 import { measure, type Scale } from "./measure.ts"
 import { planningTimes } from "./planning.ts"
@@ -40,10 +41,12 @@ try {
       scales.push(await measure({ stack, client, rows, pace, stopped: stop.signal }))
     }
     printScales(scales)
+    const erasures = await measureErasures(stack, client, stop.signal)
+    printErasures(erasures)
     const planning = await planningTimes(client, Number(options.partitions))
     printPlanning(planning)
     await mkdir(dirname(options.json), { recursive: true })
-    await writeFile(options.json, JSON.stringify({ machine, scales, planning }, null, 2))
+    await writeFile(options.json, JSON.stringify({ machine, scales, erasures, planning }, null, 2))
     console.log(`\nas JSON: ${options.json}`)
     await client.end()
   } finally {
