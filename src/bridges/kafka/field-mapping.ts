@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { isFields } from "../../signals/json.ts"
 
 /** Where a field of a signal comes from: names into the record's value, with dots between, or a part of the record itself. */
 const Path = z.string().regex(/^(\$(key|subject|topic|timestamp|value)|\$(headers|cloudevent)\.[^.]+|[^.$]+)(\.[^.]+)*$/, {
@@ -43,10 +44,14 @@ export function follow(root: Record<string, unknown>, path: string): unknown {
 
 /** A list of named things, as headers are in many a consumer's records, by their names. */
 const byName = (list: readonly unknown[]): Record<string, unknown> =>
-  Object.fromEntries(list.flatMap((one) => (isNamed(one) ? [[one.key ?? one.name, one.value]] : [])))
-
-const isNamed = (one: unknown): one is { key?: string; name?: string; value: unknown } =>
-  typeof one === "object" && one !== null && "value" in one && ("key" in one || "name" in one)
+  Object.fromEntries(
+    list.flatMap((one) => {
+      if (!isFields(one) || !("value" in one)) return []
+      const name = one.key ?? one.name
+      // Anything else has no text, or one that only the runtime gives it.
+      return typeof name === "string" ? [[name, one.value]] : []
+    }),
+  )
 
 /** The first of `paths` that leads to something. */
 export const first = (root: Record<string, unknown>, paths: readonly string[] = []): unknown =>

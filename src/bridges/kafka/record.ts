@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto"
 import { isFields } from "../../signals/json.ts"
-import { isDeeperThan } from "../../signals/payload.ts"
 
 /**
  * One record, whatever envelope it had. It is plain JSON, so that a dead letter can hold it and a replay can map it again.
@@ -36,13 +35,6 @@ export function textOf(value: unknown): string | undefined {
   if (typeof value === "number") return String(value)
   return JSON.isRawJSON(value) ? (value as unknown as { rawJSON: string }).rawJSON : undefined
 }
-
-/** Bound of nesting: the record is written as JSON again, which overflows the stack at a few thousand levels. */
-const MAX_RECORD_DEPTH = 1000
-
-/** A dead letter keeps the text of a record that nests too deeply. */
-export const isTooDeep = (value: unknown) => isDeeperThan(value, MAX_RECORD_DEPTH)
-export const TOO_DEEP = `the record nests deeper than ${MAX_RECORD_DEPTH} levels`
 
 const MAX_CHARACTERS = 255
 

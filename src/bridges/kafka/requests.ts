@@ -2,12 +2,13 @@ import { isFields, parseJson } from "../../signals/json.ts"
 import { reservedKeyViolation } from "../../signals/rules.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import type { Delivered } from "../delivery.ts"
+import { isTooDeep, TOO_DEEP } from "../depth.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
 import { decodeHeaders, readBase64 } from "./content.ts"
 import { skippedChange } from "./debezium.ts"
 import { type FieldMapping, first, spoken } from "./field-mapping.ts"
 import { splitJoined } from "./joined-json.ts"
-import { type Fields, identity, isTooDeep, type KafkaRecord, placeOf, TOO_DEEP, textOf, unwrapped } from "./record.ts"
+import { type Fields, identity, type KafkaRecord, placeOf, textOf, unwrapped } from "./record.ts"
 
 export interface KafkaRequest {
   headers: Headers
@@ -176,7 +177,8 @@ function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
 
 function decodeBase64(value: unknown): { value: unknown; fault?: string } {
   if (value === null || value === undefined) return { value: null }
-  const content = readBase64(String(value), "the value")
+  if (typeof value !== "string") return { value, fault: "the value is not base64" }
+  const content = readBase64(value, "the value")
   if ("error" in content) return { value, fault: content.error }
   const { text } = content
   const read = readJson(text)

@@ -33,4 +33,17 @@ describe("the field mapping", () => {
     const record = { key: "k", headers: { app: "crm" }, value: { room: { id: 7 }, nothing: null } }
     expect(follow(record, path)).toBe(found)
   })
+
+  it.each([
+    ["an object", { toString: 1, valueOf: 1 }],
+    ["a number of 20 digits", JSON.rawJSON("12345678901234567890")],
+    ["null", null],
+  ])("passes over what has %s for its name", (_, name) => {
+    const headers = [
+      { name, value: "wrong" },
+      { key: name, value: "wrong" },
+      { name: "room", value: "right" },
+    ]
+    expect(follow({ headers }, "$headers.room")).toBe("right")
+  })
 })

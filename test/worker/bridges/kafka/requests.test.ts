@@ -43,6 +43,14 @@ describe("a value that is a signal", () => {
   })
 })
 
+describe("a value in base64 that is no text", () => {
+  it.each(["12345678901234567890", "1234", '{"toString":1,"valueOf":1}', "[1]", "true"])("is refused: %s", (value) =>
+    expect(deliver("application/vnd.kafka.binary.v2+json", `{"records":[{"key":"a","value":${value}}]}`)).toEqual([
+      { refused: "the value is not base64" },
+    ]),
+  )
+})
+
 describe("any other value", () => {
   it("is mapped by the defaults: the key is the conversation, and the record the payload", () => {
     const record = {
