@@ -1,5 +1,6 @@
 import { isFields } from "../../signals/json.ts"
 import type { Delivered } from "../delivery.ts"
+import { isTooDeep, TOO_DEEP } from "../depth.ts"
 import { isChange, mapChange } from "./changes.ts"
 import { kindName, mapMessage } from "./message.ts"
 
@@ -22,6 +23,8 @@ export interface SlackOptions {
  * @param body as `parseJson` reads it, so that no digit of a number is lost
  */
 export function readSlackRequest(body: unknown, options: SlackOptions = {}): SlackRequest {
+  // Slack sends no such event, and a dead letter could not keep it.
+  if (isTooDeep(body)) return { type: "unreadable", error: TOO_DEEP }
   if (!isFields(body)) return { type: "unreadable", error: "Input should be an object" }
   switch (body.type) {
     case "url_verification":

@@ -105,6 +105,12 @@ describe("POST /webhooks/slack", () => {
     expect(point).toBeUndefined()
   })
 
+  it("refuses an event that nests too deeply to be kept", async () => {
+    const deep = `${"[".repeat(7000)}${"]".repeat(7000)}`
+    const { response, answer } = await sendSigned(`{"type":"event_callback","event":{"type":"message","text":${deep}}}`)
+    expect([response.status, answer]).toMatchObject([422, { detail: [{ msg: "the record nests deeper than 1000 levels" }] }])
+  })
+
   it("refuses every call when no secret is set, open access or not", async () => {
     const { response, answer } = await sendSigned(message("C1"), { changed: { SLACK_SIGNING_SECRET: "", OPEN_ACCESS: "true" } })
     expect([response.status, answer.detail]).toEqual([401, "SLACK_SIGNING_SECRET is not set, so every call is refused."])
