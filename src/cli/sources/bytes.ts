@@ -43,8 +43,7 @@ async function* gunzip(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerat
 
 async function* toUtf8(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
   const { start, whole } = await peek(bytes)
-  const order =
-    start[0] === 0xff && start[1] === 0xfe ? "utf-16le" : start[0] === 0xfe && start[1] === 0xff ? "utf-16be" : undefined
+  const order = utf16Order(start)
   if (order === undefined) return yield* whole
   const decoder = new TextDecoder(order, { fatal: true })
   try {
@@ -55,6 +54,12 @@ async function* toUtf8(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerat
       throw new SourceError(`${name} has a UTF-16 byte order mark, but is not UTF-16. Save it as UTF-8.`)
     throw error
   }
+}
+
+/** The order of the bytes of UTF-16, by its mark. */
+function utf16Order(start: Uint8Array): "utf-16le" | "utf-16be" | undefined {
+  if (start[0] === 0xff && start[1] === 0xfe) return "utf-16le"
+  return start[0] === 0xfe && start[1] === 0xff ? "utf-16be" : undefined
 }
 
 /** Reads the first bytes; `whole` yields all bytes, including those. */
@@ -75,7 +80,9 @@ export async function peek(bytes: AsyncIterable<Buffer>, length = 2): Promise<{ 
 
 /** Returns the part of a file, from 0 to 1, before a byte of its text; undefined where the text has other bytes than the file. */
 export function shareOfBytes(path: string): ((byte: number) => number) | undefined {
-  if (path === "-" || isGzip(firstBytes(path, 2))) return undefined
+  if (path === "-") return undefined
+  const start = firstBytes(path, 2)
+  if (isGzip(start) || utf16Order(start) !== undefined) return undefined
   const { size } = statSync(path)
   return (byte) => byte / Math.max(1, size)
 }

@@ -66,11 +66,14 @@ function numberOf(cell: unknown): unknown {
 /**
  * Finds the mistakes that every row would have.
  *
- * @throws {UsageError} two columns have one name, `--map` names a column that does not exist, or none is the context_window_id
+ * @throws {UsageError} two columns have one name, one is named `__proto__`, `--map` names a column that does not exist, or none is the context_window_id
  */
 export function checkColumns(source: string, columns: readonly string[], map: Record<string, string>): void {
   const twice = columns.find((column, at) => columns.indexOf(column) !== at)
   if (twice !== undefined) throw new UsageError(`${source} has two columns named "${twice}". Rename one of them.`)
+  // The libraries that read tables set it on an object, where it is no column but the object's prototype.
+  if (columns.includes("__proto__"))
+    throw new UsageError(`${source} has a column named "__proto__", which cannot be read. Rename it.`)
   const missing = Object.keys(map).find((column) => !columns.includes(column))
   if (missing !== undefined)
     throw new UsageError(`--map: ${source} has no column "${missing}". Its columns are: ${columns.join(", ")}.`)

@@ -5,7 +5,7 @@ import { CSV_HEADER } from "../../signals/export/lines.ts"
 import { openBytes, peek, shareOfBytes } from "./bytes.ts"
 import { checkColumns, signalOfRow } from "./columns.ts"
 import { readExportedRow } from "./exported.ts"
-import { readJsonLine } from "./jsonl.ts"
+import { readJsonLine, unlessTooDeep } from "./jsonl.ts"
 import { keptBytes, keptLine } from "./kept.ts"
 import { textOf } from "./lines.ts"
 import { type Source, SourceError, type SourceRecord } from "./source.ts"
@@ -52,9 +52,10 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
     if (error !== undefined) return { place, error, kept: keptLine(text.trimEnd()) }
     const cells =
       text === raw ? record : Object.fromEntries(Object.entries(record).map(([name, cell]) => [name, cell && utf8(cell)]))
-    return exported
+    const read = exported
       ? readExportedRow(cells, place, { ...rowOptions, hasNulls: true })
       : { place, signal: signalOfRow(cells, rowOptions) }
+    return unlessTooDeep(read, keptLine(text.trimEnd()))
   }
 }
 

@@ -3,7 +3,7 @@ import { asyncBufferFromFile, type FileMetaData, parquetMetadataAsync, parquetRe
 import { UsageError } from "../usage.ts"
 import { checkColumns, signalOfRow } from "./columns.ts"
 import { isExport, readExportedRow } from "./exported.ts"
-import { readJsonLine } from "./jsonl.ts"
+import { readJsonLine, unlessTooDeep } from "./jsonl.ts"
 import { type Source, SourceError } from "./source.ts"
 
 /** Bound of a row group, which is read as a whole: bytes without compression. */
@@ -60,7 +60,7 @@ export async function openParquet(path: string, options: { map: Record<string, s
           const place = `${path}, row ${number}`
           const cells = Object.fromEntries(Object.entries(row).map(([name, cell]) => [name, plain(cell)]))
           const record = exported ? readExportedRow(cells, place, rowOptions) : { place, signal: signalOfRow(cells, rowOptions) }
-          yield { ...record, position: String(number) }
+          yield { ...unlessTooDeep(record), position: String(number) }
         }
       }
     },

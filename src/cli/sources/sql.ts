@@ -3,6 +3,7 @@ import Cursor from "pg-cursor"
 import { parseJson } from "../../signals/json.ts"
 import { UsageError } from "../usage.ts"
 import { checkColumns, signalOfRow } from "./columns.ts"
+import { unlessTooDeep } from "./jsonl.ts"
 import { type Source, SourceError } from "./source.ts"
 
 const ROWS_AT_ONCE = 1000
@@ -44,7 +45,8 @@ export function openSql(options: { from: string; query: string; map: Record<stri
           for (const row of rows) {
             number++
             if (number <= Number(from ?? 0)) continue
-            yield { place: `row ${number}`, signal: signalOfRow(row, rowOptions), position: String(number) }
+            const record = unlessTooDeep({ place: `row ${number}`, signal: signalOfRow(row, rowOptions) })
+            yield { ...record, position: String(number) }
           }
         }
       } finally {

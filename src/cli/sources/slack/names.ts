@@ -32,7 +32,13 @@ export class SlackNames {
         this.#channels.set(id, name)
         this.#channelIds.set(name, id)
       } else if (Array.isArray(members))
-        this.#channels.set(id, members.map((member) => this.userName(member) ?? String(member)).join(", "))
+        this.#channels.set(
+          id,
+          members
+            .filter(isText)
+            .map((member) => this.userName(member) ?? member)
+            .join(", "),
+        )
     }
   }
 
@@ -66,6 +72,8 @@ export class SlackNames {
     if (this.#team === undefined || (this.#teams.get(id) ?? 0) > (this.#teams.get(this.#team) ?? 0)) this.#team = id
   }
 }
+
+const isText = (value: unknown): value is string => typeof value === "string"
 
 const listOf = (value: unknown): Fields[] =>
   Array.isArray(value) ? value.filter((one) => typeof one === "object" && one !== null) : []

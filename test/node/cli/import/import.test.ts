@@ -339,10 +339,24 @@ describe("signals import csv", () => {
     ["room,text\na,b\n", [], "no column for context_window_id. Its columns are: room, text."],
     ["room;text\na;b\n", [], "Or choose another --delimiter."],
     ["a,a\n1,2\n", [], 'two columns named "a"'],
+    ["context_window_id,__proto__\nc,1\n", [], 'a column named "__proto__", which cannot be read. Rename it.'],
     ["context_window_id\nc\n", ["--map", "x=user_id"], 'no column "x"'],
   ])("names a mistake that every row would repeat: %j", async (text, args, sentence) => {
     await file("in.csv", text)
     expect(await signals("import", "csv", "in.csv", ...args)).toMatchObject({ code: 2, err: expect.stringContaining(sentence) })
+  })
+
+  it("fails only the row whose payload nests too deeply to be written again", async () => {
+    const deep = `${"[".repeat(20_000)}${"]".repeat(20_000)}`
+    await file("in.csv", `context_window_id,payload\nc,"${deep}"\nc,\n`)
+    expect(await signals("import", "csv", "in.csv", "--failures", "failed.jsonl")).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("2 read, 1 stored, 1 failed"),
+    })
+    expect(JSON.parse(await readFile(join(folder, "failed.jsonl"), "utf8"))).toMatchObject({
+      _error: "The value nests deeper than 1000 levels",
+      _line: `c,"${deep}"`,
+    })
   })
 
   it("stores columns by their names or the map, the others in the payload", async () => {
@@ -395,6 +409,16 @@ describe("signals import sql", () => {
       out: expect.stringMatching(/^conv-1: 833 in the source, 832 in the service$/m),
     })
     await rig.query("drop table messages")
+  })
+
+  it("fails only the row whose payload nests too deeply to be written again", async () => {
+    const deep = "repeat('[', 5000) || repeat(']', 5000)"
+    const query = `select 'c' as context_window_id, (${deep})::json as payload union all select 'c', '{}'`
+    const args = ["--from", rig.postgres.url, "--query", query, "--failures", "failed.jsonl"]
+    expect(await signals("import", "sql", ...args)).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("2 read, 1 stored, 1 failed"),
+    })
   })
 
   it("stores integer and boolean keys as text, NaN and Infinity in the payload as text, and leaves out NULL", async () => {
