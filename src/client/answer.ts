@@ -8,7 +8,7 @@ import {
   UnavailableError,
   ValidationError,
 } from "./errors.ts"
-import type { ProblemCode } from "./types.ts"
+import type { Failure, ProblemCode, ShapeError } from "./types.ts"
 
 /**
  * Reads an answer.
@@ -61,8 +61,8 @@ function errorOf({ status, headers }: Response, body: Record<string, unknown>, a
     const transactionId = typeof transaction_id === "string" ? transaction_id : undefined
     return new UnavailableError(message, { ...context, retryAfterMs, transactionId })
   }
-  if (status === 400 && Array.isArray(errors)) return new BatchRejectedError(message, errors, context)
-  if (status === 422 && Array.isArray(detail)) return new ValidationError(detail, context)
+  if (status === 400 && Array.isArray(errors)) return new BatchRejectedError(message, errors.filter(isFailure), context)
+  if (status === 422 && Array.isArray(detail)) return new ValidationError(detail.filter(isShapeError), context)
   if (status === 401 || status === 403) return new UnauthorizedError(message, context)
   return new RequestError(message, context)
 }
@@ -74,6 +74,14 @@ function jsonOf(text: string, parse: (text: string) => unknown): unknown {
     return undefined
   }
 }
+
+/** A proxy in front of the service may answer as FastAPI does, and mean something else. */
+const isFailure = (value: unknown): value is Failure => isObject(value) && typeof value.index === "number"
+const isShapeError = (value: unknown): value is ShapeError =>
+  isObject(value) &&
+  typeof value.msg === "string" &&
+  Array.isArray(value.loc) &&
+  value.loc.every((step) => typeof step === "string" || typeof step === "number")
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
 

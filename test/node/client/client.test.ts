@@ -287,6 +287,16 @@ describe("an error of the client", () => {
     expect([none.status, none.requestId]).toEqual([undefined, undefined])
   })
 
+  it.each([
+    [422, { detail: [null, 5, {}, { loc: [{}], msg: "a" }, { loc: ["body", 0], msg: "wrong" }] }, "body.0: wrong"],
+    [422, { detail: [null] }, "The request has the wrong shape."],
+    [400, { detail: "refused", errors: [null, "a"] }, "refused"],
+  ])("is final, whatever a proxy puts in the place of the service's errors: %i %j", async (status, body, message) => {
+    const answering = new SignalClient({ url: "http://proxy.test", fetch: async () => Response.json(body, { status }) })
+    const error = await failureOf(answering.createBatch([signal(0)]))
+    expect([error.status, error.message]).toEqual([status, message])
+  })
+
   it("is one of the named kinds, with the name of its kind", async () => {
     const error = await failureOf(client.createBatch([{} as never]))
     expect([error instanceof SignalError, error.name]).toEqual([true, "ValidationError"])
