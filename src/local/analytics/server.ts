@@ -49,8 +49,8 @@ const MAX_BODY_BYTES = 1024 * 1024
 /** Times are UTC, whatever the time zone of the database is. A lost point costs nothing, so a commit does not wait for the disk. */
 const SESSION = "-c timezone=UTC -c synchronous_commit=off -c statement_timeout=30000"
 
-/** The class of Postgres errors about values, such as a number out of range. */
-const DATA_EXCEPTION = /^22/
+/** The classes of Postgres errors about a query: its values, such as a number out of range, and its size, such as 2,000 columns. */
+const OF_THE_QUERY = /^(22|54)/
 
 export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAnalytics> {
   const { token = randomBytes(24).toString("base64url"), datasets = ["signal_ingest_requests"] } = options
@@ -151,7 +151,7 @@ const NOT_AUTHENTICATED: Answer = {
 function refusal(error: Error): Answer {
   if (error instanceof RefusedQuery) return { status: 422, body: error.message }
   if (error instanceof RefusedPoint || error instanceof SyntaxError) return { status: 400, body: error.message }
-  if (error instanceof DatabaseError && DATA_EXCEPTION.test(error.code ?? ""))
+  if (error instanceof DatabaseError && OF_THE_QUERY.test(error.code ?? ""))
     return { status: 422, body: `The local Analytics Engine cannot compute this: ${error.message}.` }
   return { status: 500, body: `The local Analytics Engine failed: ${error.message}` }
 }

@@ -25,6 +25,9 @@ const TEXT = /'((?:[^'\\]|'')*)'/y
 const SIGN = /!=|<>|<=|>=|[()+\-*/,=<>]/y
 const COMMENT = /--|\/\*/y
 
+/** Several times what the longest query of the metrics has. Each sign of `1 + 1 + ...` nests one level, and each level takes stack. */
+const MAX_TOKENS = 2000
+
 /** Splits a query into words, numbers, texts and signs, and adds one `end`. */
 export function tokenize(query: string): Token[] {
   const tokens: Token[] = []
@@ -43,6 +46,7 @@ export function tokenize(query: string): Token[] {
     if (comment) throw unknown(`comments such as ${comment[0]}`, at)
     const token = readToken(match, at)
     if (!token) throw unexpectedCharacter(query, at)
+    if (tokens.length === MAX_TOKENS) throw refused(`The query has more than ${MAX_TOKENS} words and signs`, at)
     tokens.push(token)
     at += token.length
   }

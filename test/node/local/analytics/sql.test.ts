@@ -475,12 +475,29 @@ describe("a query outside the dialect is refused", () => {
     [`SELECT double1 = 1 = 1 FROM ${DATASET}`, unknown("= here", 20)],
     [`SELECT double1 "x" FROM ${DATASET}`, unknown('"', 16)],
     [`SELECT count(1) FROM ${DATASET}`, "count takes 0 arguments, not 1 (at character 8)."],
-    [`SELECT ${"(".repeat(5000)}1`, "The query nests deeper than 100 levels (at character 108)."],
+    [`SELECT ${"(".repeat(500)}1`, "The query nests deeper than 100 levels (at character 108)."],
     ["SELECT 1", "The query ends where FROM is missing (at character 9)."],
     ["", "The query ends where SELECT is missing (at character 1)."],
   ])("%s", async (query, sentence) => {
     const response = await ask(query)
     expect([response.status, await response.text()]).toEqual([422, sentence])
+  })
+
+  it.each([
+    ["1 + ", 50_000],
+    ["1 = 1 AND ", 50_000],
+    ["blob1 IN ('a', ", 1],
+    ["'a', ", 1500],
+  ])("and so is one of %j, %i times, before it takes the stack", async (piece, times) => {
+    const response = await ask(`SELECT ${piece.repeat(times)}1 AS n FROM ${DATASET}`)
+    expect([response.status, await response.text()]).toEqual([422, expect.any(String)])
+  })
+
+  it("and what Postgres has no room for", async () => {
+    const columns = Array.from({ length: 480 }, (_, place) => `1 AS n${place}`).join(", ")
+    expect((await ask(`SELECT ${columns} FROM ${DATASET}`)).status).toBe(200)
+    const query = `SELECT ${Array(990).fill("1").join(" + ")} AS n FROM ${DATASET} GROUP BY n`
+    expect((await ask(query)).status).toBe(200)
   })
 
   it("and what looks like SQL within a text is a text", async () =>
