@@ -60,6 +60,7 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm run format": "npm run check fails where it has not been run",
   "npm run faults": "npm test runs the same files",
   "npm run attack": "npm test runs the short form",
+  "npm run fuzz": "test/node/fuzz/fuzz.test.ts runs the same suites",
   "npm run bench -- --quick": "by hand, see docs/benchmarks.md",
   "npm run deploy": ".ci/run, as deploy:dry-run, and test/node/scripts/migrate.test.ts",
   "npm run db:partition": "test/node/scripts/migrate.test.ts",
