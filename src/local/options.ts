@@ -2,12 +2,15 @@ import { resolve } from "node:path"
 import { parseArgs } from "node:util"
 import { StartupError } from "./startup-error.ts"
 
+/** The default port of the service. */
+export const SERVICE_PORT = 8002
+
 /** The default port of the SQL endpoint. */
 const ENDPOINT_PORT = 8003
 
 export const HELP = `npm start -- [options]
 
-  --port PORT            the service's port (default 8002)
+  --port PORT            the service's port (default ${SERVICE_PORT})
   --host HOST            the address that the service listens on (default localhost)
   --data DIR             the folder that keeps the database and the queue (default .data)
   --endpoint-port PORT   the port of the database's SQL endpoint (default ${ENDPOINT_PORT}, or a free one)
@@ -60,7 +63,7 @@ function parse() {
   try {
     return parseArgs({
       options: {
-        port: { type: "string", default: "8002" },
+        port: { type: "string", default: String(SERVICE_PORT) },
         host: { type: "string", default: "localhost" },
         data: { type: "string", default: ".data" },
         "endpoint-port": { type: "string" },

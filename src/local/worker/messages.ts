@@ -1,5 +1,11 @@
 import type { Environment } from "../environment.ts"
 
+/** How long a stop waits for what is under way: longer than the queue waits to fill a batch, and short enough for a user who waits. */
+export const DRAIN_MS = 10_000
+
+/** How long the Worker's process may then take to end, before it is killed. */
+export const END_MS = 5000
+
 /** The settings of the Worker's process. They are sent as a message, since every user of the machine can see a command line. */
 export interface WorkerSettings {
   /** Path of wrangler.toml. */

@@ -2,10 +2,8 @@ import type { ChildProcess } from "node:child_process"
 import { subscribe } from "node:diagnostics_channel"
 import { setTimeout as sleep } from "node:timers/promises"
 import { unstable_startWorker } from "wrangler"
-import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
+import { DRAIN_MS, type FromWorker, type Left, type ToWorker, type WorkerSettings } from "./messages.ts"
 
-/** Longer than the queue waits to fill a batch, and short enough for a user who waits. */
-const DRAIN_MS = 10_000
 const DISPOSE_MS = 3000
 const HOUR_MS = 60 * 60 * 1000
 

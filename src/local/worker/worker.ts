@@ -8,7 +8,7 @@ import type { LocalAnalytics } from "../analytics/server.ts"
 import type { Environment } from "../environment.ts"
 import { ROOT } from "../root.ts"
 import { StartupError } from "../startup-error.ts"
-import type { FromWorker, Left, ToWorker, WorkerSettings } from "./messages.ts"
+import { END_MS, type FromWorker, type Left, type ToWorker, type WorkerSettings } from "./messages.ts"
 
 export interface LocalWorker {
   /** Resolves when the queue has the messages that it had when the Worker last ended. */
@@ -47,9 +47,6 @@ const QUIET = {
   // Only npm start sets the settings, not the environment.
   CLOUDFLARE_INCLUDE_PROCESS_ENV: "false",
 }
-
-/** After this time the process is killed. */
-const DISPOSE_MS = 5000
 
 /** Runs the Worker in workerd, in a child process that ends with this process. */
 export function startWorker({ environment, analytics, knownHosts, log, ...options }: WorkerOptions): LocalWorker {
@@ -93,7 +90,7 @@ export function startWorker({ environment, analytics, knownHosts, log, ...option
       else send(child, { kind: "stop" })
       const left = await drained.promise
       if (!hurry.aborted)
-        await Promise.race([ended.catch(() => {}), sleep(DISPOSE_MS, undefined, { ref: false, signal: hurry }).catch(() => {})])
+        await Promise.race([ended.catch(() => {}), sleep(END_MS, undefined, { ref: false, signal: hurry }).catch(() => {})])
       endGroup(child)
       await ended.catch(() => {})
       return left

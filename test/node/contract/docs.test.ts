@@ -50,6 +50,8 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm ci && npm test": ".ci/run",
   "npm start": "test/node/local/start.test.ts",
   "npm start -- --database-only": "test/node/local/stop.test.ts",
+  "docker compose up -d": "test/node/deploy/docker.test.ts compares the files with the code; no engine runs here",
+  "docker compose logs app | tail -20": "test/node/deploy/docker.test.ts, which knows the service's name",
   "npm install ./signal-ingest-0.1.0.tgz": "test/node/package/package.test.ts",
   "npx wrangler dev --env-file .data/dev.vars": "by hand, since it runs until it is stopped and opens a debugger",
   "npm test": ".ci/run",

@@ -1,6 +1,8 @@
 import { execFile } from "node:child_process"
 import { once } from "node:events"
+import { get, type IncomingMessage } from "node:http"
 import { createServer } from "node:net"
+import { hostname } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
@@ -28,6 +30,15 @@ const send = (path: string, signal: object) =>
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(signal),
   })
+
+/** By Node's own client, which, unlike fetch, sends any Host. */
+async function statusFor(headers: Record<string, string>): Promise<number | undefined> {
+  const [response] = (await once(get({ host: "127.0.0.1", port, path: "/api/signals", headers }), "response")) as [
+    IncomingMessage,
+  ]
+  response.resume()
+  return response.statusCode
+}
 
 const list = async (query: string) =>
   ((await (await fetch(`http://localhost:${port}/api/signals?${query}`)).json()) as { signals: unknown[] }).signals
@@ -175,6 +186,12 @@ describe("npm start", { timeout: 180_000 }, () => {
       )
       const moved = /^Port 8003 is in use, so the database's endpoint listens on (\d+)\.$/m.exec(said.text)?.[1]
       expect(said.text).toContain(`SQL over HTTP at http://127.0.0.1:${moved}/sql`)
+      // Nor is it less careful there of what a page sends: another site, or a name that points at this machine.
+      const statuses = []
+      const own = { Host: `localhost:${port}` }
+      for (const headers of [own, { Host: hostname() }, { Host: "evil.example" }, { ...own, "Sec-Fetch-Site": "cross-site" }])
+        statuses.push(await statusFor(headers))
+      expect(statuses).toEqual([200, 200, 403, 403])
       child.kill("SIGINT")
       expect(await ended).toBe(0)
     } finally {
