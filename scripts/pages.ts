@@ -74,6 +74,13 @@ async function openApi(): Promise<object> {
   return ((await import(source)) as { openApi(): object }).openApi()
 }
 
+/** What the dashboard says of each code: of signals' failures and of requests'. */
+async function codes(): Promise<object> {
+  const source: string = "../src/signals/failures/codes.ts"
+  const { FAILURE_CODES: signals, PROBLEM_CODES: requests } = await import(source)
+  return { signals, requests }
+}
+
 /** All files to serve, by name. */
 async function bundle(): Promise<Map<string, Uint8Array>> {
   const { outputFiles } = await build({
@@ -91,6 +98,7 @@ async function bundle(): Promise<Map<string, Uint8Array>> {
   for (const page of PAGES) files.set(htmlName(page), await readFile(join(ROOT, page.html)))
   files.set("scalar.js", Buffer.from(scalarScript()))
   files.set("openapi.json", Buffer.from(JSON.stringify(await openApi())))
+  files.set("codes.json", Buffer.from(JSON.stringify(await codes())))
   for (const file of COMMON) files.set(basename(file), await readFile(join(ROOT, file)))
   return files.set("_headers", Buffer.from(headersFile()))
 }

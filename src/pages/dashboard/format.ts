@@ -46,3 +46,14 @@ export function axisTime(date: Date, stepSeconds: number): string {
   const isDay = stepSeconds >= 86_400 || (date.getHours() === 0 && date.getMinutes() === 0)
   return (isDay ? dayTick : tick).format(date)
 }
+
+const STEPS_AT_LEAST = 8
+
+/**
+ * What the time axis of a chart spans, of times in seconds: some steps at least, since around the only step of a new deployment uPlot
+ * would show years.
+ */
+export function axisSpan(times: ArrayLike<number>, stepSeconds: number): [number, number] {
+  const first = times[0] ?? 0
+  return [first, Math.max(times[times.length - 1] ?? 0, first + STEPS_AT_LEAST * stepSeconds)]
+}

@@ -2,6 +2,7 @@ import type { MetricsAnswer } from "../../metrics/answer.ts"
 import type { BatchPage, Conversations, SignalPage } from "./api.ts"
 import { find } from "./dom.ts"
 import { watchKey } from "./key.ts"
+import { failuresPanel, sourcesPanel } from "./overview/breakdown.ts"
 import { metricsCharts } from "./overview/charts/charts.ts"
 import { showEmptyState, watchCopy } from "./overview/empty.ts"
 import { outcomesTable, routesTable, showFigures } from "./overview/figures.ts"
@@ -14,6 +15,8 @@ import { viewOf } from "./views/views.ts"
 
 const window = find("[data-window]")
 const charts = metricsCharts()
+const sources = sourcesPanel()
+const failures = failuresPanel()
 const outcomes = outcomesTable()
 const routes = routesTable()
 const signals = signalsTable()
@@ -23,11 +26,13 @@ const conversations = conversationsTable()
 const metrics = source<MetricsAnswer>({
   name: "metrics",
   path: () => `/api/metrics?window=${find<HTMLInputElement>(":checked", window).value}`,
-  panels: ["figures", "throughput", "latency", "rates", "outcomes", "routes"],
+  panels: ["figures", "throughput", "latency", "rates", "sources", "failures", "outcomes", "routes"],
   everyMs: EVERY_MS,
   show(answer) {
     showFigures(answer)
     charts.show(answer)
+    sources.show(answer)
+    void failures.show(answer)
     outcomes.show(answer.by_outcome)
     routes.show(answer.by_route)
   },
@@ -60,7 +65,9 @@ const lists = [
   }),
 ]
 
-watchTheme(charts.repaint)
+watchTheme(() => {
+  for (const { repaint } of [charts, sources, failures]) repaint()
+})
 watchCopy()
 window.addEventListener("change", () => void metrics.refresh(true))
 const askNow = keepFresh([metrics, ...lists])

@@ -71,7 +71,7 @@ const heading = (title: string) => make("h2", { tabindex: "-1" }, title)
 function markCurrent({ path }: Address): void {
   const [section = ""] = path.split("/", 1)
   for (const link of document.querySelectorAll<HTMLAnchorElement>("[data-sections] a")) {
-    if (link.hash.replace(/^#\//, "") === section) link.setAttribute("aria-current", "page")
+    if (link.getAttribute("href") === `#/${section}`) link.setAttribute("aria-current", "page")
     else link.removeAttribute("aria-current")
   }
 }

@@ -12,7 +12,19 @@ import {
 } from "../../setup/browser.ts"
 import { type LocalService, startLocalService } from "../../setup/local-service.ts"
 
-const PANELS = ["figures", "throughput", "latency", "rates", "outcomes", "routes", "signals", "batches", "conversations"]
+const PANELS = [
+  "figures",
+  "throughput",
+  "latency",
+  "rates",
+  "sources",
+  "failures",
+  "outcomes",
+  "routes",
+  "signals",
+  "batches",
+  "conversations",
+]
 
 describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
   let service: LocalService
@@ -48,6 +60,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     await curl.waitFor()
     expect(await curl.textContent()).toContain(`curl -X POST ${service.address}/api/signals/batch`)
     await picture(page, "dashboard-empty")
+    expect(await page.locator("[data-sections] [aria-current]").allInnerTexts()).toEqual(["Overview"])
     expect(await seriousFindings(page)).toEqual([])
 
     await send({ signals: [good("the very first")] }, 200)
@@ -80,6 +93,11 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     ])
       expect(await page.locator(`[data-outcome="${outcome}"]`).innerText()).toMatch(new RegExp(`\\b${count}\\b`))
 
+    expect(await page.locator('[data-source="Slack"]').innerText()).toMatch(/\b22\b.*100%/s)
+    expect(await page.locator('[data-code="out_of_range"]').innerText()).toMatch(/outside the range.*\b1\b.*\b1\b/s)
+    expect(await page.locator('[data-code="invalid_request"]').innerText()).toMatch(/\b1\b.*\b0\b/s)
+    expect(await page.locator("[data-code] a").allInnerTexts()).toEqual(expect.arrayContaining(["out_of_range", "blank"]))
+
     const failed = page.locator("[data-batch]", { hasText: "1 reason" }).first()
     await failed.locator("summary").click()
     expect(await failed.innerText()).toContain("#1 signal_score must be between 0 and 1")
@@ -92,7 +110,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
   it("draws charts with data, and says the same in words", async () => {
     const { page } = await openPage(browser, service.address)
     await expect.poll(() => figure(page, "requests")).toBe(5)
-    for (const panel of ["throughput", "latency", "rates"]) {
+    for (const panel of ["throughput", "latency", "rates", "sources", "failures"]) {
       const plot = page.locator(`[data-panel="${panel}"] .plot`)
       // The colour of a line, which neither grid nor axis has.
       const coloured = await plot.locator("canvas").evaluate((canvas: HTMLCanvasElement) => {
@@ -105,6 +123,10 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
         return count
       })
       expect(coloured, panel).toBeGreaterThan(10)
+      // In a deployment's first minutes, too, the axis is no longer than the window.
+      const seconds = Number(await plot.getAttribute("data-seconds"))
+      expect(seconds, panel).toBeGreaterThan(0)
+      expect(seconds, panel).toBeLessThanOrEqual(15 * 60 + 15)
       expect(await plot.getAttribute("aria-label"), panel).not.toBe("Nothing to show yet")
     }
     await page.context().close()
@@ -157,7 +179,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     const { page } = await openPage(browser, service.address)
     await expect.poll(() => figure(page, "requests")).toBe(5)
     const reached: string[] = []
-    for (let press = 0; press < 40; press++) {
+    for (let press = 0; press < 100; press++) {
       await page.keyboard.press("Tab")
       const focused = await page.evaluate(() => {
         const element = document.activeElement as HTMLElement

@@ -53,6 +53,10 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     await service?.stop()
   })
 
+  const waitingLetters = async () => {
+    const response = await fetch(`${service.address}/api/dead-letters?state=waiting&limit=100`)
+    return ((await response.json()) as { dead_letters: unknown[] }).dead_letters.length
+  }
   const open = (address: string, options = {}) => openPage(browser, `${service.address}/#/${address}`, options)
 
   it("shows signals page by page, and follows a link to the next page and back", async () => {
@@ -112,6 +116,22 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     await page.context().close()
   })
 
+  it("shows the batches with a failure of a code, what it means, and all others by a link", async () => {
+    const watched = await open("")
+    const { page } = watched
+    await page.locator('[data-code="out_of_range"]').getByRole("link").click()
+    await expect.poll(() => page.locator("[data-view] [data-batch]").count()).toBe(1)
+    expect(await page.locator("[data-view]").innerText()).toContain("A number or a time is outside the range of its field.")
+    await page.getByRole("link", { name: "with failures" }).click()
+    // The third batch, and the records without a conversation.
+    await expect.poll(() => page.locator("[data-view] [data-batch]").count()).toBe(2)
+    expect(page.url()).toContain("#/batches?failed=true")
+    await page.getByRole("link", { name: "all", exact: true }).click()
+    await expect.poll(() => page.locator("[data-view] [data-batch]").count()).toBe(4)
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
   it("replays and discards dead letters, one and all", async () => {
     const watched = await open("dead-letters")
     const { page } = watched
@@ -134,6 +154,13 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     await page.getByText("No dead letters.").waitFor()
     await page.getByRole("link", { name: "discarded" }).click()
     await expect.poll(() => letters.count()).toBe(3)
+
+    await post("/webhooks/kafka", JSON.stringify(Array.from({ length: 60 }, () => ({ raw_content: "without a conversation" }))))
+    await expect.poll(waitingLetters).toBe(60)
+    await page.getByRole("link", { name: "waiting" }).click()
+    await page.getByRole("button", { name: "Discard these 50" }).waitFor()
+    await page.getByRole("button", { name: "Discard all that wait" }).click()
+    await page.getByText("No dead letters.").waitFor()
     expectNoComplaints(watched)
     await page.context().close()
   })

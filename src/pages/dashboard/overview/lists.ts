@@ -1,12 +1,11 @@
 import type { BatchRecord, ConversationStats, StoredSignal } from "../../../signals/responses.ts"
 import { find, make } from "../dom.ts"
-import { count, moment, NONE, points } from "../format.ts"
+import { count, NONE, points } from "../format.ts"
+import { linkTo } from "../router.ts"
 import { type Table, table } from "../table.ts"
+import { link, time } from "../views/parts.ts"
 
 const CUT_AT = 120
-
-/** A time in the viewer's zone; its tooltip has UTC. */
-const time = (instant: string) => make("time", { datetime: instant, title: `${instant} (UTC)` }, moment(new Date(instant)))
 
 const panel = (name: string) => find(`[data-panel="${name}"]`)
 
@@ -23,7 +22,7 @@ export const signalsTable = (): Table<StoredSignal> =>
     none: "No signals.",
     hook: (signal) => ["data-signal", String(signal.id)],
     columns: [
-      { title: "Time", cell: (signal) => time(signal.time) },
+      { title: "Time", cell: (signal) => link(linkTo(`signals/${signal.id}`), time(signal.time)) },
       { title: "Conversation", cell: (signal) => make("span", { class: "name" }, signal.context_window_id) },
       { title: "Source", cell: (signal) => make("span", { class: "name" }, signal.signal_source) },
       { title: "Score", numeric: true, cell: (signal) => points(signal.signal_score) },
@@ -37,7 +36,7 @@ export const batchesTable = (): Table<BatchRecord> =>
     none: "No batches.",
     hook: (batch) => ["data-batch", batch.transaction_id],
     columns: [
-      { title: "Time", cell: (batch) => time(batch.created_at) },
+      { title: "Time", cell: (batch) => link(linkTo(`batches/${batch.transaction_id}`), time(batch.created_at)) },
       { title: "Caller", cell: (batch) => make("span", { class: "name" }, batch.caller) },
       { title: "Stored", numeric: true, cell: (batch) => count(batch.successful_count) },
       { title: "Failed", numeric: true, cell: (batch) => count(batch.failed_count) },
@@ -52,7 +51,7 @@ function failures(batch: BatchRecord): Node | string {
   const more = batch.failed_count - batch.failures.length
   // A batch that failed as a whole has one reason.
   if (batch.reason !== undefined) items.unshift(make("li", {}, batch.reason))
-  else if (more > 0) items.push(make("li", {}, `and ${count(more)} more: GET /api/batches/${batch.transaction_id}`))
+  else if (more > 0) items.push(make("li", {}, link(linkTo(`batches/${batch.transaction_id}`), `and ${count(more)} more`)))
   const reasons = batch.failed_count === 1 ? "1 reason" : `${count(batch.failed_count)} reasons`
   return make("details", {}, make("summary", {}, reasons), make("ul", {}, ...items))
 }
@@ -63,7 +62,11 @@ export const conversationsTable = (): Table<ConversationStats> =>
     none: "No conversation in the last day.",
     hook: (conversation) => ["data-conversation", conversation.context_window_id],
     columns: [
-      { title: "Conversation", cell: (conversation) => make("span", { class: "name" }, conversation.context_window_id) },
+      {
+        title: "Conversation",
+        cell: ({ context_window_id }) =>
+          link(linkTo("signals", { context_window_id }), make("span", { class: "name" }, context_window_id)),
+      },
       { title: "Signals", numeric: true, cell: (conversation) => count(conversation.signal_count) },
       { title: "Mean score", numeric: true, cell: (conversation) => points(conversation.avg_score) },
       { title: "Latest", cell: (conversation) => time(conversation.latest_signal) },

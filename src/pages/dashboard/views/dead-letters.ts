@@ -14,6 +14,8 @@ export const deadLettersView = (params: URLSearchParams, again: () => void): Vie
   async build(cancelled) {
     const query = new URLSearchParams({ limit: "50", ...Object.fromEntries(params) })
     const page = await get<DeadLetterPage>(`/api/dead-letters?${query}`, cancelled)
+    // Those of a batch are listed in every state.
+    const ofBatch = params.get("transaction_id")
     const panel = make("section", { class: "card" })
     table<ListedDeadLetter>(panel, {
       label: "Dead letters",
@@ -21,19 +23,23 @@ export const deadLettersView = (params: URLSearchParams, again: () => void): Vie
       hook: (letter) => ["data-dead-letter", String(letter.id)],
       columns: [
         { title: "Time", cell: (letter) => link(linkTo(`dead-letters/${letter.id}`), time(letter.created_at)) },
+        ...(ofBatch === null ? [] : [{ title: "State", cell: (letter: ListedDeadLetter) => letter.state }]),
         { title: "Source", cell: (letter) => letter.source },
         { title: "Caller", cell: (letter) => make("span", { class: "name" }, letter.caller) },
         { title: "Code", cell: (letter) => letter.code },
         { title: "Reason", cell: (letter) => make("span", { class: "sentence" }, letter.reason) },
       ],
     }).show(page.dead_letters)
+    const pages = pageLinks("dead-letters", params, page.next_cursor)
+    if (ofBatch !== null) return [states(undefined), panel, pages]
     const state = params.get("state") ?? "waiting"
-    const waiting = state === "waiting" && page.dead_letters.length > 0 ? actions(page.dead_letters, again) : []
-    return [states(state), ...waiting, panel, pageLinks("dead-letters", params, page.next_cursor)]
+    const hasMore = page.next_cursor !== null || params.has("cursor")
+    const waiting = state === "waiting" && page.dead_letters.length > 0 ? actions(page.dead_letters, { hasMore, again }) : []
+    return [states(state), ...waiting, panel, pages]
   },
 })
 
-function states(shown: string): HTMLElement {
+function states(shown: string | undefined): HTMLElement {
   const links = STATES.map((state) => {
     const one = link(linkTo("dead-letters", { state }), state)
     if (state === shown) one.setAttribute("aria-current", "true")
@@ -42,7 +48,8 @@ function states(shown: string): HTMLElement {
   return make("nav", { class: "tabs", "aria-label": "State" }, ...links)
 }
 
-function actions(listed: readonly ListedDeadLetter[], again: () => void): Node[] {
+/** @param options.hasMore more wait than are listed */
+function actions(listed: readonly ListedDeadLetter[], { hasMore, again }: { hasMore: boolean; again: () => void }): Node[] {
   const replay = action("Replay all that wait", async (say) => {
     if (!confirm("Replay every dead letter that waits?")) return
     say(await replayAll(say))
@@ -55,13 +62,45 @@ function actions(listed: readonly ListedDeadLetter[], again: () => void): Node[]
       )
     )
       return
-    for (const [place, { id }] of listed.entries()) {
-      await send("DELETE", `/api/dead-letters/${id}`, new AbortController().signal)
-      say(`${place + 1} of ${listed.length} discarded`)
-    }
+    await discardEach(listed, (done) => say(`${done} of ${listed.length} discarded`))
     again()
   })
-  return [make("p", { class: "actions" }, replay, discard)]
+  if (!hasMore) return [make("p", { class: "actions" }, replay, discard)]
+  const discardAll = action("Discard all that wait", async (say) => {
+    if (!confirm("Discard every dead letter that waits? They stay listed as discarded, and can still be replayed.")) return
+    await discardWaiting((done) => say(`${count(done)} discarded`))
+    again()
+  })
+  return [make("p", { class: "actions" }, replay, discard, discardAll)]
+}
+
+/** Calls of the service that run at once. */
+const AT_ONCE = 4
+
+async function discardEach(letters: readonly Pick<ListedDeadLetter, "id">[], say: (done: number) => void): Promise<void> {
+  const waiting = letters.values()
+  let done = 0
+  const work = async () => {
+    for (const { id } of waiting) {
+      await send("DELETE", `/api/dead-letters/${id}`, new AbortController().signal)
+      say(++done)
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, work))
+}
+
+/** From the newest down, so that what comes meanwhile, which nobody has seen, stays. */
+async function discardWaiting(say: (done: number) => void): Promise<void> {
+  let before = 0
+  let cursor: string | null = ""
+  while (cursor !== null) {
+    const query = new URLSearchParams({ state: "waiting", limit: "500", ...(cursor && { cursor }) })
+    const page: DeadLetterPage = await get(`/api/dead-letters?${query}`, new AbortController().signal)
+    const discardedBefore = before
+    await discardEach(page.dead_letters, (done) => say(discardedBefore + done))
+    before += page.dead_letters.length
+    cursor = page.next_cursor
+  }
 }
 
 /** Calls the service until no page is left; each call replays up to 500. */

@@ -14,6 +14,8 @@ export const signalView = (id: string): View => ({
     const { context_window_id, signal_source, user_id, agent_id, transaction_id } = signal
     const shown = facts([
       ["Time", time(signal.time)],
+      ["Received", time(signal.received_at)],
+      ["Edited", signal.edited_at === null ? null : time(signal.edited_at)],
       ["Conversation", link(linkTo("signals", { context_window_id }), context_window_id)],
       ["Source", link(linkTo("signals", { signal_source }), signal_source)],
       ["User", user_id === null ? null : link(linkTo("signals", { user_id }), user_id)],

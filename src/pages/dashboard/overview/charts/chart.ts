@@ -1,13 +1,15 @@
 import uPlot from "uplot"
 import { make } from "../../dom.ts"
-import { axisTime, moment } from "../../format.ts"
+import { axisSpan, axisTime, moment } from "../../format.ts"
 import { chartTable } from "./chart-table.ts"
+
+/** Number of a line's colour: --line-1 and so on in colours.css. */
+export type Colour = 1 | 2 | 3 | 4 | 5 | 6 | 7
 
 /** One line of a chart. */
 export interface Line {
   name: string
-  /** Number of its colour, from 1: --line-1 and so on in style.css. */
-  colour: 1 | 2 | 3 | 4
+  colour: Colour
   filled?: true
 }
 
@@ -25,6 +27,9 @@ export interface Chart {
 }
 
 const HEIGHT = 190
+
+/** Distances of ticks that are whole numbers. */
+const WHOLE = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat()
 
 /** A resolved colour: canvas knows neither custom properties nor light-dark(). */
 function colourOf(name: string, within: HTMLElement): string {
@@ -49,6 +54,7 @@ const withAlpha = (colour: string, percent: number) => `color-mix(in srgb, ${col
  * A chart in `panel`: a legend with the values under the pointer, or else the last ones; the lines; and the data as a table.
  *
  * @param options.ceiling the top of the scale at least
+ * @param options.whole the values are counts, so the ticks are whole numbers
  * @param options.summary what the chart shows, in a sentence for screen readers
  */
 export function chart(
@@ -57,6 +63,7 @@ export function chart(
     lines: Line[]
     format: (value: number | null | undefined) => string
     ceiling?: number
+    whole?: true
     summary: (data: ChartData) => string
   },
 ): Chart {
@@ -102,7 +109,10 @@ export function chart(
       padding: [12, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 7 } },
-      scales: { y: { range: (_, __, top) => [0, Math.max((top ?? 0) * 1.08, options.ceiling ?? 0) || 1] } },
+      scales: {
+        x: { range: ({ data: [times] }) => axisSpan(times, data?.stepSeconds ?? 0) },
+        y: { range: (_, __, top) => [0, Math.max((top ?? 0) * 1.08, options.ceiling ?? 0) || 1] },
+      },
       axes: [
         {
           ...axis,
@@ -110,7 +120,13 @@ export function chart(
           space: 64,
           values: (_, splits, __, ___, step) => splits.map((at) => axisTime(new Date(at * 1000), step)),
         },
-        { ...axis, size: 56, space: 36, values: (_, splits) => splits.map((value) => format(value)) },
+        {
+          ...axis,
+          size: 56,
+          space: 36,
+          values: (_, splits) => splits.map((value) => format(value)),
+          ...(options.whole && { incrs: WHOLE }),
+        },
       ],
       series: [
         {},
@@ -120,12 +136,15 @@ export function chart(
             label: name,
             stroke,
             width: 1.75,
-            points: { show: false, size: 5, filter: loneSteps },
+            points: { show: false, size: 7, filter: loneSteps },
             ...(filled && { fill: withAlpha(stroke, 14) }),
           }
         }),
       ],
-      hooks: { setCursor: [(self) => read(self.cursor.idx)] },
+      hooks: {
+        setCursor: [(self) => read(self.cursor.idx)],
+        drawClear: [({ scales: { x } }) => place.setAttribute("data-seconds", String((x?.max ?? 0) - (x?.min ?? 0)))],
+      },
     }
   }
 
