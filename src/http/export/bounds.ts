@@ -12,7 +12,8 @@ export interface StreamBounds {
 
 /**
  * Statements are the Worker's subrequests, of which Cloudflare allows 10,000 a request on the paid plan, and 1,000 on older ones.
- * Signals cost CPU time, of which a request has 30 seconds by default: a million takes about a third of that.
+ * Signals cost CPU time, of which a request has 30 seconds by default: a million small ones
+ * take about half of that. Where it is used up before, Cloudflare ends the request, which also fails the transfer.
  *
  * @see https://developers.cloudflare.com/workers/platform/limits/
  */
