@@ -4,12 +4,8 @@ import { connect } from "../store/connection.ts"
 import { releaseExpiredKeys } from "../store/expired-keys.ts"
 import { releaseSuppressions } from "../store/lifecycle/erase-steps.ts"
 import { runningErasures } from "../store/lifecycle/erasures.ts"
-import {
-  deleteExpiredBatches,
-  deleteExpiredSignals,
-  deleteSettledLetters,
-  dropExpiredPartitions,
-} from "../store/lifecycle/retention.ts"
+import { deleteExpiredBatches } from "../store/lifecycle/ledger-retention.ts"
+import { deleteExpiredSignals, deleteSettledLetters, dropExpiredPartitions } from "../store/lifecycle/retention.ts"
 import { makePartitions } from "../store/partitions.ts"
 import { errorText } from "./report.ts"
 import { isReachable } from "./run-tasks.ts"
@@ -38,10 +34,11 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     await step("partitions_made", () => makePartitions(connect(database, { traffic: "consumer" })))
     await step("erasures_continued", () => continueErasures({ database, queue, bucket }))
     await step("suppressions_released", () => releaseSuppressions(connect(database, { traffic: "consumer" })))
-    await sweepExpired(readSettings(bindings))
+    // A ledger row that has a key is not deleted.
     await step("expired_keys_released", () =>
       releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS }, { traffic: "consumer" })),
     )
+    await sweepExpired(readSettings(bindings))
   })
 }
 
@@ -70,7 +67,7 @@ async function sweepExpired({ database, retention }: Pick<Settings, "database" |
     await step("expired_partitions_dropped", () => dropExpiredPartitions(db(), signalDays))
     await step("expired_signals_deleted", () => deleteExpiredSignals(db(), signalDays))
   }
-  await step("expired_batches_deleted", () => deleteExpiredBatches(db(), ledgerDays))
+  await step("expired_batches_deleted", async () => (await deleteExpiredBatches(db(), ledgerDays)).deleted)
   await step("settled_dead_letters_deleted", () => deleteSettledLetters(db(), ledgerDays))
 }
 

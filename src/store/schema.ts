@@ -79,6 +79,12 @@ export const backfills = pgTable("backfills", {
   finishedAt: timestamp("finished_at", { withTimezone: true, mode: "string" }),
 })
 
+/** How far a clean-up that goes over the ledger in parts has come: the last transaction id that it has looked at. */
+export const sweepPositions = pgTable("sweep_positions", {
+  name: text().primaryKey(),
+  position: uuid().notNull(),
+})
+
 /** The number of a transaction, which does not wrap around. As text, since it has 64 bits. */
 const xid8 = customType<{ data: string }>({ dataType: () => "xid8" })
 

@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { Database } from "../connection.ts"
-import { batches, deadLetters, signals } from "../schema.ts"
+import { deadLetters, signals } from "../schema.ts"
 
 /** Rows of one statement, which is one transaction. */
 const STEP_ROWS = 5_000
@@ -45,33 +45,6 @@ export const deleteExpiredSignals = (db: Database, days: number): Promise<number
       )
       select (select count(*) from gone)::int4 as gone, (select max(id)::text from step) as last,
         (select count(*) from gone) = ${STEP_ROWS}::int4 as more`,
-  )
-
-/**
- * Deletes the ledger rows of more than `days` days ago that have no idempotency key and no signal any more, as `deleteExpiredSignals` does.
- */
-export const deleteExpiredBatches = (db: Database, days: number): Promise<number> =>
-  inSteps(
-    db,
-    "00000000-0000-0000-0000-000000000000",
-    (from) =>
-      // The order of transaction ids is that of time but for the clocks of those who made them.
-      sql`
-      with step as materialized (
-        select transaction_id, first_signal_id, last_signal_id, idempotency_key, created_at < ${ago(days)} as is_old from ${batches}
-        where transaction_id > ${from}::uuid order by transaction_id limit ${STEP_ROWS}::int4
-      ), gone as (
-        delete from ${batches} where transaction_id = any(array(
-          select transaction_id from step
-          where is_old and idempotency_key is null and not exists (
-            select from ${signals} where id between first_signal_id and last_signal_id and ${signals.transactionId} = step.transaction_id
-          )
-        ))
-        returning transaction_id
-      )
-      select (select count(*) from gone)::int4 as gone,
-        (select transaction_id::text from step order by transaction_id desc limit 1) as last,
-        (select count(*) from step where is_old) = ${STEP_ROWS}::int4 as more`,
   )
 
 /** Deletes the dead letters of more than `days` days ago that were replayed or discarded, as `deleteExpiredSignals` does. */

@@ -1,12 +1,8 @@
 import { Client } from "pg"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { connect, type Database } from "../../../src/store/connection.ts"
-import {
-  deleteExpiredBatches,
-  deleteExpiredSignals,
-  deleteSettledLetters,
-  dropExpiredPartitions,
-} from "../../../src/store/lifecycle/retention.ts"
+import { deleteExpiredBatches } from "../../../src/store/lifecycle/ledger-retention.ts"
+import { deleteExpiredSignals, deleteSettledLetters, dropExpiredPartitions } from "../../../src/store/lifecycle/retention.ts"
 import { storageFigures } from "../../../src/store/lifecycle/storage.ts"
 import { makePartitions } from "../../../src/store/partitions.ts"
 import { writeBatch } from "../../../src/store/write-batch.ts"
@@ -17,6 +13,17 @@ let storage: Storage
 
 const SIZE = 100
 
+/** Empty tables, with partitions of so many ids. */
+async function emptyTables(size: number): Promise<void> {
+  await storage.query(`create or replace function signal_partition_rows() returns bigint language sql immutable parallel safe
+    return ${size}`)
+  const names = await storage.query<{ name: string }>("select name from signal_partitions")
+  if (names.length > 0) await storage.query(`drop table ${names.map(({ name }) => name).join(", ")}`)
+  await storage.query("truncate batches, dedupe_keys, dead_letters, sweep_positions")
+  await storage.query("select setval('signals_id_seq', 1, false)")
+  await makePartitions(database(), 1000)
+}
+
 beforeAll(async () => {
   storage = await startStorage()
 })
@@ -24,13 +31,7 @@ afterAll(() => storage?.stop())
 
 /** 350 signals, ids 1 to 350, of which the first 250 arrived 40 days ago, in partitions of 100 ids. */
 beforeEach(async () => {
-  await storage.query(`create or replace function signal_partition_rows() returns bigint language sql immutable parallel safe
-    return ${SIZE}`)
-  const names = await storage.query<{ name: string }>("select name from signal_partitions")
-  if (names.length > 0) await storage.query(`drop table ${names.map(({ name }) => name).join(", ")}`)
-  await storage.query("truncate batches, dedupe_keys, dead_letters")
-  await storage.query("select setval('signals_id_seq', 1, false)")
-  await makePartitions(database(), 1000)
+  await emptyTables(SIZE)
   for (let batch = 0; batch < 7; batch++)
     await writeBatch(
       database(),
@@ -165,9 +166,87 @@ describe("the ledger past its retention", () => {
     await storage.query("update batches set created_at = now() - interval '100 days' where first_signal_id <= 301")
     await storage.query("delete from signals where id <= 101 or id = 351")
     await storage.query("update batches set idempotency_key = 'k' where first_signal_id = 51")
-    expect(await deleteExpiredBatches(database(), 90)).toBe(1)
+    expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 1 })
     expect(await ledger()).toEqual(["51", "101", "151", "201", "251", "301"])
-    expect(await deleteExpiredBatches(database(), 90)).toBe(0)
+    expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 0 })
+    await storage.query("update batches set idempotency_key = null")
+    expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 1 })
+  })
+
+  describe("with 20,000 old rows, each with a signal,", () => {
+    const ROWS = 20_000
+    /** The rows of a run that deletes nothing: one step at the beginning, one at the end, and the five of the round. */
+    const IDLE = 7 * 1000
+
+    beforeEach(async () => {
+      await emptyTables(100_000)
+      await storage.query(
+        `insert into signals (id, transaction_id, time, signal_score, escalate_flag, context_window_id, signal_source)
+         overriding system value
+         select n, lpad(to_hex(n), 32, '0')::uuid, now(), 0.5, 0, 'c', 'tests' from generate_series(1, ${ROWS}) as n`,
+      )
+      await storage.query(
+        `insert into batches (transaction_id, created_at, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id)
+         select lpad(to_hex(n), 32, '0')::uuid, now() - interval '100 days', 'tests', 'stored', 1, 0, '[]', n, n
+         from generate_series(1, ${ROWS}) as n`,
+      )
+    })
+
+    it("looks at each once, and later runs at few of them", async () => {
+      expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 0 })
+      for (let run = 0; run < 3; run++) {
+        const { deleted, visited } = await deleteExpiredBatches(database(), 90)
+        expect(deleted).toBe(0)
+        expect(visited).toBeLessThanOrEqual(IDLE)
+      }
+    })
+
+    it("loses those whose signals were dropped, and looks at few others", async () => {
+      await deleteExpiredBatches(database(), 90)
+      await storage.query("delete from signals where id <= 5500")
+      const { deleted, visited } = await deleteExpiredBatches(database(), 90)
+      expect(deleted).toBe(5500)
+      expect(visited).toBeLessThanOrEqual(5500 + IDLE)
+      expect((await ledger())[0]).toBe("5501")
+    })
+
+    it("loses what becomes old, in the run after that", async () => {
+      await storage.query("update batches set created_at = now() where first_signal_id > 15000")
+      await storage.query("delete from signals where id > 15000 and id % 2 = 0")
+      expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 0 })
+      await storage.query("update batches set created_at = now() - interval '100 days'")
+      const { deleted, visited } = await deleteExpiredBatches(database(), 90)
+      expect(deleted).toBe(2500)
+      expect(visited).toBeLessThanOrEqual(5000 + IDLE)
+    })
+
+    it("loses those whose signals were erased one by one when the round comes by", async () => {
+      await deleteExpiredBatches(database(), 90)
+      await storage.query("delete from signals where id in (4321, 12345, 19999)")
+      let deleted = 0
+      for (let run = 0; run < ROWS / 5000 + 1; run++) deleted += (await deleteExpiredBatches(database(), 90)).deleted
+      expect(deleted).toBe(3)
+    })
+
+    it("goes on where a run was killed, and two at once lose nothing else", async () => {
+      let statements = 0
+      const db = database()
+      const mortal: Database = {
+        ...db,
+        async query<Row>(statement: Parameters<Database["query"]>[0]): Promise<Row[]> {
+          if (++statements > 11) throw new Error("killed")
+          return db.query<Row>(statement)
+        },
+      }
+      await expect(deleteExpiredBatches(mortal, 90)).rejects.toThrow("killed")
+      // Of the first eleven steps one was at the beginning.
+      const { visited } = await deleteExpiredBatches(database(), 90)
+      expect(visited).toBeLessThanOrEqual(ROWS - 10_000 + IDLE)
+      await storage.query("delete from signals where id <= 3000")
+      const runs = await Promise.all([1, 2].map(() => deleteExpiredBatches(database(), 90)))
+      expect(runs.reduce((sum, run) => sum + run.deleted, 0)).toBe(3000)
+      expect((await ledger()).length).toBe(ROWS - 3000)
+    })
   })
 
   it("loses dead letters that were replayed or discarded, and none that waits", async () => {
