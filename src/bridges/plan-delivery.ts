@@ -41,7 +41,8 @@ export function planDelivery(
   for (const { index } of failures) {
     const place = places[index] ?? index
     const one = delivered[place]
-    if (one && "signal" in one) subjects.set(place, subjectsOf(one.signal))
+    const about = one && ("signal" in one ? one.signal : "refused" in one ? one.about : undefined)
+    if (about) subjects.set(place, subjectsOf(about))
   }
   const placed = <One extends { index: number }>(one: One): One => ({ ...one, index: places[one.index] ?? one.index })
   return {

@@ -1,6 +1,6 @@
 import { type SubjectField, withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import { mentions } from "../store/lifecycle/needles.ts"
-import { messageText, readMessage } from "./messages.ts"
+import { messageText, readMessage, versionOf } from "./messages.ts"
 
 const ROW_FIELDS = { user_id: "userId", agent_id: "agentId", context_window_id: "contextWindowId" } as const
 
@@ -21,7 +21,7 @@ export function redactMessageRecord(record: string, field: SubjectField, subject
     batch: { ...batch, plan: withoutSuppressed(batch.plan, new Map(refused)) },
     letters: letters.filter((letter) => !mentions(letter.record, subject)),
   }
-  const text = messageText({ version: 1, kind: "delivery", delivery })
+  const text = messageText({ version: versionOf([delivery.batch]), kind: "delivery", delivery })
   return mentions(text, subject) ? undefined : JSON.stringify(text)
 }
 

@@ -2,6 +2,7 @@ import { type SQL, sql } from "drizzle-orm"
 import { withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import { BatchInDoubt, BatchRefused, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
 import { deleteSignals, editEach, editedRows } from "./changes/changes.ts"
+import { keepErasedKeys } from "./changes/erased-keys.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
 import { insertGrouped } from "./group/insert-grouped.ts"
@@ -75,6 +76,8 @@ async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns, 
 /** Nothing was written, since rows are suppressed: writes the batch without them. Each turn has fewer rows, so that it comes to an end. */
 async function writeOthers(db: Database, batch: NewBatch, { suppressed }: Suppressed, asked: NewBatch): Promise<WrittenBatch> {
   const others = { ...batch, plan: withoutSuppressed(batch.plan, suppressed) }
+  const refused = batch.plan.rows.filter((_, place) => suppressed.has(place))
+  await keepErasedKeys(db, batch.transactionId, refused)
   if (!batch.allOrNothing) return writeOnce(db, others, encodeOnce(others), asked)
   // An earlier attempt may have stored it before the suppression.
   const stored = await replayBatch(db, asked)

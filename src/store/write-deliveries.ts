@@ -1,9 +1,10 @@
-import { withoutSuppressed } from "../signals/lifecycle/erasure.ts"
+import { type Subjects, withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import { addTallies, EMPTY_TALLY, type Tally, tallyNew } from "../signals/tally.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
 import { deleteSignals, editedRows, editTogether } from "./changes/changes.ts"
+import { keepErasedKeys } from "./changes/erased-keys.ts"
 import type { Database } from "./connection.ts"
 import { type DeadLetter, insertDeadLetters } from "./dead-letters.ts"
 import { DatabaseError } from "./errors.ts"
@@ -125,9 +126,11 @@ async function written(
       const plan = withoutSuppressed(batch.plan, result.suppressed)
       others.push({ ...delivery, batch: { ...batch, plan } })
       const left = new Set(plan.rows)
-      const failures = batch.plan.rows.filter((row) => !left.has(row)).map(({ index }) => index)
+      const refused = batch.plan.rows.filter((row) => !left.has(row))
+      await keepErasedKeys(db, batch.transactionId, refused)
+      const indexes = new Set(refused.map(({ index }) => index))
       for (const failure of plan.failures)
-        if (failures.includes(failure.index)) total.suppressed.push({ transactionId: batch.transactionId, failure })
+        if (indexes.has(failure.index)) total.suppressed.push({ transactionId: batch.transactionId, failure })
     } else if (result) {
       const rows = result.rows.map(({ index, id }) => ({ index, duplicate: id === undefined }))
       const duplicates = countDuplicates(rows)
@@ -173,11 +176,19 @@ function lettersOf({ transactionId, caller, plan }: NewBatch, refused: readonly 
   const rows = new Map(plan.rows.map((row) => [row.index, row]))
   return keepTexts(
     refused.map(({ index, error, code, field }) => {
-      const why = { reason: error, code, field }
-      return { transactionId, index, source: "signal" as const, caller, ...why, record: signalText(rows.get(index)) }
+      const row = rows.get(index)
+      const why = { reason: error, code, field, subjects: row && subjectsOf(row) }
+      return { transactionId, index, source: "signal" as const, caller, ...why, record: signalText(row) }
     }),
   )
 }
+
+/** A suppression may have begun after the row was judged. */
+const subjectsOf = ({ userId, agentId, contextWindowId }: SignalRow): Subjects => ({
+  ...(userId !== null && { user_id: userId }),
+  ...(agentId !== null && { agent_id: agentId }),
+  context_window_id: contextWindowId,
+})
 
 /** A row as the JSON of the signal that it was. */
 function signalText(row: SignalRow | undefined): string {

@@ -214,8 +214,9 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
   const { identity: _, subject: __, ...payload } = record
   const root = record as unknown as Fields
   const conversation = textOf(first(root, mapping.conversation))
+  const subjects = { user_id: textOf(first(root, mapping.user)), agent_id: textOf(first(root, mapping.agent)) }
   if (conversation === undefined)
-    return { refused: `the record has no conversation: ${spoken(mapping.conversation)} is no text or number` }
+    return { refused: `the record has no conversation: ${spoken(mapping.conversation)} is no text or number`, about: subjects }
   return {
     signal: {
       context_window_id: conversation,
@@ -224,8 +225,7 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
       timestamp: timeOf(first(root, mapping.time)),
       signal_score: first(root, mapping.score),
       emotional_tone: first(root, mapping.tone),
-      user_id: textOf(first(root, mapping.user)),
-      agent_id: textOf(first(root, mapping.agent)),
+      ...subjects,
       dedupe_key: textOf(first(root, mapping.dedupe_key)) ?? dedupeKey,
       payload,
     },
@@ -236,7 +236,9 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
 export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
   if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
   const violation = reservedKeyViolation(delivered.signal.dedupe_key)
-  return violation ? { refused: violation.message, code: violation.code, field: violation.field } : delivered
+  return violation
+    ? { refused: violation.message, code: violation.code, field: violation.field, about: delivered.signal }
+    : delivered
 }
 
 /** Kafka writes -1 for a record without a timestamp. */

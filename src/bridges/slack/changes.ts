@@ -4,7 +4,7 @@ import type { BatchPlan, Change, SignalRow } from "../../signals/plan.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { Signal } from "../../signals/schema.ts"
 import type { Delivered } from "../delivery.ts"
-import { instantOf, kindName, mapMessage, namedSignal, nameOf } from "./message.ts"
+import { instantOf, kindName, mapMessage, namedSignal, nameOf, subjectsOf } from "./message.ts"
 
 type Fields = Record<string, unknown>
 
@@ -27,12 +27,15 @@ export function mapChange(event: Fields, around: Fields): Delivered {
   const { subtype, message } = event
   if (subtype === "message_deleted") return mapDeletion(event, event.deleted_ts, around, "event.deleted_ts")
   if (subtype === TOMBSTONE) return mapDeletion(event, event.ts, around, "event.ts")
-  if (!isFields(message)) return { refused: "event.message should be an object" }
+  if (!isFields(message)) return { refused: "event.message should be an object", about: subjectsOf(event, around) }
   if (message.subtype === TOMBSTONE) return mapDeletion(event, message.ts, around, "event.message.ts")
   const event_ts = event.event_ts ?? event.ts
   const at = instantOf(event_ts)
-  if (at === undefined) return { refused: "event.event_ts should be the time of the change, such as 1355517523.000005" }
   const { channel, channel_type, team } = event
+  if (at === undefined) {
+    const about = subjectsOf({ team, ...message, channel }, around)
+    return { refused: "event.event_ts should be the time of the change, such as 1355517523.000005", about }
+  }
   const mapped = mapMessage(withoutAbsent({ team, ...message, channel, channel_type, event_ts }), around)
   if ("skipped" in mapped) return { skipped: kindName(subtype) }
   return "signal" in mapped ? { signal: mapped.signal, change: { kind: "edited", at } } : mapped
@@ -40,7 +43,7 @@ export function mapChange(event: Fields, around: Fields): Delivered {
 
 function mapDeletion(event: Fields, ts: unknown, around: Fields, field: string): Delivered {
   const name = nameOf(event, ts, around, field)
-  if (typeof name === "string") return { refused: name }
+  if (typeof name === "string") return { refused: name, about: subjectsOf(event, around) }
   return { signal: { ...namedSignal(name), payload: { subtype: TOMBSTONE } }, change: { kind: "deleted" } }
 }
 

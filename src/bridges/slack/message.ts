@@ -31,7 +31,7 @@ export function mapMessage(message: Fields, around: Fields): Delivered {
   if (!SAID.has(subtype as string | undefined)) return { skipped: kindName(subtype) }
   if (message.hidden === true) return { skipped: "hidden_message" }
   const name = nameOf(message, message.ts, around)
-  if (typeof name === "string") return { refused: name }
+  if (typeof name === "string") return { refused: name, about: subjectsOf(message, around) }
   const rest = Object.entries(message).filter(([field]) => !MAPPED.has(field))
   const kept = OF_ENVELOPE.filter((field) => around[field] !== undefined).map((field) => [field, around[field]])
   return {
@@ -43,6 +43,12 @@ export function mapMessage(message: Fields, around: Fields): Delivered {
       payload: { ...Object.fromEntries(rest), envelope: Object.fromEntries(kept) },
     },
   }
+}
+
+/** The subjects of a message that cannot become a signal. Its dead letter must not be kept when one of them is suppressed. */
+export function subjectsOf({ user, bot_id, app_id, channel, team }: Fields, { team_id = team }: Fields): Fields {
+  const conversation = isName(team_id) && isName(channel) ? { context_window_id: `${team_id}/${channel}` } : {}
+  return { user_id: user, agent_id: bot_id ?? app_id, ...conversation }
 }
 
 /**

@@ -95,7 +95,10 @@ describe("message_deleted", () => {
     expect(JSON.stringify(map({ ...event, previous_message: { text: "secret" } }))).not.toContain("secret"))
 
   it("that names no message is refused", () =>
-    expect(map({ ...event, deleted_ts: undefined })).toEqual({ refused: expect.stringMatching(/^event\.deleted_ts /) }))
+    expect(map({ ...event, deleted_ts: undefined })).toEqual({
+      refused: expect.stringMatching(/^event\.deleted_ts /),
+      about: { context_window_id: "T1/C1" },
+    }))
 })
 
 describe("without SLACK_FOLLOW_EDITS", () => {

@@ -1,0 +1,116 @@
+import { describe, expect, it } from "vitest"
+import type { Bindings } from "../../../src/config.ts"
+import { continueErasure } from "../../../src/ingest/erase.ts"
+import { type ErasureTarget, enterErasure } from "../../../src/store/lifecycle/erasures.ts"
+import { consume } from "../consumer/messages.ts"
+import { freshChannel, message, sendSigned } from "../http/routes/slack-requests.ts"
+import { query } from "../service.ts"
+import { testContext } from "./context.ts"
+
+const TS = "1790000000.000100"
+const SECRET_TEXT = "what was erased"
+
+/** A user and a channel of the test's own, and Slack's events about one message of that user. */
+function ownMessage() {
+  const user = `U${crypto.randomUUID().replaceAll("-", "").toUpperCase()}`
+  const channel = freshChannel()
+  const text = SECRET_TEXT
+  const changed = (more: object = {}) =>
+    message(channel, {
+      subtype: "message_changed",
+      hidden: true,
+      user: undefined,
+      text: undefined,
+      ts: "1790000101.000500",
+      event_ts: "1790000101.000500",
+      message: { type: "message", user, text, ts: TS },
+      previous_message: { type: "message", user, text, ts: TS },
+      ...more,
+    })
+  return {
+    user,
+    channel,
+    said: () => message(channel, { user, text, ts: TS }),
+    changed,
+    deleted: () =>
+      message(channel, { subtype: "message_deleted", hidden: true, user: undefined, text: undefined, deleted_ts: TS }),
+  }
+}
+
+async function erase(target: ErasureTarget, suppress: boolean): Promise<void> {
+  const { record } = await enterErasure(testContext().db, { requestedBy: "tests", target, suppress, idempotency: undefined })
+  await continueErasure(testContext(), record.id, Date.now() + 10_000)
+}
+
+const textsOf = async (channel: string) =>
+  (await query<{ raw_content: string }>("select raw_content from signals where context_window_id = $1", [`T1/${channel}`])).map(
+    ({ raw_content }) => raw_content,
+  )
+const lettersOf = (user: string) => query("select reason from dead_letters where strpos(record, $1) > 0", [user])
+
+describe.each<[string, Partial<Bindings>]>([
+  ["through the queue", {}],
+  ["without a queue", { QUEUE: undefined } as unknown as Partial<Bindings>],
+])("Slack's events about an erased user, with SLACK_FOLLOW_EDITS, %s,", (_, changed) => {
+  const settings = { SLACK_FOLLOW_EDITS: "true", ...changed }
+  const send = async (event: object) => {
+    const sent = await sendSigned(event, { changed: settings })
+    expect(sent.response.status).toBe(200)
+    return sent.queued
+  }
+  const deliver = async (event: object) => consume(await send(event))
+
+  it.each([
+    ["suppressed", true],
+    ["erased once", false],
+  ])("do not bring back the message by an edit, nor keep a dead letter: %s", async (_, suppress) => {
+    const { user, channel, said, changed, deleted } = ownMessage()
+    await deliver(said())
+    expect(await textsOf(channel)).toEqual([SECRET_TEXT])
+    await erase({ kind: "user_id", subject: user }, suppress)
+    for (const event of [changed(), said(), changed(), deleted(), changed()]) {
+      await deliver(event)
+      expect(await textsOf(channel)).toEqual([])
+    }
+    expect(await lettersOf(user)).toEqual([])
+  })
+
+  it("do not store the text of a suppressed user where the message itself never came", async () => {
+    const { user, channel, changed, deleted } = ownMessage()
+    await erase({ kind: "user_id", subject: user }, true)
+    for (const event of [changed(), deleted(), changed()]) await deliver(event)
+    expect(await textsOf(channel)).toEqual([])
+  })
+
+  it("leave no dead letter of a suppressed user's edit that cannot be read, and keep that of another", async () => {
+    const [one, other] = [ownMessage(), ownMessage()]
+    await erase({ kind: "user_id", subject: one.user }, true)
+    for (const { changed } of [one, other]) {
+      await deliver(changed({ ts: undefined, event_ts: "not a time" }))
+      await deliver(changed({ channel: "no channel" }))
+    }
+    expect(await lettersOf(one.user)).toEqual([])
+    expect(await lettersOf(other.user)).toHaveLength(2)
+  })
+
+  it("are refused in an erased conversation, too", async () => {
+    const { channel, said, changed, deleted } = ownMessage()
+    await deliver(said())
+    await erase({ kind: "context_window_id", subject: `T1/${channel}` }, true)
+    for (const event of [changed(), said(), deleted(), changed()]) await deliver(event)
+    expect(await textsOf(channel)).toEqual([])
+  })
+})
+
+describe("a message that waited in the queue when its user was erased", () => {
+  it("does not come back by a later edit, nor by another delivery of it", async () => {
+    const { user, channel, said, changed } = ownMessage()
+    const settings = { SLACK_FOLLOW_EDITS: "true" }
+    const waiting = await sendSigned(said(), { changed: settings })
+    await erase({ kind: "user_id", subject: user }, false)
+    await consume(waiting.queued)
+    expect(await textsOf(channel)).toEqual([])
+    for (const event of [changed(), said()]) await consume((await sendSigned(event, { changed: settings })).queued)
+    expect(await textsOf(channel)).toEqual([])
+  })
+})
