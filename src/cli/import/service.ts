@@ -7,7 +7,8 @@ import { type SignalClient, UnauthorizedError } from "../../client/index.ts"
 export async function knowsBatch(client: SignalClient, transactionId: string): Promise<boolean | undefined> {
   try {
     if (await client.batch(transactionId)) return true
-    await client.stats({ limit: 1 })
+    // Whether the key can read. The statistics refuse a large table.
+    for await (const _ of client.list({ pageSize: 1 })) break
     return false
   } catch (error) {
     if (error instanceof UnauthorizedError && error.status === 403) return undefined

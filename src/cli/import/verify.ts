@@ -1,4 +1,4 @@
-import type { SignalClient } from "../../client/index.ts"
+import { type ConversationStats, type SignalClient, ValidationError } from "../../client/index.ts"
 import { planBatch } from "../../signals/plan.ts"
 import { MAX_FUTURE_SECONDS, timeLimitAt } from "../../signals/rules.ts"
 import { Signal, withPlainNumbers } from "../../signals/schema.ts"
@@ -74,14 +74,19 @@ async function countService(
   since: string,
   wanted: ReadonlyMap<string, Conversation>,
 ): Promise<Map<string, Conversation>> {
-  const stats = await client.stats({ since, limit: MAX_STATS })
+  const stats = await statsOf(client, since)
   const found = new Map(
-    stats.map(({ context_window_id, signal_count, avg_score }) => [
+    stats?.map(({ context_window_id, signal_count, avg_score }) => [
       context_window_id,
       { count: signal_count, scores: avg_score * signal_count },
     ]),
   )
-  if (stats.length < MAX_STATS) return found
+  if (stats === undefined)
+    console.error(
+      `The service has too many signals after ${since} to count them at once, so each of the ${wanted.size} conversations is read by itself. ` +
+        "A later --since is faster.",
+    )
+  else if (stats.length < MAX_STATS) return found
   for (const name of wanted.keys()) {
     if (found.has(name)) continue
     const conversation = { count: 0, scores: 0 }
@@ -92,4 +97,14 @@ async function countService(
     found.set(name, conversation)
   }
   return found
+}
+
+/** The statistics of the conversations with the most signals; undefined when the service has more signals than it counts at once. */
+async function statsOf(client: SignalClient, since: string): Promise<ConversationStats[] | undefined> {
+  try {
+    return await client.stats({ since, limit: MAX_STATS })
+  } catch (error) {
+    if (error instanceof ValidationError && error.code === "read_too_costly") return undefined
+    throw error
+  }
 }

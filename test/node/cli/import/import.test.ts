@@ -88,6 +88,41 @@ describe("signals import jsonl", () => {
     })
   })
 
+  it("is verified where the service has too many signals to count at once", async () => {
+    await file("in.jsonl", lines(1234))
+    const [former] = await rig.query<{ text: string }>(
+      "select pg_get_functiondef(oid) as text from pg_proc where proname = 'signal_stats'",
+    )
+    // As if there were one signal more than it counts.
+    await rig.query(
+      `create or replace function signal_stats(p_since timestamptz, p_most integer, p_listed integer)
+       returns table (context_window_id text, signal_count bigint, avg_score float8, latest timestamptz) language sql stable
+       as $$ select null, p_most::bigint, 0.5::float8, now() $$`,
+    )
+    try {
+      expect(await signals("import", "jsonl", "in.jsonl", "--batch-size", "100")).toMatchObject({ code: 0 })
+      await rig.query("truncate batches")
+      expect(await signals("import", "jsonl", "in.jsonl", "--batch-size", "100")).toMatchObject({
+        code: 0,
+        err: expect.stringContaining("its database is another one"),
+      })
+      const differs = await signals("verify", "jsonl", "in.jsonl")
+      expect(differs).toMatchObject({ code: 1, out: expect.stringContaining("conv-0: 177 in the source, 354 in the service") })
+      expect(differs.err).toMatch(
+        /too many signals after .+ to count them at once, so each of the 7 conversations is read by itself/,
+      )
+      await rig.query(
+        "delete from signals as one using signals as other where one.id > other.id and one.raw_content = other.raw_content",
+      )
+      expect(await signals("verify", "jsonl", "in.jsonl")).toMatchObject({
+        code: 0,
+        out: expect.stringContaining("The service has each of these signals once."),
+      })
+    } finally {
+      await rig.query(former?.text ?? "")
+    }
+  })
+
   it("reads gzip, standard input, a byte order mark, CRLF and a last line without a newline", async () => {
     await file("in.jsonl.gz", gzipSync(`\uFEFF${lines(3).replaceAll("\n", "\r\n")}${line(3).trim()}`))
     expect(await signals("import", "jsonl", "in.jsonl.gz")).toMatchObject({ code: 0 })
