@@ -37,9 +37,12 @@ export class KeyNeeded extends Error {
 /** No answer, or any other error. */
 export class NotAnswered extends Error {
   readonly retryAfterSeconds: number
-  constructor(detail: string, retryAfterSeconds = 0) {
+  /** The code of the answer; undefined when there was none. */
+  readonly code: string | undefined
+  constructor(detail: string, { retryAfterSeconds = 0, code }: { retryAfterSeconds?: number; code?: string | undefined } = {}) {
     super(detail)
     this.retryAfterSeconds = retryAfterSeconds
+    this.code = code
   }
 }
 
@@ -63,7 +66,8 @@ export async function askText(path: string, cancelled: AbortSignal, method = "GE
   if (response.ok && answer !== undefined) return text
   const detail = detailOf(answer) ?? `status ${response.status}`
   if (response.status === 401 || response.status === 403) throw new KeyNeeded(key, detail)
-  throw new NotAnswered(detail, Number(response.headers.get("Retry-After")) || 0)
+  const retryAfterSeconds = Number(response.headers.get("Retry-After")) || 0
+  throw new NotAnswered(detail, { retryAfterSeconds, code: codeOf(answer) })
 }
 
 /** The JSON at `path`; see `askText`. */
@@ -82,6 +86,11 @@ function parsed(text: string): unknown {
   } catch {
     return undefined
   }
+}
+
+function codeOf(answer: unknown): string | undefined {
+  if (typeof answer !== "object" || answer === null || !("code" in answer)) return undefined
+  return typeof answer.code === "string" ? answer.code : undefined
 }
 
 /** Every error of the service has a `detail`; that of a 422 is a list. */

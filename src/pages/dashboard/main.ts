@@ -9,6 +9,7 @@ import { outcomesTable, routesTable, showFigures } from "./overview/figures.ts"
 import { batchesTable, conversationsTable, signalsTable } from "./overview/lists.ts"
 import { EVERY_MS, keepFresh } from "./overview/refresh.ts"
 import { source } from "./overview/source.ts"
+import { statsWindow } from "./overview/stats-window.ts"
 import { watchAddress } from "./router.ts"
 import { watchTheme } from "./theme.ts"
 import { viewOf } from "./views/views.ts"
@@ -22,6 +23,7 @@ const routes = routesTable()
 const signals = signalsTable()
 const batches = batchesTable()
 const conversations = conversationsTable()
+const stats = statsWindow()
 
 const metrics = source<MetricsAnswer>({
   name: "metrics",
@@ -58,10 +60,17 @@ const lists = [
   }),
   source<Conversations>({
     name: "conversations",
-    path: () => "/api/signals/stats?limit=20",
+    path: () => stats.path(Date.now()),
     panels: ["conversations"],
     everyMs: EVERY_MS,
-    show: (answer) => conversations.show(answer.stats),
+    instead: ({ code }) => code === "read_too_costly" && stats.narrow(Date.now()),
+    show(answer) {
+      const reason = find("[data-stats-reason]")
+      find("[data-stats-window]").textContent = stats.words()
+      reason.textContent = stats.reason()
+      reason.hidden = reason.textContent === ""
+      conversations.show(answer.stats)
+    },
   }),
 ]
 

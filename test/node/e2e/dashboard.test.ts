@@ -151,6 +151,26 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     await page.context().close()
   })
 
+  it("asks for a shorter time when a day has too many signals for the statistics, and says so", async () => {
+    const { page } = await openPage(browser, service.address)
+    await page.route("**/api/signals/stats*", (route) =>
+      route.request().url().includes("since=")
+        ? route.fallback()
+        : route.fulfill({
+            status: 422,
+            json: { code: "read_too_costly", detail: [{ loc: ["query"], msg: "more than 2000000 signals" }] },
+          }),
+    )
+    await page.reload()
+    await page.locator("[data-stats-reason]").waitFor()
+    expect(await page.locator("[data-stats-reason]").innerText()).toContain("This is the last hour.")
+    expect(await page.locator("[data-stats-window]").textContent()).toBe("last hour")
+    expect(await page.locator('[data-conversation="conv-dashboard"]').innerText()).toContain("22")
+    expect(await page.locator('[data-note="conversations"]').isVisible()).toBe(false)
+    expect(await seriousFindings(page)).toEqual([])
+    await page.context().close()
+  })
+
   it("goes on when a request fails, says so, keeps what it has, and recovers by itself", async () => {
     const { page } = await openPage(browser, service.address)
     await expect.poll(() => figure(page, "requests")).toBe(5)

@@ -58,8 +58,8 @@ function failures(batch: BatchRecord): Node | string {
 
 export const conversationsTable = (): Table<ConversationStats> =>
   table(panel("conversations"), {
-    label: "Conversations of the last day",
-    none: "No conversation in the last day.",
+    label: "Conversations",
+    none: "No conversation in this time.",
     hook: (conversation) => ["data-conversation", conversation.context_window_id],
     columns: [
       {

@@ -24,6 +24,8 @@ export function source<Answer>(options: {
   panels: string[]
   everyMs: number
   show: (answer: Answer) => void
+  /** Called when the service refuses the path for good. Returns whether `path` is another one now, which is asked for at once. */
+  instead?: (error: NotAnswered) => boolean
 }): Source {
   const note = find(`[data-note="${options.name}"]`)
   const panels = options.panels.map((panel) => find(`[data-panel="${panel}"]`))
@@ -53,7 +55,7 @@ export function source<Answer>(options: {
     if (failures === 1) announce(`${options.name} could not be refreshed`)
   }
 
-  return {
+  const self: Source = {
     async refresh(now = false) {
       if (!now && (underWay || Date.now() < notBefore)) return false
       underWay?.abort()
@@ -70,11 +72,14 @@ export function source<Answer>(options: {
         mark("fresh")
         return true
       } catch (error) {
-        if (!request.signal.aborted) fail(error)
+        if (request.signal.aborted) return false
+        if (error instanceof NotAnswered && options.instead?.(error)) return await self.refresh(true)
+        fail(error)
         return false
       } finally {
         if (underWay === request) underWay = undefined
       }
     },
   }
+  return self
 }
