@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto"
-import { mkdir, readdir } from "node:fs/promises"
+import { readdir } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import type { SignalClient } from "../../client/index.ts"
-import { FolderInUse, lockFolder } from "../../client/spool/lock.ts"
+import { FolderInUse, lockOwnFolder } from "../../client/spool/lock.ts"
 import { UsageError } from "../usage.ts"
 import { type Checkpoint, newCheckpoint, readCheckpoint, writeCheckpoint } from "./checkpoint.ts"
 import { knowsBatch } from "./service.ts"
@@ -66,9 +66,7 @@ async function findState(options: StateOptions, own: string, lock: (path: string
 }
 
 async function lockState(path: string): Promise<() => Promise<void>> {
-  const folder = `${path}.lock`
-  await mkdir(folder, { recursive: true })
-  return await lockFolder(folder, `The state ${path}`).catch((error) => {
+  return await lockOwnFolder(`${path}.lock`, `The state ${path}`).catch((error) => {
     if (!(error instanceof FolderInUse)) throw error
     throw new UsageError(`${error.message} Wait until that import has ended, or name another file with --state.`)
   })

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto"
-import { link, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { access, link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises"
 import { createConnection, createServer, type Server } from "node:net"
 import { hostname, tmpdir } from "node:os"
 import { basename, join } from "node:path"
@@ -53,6 +53,35 @@ export async function lockFolder(folder: string, name = `The spool ${folder}`): 
   return () => end(server)
 }
 
+/**
+ * Locks a folder that exists only for its lock: it is made here, and removed when the lock is released. See `lockFolder`.
+ *
+ * The holder moves the folder away before it ends the lock. A file is linked only from a draft in the same folder, so a process that has
+ * looked into the folder before finds its draft gone, and begins again in a new one.
+ */
+export async function lockOwnFolder(folder: string, name: string): Promise<() => Promise<void>> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await mkdir(folder, { recursive: true })
+      const unlock = await lockFolder(folder, name)
+      return () => removeLocked(folder, unlock)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || attempt === MAX_ATTEMPTS) throw error
+    }
+  }
+}
+
+async function removeLocked(folder: string, unlock: () => Promise<void>): Promise<void> {
+  const moved = `${folder}.${randomUUID().slice(0, 8)}`
+  // A folder that cannot be moved stays, as that of a process that was killed.
+  const isMoved = await rename(folder, moved).then(
+    () => true,
+    () => false,
+  )
+  await unlock()
+  if (isMoved) await rm(moved, { recursive: true, force: true })
+}
+
 async function take(folder: string, name: string, draft: string): Promise<void> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const highest = Math.max(0, ...(await lockNumbers(folder)))
@@ -68,11 +97,18 @@ async function take(folder: string, name: string, draft: string): Promise<void> 
     }
     // While this process looked, others may have taken this number and a higher one, and removed this one.
     const numbers = await lockNumbers(folder)
-    if (Math.max(...numbers) === number) return removeFormer(folder, numbers, number)
+    if (Math.max(...numbers) === number && (await exists(draft))) return removeFormer(folder, numbers, number)
     await rm(pathOf(folder, number), { force: true })
   }
   throw new FolderInUse(`${name} is in use: other processes keep opening it.`)
 }
+
+/** A draft that is gone is in a folder that its last holder has moved away (see `lockOwnFolder`). */
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  )
 
 async function removeFormer(folder: string, numbers: number[], own: number): Promise<void> {
   for (const number of numbers.filter((other) => other < own)) {

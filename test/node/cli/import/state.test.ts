@@ -67,6 +67,26 @@ describe("the state of an import", () => {
     expect(await importTo(proxy.address)).toMatchObject({ code: 0, out: expect.stringContaining("imported before") })
   })
 
+  it("leaves no lock behind, however the import ends", async () => {
+    const kept = async () => (await readdir(join(folder, ".signals"))).map((name) => name.replace(/.*(?=\.)/, ""))
+    await writeFile(join(folder, "in.jsonl"), lines(2000))
+    const { child, ended } = start(folder, [...SLOWLY, "--url", proxy.address])
+    await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
+    expect(await kept()).toEqual([".json", ".lock"])
+    child.kill("SIGINT")
+    expect(await ended).toBe(130)
+    expect(await kept()).toEqual([".json"])
+    const { child: killed, ended: dead } = start(folder, [...SLOWLY, "--url", proxy.address])
+    const before = proxy.seen.length
+    await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(before)
+    killed.kill("SIGKILL")
+    await dead
+    expect(await importTo(proxy.address, "--batch-size", "11")).toMatchObject({ code: 2 })
+    expect(await kept()).toEqual([".json"])
+    expect(await importTo(proxy.address)).toMatchObject({ code: 0 })
+    expect(await kept()).toEqual([".json"])
+  })
+
   it("is free again when the process that had it is killed", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(500))
     const { child, ended } = start(folder, [...SLOWLY, "--url", proxy.address])

@@ -1,12 +1,14 @@
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises"
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
+import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { FolderInUse, lockOwnFolder } from "../../../../src/client/spool/lock.ts"
 import { openSpool } from "../../../../src/client/spool/spool.ts"
 
 const CONTENDER = fileURLToPath(new URL("contender.ts", import.meta.url))
@@ -116,5 +118,42 @@ describe("the lock of a spool", () => {
       await askBoth("")
     }
     expect(outcomes).toEqual({ "refused+won": ROUNDS })
+  })
+})
+
+describe("the lock of a folder that exists only for it", () => {
+  it("is held by one of many at a time, and leaves nothing", async () => {
+    const own = join(folder, "state.json.lock")
+    let holders = 0
+    let won = 0
+    let refused = 0
+    const contend = async () => {
+      for (let round = 0; round < 5 * ROUNDS; round++) {
+        const release = await lockOwnFolder(own, "The state").catch((error) => {
+          expect(error).toBeInstanceOf(FolderInUse)
+          refused++
+        })
+        if (!release) continue
+        won++
+        expect(++holders).toBe(1)
+        await sleep(Math.random() * 2)
+        expect(holders--).toBe(1)
+        await release()
+      }
+    }
+    await Promise.all(Array.from({ length: 6 }, contend))
+    expect(won).toBeGreaterThan(ROUNDS)
+    expect(refused).toBeGreaterThan(0)
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  it("takes over what a killed process has left, and removes that, too", async () => {
+    const own = join(folder, "state.json.lock")
+    await mkdir(own)
+    await writeFile(join(own, "7.lock"), JSON.stringify({ address: "signal-ingest-00000000.sock", pid: 1, host: "h" }))
+    const release = await lockOwnFolder(own, "The state")
+    await expect(lockOwnFolder(own, "The state")).rejects.toThrow(`The state is in use by process ${process.pid} on `)
+    await release()
+    expect(await readdir(folder)).toEqual([])
   })
 })
