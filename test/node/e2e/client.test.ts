@@ -7,6 +7,7 @@ import { build } from "esbuild"
 import type { Browser } from "playwright-core"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import type * as library from "../../../src/client/index.ts"
+import { SignalClient } from "../../../src/client/index.ts"
 import { CHROMIUM, openBrowser } from "../../setup/browser.ts"
 import { type Rig, startRig } from "../../setup/rig.ts"
 
@@ -57,7 +58,12 @@ describe.runIf(CHROMIUM)("the client library in a browser", { timeout: 60_000 },
 
 describe.runIf(CHROMIUM)("the client library in a page of another origin", { timeout: 60_000 }, () => {
   const KEY = "a-key-for-pages"
-  const API_KEYS = JSON.stringify([{ name: "page", sha256: createHash("sha256").update(KEY).digest("hex"), scopes: ["ingest"] }])
+  const READ_KEY = "a-key-for-readers"
+  const sha256 = (key: string) => createHash("sha256").update(key).digest("hex")
+  const API_KEYS = JSON.stringify([
+    { name: "page", sha256: sha256(KEY), scopes: ["ingest"] },
+    { name: "reader", sha256: sha256(READ_KEY), scopes: ["read"] },
+  ])
   let rig: Rig
   let browser: Browser
   let site: Server
@@ -120,6 +126,59 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", { tim
     const { outcome, stored } = await sendFrom("app.localhost", "guess")
     expect(outcome).toEqual({ name: "UnauthorizedError", status: 401, requestId: expect.stringMatching(/^[\da-f-]{36}$/) })
     expect(stored).toBe(80)
+  })
+
+  /** Follows the feed in a page of its own from `after` on, until it has so many signals. */
+  async function follow(after: string, count: number) {
+    const page = await browser.newPage()
+    await page.goto(`http://app.localhost:${port}/`)
+    await page.addScriptTag({ content: await libraryScript() })
+    const followed = await page.evaluate(
+      async ({ url, key, after, count }) => {
+        const { SignalClient } = (globalThis as unknown as { signalIngest: typeof library }).signalIngest
+        const stop = new AbortController()
+        const seen: number[] = []
+        let cursor = after
+        for await (const { signals, next_cursor } of new SignalClient({ url, key }).feed({
+          after,
+          wait: 2,
+          signal: stop.signal,
+        })) {
+          seen.push(...signals.map(({ raw_content }) => Number(raw_content)))
+          cursor = next_cursor
+          if (seen.length >= count) stop.abort()
+        }
+        return { seen, cursor }
+      },
+      { url: rig.service.address, key: READ_KEY, after, count },
+    )
+    await page.close()
+    return followed
+  }
+
+  it("follows the feed while others store, and goes on where another page has left it", async () => {
+    const client = new SignalClient({ url: rig.service.address, key: KEY })
+    let done = false
+    const storing = (async () => {
+      for (let place = 0; !done; place++) await client.create({ context_window_id: "conv-feed", raw_content: String(place) })
+    })()
+    const first = await follow("now", 5).finally(() => {
+      done = true
+    })
+    await storing
+    await client.createBatch([{ context_window_id: "conv-feed", raw_content: "1000000" }])
+    const second = await follow(first.cursor, 1)
+    const [begin = -1] = first.seen
+    expect(first.seen.length).toBeGreaterThanOrEqual(5)
+    expect(first.seen).toEqual(first.seen.map((_, place) => begin + place))
+    // All that the first page has not seen, the last of it alone or with what was stored while that page closed.
+    const rest: number[] = [...second.seen]
+    for (let cursor = second.cursor; rest.at(-1) !== 1_000_000; ) {
+      const more = await follow(cursor, 1)
+      rest.push(...more.seen)
+      cursor = more.cursor
+    }
+    expect(rest.slice(0, -1)).toEqual(rest.slice(0, -1).map((_, place) => begin + first.seen.length + place))
   })
 
   it("stores nothing from an origin that is not configured", async () => {
