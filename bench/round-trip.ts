@@ -98,10 +98,10 @@ const IMPORT: Record<string, string> = { ndjson: "jsonl", csv: "csv", parquet: "
 const stack = await startStack()
 const folder = await mkdtemp(join(tmpdir(), "signal-ingest-round-trip-"))
 const { client: admin } = await openConnection(stack.postgres.url)
+const worker = await stack.startWorker(stack.endpoint.url, { v8Flags: ["--max-heap-size=128"] })
 try {
   console.log(`${await describeMachine(admin)}\n`)
   await fill(admin)
-  const worker = await stack.startWorker(stack.endpoint.url, { v8Flags: ["--max-heap-size=128"] })
   for (const accept of ["application/x-ndjson", "text/csv"]) {
     const before = cpuMs(worker.pid)
     const seconds = await curl(worker.address, accept)
@@ -121,10 +121,11 @@ try {
     console.log(`${format.padEnd(8)}${cells.map((cell) => cell.toFixed(0).padStart(11)).join("")}`)
     await admin.query("truncate signals, batches, dedupe_keys")
     await admin.query("insert into signals overriding system value select * from whole")
+    await admin.query("vacuum analyze")
     await rm(file)
   }
-  await worker.stop()
 } finally {
+  await worker.stop()
   await admin.end()
   await stack.stop()
   await rm(folder, { recursive: true, force: true })

@@ -104,7 +104,7 @@ async function exportTo(sink: Sink, encoder: Encoder, work: Work): Promise<numbe
     return omitted > 0 ? EXIT.someFailed : EXIT.done
   } catch (error) {
     line?.end()
-    if (error instanceof ValidationError) throw new UsageError(`${error.message}.`)
+    if (error instanceof ValidationError && !isTooCostly(error)) throw new UsageError(`${error.message}.`)
     const reason = error instanceof SignalError ? reasonOf(error) : diskFault(error)
     if (reason === undefined) throw error
     console.error(`Gave up: ${reason}\nSo far: ${amount(copy.written)}.${again}`)
@@ -114,6 +114,9 @@ async function exportTo(sink: Sink, encoder: Encoder, work: Work): Promise<numbe
 
 const amount = ({ signals, bytes }: Pick<Progress, "signals" | "bytes">) =>
   `${signals.toLocaleString("en-US")} signals, ${(bytes / 1e6).toFixed(1)} MB`
+
+/** The database did not finish a page in time. It may later, when it has less to do. */
+const isTooCostly = ({ errors }: ValidationError) => errors.some(({ type }) => type === "read_too_costly")
 
 /** The sentence for an error of the file system. */
 function diskFault(error: unknown): string | undefined {

@@ -155,6 +155,20 @@ describe("signals export", () => {
     expect(await idsIn("a.csv", "csv")).toEqual(ids)
   })
 
+  it("keeps what it has when the database does not finish a page in time", async () => {
+    const args = ["--format", "ndjson", "--out", "a.jsonl"]
+    const { ended, said } = start(folder, ["export", ...args], environment())
+    await expect.poll(() => proxy.seen.length, { interval: 5 }).toBeGreaterThan(2)
+    const detail = [{ type: "read_too_costly", loc: ["query"], msg: "The database does not finish this read" }]
+    proxy.mishaps.push({ kind: "answer", status: 422, body: JSON.stringify({ detail }) })
+    expect([await ended, said.err]).toEqual([
+      3,
+      expect.stringMatching(/Gave up: query: The database does not finish this read.*\nSo far: .*The same command continues\./),
+    ])
+    expect((await exported(...args)).code).toBe(0)
+    expect(await idsIn("a.jsonl", "ndjson")).toEqual(ids)
+  })
+
   it("gives a clear error when the disk is full, and continues when there is room", async ({ skip }) => {
     const disk = await mountSmallDisk(80)
     if (!disk) return skip()
