@@ -44,14 +44,24 @@ describe("a batch whose caller has its answer already", () => {
     const conversation = freshConversation()
     const signals = [{ context_window_id: conversation }, { context_window_id: conversation, payload: TOO_LARGE }]
     const batch = newBatch(requestOf([...signals, { context_window_id: conversation, signal_score: 2 }]))
-    expect(await storeAcceptedBatch(testContext(), batch)).toEqual({ stored: 1, duplicates: 0, failed: 1 })
+    expect(await storeAcceptedBatch(testContext(), batch)).toMatchObject({
+      stored: 1,
+      duplicates: 0,
+      failed: 1,
+      codes: new Map([["refused_by_database", 1]]),
+    })
     expect(await countOf(conversation)).toBe(1)
   })
 
   it("enters into the ledger that it failed, with the reason", async () => {
     const conversation = freshConversation()
     const batch = newBatch(requestOf([{ context_window_id: conversation, payload: TOO_LARGE }], { allOrNothing: true }))
-    expect(await storeAcceptedBatch(testContext(), batch)).toEqual({ stored: 0, duplicates: 0, failed: 1 })
+    expect(await storeAcceptedBatch(testContext(), batch)).toMatchObject({
+      stored: 0,
+      duplicates: 0,
+      failed: 1,
+      codes: new Map([["refused_by_database", 1]]),
+    })
     const rows = await query("select state, reason from batches where transaction_id = $1", [batch.transactionId])
     expect(rows).toEqual([{ state: "failed", reason: "The database refused signals of an all-or-nothing batch." }])
   })
