@@ -79,7 +79,8 @@ export const BRIDGE_SUITES: Record<string, Suite> = {
     check({ sent, headers, mapping, cluster }) {
       const records = readKafkaRecords({ headers, text: sent, cluster, maxRecords: 50 })
       if (records === undefined) return
-      expect(records.length <= 51, "reading went on behind the first record too many")
+      // Each joined value is read to its first record too many.
+      expect(records.length <= 101, "reading went on behind the first record too many")
       accept(
         records,
         records.map((record) => withoutReservedKey(mapKafkaRecord(record, mapping), record)),

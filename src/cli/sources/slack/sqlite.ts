@@ -1,7 +1,7 @@
 import type { DatabaseSync } from "node:sqlite"
 import { isFields } from "../../../signals/json.ts"
 import { UsageError } from "../../usage.ts"
-import { readJsonLine } from "../jsonl.ts"
+import { isTooDeep, readJsonLine, TOO_DEEP } from "../jsonl.ts"
 import { keptBytes, keptLine } from "../kept.ts"
 import { textOf } from "../lines.ts"
 import type { Source, SourceRecord } from "../source.ts"
@@ -66,6 +66,7 @@ function readMessage(data: unknown, place: string, around: Around): SourceRecord
     return { place, error: "The message is not UTF-8", kept: data instanceof Uint8Array ? keptBytes(data) : {} }
   const json = readJsonLine(text)?.json
   if (!isFields(json)) return { place, error: "The message is not a JSON object", kept: keptLine(text) }
+  if (isTooDeep(json)) return { place, error: TOO_DEEP, kept: keptLine(text) }
   return mapSlackMessage(json, place, around)
 }
 

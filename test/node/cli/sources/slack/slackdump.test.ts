@@ -102,6 +102,18 @@ describe("signals import slack", () => {
     expect(await signals("verify", "slack", path)).toMatchObject({ code: 0 })
   })
 
+  it("fails only the message of a database that nests too deeply to be written again", async () => {
+    const path = join(await writeDatabase(), "slackdump.sqlite")
+    const deep = `{"type":"message","blocks":${"[".repeat(20_000)}${"]".repeat(20_000)}}`
+    const db = new DatabaseSync(join(folder, path))
+    db.prepare("insert into MESSAGE values (9, 9, 'C7ABCDE', '9.0', ?)").run(Buffer.from(deep))
+    db.close()
+    expect(await signals("import", "slack", path)).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("4 read, 3 stored, 1 failed"),
+    })
+  })
+
   it("refuses another database, and says what to do", async () => {
     new DatabaseSync(join(folder, "other.db")).exec("create table t (a)")
     const { code, err } = await signals("import", "slack", "other.db")
