@@ -1,8 +1,8 @@
-import type pg from "pg"
 import { copy } from "./copy.ts"
 import { direct, recordStatements, type Statement } from "./direct.ts"
 import { childrenOf } from "./harness/cpu.ts"
-import { drive, type Measurement } from "./harness/drive.ts"
+import type { Measurement } from "./harness/drive.ts"
+import { type Load, measureRounds, type Rounds } from "./harness/rounds.ts"
 import { batchRoute, singleRoute } from "./harness/routes.ts"
 import type { Stack } from "./harness/stack.ts"
 import type { Subject } from "./harness/subject.ts"
@@ -15,11 +15,8 @@ export const LATENCIES_MS = [0, 5] as const
 export type Way = "single" | "batch" | "pg" | "copy"
 
 /** One line of the result table. */
-export interface Cell {
+export interface Cell extends Load {
   way: Way
-  /** Signals a batch. */
-  size: number
-  callers: number
   /** Added to each database round trip. */
   latencyMs: number
 }
@@ -34,66 +31,29 @@ export const CELLS: readonly Cell[] = [
   ]),
 ]
 
-export interface Pace {
-  rounds: number
-  warmUpMs: number
-  /** A cell's measured time in each round; every caller sends at least one batch. */
-  cellMs: number
-}
-
-export interface Bench {
+export interface Bench extends Pick<Rounds<Cell>, "admin" | "pace" | "stopped" | "onCell"> {
   stack: Stack
-  admin: pg.Client
-  pace: Pace
-  /** Ends the measurements, which then throw. */
-  stopped: AbortSignal
 }
 
-/**
- * Measures every cell once in each round, into empty tables and after a warm-up. Checks that the table has exactly the acknowledged
- * signals.
- */
-export async function measureCells(bench: Bench, onCell: () => void): Promise<Map<Cell, Measurement[]>> {
-  const { stack, admin, pace, stopped } = bench
+export async function measureCells({ stack, ...rounds }: Bench): Promise<Map<Cell, Measurement[]>> {
   const statements = await recordStatements(stack, SIZES)
-  const measured = new Map<Cell, Measurement[]>(CELLS.map((cell) => [cell, []]))
-  const processes = () => ({
-    workerd: [stack.worker.pid],
-    endpoint: [stack.endpoint.pid],
-    postgres: childrenOf(stack.postgres.pid),
-  })
-  for (let round = 0; round < pace.rounds; round++) {
-    for (const [cell, measurements] of measured) {
+  return measureRounds(CELLS, {
+    ...rounds,
+    async open(cell) {
       await stack.endpoint.setLatency(cell.latencyMs)
-      await admin.query("truncate signals, batches")
-      const subject = await open(stack, cell, statements)
-      const send = (caller: number) => {
-        stopped.throwIfAborted()
-        return subject.send(caller)
-      }
-      try {
-        const warmUp = await drive(cell.callers, pace.warmUpMs, send)
-        const measurement = await drive(cell.callers, pace.cellMs, send, processes)
-        measurements.push(measurement)
-        await expectStored(admin, (warmUp.batches + measurement.batches) * cell.size)
-      } finally {
-        await subject.close()
-      }
-      onCell()
-    }
-  }
-  return measured
+      return open(stack, cell, statements)
+    },
+    processes: () => ({
+      workerd: [stack.worker.pid],
+      endpoint: [stack.endpoint.pid],
+      postgres: childrenOf(stack.postgres.pid),
+    }),
+  })
 }
 
 async function open(stack: Stack, { way, size, callers }: Cell, statements: ReadonlyMap<number, Statement[]>): Promise<Subject> {
-  if (way === "single") return singleRoute(stack, callers)
-  if (way === "batch") return batchRoute(stack, size, callers)
+  if (way === "single") return singleRoute(stack.worker.address, callers)
+  if (way === "batch") return batchRoute(stack.worker.address, size, callers)
   if (way === "copy") return copy(stack, size, callers)
   return direct(stack, statements.get(size) ?? [], callers)
-}
-
-async function expectStored(admin: pg.Client, acknowledged: number): Promise<void> {
-  const { rows } = await admin.query<{ stored: number }>("select count(*)::int4 as stored from signals")
-  const stored = rows[0]?.stored
-  if (stored !== acknowledged) throw new Error(`${acknowledged} signals were acknowledged, and ${stored} are in the table`)
 }

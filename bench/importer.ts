@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url"
 import { COPY_COLUMNS, copyFrom, copyText } from "./copy.ts"
 import { openConnection } from "./harness/database.ts"
 import { describeMachine } from "./harness/machine.ts"
+import { printTable } from "./harness/print.ts"
 import { makeSignals } from "./harness/signals.ts"
 import { startStack } from "./harness/stack.ts"
 
@@ -62,7 +63,7 @@ const folder = await mkdtemp(join(tmpdir(), "signal-ingest-bench-"))
 const { client: admin } = await openConnection(stack.postgres.url)
 try {
   console.log(`${await describeMachine(admin)}\n`)
-  console.log("rows         jsonl/s   peak MiB      sql/s   peak MiB      COPY/s   jsonl of COPY")
+  const lines: string[][] = []
   for (const rows of SIZES) {
     const file = join(folder, `${rows}.jsonl`)
     await pipeline(
@@ -83,12 +84,12 @@ try {
     await pipeline(Readable.from(pieces(rows, copyText)), admin.query(copyFrom(`copy signals (${COPY_COLUMNS}) from stdin`)))
     const copyPerSecond = rows / ((performance.now() - startedAt) / 1000)
     await admin.query("truncate signals, batches")
-    const cell = (value: number, width: number) => Math.round(value).toLocaleString("en-US").padStart(width)
-    console.log(
-      `${rows.toLocaleString("en-US").padEnd(10)}${cell(jsonl.perSecond, 10)}${cell(jsonl.peakMiB, 11)}${cell(sql.perSecond, 11)}${cell(sql.peakMiB, 11)}${cell(copyPerSecond, 12)}${(jsonl.perSecond / copyPerSecond).toFixed(2).padStart(16)}`,
-    )
+    const figures = [rows, jsonl.perSecond, jsonl.peakMiB, sql.perSecond, sql.peakMiB, copyPerSecond]
+    const printed = figures.map((value) => Math.round(value).toLocaleString("en-US"))
+    lines.push([...printed, (jsonl.perSecond / copyPerSecond).toFixed(2)])
     await rm(file)
   }
+  printTable(["rows", "jsonl/s", "peak MiB", "sql/s", "peak MiB", "COPY/s", "jsonl of COPY"], lines)
 } finally {
   await admin.end()
   await stack.stop()

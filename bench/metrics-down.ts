@@ -1,6 +1,7 @@
 import { freePort } from "../src/local/ports.ts"
 import { startSink } from "../test/setup/sink.ts"
 import { openAgent, post } from "./harness/http.ts"
+import { printTable } from "./harness/print.ts"
 import { makeSignals } from "./harness/signals.ts"
 import { startStack } from "./harness/stack.ts"
 import { median, quantile } from "./harness/statistics.ts"
@@ -40,14 +41,14 @@ try {
     }
   }
   const base = median(workers[0]?.latencies ?? [])
-  console.log("metrics store            batches  answered 200    p50 ms    p99 ms   p50 to up")
-  for (const { store, latencies } of workers) {
-    const figures = [median(latencies).toFixed(2), quantile(latencies, 0.99).toFixed(2), (median(latencies) / base).toFixed(3)]
-    const count = String(latencies.length)
-    console.log(
-      `${store.padEnd(22)}${count.padStart(10)}${count.padStart(14)}${figures.map((text) => text.padStart(10)).join("")}`,
-    )
-  }
+  printTable(
+    ["metrics store", "batches", "answered 200", "p50 ms", "p99 ms", "p50 to up"],
+    workers.map(({ store, latencies }) => {
+      const p50 = median(latencies)
+      const count = String(latencies.length)
+      return [store, count, count, p50.toFixed(2), quantile(latencies, 0.99).toFixed(2), (p50 / base).toFixed(3)]
+    }),
+  )
 } finally {
   agent.destroy()
   for (const { worker } of workers) await worker.stop()

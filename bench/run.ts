@@ -2,11 +2,12 @@ import { mkdir, readFile, writeFile } from "node:fs/promises"
 import { dirname } from "node:path"
 import { parseArgs } from "node:util"
 import { gzipSync } from "node:zlib"
-import { CELLS, measureCells, type Pace } from "./cells.ts"
+import { CELLS, measureCells } from "./cells.ts"
 import { compareWithExpected } from "./expectations.ts"
 import { openConnection } from "./harness/database.ts"
 import { describeMachine } from "./harness/machine.ts"
 import { printExpectations, printResults } from "./harness/print.ts"
+import type { Pace } from "./harness/rounds.ts"
 import { SEED } from "./harness/signals.ts"
 import { type Stack, startStack } from "./harness/stack.ts"
 import { smallestHeapMiB } from "./memory.ts"
@@ -44,9 +45,10 @@ async function measure(stack: Stack, stopped: AbortSignal): Promise<void> {
   const bundle = { bytes: script.length, gzipBytes: gzipSync(script).length }
   const heapMiB = await smallestHeapMiB(stack, stopped)
   let done = 0
-  const measured = await measureCells({ stack, admin, pace, stopped }, () => {
+  const onCell = () => {
     if (process.stderr.isTTY) process.stderr.write(`\r${++done} of ${total} `)
-  })
+  }
+  const measured = await measureCells({ stack, admin, pace, stopped, onCell })
   const results = resultsOf(measured)
   const expectations = compareWithExpected({ results, heapMiB, bundle })
 

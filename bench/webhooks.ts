@@ -4,6 +4,7 @@ import { SIGNING_SECRET, type SlackRequest } from "../test/setup/slack.ts"
 import { openConnection } from "./harness/database.ts"
 import { openAgent, post } from "./harness/http.ts"
 import { describeMachine } from "./harness/machine.ts"
+import { printTable } from "./harness/print.ts"
 import { makeEvents } from "./harness/slack-events.ts"
 import { startStack } from "./harness/stack.ts"
 
@@ -59,8 +60,8 @@ const service = await runQueuedBundle(stack.bundle, {
 })
 try {
   console.log(`${await describeMachine(admin)}\n${EVENTS} messages, ${CALLERS} callers, one message a call\n`)
-  console.log("round trip to the database    webhooks/s accepted    signals/s stored    POST /api/signals/s    times")
-  for (const latencyMs of [...LATENCIES]) {
+  const lines: string[][] = []
+  for (const latencyMs of LATENCIES) {
     await stack.endpoint.setLatency(latencyMs)
     const perSecond: number[] = []
     for (const warm of [false, true]) {
@@ -74,11 +75,10 @@ try {
       if (warm) perSecond.push(...[accepted, stored, singles].map((ms) => (EVENTS / ms) * 1000))
     }
     const [accepted = 0, stored = 0, singles = 1] = perSecond
-    const cells = [accepted, stored, singles].map((value) => String(Math.round(value)))
-    console.log(
-      `${`${latencyMs} ms`.padEnd(26)}${cells[0]?.padStart(23)}${cells[1]?.padStart(20)}${cells[2]?.padStart(23)}${(stored / singles).toFixed(1).padStart(9)}`,
-    )
+    const figures = [accepted, stored, singles].map((value) => value.toFixed(0))
+    lines.push([`${latencyMs} ms`, ...figures, (stored / singles).toFixed(1)])
   }
+  printTable(["round trip to the database", "webhooks/s accepted", "signals/s stored", "POST /api/signals/s", "times"], lines)
 } finally {
   await service.stop()
   await admin.end()

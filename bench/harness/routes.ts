@@ -1,18 +1,17 @@
-import { openAgent, post } from "./http.ts"
+import { openAgent, postUntilStored } from "./http.ts"
 import { makeBatches, makeSignals } from "./signals.ts"
-import type { Stack } from "./stack.ts"
 import { inTurns, type Subject } from "./subject.ts"
 
 /** POST /api/signals/batch */
-export function batchRoute(stack: Stack, size: number, callers: number): Subject {
+export function batchRoute(address: string, size: number, callers: number): Subject {
   const bodies = makeBatches(size).map((signals) => Buffer.from(JSON.stringify({ signals })))
-  return route(`${stack.worker.address}/api/signals/batch`, bodies, 200, callers)
+  return route(`${address}/api/signals/batch`, bodies, 200, callers)
 }
 
 /** POST /api/signals, one signal a request */
-export function singleRoute(stack: Stack, callers: number): Subject {
+export function singleRoute(address: string, callers: number): Subject {
   const bodies = makeSignals(100).map((signal) => Buffer.from(JSON.stringify(signal)))
-  return route(`${stack.worker.address}/api/signals`, bodies, 201, callers)
+  return route(`${address}/api/signals`, bodies, 201, callers)
 }
 
 function route(url: string, bodies: readonly Buffer[], status: number, callers: number): Subject {
@@ -20,7 +19,7 @@ function route(url: string, bodies: readonly Buffer[], status: number, callers: 
   const next = inTurns(bodies)
   return {
     async send() {
-      await post(agent, url, next(), status)
+      await postUntilStored(agent, url, next(), status)
     },
     async close() {
       agent.destroy()

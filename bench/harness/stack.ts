@@ -52,7 +52,7 @@ export async function startStack(): Promise<Stack> {
 }
 
 async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return
+  if (!child.connected) return
   child.disconnect()
   await once(child, "exit")
 }
