@@ -1,6 +1,4 @@
 import { parseArgs } from "node:util"
-import type { SQL } from "drizzle-orm"
-import { PgDialect } from "drizzle-orm/pg-core"
 import type pg from "pg"
 import { migrate } from "../src/local/postgres/migrate.ts"
 import { partitionSignals } from "../src/local/postgres/partition.ts"
@@ -10,6 +8,7 @@ import { listSignals, signalById, signalStats } from "../src/store/read.ts"
 import { writeBatch } from "../src/store/write-batch.ts"
 import { migrateUntil } from "../test/node/store/former-database.ts"
 import { batchOf, databaseOn } from "../test/node/store/statements.ts"
+import { firstStatement } from "../test/setup/first-statement.ts"
 import { cpuMs } from "./harness/cpu.ts"
 import { openConnection } from "./harness/database.ts"
 import { describeMachine } from "./harness/machine.ts"
@@ -134,7 +133,7 @@ async function reads(partitions: number, rows: number): Promise<void> {
       (db) => signalStats(db, { since: new Date(Date.parse(newest) - 86_400_000).toISOString(), limit: 20 }),
     ],
   ]
-  for (const [name, work] of queries) cells[name] = await explain(client, await statementOf(work))
+  for (const [name, work] of queries) cells[name] = await explain(client, await firstStatement(work))
   console.log(`${partitions} partitions of ${Math.ceil(rows / partitions).toLocaleString("en")} rows`)
   console.table(cells)
   await client.end()
@@ -154,22 +153,6 @@ async function spread(client: pg.Client, rows: number, partitions: number): Prom
   }
   await client.query("drop table signals_0")
   await client.query("analyze signals")
-}
-
-/** The first statement that `work` sends. */
-async function statementOf(work: (db: Database) => Promise<unknown>): Promise<{ sql: string; params: unknown[] }> {
-  const sent: SQL[] = []
-  const db: Database = {
-    ...databaseOn({} as pg.Client),
-    query: (statement) => {
-      sent.push(statement)
-      return Promise.resolve([])
-    },
-  }
-  await work(db).catch(() => {})
-  const [statement] = sent
-  if (!statement) throw new Error("no statement was sent")
-  return new PgDialect().sqlToQuery(statement)
 }
 
 async function explain(client: pg.Client, { sql, params }: { sql: string; params: unknown[] }) {

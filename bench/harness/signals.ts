@@ -1,5 +1,6 @@
 import type { SignalRow } from "../../src/signals/plan.ts"
 import type { Signal } from "../../src/signals/schema.ts"
+import { seededRandom } from "../../test/setup/random.ts"
 
 /** The seed of all batches, so that two runs send the same bytes. */
 export const SEED = 20_261_123
@@ -9,7 +10,7 @@ export const SEED = 20_261_123
  * with a small payload, and without most optional fields. The same seed gives the same signals.
  */
 export function makeSignals(count: number, seed = SEED): Signal[] {
-  const random = mulberry32(seed)
+  const random = seededRandom(seed)
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T
   return Array.from({ length: count }, (): Signal => {
     const micros = String(Math.floor(random() * 1e6)).padStart(6, "0")
@@ -80,14 +81,3 @@ function text(pick: <T>(from: readonly T[]) => T, length: number): string {
 }
 
 const round = (value: number) => Math.round(value * 1000) / 1000
-
-/** A small seeded generator: enough for test data, not for secrets. */
-function mulberry32(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
-}

@@ -1,8 +1,7 @@
-import type { SQL } from "drizzle-orm"
-import { PgDialect } from "drizzle-orm/pg-core"
 import type pg from "pg"
 import type { Database } from "../../src/store/connection.ts"
 import { listSignals, signalById } from "../../src/store/read.ts"
+import { firstStatement } from "../../test/setup/first-statement.ts"
 import { median } from "../harness/statistics.ts"
 
 /** The time in which Postgres plans a read, by the number of partitions. Through Neon's proxy each statement is planned again. */
@@ -37,7 +36,7 @@ async function measure(client: pg.Client): Promise<Planning> {
   )
   const ms: Planning["ms"] = {}
   for (const [name, work] of Object.entries(READS)) {
-    const { sql, params } = new PgDialect().sqlToQuery(await statementOf(work))
+    const { sql, params } = await firstStatement(work)
     const times: number[] = []
     for (let i = 0; i < TIMES; i++) {
       const plan = await client.query(`explain (summary, format json) ${sql}`, params)
@@ -46,23 +45,4 @@ async function measure(client: pg.Client): Promise<Planning> {
     ms[name] = median(times)
   }
   return { partitions: rows[0]?.count ?? 0, ms }
-}
-
-/** The first statement that `work` sends. */
-async function statementOf(work: (db: Database) => Promise<unknown>): Promise<SQL> {
-  const sent: SQL[] = []
-  const db: Database = {
-    deadlineAt: Date.now(),
-    usage: { attempts: 0, ms: 0 },
-    traffic: "reads",
-    keepAlive: () => {},
-    query: async (statement) => {
-      sent.push(statement)
-      return []
-    },
-  }
-  await work(db)
-  const [statement] = sent
-  if (!statement) throw new Error("no statement was sent")
-  return statement
 }

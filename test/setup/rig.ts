@@ -17,6 +17,17 @@ export interface Storage {
   stop(): Promise<void>
 }
 
+/** Runs one statement on a connection of its own. */
+export async function queryAt<Row>(url: string, text: string, values: unknown[] = []): Promise<Row[]> {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query(text, values)).rows as Row[]
+  } finally {
+    await client.end()
+  }
+}
+
 /** @param parent the folder below which the database keeps its data; default: the system's for temporary files */
 export async function startStorage(parent?: string): Promise<Storage> {
   const postgres = await startTemporaryPostgres(parent)
@@ -26,15 +37,7 @@ export async function startStorage(parent?: string): Promise<Storage> {
     postgres,
     endpoint,
     bindings: { DATABASE_URL: await createServiceLogin(postgres.url), DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" },
-    async query<Row>(text: string, values: unknown[] = []) {
-      const client = new Client({ connectionString: postgres.url })
-      await client.connect()
-      try {
-        return (await client.query(text, values)).rows as Row[]
-      } finally {
-        await client.end()
-      }
-    },
+    query: (text, values) => queryAt(postgres.url, text, values),
     async stop() {
       await endpoint.stop()
       await postgres.stop()

@@ -1,24 +1,11 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { describe, expect, it } from "vitest"
 import { deliverEach } from "../../../src/client/deliver.ts"
 import { type NewSignal, SignalClient } from "../../../src/client/index.ts"
-import { type FaultyProxy, startProxy } from "../../setup/proxy.ts"
-import { type Rig, startRig } from "../../setup/rig.ts"
+import { useEmptyTables, useProxy, useRig } from "../../setup/hooks/rig.ts"
 
-let rig: Rig
-let proxy: FaultyProxy
-
-beforeAll(async () => {
-  rig = await startRig()
-  proxy = await startProxy(rig.service.address)
-})
-afterAll(async () => {
-  await proxy?.stop()
-  await rig?.stop()
-})
-beforeEach(async () => {
-  await rig.query("truncate signals, batches, dedupe_keys")
-  proxy.seen.length = 0
-})
+const rig = useRig()
+const proxy = useProxy(rig)
+useEmptyTables(rig)
 
 const WRONG = {
   raw_content: 1,

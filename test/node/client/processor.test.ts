@@ -1,31 +1,20 @@
 import { setTimeout as sleep } from "node:timers/promises"
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
 import { BatchProcessor, DeadlineError, SignalClient, type Undelivered, type Unstored } from "../../../src/client/index.ts"
-import { type FaultyProxy, startProxy } from "../../setup/proxy.ts"
-import { type Rig, startRig } from "../../setup/rig.ts"
+import { storedNumbers, upTo, useEmptyTables, useProxy, useRig } from "../../setup/hooks/rig.ts"
 
-let rig: Rig
-let proxy: FaultyProxy
+const rig = useRig()
+const proxy = useProxy(rig)
+useEmptyTables(rig)
 let client: SignalClient
 const unhandled: unknown[] = []
 const remember = (reason: unknown) => unhandled.push(reason)
 
-beforeAll(async () => {
+beforeAll(() => {
   process.on("unhandledRejection", remember)
-  rig = await startRig()
-  proxy = await startProxy(rig.service.address)
   client = new SignalClient({ url: proxy.address })
 })
-afterAll(async () => {
-  process.off("unhandledRejection", remember)
-  await proxy?.stop()
-  await rig?.stop()
-})
-beforeEach(async () => {
-  await rig.query("truncate signals, batches, dedupe_keys")
-  proxy.mishaps.length = 0
-  proxy.seen.length = 0
-})
+afterAll(() => void process.off("unhandledRejection", remember))
 afterEach(async () => {
   // A rejection counts as unhandled once the loop has turned.
   await sleep(0)
@@ -33,11 +22,7 @@ afterEach(async () => {
 })
 
 const signal = (place: number) => ({ context_window_id: "conv-processor", raw_content: String(place) })
-const stored = async () =>
-  (await rig.query<{ raw_content: string }>("select raw_content from signals order by raw_content::int")).map(({ raw_content }) =>
-    Number(raw_content),
-  )
-const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
+const stored = () => storedNumbers(rig)
 const addAll = (processor: BatchProcessor, places: number[]) => Promise.all(places.map((place) => processor.add(signal(place))))
 
 describe("BatchProcessor", () => {

@@ -1,10 +1,9 @@
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { describe, expect, it } from "vitest"
 import * as made from "../../../scripts/grafana.ts"
-import { type LocalAnalytics, startAnalytics } from "../../../src/local/analytics/server.ts"
-import { type LocalPostgres, startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
+import { useAnalytics } from "../../setup/hooks/analytics.ts"
 
 const FOLDER = fileURLToPath(new URL("../../../deploy/grafana/", import.meta.url))
 
@@ -25,16 +24,7 @@ const dashboard = (await read("dashboard.json")) as { panels: Panel[] }
 const alert = (await read("alert.json")) as { groups: { rules: { data: { model: Target }[] }[] }[] }
 const rule = alert.groups[0]?.rules[0]?.data[0]?.model as Target
 
-let postgres: LocalPostgres
-let analytics: LocalAnalytics
-beforeAll(async () => {
-  postgres = await startTemporaryPostgres()
-  analytics = await startAnalytics({ databaseUrl: postgres.url })
-})
-afterAll(async () => {
-  await analytics?.stop()
-  await postgres?.stop()
-})
+const analytics = useAnalytics()
 
 /** What Grafana would send, its variables replaced by what they stand for. */
 const asSent = (sql: string) =>

@@ -1,16 +1,6 @@
-import type { Browser } from "playwright-core"
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import {
-  CHROMIUM,
-  expectNoComplaints,
-  figure,
-  openBrowser,
-  openPage,
-  picture,
-  scrollsSideways,
-  seriousFindings,
-} from "../../setup/browser.ts"
-import { type LocalService, startLocalService } from "../../setup/local-service.ts"
+import { describe, expect, it } from "vitest"
+import { CHROMIUM, expectNoComplaints, figure, picture, scrollsSideways, seriousFindings } from "../../setup/browser.ts"
+import { useLocalPages } from "../../setup/hooks/pages.ts"
 
 const PANELS = [
   "figures",
@@ -27,19 +17,10 @@ const PANELS = [
 ]
 
 describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
-  let service: LocalService
-  let browser: Browser
-
-  beforeAll(async () => {
-    ;[service, browser] = await Promise.all([startLocalService(), openBrowser()])
-  }, 120_000)
-  afterAll(async () => {
-    await browser?.close()
-    await service?.stop()
-  })
+  const pages = useLocalPages()
 
   const send = async (body: unknown, status: number) => {
-    const response = await fetch(`${service.address}/api/signals/batch`, {
+    const response = await fetch(`${pages.address}/api/signals/batch`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
@@ -54,11 +35,11 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
   })
 
   it("shows the first curl while nothing has been stored, and the first batch by itself once it is", async () => {
-    const watched = await openPage(browser, service.address)
+    const watched = await pages.open()
     const { page } = watched
     const curl = page.locator("[data-empty-state] [data-first-curl]")
     await curl.waitFor()
-    expect(await curl.textContent()).toContain(`curl -X POST ${service.address}/api/signals/batch`)
+    expect(await curl.textContent()).toContain(`curl -X POST ${pages.address}/api/signals/batch`)
     await picture(page, "dashboard-empty")
     expect(await page.locator("[data-sections] [aria-current]").allInnerTexts()).toEqual(["Overview"])
     expect(await seriousFindings(page)).toEqual([])
@@ -76,7 +57,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     await send({ signals: [good("x"), { context_window_id: " " }], fail_on_error: true }, 400)
     await send({ signals: [{ raw_content: "no conversation" }] }, 422)
 
-    const watched = await openPage(browser, service.address)
+    const watched = await pages.open()
     const { page } = watched
     // With the first test's batch these are five requests; 22 signals are stored, one and two are not.
     await expect.poll(() => figure(page, "requests")).toBe(5)
@@ -108,7 +89,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
   })
 
   it("draws charts with data, and says the same in words", async () => {
-    const { page } = await openPage(browser, service.address)
+    const { page } = await pages.open()
     await expect.poll(() => figure(page, "requests")).toBe(5)
     for (const panel of ["throughput", "latency", "rates", "sources", "failures"]) {
       const plot = page.locator(`[data-panel="${panel}"] .plot`)
@@ -138,7 +119,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     ["light at phone width", "dashboard-phone", { colorScheme: "light" as const, viewport: { width: 360, height: 740 } }],
     ["dark at phone width", "dashboard-phone-dark", { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } }],
   ])("has no serious finding of axe's and nothing beside the screen: %s", async (_, name, options) => {
-    const watched = await openPage(browser, service.address, options)
+    const watched = await pages.open("/", options)
     const { page } = watched
     await expect.poll(() => figure(page, "requests")).toBe(5)
     await picture(page, name)
@@ -172,7 +153,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
   })
 
   it("goes on when a request fails, says so, keeps what it has, and recovers by itself", async () => {
-    const { page } = await openPage(browser, service.address)
+    const { page } = await pages.open()
     await expect.poll(() => figure(page, "requests")).toBe(5)
     await page.route("**/api/metrics*", (route) =>
       route.fulfill({ status: 503, json: { detail: "Metrics can't be read right now." } }),
@@ -196,7 +177,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
   })
 
   it("is worked by keyboard alone, with a focus that is seen", async () => {
-    const { page } = await openPage(browser, service.address)
+    const { page } = await pages.open()
     await expect.poll(() => figure(page, "requests")).toBe(5)
     const reached: string[] = []
     for (let press = 0; press < 100; press++) {
@@ -229,7 +210,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
   })
 
   it("is served with a strict policy, and asks no other origin", async () => {
-    const response = await fetch(service.address)
+    const response = await fetch(pages.address)
     const policy = response.headers.get("Content-Security-Policy") ?? ""
     expect(policy).toContain("default-src 'none'")
     expect(policy).toContain("script-src 'self'")

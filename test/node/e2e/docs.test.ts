@@ -1,34 +1,16 @@
-import type { Browser } from "playwright-core"
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import {
-  CHROMIUM,
-  expectNoComplaints,
-  openBrowser,
-  openPage,
-  picture,
-  scrollsSideways,
-  seriousFindings,
-} from "../../setup/browser.ts"
-import { type LocalService, startLocalService } from "../../setup/local-service.ts"
+import { describe, expect, it } from "vitest"
+import { CHROMIUM, expectNoComplaints, picture, scrollsSideways, seriousFindings } from "../../setup/browser.ts"
+import { useLocalPages } from "../../setup/hooks/pages.ts"
 
 describe.runIf(CHROMIUM)("the API reference", { timeout: 120_000 }, () => {
-  let service: LocalService
-  let browser: Browser
-
-  beforeAll(async () => {
-    ;[service, browser] = await Promise.all([startLocalService(), openBrowser()])
-  }, 120_000)
-  afterAll(async () => {
-    await browser?.close()
-    await service?.stop()
-  })
+  const pages = useLocalPages()
 
   it.each([
     ["docs-light", { colorScheme: "light" as const }],
     ["docs-dark", { colorScheme: "dark" as const }],
     ["docs-phone", { colorScheme: "light" as const, viewport: { width: 360, height: 740 } }],
   ])("shows every operation of the description, and asks nobody else: %s", async (name, options) => {
-    const description = (await (await fetch(`${service.address}/openapi.json`)).json()) as {
+    const description = (await (await fetch(`${pages.address}/openapi.json`)).json()) as {
       paths: Record<string, Record<string, { summary: string }>>
     }
     const summaries = Object.values(description.paths).flatMap((operations) =>
@@ -36,7 +18,7 @@ describe.runIf(CHROMIUM)("the API reference", { timeout: 120_000 }, () => {
     )
     expect(summaries.length).toBeGreaterThan(10)
 
-    const watched = await openPage(browser, `${service.address}/docs`, options)
+    const watched = await pages.open("/docs", options)
     const { page } = watched
     for (const summary of summaries) await page.getByText(summary).first().waitFor({ state: "attached" })
     await page.getByRole("heading", { name: "signal-ingest" }).first().waitFor()

@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto"
-import type { Browser } from "playwright-core"
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { CHROMIUM, expectNoComplaints, openBrowser, openPage, picture, seriousFindings } from "../../setup/browser.ts"
-import { type LocalService, startLocalService } from "../../setup/local-service.ts"
+import { describe, expect, it } from "vitest"
+import { CHROMIUM, expectNoComplaints, picture, seriousFindings } from "../../setup/browser.ts"
+import { useLocalPages } from "../../setup/hooks/pages.ts"
 
 const KEY = "a-key-that-may-read"
 const API_KEYS = JSON.stringify([
@@ -10,25 +9,16 @@ const API_KEYS = JSON.stringify([
 ])
 
 describe.runIf(CHROMIUM)("the dashboard of a service that asks for keys", { timeout: 120_000 }, () => {
-  let service: LocalService
-  let browser: Browser
-
-  beforeAll(async () => {
-    ;[service, browser] = await Promise.all([startLocalService({ API_KEYS }), openBrowser()])
-  }, 120_000)
-  afterAll(async () => {
-    await browser?.close()
-    await service?.stop()
-  })
+  const pages = useLocalPages({ API_KEYS })
 
   it("asks for one, refuses a wrong one, and keeps a good one in this tab's session only", async () => {
-    const sent = await fetch(`${service.address}/api/signals`, {
+    const sent = await fetch(`${pages.address}/api/signals`, {
       method: "POST",
       headers: { "Content-Type": "application/json", Authorization: `Bearer ${KEY}` },
       body: JSON.stringify({ context_window_id: "conv-key" }),
     })
     expect(sent.status).toBe(201)
-    const watched = await openPage(browser, service.address)
+    const watched = await pages.open()
     const { page } = watched
     const form = page.locator("[data-key-form]")
     await form.waitFor()
@@ -55,7 +45,7 @@ describe.runIf(CHROMIUM)("the dashboard of a service that asks for keys", { time
 
     await page.reload()
     await page.locator('[data-panel="figures"][data-state="fresh"]').waitFor()
-    const elsewhere = await openPage(browser, service.address)
+    const elsewhere = await pages.open()
     await elsewhere.page.locator("[data-key-form]").waitFor()
 
     await page.getByRole("button", { name: "Forget key" }).click()

@@ -2,25 +2,15 @@ import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import { Client } from "pg"
 import { describe, expect, it } from "vitest"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
+import { queryAt } from "../../setup/rig.ts"
 import { startPlainStorage } from "../store/former-database.ts"
 
 const script = (name: string) => fileURLToPath(new URL(`../../../scripts/${name}.ts`, import.meta.url))
 const JOURNAL = JSON.parse(readFileSync(new URL("../../../drizzle/meta/_journal.json", import.meta.url), "utf8"))
 const NAMES = (JOURNAL.entries as { tag: string }[]).map(({ tag }) => tag)
-
-const ask = async (url: string, text: string) => {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    return (await client.query(text)).rows
-  } finally {
-    await client.end()
-  }
-}
 
 describe("the migrations", () => {
   it("are applied once, also by two at the same time", async () => {
@@ -28,7 +18,7 @@ describe("the migrations", () => {
     const applied = await Promise.all([migrate(postgres.url), migrate(postgres.url)])
     expect(applied.flat()).toEqual(NAMES)
     expect(applied).toContainEqual([])
-    expect(await ask(postgres.url, "select to_regclass('signals') is not null as there")).toEqual([{ there: true }])
+    expect(await queryAt(postgres.url, "select to_regclass('signals') is not null as there")).toEqual([{ there: true }])
     await postgres.stop()
   })
 

@@ -1,38 +1,15 @@
 import { Client } from "pg"
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { describe, expect, it } from "vitest"
 import type { Signal } from "../../../src/signals/schema.ts"
-import { connect } from "../../../src/store/connection.ts"
 import { makePartitions } from "../../../src/store/partitions.ts"
 import { writeBatch } from "../../../src/store/write-batch.ts"
 import { writeDeliveries } from "../../../src/store/write-deliveries.ts"
-import { type Storage, startStorage } from "../../setup/rig.ts"
+import { useSmallPartitions } from "./small-partitions.ts"
 import { batchOf } from "./statements.ts"
-
-let storage: Storage
 
 const SIZE = 100
 
-beforeAll(async () => {
-  storage = await startStorage()
-})
-afterAll(() => storage?.stop())
-
-/** The table as it is made, with the partitions that are made ahead for a size of 100 ids. */
-beforeEach(async () => {
-  await storage.query(`create or replace function signal_partition_rows() returns bigint language sql immutable parallel safe
-    return ${SIZE}`)
-  const partitions = await storage.query<{ name: string }>("select name from signal_partitions")
-  if (partitions.length > 0) await storage.query(`drop table ${partitions.map(({ name }) => name).join(", ")}`)
-  await storage.query("truncate batches, dedupe_keys")
-  await storage.query("select setval('signals_id_seq', 1, false)")
-})
-
-const database = () =>
-  connect({
-    url: storage.bindings.DATABASE_URL ?? "",
-    httpEndpoint: storage.bindings.DATABASE_HTTP_ENDPOINT,
-    deadlineMs: 30_000,
-  })
+const { storage, database } = useSmallPartitions(SIZE)
 
 const signals = (count: number, more: (place: number) => Partial<Signal> = () => ({})): Signal[] =>
   Array.from({ length: count }, (_, place) => ({ context_window_id: "c", raw_content: String(place), ...more(place) }))

@@ -1,45 +1,24 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
+import { describe, expect, it } from "vitest"
+import { storedNumbers, upTo, useEmptyTables, useFolder, useProxy, useRig } from "../../../setup/hooks/rig.ts"
 import { seededRandom } from "../../../setup/random.ts"
-import { type Rig, startRig } from "../../../setup/rig.ts"
 import { run, start } from "./importer.ts"
 
 const SEED = Number(process.env.SEED ?? 20_261_123)
 
-let rig: Rig
-let proxy: FaultyProxy
-let folder: string
+const rig = useRig()
+const proxy = useProxy(rig)
+const folder = useFolder()
+useEmptyTables(rig)
 
-beforeAll(async () => {
-  rig = await startRig()
-  proxy = await startProxy(rig.service.address)
-})
-afterAll(async () => {
-  await proxy?.stop()
-  await rig?.stop()
-})
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "signal-ingest-import-"))
-  await rig.query("truncate signals, batches, dedupe_keys, dead_letters")
-  proxy.mishaps.length = 0
-  proxy.seen.length = 0
-})
-afterEach(() => rm(folder, { recursive: true, force: true }))
-
-const signals = (...args: string[]) => run(folder, args, { SIGNAL_INGEST_URL: proxy.address })
-const file = (name: string, text: string | Buffer) => writeFile(join(folder, name), text)
+const signals = (...args: string[]) => run(folder.path, args, { SIGNAL_INGEST_URL: proxy.address })
+const file = (name: string, text: string | Buffer) => writeFile(join(folder.path, name), text)
 const line = (place: number, more: object = {}) =>
   `${JSON.stringify({ context_window_id: `conv-${place % 7}`, raw_content: String(place), ...more })}\n`
 const lines = (count: number) => Array.from({ length: count }, (_, place) => line(place)).join("")
-const stored = async () =>
-  (await rig.query<{ raw_content: string }>("select raw_content from signals order by raw_content::int")).map(({ raw_content }) =>
-    Number(raw_content),
-  )
-const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
+const stored = () => storedNumbers(rig)
 
 describe("a hostile source", () => {
   const deep = `${"[".repeat(300_000)}${"]".repeat(300_000)}`
@@ -127,7 +106,9 @@ describe("signals import jsonl", () => {
     await file("in.jsonl.gz", gzipSync(`\uFEFF${lines(3).replaceAll("\n", "\r\n")}${line(3).trim()}`))
     expect(await signals("import", "jsonl", "in.jsonl.gz")).toMatchObject({ code: 0 })
     expect(await stored()).toEqual(upTo(4))
-    expect(await run(folder, ["import", "jsonl", "-"], { SIGNAL_INGEST_URL: proxy.address }, line(4))).toMatchObject({ code: 0 })
+    expect(await run(folder.path, ["import", "jsonl", "-"], { SIGNAL_INGEST_URL: proxy.address }, line(4))).toMatchObject({
+      code: 0,
+    })
     expect(await stored()).toEqual(upTo(5))
   })
 
@@ -141,7 +122,7 @@ describe("signals import jsonl", () => {
     await file("in.jsonl", `${line(0)}not JSON\n${line(1, { signal_score: 2 })}{"raw_content": "no conversation"}\n${line(2)}`)
     const first = await signals("import", "jsonl", "in.jsonl", "--failures", "failed.jsonl")
     expect(first).toMatchObject({ code: 1, out: expect.stringContaining("5 read, 2 stored, 3 failed") })
-    const failed = (await readFile(join(folder, "failed.jsonl"), "utf8"))
+    const failed = (await readFile(join(folder.path, "failed.jsonl"), "utf8"))
       .trimEnd()
       .split("\n")
       .map((text) => JSON.parse(text))
@@ -186,7 +167,9 @@ describe("signals import jsonl", () => {
     )
     expect(await signals("import", "jsonl", "in.jsonl", "--failures", "failed.jsonl")).toMatchObject({ code: 1 })
     expect(await stored()).toEqual([0, 1])
-    const [failed] = (await readFile(join(folder, "failed.jsonl"), "utf8")).split("\n").map((text) => JSON.parse(text || "{}"))
+    const [failed] = (await readFile(join(folder.path, "failed.jsonl"), "utf8"))
+      .split("\n")
+      .map((text) => JSON.parse(text || "{}"))
     expect(failed).toMatchObject({ _error: "The line is not UTF-8", _place: "in.jsonl:2" })
     expect(Buffer.from(failed._base64, "base64").toString("latin1")).toBe('{"context_window_id":"c","raw_content":"café"}')
   })
@@ -226,7 +209,7 @@ describe("signals import jsonl", () => {
       code: 0,
       err: "3 signals in batch.json.\n",
     })
-    expect(JSON.parse(await readFile(join(folder, "batch.json"), "utf8")).signals).toHaveLength(3)
+    expect(JSON.parse(await readFile(join(folder.path, "batch.json"), "utf8")).signals).toHaveLength(3)
     expect(await signals("import", "jsonl", "in.jsonl", "-o", "batch.json", "--batch-size", "2")).toMatchObject({
       err: "3 signals in batch-1.json to batch-2.json.\n",
     })
@@ -270,7 +253,7 @@ describe("an interrupted import", () => {
     const args = ["import", "jsonl", "in.jsonl", "--batch-size", "20", "--failures", "failed.jsonl"]
     let kills = 0
     for (; kills < 8; kills++) {
-      const { child, ended } = start(folder, args, { SIGNAL_INGEST_URL: proxy.address })
+      const { child, ended } = start(folder.path, args, { SIGNAL_INGEST_URL: proxy.address })
       const killAfter = proxy.seen.length + 2 + Math.floor(random() * 15)
       await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThanOrEqual(killAfter)
       child.kill("SIGKILL")
@@ -280,13 +263,13 @@ describe("an interrupted import", () => {
     expect(last).toMatchObject({ code: 1, out: expect.stringContaining("3001 read, 3000 stored, 1 failed") })
     expect(last.err).toContain("Continuing after")
     expect(await stored()).toEqual(upTo(3000))
-    expect((await readFile(join(folder, "failed.jsonl"), "utf8")).trimEnd().split("\n")).toHaveLength(1)
+    expect((await readFile(join(folder.path, "failed.jsonl"), "utf8")).trimEnd().split("\n")).toHaveLength(1)
   })
 
   it("stops at Ctrl-C, and continues there", async () => {
     await file("in.jsonl", lines(3000))
     const args = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "2"]
-    const { child, ended, said } = start(folder, args, { SIGNAL_INGEST_URL: proxy.address })
+    const { child, ended, said } = start(folder.path, args, { SIGNAL_INGEST_URL: proxy.address })
     await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
     child.kill("SIGINT")
     expect(await ended).toBe(130)
@@ -299,7 +282,7 @@ describe("an interrupted import", () => {
 
   it("gives up when the service does not answer, and says that the same command continues", async () => {
     await file("in.jsonl", lines(10))
-    const gone = await run(folder, ["import", "jsonl", "in.jsonl", "--deadline", "1", "--url", "http://127.0.0.1:9"])
+    const gone = await run(folder.path, ["import", "jsonl", "in.jsonl", "--deadline", "1", "--url", "http://127.0.0.1:9"])
     expect(gone).toMatchObject({
       code: 3,
       err: expect.stringMatching(
@@ -354,7 +337,7 @@ describe("signals import csv", () => {
       code: 1,
       out: expect.stringContaining("4 read, 2 stored, 2 failed"),
     })
-    const failed = (await readFile(join(folder, "failed.jsonl"), "utf8"))
+    const failed = (await readFile(join(folder.path, "failed.jsonl"), "utf8"))
       .trimEnd()
       .split("\n")
       .map((text) => JSON.parse(text))

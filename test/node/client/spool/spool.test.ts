@@ -1,45 +1,25 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { appendFile, readdir, readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { describe, expect, it } from "vitest"
 import { BatchProcessor, SignalClient, type Undelivered } from "../../../../src/client/index.ts"
 import { openSpool } from "../../../../src/client/spool/spool.ts"
-import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
+import { storedNumbers, upTo, useEmptyTables, useFolder, useProxy, useRig } from "../../../setup/hooks/rig.ts"
 import { seededRandom } from "../../../setup/random.ts"
-import { type Rig, startRig } from "../../../setup/rig.ts"
 
 const SPOOLER = fileURLToPath(new URL("spooler.ts", import.meta.url))
 const SEED = Number(process.env.SEED ?? 20_261_123)
 
-let rig: Rig
-let proxy: FaultyProxy
-let folder: string
-
-beforeAll(async () => {
-  rig = await startRig()
-  proxy = await startProxy(rig.service.address)
-})
-afterAll(async () => {
-  await proxy?.stop()
-  await rig?.stop()
-})
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "signal-ingest-spool-"))
-  await rig.query("truncate signals, batches, dedupe_keys")
-  proxy.mishaps.length = 0
-})
-afterEach(() => rm(folder, { recursive: true, force: true }))
+const rig = useRig()
+const proxy = useProxy(rig)
+const folder = useFolder()
+useEmptyTables(rig)
 
 const signal = (place: number) => ({ context_window_id: "conv-spool", raw_content: String(place) })
-const stored = async () =>
-  (await rig.query<{ raw_content: string }>("select raw_content from signals order by raw_content::int")).map(({ raw_content }) =>
-    Number(raw_content),
-  )
-const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
-const files = async () => (await readdir(folder)).filter((name) => name.endsWith(".spool"))
+const stored = () => storedNumbers(rig)
+const files = async () => (await readdir(folder.path)).filter((name) => name.endsWith(".spool"))
 const nowhere = () => new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 })
 
 describe("a spool", () => {
@@ -47,7 +27,7 @@ describe("a spool", () => {
     const undelivered: Undelivered[] = []
     const first = new BatchProcessor(nowhere(), {
       maxCount: 4,
-      spool: await openSpool(folder),
+      spool: await openSpool(folder.path),
       onUndelivered: (batch) => undelivered.push(batch),
     })
     for (const place of upTo(10)) await first.add(signal(place))
@@ -56,7 +36,7 @@ describe("a spool", () => {
 
     const second = new BatchProcessor(new SignalClient({ url: rig.service.address }), {
       maxCount: 4,
-      spool: await openSpool(folder),
+      spool: await openSpool(folder.path),
     })
     await second.add(signal(10))
     await second.close()
@@ -68,30 +48,30 @@ describe("a spool", () => {
     // Every answer is lost until the deadline: the first run leaves the batches in doubt.
     proxy.mishaps.push(...upTo(50).map(() => ({ kind: "lose" as const })))
     const losing = new SignalClient({ url: proxy.address, deadlineMs: 300 })
-    const first = new BatchProcessor(losing, { maxCount: 5, spool: await openSpool(folder), onUndelivered: () => {} })
+    const first = new BatchProcessor(losing, { maxCount: 5, spool: await openSpool(folder.path), onUndelivered: () => {} })
     for (const place of upTo(10)) await first.add(signal(place))
     await first.close()
     expect(await stored()).toEqual(upTo(10))
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder) }).close()
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder.path) }).close()
     expect(await stored()).toEqual(upTo(10))
     expect(await files()).toEqual([])
   })
 
   it("skips a line that a crash left incomplete", async () => {
-    const first = new BatchProcessor(nowhere(), { maxCount: 100, spool: await openSpool(folder), onUndelivered: () => {} })
+    const first = new BatchProcessor(nowhere(), { maxCount: 100, spool: await openSpool(folder.path), onUndelivered: () => {} })
     for (const place of upTo(3)) await first.add(signal(place))
     await first.close()
     const [name = ""] = await files()
-    await appendFile(join(folder, name), '0badc0de {"sequence":4,"signal":{"context_win')
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder) }).close()
+    await appendFile(join(folder.path, name), '0badc0de {"sequence":4,"signal":{"context_win')
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder.path) }).close()
     expect(await stored()).toEqual(upTo(3))
   })
 
   it("keeps every digit of a bigint", async () => {
-    const first = new BatchProcessor(nowhere(), { spool: await openSpool(folder), onUndelivered: () => {} })
+    const first = new BatchProcessor(nowhere(), { spool: await openSpool(folder.path), onUndelivered: () => {} })
     await first.add({ ...signal(0), payload: { big: 12_345_678_901_234_567_890n } })
     await first.close()
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder) }).close()
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder.path) }).close()
     expect(await rig.query("select payload::text from signals")).toEqual([{ payload: '{"big": 12345678901234567890}' }])
   })
 })
@@ -99,15 +79,15 @@ describe("a spool", () => {
 describe("a batch that lost a signal to the disk", () => {
   /** Leaves a batch of three signals in the spool, and damages the second. */
   const leaveDamaged = async (client: SignalClient) => {
-    const first = new BatchProcessor(client, { maxCount: 3, spool: await openSpool(folder), onUndelivered: () => {} })
+    const first = new BatchProcessor(client, { maxCount: 3, spool: await openSpool(folder.path), onUndelivered: () => {} })
     for (const place of upTo(3)) await first.add(signal(place))
     await first.close()
     const [name = ""] = await files()
-    const text = await readFile(join(folder, name), "utf8")
-    await writeFile(join(folder, name), text.replace('"raw_content":"1"', '"raw_content":"7"'))
+    const text = await readFile(join(folder.path, name), "utf8")
+    await writeFile(join(folder.path, name), text.replace('"raw_content":"1"', '"raw_content":"7"'))
   }
   const recover = async () => {
-    const spool = await openSpool(folder, { onDamage: () => {} })
+    const spool = await openSpool(folder.path, { onDamage: () => {} })
     await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool }).close()
     expect(await files()).toEqual([])
   }
@@ -134,7 +114,7 @@ describe("a process that is killed again and again", () => {
     for (let run = 0; run < 6; run++) {
       const last = run === 5
       proxy.mishaps.push(...upTo(5).map(() => ({ kind: "lose" as const })))
-      const child = spawn(process.execPath, [SPOOLER, proxy.address, folder, String(next), last ? "50" : "100000"], {
+      const child = spawn(process.execPath, [SPOOLER, proxy.address, folder.path, String(next), last ? "50" : "100000"], {
         stdio: ["ignore", "pipe", "inherit"],
       })
       let said = ""

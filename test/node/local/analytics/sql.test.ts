@@ -1,7 +1,5 @@
-import { Client } from "pg"
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { type LocalAnalytics, startAnalytics } from "../../../../src/local/analytics/server.ts"
-import { type LocalPostgres, startTemporaryPostgres } from "../../../../src/local/postgres/postgres.ts"
+import { beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { startAnalytics } from "../../../../src/local/analytics/server.ts"
 import {
   CONSUMER_ROUTE,
   dataPoint,
@@ -26,27 +24,15 @@ import {
   seriesQuery,
   totalsQuery,
 } from "../../../../src/metrics/queries.ts"
+import { useAnalytics } from "../../../setup/hooks/analytics.ts"
+import { queryAt } from "../../../setup/rig.ts"
 
-let postgres: LocalPostgres
-let analytics: LocalAnalytics
-
-beforeAll(async () => {
-  postgres = await startTemporaryPostgres()
-  analytics = await startAnalytics({ databaseUrl: postgres.url })
-})
-afterAll(async () => {
-  await analytics?.stop()
-  await postgres?.stop()
-})
+const analytics = useAnalytics()
 
 const DATASET = "signal_ingest_requests"
 const SQL_PATH = "/accounts/local/analytics_engine/sql"
 
-async function inPostgres(text: string, values: unknown[] = []): Promise<void> {
-  const client = new Client({ connectionString: postgres.url })
-  await client.connect()
-  await client.query(text, values).finally(() => client.end())
-}
+const inPostgres = (text: string, values?: unknown[]) => queryAt(analytics.databaseUrl, text, values)
 
 const post = (url: string, body: string, token = analytics.token) =>
   fetch(url, { method: "POST", body, headers: { Authorization: `Bearer ${token}` } })
@@ -556,7 +542,7 @@ describe("a point", () => {
     await inPostgres("insert into local_analytics.points (timestamp, dataset) values (now() - interval '4 months', $1)", [
       DATASET,
     ])
-    const next = await startAnalytics({ databaseUrl: postgres.url, token: analytics.token })
+    const next = await startAnalytics({ databaseUrl: analytics.databaseUrl, token: analytics.token })
     expect(await values("count(), sum(double1)")).toEqual(["1", 1])
     await next.stop()
   })

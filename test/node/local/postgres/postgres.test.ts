@@ -3,11 +3,11 @@ import { once } from "node:events"
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { Client } from "pg"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { startPostgres } from "../../../../src/local/postgres/postgres.ts"
 import { StartupError } from "../../../../src/local/startup-error.ts"
 import { isRunning } from "../../../setup/processes.ts"
+import { queryAt } from "../../../setup/rig.ts"
 
 const MODULE = new URL("../../../../src/local/postgres/postgres.ts", import.meta.url).href
 
@@ -19,21 +19,14 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
-const ask = async (url: string, text: string) => {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    return (await client.query(text)).rows
-  } finally {
-    await client.end()
-  }
-}
-
 describe("the embedded Postgres", () => {
   it("counts characters, not bytes, whatever the machine's locale", async () => {
     const postgres = await startPostgres(join(folder, "data"))
     expect(
-      await ask(postgres.url, "select length('\u00e9\u{1F600}') as characters, current_setting('server_encoding') as encoding"),
+      await queryAt(
+        postgres.url,
+        "select length('\u00e9\u{1F600}') as characters, current_setting('server_encoding') as encoding",
+      ),
     ).toEqual([{ characters: 2, encoding: "UTF8" }])
     await postgres.stop()
     expect(await isRunning(postgres.pid)).toBe(false)
@@ -41,13 +34,13 @@ describe("the embedded Postgres", () => {
 
   it("finds its data again, also after a crash", async () => {
     const first = await startPostgres(join(folder, "data"))
-    await ask(first.url, "create table kept (a int)")
+    await queryAt(first.url, "create table kept (a int)")
     await first.stop()
     const second = await startPostgres(join(folder, "data"))
-    await ask(second.url, "insert into kept values (1)")
+    await queryAt(second.url, "insert into kept values (1)")
     await second.kill()
     await second.restart()
-    expect(await ask(second.url, "select a from kept")).toEqual([{ a: 1 }])
+    expect(await queryAt(second.url, "select a from kept")).toEqual([{ a: 1 }])
     await second.stop()
   })
 
@@ -70,7 +63,7 @@ describe("the embedded Postgres", () => {
     expect(await isRunning(orphan)).toBe(true)
 
     const postgres = await startPostgres(join(folder, "data"))
-    expect(await ask(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
+    expect(await queryAt(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
     await postgres.stop()
     expect(await isRunning(orphan)).toBe(false)
   })
@@ -90,7 +83,7 @@ describe("the embedded Postgres", () => {
     await mkdir(join(folder, "data.unfinished"))
     await writeFile(join(folder, "data.unfinished", "PG_VERSION"), "18\n")
     const postgres = await startPostgres(join(folder, "data"))
-    expect(await ask(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
+    expect(await queryAt(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
     await postgres.stop()
     expect(await readdir(folder)).toEqual(["data"])
   })
@@ -117,7 +110,7 @@ describe("the embedded Postgres", () => {
     for (const name of ["one", "other"]) {
       const postgres = await startPostgres(join(folder, name))
       urls.push(new URL(postgres.url).password)
-      await expect(ask(postgres.url.replace(/:[^:]+@/, ":postgres@"), "select 1")).rejects.toThrow(
+      await expect(queryAt(postgres.url.replace(/:[^:]+@/, ":postgres@"), "select 1")).rejects.toThrow(
         "password authentication failed",
       )
       await postgres.stop()

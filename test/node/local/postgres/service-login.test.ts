@@ -1,8 +1,8 @@
-import { Client } from "pg"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { migrate } from "../../../../src/local/postgres/migrate.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../../../src/local/postgres/postgres.ts"
 import { createServiceLogin } from "../../../../src/local/postgres/service-login.ts"
+import { queryAt } from "../../../setup/rig.ts"
 
 let postgres: LocalPostgres
 let login: string
@@ -14,22 +14,15 @@ beforeAll(async () => {
 })
 afterAll(() => postgres?.stop())
 
-async function ask(url: string, text: string): Promise<unknown[]> {
-  const client = new Client({ connectionString: url })
-  await client.connect()
-  try {
-    return (await client.query(text)).rows
-  } finally {
-    await client.end()
-  }
-}
-
 describe("the login of the service", () => {
   it("is no superuser, creates nothing and owns nothing", async () => {
     expect(
-      await ask(login, "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls from pg_roles where rolname = current_user"),
+      await queryAt(
+        login,
+        "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls from pg_roles where rolname = current_user",
+      ),
     ).toEqual([{ rolsuper: false, rolcreaterole: false, rolcreatedb: false, rolbypassrls: false }])
-    expect(await ask(login, "select relname from pg_class where pg_has_role(relowner, 'member')")).toEqual([])
+    expect(await queryAt(login, "select relname from pg_class where pg_has_role(relowner, 'member')")).toEqual([])
   })
 
   it.each([
@@ -49,30 +42,30 @@ describe("the login of the service", () => {
     "alter system set work_mem = '1GB'",
     "set role postgres",
   ])("may not %s", async (statement) => {
-    await expect(ask(login, statement)).rejects.toMatchObject({ code: "42501" })
+    await expect(queryAt(login, statement)).rejects.toMatchObject({ code: "42501" })
   })
 
   it("gets a new password each time it is asked for, and the former one ends", async () => {
     const former = login
     login = await createServiceLogin(postgres.url)
-    expect(await ask(login, "select 1 as one")).toEqual([{ one: 1 }])
-    await expect(ask(former, "select 1")).rejects.toMatchObject({ code: "28P01" })
+    expect(await queryAt(login, "select 1 as one")).toEqual([{ one: 1 }])
+    await expect(queryAt(former, "select 1")).rejects.toMatchObject({ code: "28P01" })
   })
 })
 
 describe("the migration of the group role", () => {
   it("takes the role as it is where another database of the cluster has made it", async () => {
-    await ask(postgres.url, "create database second")
+    await queryAt(postgres.url, "create database second")
     const second = Object.assign(new URL(postgres.url), { pathname: "/second" }).href
     await migrate(second)
     const other = await createServiceLogin(second)
-    expect(await ask(other, "select count(*)::int as count from signals")).toEqual([{ count: 0 }])
+    expect(await queryAt(other, "select count(*)::int as count from signals")).toEqual([{ count: 0 }])
   })
 
   it("needs no right to create roles where the role exists", async () => {
     const url = await plainMigrator(postgres.url)
     await migrate(url)
-    expect(await ask(url, "select has_table_privilege('signal_ingest_writer', 'signals', 'insert') as granted")).toEqual([
+    expect(await queryAt(url, "select has_table_privilege('signal_ingest_writer', 'signals', 'insert') as granted")).toEqual([
       { granted: true },
     ])
   })
@@ -81,7 +74,7 @@ describe("the migration of the group role", () => {
     const fresh = await startTemporaryPostgres()
     const url = await plainMigrator(fresh.url)
     await expect(migrate(url)).rejects.toThrow(/Run "create role signal_ingest_writer nologin" as an administrator/)
-    await ask(fresh.url, "create role signal_ingest_writer nologin")
+    await queryAt(fresh.url, "create role signal_ingest_writer nologin")
     expect(await migrate(url)).not.toEqual([])
     await fresh.stop()
   })
@@ -89,7 +82,7 @@ describe("the migration of the group role", () => {
 
 /** A database of its own for a migrator that owns it and may create no roles. */
 async function plainMigrator(ownerUrl: string): Promise<string> {
-  await ask(ownerUrl, "create role plain login password 'plain'")
-  await ask(ownerUrl, "create database plain owner plain")
+  await queryAt(ownerUrl, "create role plain login password 'plain'")
+  await queryAt(ownerUrl, "create database plain owner plain")
   return Object.assign(new URL(ownerUrl), { pathname: "/plain", username: "plain", password: "plain" }).href
 }

@@ -1,10 +1,9 @@
-import type { SQL } from "drizzle-orm"
-import { PgDialect } from "drizzle-orm/pg-core"
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import type { BatchRecord, StoredSignal } from "../../../../src/signals/responses.ts"
 import type { Database } from "../../../../src/store/connection.ts"
 import { listBatches, listSignals } from "../../../../src/store/read.ts"
+import { firstStatement } from "../../../setup/first-statement.ts"
 import { freshConversation, planAvoidingSort, postBatch, query, send } from "../../service.ts"
 
 const MIB = 1024 * 1024
@@ -132,20 +131,6 @@ describe("a page of the ledger", () => {
 
 /** How Postgres carries out the first statement that `work` sends. */
 async function planOf(work: (db: Database) => Promise<unknown>): Promise<string> {
-  const sent: SQL[] = []
-  const db: Database = {
-    deadlineAt: Date.now(),
-    usage: { attempts: 0, ms: 0 },
-    traffic: "writes",
-    keepAlive: () => {},
-    query: async (statement) => {
-      sent.push(statement)
-      return []
-    },
-  }
-  await work(db)
-  const [statement] = sent
-  if (!statement) throw new Error("no statement was sent")
-  const { sql, params } = new PgDialect().sqlToQuery(statement)
+  const { sql, params } = await firstStatement(work)
   return planAvoidingSort(sql, params)
 }

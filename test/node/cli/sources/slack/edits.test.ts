@@ -1,25 +1,15 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { mkdir, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { type Rig, startRig } from "../../../../setup/rig.ts"
+import { describe, expect, it } from "vitest"
+import { useFolder, useRig } from "../../../../setup/hooks/rig.ts"
 import { run } from "../../import/importer.ts"
 
-let rig: Rig
-let folder: string
-
-beforeAll(async () => {
-  rig = await startRig({ SLACK_FOLLOW_EDITS: "true" })
-})
-afterAll(() => rig?.stop())
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "signal-ingest-edits-"))
-})
-afterEach(() => rm(folder, { recursive: true, force: true }))
+const rig = useRig({ SLACK_FOLLOW_EDITS: "true" })
+const folder = useFolder()
 
 const importSlack = (...args: string[]) =>
-  run(folder, ["import", "slack", ...args, "--team", "T1"], { SIGNAL_INGEST_URL: rig.service.address })
+  run(folder.path, ["import", "slack", ...args, "--team", "T1"], { SIGNAL_INGEST_URL: rig.service.address })
 
 /** A channel no other test writes to. */
 let channels = 0
@@ -38,18 +28,18 @@ const AFTER = [edited, tombstone]
 type Messages = readonly object[]
 
 async function writeExport(name: string, channel: string, messages: Messages): Promise<string> {
-  await mkdir(join(folder, name, channel), { recursive: true })
-  await writeFile(join(folder, name, channel, "2026-01-01.json"), JSON.stringify(messages))
+  await mkdir(join(folder.path, name, channel), { recursive: true })
+  await writeFile(join(folder.path, name, channel, "2026-01-01.json"), JSON.stringify(messages))
   return name
 }
 
 async function writeDump(name: string, channel: string, messages: Messages): Promise<string> {
-  await writeFile(join(folder, `${name}.json`), JSON.stringify({ channel_id: channel, name: "general", messages }))
+  await writeFile(join(folder.path, `${name}.json`), JSON.stringify({ channel_id: channel, name: "general", messages }))
   return `${name}.json`
 }
 
 async function writeDatabase(name: string, channel: string, messages: Messages): Promise<string> {
-  const db = new DatabaseSync(join(folder, `${name}.sqlite`))
+  const db = new DatabaseSync(join(folder.path, `${name}.sqlite`))
   db.exec(`
     create table MESSAGE (ID integer not null, CHUNK_ID integer not null, CHANNEL_ID text not null, TS text not null, DATA blob not null);
     create table CHANNEL (ID text not null, CHUNK_ID integer not null, DATA blob not null);
@@ -70,7 +60,7 @@ async function writeLog(name: string, channel: string, messages: Messages): Prom
     return { ...message, channel }
   })
   const lines = events.map((event) => JSON.stringify({ type: "event_callback", team_id: "T1", event }))
-  await writeFile(join(folder, `${name}.jsonl`), lines.join("\n"))
+  await writeFile(join(folder.path, `${name}.jsonl`), lines.join("\n"))
   return `${name}.jsonl`
 }
 

@@ -1,28 +1,18 @@
 import { createWriteStream, existsSync } from "node:fs"
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { mkdir, readFile, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { buffer } from "node:stream/consumers"
 import { pipeline } from "node:stream/promises"
 import { fileURLToPath } from "node:url"
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { describe, expect, it } from "vitest"
 import { ZipFile } from "yazl"
 import { mapSlackEvent } from "../../../../../src/bridges/slack/events.ts"
-import { type Rig, startRig } from "../../../../setup/rig.ts"
+import { useEmptyTables, useFolder, useRig } from "../../../../setup/hooks/rig.ts"
 import { run } from "../../import/importer.ts"
 
-let rig: Rig
-let folder: string
-
-beforeAll(async () => {
-  rig = await startRig()
-})
-afterAll(() => rig?.stop())
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "signal-ingest-slack-"))
-  await rig.query("truncate signals, batches, dedupe_keys")
-})
-afterEach(() => rm(folder, { recursive: true, force: true }))
+const rig = useRig()
+const folder = useFolder()
+useEmptyTables(rig)
 
 const message = (ts: string, more: object = {}) => ({
   type: "message",
@@ -61,8 +51,8 @@ const EXPORT: Record<string, unknown> = {
 
 async function writeFolder(): Promise<string> {
   for (const [name, json] of Object.entries(EXPORT)) {
-    await mkdir(dirname(join(folder, "export", name)), { recursive: true })
-    await writeFile(join(folder, "export", name), JSON.stringify(json))
+    await mkdir(dirname(join(folder.path, "export", name)), { recursive: true })
+    await writeFile(join(folder.path, "export", name), JSON.stringify(json))
   }
   return "export"
 }
@@ -71,7 +61,7 @@ async function writeZip(): Promise<string> {
   const zip = new ZipFile()
   for (const [name, json] of Object.entries(EXPORT)) zip.addBuffer(Buffer.from(JSON.stringify(json)), name)
   zip.end()
-  await pipeline(zip.outputStream, createWriteStream(join(folder, "export.zip")))
+  await pipeline(zip.outputStream, createWriteStream(join(folder.path, "export.zip")))
   return "export.zip"
 }
 
@@ -82,7 +72,7 @@ async function patchedZip(patch: (zip: Buffer) => void): Promise<string> {
   packer.end()
   const zip = await buffer(packer.outputStream)
   patch(zip)
-  await writeFile(join(folder, "x.zip"), zip)
+  await writeFile(join(folder.path, "x.zip"), zip)
   return "x.zip"
 }
 
@@ -90,7 +80,7 @@ function replace(bytes: Buffer, text: string, by: string): void {
   for (let at = bytes.indexOf(text); at !== -1; at = bytes.indexOf(text)) bytes.write(by, at)
 }
 
-const signals = (...args: string[]) => run(folder, args, { SIGNAL_INGEST_URL: rig.service.address })
+const signals = (...args: string[]) => run(folder.path, args, { SIGNAL_INGEST_URL: rig.service.address })
 const rows = () =>
   rig.query(
     "select context_window_id as conversation, raw_content as text, payload ->> 'user_name' as author, payload ->> 'channel_name' as channel from signals order by time, context_window_id",
@@ -130,7 +120,7 @@ describe("signals import slack", () => {
       name: "team-sync",
       messages: [message("1767225600.000100", { slackdump_thread_replies: replies }), message("1767225700.000100")],
     }
-    await writeFile(join(folder, "C7.json"), JSON.stringify(dump))
+    await writeFile(join(folder.path, "C7.json"), JSON.stringify(dump))
     expect(await signals("import", "slack", "C7.json", "--team", "T5")).toMatchObject({
       code: 0,
       out: expect.stringContaining("3 stored"),
@@ -155,7 +145,7 @@ describe("signals import slack", () => {
       },
       { t: 2, ts: 6, id: "C7", n: 0, f: [] },
     ]
-    await writeFile(join(folder, "recording.jsonl"), chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join(""))
+    await writeFile(join(folder.path, "recording.jsonl"), chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join(""))
     expect(await signals("import", "slack", "recording.jsonl", "--batch-size", "1")).toMatchObject({
       code: 0,
       out: expect.stringContaining("3 read, 3 stored"),
@@ -165,7 +155,7 @@ describe("signals import slack", () => {
 
   it("uses --team only for a message that does not name its workspace", async () => {
     const dump = { channel_id: "C7", messages: [message("1767225600.000100"), message("1767225700.000100", { team: undefined })] }
-    await writeFile(join(folder, "C7.json"), JSON.stringify(dump))
+    await writeFile(join(folder.path, "C7.json"), JSON.stringify(dump))
     expect(await signals("import", "slack", "C7.json")).toMatchObject({
       code: 1,
       out: expect.stringContaining("1 stored, 1 failed"),
@@ -176,13 +166,13 @@ describe("signals import slack", () => {
 
   it("keeps a whole message without a workspace in the failures file, which can be imported with --team or corrected", async () => {
     const bare = { ...message("1767225600.000100", { channel: "C1", blocks: [] }), team: undefined }
-    await writeFile(join(folder, "messages.jsonl"), `${JSON.stringify(bare)}\n{"broken": \n`)
+    await writeFile(join(folder.path, "messages.jsonl"), `${JSON.stringify(bare)}\n{"broken": \n`)
     const first = await signals("import", "slack", "messages.jsonl", "--failures", "failed.jsonl")
     expect(first).toMatchObject({
       code: 1,
       out: expect.stringContaining("Correct them, then run: signals import slack failed.jsonl"),
     })
-    const failed = (await readFile(join(folder, "failed.jsonl"), "utf8"))
+    const failed = (await readFile(join(folder.path, "failed.jsonl"), "utf8"))
       .trimEnd()
       .split("\n")
       .map((line) => JSON.parse(line))
@@ -200,10 +190,10 @@ describe("signals import slack", () => {
       out: expect.stringContaining("2 read, 1 stored, 1 failed"),
     })
     await writeFile(
-      join(folder, "mended.jsonl"),
+      join(folder.path, "corrected.jsonl"),
       `${JSON.stringify({ ...failed[0], _message: { ...failed[0]._message, team: "T2" } })}\n`,
     )
-    expect(await signals("import", "jsonl", "mended.jsonl")).toMatchObject({ code: 0 })
+    expect(await signals("import", "jsonl", "corrected.jsonl")).toMatchObject({ code: 0 })
     const live = mapSlackEvent({ team_id: "T1", event: { ...bare, channel: "C1" } }) as { signal: { dedupe_key: string } }
     expect(await rig.query("select context_window_id from signals where dedupe_key = $1", [live.signal.dedupe_key])).toEqual([
       { context_window_id: "T1/C1" },
@@ -214,7 +204,7 @@ describe("signals import slack", () => {
   it("reads a folder again after files were added", async () => {
     await writeFolder()
     await signals("import", "slack", "export")
-    await writeFile(join(folder, "export/general/2025-12-31.json"), JSON.stringify([message("1767139200.000100")]))
+    await writeFile(join(folder.path, "export/general/2025-12-31.json"), JSON.stringify([message("1767139200.000100")]))
     expect(await signals("import", "slack", "export")).toMatchObject({
       out: expect.stringMatching(/^Imported: 8 read, 6 stored/),
     })
@@ -224,7 +214,7 @@ describe("signals import slack", () => {
 
   it.each(["log.txt", "log", "log.json", "export.zip.txt"])("reads %s by its content, not its name", async (name) => {
     const lines = ["1767225600.000100", "1767225601.000100"].map((ts) => JSON.stringify(message(ts, { channel: "C1" })))
-    await writeFile(join(folder, name), lines.join("\n"))
+    await writeFile(join(folder.path, name), lines.join("\n"))
     expect(await signals("import", "slack", name)).toMatchObject({ code: 0, out: expect.stringContaining("2 stored") })
   })
 
@@ -233,7 +223,7 @@ describe("signals import slack", () => {
     for (const [name, json] of Object.entries(EXPORT)) zip.addBuffer(Buffer.from(JSON.stringify(json, null, 2)), `mine/${name}`)
     zip.addBuffer(Buffer.from("junk"), "__MACOSX/mine/general/._2026-01-01.json")
     zip.end()
-    await pipeline(zip.outputStream, createWriteStream(join(folder, "export.zip")))
+    await pipeline(zip.outputStream, createWriteStream(join(folder.path, "export.zip")))
     expect(await signals("import", "slack", "export.zip")).toMatchObject({
       out: expect.stringContaining("7 read, 5 stored, 1 failed"),
     })
@@ -241,11 +231,11 @@ describe("signals import slack", () => {
   })
 
   it("fails a message that is a long number, and reads the source to its end", async () => {
-    await mkdir(join(folder, "export/general"), { recursive: true })
-    await writeFile(join(folder, "export/users.json"), JSON.stringify(EXPORT["users.json"]))
-    await writeFile(join(folder, "export/channels.json"), JSON.stringify(EXPORT["channels.json"]))
+    await mkdir(join(folder.path, "export/general"), { recursive: true })
+    await writeFile(join(folder.path, "export/users.json"), JSON.stringify(EXPORT["users.json"]))
+    await writeFile(join(folder.path, "export/channels.json"), JSON.stringify(EXPORT["channels.json"]))
     await writeFile(
-      join(folder, "export/general/2026-01-01.json"),
+      join(folder.path, "export/general/2026-01-01.json"),
       `[12345678901234567890, ${JSON.stringify(message("1767225600.000100"))}]`,
     )
     const ended = await signals("import", "slack", "export")
@@ -254,13 +244,13 @@ describe("signals import slack", () => {
   })
 
   it.each([
-    ["an empty folder", async () => mkdir(join(folder, "empty")).then(() => "empty"), "empty has no messages"],
+    ["an empty folder", async () => mkdir(join(folder.path, "empty")).then(() => "empty"), "empty has no messages"],
     [
       "a file that is no ZIP",
-      async () => writeFile(join(folder, "x.zip"), "no zip").then(() => "x.zip"),
+      async () => writeFile(join(folder.path, "x.zip"), "no zip").then(() => "x.zip"),
       "x.zip is not a readable ZIP",
     ],
-    ["a text", async () => writeFile(join(folder, "x.txt"), "hello").then(() => "x.txt"), "x.txt is not a Slack history"],
+    ["a text", async () => writeFile(join(folder.path, "x.txt"), "hello").then(() => "x.txt"), "x.txt is not a Slack history"],
     [
       "a ZIP with a path out of it",
       () => patchedZip((zip) => replace(zip, "xx/evil.json", "../evil.json")),
@@ -288,7 +278,7 @@ describe.runIf(existsSync(DAY))("a day of real Slack messages", () => {
       code: 0,
       err: "861 signals in batch.json.\n",
     })
-    const body = await readFile(join(folder, "batch.json"), "utf8")
+    const body = await readFile(join(folder.path, "batch.json"), "utf8")
     const response = await fetch(`${rig.service.address}/api/signals/batch`, {
       method: "POST",
       body,

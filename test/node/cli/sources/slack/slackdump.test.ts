@@ -1,26 +1,16 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { mkdir, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { gzipSync } from "node:zlib"
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { type Rig, startRig } from "../../../../setup/rig.ts"
+import { describe, expect, it } from "vitest"
+import { useEmptyTables, useFolder, useRig } from "../../../../setup/hooks/rig.ts"
 import { run } from "../../import/importer.ts"
 
-let rig: Rig
-let folder: string
+const rig = useRig()
+const folder = useFolder()
+useEmptyTables(rig)
 
-beforeAll(async () => {
-  rig = await startRig()
-})
-afterAll(() => rig?.stop())
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "signal-ingest-slackdump-"))
-  await rig.query("truncate signals, batches, dedupe_keys")
-})
-afterEach(() => rm(folder, { recursive: true, force: true }))
-
-const signals = (...args: string[]) => run(folder, args, { SIGNAL_INGEST_URL: rig.service.address })
+const signals = (...args: string[]) => run(folder.path, args, { SIGNAL_INGEST_URL: rig.service.address })
 const rows = () =>
   rig.query(
     "select context_window_id as conversation, raw_content as text, payload ->> 'user_name' as author, payload ->> 'channel_name' as channel from signals order by time, context_window_id",
@@ -54,17 +44,17 @@ async function writeArchive(): Promise<string> {
       },
     ],
   }
-  await mkdir(join(folder, "archive/__uploads/F1"), { recursive: true })
-  await writeFile(join(folder, "archive/__uploads/F1/notes.json"), "not a message")
+  await mkdir(join(folder.path, "archive/__uploads/F1"), { recursive: true })
+  await writeFile(join(folder.path, "archive/__uploads/F1/notes.json"), "not a message")
   for (const [name, chunks] of Object.entries(files))
-    await writeFile(join(folder, "archive", name), gzipSync(chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join("")))
+    await writeFile(join(folder.path, "archive", name), gzipSync(chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join("")))
   return "archive"
 }
 
 /** The tables of slackdump's database that hold messages and names. */
 async function writeDatabase(): Promise<string> {
-  await mkdir(join(folder, "dump"))
-  const db = new DatabaseSync(join(folder, "dump/slackdump.sqlite"))
+  await mkdir(join(folder.path, "dump"))
+  const db = new DatabaseSync(join(folder.path, "dump/slackdump.sqlite"))
   db.exec(`
     create table MESSAGE (ID integer not null, CHUNK_ID integer not null, CHANNEL_ID text not null, TS text not null, DATA blob not null, primary key (ID, CHUNK_ID));
     create table CHANNEL (ID text not null, CHUNK_ID integer not null, DATA blob not null);
@@ -115,7 +105,7 @@ describe("signals import slack", () => {
   })
 
   it("refuses another database, and says what to do", async () => {
-    new DatabaseSync(join(folder, "other.db")).exec("create table t (a)")
+    new DatabaseSync(join(folder.path, "other.db")).exec("create table t (a)")
     const { code, err } = await signals("import", "slack", "other.db")
     expect([code, err]).toEqual([
       2,
