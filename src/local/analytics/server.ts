@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto"
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { DatabaseError, Pool } from "pg"
+import { readBody, startServer } from "../http-server.ts"
 import { mayComeFromPage } from "../page-guard.ts"
 import { preparePoints, RefusedPoint, writePoint } from "./points.ts"
 import { answerText, translateQuery } from "./sql.ts"
@@ -59,28 +59,15 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
   pool.on("error", () => {})
   await preparePoints(pool)
 
-  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
+  const server = await startServer((request, response) => {
     handle(request, response).catch(() => response.destroy())
   })
-  const listen = (port: number) =>
-    new Promise<void>((resolve, reject) => {
-      server.once("error", reject).listen(port, "127.0.0.1", () => {
-        server.off("error", reject)
-        resolve()
-      })
-    })
-  await listen(0)
-  const { port } = server.address() as AddressInfo
-  const close = () =>
-    new Promise<void>((resolve) => {
-      server.close(() => resolve())
-      server.closeAllConnections()
-    })
+  const { port } = server
   const faults: AnalyticsFaults = {
     failures: [],
     hang: false,
-    refuse: close,
-    accept: () => (server.listening ? Promise.resolve() : listen(port)),
+    refuse: server.close,
+    accept: server.listen,
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -93,7 +80,7 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
 
   /** Undefined when the request must stay open without an answer. */
   async function answerTo(request: IncomingMessage): Promise<Answer | undefined> {
-    const body = await readBody(request)
+    const body = (await readBody(request, MAX_BODY_BYTES))?.toString("utf8")
     const path = request.url?.split("?", 1)[0] ?? ""
     const isQuery = /^\/client\/v4\/accounts\/[^/]+\/analytics_engine\/sql$/.test(path)
     if (!isQuery && path !== "/points") return { status: 404, body: "Not found" }
@@ -135,7 +122,7 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
     token,
     faults,
     async stop() {
-      if (server.listening) await close()
+      if (server.isListening()) await server.close()
       await pool.end()
     },
   }
@@ -154,15 +141,4 @@ function refusal(error: Error): Answer {
   if (error instanceof DatabaseError && OF_THE_QUERY.test(error.code ?? ""))
     return { status: 422, body: `The local Analytics Engine cannot compute this: ${error.message}.` }
   return { status: 500, body: `The local Analytics Engine failed: ${error.message}` }
-}
-
-/** Undefined when the body is longer than `MAX_BODY_BYTES`. */
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
-  const chunks: Buffer[] = []
-  let length = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length
-    if (length <= MAX_BODY_BYTES) chunks.push(chunk)
-  }
-  return length <= MAX_BODY_BYTES ? Buffer.concat(chunks).toString("utf8") : undefined
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto"
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { setTimeout as sleep } from "node:timers/promises"
+import { readBody, startServer } from "../http-server.ts"
 import { mayComeFromPage } from "../page-guard.ts"
 import { connectFailure, type EndpointAnswer, errorAnswer, type PostgresError, resultText, statementFailure } from "./answers.ts"
 import { BadRequest, readSqlRequest, type SqlRequest } from "./request.ts"
@@ -59,24 +59,10 @@ const NEON_LIMIT_BYTES = 64 * 1024 * 1024
 export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<NeonEndpoint> {
   const { maxRequestBytes = NEON_LIMIT_BYTES, maxResponseBytes = NEON_LIMIT_BYTES } = options
   const sessions = new Sessions()
-  // Idle connections stay open: one that closes just when a request arrives would look like a lost answer.
-  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
+  const server = await startServer((request, response) => {
     handle(request, response).catch(() => response.destroy())
-  })
-  const listen = (port: number) =>
-    new Promise<void>((resolve, reject) => {
-      server.once("error", reject).listen(port, "127.0.0.1", () => {
-        server.off("error", reject)
-        resolve()
-      })
-    })
-  await listen(options.port ?? 0)
-  const { port } = server.address() as AddressInfo
-  const close = () =>
-    new Promise<void>((resolve) => {
-      server.close(() => resolve())
-      server.closeAllConnections()
-    })
+  }, options.port)
+  const { port } = server
 
   const faults: EndpointFaults = {
     latencyMs: 0,
@@ -84,8 +70,8 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     spoil: [],
     failures: [],
     ...options.faults,
-    refuse: close,
-    accept: () => (server.listening ? Promise.resolve() : listen(port)),
+    refuse: server.close,
+    accept: server.listen,
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -161,7 +147,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     url: `http://127.0.0.1:${port}/sql`,
     faults,
     async stop() {
-      if (server.listening) await close()
+      if (server.isListening()) await server.close()
       await sessions.close()
     },
   }
@@ -181,15 +167,4 @@ const BATCH_HEADERS = ["Neon-Batch-Isolation-Level", "Neon-Batch-Read-Only", "Ne
 function echo(name: string, headers: IncomingMessage["headers"], response: ServerResponse): void {
   const value = headers[name.toLowerCase()]
   if (value !== undefined && value !== "false") response.setHeader(name, value)
-}
-
-/** Undefined when the body is longer than `limitBytes`. */
-async function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = []
-  let length = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length
-    if (length <= limitBytes) chunks.push(chunk)
-  }
-  return length <= limitBytes ? Buffer.concat(chunks, length) : undefined
 }
