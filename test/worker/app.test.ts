@@ -15,7 +15,7 @@ describe("every answer", () => {
     },
   )
 
-  it("carries the request id that the sender chose beside our own, unless it is no token", async () => {
+  it("has the sender's request id beside our own, if it is a token", async () => {
     const idsOf = async (chosen: string) => {
       const { headers } = await send("/healthz", { headers: { "X-Request-Id": chosen } })
       return [headers.get("X-Request-Id"), headers.get("X-Client-Request-Id")]
@@ -51,7 +51,7 @@ describe("a wrong address", () => {
 })
 
 describe("the log", () => {
-  it("has one line of JSON a request, with counts, and no key, body or connection string", async () => {
+  it("has one line of JSON for each request, with counts, and without a key, a body or a connection string", async () => {
     const lines: string[] = []
     vi.spyOn(console, "log").mockImplementation((line) => lines.push(line))
     await app.request(
@@ -93,7 +93,7 @@ describe("the log", () => {
   })
 })
 
-describe("the Worker's clockwork", () => {
+describe("the Worker's cron trigger", () => {
   it("releases idempotency keys older than seven days, and no younger ones", async () => {
     const { default: worker } = await import("../../src/index.ts")
     const { query } = await import("./service.ts")

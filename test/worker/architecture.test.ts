@@ -69,7 +69,7 @@ describe("the dashboard", () => {
 })
 
 describe("a source file", () => {
-  it.each(Object.keys(SOURCES))("%s owns one idea in at most 250 lines", (path) =>
+  it.each(Object.keys(SOURCES))("%s has at most 250 lines", (path) =>
     expect((SOURCES[path] ?? "").split("\n").length).toBeLessThanOrEqual(250),
   )
 })

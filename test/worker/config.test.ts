@@ -5,7 +5,7 @@ import { bindings } from "./service.ts"
 const retentionOf = (changed: Partial<Bindings>) => readSettings({ ...bindings, ...changed }).retention
 
 describe("the settings of retention", () => {
-  it("keep signals for ever and the ledger for 90 days by default, also as empty texts", () => {
+  it("keep signals forever and the ledger for 90 days by default, also as empty texts", () => {
     const preset = { signalDays: undefined, ledgerDays: 90 }
     expect(retentionOf({})).toEqual(preset)
     expect(retentionOf({ RETENTION_DAYS: "", LEDGER_RETENTION_DAYS: "" })).toEqual(preset)

@@ -58,7 +58,7 @@ describe("the command line", () => {
     expect(ended.err).not.toMatch(/^\s+at /m)
   })
 
-  it("makes a key whose entry holds only its digest", async () => {
+  it("prints a key whose entry has only its digest", async () => {
     const { out } = await signals("key", "operator", ...SCOPES)
     const [, key = "", entry = ""] = /^Key, shown only now: +(\S+)\nEntry for API_KEYS: +(.+)\n$/.exec(out) ?? []
     expect(JSON.parse(entry)).toEqual({

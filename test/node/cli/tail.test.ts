@@ -50,7 +50,7 @@ const contentsOf = (output: string) =>
 const TWENTY = Array.from({ length: 20 }, (_, place) => String(place))
 
 describe("client.feed", () => {
-  it("yields what comes, resumes when the database was away, and ends when it is aborted", async () => {
+  it("yields new signals, resumes after an outage of the database, and ends when it is aborted", async () => {
     const stop = new AbortController()
     const seen: (string | null)[] = []
     const waiting = (async () => {
@@ -69,7 +69,7 @@ describe("client.feed", () => {
     expect(seen).toEqual([...TWENTY, ...TWENTY])
   }, 90_000)
 
-  it("costs the database nothing once its reader has left", async () => {
+  it("sends no statement after its reader has left", async () => {
     const lastRead = async () => {
       const [row] = await rig.query<{ at: string | null }>(
         "select max(query_start)::text as at from pg_stat_activity where query like '%failed_count else 0%' and pid <> pg_backend_pid()",
@@ -93,7 +93,7 @@ describe("client.feed", () => {
 })
 
 describe("signals tail", () => {
-  it("prints one line a signal, says where it ended, and continues there", async () => {
+  it("prints one line for each signal and its last cursor, and continues from there", async () => {
     await sendBatch(rig)
     const first = await start("--after", now).ended
     expect([first.code, contentsOf(first.output)]).toEqual([0, TWENTY])
@@ -103,7 +103,7 @@ describe("signals tail", () => {
     expect([second.code, second.errors, contentsOf(second.output)]).toEqual([0, "", TWENTY])
   }, 60_000)
 
-  it("keeps its cursor in a file, follows until Ctrl-C, and prints nothing twice", async () => {
+  it("saves its cursor in a file, follows until Ctrl-C, and prints nothing twice", async () => {
     const file = join(folder, "cursor")
     const args = ["--follow", "--cursor-file", file, "--after", now]
     const first = start(...args)

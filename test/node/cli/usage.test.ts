@@ -3,12 +3,12 @@ import { reasonOf } from "../../../src/cli/usage.ts"
 import { DeadlineError, UnavailableError } from "../../../src/client/index.ts"
 
 describe("the reason that a command gives up", () => {
-  it("names the request by which the service's log finds it", () => {
+  it("names the request id, by which the service's log can be searched", () => {
     const last = new UnavailableError("The database cannot be reached.", { status: 503, requestId: "4f1c" })
     expect(reasonOf(new DeadlineError("no answer within 1000 ms", last))).toBe(
       "no answer within 1000 ms; the last answer: The database cannot be reached. (request 4f1c)",
     )
   })
 
-  it("names none where the service did not answer", () => expect(reasonOf(new DeadlineError("no answer"))).toBe("no answer"))
+  it("names no request id when the service did not answer", () => expect(reasonOf(new DeadlineError("no answer"))).toBe("no answer"))
 })

@@ -150,13 +150,13 @@ describe("the compression of the client", () => {
     fresh = new SignalClient({ url: proxy.address, key: KEY })
   })
 
-  it("leaves small bodies as they are", async () => {
+  it("does not compress small bodies", async () => {
     await fresh.createBatch(signals(1))
     await fresh.createBatch(signals(1))
     expect(encodings()).toEqual([undefined, undefined])
   })
 
-  it("begins at 4 KB with gzip, and at 1 KB when the service has said what it accepts", async () => {
+  it("starts at 4 KB with gzip, and at 1 KB when the service has named the formats it accepts", async () => {
     const some = signals(50)
     expect(JSON.stringify(some).length).toBeGreaterThan(1024)
     expect(JSON.stringify(some).length).toBeLessThan(4096)
@@ -181,7 +181,7 @@ describe("the compression of the client", () => {
     expect(await rows()).toBe(200)
   })
 
-  it("gives up when the refusal accepts what was sent", async () => {
+  it("gives up when the refusal accepts the format that was sent", async () => {
     proxy.mishaps.push(accepting("gzip"))
     expect(await failureOf(fresh.createBatch(signals(200)))).toMatchObject({ status: 415 })
     expect(encodings()).toEqual(["gzip"])
@@ -194,7 +194,7 @@ describe("the compression of the client", () => {
     expect(encodings()).toEqual([undefined, undefined])
   })
 
-  it("is left out where the runtime has no CompressionStream", async () => {
+  it("is not used where the runtime has no CompressionStream", async () => {
     const { CompressionStream: original } = globalThis
     try {
       Reflect.deleteProperty(globalThis, "CompressionStream")
@@ -205,10 +205,10 @@ describe("the compression of the client", () => {
     expect(encodings()).toEqual([undefined])
   })
 
-  it("takes zstd before gzip where the runtime has it", () =>
+  it("prefers zstd to gzip where the runtime has it", () =>
     expect(acceptedFormats("br, deflate, gzip;q=1.0, zstd;q=0.001, x")).toEqual(["zstd", "gzip", "deflate"]))
 
-  it("serves the importer's and the processor's batches, too", async () => {
+  it("is also used for batches of the importer and the processor", async () => {
     await deliverEach(fresh, signals(200), { idempotencyKey: "compressed" })
     expect(encodings()).toEqual(["gzip"])
   })
@@ -304,7 +304,7 @@ describe("an error of the client", () => {
 })
 
 describe("the bounds of a client", () => {
-  it("end the reading of an answer at maxAnswerBytes", async () => {
+  it("stop reading an answer at maxAnswerBytes", async () => {
     await client.createBatch(signals(50))
     const small = new SignalClient({ url: proxy.address, key: KEY, maxAnswerBytes: 1000 })
     const stop = new AbortController()
@@ -399,7 +399,7 @@ describe("replayDeadLetters", () => {
     expect(await rows()).toBe(2)
   })
 
-  it("replays up to a limit, and continues behind the cursor", async () => {
+  it("replays up to a limit, and continues after the cursor", async () => {
     await fill(6)
     const first = await client.replayDeadLetters({ limit: 4 })
     const second = await client.replayDeadLetters({ limit: 4, cursor: first.next_cursor })
@@ -410,7 +410,7 @@ describe("replayDeadLetters", () => {
     expect(await rows()).toBe(3)
   })
 
-  it("chooses by state, source and ids", async () => {
+  it("selects by state, source and ids", async () => {
     await fill(4)
     expect(await client.replayDeadLetters({ source: "kafka" })).toMatchObject({ replayed_count: 0, failed_count: 0 })
     expect(await client.replayDeadLetters({ state: "discarded" })).toMatchObject({ replayed_count: 0, failed_count: 0 })
@@ -418,7 +418,7 @@ describe("replayDeadLetters", () => {
     expect(await states()).toEqual(["waiting", "waiting", "waiting", "replayed"])
   })
 
-  it("takes 500 ids in a call, and refuses more and none", async () => {
+  it("accepts 500 ids in a call, and refuses more, and an empty list", async () => {
     const ids = (count: number) => Array.from({ length: count }, (_, place) => 999_999_999_999_000 + place)
     expect(await client.replayDeadLetters({ ids: ids(500) })).toMatchObject({ replayed_count: 0, failed_count: 0 })
     await fill(2)
@@ -492,7 +492,7 @@ describe("a call whose request or answer is lost", () => {
     expect(await failureOf(waiting)).toMatchObject({ constructor: AbortedError, cause: "enough" })
   })
 
-  it("stores each of many batches once while answers are lost before and behind the service", async () => {
+  it("stores each of many batches once while answers of the service and of the database are lost", async () => {
     proxy.mishaps.push(
       ...Array.from({ length: 30 }, (_, place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })),
     )

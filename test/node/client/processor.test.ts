@@ -220,7 +220,7 @@ describe("the buffer of a BatchProcessor", () => {
     expect(await stored()).toEqual(upTo(6))
   })
 
-  it("takes a signal that is larger than the whole buffer when nothing else is in it", async () => {
+  it("accepts a signal that is larger than the whole buffer when the buffer is empty", async () => {
     const processor = new BatchProcessor(client, { maxBufferedBytes: 100, maxWaitMs: 10 })
     for (const place of upTo(3)) await processor.add({ ...signal(place), diagnostic_notes: "x".repeat(500) })
     await processor.close()

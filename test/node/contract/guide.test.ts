@@ -62,7 +62,7 @@ describe.runIf(has("curl", "--version"))("the guide's calls with curl", () => {
     })
   })
 
-  it("may leave the content type to curl", async () => {
+  it("work with curl's default content type", async () => {
     const answer = await inShell(
       `echo '{"signals": [{"context_window_id": "conv-123"}]}' | curl -X POST http://localhost:8002/api/signals/batch -d @-`,
     )
@@ -71,7 +71,7 @@ describe.runIf(has("curl", "--version"))("the guide's calls with curl", () => {
 })
 
 describe.runIf(has("python3", "-c", "import requests"))("the guide's Python snippets", () => {
-  it("print what the guide promises", async () => {
+  it("print the output of the guide", async () => {
     const { stdout } = await run("python3", [new URL("guide.py", import.meta.url).pathname, rig.service.address], {
       env: { ...process.env, PYTHONIOENCODING: "utf-8" },
     })

@@ -196,7 +196,7 @@ describe("what Kafka's sinks send", () => {
       "select context_window_id, raw_content from signals order by id",
     )
 
-  it.each(Object.entries(SINKS))("is stored, its tombstones are not: %s", async (_, { calls }) => {
+  it.each(Object.entries(SINKS))("is stored, without its tombstones: %s", async (_, { calls }) => {
     await deliver(calls)
     expect(await stored()).toEqual([
       { context_window_id: "room-7", raw_content: "Grüße 🚀" },
@@ -213,7 +213,7 @@ describe("what Kafka's sinks send", () => {
     },
   )
 
-  it("keeps the time that Kafka has of a record", async () => {
+  it("keeps Kafka's timestamp of a record", async () => {
     await deliver(SINKS["Redpanda Connect, as in deploy/kafka"]?.calls ?? [])
     const times = await rig.query("select (extract(epoch from time) * 1000)::int8::text as ms from signals order by id")
     expect(times).toEqual(LIVING.map(({ timestamp }) => ({ ms: String(timestamp) })))

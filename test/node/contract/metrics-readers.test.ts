@@ -48,7 +48,7 @@ describe("the readers of the metrics", () => {
     return Promise.all(responses.map((response) => response.text()))
   }
 
-  it("share one answer a window: 50 of them cost as many queries as one", async () => {
+  it("share one answer for each window: 50 readers cost as many queries as one", async () => {
     api.seen.length = 0
     const texts = await readers("/api/metrics?window=7d")
     expect(api.seen).toHaveLength(QUERIES_OF_A_WINDOW)
@@ -64,7 +64,7 @@ describe("the readers of the metrics", () => {
     expect([by_route.length, series.length]).toEqual([0, 85])
   })
 
-  it("need the scope for an answer that is shared already, too", async () => {
+  it("need the scope also for an answer that is already shared", async () => {
     const statuses = async (path: string) => [
       (await read(path)).status,
       (await read(path, "ingest")).status,

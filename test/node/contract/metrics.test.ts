@@ -287,7 +287,7 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     expect(reading?.requests_per_second).toBeLessThan((reading?.requests ?? 0) / (12 * 60 - 5))
   })
 
-  it("have percentiles that are exact, as the answer says", async () => {
+  it("have exact percentiles, as the answer says", async () => {
     await allThere()
     const client = new Client({ connectionString: service.databaseUrl })
     await client.connect()
@@ -302,7 +302,7 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     expect(totals.latency_ms).toEqual({ p50: rank(0.5), p95: rank(0.95), p99: rank(0.99) })
   })
 
-  it("reach Prometheus in a text that a parser of its format reads, and only grow", async () => {
+  it("have a Prometheus format that a parser reads, and only grow", async () => {
     await allThere()
     const before = await scrape()
     expect(before.value("batch_signals_created_total")).toBe(created())

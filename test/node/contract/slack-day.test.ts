@@ -69,7 +69,7 @@ describe.runIf(isThere)("a day of real Slack messages", () => {
     }
   }
 
-  it("goes in through the batch route and is stored field by field as it was sent", async () => {
+  it("is stored field by field as it was sent to the batch route", async () => {
     expect(messages).toHaveLength(847)
     for (let start = 0; start < messages.length; start += 250) {
       const batch = messages.slice(start, start + 250)
@@ -96,7 +96,7 @@ describe.runIf(isThere)("a day of real Slack messages", () => {
     )
   })
 
-  it("sent once more stores nothing and gets the same ids", async () => {
+  it("stores nothing when it is sent again, and gets the same ids", async () => {
     const batch = messages.slice(0, 250)
     const [first] = await rig.query<{ id: string }>("select id from signals order by id limit 1")
     const answer = await send(batch)
@@ -105,7 +105,7 @@ describe.runIf(isThere)("a day of real Slack messages", () => {
     expect(await rig.query("select count(*)::int4 as count from signals")).toEqual([{ count: 847 }])
   })
 
-  it("comes out again page by page, whole", async () => {
+  it("is read again page by page, completely", async () => {
     const texts: string[] = []
     let cursor: string | null = ""
     do {

@@ -73,7 +73,7 @@ describe.runIf(isThere)("a day of real Slack events, delivered as Slack does", (
     }
   }
 
-  it("has every event either stored once or skipped by its name", async () => {
+  it("stores each event once, or skips it by name", async () => {
     const said = events.filter((event) => SAID.includes(kindOf(event)))
     const unsaid = events.filter((event) => !SAID.includes(kindOf(event)))
     expect(events).toHaveLength(1280)
@@ -91,7 +91,7 @@ describe.runIf(isThere)("a day of real Slack events, delivered as Slack does", (
     expect(Object.fromEntries(rows.map(({ kind, count }) => [kind, count]))).toEqual(countBy(said, kindOf))
   })
 
-  it("has each message with its text, author, place and microsecond", async () => {
+  it("stores each message with its text, author, conversation and microsecond", async () => {
     const rows = await storage.query<{ raw_content: string | null; user_id: string | null; conversation: string; time: string }>(
       `select raw_content, user_id, context_window_id as conversation,
         extract(epoch from time)::numeric(16, 6)::text as time from signals`,

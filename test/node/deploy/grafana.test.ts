@@ -69,7 +69,7 @@ describe("a table of Grafana's", () => {
 describe("Grafana's alert", () => {
   it("keeps its state while the API gives no answer", () => expect(made.alert.groups[0]?.rules[0]?.execErrState).toBe("KeepLast"))
 
-  it("asks without variables, which Grafana would leave as they are, for one number", async () => {
+  it("has no variables, which Grafana would not replace, and returns one number", async () => {
     expect(rule.url_options.data).not.toContain("$")
     expect(rule.columns).toHaveLength(1)
     expect(await columnsOf(rule.url_options.data)).toContain("error_rate")

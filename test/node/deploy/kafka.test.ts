@@ -23,7 +23,7 @@ function parse(name: string): unknown {
 }
 
 describe("the configuration for a sink", () => {
-  it.each(FILES)("can be read, and names where to send: %s", (name) => {
+  it.each(FILES)("can be parsed, and has the service's address: %s", (name) => {
     const text = JSON.stringify(parse(name))
     expect(text).toContain("YOUR-WORKER")
     expect(text).toContain("/webhooks/kafka")
@@ -32,7 +32,7 @@ describe("the configuration for a sink", () => {
 
   it.each(FILES)("has its line in the table: %s", (name) => expect(PAGE).toContain(`| \`${name}\` |`))
 
-  it("is there for every file that the table names", () => {
+  it("has a file for each row of the table", () => {
     const named = [...PAGE.matchAll(/\| `([\w-]+\.(?:json|yaml|properties))` \|/g)].map(([, name]) => name)
     expect(new Set(named)).toEqual(new Set(FILES))
   })
@@ -41,25 +41,25 @@ describe("the configuration for a sink", () => {
 const textOf = (name: string) => JSON.stringify(parse(name))
 
 describe("the configurations", () => {
-  it("have Debezium Server send up to 500 changes a call", () =>
+  it("let Debezium Server send up to 500 changes in each call", () =>
     expect(parse("debezium-server.properties")).toMatchObject({
       "debezium.sink.http.batch.enabled": "true",
       "debezium.sink.http.batch.max-size": "500",
     }))
 
-  it("have Knative give up before its doubling pauses take days", () => {
+  it("let Knative give up before its doubling pauses take days", () => {
     const [source] = parse("knative.yaml") as { spec: { delivery: { retry: number } } }[]
     expect(2 ** (source?.spec.delivery.retry ?? Number.NaN)).toBeLessThan(24 * 3600)
   })
 
-  it("have Redpanda Connect send a tombstone as null, and keep every digit of a number", () => {
+  it("let Redpanda Connect send a tombstone as null, and keep every digit of a number", () => {
     expect(textOf("redpanda-connect.yaml")).toContain("@kafka_tombstone_message")
     expect(textOf("redpanda-connect.yaml")).toContain("use_number: true")
   })
 })
 
 describe("the field mapping in the page", () => {
-  it("is one that the service takes", () => {
+  it("is valid for the service", () => {
     const example = /```jsonc\n([\s\S]*?)```/.exec(PAGE)?.[1] ?? ""
     expect(FieldMapping.safeParse(JSON.parse(example)).error).toBeUndefined()
   })

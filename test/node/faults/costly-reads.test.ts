@@ -71,14 +71,14 @@ describe("a read that Postgres does not finish", () => {
     expect(ms).toBeLessThan(DEADLINE_MS)
   })
 
-  it("and cancels itself is not sent again", async () => {
+  it("that cancels itself is not sent again", async () => {
     await limitSessions("set statement_timeout = '200ms'")
     const { status, detail, ms } = await whileLocked(() => read("/api/signals"))
     expect([status, detail]).toEqual([422, tooCostly("Postgres ended it (SQLSTATE 57014)", SIGNAL_FILTERS)])
     expect(ms).toBeLessThan(DEADLINE_MS / 2)
   })
 
-  it("and whose rows do not fit into its limits is not sent again", async () => {
+  it("whose rows exceed its limits is not sent again", async () => {
     await limitSessions("set work_mem = '64kB'")
     await limitSessions("set temp_file_limit = '64kB'")
     const { status, detail, ms } = await read("/api/signals?agent_id=none")
@@ -98,7 +98,7 @@ describe("a read that meets an outage", () => {
     expect([status, detail]).toEqual([503, expect.stringContaining("cannot be reached")])
   })
 
-  it("in which no answer comes at all ends as one too", async () => {
+  it("ends the same way when no answer comes at all", async () => {
     rig.endpoint.faults.spoil = Array.from({ length: 200 }, () => "stall" as const)
     const { status, detail } = await read("/api/signals")
     rig.endpoint.faults.spoil = []

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => rig?.stop())
 
 describe("a database that does not answer in time", () => {
-  it("that never got the batch gets the sender a 503 that says so", async () => {
+  it("gives the sender a 503 that says that nothing was stored, when it never got the batch", async () => {
     rig.endpoint.faults.failures = Array.from({ length: 100 }, () => ({
       status: 500,
       message: "Couldn't connect to compute node",
@@ -25,7 +25,7 @@ describe("a database that does not answer in time", () => {
     expect((await misstored(rig, [conversation])).lostOrDoubled).toEqual([conversation])
   })
 
-  it("that may have got the batch gets the sender a 503 with the id under which the ledger will know", async () => {
+  it("gives the sender a 503 with the id for the ledger, when it may have got the batch", async () => {
     rig.endpoint.faults.loseAnswers = 100
     const { status, body, conversation } = await sendBatch(rig)
     rig.endpoint.faults.loseAnswers = 0
@@ -36,7 +36,7 @@ describe("a database that does not answer in time", () => {
     expect(await misstored(rig, [conversation])).toEqual({ lostOrDoubled: [], torn: [] })
   })
 
-  it("that hangs is given up on, and what it was doing is cancelled", async () => {
+  it("is given up on when it hangs, and its statement is cancelled", async () => {
     const blocked = rig.query("begin; lock table signals; select pg_sleep(2); commit")
     await expect
       .poll(() =>

@@ -26,7 +26,7 @@ describe("an answer lost between database and service", () => {
     expect(await misstored(rig, acknowledged)).toEqual(NOTHING_WRONG)
   })
 
-  it("never doubles one of many batches that are under way at once", async () => {
+  it("never stores one of many concurrent batches twice", async () => {
     rig.endpoint.faults.loseAnswers = 30
     const sent = await Promise.all(Array.from({ length: 40 }, () => sendBatch(rig)))
     expect(new Set(sent.map(({ status }) => status))).toEqual(new Set([200]))
@@ -52,7 +52,7 @@ describe.each<{ how: string; spoiled: SpoiledAnswer }>([
     expect(await misstored(rig, [conversation])).toEqual(NOTHING_WRONG)
   })
 
-  it("is asked for again by a read", async () => {
+  it("is retried by a read", async () => {
     rig.endpoint.faults.spoil = [spoiled]
     const response = await fetch(`${rig.service.address}/api/signals`)
     expect([response.status, await response.json(), rig.endpoint.faults.spoil]).toEqual([
@@ -75,7 +75,7 @@ describe("an answer that stalls in its middle until the deadline", () => {
 })
 
 describe("a result that is larger than Neon sends", () => {
-  it("is asked for once, and answered with what to do", async () => {
+  it("is requested once, and answered with the steps to take", async () => {
     const tooLarge = { status: 507, message: "response is too large (max is 67108864 bytes)" }
     rig.endpoint.faults.failures.push(tooLarge, tooLarge)
     const response = await fetch(`${rig.service.address}/api/signals`)
@@ -85,7 +85,7 @@ describe("a result that is larger than Neon sends", () => {
   })
 })
 
-describe("transient faults of the database", () => {
+describe("transient errors of the database", () => {
   it.each([
     { status: 400, code: "40001", message: "could not serialize access" },
     { status: 400, code: "40P01", message: "deadlock detected" },
@@ -119,7 +119,7 @@ describe("transient faults of the database", () => {
 })
 
 describe("a database that is away for 5 seconds", () => {
-  it("costs every sender time and nothing else", async () => {
+  it("delays every sender, and fails none", async () => {
     await rig.endpoint.faults.refuse()
     const senders = Array.from({ length: 20 }, () => sendBatch(rig))
     // The outage itself is what is tested here, so its length is waited for.
@@ -137,7 +137,7 @@ describe("a database that is away for 5 seconds", () => {
 })
 
 describe("Postgres killed in the midst of a load", () => {
-  it("loses nothing that was acknowledged, doubles nothing, tears nothing, and the service goes on when it is back", async () => {
+  it("loses, doubles and tears no acknowledged batch, and the service continues when it is back", async () => {
     const acknowledged: string[] = []
     const enough = Promise.withResolvers<void>()
     let done = false

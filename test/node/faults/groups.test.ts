@@ -85,7 +85,7 @@ describe("128 single signals at once", () => {
     expect(await rig.query("select count(*)::int4 as signals from signals")).toEqual([{ signals: 3 }])
   })
 
-  it("are stored but for the one that the database refuses", async () => {
+  it("are stored, except the one that the database refuses", async () => {
     const bad = `{"context_window_id":"bad","payload":{"n":${TOO_LONG_FOR_POSTGRES}}}`
     const sent = await together(
       Array.from({ length: 64 }, (_, place) => () => single(place % 16 === 7 ? bad : text(`c-${place}`))),
@@ -94,7 +94,7 @@ describe("128 single signals at once", () => {
     expect(await rig.query("select count(*)::int4 as signals from signals")).toEqual([{ signals: 60 }])
   })
 
-  it("are stored once or not at all when callers leave, and those who stay get their answers", async () => {
+  it("are stored once or not at all when callers disconnect, and the others get their answers", async () => {
     const gone = new AbortController()
     rig.endpoint.faults.latencyMs = 60
     const leaving = Array.from({ length: 64 }, (_, place) =>

@@ -83,7 +83,7 @@ describe("200 callers at once", () => {
     expect(read.status).toBe(200)
   })
 
-  it("are turned away while the database stalls, and served again when it goes on", async () => {
+  it("get 503 while the database stalls, and are served again afterwards", async () => {
     rig.endpoint.faults.latencyMs = 1500
     const stalled = await burst(60)
     rig.endpoint.faults.latencyMs = 0
@@ -91,7 +91,7 @@ describe("200 callers at once", () => {
     expect(await burst(8)).toEqual({ stored: 8, busy: 0 })
   })
 
-  it("who leave in the midst hold no place for long", async () => {
+  it("who disconnect do not hold a place for long", async () => {
     rig.endpoint.faults.latencyMs = 300
     const gone = new AbortController()
     // Too large for a group, so that each is a statement of its own.

@@ -48,7 +48,7 @@ async function linesOf(response: IncomingMessage): Promise<number> {
 }
 
 describe("a streamed list", () => {
-  it("asks the database for nothing while its reader takes nothing, and goes on with it", async () => {
+  it("sends no statement while its reader does not read, and continues with it", async () => {
     const response = await open()
     await sleep(500)
     failNext()
@@ -86,7 +86,7 @@ describe("a streamed list", () => {
     await expect(rest).rejects.toThrow("terminated")
   })
 
-  it("reads no more when its reader has left, and its place is free again", { timeout: 60_000 }, async () => {
+  it("stops reading when its reader has left, and frees its place", { timeout: 60_000 }, async () => {
     for (let reader = 0; reader < MAX_STREAMS; reader++) (await open()).destroy()
     await sleep(500)
     failNext()

@@ -26,21 +26,21 @@ const { SETTING_NAMES }: { SETTING_NAMES: readonly string[] } = await import(
 const LOCAL = ["DATABASE_HTTP_ENDPOINT", "ANALYTICS_SQL_ENDPOINT"]
 
 describe("the settings of npm start", () => {
-  it("are all that the Worker reads, except the addresses that npm start sets", async () => {
+  it("are all settings that the Worker reads, except the addresses that npm start sets", async () => {
     const wanted = SETTING_NAMES.filter((name) => !LOCAL.includes(name)).toSorted()
     await writeFile(file, wanted.map((name) => `${name}=given\n`).join(""))
     expect(Object.keys(await readEnvironment(file)).toSorted()).toEqual(wanted)
     expect(wanted.length).toBeGreaterThan(10)
   })
 
-  it("come from .dev.vars, and first from the environment", async () => {
+  it("come from the environment, and then from .dev.vars", async () => {
     await writeFile(file, 'DATABASE_URL="postgresql://user:a%24b@host/db"\nMAX_SIGNALS=5\nOTHER=1\n')
     vi.stubEnv("MAX_SIGNALS", "6")
     expect(await readEnvironment(file)).toMatchObject({ DATABASE_URL: "postgresql://user:a%24b@host/db", MAX_SIGNALS: "6" })
     expect(await readEnvironment(file)).not.toHaveProperty("OTHER")
   })
 
-  it("leave out the local database, which is there for wrangler dev", async () => {
+  it("leave out the local database, which is written for wrangler dev", async () => {
     await writeFile(file, "DATABASE_URL=postgresql://user:pw@localhost/db\nDATABASE_HTTP_ENDPOINT=http://127.0.0.1:8003/sql\n")
     expect(await readEnvironment(file)).not.toHaveProperty("DATABASE_URL")
   })

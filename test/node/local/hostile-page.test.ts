@@ -109,7 +109,7 @@ describe("a web page, at every port that npm start opens,", { timeout: 120_000 }
     expect((own as { signals: unknown[] }).signals).toEqual([])
   })
 
-  it("can't call what npm start alone asks of the Worker", async () => {
+  it("cannot call the controls that only npm start may call", async () => {
     for (const path of ["/local/stop", "/local/resume", "/local/scheduled"])
       expect((await ask(port, path, { Authorization: "Bearer guess" }, "POST")).status).toBe(404)
     expect((await fetch(`http://localhost:${port}/readyz`)).status).toBe(200)

@@ -49,7 +49,7 @@ describe.each([
   ["the SQL endpoint", runSql, () => endpoint.url],
   ["the local Analytics Engine", readMetrics, () => analytics.url],
 ] as const)("%s", (_, send, url) => {
-  it("answers a program on this machine, without CORS headers", async () => {
+  it("answers a local program, without CORS headers", async () => {
     for (const name of ["127.0.0.1", "localhost", "[::1]"]) {
       const { status, headers } = await send({ Host: `${name}:${port(url())}` })
       expect(status, name).toBe(200)
@@ -81,7 +81,7 @@ describe("the SQL endpoint of one database", () => {
   const changed = (parts: { [part in "username" | "password" | "hostname" | "port" | "pathname" | "search"]?: string }) =>
     Object.assign(new URL(postgres.url), parts).href
 
-  it("runs statements there, and leaves the password to Postgres", async () => {
+  it("runs statements, and lets Postgres check the password", async () => {
     expect((await runSql()).status).toBe(200)
     expect((await runSql({}, changed({ search: "?application_name=driver" }))).status).toBe(200)
     const wrong = await runSql({}, changed({ password: "wrong" }))

@@ -61,7 +61,7 @@ describe("npm start", { timeout: 180_000 }, () => {
     },
   )
 
-  it("ends everything with an error when workerd ends alone", async () => {
+  it("stops everything with an error when workerd ends by itself", async () => {
     const { said, ended, saying, processes } = start(here())
     await saying(READY)
     const started = await processes()
@@ -73,7 +73,7 @@ describe("npm start", { timeout: 180_000 }, () => {
     await gone(started)
   })
 
-  it("ends, too, when npm gets SIGTERM and does not pass it on", async () => {
+  it("also ends when npm gets SIGTERM and does not forward it", async () => {
     const { child, saying, processes } = run("npm", ["start", "--", ...here()])
     await saying(READY)
     const started = await processes()
@@ -110,7 +110,7 @@ describe("npm start", { timeout: 180_000 }, () => {
     await gone(started)
   })
 
-  it("hands settings to the Worker, and nobody else can read them; another runs beside it", async () => {
+  it("passes settings to the Worker without showing them to others, and runs beside another npm start", async () => {
     const sha256 = "9".repeat(64)
     const keys = JSON.stringify([{ name: "me", sha256, scopes: ["read"] }])
     const closed = start(here(), { API_KEYS: keys })
@@ -131,7 +131,7 @@ describe("npm start", { timeout: 180_000 }, () => {
     }
   })
 
-  it("keeps a data point of each request and reads the metrics from them, also the next time", async () => {
+  it("stores a data point of each request and reads the metrics from them, also after a restart", async () => {
     const requests = async () => {
       const response = await fetch(`http://localhost:${port}/api/metrics?window=15m`)
       return ((await response.json()) as { totals?: { requests: number } }).totals?.requests
@@ -149,7 +149,7 @@ describe("npm start", { timeout: 180_000 }, () => {
     }
   })
 
-  it("starts no Postgres where DATABASE_URL names a database, and says what is missing there", async () => {
+  it("starts no Postgres when DATABASE_URL names a database, and says what is missing there", async () => {
     const settings = { DATABASE_URL: "postgresql://user:s3cret@db.invalid/signals", DATABASE_DEADLINE_MS: "200" }
     const { child, said, ended, saying, processes } = start(here(), settings)
     await saying("Not ready yet: ")

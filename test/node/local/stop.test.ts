@@ -66,8 +66,8 @@ const databaseUrl = (text: string) => /psql (\S+)/.exec(text)?.[1] ?? ""
 const leftIn = (text: string) => /(\d+) messages? waits? in the queue/.exec(text)?.[1]
 
 /** Each test starts the whole service twice. */
-describe("what was acknowledged", { timeout: 180_000 }, () => {
-  it("is stored when npm start is stopped at once", async () => {
+describe("an acknowledged message", { timeout: 180_000 }, () => {
+  it("is stored when npm start is stopped immediately", async () => {
     const first = start(here())
     await first.saying(READY)
     const acknowledged = await sendAll(200)
@@ -118,7 +118,7 @@ describe("what was acknowledged", { timeout: 180_000 }, () => {
     expect(await second.ended).toBe(0)
   })
 
-  it("is left to the next start when the person presses Ctrl-C again", async () => {
+  it("is left to the next start at a second Ctrl-C", async () => {
     const away = { DATABASE_URL: "postgresql://user:secret@db.invalid/signals", DATABASE_DEADLINE_MS: "200" }
     const first = start(["--port", String(port), "--data", join(folder, "hurry")], away)
     await first.saying("Not ready yet: ")

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { type LocalService, startLocalService } from "../../setup/local-service.ts"
 import { openapiTypescript } from "./generators.ts"
 
-describe("a client that openapi-typescript makes of the description", { timeout: 120_000 }, () => {
+describe("a client that openapi-typescript generates from the description", { timeout: 120_000 }, () => {
   let service: LocalService
   let folder: string
   beforeAll(async () => {

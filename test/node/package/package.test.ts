@@ -80,7 +80,7 @@ describe("the package", () => {
     expect(messages.map((message) => formatMessage(message, pkg))).toEqual([])
   })
 
-  it("names the Node versions that have what it imports", async () => {
+  it("names the Node versions that have its imports", async () => {
     const { engines } = JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8"))
     expect(engines).toEqual({ node: "^20.15.0 || >=22.2.0" })
   })

@@ -13,7 +13,7 @@ async function policyOf(path: string): Promise<string> {
   return /Content-Security-Policy: (.*)/.exec(blocks.find((block) => block.startsWith(`${path}\n`)) ?? "")?.[1] ?? ""
 }
 
-it("every static file asks for HTTPS from then on, and is read as the type that it has", async () => {
+it("every static file requires HTTPS, and its type cannot be changed by the browser", async () => {
   const [all] = (await asset("_headers")).split("\n\n")
   expect(all?.split("\n")[0]).toBe("/*")
   expect(all).toMatch(/Strict-Transport-Security: max-age=\d{7,}/)
@@ -37,7 +37,7 @@ describe.each(["/", "/docs"])("the page %s", (path) => {
     for (const address of addresses) expect(address).toMatch(/^(\/(?!\/)|#)/)
   })
 
-  it("runs no script but the service's own, and asks no other origin", async () => {
+  it("runs only the service's own scripts, and sends no request to other origins", async () => {
     const policy = await policyOf(path)
     for (const directive of ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"])
       expect(policy.split("; ")).toContain(directive)

@@ -27,7 +27,7 @@ describe("JSON as text", () => {
     )
   })
 
-  it("gives the text of each member of an object", () => {
+  it("returns the text of each member of an object", () => {
     const text = '{"id":1,"payload":{"n":0.1000,"id":[2,{"x":","}]},"last":"a:b"}'
     expect([...members(text)]).toEqual([
       ["id", "1"],

@@ -13,7 +13,7 @@ const JOURNAL = JSON.parse(readFileSync(new URL("../../../drizzle/meta/_journal.
 const NAMES = (JOURNAL.entries as { tag: string }[]).map(({ tag }) => tag)
 
 describe("the migrations", () => {
-  it("are applied once, also by two at the same time", async () => {
+  it("are applied once, even by two migrators at the same time", async () => {
     const postgres = await startTemporaryPostgres()
     const applied = await Promise.all([migrate(postgres.url), migrate(postgres.url)])
     expect(applied.flat()).toEqual(NAMES)
@@ -22,7 +22,7 @@ describe("the migrations", () => {
     await postgres.stop()
   })
 
-  it("say why they can't be, without the password", async () => {
+  it("say why they cannot be applied, without the password", async () => {
     await expect(migrate("postgresql://user:s3cret@localhost:1/db")).rejects.toThrow(
       /^The database could not be migrated: connect ECONNREFUSED(?!.*s3cret)/,
     )
@@ -44,7 +44,7 @@ async function run(databaseUrl: string, command = "migrate") {
 }
 
 describe("npm run db:partition", () => {
-  it("says how long reads and writes waited, and when there was nothing to do", async () => {
+  it("prints how long reads and writes waited, and that there was nothing to do", async () => {
     const storage = await startPlainStorage()
     expect(await run(storage.url, "partition")).toEqual([
       0,
@@ -56,14 +56,14 @@ describe("npm run db:partition", () => {
 })
 
 describe("npm run db:migrate", () => {
-  it("names what it has applied, and says when there was nothing to do", async () => {
+  it("prints the applied migrations, and that there was nothing to do", async () => {
     const postgres = await startTemporaryPostgres()
     expect(await run(postgres.url)).toEqual([0, ["Applied:", ...NAMES].join("\n  ")])
     expect(await run(postgres.url)).toEqual([0, "The database is up to date."])
     await postgres.stop()
   })
 
-  it("goes to Neon's direct host when it is given the pooled one, and says so", async () => {
+  it("uses Neon's direct host instead of the pooled one, and says so", async () => {
     const [code, said] = await run(
       "postgresql://user:s3cret@ep-none-1-pooler.nowhere.neon.tech/db?sslmode=require&channel_binding=require",
     )

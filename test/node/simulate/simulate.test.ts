@@ -29,7 +29,7 @@ describe("the estimate of a deployment", () => {
     expect(estimate(deployment()).signalsPerDay).toBe(10 * 500 * 86_400)
   })
 
-  it("costs more for a signal the smaller the batches are, and most by webhooks", () => {
+  it("costs more for each signal in smaller batches, and most by webhooks", () => {
     const perMillion = (more: Partial<Deployment>) => estimate(deployment(more)).dollarsPerMillion
     const large = perMillion({})
     const small = perMillion({ batch: 10, callers: 500 })
@@ -45,7 +45,7 @@ describe("the estimate of a deployment", () => {
     expect(limits[0]?.used).toBeGreaterThan(1)
   })
 
-  it("costs what is stored, whatever the compute", () => {
+  it("charges for stored data independently of the compute", () => {
     expect(total(deployment({ cu: 56 }))).toBeCloseTo(total(deployment({ cu: 8 })))
   })
 })

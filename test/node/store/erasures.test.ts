@@ -82,7 +82,7 @@ const left = async () => {
 }
 
 describe("a transaction that began before a suppression", () => {
-  it("may commit its rows after it, and the erasure waits for it and removes them", async () => {
+  it("can commit its rows afterwards, and the erasure waits for it and removes them", async () => {
     const [writer, other] = [clientAt(1), clientAt(2)]
     await writer.query("begin")
     await write(writer, [{ context_window_id: "c", user_id: "U1" }])
@@ -101,7 +101,7 @@ describe("a transaction that began before a suppression", () => {
     expect(await left()).toMatchObject({ signals: 1, subject: 0 })
   })
 
-  it("is waited for also while it has looked for suppressions and written nothing", async () => {
+  it("delays the erasure even when it has checked suppressions and written nothing", async () => {
     const writer = clientAt(1)
     await writer.query("begin")
     await writer.query("select is_any_suppressed()")
@@ -117,7 +117,7 @@ describe("a transaction that began before a suppression", () => {
 describe("an erasure of several steps", () => {
   const expected = { signals: 450, dead_letters: 45, ledger_texts: 10, waiting_records: 0 }
 
-  it("that four do at once is done once, while others write", async () => {
+  it("is done once by four at the same time, while others write", async () => {
     await fill(45_000)
     await fillOthers()
     const id = await begin(USER)
@@ -179,7 +179,7 @@ describe("an erasure of several steps", () => {
     }
   })
 
-  it("of a conversation of more signals than a step takes removes them all", async () => {
+  it("removes all signals of a conversation that has more than one step's number", async () => {
     await storage.query(
       `insert into signals (transaction_id, time, context_window_id, signal_source, signal_score, escalate_flag)
        select gen_random_uuid(), now(), 'long', 's', 0.5, 0 from generate_series(1, 12000)`,

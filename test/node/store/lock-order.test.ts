@@ -17,8 +17,8 @@ const connected = async () => {
 
 const TAKE_KEY = "insert into dedupe_keys (key_hash, signal_id) values (dedupe_key_hash($1), 0)"
 
-describe("rows that are tried one by one", () => {
-  it("take the locks of their dedupe_keys in the order of the keys, and give their ids in batch order", async () => {
+describe("rows that are stored one by one", () => {
+  it("lock their dedupe_keys in the order of the keys, and return their ids in batch order", async () => {
     const [holder, writer, other] = await Promise.all([connected(), connected(), connected()])
     await holder.query("begin")
     await holder.query(TAKE_KEY, ["a"])

@@ -26,13 +26,13 @@ const counts = async () =>
   )[0]
 
 describe("a write of signals whose ids have no partition", () => {
-  it("makes it, and is stored", async () => {
+  it("creates it, and is stored", async () => {
     const { stored, failures } = await writeBatch(database(), batchOf(signals(20)))
     expect([stored.length, failures]).toEqual([20, []])
     expect(await counts()).toEqual({ signals: 20, ids: 20, told: 20 })
   })
 
-  it("is stored whatever its size is, and however far the ids have come since a partition was made last", async () => {
+  it("is stored at any size, however many ids were used since the last partition was created", async () => {
     await makePartitions(database())
     await storage.query("select setval('signals_id_seq', 1000000000000)")
     expect((await writeBatch(database(), batchOf(signals(2000)))).stored).toHaveLength(2000)
@@ -41,7 +41,7 @@ describe("a write of signals whose ids have no partition", () => {
     expect((await partitions()).length).toBeLessThan(300)
   })
 
-  it("is stored also row by row, with only what the database refuses refused", async () => {
+  it("is stored row by row too, except the rows that the database refuses", async () => {
     const batch = batchOf(signals(300, (place) => ({ dedupe_key: `key ${place}` })))
     // No rule lets such a value through: only the database refuses it.
     for (const row of batch.plan.rows.slice(0, 1)) row.signalScore = 7

@@ -55,7 +55,7 @@ const left = async () => {
 const sweep = async (db: Database, days: number) => [await dropExpiredPartitions(db, days), await deleteExpiredSignals(db, days)]
 
 describe("signals past their retention", () => {
-  it("go by whole partitions, and from the partition that has younger ones row by row", async () => {
+  it("are deleted by whole partitions, and row by row in a partition that has younger ones", async () => {
     expect(await sweep(database(), 30)).toEqual([2, 51])
     expect(await left()).toEqual({ first: "251", count: 100, partitions: ["signals_200", "signals_300"] })
     expect(await sweep(database(), 30)).toEqual([0, 0])
@@ -75,7 +75,7 @@ describe("signals past their retention", () => {
     expect([kept.retention_days, kept.next_drop]).toEqual([null, null])
   })
 
-  it("stay while they are younger, and the partition that is being filled stays also when all of it is old", async () => {
+  it("stay while they are younger, and the partition that is being filled stays even when all of it is old", async () => {
     expect(await sweep(database(), 41)).toEqual([0, 0])
     await storage.query("update signals set received_at = now() - interval '40 days'")
     expect(await sweep(database(), 30)).toEqual([3, 51])
@@ -83,7 +83,7 @@ describe("signals past their retention", () => {
     expect((await writeBatch(database(), batchOf([{ context_window_id: "c" }]))).failures).toEqual([])
   })
 
-  it("of versions without a time of arrival go by their transaction id", async () => {
+  it("of versions without a time of arrival expire by their transaction id", async () => {
     await storage.query("update signals set received_at = null")
     expect(await sweep(database(), 30)).toEqual([0, 0])
     const old = Math.floor(Date.now() - 40 * 86_400_000)
@@ -95,13 +95,13 @@ describe("signals past their retention", () => {
     expect(await sweep(database(), 30)).toEqual([2, 51])
   })
 
-  it("leave their dedupe keys taken", async () => {
+  it("keep their dedupe keys taken", async () => {
     await sweep(database(), 30)
     const { stored } = await writeBatch(database(), batchOf([{ context_window_id: "c", dedupe_key: "0 0" }]))
     expect(stored).toEqual([{ index: 0, id: 1, duplicate: true }])
   })
 
-  it("that a reader holds are not waited for longer than 2 seconds, and go in the next run", async () => {
+  it("that a reader locks are waited for at most 2 seconds, and are deleted in the next run", async () => {
     const reader = new Client({ connectionString: storage.postgres.url })
     await reader.connect()
     await reader.query("begin")
@@ -112,7 +112,7 @@ describe("signals past their retention", () => {
     expect(await sweep(database(), 30)).toEqual([2, 51])
   })
 
-  it("go once when three sweep at once while others write", async () => {
+  it("are deleted once by three concurrent sweeps while others write", async () => {
     let isSwept = false
     const writing = (async () => {
       while (!isSwept) await writeBatch(database(), batchOf([{ context_window_id: "late" }]))
@@ -125,7 +125,7 @@ describe("signals past their retention", () => {
     expect(await left()).toMatchObject({ first: "251", partitions: ["signals_200", "signals_300"] })
   })
 
-  it("go in the next run where the first was killed in the middle", async () => {
+  it("are deleted in the next run when the first was killed", async () => {
     for (const killedAt of [1, 2, 3]) {
       const db = database()
       let statements = 0
@@ -143,12 +143,12 @@ describe("signals past their retention", () => {
     expect(await left()).toEqual({ first: "251", count: 100, partitions: ["signals_200", "signals_300"] })
   })
 
-  it("are not touched by a role that asks for fewer days than one", async () => {
+  it("are not deleted for a role that asks for less than one day", async () => {
     expect(await dropExpiredPartitions(database(), 0)).toBe(0)
     expect((await left())?.count).toBe(350)
   })
 
-  it("leave room for the partitions to come", async () => {
+  it("leave room for later partitions", async () => {
     await sweep(database(), 30)
     await storage.query("select setval('signals_id_seq', 5000)")
     expect(await makePartitions(database())).toBeGreaterThan(0)

@@ -50,7 +50,7 @@ async function indexes(): Promise<Record<string, boolean>> {
 const ALL_VALID = Object.fromEntries(SIGNAL_INDEXES.map(({ name }) => [name, true]))
 
 describe("the migration of a filled table", () => {
-  it("builds every index while two migrators run and the service writes, and takes the former ones away", async () => {
+  it("builds every index while two migrators run and the service writes, and drops the former ones", async () => {
     let wrote = 0
     let done = false
     const writer = (async () => {
@@ -71,14 +71,14 @@ describe("the migration of a filled table", () => {
     expect(rows).toEqual([{ count: ROWS + wrote }])
   })
 
-  it("builds an index anew that an ended build has left", async () => {
+  it("rebuilds an invalid index of a stopped build", async () => {
     await client.query("update pg_index set indisvalid = false where indexrelid = 'signals_user_idx'::regclass")
     await buildSignalIndexes(client)
     expect(await indexes()).toEqual(ALL_VALID)
   })
 })
 
-it("every partition that lacks an index gets it, and the table when all have it", async () => {
+it("every partition without an index gets it, and the table when all have it", async () => {
   const partitioned = await startTemporaryPostgres()
   const owner = new Client({ connectionString: partitioned.url })
   try {
@@ -188,7 +188,7 @@ describe("a read of a large table", () => {
     for (const node of others) expect([node["Index Name"], node["Actual Rows"]]).toEqual(["signals_pkey", expect.any(Number)])
   })
 
-  it("makes statistics from the index on time alone", async () => {
+  it("computes statistics from the index on time alone", async () => {
     const { buffers } = await carryOut((db) => signalStats(db, { since: "2026-01-01T00:00:00Z", limit: 1000 }).catch(() => {}))
     const { rows } = await client.query<{ pages: number }>(
       "select pg_relation_size('signals_newest_idx')::float8 / 8192 as pages",

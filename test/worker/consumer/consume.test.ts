@@ -39,7 +39,7 @@ describe("the consumer of the queue", () => {
     })
   })
 
-  it("stores a message once that is delivered again, in the same batch of messages or a later one", async () => {
+  it("stores a redelivered message once, in the same batch of messages or a later one", async () => {
     const conversation = freshConversation()
     const bodies = [1, 2, 3].map((place) => bodyOf(delivery([{ context_window_id: conversation, raw_content: String(place) }])))
     await consume([...bodies, ...bodies])
@@ -47,7 +47,7 @@ describe("the consumer of the queue", () => {
     expect(await countOf(conversation)).toBe(4)
   })
 
-  it("writes one data point a run, with parts by source and by code of what this run stored and did not store", async () => {
+  it("writes one data point for each run, with parts by source and by code of stored and failed signals", async () => {
     const points: DataPoint[] = []
     const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
     const conversation = freshConversation()
@@ -67,14 +67,14 @@ describe("the consumer of the queue", () => {
     expect(points.map(({ blobs, doubles }) => [blobs[0], blobs[5], doubles[1]])).toEqual([["QUEUE signals", "axis", 1]])
   })
 
-  it("stores one signal of those that share a dedupe_key, whichever calls they came in", async () => {
+  it("stores one signal of those that share a dedupe_key, even from different calls", async () => {
     const conversation = freshConversation()
     const signal = { context_window_id: conversation, dedupe_key: conversation }
     await consume([bodyOf(delivery([signal])), bodyOf(delivery([signal, { context_window_id: conversation }]))])
     expect(await countOf(conversation)).toBe(2)
   })
 
-  it("keeps as dead letters what came with the delivery and can't be stored, once", async () => {
+  it("keeps the records of a delivery that cannot be stored as dead letters, once", async () => {
     const conversation = freshConversation()
     const one = delivery([{ context_window_id: conversation }, { refused: "the record has no key" }])
     await consume([bodyOf(one), bodyOf(one)])
@@ -122,7 +122,7 @@ describe("the consumer of the queue", () => {
     expect(letter?.record).toContain(`"timestamp":"2026-01-02T03:04:05.000000Z"`)
   })
 
-  it("has everything delivered again while the database is away", async () => {
+  it("retries every message during an outage of the database", async () => {
     const conversation = freshConversation()
     const body = bodyOf(delivery([{ context_window_id: conversation }]))
     const { explicitAcks, retryMessages } = await consume([body, "no message", body], { bindings: UNREACHABLE })
@@ -132,7 +132,7 @@ describe("the consumer of the queue", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("waits longer each time, up to an hour, and less than the 4 days in all that a queue keeps a message by default", () => {
+  it("waits longer each time, up to an hour, and less than a queue's default retention of 4 days in total", () => {
     expect([1, 2, 3, 4, 11, 12, 100].map((attempts) => retryDelaySeconds(attempts))).toEqual([2, 4, 8, 16, 2048, 3600, 3600])
     const totalSeconds = Array.from({ length: 100 }, (_, place) => retryDelaySeconds(place + 1)).reduce((sum, one) => sum + one)
     expect(totalSeconds).toBeLessThan(4 * 24 * 3600)
@@ -147,7 +147,7 @@ describe("the consumer of the queue", () => {
     }
   })
 
-  it("does not let one message that can't be stored hold up the others, whatever kind of error it makes", async () => {
+  it("stores other messages despite one that cannot be stored, for any kind of error", async () => {
     const conversation = freshConversation()
     const good = () => bodyOf(delivery([{ context_window_id: conversation }]))
     const poison = bodyOf(delivery([{ context_window_id: conversation }], "no uuid"))
@@ -158,7 +158,7 @@ describe("the consumer of the queue", () => {
     expect(await countOf(conversation)).toBe(3)
   })
 
-  it("does not let a claim check that can't be stored hold up what comes behind it", async () => {
+  it("stores later messages despite a claim check that cannot be stored", async () => {
     const conversation = freshConversation()
     const claimCheck = async (one: Delivery) => {
       const object = await putClaimCheck(bucket, { kind: "deliveries", deliveries: [one] })
@@ -171,7 +171,7 @@ describe("the consumer of the queue", () => {
     expect(await countOf(conversation)).toBe(3)
   })
 
-  it("halves what takes too long for one statement", async () => {
+  it("splits work that takes too long for one statement", async () => {
     const conversation = freshConversation()
     const bodies = Array.from({ length: 4 }, (_, place) =>
       bodyOf(delivery([{ context_window_id: conversation, dedupe_key: place === 2 ? conversation : undefined }])),
@@ -190,7 +190,7 @@ describe("the consumer of the queue", () => {
     await holding
   })
 
-  it("stops at its deadline and has the rest delivered again", async () => {
+  it("stops at its deadline and retries the rest", async () => {
     const conversation = freshConversation()
     const bodies = [1, 2].map(() => bodyOf(delivery([{ context_window_id: conversation }])))
     const { explicitAcks, retryMessages } = await consume(bodies, { limits: { totalMs: 0 } })
@@ -231,7 +231,7 @@ describe("the consumer of the queue", () => {
     expect(await bucket.head(unreadableObject(object))).not.toBeNull()
   })
 
-  it("keeps in the bucket what the database does not take for hours, and retries it until then", async () => {
+  it("keeps messages in the bucket after hours of an outage, and retries them before", async () => {
     const conversation = freshConversation()
     const bodies = [1, 2].map(() => bodyOf(delivery([{ context_window_id: conversation }])))
     const early = await consume(bodies, { bindings: UNREACHABLE, attempts: 12 })
@@ -246,7 +246,7 @@ describe("the consumer of the queue", () => {
     expect(await countOf(conversation)).toBe(2)
   })
 
-  it("retries while neither the database nor the bucket takes a message", async () => {
+  it("retries while neither the database nor the bucket accepts a message", async () => {
     const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
     const broken = { put: () => Promise.reject(new Error("R2 is away")) } as unknown as R2Bucket
     for (const BUCKET of [broken, undefined as unknown as R2Bucket]) {
@@ -264,7 +264,7 @@ describe("the consumer of the queue", () => {
     expect(letters).toEqual([{ source: "queue", code: "unreadable_message", reason: "No version of the service reads it." }])
   })
 
-  it("keeps the messages of Cloudflare's dead-letter queue", async () => {
+  it("makes dead letters of the messages in the dead-letter queue", async () => {
     const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
     const { explicitAcks } = await consume([body], { queue: DEAD_LETTERS })
     expect(explicitAcks).toHaveLength(1)

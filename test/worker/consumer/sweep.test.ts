@@ -37,7 +37,7 @@ describe("the sweep", () => {
     expect(await swept({ backlogCount: 1000 })).toEqual(["batches/1"])
   })
 
-  it("sends 100 messages a call, and goes on at the next run where a bounded one stopped", async () => {
+  it("sends 100 messages in each call, and continues in the next run where a bounded run stopped", async () => {
     const total = 45_000
     const uploaded = new Date(0)
     const keys = Array.from({ length: total }, (_, place) => `deliveries/${String(place).padStart(6, "0")}`)
@@ -79,7 +79,7 @@ describe("the sweep of idempotency keys", () => {
     expect(await bucket.head("unreadable/batches/3")).not.toBeNull()
   })
 
-  it("goes on where a bounded run stopped, and reads fewer keys while an old batch waits", async () => {
+  it("continues where a bounded run stopped, and reads fewer keys while an old batch waits", async () => {
     const all = Array.from({ length: 22_000 }, (_, place) => `idempotency_keys/${String(place).padStart(6, "0")}`)
     const uploaded = new Date(0)
     // 22,000 objects take minutes to write: this bucket only lists and deletes.
@@ -124,8 +124,8 @@ describe("the sweep of idempotency keys", () => {
   })
 })
 
-describe("the scheduled clean-up", () => {
-  it("releases expired keys whatever the bucket does, and never throws", async () => {
+describe("the hourly sweep", () => {
+  it("releases expired keys even when the bucket fails, and never throws", async () => {
     const id = crypto.randomUUID()
     await query(
       `insert into batches (transaction_id, caller, state, total_count, failed_count, failures, idempotency_key, created_at)

@@ -5,7 +5,7 @@ import { bodyOf, delivery, playedMessage } from "./messages.ts"
 
 const items = (count: number, bytes: number, rows: number) => Array.from({ length: count }, (_, item) => ({ item, bytes, rows }))
 
-describe("what one statement stores", () => {
+describe("the work of one statement", () => {
   it("is at most 2 MB and 2,000 rows, or one item", () => {
     expect(cutIntoPieces(items(5, 1024 * 1024, 1)).map((piece) => piece.length)).toEqual([2, 2, 1])
     expect(cutIntoPieces(items(5, 1, 1000)).map((piece) => piece.length)).toEqual([2, 2, 1])

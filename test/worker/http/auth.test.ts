@@ -55,7 +55,7 @@ describe("a deployment with keys", () => {
     ])
   })
 
-  it("lets each key do what its scopes say", async () => {
+  it("allows each key what its scopes allow", async () => {
     expect((await request("/api/signals/batch", "bridge-key", batch())).status).toBe(200)
     expect((await request("/api/signals", "dashboard-key")).status).toBe(200)
   })
@@ -95,7 +95,7 @@ describe("a deployment without a key", () => {
     ])
   })
 
-  it("lets everyone in when it says that it is open", async () =>
+  it("accepts everyone with open access", async () =>
     expect((await deployment({ OPEN_ACCESS: "true" })("/api/signals")).status).toBe(200))
 })
 
@@ -125,7 +125,7 @@ describe("a duplicate of another caller's signal", () => {
       body: JSON.stringify({ context_window_id: freshConversation(), raw_content: text, dedupe_key }),
     })
 
-  it("is acknowledged with its id, and shown to whoever stored it alone", async () => {
+  it("is acknowledged with its id, and shown only to the caller that stored it", async () => {
     const dedupeKey = crypto.randomUUID()
     const { id } = (await (await sendSingle("bridge-key", dedupeKey, "a secret")).json()) as { id: number }
     const other = await sendSingle("other-key", dedupeKey, "x")
@@ -169,7 +169,7 @@ describe("a dedupe key of the bridges", () => {
 })
 
 describe("a key named anonymous", () => {
-  it("is refused, since that names whoever has no key", async () => {
+  it("is refused, since that is the name of callers without a key", async () => {
     const API_KEYS = JSON.stringify([{ name: "anonymous", sha256: await sha256("k"), scopes: ["ingest"] }])
     expect((await deployment({ API_KEYS })("/api/signals", "k")).status).toBe(503)
   })
@@ -179,7 +179,7 @@ describe("an address over its rate", () => {
   const ADDRESS_RATE_LIMITER: RateLimit = { limit: async ({ key }) => ({ success: key !== "address:2001:db8:0:1::/64" }) }
   const from = (address: string) => ({ ...batch(), headers: { ...batch().headers, "CF-Connecting-IP": address } })
 
-  it("gets 429 before its key is checked, and so do the other addresses of its IPv6 /64", async () => {
+  it("gets 429 before its key is checked, as do the other addresses of its IPv6 /64", async () => {
     const request = deployment({ API_KEYS, ADDRESS_RATE_LIMITER })
     for (const address of ["2001:db8:0:1::7", "2001:DB8::1:ffff:0:0:1", "2001:0db8:0:0001::"])
       expect((await request("/api/signals/batch", "nobody's", from(address))).status, address).toBe(429)
@@ -195,7 +195,7 @@ describe("an address over its rate", () => {
 })
 
 describe("a large request", () => {
-  it("counts one unit for each started 1,000 signals or MiB", async () => {
+  it("counts one unit for each 1,000 signals or MiB, or a part of it", async () => {
     const counted: string[] = []
     const RATE_LIMITER: RateLimit = { limit: async ({ key }) => ({ success: counted.push(key) < 10 }) }
     const request = deployment({ API_KEYS, RATE_LIMITER })
@@ -219,7 +219,7 @@ describe("a large request", () => {
   })
 })
 
-describe("a rate limiter that is out of order", () => {
+describe("a rate limiter that fails", () => {
   it("costs no signal", async () => {
     const RATE_LIMITER: RateLimit = { limit: () => Promise.reject(new Error("no storage")) }
     expect((await deployment({ API_KEYS, RATE_LIMITER })("/api/signals/batch", "bridge-key", batch())).status).toBe(200)

@@ -28,7 +28,7 @@ describe("a batch's content type", () => {
 })
 
 describe("a batch in NDJSON", () => {
-  it("is one signal a line; blank lines, CRLF and a missing last line end are fine", async () => {
+  it("has one signal on each line; blank lines, CRLF and a missing last line end are allowed", async () => {
     const conversation = freshConversation()
     const line = JSON.stringify({ context_window_id: conversation })
     const response = await post(`${line}\r\n\n${line}\n${line}`, { "Content-Type": "application/x-ndjson" })
@@ -46,7 +46,7 @@ describe("a batch in NDJSON", () => {
 })
 
 describe("a batch's content encoding", () => {
-  it("may be gzip, in several members too", async () => {
+  it("can be gzip, also in several members", async () => {
     const conversation = freshConversation()
     const [head, tail] = [batchText(conversation).slice(0, 9), batchText(conversation).slice(9)]
     const members = new Uint8Array([...gzipSync(head), ...gzipSync(tail)])
@@ -54,7 +54,7 @@ describe("a batch's content encoding", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("must be what it says", async () => {
+  it("must match its header", async () => {
     const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": "gzip" })
     expect(response.status).toBe(422)
     expect(await response.json()).toMatchObject({ detail: [{ type: "gzip_invalid", loc: ["body"] }] })
@@ -84,7 +84,7 @@ describe("a batch's content encoding", () => {
 })
 
 describe("a batch's limits", () => {
-  it("count the decoded bytes, so a small body can't unfold into a large one", async () => {
+  it("count the decoded bytes, so that a small body cannot expand into a large one", async () => {
     const response = await post(gzipSync(" ".repeat(9 * 1024 * 1024)), { "Content-Encoding": "gzip" })
     expect(response.status).toBe(413)
     expect(await response.json()).toEqual({
@@ -93,7 +93,7 @@ describe("a batch's limits", () => {
     })
   })
 
-  it("hold for a body that does not say its length", async () => {
+  it("apply to a body without a length", async () => {
     const chunk = bytes(" ".repeat(1024 * 1024))
     let sent = 0
     const body = new ReadableStream<Uint8Array>({
@@ -118,7 +118,7 @@ describe("a batch's limits", () => {
     expect(await countOf(conversation)).toBe(10_000)
   })
 
-  it("hold for lines as well", async () => {
+  it("apply to lines as well", async () => {
     const response = await post("1\n".repeat(4_000_000), { "Content-Type": "application/x-ndjson" })
     expect(response.status).toBe(413)
   })

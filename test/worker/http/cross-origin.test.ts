@@ -52,7 +52,7 @@ describe("a preflight", () => {
     },
   )
 
-  it("is for /api alone", async () => {
+  it("is only for /api", async () => {
     for (const path of ["/metrics", "/webhooks/kafka", "/webhooks/slack", "/readyz", "/healthz"]) {
       const response = await preflight(PAGE, path)
       expect([path, response.ok, corsHeaders(response)]).toEqual([path, false, []])
@@ -109,7 +109,7 @@ describe("a page of a configured origin", () => {
     expect((await request("/webhooks/kafka", { method: "POST", body: "{}", headers }, open)).status).toBe(403)
   })
 
-  it("does not open the service to other pages", async () => {
+  it("does not allow other pages", async () => {
     const open = { OPEN_ACCESS: "true", API_KEYS: "" }
     for (const headers of [{ Origin: OTHER, "Sec-Fetch-Site": "cross-site" }, { "Sec-Fetch-Site": "cross-site" }]) {
       const response = await write(headers, open, JSON.stringify({ context_window_id: freshConversation() }))

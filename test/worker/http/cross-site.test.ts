@@ -11,7 +11,7 @@ const write = async (headers: Record<string, string>, settings: Partial<Bindings
   return [response.status, await countOf(conversation)]
 }
 
-describe("a page of another site, where access is open,", () => {
+describe("a page of another site, with open access,", () => {
   it.each([
     { "Sec-Fetch-Site": "cross-site" },
     { "Sec-Fetch-Site": "same-site" },
@@ -32,7 +32,7 @@ describe("a page of another site, where access is open,", () => {
   })
 })
 
-describe("everyone else, where access is open,", () => {
+describe("everyone else, with open access,", () => {
   it.each([
     {},
     { "Sec-Fetch-Site": "same-origin", Origin: "https://signals.example" },

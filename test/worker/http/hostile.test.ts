@@ -71,7 +71,7 @@ describe("too much to build", () => {
   })
 })
 
-describe("text that no stored text can have", () => {
+describe("text that cannot be stored", () => {
   it.each(["context_window_id=%00", "signal_source=a%00b"])("is 422 in a query: %s", async (query) => {
     const response = await send(`/api/signals?${query}`)
     expect(response.status).toBe(422)
@@ -80,7 +80,7 @@ describe("text that no stored text can have", () => {
 })
 
 describe("a body that is cut off on its way", () => {
-  it("is 400, and no error of the service", async () => {
+  it("is 400, and not an error of the service", async () => {
     const log = vi.spyOn(console, "log").mockImplementation(() => undefined)
     const body = new ReadableStream({
       start: (controller) => controller.enqueue(new TextEncoder().encode('{"signals":[')),
@@ -98,7 +98,7 @@ describe("a body that is cut off on its way", () => {
   })
 })
 
-describe("a body that is not to be read", () => {
+describe("a body that is not read", () => {
   const unread = async (path: string, headers: Record<string, string>, settings: object) => {
     const pulled = vi.fn()
     const body = new ReadableStream({ pull: pulled }, { highWaterMark: 0 })

@@ -22,7 +22,7 @@ describe("a batch sent again under its Idempotency-Key", () => {
     expect(await countOf(conversation)).toBe(2)
   })
 
-  it("is stored once by 50 at the same time, who all get the same answer", async () => {
+  it("is stored once by 50 requests at the same time, which all get the same answer", async () => {
     const conversation = freshConversation()
     const headers = { "Idempotency-Key": freshKey() }
     const responses = await Promise.all(Array.from({ length: 50 }, () => postBatch(batchOf(conversation, 20), headers)))
@@ -95,7 +95,7 @@ describe("a batch sent again under its Idempotency-Key", () => {
 describe("a signal sent again under its dedupe_key", () => {
   const keyed = (conversation: string, dedupe_key: string) => ({ context_window_id: conversation, dedupe_key })
 
-  it("is stored once, and every later answer gives the first one's id as a duplicate", async () => {
+  it("is stored once, and every later answer has the first one's id as a duplicate", async () => {
     const conversation = freshConversation()
     const key = freshKey()
     const first = (await (await postBatch({ signals: [keyed(conversation, key)] })).json()) as BatchAnswer
@@ -108,7 +108,7 @@ describe("a signal sent again under its dedupe_key", () => {
     expect(await countOf(conversation)).toBe(2)
   })
 
-  it("is stored once by 20 batches at the same time that share their keys in other orders", async () => {
+  it("is stored once by 20 concurrent batches that have the same keys in other orders", async () => {
     const conversation = freshConversation()
     const keys = Array.from({ length: 30 }, freshKey)
     const orders = Array.from({ length: 20 }, (_, turn) => [...keys.slice(turn), ...keys.slice(0, turn)])

@@ -29,7 +29,7 @@ describe("a batch with Prefer: handling=lenient", () => {
     expect(await recordOf(answer.transaction_id ?? "")).toMatchObject({ total_count: 3, failed_count: 1, failures: [MISSING] })
   })
 
-  it("stores the other lines where one is not JSON, whatever is in it", async () => {
+  it("stores the other lines where one is not JSON, whatever it contains", async () => {
     const conversation = freshConversation()
     const line = JSON.stringify({ context_window_id: conversation })
     const text = `${line}\n{"a": \0 \u{1F600}\n\n${line}\n`
@@ -42,7 +42,7 @@ describe("a batch with Prefer: handling=lenient", () => {
     expect(await countOf(conversation)).toBe(2)
   })
 
-  it("is recorded in the ledger also when every signal fails", async () => {
+  it("is recorded in the ledger even when every signal fails", async () => {
     const answer = (await (await postBatch({ signals: [7, {}] }, LENIENT)).json()) as BatchAnswer
     expect(answer).toMatchObject({ total_count: 2, successful_count: 0, failed_count: 2 })
     expect(await recordOf(answer.transaction_id ?? "")).toMatchObject({ state: "stored", failed_count: 2 })
@@ -103,7 +103,7 @@ describe("a batch with Prefer: handling=lenient", () => {
 })
 
 describe("a lenient batch with respond-async", () => {
-  it("is judged once, when it is accepted", async () => {
+  it("is planned once, when it is accepted", async () => {
     const conversation = freshConversation()
     const response = await postBatch(mixed(conversation), { Prefer: "respond-async, handling=lenient" })
     expect([response.status, response.headers.get("Preference-Applied")]).toEqual([202, "respond-async, handling=lenient"])
@@ -129,7 +129,7 @@ describe("the Idempotency-Key of a lenient batch", () => {
     expect(await countOf(conversation)).toBe(2)
   })
 
-  it("stands for the same request without the preference, so that a sender may begin to use it between two attempts", async () => {
+  it("identifies the same request without the preference, so that a sender can add it between two attempts", async () => {
     const conversation = freshConversation()
     const body = { signals: [{ context_window_id: conversation }] }
     const key = keyed()

@@ -46,7 +46,7 @@ describe("RateLimit-Policy", () => {
     expect(await policyOf(path, settings as Partial<Bindings>)).toEqual([200, null, null]),
   )
 
-  it("says what wrangler.toml limits", () => {
+  it("has the limits of wrangler.toml", () => {
     for (const [limit, name] of [
       ["RATE_LIMIT", "RATE_LIMITER"],
       ["ADDRESS_RATE_LIMIT", "ADDRESS_RATE_LIMITER"],

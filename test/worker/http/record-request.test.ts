@@ -59,7 +59,7 @@ describe("the data point of a request", () => {
     ])
   })
 
-  it("calls the source of a batch mixed when its signals differ, and has a part for each, of what is new", async () => {
+  it("calls the source of a batch mixed when its signals differ, and has a part for each, with the new signals", async () => {
     const known = { ...good(), dedupe_key: crypto.randomUUID() }
     await pointsOf(BATCH, post({ signals: [known] }))
     const kafka = { ...good(), signal_source: "Kafka" }
@@ -193,7 +193,7 @@ describe("a batch in doubt", () => {
   })
 })
 
-describe("a dataset that is out of order", () => {
+describe("a dataset that fails", () => {
   it.each<[string, () => void | Promise<void>]>([
     [
       "throws",

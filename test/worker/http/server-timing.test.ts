@@ -17,5 +17,5 @@ it("a refused batch says how long the validation took, since the database was no
   expect([status, headers.get("Server-Timing")]).toEqual([422, expect.stringMatching(/^validation;dur=\d+\.\d$/)])
 })
 
-it("an answer for which neither was needed has no Server-Timing", async () =>
+it("an answer that needed neither has no Server-Timing", async () =>
   expect((await send("/healthz")).headers.has("Server-Timing")).toBe(false))

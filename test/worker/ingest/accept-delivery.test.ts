@@ -34,7 +34,7 @@ describe("a delivery", () => {
     expect(queue.sent).toHaveLength(1)
   })
 
-  it("goes to the database when the queue fails, with its dead letters, and says so for the log", async () => {
+  it("goes to the database when the queue fails, with its dead letters, and returns the error for the log", async () => {
     const conversation = freshConversation()
     const queue = testQueue({ failure: new Error("Too Many Requests") })
     const delivered = [{ signal: { context_window_id: conversation } }, { refused: "no key" }]
@@ -57,7 +57,7 @@ describe("a delivery", () => {
     expect(second.answer).toMatchObject({ state: "stored", accepted_count: 2, duplicate_count: 1 })
   })
 
-  it("waits in the bucket when it is too large for a message, else in the database", async () => {
+  it("waits in the bucket when it is too large for a message, or is stored at once without one", async () => {
     const conversation = freshConversation()
     const large = [{ signal: { context_window_id: conversation, raw_content: "x".repeat(130_000) } }]
     const queue = testQueue()
@@ -69,7 +69,7 @@ describe("a delivery", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("keeps nothing of a delivery that is skipped whole", async () => {
+  it("keeps nothing of a delivery whose records are all skipped", async () => {
     const queue = testQueue()
     const { answer } = await acceptDelivery(testContext({ queue }), received([{ skipped: "tombstone" }]))
     expect(answer).toEqual({
@@ -101,7 +101,7 @@ describe("a delivery", () => {
     expect(small).toMatchObject({ truncated: false, reason: "no key", record: '{"value":"small"}' })
   })
 
-  it("keeps all of records that fit, and the beginning of those that no longer do", () => {
+  it("keeps records that fit completely, and the beginning of the others", () => {
     const kept = keepValues(
       Array.from({ length: 10 }, () => ({ reason: "no key", record: { value: "\\".repeat(1024 * 512 - 20) } })),
     )

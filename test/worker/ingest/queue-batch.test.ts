@@ -26,7 +26,7 @@ describe("a batch that is queued", () => {
     expect(queue.sent.map((text) => JSON.parse(text).object)).toEqual([batchObject(batch.transactionId)])
   })
 
-  it("is found by its transaction id, also while the database can't be reached", async () => {
+  it("is found by its transaction id, even while the database cannot be reached", async () => {
     const batch = newBatch(requestOf([{ context_window_id: freshConversation() }]))
     await queueBatch(testContext(), batch)
     for (const context of [testContext(), testContext({ db: unreachable() })])
@@ -35,7 +35,7 @@ describe("a batch that is queued", () => {
     expect(await findBatch(testContext(), crypto.randomUUID())).toBeUndefined()
   })
 
-  it("is found when the consumer stores it between the look at the ledger and the look into the bucket", async () => {
+  it("is found when the consumer stores it between the reads of the ledger and the bucket", async () => {
     const batch = newBatch(requestOf([{ context_window_id: freshConversation() }]))
     await queueBatch(testContext(), batch)
     const { db, bucket } = testContext()
@@ -87,7 +87,7 @@ describe("a batch that is queued", () => {
     await expect(queueBatch(testContext(), another)).rejects.toThrow(IdempotencyKeyReused)
   })
 
-  it("is not queued without a queue or a bucket, or when the queue fails, which is said for the log", async () => {
+  it("is not queued without a queue or a bucket, or when the queue fails, which is returned for the log", async () => {
     const batch = () => newBatch(requestOf([{ context_window_id: freshConversation() }]))
     expect(await queueBatch(testContext({ queue: undefined }), batch())).toEqual({ queueError: undefined })
     expect(await queueBatch(testContext({ bucket: undefined }), batch())).toEqual({ queueError: undefined })

@@ -42,7 +42,7 @@ describe("a dead letter that is replayed", () => {
     expect((await letter()).state).toBe("waiting")
   })
 
-  it("goes to the queue again when it is a whole message, and stays where there is none", async () => {
+  it("goes to the queue again when it is a whole message, and stays without a queue", async () => {
     const letter = await kept({ source: "queue", record: JSON.stringify("a message") })
     const none = await replayDeadLetter({ ...testContext({ queue: undefined }), ...around }, await letter())
     expect(none.answer).toEqual({ replayed: false, reason: "There is no queue to send it to." })
@@ -53,8 +53,8 @@ describe("a dead letter that is replayed", () => {
   })
 })
 
-describe("a record whose time was too far ahead when it came in", () => {
-  it("is judged by the clock of its replay", async () => {
+describe("a record whose time was too far ahead when it arrived", () => {
+  it("is checked by the clock of its replay", async () => {
     const record = JSON.stringify({ context_window_id: freshConversation(), timestamp: "2026-01-10T00:00:00Z" })
     const letter = await kept({ source: "signal", record })
     const replayAt = async (time: string) => {
@@ -125,7 +125,7 @@ describe("many dead letters that are replayed", () => {
     expect(await countOf(conversation)).toBe(6)
   })
 
-  it("go to the queue again where they are whole messages, 100 a call and by bytes", async () => {
+  it("go to the queue again when they are whole messages, at most 100 in a call, and by bytes", async () => {
     const ids: number[] = []
     for (let place = 0; place < 5; place++)
       ids.push((await (await kept({ source: "queue", record: JSON.stringify("m".repeat(100_000)) }))()).id)

@@ -39,8 +39,8 @@ describe("a batch that is stored at once", () => {
   })
 })
 
-describe("a batch whose caller has its answer already", () => {
-  it("counts what it added, and nothing when it is stored again", async () => {
+describe("a batch whose caller already has the answer", () => {
+  it("counts the added signals, and none when it is stored again", async () => {
     const conversation = freshConversation()
     const signals = [{ context_window_id: conversation }, { context_window_id: conversation, payload: TOO_LARGE }]
     const batch = newBatch(requestOf([...signals, { context_window_id: conversation, signal_score: 2 }]))
@@ -53,7 +53,7 @@ describe("a batch whose caller has its answer already", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("enters into the ledger that it failed, with the reason", async () => {
+  it("is recorded in the ledger as failed, with the reason", async () => {
     const conversation = freshConversation()
     const batch = newBatch(requestOf([{ context_window_id: conversation, payload: TOO_LARGE }], { allOrNothing: true }))
     expect(await storeAcceptedBatch(testContext(), batch)).toMatchObject({

@@ -46,7 +46,7 @@ const received = (delivered: Delivered[]) => ({
 const lettersOf = (user: string) => query("select id from dead_letters where strpos(record, $1) > 0", [user])
 
 describe("a signal of a suppressed user", () => {
-  it("is skipped by name where a webhook stores at once, and so is one that breaks a rule, without a dead letter", async () => {
+  it("is skipped by name where a webhook stores at once, even when it breaks a rule, without a dead letter", async () => {
     const signal = await suppressedUser()
     const delivered = [{ signal }, { signal: { ...signal, user_id: "another" } }, { signal: { ...signal, signal_score: 7 } }]
     const { answer } = await acceptDelivery(testContext({ queue: undefined }), received(delivered))
@@ -66,7 +66,7 @@ describe("a signal of a suppressed user", () => {
     expect(await lettersOf(signal.user_id)).toEqual([])
   })
 
-  it("is left out of a batch that waited in the bucket, and fails one that is all or nothing", async () => {
+  it("is left out of a batch that waited in the bucket, and fails an all-or-nothing batch", async () => {
     const { BUCKET: bucket } = bindings
     if (!bucket) throw new Error("no bucket is bound")
     const signal = await suppressedUser()
@@ -109,8 +109,8 @@ describe("a signal of a suppressed user", () => {
   })
 })
 
-describe("what waits in the queue when an erasure begins, without suppression", () => {
-  it("is not stored any more, and what comes later is", async () => {
+describe("a signal that waits in the queue when an erasure without suppression starts", () => {
+  it("is not stored, and later signals are", async () => {
     const user_id = `user ${crypto.randomUUID()}`
     const context_window_id = freshConversation()
     const waiting = delivery([{ context_window_id, user_id }])
@@ -145,7 +145,7 @@ describe("an erasure", () => {
     expect(await countOf(context_window_id)).toBe(1)
   })
 
-  it("takes the subject out of a dead letter that is a whole message, and leaves the others in it", async () => {
+  it("removes the subject from a dead letter that is a whole message, and keeps the others in it", async () => {
     const user_id = `user ${crypto.randomUUID()}`
     const context_window_id = freshConversation()
     const message = bodyOf(

@@ -33,14 +33,14 @@ function columnsOf(point: Point): Record<string, string | number> {
 }
 
 describe("a data point", () => {
-  it("holds every field in the column that the layout gives it", () => {
+  it("has every field in the column of the layout", () => {
     const columns = columnsOf(full)
     for (const [field, column] of Object.entries(COLUMNS))
       expect(columns[column], field).toBe(field === "status" ? "200" : full[field as keyof Point])
     expect(Object.keys(columns)).toHaveLength(Object.keys(COLUMNS).length)
   })
 
-  it("needs a route and an outcome only: all other columns are empty then", () => {
+  it("needs only a route and an outcome: all other columns are empty then", () => {
     const columns = columnsOf({ route: "GET /api/batches", outcome: "answered" })
     const given: string[] = [COLUMNS.route, COLUMNS.outcome]
     for (const column of Object.values(COLUMNS))
@@ -58,11 +58,11 @@ describe("a data point", () => {
     ])
   })
 
-  it("is sampled by outcome and route, so that a rare failure stays whole beside very many successes", () => {
+  it("is sampled by outcome and route, so that a rare failure is kept beside many successes", () => {
     expect(dataPoint(full).indexes).toEqual(["partly_stored POST /api/signals/batch"])
   })
 
-  it("fits the limits of Analytics Engine whatever a request holds, and cuts no character in half", () => {
+  it("fits the limits of Analytics Engine for any request, and never splits a character", () => {
     const text = fc.string({ unit: "grapheme", maxLength: 3000 })
     fc.assert(
       fc.property(text, text, text, (route, caller, source) => {
@@ -104,7 +104,7 @@ describe("the parts of a point", () => {
     expect(parts.slice(1)).toEqual([{ route: "PART", outcome: "partly_stored", caller: "bridge", source: "mixed", successes: 9 }])
   })
 
-  it("are far fewer than Analytics Engine takes, and count every signal, however many names a sender invents", () => {
+  it("are far fewer than Analytics Engine accepts, and count every signal, for any number of names from a sender", () => {
     const all = withParts(point, { sources: counts(10_000), codes: counts(40, 5) })
     expect(all.length).toBeLessThanOrEqual(51)
     const sum = (field: "successes" | "failures") => all.slice(1).reduce((total, part) => total + (part[field] ?? 0), 0)
@@ -112,7 +112,7 @@ describe("the parts of a point", () => {
     expect(sum("failures")).toBe(40 * 5 + (39 * 40) / 2)
   })
 
-  it("are sampled by their name, so that a rare one stays beside very many others", () => {
+  it("are sampled by their name, so that a rare one is kept beside many others", () => {
     const [, ...parts] = withParts(point, {
       sources: counts(2),
       codes: new Map([
@@ -130,7 +130,7 @@ describe("the parts of a point", () => {
 })
 
 describe("an outcome", () => {
-  it.each(OUTCOMES)("%s is a success, an error or neither, never two of them", (outcome) => {
+  it.each(OUTCOMES)("%s is a success, an error or neither", (outcome) => {
     const kinds = [SUCCESSES, ERRORS, TURNED_AWAY, ["partly_stored"]].filter((kind) => kind.includes(outcome))
     expect(kinds).toHaveLength(1)
   })

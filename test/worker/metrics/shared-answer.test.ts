@@ -20,21 +20,21 @@ function maker() {
 describe("a shared answer", () => {
   afterEach(() => vi.useRealTimers())
 
-  it("is made once for any number of readers at the same time", async () => {
+  it("is computed once for any number of readers at the same time", async () => {
     const [shared, make, of] = [await isolate(), maker(), name()]
     const read = await Promise.all(Array.from({ length: 50 }, () => shared(of, 10, make)))
     expect(new Set(read)).toEqual(new Set(["answer 1"]))
     expect(make).toHaveBeenCalledTimes(1)
   })
 
-  it("is made again when it has become too old", async () => {
+  it("is computed again when it is too old", async () => {
     const [shared, make, of] = [await isolate(), maker(), name()]
     expect(await shared(of, 1, make)).toBe("answer 1")
     await new Promise((resolve) => setTimeout(resolve, 1100))
     expect(await shared(of, 1, make)).toBe("answer 2")
   })
 
-  it("reaches the other isolates of the location through the cache, and does not become older there", async () => {
+  it("reaches the other isolates of the location through the cache, without a longer lifetime", async () => {
     const [make, of] = [maker(), name()]
     expect(await (await isolate())(of, 2, make)).toBe("answer 1")
     const later = await isolate()
@@ -49,7 +49,7 @@ describe("a shared answer", () => {
     expect([await shared(name(), 10, make), await shared(name(), 10, make)]).toEqual(["answer 1", "answer 2"])
   })
 
-  it("may be a failure, so that an API that refuses is not called more often", async () => {
+  it("can be an error, so that a failing API is not called more often", async () => {
     const [shared, of] = [await isolate(), name()]
     const make = vi.fn(() => Promise.reject(new MetricsUnavailable("Analytics Engine answered 429.")))
     for (let reader = 0; reader < 5; reader++) await expect(shared(of, 1, make)).rejects.toThrow("answered 429")

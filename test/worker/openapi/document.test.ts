@@ -65,7 +65,7 @@ describe("the OpenAPI document", () => {
     expect(new Set(names).size).toBe(names.length)
   })
 
-  it("has the fields of a signal from the schema that judges them", () => {
+  it("has the fields of a signal from the schema that validates them", () => {
     const described = openApi().components?.schemas?.Signal as { properties: object; required: string[] }
     expect(Object.keys(described.properties)).toEqual(Object.keys(Signal.shape))
     expect(described.required).toEqual(["context_window_id"])
@@ -120,12 +120,12 @@ describe.each(Object.keys(OPERATIONS))("the description of %s", (operation) => {
     expect(without).toEqual([])
   })
 
-  it("has answers that are as their schemas say, with no field beside", () => {
+  it("has answers that match their schemas, without other fields", () => {
     for (const { schema, examples } of responsesOf(operation).flatMap(([, response]) => bodiesOf(response)))
       for (const [name, value] of examples) expect(schema.parse(value), name).toEqual(value)
   })
 
-  it("has requests that the service would take", () => {
+  it("has requests that the service accepts", () => {
     for (const { schema, examples } of bodiesOf(OPERATIONS[operation]?.requestBody))
       for (const [name, value] of examples) expect(schema.safeParse(value).error, name).toBeUndefined()
   })
@@ -167,7 +167,7 @@ const BATCHES = "POST /api/signals/batch"
 const SINGLE = "POST /api/signals"
 const LIST = "GET /api/signals"
 
-describe("a refusal in the document is what the service says:", () => {
+describe("an error in the document equals the service's answer:", () => {
   it.each<[operation: string, status: number, example: string, sent: Omit<Sent, "path"> & { path?: string }]>([
     [BATCHES, 400, "one failed", { body: { ...BAD_BATCH, fail_on_error: true } }],
     [BATCHES, 401, "no key", { body: BATCH, settings: KEYS }],

@@ -11,7 +11,7 @@ function containersIn(value: unknown): number {
 }
 
 describe("the count of a body's objects and arrays", () => {
-  it("is never too low, wherever the bytes begin in their buffer", () =>
+  it("is never too low, at any offset of the bytes in their buffer", () =>
     fc.assert(
       fc.property(fc.json(), fc.nat(7), (text, offset) => {
         const buffer = new Uint8Array([...new Uint8Array(offset), ...bytes(text)])
@@ -25,7 +25,7 @@ describe("the count of a body's objects and arrays", () => {
     expect(() => countContainers(many(MAX_CONTAINERS))).toThrow(TooManyContainers)
   })
 
-  it("leaves brackets within texts out where they would be too many", () => {
+  it("leaves out brackets in texts when there would be too many", () => {
     const text = JSON.stringify([`"\\[${"[{".repeat(MAX_CONTAINERS)}`, []])
     expect(countContainers(bytes(text))).toBe(2)
   })

@@ -16,7 +16,7 @@ const errorsOf = (read: () => unknown) => {
   }
 }
 
-describe("a JSON number that a double can't carry", () => {
+describe("a JSON number that a double cannot hold", () => {
   it.each([
     "9007199254740993",
     "-12345678901234567890",
@@ -31,7 +31,7 @@ describe("a JSON number that a double can't carry", () => {
     expect(roundTrip(`{"a" : \n ${number} }`)).toBe(`{"a":${number}}`)
   })
 
-  it("keeps its digits as fast when it has millions", () => {
+  it("keeps millions of digits in linear time", () => {
     for (const number of [`1e${"1".repeat(2_000_000)}`, "1".repeat(4_000_000)])
       expect(roundTrip(`[${number}]`)).toBe(`[${number}]`)
   })
@@ -41,7 +41,7 @@ describe("a JSON number that a double can't carry", () => {
     expect(plainNumber("0.5")).toBe("0.5")
   })
 
-  it("never loses a digit, whatever its spelling and whatever stands beside it", () =>
+  it("never loses a digit, in any spelling and beside any text", () =>
     fc.assert(
       fc.property(fc.array(fc.oneof(number, textOfDigits), { minLength: 1, maxLength: 5 }), whitespace, (sources, space) => {
         const values = parseJson(`{"a":[${sources.join(`${space},${space}`)}${space}]}`) as { a: unknown[] }
@@ -61,17 +61,17 @@ describe("a JSON number that a double can't carry", () => {
     expect(roundTrip(deep)).toBe(deep)
   })
 
-  it("is not one in a name or a text, whatever stands there", () => {
+  it("is not looked for in a name or a text", () => {
     const text = '{"12345678901234567890":"\\\\\\"12345678901234567890\\\\","a":"12345678901234567890","b":12345678901234567890}'
     expect(roundTrip(text)).toBe(text)
   })
 
-  it("is refused where JSON has no number, with the place in the text that was sent", () => {
+  it("is refused where JSON allows no number, with the place in the text that was sent", () => {
     for (const text of ["[12345678901234567890,01234567890123456789]", "{12345678901234567890:1}", "[12345678901234567890,oops]"])
       expect(errorsOf(() => parseJson(text))?.[0]?.msg).toBe(`Invalid JSON: ${messageOf(() => JSON.parse(text))}`)
   })
 
-  it("changes nothing about names: the last of the same wins, and __proto__ is one like any other", () => {
+  it("does not affect names: the last of equal names wins, and __proto__ is an ordinary one", () => {
     expect(roundTrip('{"a":{"b":1},"a":12345678901234567890,"__proto__":{"c":1}}')).toBe(
       '{"a":12345678901234567890,"__proto__":{"c":1}}',
     )
@@ -126,7 +126,7 @@ describe("any other JSON", () => {
     (text) => expect(parseJson(text)).toEqual(JSON.parse(text)),
   )
 
-  it("comes back equal, whatever it is", () =>
+  it("is equal to JSON.parse's result", () =>
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         expect(roundTrip(JSON.stringify(value))).toBe(JSON.stringify(value))
@@ -138,7 +138,7 @@ describe("any other JSON", () => {
     (digits) => expect(parseJson(JSON.stringify({ digits }))).toEqual({ digits }),
   )
 
-  it("may have a name like __proto__, which is a name like any other", () =>
+  it("can have a name like __proto__, as an ordinary name", () =>
     expect(Object.keys(parseJson('{"__proto__":{"a":1}}') as object)).toEqual(["__proto__"]))
 })
 
@@ -153,7 +153,7 @@ describe("a text that is not JSON", () => {
 describe("JSON that nests by the thousand", () => {
   const deep = `${"[".repeat(200_000)}12345678901234567890${"]".repeat(200_000)}`
 
-  it("keeps the digits of what stands elsewhere", () => {
+  it("keeps the digits of other values", () => {
     const read = parseJson(
       `{"a":[12345678901234567890,{"__proto__":1e400}],"number":"\\"12345678901234567890\\\\","b":0.1,"deep":${deep}}`,
     ) as Record<string, unknown>
@@ -163,12 +163,12 @@ describe("JSON that nests by the thousand", () => {
     )
   })
 
-  it("is not JSON when it breaks off", () =>
+  it("is not JSON when it is truncated", () =>
     expect(errorsOf(() => parseJson(`[1e400,${"[".repeat(200_000)}`))).toMatchObject([{ type: "json_invalid" }]))
 })
 
 describe("NDJSON", () => {
-  it("is one value a line; blank lines are passed over, and digits kept", () => {
+  it("has one value on each line; blank lines are skipped, and digits kept", () => {
     const values = parseNdjson('{"a":1}\r\n\n  \n[12345678901234567890]\n"x"')
     expect(JSON.stringify(values)).toBe('[{"a":1},[12345678901234567890],"x"]')
   })
@@ -179,10 +179,10 @@ describe("NDJSON", () => {
       { type: "json_invalid", loc: ["body", "signals", 3], msg: expect.stringMatching(/^Invalid JSON: line 5: /) },
     ]))
 
-  it("is read no further than one value beyond the most that are wanted", () =>
+  it("is read until one value beyond the maximum", () =>
     expect(parseLines("1\n".repeat(4_000_000), 3)).toEqual([1, 1, 1, 1]))
 
-  it("names 100 bad lines at most, and then says that there are more", () => {
+  it("names at most 100 bad lines, and then says that there are more", () => {
     expect(errorsOf(() => parseNdjson("x\n".repeat(100)))).toHaveLength(100)
     const errors = errorsOf(() => parseNdjson("x\n".repeat(1000)))
     expect(errors).toHaveLength(101)
@@ -193,7 +193,7 @@ describe("NDJSON", () => {
 describe("the bytes of a body", () => {
   const bytes = (text: string) => new TextEncoder().encode(text)
 
-  it("are read as UTF-8, a byte order mark at their start left out", () => {
+  it("are read as UTF-8, without a byte order mark at their start", () => {
     expect(decodeUtf8(bytes('\ufeff{"a":"\u{1F600}\ufeff"}'))).toBe('{"a":"\u{1F600}\ufeff"}')
     expect(parseNdjson(decodeUtf8(bytes("\ufeff1\n2")))).toEqual([1, 2])
   })

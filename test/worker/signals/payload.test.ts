@@ -14,20 +14,20 @@ const nested = (levels: number): Record<string, unknown> => {
 describe("a payload", () => {
   it.each([null, undefined])("that is %s becomes no text", (payload) => expect(encodePayload(payload)).toEqual({ text: "" }))
 
-  it("becomes its JSON text, every digit of a raw number kept", () =>
+  it("becomes its JSON text, with every digit of a raw number", () =>
     expect(encodePayload({ id: JSON.rawJSON("12345678901234567890.10") })).toEqual({ text: '{"id":12345678901234567890.10}' }))
 
   it("becomes text without a line break", () => expect(encodePayload({ text: "a\nb\r\u2028" }).text).not.toMatch(/[\n\r]/))
 
-  it("may nest 64 levels deep", () => expect(encodePayload(nested(64)).text).toBe(JSON.stringify(nested(64))))
+  it("can nest 64 levels deep", () => expect(encodePayload(nested(64)).text).toBe(JSON.stringify(nested(64))))
 
-  it("may hold a raw number at the deepest level", () => {
+  it("can have a raw number at the deepest level", () => {
     let payload: Record<string, unknown> = { n: JSON.rawJSON("12345678901234567890") }
     for (let level = 1; level < 64; level++) payload = { a: payload }
     expect(encodePayload(payload).violation).toBeUndefined()
   })
 
-  it.each([65, 100_000])("may not nest %i levels deep", (levels) =>
+  it.each([65, 100_000])("must not nest %i levels deep", (levels) =>
     expect(encodePayload(nested(levels))).toEqual({
       violation: { field: "payload", code: "too_deep", message: "payload must not nest deeper than 64 levels" },
     }),
@@ -58,7 +58,7 @@ describe("a payload", () => {
     if (characters > number.length) expect(printedCharacters).toBeGreaterThanOrEqual(characters + '{"a":}'.length)
   })
 
-  it("whose numbers unfold to more than 1 MiB is too heavy", () => {
+  it("is too large when its numbers expand to more than 1 MiB", () => {
     const payload = parseJson(`{"a":[${Array(2700).fill("1e400").join()}]}`)
     const signal = Signal.parse({ context_window_id: "a", payload })
     expect(planBatch([signal], "2026-01-01T00:00:00.000000Z").failures).toEqual([
@@ -80,5 +80,5 @@ describe("a payload", () => {
       }),
   )
 
-  it("may speak of \\u0000 as text", () => expect(encodePayload({ a: "\\u0000" })).toEqual({ text: '{"a":"\\\\u0000"}' }))
+  it("can have \\u0000 as text", () => expect(encodePayload({ a: "\\u0000" })).toEqual({ text: '{"a":"\\\\u0000"}' }))
 })

@@ -6,7 +6,7 @@ import { Signal } from "../../../src/signals/schema.ts"
 const NOW = "2025-01-15T10:00:00.000000Z"
 
 describe("a plan", () => {
-  it("has each signal once, as a row or as a failure, in the order of the batch", () => {
+  it("has each signal once, as a row or as a failure, in batch order", () => {
     const scores = [0, 2, 1, -1, 0.5]
     const plan = planBatch(
       scores.map((signal_score) => ({ context_window_id: "a", signal_score })),
@@ -25,7 +25,7 @@ describe("a plan", () => {
     )
   })
 
-  it("fills in the defaults, and takes null for absent", () => {
+  it("sets the defaults, and treats null as absent", () => {
     const [absent, nulls] = planBatch(
       [{ context_window_id: "a" }, { context_window_id: "a", signal_source: null, signal_score: null, escalate_flag: null }],
       NOW,
@@ -70,7 +70,7 @@ describe("a plan", () => {
 })
 
 describe("the ignored fields of a batch", () => {
-  it("are the names nobody knows, each once", () =>
+  it("are the unknown names, each once", () =>
     expect(
       ignoredFields({
         signals: [

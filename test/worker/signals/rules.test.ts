@@ -52,7 +52,7 @@ describe("a signal's context_window_id", () => {
 })
 
 describe.each(TEXT_FIELDS)("the text of %s", (field) => {
-  it("may hold astral and combining characters and U+2028", () =>
+  it("can have astral and combining characters and U+2028", () =>
     expect(broken({ [field]: "e\u0301 \u{1F600} \u2028" })).toBeUndefined())
 
   it("must not hold U+0000, which Postgres cannot store", () =>
@@ -64,12 +64,12 @@ describe.each(TEXT_FIELDS)("the text of %s", (field) => {
 })
 
 describe("a signal's size", () => {
-  it("may be just 1 MiB of UTF-8", () => {
+  it("can be exactly 1 MiB of UTF-8", () => {
     const content = "\u20ac".repeat(Math.floor((MAX_SIGNAL_BYTES - "conv-1".length) / 3))
     expect(broken({ raw_content: content })).toBeUndefined()
   })
 
-  it("may not be more, its texts and payload counted together", () => {
+  it("must not be larger, with its texts and payload together", () => {
     const half = "x".repeat(MAX_SIGNAL_BYTES / 2)
     expect(broken({ raw_content: half }, JSON.stringify({ half }))).toBe("signal must not be larger than 1 MiB")
   })

@@ -39,17 +39,17 @@ describe("a signal's wrong shape", () => {
   it("of a missing field says that it is missing, without an input", () =>
     expect(errorsOf(Signal, {})).toEqual(told("missing", "context_window_id", "Field required")))
 
-  it.each([{ payload: [1] }, { raw_content: { a: 1 } }])("%j is not carried back when it is no scalar", (fields) =>
+  it.each([{ payload: [1] }, { raw_content: { a: 1 } }])("%j is not repeated in the error when it is not a scalar", (fields) =>
     expect(ofSignal(fields)[0]).not.toHaveProperty("input"),
   )
 
-  it("carries a long text back cut short, between characters", () =>
+  it("repeats a long text truncated, between characters", () =>
     expect(ofSignal({ timestamp: "\u{1F600}".repeat(1000) })[0]?.input).toBe("\u{1F600}".repeat(100)))
 
-  it("carries a long number back with its digits", () =>
+  it("repeats a long number with its digits", () =>
     expect(JSON.stringify(ofSignal({ raw_content: parseJson("12345678901234567890") })[0]?.input)).toBe("12345678901234567890"))
 
-  it("may be an infinite number, which JSON can't carry back", () =>
+  it("can be an infinite number, which JSON cannot repeat", () =>
     expect(ofSignal({ signal_score: Infinity })).toEqual(
       told("finite_number", "signal_score", "Input should be a finite number"),
     ))
@@ -132,6 +132,6 @@ const nearlyBatch = fc.record(
 )
 
 describe("the schema of a batch", () => {
-  it("is compiled whole: a schema that can't be would be ten times slower without a word", () =>
+  it("is compiled as a whole: otherwise it would be ten times slower without a warning", () =>
     expect(() => z.compile(z.object({ signals: z.array(Signal) }), { strict: true })).not.toThrow())
 })

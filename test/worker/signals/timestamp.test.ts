@@ -82,7 +82,7 @@ describe("an ISO 8601 timestamp", () => {
     (text) => expect(databaseErrorOf(text)).toBe(OUT_OF_RANGE),
   )
 
-  it("is that instant of UTC, however it is spelled", () =>
+  it("is the same instant in every spelling", () =>
     fc.assert(
       fc.property(localTime, spelling, zone, (local, { dash, separator, colon, precision, fraction }, { text, minutes }) => {
         const [date, time] = [local.slice(0, 10), local.slice(11, 11 + precision)]
@@ -95,7 +95,7 @@ describe("an ISO 8601 timestamp", () => {
       { numRuns: 5000 },
     ))
 
-  it("is a text or told, whatever is sent, and what was read reads as itself", () =>
+  it("is a text or an error for any input, and reading the text again gives the same", () =>
     fc.assert(
       fc.property(almost, (text) => {
         const read = parseTimestamp(text)
@@ -143,7 +143,7 @@ const almost = fc
   )
 
 describe("an instant of the clock", () => {
-  it("is written as a timestamp is", () =>
+  it("is written in the format of a timestamp", () =>
     expect(instantText(new Date("2025-01-15T10:30:00.123Z"))).toBe(parseTimestamp("2025-01-15T10:30:00.123")))
 })
 
@@ -167,7 +167,7 @@ describe("a Unix epoch", () => {
     (epoch) => expect(databaseErrorOf(epoch)).toBe(OUT_OF_RANGE),
   )
 
-  it("keeps every microsecond that a double can tell apart", () =>
+  it("keeps every microsecond that a double can distinguish", () =>
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 4_000_000_000 }), fc.integer({ min: 0, max: 999_999 }), (seconds, micros) => {
         const fraction = String(micros).padStart(6, "0")

@@ -14,7 +14,7 @@ const fromFetch = (name: string) => {
   return error
 }
 
-describe("a fault that was rolled back", () => {
+describe("an error that was rolled back", () => {
   it.each(["40001", "40P01", "55P03", "57014", "57P03", "25006", "53100", "53300"])(
     "with SQLSTATE %s may be tried again, and nothing was stored",
     (code) => expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "transient", reason: code, mayHaveRun: false }),
@@ -31,7 +31,7 @@ describe("a fault that was rolled back", () => {
   )
 })
 
-describe("a fault after which the statement may have run", () => {
+describe("an error after which the statement may have run", () => {
   it.each(["08006", "57P01", "57P02", "58030", "XX000"])("with SQLSTATE %s may be tried again", (code) =>
     expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "transient", mayHaveRun: true }),
   )
@@ -60,7 +60,7 @@ describe("an answer whose body cannot be read", () => {
 })
 
 describe("a result that is larger than Neon sends", () => {
-  it("never comes, however often it is asked for, although the statement has run", () =>
+  it("never arrives, though the statement has run", () =>
     expect(databaseErrorOf(fromProxy(507, '{"message":"response is too large","code":""}'))).toMatchObject({
       kind: "too_large",
       reason: "HTTP 507",
@@ -78,7 +78,7 @@ describe("a missing partition", () => {
   )
 })
 
-describe("a fault of the values", () => {
+describe("an error of the values", () => {
   it("is a refusal where a value breaks a check", () =>
     expect(databaseErrorOf(Object.assign(fromPostgres("23514"), { constraint: "signals_signal_score_range" }))).toMatchObject({
       kind: "refused",
@@ -91,7 +91,7 @@ describe("a fault of the values", () => {
   )
 })
 
-describe("a fault that an operator has to mend", () => {
+describe("an error that an operator must repair", () => {
   it.each([
     fromPostgres("42P01"),
     fromPostgres("42501"),
@@ -104,7 +104,7 @@ describe("a fault that an operator has to mend", () => {
   ])("is not tried again: %s", (error) => expect(databaseErrorOf(error)).toMatchObject({ kind: "broken", mayHaveRun: false }))
 })
 
-describe("any fault", () => {
+describe("any error", () => {
   it("names no value, statement or address in its message", () =>
     expect(databaseErrorOf(fromPostgres("23505", 'Key (dedupe_key)=(s3cret) in "insert into signals"')).message).toBe(
       "database error (refused): 23505",

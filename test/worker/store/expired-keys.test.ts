@@ -23,7 +23,7 @@ const keysLeft = async (caller: string) =>
   Number((await query<{ count: string }>("select count(idempotency_key) from batches where caller = $1", [caller]))[0]?.count)
 
 describe("idempotency keys past their lifetime", () => {
-  it("are released one by one where a request meets them: it touches its own row alone", async () => {
+  it("are released one by one by a request that uses one, which changes only its own row", async () => {
     const context_window_id = freshConversation()
     const caller = await expiredKeys(3)
     const batch = batchOf([{ context_window_id }], { caller, idempotency: { key: "key-2", requestHash: "best-effort:01" } })
@@ -50,7 +50,7 @@ describe("idempotency keys past their lifetime", () => {
     expect(await keysLeft(caller)).toBe(0)
   })
 
-  it("stay released as far as the cron came when its time is over", async () => {
+  it("stay released up to the point where the cron's time was over", async () => {
     const caller = await expiredKeys(12_000)
     const db = database()
     // The deadline passes with the first statement.

@@ -17,7 +17,7 @@ function keyedBatch(...signals: Parameters<typeof batchOf>[0]): NewBatch {
 }
 
 describe("a replay", () => {
-  it("gives every signal its own id after one of them was deleted", async () => {
+  it("returns every signal's own id after one of them was deleted", async () => {
     const context_window_id = freshConversation()
     const batch = keyedBatch({ context_window_id }, { context_window_id, dedupe_key: key() }, { context_window_id })
     const first = await idsOf(batch)
@@ -105,7 +105,7 @@ describe("a replay", () => {
     expect(await idsOf(again(batch))).toEqual(first)
   })
 
-  it("takes an idempotency key's hash of an earlier version for that of the same request, and no other", async () => {
+  it("accepts the idempotency hash of an earlier version for the same request, and for no other", async () => {
     const batch = batchOf([{ context_window_id: freshConversation() }], {
       idempotency: { key: key(), requestHash: "best-effort:00" },
     })
@@ -118,7 +118,7 @@ describe("a replay", () => {
 })
 
 describe("the ids that the ledger keeps", () => {
-  it("are one run for a batch whose ids follow each other, and one more for each gap", async () => {
+  it("are one range for consecutive ids, and one more for each gap", async () => {
     const context_window_id = freshConversation()
     const batch = batchOf(Array.from({ length: 500 }, () => ({ context_window_id })))
     const ids = (await idsOf(batch)).map(([, id]) => Number(id))

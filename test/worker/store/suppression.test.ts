@@ -75,7 +75,7 @@ describe("a suppressed subject", () => {
     expect(await countOf(conversation)).toBe(0)
   })
 
-  it("is left out of what was acknowledged before, without a dead letter, in whichever way that is stored", async () => {
+  it("is left out of earlier acknowledged deliveries, without a dead letter, on every path", async () => {
     const subject = subjectOf("user_id")
     await suppress("user_id", subject)
     for (const number of ["1", TOO_LONG_FOR_POSTGRES]) {
@@ -102,7 +102,7 @@ describe("a suppressed subject", () => {
     expect((await writeBatch(database(), after)).failures).toEqual([])
   })
 
-  it("is the exact one: a longer text, another case and another field are stored", async () => {
+  it("is matched exactly: a longer text, another case and another field are stored", async () => {
     const subject = subjectOf("user_id")
     await suppress("user_id", subject)
     const others = [{ user_id: `${subject} ` }, { user_id: subject.toUpperCase() }, { agent_id: subject }]
@@ -110,7 +110,7 @@ describe("a suppressed subject", () => {
     expect((await writeBatch(database(), batchOf(signals))).failures).toEqual([])
   })
 
-  it("whose batch was stored before has the answer of then, under the same transaction id and under the same key", async () => {
+  it("gets the former answer when its batch was stored before, under the same transaction id and the same key", async () => {
     const subject = subjectOf("agent_id")
     const idempotency = { key: crypto.randomUUID(), requestHash: "best-effort:1" }
     for (const allOrNothing of [false, true]) {

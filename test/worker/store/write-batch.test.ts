@@ -9,7 +9,7 @@ import { batchOf, database } from "./batches.ts"
 const key = () => `key-${crypto.randomUUID()}`
 
 describe("the counts of a written batch", () => {
-  it("tell signals stored anew from duplicates, of earlier batches and of the batch itself", async () => {
+  it("distinguish new signals from duplicates, of earlier batches and of the batch itself", async () => {
     const context_window_id = freshConversation()
     const [first, second] = [key(), key()]
     await writeBatch(database(), batchOf([{ context_window_id, dedupe_key: first }]))
@@ -28,7 +28,7 @@ describe("the counts of a written batch", () => {
 })
 
 describe("the counts of written deliveries", () => {
-  it("tell signals stored anew from duplicates, and count nothing that an earlier call stored", async () => {
+  it("distinguish new signals from duplicates, and count nothing that an earlier call stored", async () => {
     const context_window_id = freshConversation()
     const shared = key()
     const signal = { context_window_id, signal_source: "slack" }
@@ -62,7 +62,7 @@ describe("the counts of written deliveries", () => {
 })
 
 describe("a batch that the ledger has as failed", () => {
-  it("stays failed, and stores nothing, when it is delivered again", async () => {
+  it("stays failed, and stores nothing, when it is redelivered", async () => {
     const context_window_id = freshConversation()
     const batch = batchOf([{ context_window_id }, { context_window_id }])
     const failures = [{ index: 1, error: "refused by the database: why", code: "refused_by_database" as const, retryable: false }]

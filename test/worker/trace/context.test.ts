@@ -10,7 +10,7 @@ const digits = (length: number) =>
 const id = (length: number) => digits(length).filter((text) => !/^0+$/.test(text))
 
 describe("a traceparent of version 00", () => {
-  it("is read whatever its ids and flags are, with the flags that are known", () =>
+  it("is read with any ids and flags, and keeps the known flags", () =>
     fc.assert(
       fc.property(id(32), id(16), digits(2), (traceId, spanId, flags) => {
         const known = Number.parseInt(flags, 16) & 3
@@ -69,7 +69,7 @@ describe("a traceparent of another version", () => {
   })
 })
 
-it("any text is a valid traceparent or none, and a valid one is passed on as version 00", () =>
+it("any text is a valid traceparent or undefined, and a valid one is forwarded as version 00", () =>
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(..."0123456789abcdef-fF g"), maxLength: 80 }), (text) => {
       const context = readTraceparent(text)
@@ -77,7 +77,7 @@ it("any text is a valid traceparent or none, and a valid one is passed on as ver
     }),
   ))
 
-it("a trace goes on under the same id, with a span of its own each time", () => {
+it("a trace continues under the same id, with a new span each time", () => {
   const caller = { traceId: TRACE, spanId: SPAN, flags: 1 }
   const spans = Array.from({ length: 100 }, () => continueTrace(caller))
   expect(new Set(spans.map(({ spanId }) => spanId)).size).toBe(100)

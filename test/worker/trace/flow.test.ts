@@ -49,7 +49,7 @@ describe("a request that is part of a trace", () => {
     return line
   }
 
-  it("continues it in its log line with a span of its own", async () => {
+  it("continues it in its log line with a new span", async () => {
     const line = await lineOf({ traceparent: TRACEPARENT, tracestate: "vendor=secret" })
     expect(line).toMatchObject({ trace_id: TRACE, parent_span_id: SPAN, trace_flags: "01" })
     expect(line?.span_id).toMatch(/^(?!0{16})[\da-f]{16}$/)
@@ -67,7 +67,7 @@ describe("a request that is part of a trace", () => {
     },
   )
 
-  it("hands its trace to the consumer, in a message or with a claim check", async () => {
+  it("passes its trace to the consumer, in a message or with a claim check", async () => {
     const conversation = freshConversation()
     const sent: string[] = []
     const queue = { send: async (text: string) => void sent.push(text) } as unknown as Queue
@@ -101,12 +101,12 @@ describe("a run of the consumer", () => {
     expect(line).not.toHaveProperty("links_omitted")
   })
 
-  it("has no more than 100 links, and says how many it leaves out", async () => {
+  it("has at most 100 links, and says how many it leaves out", async () => {
     const line = await lineOf(Array.from({ length: 103 }, (_, place) => message(traceOf(place))))
     expect([line?.links?.length, line?.links_omitted]).toEqual([100, 3])
   })
 
-  it("stores what carries no valid trace, and has none then", async () => {
+  it("stores messages without a valid trace, and has no trace then", async () => {
     const conversation = freshConversation()
     const line = await lineOf([message("nonsense", conversation), message(7, conversation), message({}, conversation)])
     for (const name of ["trace_id", "links"]) expect(line).not.toHaveProperty(name)

@@ -53,7 +53,7 @@ const mend = (id: number) =>
   rig.query(`update dead_letters set record = replace(record, '"signal_score":2', '"signal_score":1') where id = $1`, [id])
 
 describe("signals dlq", () => {
-  it("lists what waits, newest first, with the reason", async () => {
+  it("lists waiting dead letters, newest first, with the reason", async () => {
     expect(await dlq("list")).toMatchObject({ code: 0, out: "0 waiting.\n" })
     await failSomeRecords()
     const { code, out } = await dlq("list")
@@ -77,14 +77,14 @@ describe("signals dlq", () => {
     ])
   })
 
-  it("shows what was delivered", async () => {
+  it("shows the delivered record", async () => {
     await failSomeRecords()
     const { code, out } = await dlq("show", "2")
     expect(code).toBe(0)
     expect(out).toMatch(/^record +\{"value":\{"context_window_id":"c","signal_score":2\}\}$/m)
   })
 
-  it("replays what can be stored now, and says what stays and why", async () => {
+  it("replays the records that can be stored now, and names the others with the reason", async () => {
     await failSomeRecords()
     await mend(2)
     const { code, out } = await dlq("replay", "--all")
@@ -136,7 +136,7 @@ describe("signals dlq", () => {
     expect(ended.err).not.toMatch(/^\s+at /m)
   })
 
-  it("says where the key goes when there is none", async () => {
+  it("says where to put the key when there is none", async () => {
     const { code, err } = await dlqWith({ SIGNAL_INGEST_URL: rig.service.address }, "list")
     expect([code, err]).toEqual([
       3,

@@ -33,7 +33,7 @@ function erase(key: keyof typeof KEYS, ...args: string[]): Promise<{ code: numbe
 const signal = (user_id: string) => ({ context_window_id: `of ${user_id}`, user_id })
 
 describe("signals erase", () => {
-  it("erases, waits until that is done, and says what was removed", async () => {
+  it("erases, waits until it is done, and prints the counts of removed records", async () => {
     const { results } = await clientOf("operator").createBatch([signal("U1"), signal("U1"), signal("U2"), signal("U2")])
     const user = await erase("desk", "--user", "U1", "--suppress", "--yes")
     expect(user).toMatchObject({ code: 0, err: "" })
@@ -64,7 +64,7 @@ describe("signals erase", () => {
 })
 
 describe("the client", () => {
-  it("erases, and tells the state", async () => {
+  it("erases, and returns the state", async () => {
     const client = clientOf("desk")
     const { id } = await client.erase({ agent_id: "A1" })
     await expect.poll(async () => (await client.erasure(id))?.state).toBe("done")

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { AdaptiveLimit } from "../../../../src/cli/import/adaptive-limit.ts"
 
 describe("the limit of batches in flight", () => {
-  it("lets no more in than its size", async () => {
+  it("admits at most its size", async () => {
     const limit = new AdaptiveLimit(2)
     const entered: number[] = []
     const entering = [0, 1, 2].map((place) => limit.enter().then(() => entered.push(place)))
@@ -27,7 +27,7 @@ describe("the limit of batches in flight", () => {
     expect(limit.size).toBe(8)
   })
 
-  it("lets nobody in while more are in flight than it allows", async () => {
+  it("admits nothing while more are in flight than it allows", async () => {
     const limit = new AdaptiveLimit(4)
     for (let place = 0; place < 4; place++) await limit.enter()
     limit.shrink()

@@ -85,7 +85,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     ).map(({ raw_content }) => Number(raw_content))
   const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
 
-  it("stores every record once, with its place, and goes on where the group was", async () => {
+  it("stores every record once, with its place, and continues at the group's offsets", async () => {
     await produce("chat", 0, 100)
     const first = consume("chat")
     await expect.poll(() => stored("chat"), { timeout: 60_000 }).toEqual(upTo(100))
@@ -128,7 +128,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     expect(await stored("storm")).toEqual(upTo(1000))
   })
 
-  it("writes what can't be stored into the failures file, and goes on", async () => {
+  it("writes records that cannot be stored into the failures file, and continues", async () => {
     await produce("odd", 0, 3, (place) =>
       place === 1 ? JSON.stringify({ context_window_id: "c", signal_score: 2 }) : JSON.stringify({ text: String(place) }),
     )
@@ -141,7 +141,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     await ended
   })
 
-  it("keeps the failures of an earlier run, and bytes that are not text as they are", async () => {
+  it("keeps the failures of an earlier run, and bytes that are not text unchanged", async () => {
     const raw = new Producer({ clientId: "raw", bootstrapBrokers: [broker.address], autocreateTopics: true, retries: 50 })
     const latin1 = Buffer.from("636166e9", "hex")
     const avro = Buffer.from([0, 0, 0, 0, 7, 2, 104, 105])

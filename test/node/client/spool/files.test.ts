@@ -43,7 +43,7 @@ async function fileMethods(): Promise<FileHandle> {
 }
 
 describe("a batch that is done", () => {
-  it("does not come back while an older batch keeps its file", async () => {
+  it("is not sent again while an older batch keeps its file", async () => {
     const first = await openSpool(folder)
     await append(first, "k", "l")
     await first.cut("K", 1)
@@ -58,7 +58,7 @@ describe("a batch that is done", () => {
     expect(await recovered()).toEqual({ loose: [], batches: { L: ["l"] } })
   })
 
-  it("does not come back over any number of files, and they do not grow in number", async () => {
+  it("is not sent again over many files, whose number stays bounded", async () => {
     const spool = await openSpool(folder, { maxBytes: 1024 ** 2 })
     await append(spool, "kept")
     await spool.cut("KEPT", 1)
@@ -80,7 +80,7 @@ describe("a batch that is done", () => {
 })
 
 describe("a full spool", () => {
-  it("refuses signals with its limit, and accepts again once a batch is done", async () => {
+  it("refuses signals at its limit, and accepts them again when a batch is done", async () => {
     const spool = await openSpool(folder, { maxBytes: 1024 ** 2 })
     const large = { ...signal("large"), raw_content: "x".repeat(100_000) }
     let accepted = 0
@@ -98,7 +98,7 @@ describe("a full spool", () => {
 })
 
 describe("a damaged byte", () => {
-  it("loses at most the signal of its line, wherever it is, and is reported", async () => {
+  it("loses at most the signal of its line, at any place, and is reported", async () => {
     const spool = await openSpool(folder)
     await append(spool, "one", "two", "three")
     await spool.close()
@@ -138,7 +138,7 @@ describe("a damaged byte", () => {
 })
 
 describe("lines of version 0.1.0", () => {
-  it("are read as they were", async () => {
+  it("are still read", async () => {
     const lines = [
       ...["a", "b", "c", "d"].map((name, place) => ({ sequence: place + 1, signal: signal(name) })),
       { cut: "K", from: 1, to: 2 },
@@ -159,7 +159,7 @@ const canLimit = await promisify(execFile)("prlimit", ["--version"]).then(
 if (!canLimit) console.log("skipped: prlimit is not available here")
 
 describe("a disk that fails", () => {
-  it.skipIf(!canLimit)("loses no signal that is accepted after it was full", async () => {
+  it.skipIf(!canLimit)("loses no signal that was accepted after it was full", async () => {
     // Room for one line and a half.
     const child = spawn("prlimit", ["--fsize=90:unlimited", process.execPath, DISK_FULL, folder])
     let said = ""
@@ -180,7 +180,7 @@ describe("a disk that fails", () => {
     expect(damaged).toEqual([])
   })
 
-  it("leaves nothing of a line whose sync failed, and continues in a new file", async () => {
+  it("removes a line whose sync failed, and continues in a new file", async () => {
     const spool = await openSpool(folder)
     await append(spool, "before")
     vi.spyOn(await fileMethods(), "datasync").mockRejectedValueOnce(new Error("EIO"))
@@ -192,7 +192,7 @@ describe("a disk that fails", () => {
     expect(await recovered()).toEqual({ loose: [], batches: { K: ["before", "after"] } })
   })
 
-  it("refuses everything once a file cannot be repaired, and keeps the accepted signals", async () => {
+  it("refuses every signal after a file could not be repaired, and keeps the accepted ones", async () => {
     const spool = await openSpool(folder)
     await append(spool, "before")
     const methods = await fileMethods()
@@ -237,7 +237,7 @@ describe("a disk that fails", () => {
     await spool.close()
   })
 
-  it("is not written any more once the lock is released", async () => {
+  it("is not written after the lock is released", async () => {
     const spool = await openSpool(folder)
     await append(spool, "one")
     const late = [append(spool, "two"), spool.close(), append(spool, "three"), spool.cut("K", 1)]

@@ -55,7 +55,7 @@ describe("the lock of a spool", () => {
     await (await openSpool(folder)).close()
   })
 
-  it("ends with a killed holder, and leaves no more than one file", async () => {
+  it("ends with a killed holder, and leaves at most one file", async () => {
     for (let round = 0; round < 3; round++) {
       const { child, ask } = startContender()
       expect(await ask(folder)).toBe("won")
@@ -102,7 +102,7 @@ describe("the lock of a spool", () => {
     await expect.poll(() => second.ask(folder)).toBe("won")
   })
 
-  it(`is won by one of two that meet a dead holder, ${ROUNDS} times`, { timeout: 120_000 + ROUNDS * 1000 }, async () => {
+  it(`is won by one of two that find a dead holder, ${ROUNDS} times`, { timeout: 120_000 + ROUNDS * 1000 }, async () => {
     const contenders = [startContender(), startContender()]
     const askBoth = (line: string) => Promise.all(contenders.map(({ ask }) => ask(line)))
     const outcomes: Record<string, number> = {}

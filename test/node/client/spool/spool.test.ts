@@ -98,7 +98,7 @@ describe("a batch that lost a signal to the disk", () => {
     expect(await stored()).toEqual([0, 2])
   })
 
-  it("is not stored twice when the service has it already", async () => {
+  it("is not stored twice when the service already has it", async () => {
     proxy.mishaps.push(...upTo(50).map(() => ({ kind: "lose" as const })))
     await leaveDamaged(new SignalClient({ url: proxy.address, deadlineMs: 300 }))
     await recover()

@@ -147,16 +147,16 @@ describe("the queries of the metrics", () => {
     await seed(points)
   })
 
-  it("total what the routes took in", async () =>
+  it("total the signals of the routes", async () =>
     expect(await data(totalsQuery(SPAN))).toEqual([figures(inSpan.filter(isIngest))]))
 
-  it("tell it for each step, in order", async () => {
+  it("have totals for each step, in order", async () => {
     const steps = groups(inSpan.filter(isIngest), ({ second }) => Math.floor(second / STEP) * STEP)
     const expected = [...steps].sort(([a], [b]) => Number(a) - Number(b)).map(([time, own]) => ({ time, ...figures(own) }))
     expect(await data(seriesQuery(SPAN, STEP))).toEqual(expected)
   })
 
-  it("tell it for each outcome and each route, the most frequent first", async () => {
+  it("have totals for each outcome and each route, the most frequent first", async () => {
     for (const [query, by, own] of [
       [byOutcomeQuery, ({ outcome }: Seeded) => outcome, inSpan.filter(isIngest)],
       [byRouteQuery, ({ route }: Seeded) => route, inSpan.filter((point) => !isPart(point))],
@@ -188,7 +188,7 @@ describe("the queries of the metrics", () => {
     }
   })
 
-  it("count what was stored by source and what failed by code, from the parts where a point has several", async () => {
+  it("count stored signals by source and failed ones by code, from the parts where a point has several", async () => {
     const counted = inSpan.filter((point) => isStored(point) || isPart(point))
     const ofOneSource = (points: readonly Seeded[]) => points.filter((point) => point.source !== MIXED || isPart(point))
     const ofOneCode = (points: readonly Seeded[]) => points.filter(({ code }) => code !== MIXED)
@@ -228,7 +228,7 @@ describe("the queries of the metrics", () => {
     )
   })
 
-  it("know when the first request came, and the first that brought signals", async () => {
+  it("have the time of the first request, and of the first that sent signals", async () => {
     const first = (some: readonly Seeded[]) => Math.min(...some.map(({ second }) => second))
     expect(await data(firstPointQuery(BEGIN + 3600))).toEqual([
       { first: first(points), first_stored: first(points.filter(isStored)) },
@@ -240,7 +240,7 @@ describe("the queries of the metrics", () => {
     await seed(points)
   })
 
-  it("return no row for no requests, since a percentile of nothing is not a number", async () => {
+  it("return no row without requests, since a percentile of nothing is not a number", async () => {
     const nothing = { since: BEGIN + 10_000, until: BEGIN + 20_000 }
     for (const query of [
       totalsQuery(nothing),
@@ -285,7 +285,7 @@ describe("an answer", () => {
     })
   })
 
-  it("knows only datasets that have a point or are the service's", async () => {
+  it("knows only datasets that have a point, and the service's own", async () => {
     expect((await write({ doubles: [4] }, "another")).status).toBe(204)
     expect(await data("SELECT sum(double1) AS sum FROM another")).toEqual([{ sum: 4 }])
     await expect(answer("SELECT 1 AS one FROM nothing")).rejects.toThrow(
@@ -349,7 +349,7 @@ describe("an expression", () => {
     expect((await asked).slice(0, -1)).toEqual(expected)
   })
 
-  it("groups and orders by what is not among the columns, too", async () =>
+  it("groups and orders by expressions that are not selected", async () =>
     expect(
       await data(
         `SELECT count() AS points FROM ${DATASET} WHERE double1 < 10 GROUP BY blob1, intDiv(4, 2) ORDER BY points DESC, blob1`,
@@ -364,7 +364,7 @@ describe("an expression", () => {
       { blob1: "é", twice: 8 },
     ]))
 
-  it("orders what is no number last, either way", async () => {
+  it("orders NaN last in both directions", async () => {
     const query = `SELECT double1 AS x, double1 / (double1 - 1) - 1 / (double1 - 1) AS one FROM ${DATASET} ORDER BY one`
     for (const direction of ["ASC", "DESC"]) expect((await data(`${query} ${direction}`)).at(-1)).toEqual({ x: 1, one: null })
   })
@@ -474,19 +474,19 @@ describe("a query outside the dialect is refused", () => {
     ["1 = 1 AND ", 50_000],
     ["blob1 IN ('a', ", 1],
     ["'a', ", 1500],
-  ])("and so is one of %j, %i times, before it takes the stack", async (piece, times) => {
+  ])("refuses %j, %i times, before it exhausts the stack", async (piece, times) => {
     const response = await ask(`SELECT ${piece.repeat(times)}1 AS n FROM ${DATASET}`)
     expect([response.status, await response.text()]).toEqual([422, expect.any(String)])
   })
 
-  it("and what Postgres has no room for", async () => {
+  it("refuses a query with more words than Postgres can hold, and answers those below the bound", async () => {
     const columns = Array.from({ length: 480 }, (_, place) => `1 AS n${place}`).join(", ")
     expect((await ask(`SELECT ${columns} FROM ${DATASET}`)).status).toBe(200)
     const query = `SELECT ${Array(990).fill("1").join(" + ")} AS n FROM ${DATASET} GROUP BY n`
     expect((await ask(query)).status).toBe(200)
   })
 
-  it("and what looks like SQL within a text is a text", async () =>
+  it("treats SQL in a text as text", async () =>
     expect(await data(`${SELECT} WHERE blob1 = '''; DROP SCHEMA local_analytics CASCADE; --'`)).toEqual([{ n: "0" }]))
 })
 
@@ -508,7 +508,7 @@ describe("the API", () => {
 describe("a point", () => {
   beforeEach(empty)
 
-  it("is at the second at which it comes", async () => {
+  it("has the second at which it arrives", async () => {
     const before = Math.floor(Date.now() / 1000)
     expect((await write({})).status).toBe(204)
     const [time] = await values("min(toUnixTimestamp(timestamp)) AS time")
@@ -516,7 +516,7 @@ describe("a point", () => {
     expect(time).toBeLessThanOrEqual(Date.now() / 1000)
   })
 
-  it("may have as much as Analytics Engine takes", async () => {
+  it("can be as large as Analytics Engine accepts", async () => {
     const full = { indexes: ["i".repeat(96)], blobs: Array(20).fill("b".repeat(800)), doubles: Array(20).fill(1.5) }
     expect((await write(full)).status).toBe(204)
     expect(await values("max(index1), max(blob20), sum(double20)")).toEqual(["i".repeat(96), "b".repeat(800), 1.5])
@@ -537,7 +537,7 @@ describe("a point", () => {
     expect(await values("count()")).toEqual(["0"])
   })
 
-  it("older than three months is gone at the next start; the others stay", async () => {
+  it("is deleted at the next start when it is older than three months; others stay", async () => {
     await write({ doubles: [1] })
     await inPostgres("insert into local_analytics.points (timestamp, dataset) values (now() - interval '4 months', $1)", [
       DATASET,
@@ -549,7 +549,7 @@ describe("a point", () => {
 })
 
 describe("for tests it can", () => {
-  it("fail, hang and be away, and be back", async () => {
+  it("fail, hang, stop and start again", async () => {
     const { faults } = analytics
     const query = `SELECT count() AS n FROM ${DATASET}`
     faults.failures.push({ status: 503, body: "later" })

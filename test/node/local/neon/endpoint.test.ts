@@ -9,12 +9,12 @@ beforeAll(async () => {
 afterAll(() => neon?.stop())
 
 describe("a statement", () => {
-  it("answers with rows whose values have the types of JavaScript", async () =>
+  it("returns rows whose values have JavaScript types", async () =>
     expect(
       await neon.sql`select 1 as int, 2.5::float8 as float, true as bool, null as nothing, ${"x"}::text as text, '{"a":[1]}'::jsonb as json`,
     ).toEqual([{ int: 1, float: 2.5, bool: true, nothing: null, text: "x", json: { a: [1] } }]))
 
-  it("keeps what JavaScript has no type for as text, every digit there", async () =>
+  it("returns values without a JavaScript type as text, with every digit", async () =>
     expect(await neon.sql`select 9223372036854775807::int8 as big, 0.1234567890123456789::numeric as exact`).toEqual([
       { big: "9223372036854775807", exact: "0.1234567890123456789" },
     ]))
@@ -98,7 +98,7 @@ describe("session state", () => {
 })
 
 describe("a transaction", () => {
-  it("does all its statements, at one moment", async () => {
+  it("runs all its statements, at one moment", async () => {
     const [, counted, first, second] = await neon.sql.transaction([
       neon.sql`insert into things values (10, 'ten')`,
       neon.sql`select count(*)::int as count from things where id = 10`,
@@ -144,7 +144,7 @@ describe("a transaction", () => {
     expect(rows).toEqual([{ transaction_isolation: name }])
   })
 
-  it("may be read only and deferrable", async () => {
+  it("can be read only and deferrable", async () => {
     const modes = () => [neon.sql`show transaction_read_only`, neon.sql`show transaction_deferrable`]
     const options = { isolationLevel: "Serializable", readOnly: true, deferrable: true } as const
     expect(await neon.sql.transaction(modes(), options)).toEqual([
@@ -158,7 +158,7 @@ describe("a transaction", () => {
   })
 })
 
-describe("an answer in the modes that the driver leaves alone", () => {
+describe("an answer in the modes that the driver does not use", () => {
   const QUERY = `select 1 as a, true as b, $1::int8 as c, '{"n": 12345678901234567890}'::json as d, 'NaN'::float8 as e,
     '{{1,NULL},{3,4}}'::int[] as f, array['x,"}', null, ''] as g, array['{"n": 1}'::jsonb] as h, null as i`
   const OBJECT =

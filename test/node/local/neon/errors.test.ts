@@ -63,7 +63,7 @@ describe("an error of Postgres", () => {
   it("is what several statements in one text get", async () =>
     expect((await failureOf(neon.sql.query("select 1; select 2"))).code).toBe("42601"))
 
-  it("that comes with the COMMIT is returned as well", async () => {
+  it("of the COMMIT is returned as well", async () => {
     await neon.sql`create table later (id int, unique (id) deferrable initially deferred)`
     const twice = () => neon.sql`insert into later values (1), (1)`
     expect((await failureOf(twice())).code).toBe("23505")
@@ -72,8 +72,8 @@ describe("an error of Postgres", () => {
   })
 })
 
-describe("a caller who is not let in", () => {
-  it("by a wrong password has no code, as at Neon", async () => {
+describe("a caller who is refused", () => {
+  it("because of a wrong password gets no code, as at Neon", async () => {
     const { username, password, host } = new URL(neon.postgres.url)
     expect(await failureOf(connect(`postgresql://${username}:${password}x@${host}/postgres`)`select 1`)).toMatchObject({
       code: "",
@@ -81,12 +81,12 @@ describe("a caller who is not let in", () => {
     })
   })
 
-  it("by an unknown database gets Neon's 500 with Postgres' code in it", async () =>
+  it("because of an unknown database gets Neon's 500 with Postgres' code", async () =>
     expect((await failureOf(connect(neon.postgres.url.replace(/postgres$/, "nowhere"))`select 1`)).message).toMatch(
       /^Server error \(HTTP status 500\): .*"code":"3D000"/,
     ))
 
-  it("by a Postgres that is not there gets Neon's 500 without a code", async () =>
+  it("because Postgres does not run gets Neon's 500 without a code", async () =>
     expect((await failureOf(connect("postgresql://user:password@localhost:1/db")`select 1`)).message).toMatch(
       /^Server error \(HTTP status 500\): .*Couldn't connect to compute node.*"code":""/,
     ))
@@ -107,13 +107,13 @@ describe("a caller who is not let in", () => {
   })
 })
 
-describe("what is too large", () => {
-  it("as a request is 413", async () =>
+describe("a message that is too large", () => {
+  it("is 413 as a request", async () =>
     expect((await failureOf(neon.sql`select ${"x".repeat(200_000)}`)).message).toMatch(
       /^Server error \(HTTP status 413\): .*request is too large \(max is 100000 bytes\)/,
     ))
 
-  it("as an answer is 507, and the statement has run", async () => {
+  it("is 507 as an answer, and the statement has run", async () => {
     const failure = await failureOf(neon.sql`insert into things values (20, repeat('x', 200000)) returning name`)
     expect(failure.message).toMatch(/^Server error \(HTTP status 507\): .*response is too large \(max is 100000 bytes\)/)
     expect(await neon.sql`select id from things where id = 20`).toEqual([{ id: 20 }])
@@ -128,14 +128,14 @@ describe("what is too large", () => {
     await expect.poll(() => neon.count(busy)).toBe(0)
   })
 
-  it("as the answer of a transaction is 507, and nothing has been done", async () => {
+  it("is 507 as the answer of a transaction, which is rolled back", async () => {
     const insert = (id: number) => neon.sql`insert into things values (${id}, repeat('x', 60000)) returning name`
     expect((await failureOf(neon.sql.transaction([insert(21), insert(22)]))).message).toMatch(/HTTP status 507/)
     expect(await neon.sql`select id from things where id in (21, 22)`).toEqual([])
   })
 })
 
-describe("a request that no driver would send", () => {
+describe("an invalid request", () => {
   it.each(["", "{", "null", "[]", '{"query":5}', '{"queries":{}}', '{"query":"select 1","params":5}', '{"query":"\\ud800"}'])(
     "is 400 with the body %j",
     async (body) => expect(await answerTo(body)).toEqual([400, expect.stringContaining("could not parse the HTTP request body")]),
@@ -155,7 +155,7 @@ describe("a request that no driver would send", () => {
 
   it("is 404 on another path", async () => expect((await fetch(neon.endpoint.url.replace("/sql", "/other"))).status).toBe(404))
 
-  it("has the options of its transaction echoed when they took effect", async () => {
+  it("returns the options of its transaction when they took effect", async () => {
     const options = {
       "Neon-Batch-Isolation-Level": "Serializable",
       "Neon-Batch-Read-Only": "true",

@@ -15,8 +15,8 @@ const running = (words: string) =>
     `select from pg_stat_activity where query like '%${words}%' and pid <> pg_backend_pid() and state in ('active', 'idle in transaction')`,
   )
 
-describe("a fault made on purpose", () => {
-  it("makes every answer late", async () => {
+describe("an injected fault", () => {
+  it("delays every answer", async () => {
     neon.endpoint.faults.latencyMs = 50
     const startedAt = performance.now()
     await neon.sql`select 1`
@@ -37,7 +37,7 @@ describe("a fault made on purpose", () => {
     expect(await neon.sql`select name from things where id = 31`).toEqual([{ name: "lost" }])
   })
 
-  it("refuses every connection until it is taken back", async () => {
+  it("refuses every connection until it is removed", async () => {
     await neon.endpoint.faults.refuse()
     await neon.endpoint.faults.refuse()
     const failure = await failureOf(neon.sql`select 1`)
@@ -48,7 +48,7 @@ describe("a fault made on purpose", () => {
     expect(await neon.sql`select 1 as one`).toEqual([{ one: 1 }])
   })
 
-  it("gives the chosen answers, one after the other, and runs nothing", async () => {
+  it("returns the given answers in order, and runs no statement", async () => {
     neon.endpoint.faults.failures.push(
       { status: 400, message: "deadlock detected", code: "40P01" },
       { status: 500, message: "Couldn't connect to compute node" },
@@ -58,7 +58,7 @@ describe("a fault made on purpose", () => {
     expect(await neon.sql`select from things where id = 32`).toEqual([])
   })
 
-  it("may be there from the start", async () => {
+  it("can be set at the start", async () => {
     const endpoint = await startNeonEndpoint({ faults: { failures: [{ status: 503, message: "not today" }] } })
     const response = await fetch(endpoint.url, { method: "POST", body: "{}" })
     await endpoint.stop()
@@ -83,7 +83,7 @@ describe("a caller that goes away", () => {
     await expect.poll(() => running("pg_sleep(61)")).toBe(0)
   })
 
-  it("leaves nothing of its transaction behind", async () => {
+  it("leaves nothing of its transaction", async () => {
     const gone = new AbortController()
     const queries = [
       neon.sql`insert into things values (40, 'first')`,
@@ -98,7 +98,7 @@ describe("a caller that goes away", () => {
     expect(await neon.sql`select from things where id in (40, 41)`).toEqual([])
   })
 
-  it("never has another one's statement cancelled", async () => {
+  it("never cancels the statement of another caller", async () => {
     const impatient = Array.from({ length: 40 }, (_, turn) =>
       neon.sql.query("select 1", [], { fetchOptions: { signal: AbortSignal.timeout(turn % 8) } }).catch(() => {}),
     )
@@ -109,7 +109,7 @@ describe("a caller that goes away", () => {
 })
 
 describe("Postgres killed under a statement", () => {
-  it("is a lost connection without a code, then a failed one, then as if nothing had been", async () => {
+  it("is a lost connection without a code, then a failed one, and works again after a restart", async () => {
     const query = failureOf(neon.sql`select pg_sleep(63)`)
     await expect.poll(() => running("pg_sleep(63)")).toBe(1)
     await neon.postgres.kill()

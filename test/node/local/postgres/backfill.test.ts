@@ -25,7 +25,7 @@ const ask = async <Row>(text: string): Promise<Row[]> => {
 const ROWS = 55_000
 
 describe("the dedupe_keys of stored signals", () => {
-  it("are all entered by db:migrate, which continues where it was ended, while the former version writes", async () => {
+  it("are all copied by db:migrate, which continues where it was stopped, while the former version writes", async () => {
     await migrateUntil(postgres.url, "_dedupe_keys")
     const writer = new Client({ connectionString: postgres.url })
     await writer.connect()

@@ -145,7 +145,7 @@ describe("db:partition", () => {
     expect(await partitionSignals(storage.url)).toEqual({ changed: false, lockedMs: 0 })
   })
 
-  it("leaves nothing half-done when it was ended before its last step, also when the ids come to the end that it had chosen", async () => {
+  it("leaves nothing incomplete when it was stopped before its last step, even when the ids reach the end that it had chosen", async () => {
     await setSize()
     await fill()
     // As after the first step.
@@ -163,7 +163,7 @@ describe("db:partition", () => {
     expect(await storage.query("select count(*)::int4 as count from signals")).toEqual([{ count: FILLED + 4_000 }])
   })
 
-  it("is refused while the keys of stored signals are not all entered", async () => {
+  it("is refused while the keys of stored signals are not all copied", async () => {
     await storage.query("update backfills set finished_at = null")
     await expect(partitionSignals(storage.url)).rejects.toThrow("Run npm run db:migrate first.")
     await migrate(storage.url)
@@ -178,7 +178,7 @@ describe("db:partition", () => {
 })
 
 describe("a new database", () => {
-  it("has its table in partitions, like one that was turned into them", async () => {
+  it("has a partitioned table, like a converted database", async () => {
     await partitionSignals(storage.url)
     const postgres = await startTemporaryPostgres()
     await migrate(postgres.url)

@@ -20,7 +20,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
 describe("the embedded Postgres", () => {
-  it("counts characters, not bytes, whatever the machine's locale", async () => {
+  it("counts characters, not bytes, in every locale of the machine", async () => {
     const postgres = await startPostgres(join(folder, "data"))
     expect(
       await queryAt(
@@ -32,7 +32,7 @@ describe("the embedded Postgres", () => {
     expect(await isRunning(postgres.pid)).toBe(false)
   })
 
-  it("finds its data again, also after a crash", async () => {
+  it("finds its data again, even after a crash", async () => {
     const first = await startPostgres(join(folder, "data"))
     await queryAt(first.url, "create table kept (a int)")
     await first.stop()
@@ -52,7 +52,7 @@ describe("the embedded Postgres", () => {
     await postgres.stop()
   })
 
-  it("ends a server whose starter was killed, and uses its data", async () => {
+  it("stops a server whose starter was killed, and uses its data", async () => {
     const program = `import { startPostgres } from ${JSON.stringify(MODULE)}
       console.log((await startPostgres(${JSON.stringify(join(folder, "data"))})).pid)`
     const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: ["ignore", "pipe", "inherit"] })
@@ -68,7 +68,7 @@ describe("the embedded Postgres", () => {
     expect(await isRunning(orphan)).toBe(false)
   })
 
-  it("is not taken in by a process that got the id of a crashed server", async () => {
+  it("does not mistake a process with the id of a crashed server for the server", async () => {
     const first = await startPostgres(join(folder, "data"))
     const pidFile = join(folder, "data", "postmaster.pid")
     const lines = (await readFile(pidFile, "utf8")).split("\n")
@@ -88,7 +88,7 @@ describe("the embedded Postgres", () => {
     expect(await readdir(folder)).toEqual(["data"])
   })
 
-  it("reports that it ended by itself, and not that it was stopped", async () => {
+  it("reports that it ended by itself, but not that it was stopped", async () => {
     const crashed = Promise.withResolvers<void>()
     let crashes = 0
     const onCrash = () => {
@@ -105,7 +105,7 @@ describe("the embedded Postgres", () => {
     expect(crashes).toBe(1)
   })
 
-  it("takes a password that nobody can guess, since any page in a browser may ask the endpoint in front of it", async () => {
+  it("has a random password, since any page in a browser can reach the endpoint in front of it", async () => {
     const urls = []
     for (const name of ["one", "other"]) {
       const postgres = await startPostgres(join(folder, name))
@@ -135,7 +135,7 @@ describe("the embedded Postgres", () => {
     await expect(startPostgres(join(folder, "file", "data"))).rejects.toThrow(/^The data folder .* can't be used: ENOTDIR/)
   })
 
-  it.runIf(process.getuid?.() === 0)("says which folder keeps the user out as whom root runs it", async () => {
+  it.runIf(process.getuid?.() === 0)("names the folder that root's server user cannot enter", async () => {
     await chmod(folder, 0o700)
     await expect(startPostgres(join(folder, "data"))).rejects.toThrow(
       `Started by root, Postgres runs as the user postgres, who cannot enter ${folder}`,

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => postgres?.stop())
 
 describe("the login of the service", () => {
-  it("is no superuser, creates nothing and owns nothing", async () => {
+  it("is not a superuser, creates nothing and owns nothing", async () => {
     expect(
       await queryAt(
         login,
@@ -45,7 +45,7 @@ describe("the login of the service", () => {
     await expect(queryAt(login, statement)).rejects.toMatchObject({ code: "42501" })
   })
 
-  it("gets a new password each time it is asked for, and the former one ends", async () => {
+  it("gets a new password each time, and the former one becomes invalid", async () => {
     const former = login
     login = await createServiceLogin(postgres.url)
     expect(await queryAt(login, "select 1 as one")).toEqual([{ one: 1 }])
@@ -54,7 +54,7 @@ describe("the login of the service", () => {
 })
 
 describe("the migration of the group role", () => {
-  it("takes the role as it is where another database of the cluster has made it", async () => {
+  it("keeps the role where another database of the cluster has created it", async () => {
     await queryAt(postgres.url, "create database second")
     const second = Object.assign(new URL(postgres.url), { pathname: "/second" }).href
     await migrate(second)

@@ -42,7 +42,7 @@ describe("a line at the terminal", () => {
     },
   )
 
-  it("is the Worker's own for everything else", () => {
+  it("is the Worker's own line for everything else", () => {
     for (const line of ["words", "{broken", '{"event":"other"}']) expect(lines.show(line, 0)).toBe(line)
   })
 })

@@ -52,12 +52,12 @@ describe("a CloudEvent", () => {
     expect(read(type, [])).toEqual([])
   })
 
-  it("is in structured mode when its content type says so, also where a gateway sets the headers of the other mode", () =>
+  it("is in structured mode when its content type says so, even when a gateway sets the headers of the other mode", () =>
     expect(
       read({ ...STRUCTURED, "ce-specversion": "1.0", "ce-id": "b" }, { specversion: "1.0", ...ATTRIBUTES, data: DATA }),
     ).toMatchObject([{ value: DATA, identity: "cloudevent:/chat a-1" }]))
 
-  it("may hold its data in base64, JSON or text", () => {
+  it("can have its data in base64, JSON or text", () => {
     expect(structured({ data_base64: btoa(JSON.stringify(DATA)), datacontenttype: "application/json" })).toMatchObject([
       { value: DATA },
     ])
@@ -89,7 +89,7 @@ describe("a CloudEvent", () => {
   it("has its attributes percent-decoded from headers", () =>
     expect(sent("binary", { subject: "Gr%C3%BC%C3%9Fe" })).toMatchObject([{ subject: "Grüße" }]))
 
-  it("may be mapped by an attribute", () =>
+  it("can be mapped by an attribute", () =>
     expect(map(structured({ tenant: "t-9", data: { text: "Hello" } }), { conversation: "$cloudevent.tenant" })).toMatchObject([
       { signal: { context_window_id: "t-9" } },
     ]))
@@ -150,7 +150,7 @@ describe("a change event of Debezium's", () => {
       ).size,
     ).toBe(6))
 
-  it("is the same when it is sent again, whatever it says of the time and version of its sender", () =>
+  it("is the same when it is sent again with another time and version of its sender", () =>
     expect(
       identities(
         change({ id: 1 }, { iodebeziumtsms: "1", iodebeziumversion: "3.2" }),

@@ -53,7 +53,7 @@ describe("a deleted row of Debezium's", () => {
       ]),
   )
 
-  it("becomes a signal by the path's long form, too", () =>
+  it("becomes a signal by the path's long form too", () =>
     expect(deliver(JSON_TYPE, envelope("d", DELETED), { conversation: "$value.before.room" })).toMatchObject([
       { signal: { context_window_id: "room-7" } },
     ]))

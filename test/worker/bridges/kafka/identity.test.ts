@@ -27,7 +27,7 @@ describe("the identity of a record", () => {
     for (const none of [-1, "-1", null, "", undefined]) expect(identityAt(none)).toBe("kafka:chat/0/5")
   })
 
-  it("leaves out the date of Fluent Bit, which is the time of its reading", () => {
+  it("leaves out Fluent Bit's date, which is the time of its reading", () => {
     const record = { date: 1_790_000_000.5, topic: "chat", partition: 0, offset: 5, payload: "v" }
     expect(read(JSON_TYPE, [record])).toMatchObject([{ identity: "kafka:chat/0/5" }])
   })
@@ -43,12 +43,12 @@ describe("the identity of a record", () => {
     expect(read(JSON_TYPE, placed, headers)).toMatchObject([{ identity: "kafka:t/0/1" }])
   })
 
-  it("is none where the sender gives nothing to identify the record", () => {
+  it("is undefined when the sender gives nothing to identify the record", () => {
     expect(read(JSON_TYPE, SIGNAL)[0]).not.toHaveProperty("identity")
     expect(read(JSON_TYPE, { records: [{ topic: "t", value: 1, offset: 4 }] })[0]).not.toHaveProperty("identity")
   })
 
-  it("is never longer than a dedupe_key may be", () => {
+  it("is never longer than a dedupe_key", () => {
     const long = {
       records: [
         { topic: "t".repeat(249), partition: 0, offset: 1, value: 1 },
@@ -60,7 +60,7 @@ describe("the identity of a record", () => {
     for (const identity of identities) expect(identity.length).toBeLessThanOrEqual(255)
   })
 
-  it("is one and the same for a record that is twice in a request, so that it is stored once", () => {
+  it("is the same for a record that is twice in a request, so that it is stored once", () => {
     const record = { topic: "chat", partition: 0, offset: 5, value: "v" }
     const identities = read(JSON_TYPE, [record, record, { ...record, offset: "5" }]).map(({ identity }) => identity)
     expect(new Set(identities)).toEqual(new Set(["kafka:chat/0/5"]))

@@ -27,7 +27,7 @@ describe("a value that is a signal", () => {
     ["in Kafka Connect's JSON with a schema", JSON_TYPE, { schema: { type: "struct" }, payload: SIGNAL }],
   ])("passes as one: %s", (_, type, body) => expect(deliver(type, body)).toMatchObject([{ signal: SIGNAL }]))
 
-  it("keeps its own dedupe_key and time, and else gets those of the record", () => {
+  it("keeps its own dedupe_key and time, or gets those of the record", () => {
     const place = { topic: "chat", partition: 3, offset: 42, timestamp: 1_790_000_000_123 }
     const own = { ...SIGNAL, dedupe_key: "mine", timestamp: "2026-01-01T00:00:00Z" }
     const delivered = deliver(JSON_TYPE, {
@@ -113,12 +113,12 @@ describe("any other value", () => {
     ])
   })
 
-  it("may be a text, which is its content then", () =>
+  it("can be a text, which becomes its content", () =>
     expect(deliver(JSON_TYPE, { records: [{ key: "room-7", value: "Hello" }] })).toMatchObject([
       { signal: { context_window_id: "room-7", raw_content: "Hello" } },
     ]))
 
-  it("that has no conversation is refused by a sentence that names where it was looked for, and alone", () => {
+  it("without a conversation is refused alone, by a sentence that names the paths", () => {
     const delivered = deliver(JSON_TYPE, [{ text: "Hello" }, SIGNAL, { text: "Hi", room: { id: {} } }], {
       conversation: ["room.id", "$key"],
     })
@@ -152,7 +152,7 @@ describe("a tombstone", () => {
     ["in base64", "application/vnd.kafka.binary.v2+json", { records: [{ key: "a2V5", value: null }] }],
   ])("is skipped by that name: %s", (_, type, body) => expect(deliver(type, body)).toEqual([{ skipped: "tombstone" }]))
 
-  it("of a CloudEvent without data is skipped, too", () => {
+  it("of a CloudEvent without data is skipped too", () => {
     const attributes = {
       "ce-specversion": "1.0",
       "ce-id": "partition:1/offset:2",
@@ -164,13 +164,13 @@ describe("a tombstone", () => {
 })
 
 describe("records as sinks send them", () => {
-  it("may be values alone joined by line breaks, whatever their content type says (Aiven's connector)", () =>
+  it("can be only values joined by line breaks, with any content type (Aiven's connector)", () =>
     expect(deliver(JSON_TYPE, `${JSON.stringify(SIGNAL)}\n${JSON.stringify({ ...SIGNAL, raw_content: "Bye" })}`)).toMatchObject([
       { signal: { raw_content: "Hello" } },
       { signal: { raw_content: "Bye" } },
     ]))
 
-  it("may be records of a consumer, as REST proxies and the Strimzi bridge answer them", () => {
+  it("can be records of a consumer, in the format of REST proxies and the Strimzi bridge", () => {
     const records = [
       { topic: "chat", key: "room-7", value: { text: "one" }, partition: 0, offset: 0 },
       {
@@ -189,7 +189,7 @@ describe("records as sinks send them", () => {
     ])
   })
 
-  it("may hold keys and values in base64", () => {
+  it("can have keys and values in base64", () => {
     const base64 = (text: string) => btoa(text)
     const [good, text, bad, avro, broken] = deliver("application/vnd.kafka.binary.v2+json", {
       records: [
@@ -207,7 +207,7 @@ describe("records as sinks send them", () => {
     expect(broken).toEqual({ refused: "the value is not base64" })
   })
 
-  it("may name their topic once for all", () =>
+  it("can name their topic once for all records", () =>
     expect(read(JSON_TYPE, { topic: "chat", records: [{ value: 1, partition: 2, offset: 3 }] })).toMatchObject([
       { topic: "chat", identity: "kafka:chat/2/3" },
     ]))
@@ -219,12 +219,12 @@ describe("records as sinks send them", () => {
       { signal: SIGNAL },
     ]))
 
-  it("are one record to keep when nothing of the body is JSON, so that a sink need not send it for ever", () => {
+  it("are one dead letter when no part of the body is JSON, so that a sink does not send it forever", () => {
     expect(deliver(JSON_TYPE, '{"context_window_id": ')).toEqual([{ refused: "the value is not JSON" }])
     expect(read(JSON_TYPE, '{"a": ')).toMatchObject([{ value: '{"a": ' }])
   })
 
-  it("of a content type that is not read here are none", () => {
+  it("are undefined for an unknown content type", () => {
     for (const type of ["application/octet-stream", "application/vnd.kafka.avro.v2", "image/png", "application/xml"])
       expect(
         readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text: "", cluster: undefined, maxRecords: 10_000 }),
@@ -233,7 +233,7 @@ describe("records as sinks send them", () => {
 })
 
 describe("whatever is sent", () => {
-  it("becomes records, each a signal, a skip or a failure that can be listed and kept", () =>
+  it("becomes records, each of them a signal, a skip or a failure that can be listed and kept", () =>
     fc.assert(
       fc.property(
         fc.constantFrom(

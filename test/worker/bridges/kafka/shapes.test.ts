@@ -35,7 +35,7 @@ describe("values that a sink joins", () => {
       "two",
     ]))
 
-  it("are one record to keep when the last of them is cut off", () =>
+  it("are one dead letter when the last value is truncated", () =>
     expect(deliver(JSON_TYPE, `${line("one")},{"context_window_id": `)).toEqual([{ refused: "the value is not JSON" }]))
 })
 
@@ -65,7 +65,7 @@ describe("a record's headers", () => {
     ),
   )
 
-  it("are base64 in what the Strimzi bridge answers, and are kept as they read", () => {
+  it("are decoded from the base64 of the Strimzi bridge", () => {
     const headers = [
       { key: "room", value: btoa("room-7") },
       { key: "app", value: btoa("crm") },
@@ -106,6 +106,6 @@ describe("a key", () => {
     expect(keyed(key)).toMatchObject([{ signal: { context_window_id: conversation } }]),
   )
 
-  it("that is neither text nor number makes no conversation", () =>
+  it("is not a conversation unless it is a text or a number", () =>
     expect(keyed({ id: 1 })).toMatchObject([{ refused: expect.any(String) }]))
 })

@@ -24,7 +24,7 @@ const errorOf = ({ body, ...headers }: Partial<WebhookHeaders & { body: Uint8Arr
 }
 
 describe("a Standard Webhooks signature", () => {
-  it("is taken as the specification's own library makes it, over any body", () =>
+  it("is accepted as the specification's own library makes it, for any body", () =>
     fc.assert(
       fc.asyncProperty(fc.string({ unit: "grapheme" }), async (body) => {
         expect(await errorOf(signed(body))).toBeUndefined()
@@ -41,7 +41,7 @@ describe("a Standard Webhooks signature", () => {
     expect(await errorOf({ signature: other })).toBeDefined()
   })
 
-  it("is one of at most ten, each of 32 bytes, as the headers alone show", () => {
+  it("is refused by its headers alone when there are more than ten, or none of 32 bytes", () => {
     const { body: _, ...headers } = signed("{}")
     const headerFault = (signature: string) =>
       standardWebhookHeaderError({ ...headers, signature, secrets: [SECRET], nowSeconds: NOW })
@@ -55,10 +55,10 @@ describe("a Standard Webhooks signature", () => {
     }
   })
 
-  it("may be made with the secret that is being rotated out", async () =>
+  it("can be made with the former secret during a rotation", async () =>
     expect(await errorOf({ secrets: ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", SECRET] })).toBeUndefined())
 
-  it.each([-300, 300])("holds %i seconds from now", async (away) =>
+  it.each([-300, 300])("is valid %i seconds from now", async (away) =>
     expect(await errorOf({ nowSeconds: NOW + away })).toBeUndefined(),
   )
 

@@ -33,7 +33,7 @@ const CHANGED = {
 }
 
 describe("message_changed", () => {
-  it("becomes the whole message as it is now, with the time of the event", () =>
+  it("becomes the whole edited message, with the time of the event", () =>
     expect(map(CHANGED)).toEqual({
       signal: {
         ...NAMED,
@@ -50,7 +50,7 @@ describe("message_changed", () => {
       change: { kind: "edited", at: "2013-01-22T18:19:15.000001Z" },
     }))
 
-  it("keeps nothing of the text before", () => expect(JSON.stringify(map(CHANGED))).not.toContain("the text before"))
+  it("keeps nothing of the former text", () => expect(JSON.stringify(map(CHANGED))).not.toContain("the text before"))
 
   it("is followed where Slack added a link's preview, which has no edited", () => {
     const { edited: _, ...message } = CHANGED.message
@@ -68,7 +68,7 @@ describe("message_changed", () => {
     })
   })
 
-  it("is a deletion where a tombstone takes the place of a message with replies", () => {
+  it("is a deletion when a tombstone replaces a message with replies", () => {
     const tombstone = { subtype: "tombstone", text: "This message was deleted.", hidden: true, ts: "1355517523.000005" }
     expect(map({ ...CHANGED, message: tombstone })).toEqual(DELETED)
   })
@@ -129,14 +129,14 @@ describe("a copy of a message", () => {
   ].map((signal) => Signal.parse(signal))
   const plan = (followEdits: boolean) => withShownChanges(planBatch(signals, NAMED.timestamp), signals, { followEdits })
 
-  it("changes what is stored where edits are followed", () =>
+  it("changes the stored signal where edits are followed", () =>
     expect(plan(true).rows.map(({ index, change }) => [index, change?.kind])).toEqual([
       [0, "deleted"],
       [1, "edited"],
       [3, undefined],
     ]))
 
-  it("is as good as any where they are not, and a tombstone fails", () => {
+  it("is stored like any message where they are not, and a tombstone fails", () => {
     expect(plan(false).rows.map(({ index, change }) => [index, change])).toEqual([
       [1, undefined],
       [3, undefined],

@@ -134,7 +134,7 @@ describe("a message", () => {
     expect(plan).toMatchObject({ total: 1, failures: [], rows: [{ time: "2012-12-14T20:38:43.000005Z", signalSource: "Slack" }] })
   })
 
-  it("has the same dedupe_key whichever event brings it, so that it is stored once", () => {
+  it("has the same dedupe_key in every event, so that it is stored once", () => {
     const again = envelope(PLAIN, { event_id: "Ev99", event_time: 1_355_517_999, api_app_id: "A99" })
     expect(mapSlackEvent(again)).toMatchObject({ signal: { dedupe_key: COMMON.dedupe_key } })
   })
@@ -148,7 +148,7 @@ describe("a message", () => {
     expect(mapSlackEvent(envelope({ ...PLAIN, ts }))).toMatchObject({ signal: { timestamp } }),
   )
 
-  it("never carries the verification token", () => {
+  it("never has the verification token", () => {
     for (const { event } of Object.values(SAID))
       expect(JSON.stringify(mapSlackEvent(envelope(event)))).not.toContain("verification-token")
   })
@@ -201,7 +201,7 @@ describe("an event that is not a message", () => {
 })
 
 describe("a request of Slack's", () => {
-  it("may ask whether the address is right", () =>
+  it("can ask to verify the address", () =>
     expect(
       readSlackRequest({
         token: "t",
@@ -213,7 +213,7 @@ describe("a request of Slack's", () => {
       challenge: "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P",
     }))
 
-  it("may say that Slack holds events back", () =>
+  it("can say that Slack holds events back", () =>
     expect(
       readSlackRequest({
         token: "t",
@@ -229,7 +229,7 @@ describe("a request of Slack's", () => {
     (body) => expect(readSlackRequest(body)).toMatchObject({ type: "unreadable", error: expect.stringMatching(/\w/) }),
   )
 
-  it("is read whatever JSON it is", () =>
+  it("is read from any JSON", () =>
     fc.assert(
       fc.property(fc.json(), (text) => {
         const read = readSlackRequest({ type: "event_callback", team_id: "T1", event: JSON.parse(text) })

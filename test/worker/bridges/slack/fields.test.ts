@@ -20,7 +20,7 @@ const signalOf = (envelope: object) => {
 const judged = (envelope: object) => planDelivery([mapSlackEvent(envelope)], "2026-01-01T00:00:00.000000Z").plan
 
 describe("a message's place", () => {
-  it("is in the workspace that the event was delivered for, whichever workspace its author is of", () =>
+  it("is in the workspace of the delivery, whatever the workspace of its author", () =>
     expect(signalOf(message({ team: "T999" }))).toMatchObject({
       context_window_id: "T123ABC456/C123ABC456",
       payload: { team: "T999" },

@@ -24,9 +24,9 @@ async function sign(secret: string, timestamp: string, body: Uint8Array): Promis
 }
 
 describe("a request's signature", () => {
-  it("proves Slack's own example", async () => expect(await errorOf()).toBeUndefined())
+  it("is valid for Slack's own example", async () => expect(await errorOf()).toBeUndefined())
 
-  it("proves what another's verifier takes, and nothing else, over any body", async () => {
+  it("is valid exactly when an independent verifier accepts it, for any body", async () => {
     await fc.assert(
       fc.asyncProperty(fc.string({ unit: "grapheme" }), fc.boolean(), async (text, forged) => {
         const nowSeconds = Math.floor(Date.now() / 1000)
@@ -40,22 +40,22 @@ describe("a request's signature", () => {
     )
   })
 
-  it("is over the bytes as they were sent, whatever they are", async () => {
+  it("covers the bytes as they were sent", async () => {
     const body = Uint8Array.from({ length: 256 }, (_, value) => value)
     expect(await errorOf({ body, signature: await sign(SECRET, String(NOW), body) })).toBeUndefined()
   })
 
-  it("may be made with the secret that is being rotated out", async () => {
+  it("can be made with the former secret during a rotation", async () => {
     expect(await errorOf({ secrets: ["the new one", SECRET] })).toBeUndefined()
     expect(await errorOf({ secrets: [SECRET, "the new one"] })).toBeUndefined()
     expect(await errorOf({ secrets: ["the new one", "the one after"] })).toMatch(/^X-Slack-Signature is not that of this body/)
   })
 
-  it.each([-300, 300])("holds %i seconds from now", async (away) =>
+  it.each([-300, 300])("is valid %i seconds from now", async (away) =>
     expect(await errorOf({ nowSeconds: NOW + away })).toBeUndefined(),
   )
 
-  it.each([-301, 301, 86_400])("does not hold %i seconds from now, whoever sends it again", async (away) =>
+  it.each([-301, 301, 86_400])("is not valid %i seconds from now", async (away) =>
     expect(await errorOf({ nowSeconds: NOW + away })).toBe("X-Slack-Request-Timestamp is more than 300 seconds from now."),
   )
 
@@ -90,7 +90,7 @@ describe("a request's signature", () => {
     expect(await errorOf(request)).toBe(sentence),
   )
 
-  it("proves nothing with any one bit of it changed", async () => {
+  it("is invalid with any bit changed", async () => {
     for (let place = 3; place < SIGNATURE.length; place++) {
       const changed = (Number.parseInt(SIGNATURE[place] ?? "0", 16) ^ 1).toString(16)
       const signature = SIGNATURE.slice(0, place) + changed + SIGNATURE.slice(place + 1)

@@ -13,7 +13,7 @@ async function held(budget: ByteBudget, bytes: number): Promise<Claim> {
 }
 
 describe("a budget of bytes", () => {
-  it("lets in what fits, and takes back what is released", async () => {
+  it("admits claims that fit, and reuses released bytes", async () => {
     const budget = budgetOf()
     const claims = [await held(budget, 40), await held(budget, 40)]
     expect(budget.held).toBe(80)
@@ -32,7 +32,7 @@ describe("a budget of bytes", () => {
     expect(budget.held).toBe(40)
   })
 
-  it("serves those that wait in the order in which they came", async () => {
+  it("serves waiters in order of arrival", async () => {
     const budget = budgetOf()
     const first = await held(budget, 80)
     const order: string[] = []
@@ -46,7 +46,7 @@ describe("a budget of bytes", () => {
     expect(order).toEqual(["second", "third", "fourth"])
   })
 
-  it("does not let a newcomer pass those of its size that wait", async () => {
+  it("does not let a newcomer pass waiters of its size", async () => {
     const budget = budgetOf()
     const first = await held(budget, 50)
     const second = held(budget, 80)
@@ -55,7 +55,7 @@ describe("a budget of bytes", () => {
     await second
   })
 
-  it("keeps room for small claims, which pass large ones that wait", async () => {
+  it("keeps room for small claims, which pass waiting large ones", async () => {
     const budget = budgetOf({ waitMs: 50 })
     await held(budget, 80)
     const large = budget.grow(newClaim(), 20)
@@ -74,7 +74,7 @@ describe("a budget of bytes", () => {
     expect([claim.bytes, budget.held]).toEqual([100, 100])
   })
 
-  it("refuses after its time, and nothing is held then", async () => {
+  it("refuses after its time, and holds nothing then", async () => {
     const budget = budgetOf({ waitMs: 30 })
     await held(budget, 80)
     const claim = newClaim()
@@ -82,7 +82,7 @@ describe("a budget of bytes", () => {
     expect([claim.bytes, budget.held]).toEqual([0, 80])
   })
 
-  it("refuses at once when as many wait as may, except for a claim that grows", async () => {
+  it("refuses at once when too many wait, except for a claim that grows", async () => {
     const budget = budgetOf({ waitMs: 300 })
     const claim = await held(budget, 80)
     const waiting = [1, 2, 3].map(() => budget.grow(newClaim(), 80))
@@ -93,7 +93,7 @@ describe("a budget of bytes", () => {
     expect(await Promise.all(waiting)).toEqual([false, false, false])
   })
 
-  it("ends a claim by time when its request has ended without a word", async () => {
+  it("expires a claim whose request has ended without a release", async () => {
     const budget = budgetOf({ claimMs: 20 })
     await held(budget, 80)
     await sleep(40)
@@ -101,7 +101,7 @@ describe("a budget of bytes", () => {
     expect(budget.held).toBe(80)
   })
 
-  it("gives a part of a claim back", async () => {
+  it("returns a part of a claim", async () => {
     const budget = budgetOf()
     const claim = await held(budget, 80)
     budget.shrink(claim, 30)

@@ -29,20 +29,20 @@ describe.each(ENCODING_NAMES)("%s", (name) => {
 
   it("is read", () => expect(decode(name, encode(TEXT), LIMIT)).toEqual(Buffer.from(TEXT)))
 
-  it("may be as long as the limit when decoded, and not a byte longer", () => {
+  it("can be as long as the limit when decoded, and not a byte longer", () => {
     for (const length of [16_384, 50_000, LIMIT]) {
       const encoded = encode(new Uint8Array(length).fill(32))
       expect([length, statusOf(name, encoded, length), statusOf(name, encoded, length - 1)]).toEqual([length, length, 413])
     }
   })
 
-  it("must be whole", () => {
+  it("must be complete", () => {
     const encoded = encode(TEXT)
     for (const missing of [1, 3, Math.floor(encoded.length / 2), encoded.length - 1])
       expect([missing, statusOf(name, encoded.subarray(0, encoded.length - missing))]).toEqual([missing, 422])
   })
 
-  it("must be what it says", () => expect(statusOf(name, new TextEncoder().encode('{"signals":[]}'))).toBe(422))
+  it("must match its header", () => expect(statusOf(name, new TextEncoder().encode('{"signals":[]}'))).toBe(422))
 
   it("must not be followed by anything else", () => expect(statusOf(name, joined(encode(TEXT), garbage))).toBe(422))
 

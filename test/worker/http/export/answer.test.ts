@@ -36,7 +36,7 @@ describe("a list as NDJSON or CSV", () => {
     )
   })
 
-  it("has the same objects as the pages, in their order", async () => {
+  it("has the same objects as the pages, in the same order", async () => {
     const pages = (await (await list({ context_window_id }, "application/json")).json()) as { signals: StoredSignal[] }
     const response = await list({ context_window_id }, NDJSON)
     expect([response.status, response.headers.get("Content-Type"), response.headers.get("Cache-Control")]).toEqual([
@@ -54,7 +54,7 @@ describe("a list as NDJSON or CSV", () => {
     expect(text).toContain(`"e": 0.${"0".repeat(29)}1`)
   })
 
-  it("has rows of CSV with a header, and tells null from an empty text", async () => {
+  it("has rows of CSV with a header, and distinguishes null from an empty text", async () => {
     const response = await list({ context_window_id, since: at(1), until: at(2) }, "text/csv")
     expect(response.headers.get("Content-Type")).toBe("text/csv; charset=utf-8; header=present")
     const text = await response.text()
@@ -66,7 +66,7 @@ describe("a list as NDJSON or CSV", () => {
     )
   })
 
-  it("has a header of CSV alone where no signal matches, and no line of NDJSON", async () => {
+  it("has only a header of CSV, and no line of NDJSON, when no signal matches", async () => {
     const nobody = { context_window_id, user_id: "nobody" }
     expect(await (await list(nobody, "text/csv")).text()).toBe(CSV_HEADER)
     expect(await (await list(nobody, NDJSON)).text()).toBe("")
@@ -85,7 +85,7 @@ describe("a list as NDJSON or CSV", () => {
     expect(signals.map(({ time }) => time)).toEqual(places.map(at))
   })
 
-  it("continues behind a cursor, and behind the time and id of a signal", async () => {
+  it("continues after a cursor, and after the time and id of a signal", async () => {
     const page = (await (await list({ context_window_id, limit: 2 }, "*/*")).json()) as {
       signals: StoredSignal[]
       next_cursor: string
@@ -124,14 +124,14 @@ describe("a list as NDJSON or CSV", () => {
     expect((await send("/api/signals?limit=1&limit=2", { headers: { Accept: NDJSON } })).status).toBe(422)
   })
 
-  it("answers HEAD with the headers alone, and holds no place", async () => {
+  it("answers HEAD with only the headers, and takes no place", async () => {
     for (let call = 0; call <= MAX_STREAMS; call++) {
       const response = await list({ context_window_id }, NDJSON, { method: "HEAD" })
       expect([response.status, response.headers.get("Content-Type"), await response.text()]).toEqual([200, NDJSON, ""])
     }
   })
 
-  it("refuses a stream more than its bound, with Retry-After, until a reader has left", async () => {
+  it("refuses a stream above its bound, with Retry-After, until a reader has left", async () => {
     const open = await Promise.all(Array.from({ length: MAX_STREAMS }, () => list({ context_window_id }, NDJSON)))
     const refused = await list({ context_window_id }, NDJSON)
     expect([refused.status, refused.headers.get("Retry-After"), await refused.json()]).toEqual([

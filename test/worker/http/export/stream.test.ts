@@ -55,12 +55,12 @@ describe("a stream of lines", () => {
     expect(ends).toEqual([{ outcome: "complete", signals: 30, bytes: 240 }])
   })
 
-  it("goes on behind a page without rows", async () => {
+  it("continues after a page without rows", async () => {
     const { stream } = open({ pages: 4, read: async (number) => page(number, 4, number === 3 ? TEN : 0) })
     expect(idsOf(await new Response(stream).text()).length).toBe(20)
   })
 
-  it("reads no page before the reader has taken the one before", async () => {
+  it("reads no page before the reader has taken the last one", async () => {
     const { stream, reads } = open({ pages: 5, width: 64 * 1024 })
     const reader = stream.getReader()
     await new Promise((resolve) => setTimeout(resolve, 50))
@@ -73,7 +73,7 @@ describe("a stream of lines", () => {
     await reader.cancel()
   })
 
-  it("reads no more when its reader leaves, also during a read", async () => {
+  it("stops reading when its reader leaves, also during a read", async () => {
     const { stream, reads, ends } = open({
       pages: 5,
       read: async (number) => {
@@ -116,13 +116,13 @@ describe("a stream of lines", () => {
     expect(ends).toEqual([{ outcome: "cut_off", signals, bytes: 8 * signals, error: expect.any(Error) }])
   })
 
-  it("ends in order where the last signal is the last that it may have", async () => {
+  it("ends without an error when the last signal is the last within its limit", async () => {
     const { stream, ends } = open({ pages: 2, bounds: { signals: 20, statements: 2 } })
     expect(idsOf(await new Response(stream).text()).length).toBe(20)
     expect(ends).toMatchObject([{ outcome: "complete" }])
   })
 
-  it("fails when its reader takes nothing for too long, and says that it is there until then", async () => {
+  it("fails when its reader does not read for too long, and keeps its place until then", async () => {
     const { stream, ends, alive } = open({ pages: 5, bounds: { idleMs: 1500 } })
     const reader = stream.getReader()
     await reader.read()

@@ -60,7 +60,7 @@ beforeEach(async () => {
 })
 
 describe("the feed", () => {
-  it("begins with the oldest signal, and with after=now behind the newest", async () => {
+  it("starts at the oldest signal, and with after=now after the newest", async () => {
     await store({ raw_content: "one" })
     expect(await readAll(undefined)).toEqual(["one"])
     expect(await readAll("now")).toEqual([])
@@ -75,7 +75,7 @@ describe("the feed", () => {
     expect(await readAll(end, 3)).toEqual(all)
   })
 
-  it("leaves out duplicates, failed signals and erased ones, and goes on behind them", async () => {
+  it("leaves out duplicates, failed signals and erased ones, and continues after them", async () => {
     const dedupe_key = crypto.randomUUID()
     const ids = await store({ raw_content: "first", dedupe_key }, { raw_content: "erased" })
     await store({ raw_content: "again", dedupe_key }, { raw_content: "bad", signal_score: 7 }, { raw_content: "last" })
@@ -147,7 +147,7 @@ describe("a cursor of the feed", () => {
     expect([response.status, await response.json()]).toEqual([422, body])
   })
 
-  it("of a ledger row that retention has removed goes on", async () => {
+  it("of a ledger row that retention has removed still works", async () => {
     await store({ raw_content: "after" })
     const cursor = encodeFeedCursor({ xid: "1", transactionId: newest, id: null })
     expect(await readAll(cursor)).toEqual(["after"])

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { Places } from "../../../../src/http/readers/places.ts"
 
 describe("places of readers", () => {
-  it("are bounded, and come back when a reader leaves or has not been seen for long", () => {
+  it("are bounded, and are free again when a reader leaves or has not been seen for long", () => {
     const places = new Places({ most: 2, goneAfterMs: 1000 })
     const now = Date.now()
     const first = places.take(now)

@@ -54,7 +54,7 @@ describe("the guide's test suite", () => {
 })
 
 describe("the answer to a batch", () => {
-  it("has one result a signal, in order, and says of a failed one why", async () => {
+  it("has one result for each signal, in order, with the reason of a failure", async () => {
     const answer = await answerOf(
       await postBatch(batchOf(freshConversation(), 3, (index) => ({ signal_score: index === 1 ? 2 : 1 }))),
     )
@@ -75,7 +75,7 @@ describe("the answer to a batch", () => {
     expect(third?.signal_id).toBeGreaterThan(first?.signal_id ?? Number.NaN)
   })
 
-  it("names each id of the signal that was sent at that place", async () => {
+  it("has the id of each signal at its place", async () => {
     const conversation = freshConversation()
     const answer = await answerOf(await postBatch(batchOf(conversation, 200)))
     const rows = await query<{ id: string; raw_content: string }>(
@@ -99,7 +99,7 @@ describe("the answer to a batch", () => {
     })
   })
 
-  it("names the fields it knows nothing of", async () => {
+  it("names unknown fields", async () => {
     const signals = batchOf(freshConversation(), 2, (index) => (index === 1 ? { signalScore: 1, channel: "x" } : {})).signals
     expect(await answerOf(await postBatch({ signals, failOnError: true }))).toMatchObject({
       ignored_fields: ["failOnError", "signalScore", "channel"],
@@ -119,7 +119,7 @@ describe("the answer to a batch", () => {
     })
   })
 
-  it("to a batch of which nothing could be stored still names its record in the ledger", async () => {
+  it("names the record in the ledger even when no signal could be stored", async () => {
     const answer = await answerOf(await postBatch(batchOf(freshConversation(), 2, () => ({ signal_score: 9 }))))
     expect(answer).toMatchObject({ total_count: 2, successful_count: 0, failed_count: 2 })
     const record = await (await send(`/api/batches/${answer.transaction_id}`)).json()
@@ -133,7 +133,7 @@ describe("the answer to a batch", () => {
 })
 
 describe("a batch of the wrong shape", () => {
-  it.each([false, true])("is refused whole, every error listed, with fail_on_error %s", async (fail_on_error) => {
+  it.each([false, true])("is refused as a whole, with every error, with fail_on_error %s", async (fail_on_error) => {
     const conversation = freshConversation()
     const signals = [
       { raw_content: "no conversation" },
@@ -175,7 +175,7 @@ describe("a batch of the wrong shape", () => {
 })
 
 describe("an all-or-nothing batch", () => {
-  it("lists every failure, the first one in its sentence", async () => {
+  it("lists every failure, and quotes the first one", async () => {
     const signals = batchOf(freshConversation(), 4, (index) => ({ escalate_flag: index % 2 ? 7 : 0 })).signals
     const response = await postBatch({ signals, fail_on_error: true })
     const outOfRange = { error: "escalate_flag must be 0 or 1", code: "out_of_range", field: "escalate_flag", retryable: false }
@@ -187,7 +187,7 @@ describe("an all-or-nothing batch", () => {
     })
   })
 
-  it("may be asked for in the query, too", async () => {
+  it("can be requested in the query too", async () => {
     const conversation = freshConversation()
     const response = await send("/api/signals/batch?fail_on_error=true", {
       method: "POST",

@@ -35,7 +35,7 @@ const replay = (id: number) =>
   read<{ replayed: boolean; reason?: string; transaction_id?: string }>(`/api/dead-letters/${id}/replay`, { method: "POST" })
 
 describe("the dead letters", () => {
-  it("are listed newest first, page by page, those that wait", async () => {
+  it("are listed newest first, page by page, while they wait", async () => {
     const ids: number[] = []
     for (let number = 0; number < 5; number++) ids.unshift(await kept({ source: "kafka", record: { value: number } }))
     const found: number[] = []
@@ -50,7 +50,7 @@ describe("the dead letters", () => {
     expect(new Set(found).size).toBe(found.length)
   })
 
-  it("are listed by their batch, whatever became of them", async () => {
+  it("are listed by their batch, in every state", async () => {
     const id = await kept({ source: "kafka", record: { value: "of a batch" } })
     const { transaction_id } = await read<{ transaction_id: string }>(`/api/dead-letters/${id}`)
     await read(`/api/dead-letters/${id}`, { method: "DELETE" })
@@ -82,7 +82,7 @@ describe("the dead letters", () => {
     await query("delete from dead_letters where id = any($1)", [ids])
   })
 
-  it("hold the record, and why it could not be stored", async () => {
+  it("have the record, and the reason why it could not be stored", async () => {
     const id = await kept({ source: "kafka", record: { value: { text: "x" } }, reason: "the record has no conversation" })
     expect(await letter(id)).toMatchObject({
       id,
@@ -118,7 +118,7 @@ describe("the dead letters", () => {
     expect(await letter(id)).toMatchObject({ code: "unclassified", field: "x", retryable: false })
   })
 
-  it("are 404 for an id that none has, and 422 for text that is not an id", async () => {
+  it("are 404 for an unknown id, and 422 for text that is not an id", async () => {
     expect((await send("/api/dead-letters/999999999")).status).toBe(404)
     expect((await send("/api/dead-letters/999999999/replay", { method: "POST" })).status).toBe(404)
     expect((await send("/api/dead-letters/x")).status).toBe(422)
@@ -149,7 +149,7 @@ describe("a dead letter that is replayed", () => {
     expect(await read(`/api/batches/${replay_transaction_id}`)).toMatchObject({ state: "stored", caller: "bridge" })
   })
 
-  it("counts as stored the first time, and neither then nor later as failed", async () => {
+  it("counts as stored the first time, and never as failed", async () => {
     const id = await kept({ source: "signal", record: { context_window_id: freshConversation() } })
     const bad = await kept({ source: "signal", record: { context_window_id: " " } })
     const points: DataPoint[] = []
@@ -164,7 +164,7 @@ describe("a dead letter that is replayed", () => {
     ])
   })
 
-  it("is mapped by the setting of today", async () => {
+  it("is mapped by the present setting", async () => {
     const conversation = freshConversation()
     const id = await kept({ source: "kafka", record: { value: { room: conversation } } })
     expect(await replay(id)).toEqual({
@@ -194,7 +194,7 @@ describe("a dead letter that is replayed", () => {
     expect(await replay(skipped)).toEqual({ replayed: false, reason: "It is of a kind that is skipped: reaction_added." })
   })
 
-  it("stays, with the reason, when the database refuses it still", async () => {
+  it("stays, with the reason, when the database still refuses it", async () => {
     const conversation = freshConversation()
     const broken = delivery([{ context_window_id: conversation, payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } }])
     await consume([bodyOf(broken)])
@@ -210,7 +210,7 @@ describe("a dead letter that is replayed", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("goes back into the queue when it is a whole message", async () => {
+  it("returns to the queue when it is a whole message", async () => {
     const conversation = freshConversation()
     const body = bodyOf(delivery([{ context_window_id: conversation }]))
     await consume([body], { queue: DEAD_LETTERS })

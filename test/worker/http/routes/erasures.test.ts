@@ -41,7 +41,7 @@ describe("an erasure", () => {
     ])
   })
 
-  it("by ids removes these, also when some do not exist, and the dead letter that one of them was", async () => {
+  it("by ids removes these signals, even when some do not exist, and the dead letter that one of them came from", async () => {
     const conversation = freshConversation()
     const [first = 0, , third = 0] = await store(...Array.from({ length: 3 }, () => ({ context_window_id: conversation })))
     await query(
@@ -67,7 +67,7 @@ describe("an erasure", () => {
     expect(new Date(record.finished_at ?? 0).getTime()).toBeGreaterThanOrEqual(new Date(record.created_at).getTime())
   })
 
-  it("leaves the dedupe keys taken, so that a late retry does not bring a signal back", async () => {
+  it("keeps the dedupe keys taken, so that a late retry does not store a signal again", async () => {
     const [subject, key] = [someone(), crypto.randomUUID()]
     const signal = { context_window_id: freshConversation(), user_id: subject, dedupe_key: key }
     const [id] = await store(signal)
@@ -166,7 +166,7 @@ describe("an erasure", () => {
     expect((await erase(body)).status).toBe(422)
   })
 
-  it("that nobody asked for is not found", async () => {
+  it("that does not exist is not found", async () => {
     expect((await send(`/api/erasures/${crypto.randomUUID()}`)).status).toBe(404)
     expect((await send("/api/erasures/latest")).status).toBe(422)
   })

@@ -109,7 +109,7 @@ describe("a list whose filters leave few of many signals", () => {
     )
   }
 
-  it("tries a bounded number a page, and its cursor continues until every signal was tried", async () => {
+  it("tests a bounded number for each page, and its cursor continues until every signal was tested", async () => {
     await fill(conversation, 2 * MAX_TRIED + 10, MAX_TRIED)
     const filter = { context_window_id: conversation, user_id: conversation, limit: 10 }
     const first = await list({ ...filter, max_score: 0.4 })
@@ -119,14 +119,14 @@ describe("a list whose filters leave few of many signals", () => {
     expect(await listAll({ ...filter, limit: 1 })).toEqual({ pages: 3, contents: [`${2 * MAX_TRIED}`, `${MAX_TRIED}`] })
   })
 
-  it("ends with a cursor of null when the last signal tried is the last there is", async () => {
+  it("ends with a cursor of null when the last tested signal is the last of all", async () => {
     const exact = freshConversation()
     await fill(exact, MAX_TRIED, MAX_TRIED)
     expect((await listAll({ context_window_id: exact, user_id: exact })).contents).toEqual([`${MAX_TRIED}`])
     expect(await listAll({ context_window_id: exact, user_id: "nobody" })).toEqual({ pages: 2, contents: [] })
   })
 
-  it("finds a conversation's signals of a source among more than it would read", async () => {
+  it("finds a conversation's signals of a source among more signals than it may read", async () => {
     const large = freshConversation()
     await fill(large, MAX_TRIED_IN_INDEX, MAX_TRIED_IN_INDEX - 1)
     const page = await list({ context_window_id: large, signal_source: "rare", limit: 1 })

@@ -94,7 +94,7 @@ describe("POST /webhooks/kafka", () => {
     expect([response.status, answer]).toMatchObject([422, { detail: [{ type, loc: ["query", "cluster"] }] }])
   })
 
-  it("writes straight to the database where there is no queue", async () => {
+  it("writes directly to the database without a queue", async () => {
     const conversation = freshConversation()
     const body = [signal(conversation), signal(conversation, { payload: { n: 1 } }), { no: "conversation" }]
     const { response, answer } = await post(body, { changed: WITHOUT_QUEUE })
@@ -103,7 +103,7 @@ describe("POST /webhooks/kafka", () => {
     expect(await query("select reason from dead_letters where transaction_id = $1", [answer.transaction_id])).toHaveLength(1)
   })
 
-  it("lists the signals that only the database refuses, where it writes straight to it", async () => {
+  it("lists the signals that only the database refuses, when it writes directly", async () => {
     const conversation = freshConversation()
     const { answer } = await post(
       `[{"context_window_id": "${conversation}", "payload": {"n": ${TOO_LONG_FOR_POSTGRES}}}, {"context_window_id": "${conversation}"}]`,
@@ -115,7 +115,7 @@ describe("POST /webhooks/kafka", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("asks the sink to come back when neither queue nor database takes them", async () => {
+  it("asks the sink to retry when neither queue nor database accepts them", async () => {
     const { response } = await post(signal(freshConversation()), { changed: { ...UNREACHABLE, ...WITHOUT_QUEUE } })
     expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "2"])
   })
@@ -141,7 +141,7 @@ describe("POST /webhooks/kafka", () => {
     expect(bad.answer).toMatchObject({ failed_count: 1, failures: [{ index: 0, error: "the body is not UTF-8" }] })
   })
 
-  it("takes a sink's empty body for a tombstone", async () => {
+  it("reads a sink's empty body as a tombstone", async () => {
     const { response, answer, queued } = await post("")
     expect([response.status, answer.state, answer.skipped, queued]).toEqual([200, "skipped", { tombstone: 1 }, []])
   })
@@ -178,14 +178,14 @@ describe("the sender of records", () => {
     "webhook-signature": new Webhook(secret).sign("msg_1", new Date(), body),
   })
 
-  it("is proved by a key with the scope ingest", async () => {
+  it("is accepted by a key with the scope ingest", async () => {
     const headers = { Authorization: `Bearer ${KEY}` }
     expect((await post(signal("c"), { headers, changed: await closed(["ingest"]) })).response.status).toBe(200)
     expect((await post(signal("c"), { headers, changed: await closed(["read"]) })).response.status).toBe(403)
     expect((await post(signal("c"), { changed: await closed(["ingest"]) })).response.status).toBe(401)
   })
 
-  it("is proved by a Standard Webhooks signature, whose id makes a record known", async () => {
+  it("is accepted by a Standard Webhooks signature, whose id identifies a record", async () => {
     const conversation = freshConversation()
     const body = JSON.stringify(signal(conversation))
     const changed = await closed(["ingest"])
@@ -194,7 +194,7 @@ describe("the sender of records", () => {
     expect(first.queued[0]).toContain("webhook:msg_1")
   })
 
-  it("is refused with another's signature, although access is open", async () => {
+  it("is refused with a wrong signature, even with open access", async () => {
     const { response, answer, queued } = await post("{}", {
       headers: signed("{} "),
       changed: { WEBHOOK_SECRET, OPEN_ACCESS: "true" },

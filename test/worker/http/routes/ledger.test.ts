@@ -65,7 +65,7 @@ describe("the ledger's pages", () => {
     expect((await page("/api/batches?failure_code=no_such_code&limit=2")).batches).toEqual([])
   })
 
-  it("end where enough batches were tried, and continue", async () => {
+  it("end after a bounded number of tested batches, and continue", async () => {
     // Older than all others, so that nobody else's page has them.
     const id = (place: number) => `00000000-0000-7000-8000-${String(place).padStart(12, "0")}`
     await query(

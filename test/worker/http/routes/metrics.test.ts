@@ -23,21 +23,21 @@ const UNREADABLE: [string, Partial<Bindings>, string][] = [
 ]
 
 describe.each(["/api/metrics", "/metrics"])("%s", (path) => {
-  it.each(UNREADABLE)("is a clear 503 when %s, and ingestion goes on", async (_, settings, words) => {
+  it.each(UNREADABLE)("is a 503 with the reason when %s, and ingestion continues", async (_, settings, words) => {
     const response = await request(path, settings)
     expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "2"])
     expect(await response.json()).toEqual({ detail: expect.stringContaining(words), code: "metrics_unavailable" })
     expect((await request("/api/signals/batch", settings, batch())).status).toBe(200)
   })
 
-  it("wants the scope read", async () => {
+  it("needs the scope read", async () => {
     expect((await request(path, { OPEN_ACCESS: "false" })).status).toBe(401)
     expect((await request(path, {}, { method: "POST" })).status).toBe(405)
   })
 })
 
 describe("a window", () => {
-  it("that is not known is 422, naming those that are", async () => {
+  it("is 422 when it is unknown, and the answer names the known ones", async () => {
     const response = await request("/api/metrics?window=2h")
     expect(response.status).toBe(422)
     expect(JSON.stringify(await response.json())).toMatch(/15m.*1h.*24h.*7d/)

@@ -97,7 +97,7 @@ describe("a signal whose payload is too large to be listed", () => {
     expect(bytes).toBeGreaterThan(12 * MIB)
   })
 
-  it("answers 422 where its payload is too large for that, too", async () => {
+  it("is a 422 when its payload is too large for that too", async () => {
     const response = await send(`/api/signals/${await storeNumbers(freshConversation(), "1e131071", 100_000)}`)
     expect([response.status, await response.json()]).toEqual([
       422,

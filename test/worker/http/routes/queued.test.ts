@@ -13,7 +13,7 @@ const postQueued = (body: unknown, headers = {}, changed: Partial<Bindings> = {}
   postTo(body, { ...ASYNC, ...headers }, changed)
 
 describe("a batch with Prefer: respond-async", () => {
-  it("is answered 202, and by the ledger once the queue has brought it there", async () => {
+  it("is answered 202, and is in the ledger when the consumer has stored it", async () => {
     const conversation = freshConversation()
     const signals = [{ context_window_id: conversation }, { context_window_id: conversation, signal_score: 2 }]
     const response = await postBatch({ signals }, ASYNC)
@@ -101,7 +101,7 @@ describe("a batch with Prefer: respond-async", () => {
     }
   })
 
-  it("is stored once when the queue took it and said that it did not", async () => {
+  it("is stored once when the queue accepted it and reported an error", async () => {
     const conversation = freshConversation()
     const sent: string[] = []
     const send = async (text: string) => {
@@ -165,7 +165,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("leaves nothing in the bucket once it is stored", async () => {
+  it("leaves nothing in the bucket when it is stored", async () => {
     const { answer, sent } = await postQueued({ signals: [{ context_window_id: freshConversation() }] })
     await consume(sent)
     expect(await bindings.BUCKET?.head(batchObject(answer.transaction_id))).toBeNull()

@@ -8,7 +8,7 @@ const listed = (params: Record<string, string>) =>
   read<{ signals: StoredSignal[]; next_cursor: string | null }>(`/api/signals?${new URLSearchParams(params)}`)
 
 describe("POST /api/signals", () => {
-  it("answers 201 with the row as a read gives it", async () => {
+  it("answers 201 with the row of a read", async () => {
     const fields = {
       context_window_id: freshConversation(),
       raw_content: "text",
@@ -44,7 +44,7 @@ describe("POST /api/signals", () => {
     expect(await (await postJson("/api/signals", signal, headers)).json()).toEqual(stored)
   })
 
-  it("does not take received_at from the sender", async () => {
+  it("does not accept received_at from the sender", async () => {
     const signal = { context_window_id: freshConversation(), received_at: "2020-01-01T00:00:00Z" }
     expect(await (await postBatch({ signals: [signal] })).json()).toMatchObject({
       successful_count: 1,
@@ -74,7 +74,7 @@ describe("POST /api/signals", () => {
     })
   })
 
-  it("answers a repeated dedupe_key with 200 and the first one's id, also when that signal is gone", async () => {
+  it("answers a duplicate with 200 and the first one's id, even when that signal was deleted", async () => {
     const signal = { context_window_id: freshConversation(), dedupe_key: crypto.randomUUID() }
     const { id } = await (await postJson("/api/signals", signal)).json<{ id: number }>()
     await query("delete from signals where id = $1::int8", [id])
@@ -85,7 +85,7 @@ describe("POST /api/signals", () => {
     expect(await countOf(signal.context_window_id)).toBe(0)
   })
 
-  it("answers a repeated dedupe_key with 200 and the first one's row", async () => {
+  it("answers a duplicate with 200 and the first one's row", async () => {
     const signal = { context_window_id: freshConversation(), dedupe_key: crypto.randomUUID() }
     const first = await (await postJson("/api/signals", { ...signal, raw_content: "first" })).json()
     const second = await postJson("/api/signals", { ...signal, raw_content: "second" })
@@ -141,7 +141,7 @@ describe("a signal that is read back", () => {
 })
 
 describe("GET /api/signals", () => {
-  it("pages through a conversation, newest first, each signal once, also where times are equal", async () => {
+  it("pages through a conversation, newest first, each signal once, even with equal times", async () => {
     const conversation = freshConversation()
     const times = [5, 3, 3, 3, 9, 1, 3].map((second) => 1_700_000_000 + second)
     await postBatch({ signals: times.map((timestamp) => ({ context_window_id: conversation, timestamp })) })
@@ -206,7 +206,7 @@ describe("GET /api/signals", () => {
 })
 
 describe("GET /api/signals/{id}", () => {
-  it("is 404 for an id that no signal has", async () => {
+  it("is 404 for an unknown id", async () => {
     const response = await send("/api/signals/999999999999")
     expect([response.status, await response.json()]).toEqual([404, { detail: "No signal has this id.", code: "not_found" }])
   })
@@ -275,6 +275,6 @@ describe("GET /api/batches/{transaction_id}", () => {
     })
   })
 
-  it("is 404 for an id that names no batch", async () =>
+  it("is 404 for an unknown id", async () =>
     expect((await send("/api/batches/0190a1b2-0000-7000-8000-000000000000")).status).toBe(404))
 })

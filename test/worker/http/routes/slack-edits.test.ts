@@ -66,13 +66,13 @@ describe.each([
     expect(read.edited_at).toBe("2026-09-21T14:15:01.000500Z")
   })
 
-  it("a deletion erases the message, and it does not come back", async () => {
+  it("a deletion erases the message, which is not stored again", async () => {
     const channel = freshChannel()
     await deliver([said(channel), deleted(channel), said(channel), changed(channel, 1)], settings)
     expect(await rowsOf(channel)).toEqual([])
   })
 
-  it("its events end in the same state in every order, also repeated and with any of them missing", () =>
+  it("its events lead to the same state in every order, repeated, and with any of them missing", () =>
     fc.assert(
       fc.asyncProperty(
         fc
@@ -97,7 +97,7 @@ describe.each([
 })
 
 describe("with SLACK_FOLLOW_EDITS", () => {
-  it("an edit in the queue is what an earlier version of the service can't read, so that it makes a dead letter of it", async () => {
+  it("an edit in the queue is unreadable for an earlier version of the service, which makes a dead letter of it", async () => {
     const channel = freshChannel()
     const [plain, edit, deletion] = await Promise.all(
       [said(channel), changed(channel, 1), deleted(channel)].map((event) => sendSigned(event, { changed: FOLLOW })),
@@ -106,7 +106,7 @@ describe("with SLACK_FOLLOW_EDITS", () => {
     expect([plain, edit, deletion].map((sent) => versionOf(sent?.queued))).toEqual([1, 2, 2])
   })
 
-  it("no dead letter holds the text that an edit took away", async () => {
+  it("no dead letter has the text that an edit removed", async () => {
     const channel = freshChannel()
     const event = changed(channel, 1, { text: 7 })
     const { answer } = await sendSigned(event, { changed: WITHOUT_QUEUE })
@@ -174,7 +174,7 @@ describe("without SLACK_FOLLOW_EDITS", () => {
     expect(await rowsOf(channel)).toMatchObject([{ raw_content: "Hello", edited_at: null }])
   })
 
-  it("a tombstone of an import fails, and an edited copy is as good as any", async () => {
+  it("a tombstone of an import fails, and an edited copy is stored like any message", async () => {
     const channel = freshChannel()
     const signal = { context_window_id: "c", dedupe_key: `slack:T1/${channel}/${TS}` }
     const signals = [{ subtype: "tombstone" }, { edited: { ts: "1790000102" } }].map((payload) => ({ ...signal, payload }))

@@ -9,7 +9,7 @@ import { freshChannel, message, rowsOf, SECRET, sendSigned } from "./slack-reque
 const UNREACHABLE = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql" }
 
 describe("POST /webhooks/slack", () => {
-  it("answers Slack's question whether the address is right", async () => {
+  it("answers Slack's verification of the address", async () => {
     const { response, answer } = await sendSigned({ token: "t", challenge: "3eZbrw1aBm", type: "url_verification" })
     expect([response.status, answer]).toEqual([200, { challenge: "3eZbrw1aBm" }])
   })
@@ -23,7 +23,7 @@ describe("POST /webhooks/slack", () => {
     expect(await rowsOf(channel)).toMatchObject([{ raw_content: "Hello", time: "2026-09-21 14:13:20.0001+00" }])
   })
 
-  it("stores a message once that Slack sends again, or that two of its events carry", async () => {
+  it("stores a message once when Slack sends it again, or in two events", async () => {
     const channel = freshChannel()
     const event = message(channel)
     const first = await sendSigned(event)
@@ -33,7 +33,7 @@ describe("POST /webhooks/slack", () => {
     expect(await rowsOf(channel)).toHaveLength(1)
   })
 
-  it("writes straight to the database where there is no queue, or where it fails", async () => {
+  it("writes directly to the database without a queue, or when the queue fails", async () => {
     const refusing = { send: () => Promise.reject(new Error("Too Many Requests")) } as unknown as Queue
     for (const changed of [{ QUEUE: undefined }, { QUEUE: refusing }]) {
       const channel = freshChannel()
@@ -43,7 +43,7 @@ describe("POST /webhooks/slack", () => {
     }
   })
 
-  it("asks Slack to come back, within its 3 seconds, when neither queue nor database takes it", async () => {
+  it("asks Slack to retry, within its 3 seconds, when neither queue nor database accepts it", async () => {
     const startedAt = Date.now()
     const { response } = await sendSigned(message(freshChannel()), {
       changed: { ...UNREACHABLE, QUEUE: undefined } as unknown as Bindings,
@@ -76,7 +76,7 @@ describe("POST /webhooks/slack", () => {
     log.mockRestore()
   })
 
-  it("keeps as a dead letter, without the token, what can't become a signal, and acknowledges it", async () => {
+  it("acknowledges an event that cannot become a signal, and keeps it as a dead letter without the token", async () => {
     const body = message("C1", { ts: "yesterday" })
     const { response, answer, queued } = await sendSigned(body)
     expect(response.status).toBe(200)
@@ -111,12 +111,12 @@ describe("POST /webhooks/slack", () => {
     expect([response.status, answer]).toMatchObject([422, { detail: [{ msg: "the record nests deeper than 1000 levels" }] }])
   })
 
-  it("refuses every call when no secret is set, open access or not", async () => {
+  it("refuses every call when no secret is set, even with open access", async () => {
     const { response, answer } = await sendSigned(message("C1"), { changed: { SLACK_SIGNING_SECRET: "", OPEN_ACCESS: "true" } })
     expect([response.status, answer.detail]).toEqual([401, "SLACK_SIGNING_SECRET is not set, so every call is refused."])
   })
 
-  it("takes the secret that is being rotated out, too", async () => {
+  it("also accepts the former secret during a rotation", async () => {
     const { response } = await sendSigned(message(freshChannel()), {
       changed: { SLACK_SIGNING_SECRET: "the new one", SLACK_SIGNING_SECRET_PREVIOUS: SECRET },
     })
@@ -143,7 +143,7 @@ describe("POST /webhooks/slack", () => {
     expect(row?.big).toBe("12345678901234567890.10")
   })
 
-  it("names the way in that is right when it is read", async () => {
+  it("has the right route when it is read", async () => {
     const response = await app.request("/webhooks/slack", {}, bindings, createExecutionContext())
     expect([response.status, response.headers.get("Allow")]).toEqual([405, "POST"])
   })

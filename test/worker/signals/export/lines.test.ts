@@ -52,7 +52,7 @@ describe("a line of CSV", () => {
 })
 
 describe("a line of NDJSON", () => {
-  it("is one line, whatever the text, with the digits of the payload as they are", () => {
+  it("is one line for any text, with the digits of the payload unchanged", () => {
     const payload = '{"id": 12345678901234567890, "x": 1.10}'
     const line = ndjsonLine({ ...ROW, raw_content: 'a\n"b"\u2028', payload })
     expect(line.indexOf("\n")).toBe(line.length - 1)
@@ -60,7 +60,7 @@ describe("a line of NDJSON", () => {
     expect(JSON.parse(line)).toEqual({ ...ROW, raw_content: 'a\n"b"\u2028', payload: JSON.parse(payload) })
   })
 
-  it("says where a payload is left out, and has no such field elsewhere", () => {
+  it("marks a payload that is left out, and has no such field otherwise", () => {
     expect(JSON.parse(ndjsonLine({ ...ROW, payload_omitted: true }))).toEqual({ ...ROW, payload_omitted: true })
     expect(Object.keys(JSON.parse(ndjsonLine(ROW)) as object)).toEqual(Object.keys(ROW))
   })

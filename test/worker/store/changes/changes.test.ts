@@ -64,7 +64,7 @@ const happening = fc.oneof(fc.constant<Happening>("said"), fc.integer({ min: 1, 
 })
 
 describe("a signal and its changes, in any order, repeated, and with any of them missing,", () => {
-  it("end in the same state when they come one by one", () =>
+  it("end in the same state when they arrive one by one", () =>
     fc.assert(
       fc.asyncProperty(fc.array(happening, { minLength: 1, maxLength: 6 }), async (happenings) => {
         const conversation = freshConversation()
@@ -74,7 +74,7 @@ describe("a signal and its changes, in any order, repeated, and with any of them
       { numRuns: 40 },
     ))
 
-  it("end in the same state when some come in one batch", () =>
+  it("end in the same state when some arrive in one batch", () =>
     fc.assert(
       fc.asyncProperty(
         fc.array(fc.array(happening, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 3 }),
@@ -87,7 +87,7 @@ describe("a signal and its changes, in any order, repeated, and with any of them
       { numRuns: 25 },
     ))
 
-  it("end in the same state when they come at once, some as deliveries of the queue", () =>
+  it("end in the same state when they arrive at once, some as deliveries of the queue", () =>
     fc.assert(
       fc.asyncProperty(
         fc.array(fc.tuple(fc.array(happening, { minLength: 1, maxLength: 3 }), fc.boolean()), { minLength: 2, maxLength: 6 }),
@@ -187,7 +187,7 @@ describe("a change", () => {
   })
 })
 
-it("the service's login changes no signal but by its key", () =>
+it("the service's login can change a signal only by its key", () =>
   expect(database().query(sql`update signals set raw_content = 'x' where false`)).rejects.toMatchObject({
     kind: "broken",
     reason: "42501",

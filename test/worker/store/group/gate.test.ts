@@ -9,7 +9,7 @@ const entry = (more: Partial<Parameters<Gate["enter"]>[0]> = {}) => ({
 })
 
 describe("a gate", () => {
-  it("lets as many through at once as it is told, and the next when one has left", async () => {
+  it("admits its limit at once, and the next when one has left", async () => {
     const gate = new Gate({ running: 2, waiting: 10 })
     const first = await gate.enter(entry())
     await gate.enter(entry())
@@ -19,7 +19,7 @@ describe("a gate", () => {
     expect(await next).toBeDefined()
   })
 
-  it("lets those who wait through in the order of their coming, and those who have begun before all others", async () => {
+  it("admits waiters in order of arrival, and started requests before all others", async () => {
     const gate = new Gate({ running: 1, waiting: 10 })
     const order: string[] = []
     const pass = (name: string, ahead = false) =>
@@ -34,7 +34,7 @@ describe("a gate", () => {
     expect(order).toEqual(["begun", "also begun", "one", "two", "three"])
   })
 
-  it("turns away at once whoever finds the line full, but not a request that has begun", async () => {
+  it("refuses a request at once when the line is full, but not a started one", async () => {
     const gate = new Gate({ running: 1, waiting: 1 })
     const held = await gate.enter(entry())
     const waiting = gate.enter(entry())

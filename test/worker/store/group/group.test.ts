@@ -31,7 +31,7 @@ async function join(group: Group<string, string>, item: string, run: Run, weight
 }
 
 describe("a group", () => {
-  it("is one item when nobody else writes", async () => {
+  it("has one item when no other request writes", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits())
     const written = join(group, "one", run)
@@ -40,7 +40,7 @@ describe("a group", () => {
     expect(await written).toBe("ONE")
   })
 
-  it("takes all who came while the one before was written, and gives each its own result", async () => {
+  it("has all items that arrived while the last group was written, and gives each its own result", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits())
     const written = ["one", "two", "three", "four"].map((word) => join(group, word, run))
@@ -51,7 +51,7 @@ describe("a group", () => {
     expect(await Promise.all(written)).toEqual(["ONE", "TWO", "THREE", "FOUR"])
   })
 
-  it("holds no more items and no more weight than its limits", async () => {
+  it("has at most the items and the weight of its limits", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits({ items: 3, weight: 5 }))
     const weights: Record<string, number> = { a: 1, b: 1, c: 1, d: 1, e: 1, f: 4, g: 2 }
@@ -68,7 +68,7 @@ describe("a group", () => {
     expect(groups.length).toBeLessThan(7)
   })
 
-  it("runs as many at once as its limit says", async () => {
+  it("runs at most its limit at once", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits({ running: 2 }))
     const written = ["a", "b", "c", "d"].map((word) => join(group, word, run))
@@ -80,7 +80,7 @@ describe("a group", () => {
     expect(await Promise.all(written)).toEqual(["A", "B", "C", "D"])
   })
 
-  it("tells an error to each of its members, and the next group goes on", async () => {
+  it("reports an error to each of its members, and the next group continues", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits())
     const first = join(group, "a", run)
@@ -96,7 +96,7 @@ describe("a group", () => {
     expect(await next).toBe("D")
   })
 
-  it("whose leader never ends it gives its place to the next after a bounded time", async () => {
+  it("gives its place to the next after a bounded time when its leader never ends it", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits())
     void join(group, "gone", run, 1, 200)
@@ -131,7 +131,7 @@ describe("a group", () => {
     expect(await Promise.all([slow, next])).toEqual(["A", "B"])
   })
 
-  it("turns an item away at once when as many wait as may", async () => {
+  it("refuses an item at once when too many wait", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits({ waiting: 1 }))
     const written = [join(group, "a", run), join(group, "b", run)]

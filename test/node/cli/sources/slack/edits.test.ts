@@ -91,7 +91,7 @@ describe("import slack --follow-edits", () => {
 })
 
 describe("import slack without it", () => {
-  it("skips a tombstone by name, and an edited message replaces an older one all the same", async () => {
+  it("skips a tombstone by name, and still replaces an older message with its edited copy", async () => {
     const channel = freshChannel()
     await importSlack(await writeExport("older", channel, BEFORE))
     expect(await importSlack(await writeExport("newer", channel, AFTER))).toMatchObject({

@@ -106,7 +106,7 @@ describe("signals import slack", () => {
     expect(await signals("verify", "slack", path)).toMatchObject({ code: 0 })
   })
 
-  it("gives a message the same dedupe_key as the webhook", async () => {
+  it("gives a message the same dedupe_key as the webhook does", async () => {
     await signals("import", "slack", await writeFolder())
     const event = { ...message("1767225600.000100"), channel: "C1" }
     const live = mapSlackEvent({ team_id: "T1", event }) as { signal: { dedupe_key: string } }
