@@ -1,6 +1,6 @@
 import { MIXED, PART_ROUTE, type Point } from "./point.ts"
 
-/** How many signals of each name. */
+/** The number of signals by name. */
 type Counts = ReadonlyMap<string, number>
 
 export interface Parts {
@@ -11,21 +11,21 @@ export interface Parts {
 }
 
 /**
- * Of each kind; what is over counts under "". Analytics Engine takes 250 points an invocation, and all codes find room.
+ * The most parts of each kind; the rest counts under "". Analytics Engine accepts 250 points for each invocation, enough for all codes.
  *
  * @see https://developers.cloudflare.com/analytics/analytics-engine/limits/
  */
 const MAX_PARTS = 24
 
-/** The only name, "mixed" for several, "" for none. */
+/** The name if there is only one; "mixed" for several, "" for none. */
 export function commonName(counts: Counts): string {
   const [first = ""] = counts.keys()
   return counts.size > 1 ? MIXED : first
 }
 
 /**
- * The point of a request, and one further point for each source and for each code where it has several: a point has room for one name of
- * each. Parts have a route of their own, so that nothing that counts requests or signals counts them.
+ * The point of a request, and its parts: one point for each source and for each code if it has several, since a point holds one name of each.
+ * Parts have their own route, so that they are not counted as requests or signals.
  */
 export function withParts(point: Point, { sources, codes }: Parts): Point[] {
   const { outcome, caller = "", source } = point
@@ -36,7 +36,7 @@ export function withParts(point: Point, { sources, codes }: Parts): Point[] {
   return [{ ...point, code: commonName(codes) }, ...parts.map((part) => ({ route: PART_ROUTE, outcome, caller, ...part }))]
 }
 
-/** The names with the largest counts, and the sum of all others under "". */
+/** Returns the names with the largest counts, and the sum of all others under "". */
 function largest(counts: Counts): [name: string, count: number][] {
   const sorted = [...counts].sort(([, one], [, other]) => other - one)
   const rest = sorted.splice(MAX_PARTS).reduce((sum, [, count]) => sum + count, 0)

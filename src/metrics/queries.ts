@@ -61,12 +61,12 @@ export const signalsQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(COLUMNS.route, STORING_ROUTES)} ` +
   "GROUP BY time ORDER BY time"
 
-/** The largest time that ClickHouse has. */
+/** The largest time of ClickHouse. */
 export const NEVER = 4294967295
 
 /**
- * When the oldest data point was written, and the oldest of a route that stores, in seconds since the epoch; `NEVER` when there is none.
- * Without points there is no row.
+ * The times of the oldest data point, and of the oldest point of a route that stores, in seconds since the epoch; `NEVER` when there is none.
+ * There is no row without points.
  */
 export const firstPointQuery = (until: Seconds) =>
   `SELECT min(toUnixTimestamp(timestamp)) AS first, ` +
@@ -74,7 +74,7 @@ export const firstPointQuery = (until: Seconds) =>
   `FROM ${DATASET} WHERE timestamp < toDateTime(${until}) GROUP BY dataset`
 
 const IS_PART = `${COLUMNS.route} = '${PART_ROUTE}'`
-/** Of a point without a code an earlier version wrote the failures. */
+/** The code of failures in a point without one, which an earlier version wrote. */
 const FAILED = `(${COLUMNS.failures} > 0 OR ${COLUMNS.code} != '')`
 const HAS_ONE_SOURCE = `(${COLUMNS.source} != '${MIXED}' OR ${IS_PART})`
 const HAS_ONE_CODE = `${COLUMNS.code} != '${MIXED}'`
@@ -87,12 +87,12 @@ const BY_SOURCE = `sumIf(_sample_interval * ${COLUMNS.successes}, ${HAS_ONE_SOUR
 
 const STORING_OR_PART = isOneOf(COLUMNS.route, [...STORING_ROUTES, PART_ROUTE])
 
-/** A sender may name many sources: of more rows than this the smallest are left out. */
+/** The most rows. A sender can send many sources; the smallest are left out. */
 const MAX_ROWS = 5000
 
 /**
- * Signals stored by source, and requests (or runs of the consumer) and signals that failed by code. A point that has several of a kind
- * leaves it to its parts.
+ * Stored signals by source, and failed signals and requests (or runs of the consumer) by code. A point with several names of a kind is
+ * counted by its parts.
  */
 export const breakdownQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${COLUMNS.source} AS source, ${COLUMNS.code} AS code, ${BY_CODE}, ${BY_SOURCE} FROM ${DATASET} ` +
@@ -132,7 +132,7 @@ export const ratesQuery = (span: Span) =>
 /** Upper bounds of the histogram's buckets in seconds: the default of Prometheus clients, and some for large batches. */
 export const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** One row for each route, outcome and code, the parts of requests under a route of their own. */
+/** One row for each route, outcome and code. The parts of requests have their own route. */
 export const countersQuery = (span: Span) =>
   `SELECT ${COLUMNS.route} AS route, ${COLUMNS.outcome} AS outcome, ${COLUMNS.code} AS code, ${REQUESTS} AS requests, ${SIGNALS}, ` +
   `${weighted(COLUMNS.latencyMs)} AS latency_ms, ` +

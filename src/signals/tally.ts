@@ -1,7 +1,7 @@
 import type { SignalRow } from "./plan.ts"
 import type { Failure } from "./responses.ts"
 
-/** How many of each name. A map, since a sender may name a source anything. */
+/** A count by name. It is a map, since a sender can choose any name for a source. */
 export type Tally = ReadonlyMap<string, number>
 
 export const EMPTY_TALLY: Tally = new Map()
@@ -15,13 +15,13 @@ function tally<Item>(items: readonly Item[], nameOf: (item: Item) => string): Ta
   return counts
 }
 
-/** Signals by their source. */
+/** Counts signals by source. */
 export const tallySources = (rows: readonly Pick<SignalRow, "signalSource">[]): Tally => tally(rows, (row) => row.signalSource)
 
-/** Failed signals by the code of their failure. */
+/** Counts failed signals by the code of their failure. */
 export const tallyCodes = (failures: readonly Failure[]): Tally => tally(failures, ({ code }) => code)
 
-/** By their source, the rows of a batch that are new in the table. */
+/** Counts the rows of a batch that are new in the table, by source. */
 export function tallyNew(rows: readonly SignalRow[], stored: readonly { index: number; duplicate: boolean }[]): Tally {
   const added = new Set(stored.filter(({ duplicate }) => !duplicate).map(({ index }) => index))
   return tallySources(rows.filter(({ index }) => added.has(index)))
@@ -34,7 +34,7 @@ export function addTallies(one: Tally, other: Tally): Tally {
   return sum
 }
 
-/** The tally of `total`: what it lacks of that has the name. */
+/** Completes a tally to `total`: counts the rest under `name`. */
 export function tallyWithRest(known: Tally, total: number, name: string): Tally {
   const rest = total - [...known.values()].reduce((sum, count) => sum + count, 0)
   return rest > 0 || known.size === 0 ? addTallies(known, new Map([[name, Math.max(0, rest)]])) : known

@@ -41,6 +41,13 @@ function importsOf(path: string, text: string): string[] {
   return [...new Set(imports.map(folderOf))].filter((folder) => folder !== folderOf(path))
 }
 
+/** The other TypeScript files by their path, as text. */
+const OTHERS = Object.fromEntries(
+  Object.entries(
+    import.meta.glob<string>("../../{test,scripts,bench}/**/*.ts", { query: "?raw", import: "default", eager: true }),
+  ).map(([path, text]) => [path.replace(/^(\.\.\/)+/, ""), text]),
+)
+
 const FILES = Object.keys(import.meta.glob("../../{src,test,scripts,bench}/**/*")).map((path) => path.replace("../../", ""))
 
 describe("the folders of src", () => {
@@ -71,6 +78,22 @@ describe("the dashboard", () => {
 describe("a source file", () => {
   it.each(Object.keys(SOURCES))("%s has at most 250 lines", (path) =>
     expect((SOURCES[path] ?? "").split("\n").length).toBeLessThanOrEqual(250),
+  )
+})
+
+const linesOf = (text: string | undefined) => (text ?? "").trimEnd().split("\n").length
+const isTest = (path: string) => path.endsWith(".test.ts")
+
+describe("a file of benchmarks, scripts and test set-ups", () => {
+  it.each(Object.keys(OTHERS).filter((path) => !isTest(path)))("%s has at most 250 lines", (path) =>
+    expect(linesOf(OTHERS[path])).toBeLessThanOrEqual(250),
+  )
+})
+
+/** A table of cases may be longer: each file starts a service and a database of its own. */
+describe("a test", () => {
+  it.each(Object.keys(OTHERS).filter(isTest))("%s has at most 400 lines", (path) =>
+    expect(linesOf(OTHERS[path])).toBeLessThanOrEqual(400),
   )
 })
 

@@ -24,7 +24,7 @@ interface Format {
 
 const ndjson = (contentType: string): Format => ({ name: "ndjson", contentType, head: "", line: ndjsonLine })
 
-/** By media type. The first, JSON, is a page, and not a stream. */
+/** The media types of a list. The first, JSON, is a page; the others are streams. */
 const FORMATS = {
   "application/json": undefined,
   "application/x-ndjson": ndjson("application/x-ndjson"),
@@ -35,12 +35,12 @@ const FORMATS = {
 
 const OFFERS = Object.keys(FORMATS) as (keyof typeof FORMATS)[]
 
-/** A stream says every second that it is there. */
+/** A stream confirms its place every second. */
 const GONE_AFTER_MS = 10_000
 
 const places = new Places({ most: MAX_STREAMS, goneAfterMs: GONE_AFTER_MS })
 
-/** Answers a list as a stream of lines where the caller prefers NDJSON or CSV; every other request gets a page of JSON. */
+/** Answers a list as a stream of lines if the caller prefers NDJSON or CSV, and otherwise as a page of JSON. */
 export const streamLists = createMiddleware<App>(async (c, next) => {
   c.header("Vary", "Accept", { append: true })
   const type = preferredType(c.req.header("Accept"), OFFERS)
@@ -100,11 +100,11 @@ const exported = (row: SelectedRow): ExportedRow => ({
   payload_omitted: row.payload_omitted || undefined,
 })
 
-/** How long a stream waits for a place among the reads, which other requests get first. */
+/** The longest wait of a stream for a place among the reads. Other requests get places first. */
 const PATIENCE_MS = 30_000
 const WAIT_MS = 250
 
-/** Each page has a deadline of its own. A stream queues for every statement as a new request does, so that it goes before nobody. */
+/** Each page has its own deadline. A stream queues for every statement like a new request, so it overtakes no other request. */
 async function readPatiently(c: Context<App>, used: Database["usage"][], page: ReturnType<typeof pageOf>): Promise<SignalRows> {
   const givesUpAt = Date.now() + PATIENCE_MS
   for (;;) {
@@ -121,7 +121,7 @@ async function readPatiently(c: Context<App>, used: Database["usage"][], page: R
   }
 }
 
-/** The line of the request was written when its answer began; this one says what became of it. */
+/** Logs the end of a stream. The request's own line was written when the answer began. */
 function logEnd(c: Context<App>, { error, ...end }: StreamEnd, { ms, databaseMs }: { ms: number; databaseMs: number }): void {
   const reason = error && errorForLog(error)
   console.log(

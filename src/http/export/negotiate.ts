@@ -8,7 +8,7 @@ const RANGE = new RegExp(
 const EMPTY = /[ \t]*(?:,|$)/y
 const WEIGHT = /;[ \t]*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|$)/i
 
-/** Longer than any header that says something. */
+/** Bound of the header; a useful one is far shorter. */
 const MAX_CHARACTERS = 1000
 
 interface Range {
@@ -18,8 +18,8 @@ interface Range {
 }
 
 /**
- * The media type of `offers` that an `Accept` header prefers: by weight, then by how exactly it is named, then by the order of `offers`.
- * Parameters other than `q` are ignored.
+ * Returns the media type of `offers` that an `Accept` header prefers: by weight, then by the most specific name, then by the order of
+ * `offers`. Parameters other than `q` are ignored.
  *
  * @returns undefined when there is no header, none of the offers is acceptable, or the header does not follow the grammar
  * @see https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1

@@ -4,7 +4,7 @@ import { STREAM_PAGE, type StreamBounds } from "./bounds.ts"
 
 type Row = SignalRows["rows"][number]
 
-/** What became of a stream. `cut_off`: a bound or an error ended it early, and its reader sees a failed transfer. */
+/** The outcome of a stream. `cut_off`: a bound or an error ended it early, and its reader sees a failed transfer. */
 export interface StreamEnd {
   outcome: "complete" | "cut_off" | "cancelled"
   signals: number
@@ -14,16 +14,16 @@ export interface StreamEnd {
 }
 
 export interface StreamOptions {
-  /** The first page, which was read before the answer began. */
+  /** The first page, read before the answer began. */
   first: SignalRows
   /** Reads the page after a cursor. */
   read: (after: Cursor, limit: number) => Promise<SignalRows>
   /** Statements sent so far. */
   statements: () => number
-  /** What stands before the lines. */
+  /** The text before the lines. */
   head: string
   line: (row: Row) => string
-  /** The stream ends after so many signals; undefined for every one. */
+  /** The number of signals after which the stream ends; undefined: after the last signal. */
   limit: number | undefined
   bounds: StreamBounds
   /** Called every second, until the stream ends or the runtime ends the request. */
@@ -31,22 +31,22 @@ export interface StreamOptions {
   onEnd: (end: StreamEnd) => void
 }
 
-/** A bound of a stream was reached before its end. */
+/** A stream reached a bound before its end. */
 export class StreamCutOff extends Error {}
 
-/** Bytes that the reader gets at once, at least one line. */
+/** The bytes of one chunk, which has at least one line. */
 const PIECE_BYTES = 64 * 1024
 const LOOK_EVERY_MS = 1000
 
-/** Signals that one statement reads of a stream that has sent `sent` of them. */
+/** The number of signals that the next statement reads, when `sent` signals have been sent. */
 export const pageLimit = (limit: number | undefined, bounds: StreamBounds, sent: number): number =>
   Math.min(STREAM_PAGE.signals, (limit ?? bounds.signals) - sent)
 
 /**
- * The lines of a list as bytes. The next page is read when the reader has taken the one before, so that one page is held, and no place
- * for statements while the reader is slow.
+ * Streams the lines of a list. It reads the next page when the reader has read the last one, so that a slow reader keeps only one page in
+ * memory, and no place for statements.
  *
- * What ends it early is an error of the stream: HTTP then has no end of the body, which every client reports.
+ * An early end is an error of the stream: the HTTP body then has no end, which every client reports.
  */
 export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> {
   const { read, statements, line, limit, bounds, onAlive, onEnd } = options
@@ -73,7 +73,7 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
     controller.error(error)
   }
 
-  /** The bound that forbids another page. */
+  /** The bound that the next page would exceed. */
   function reachedBound(): StreamCutOff | undefined {
     if (counts.signals >= bounds.signals) return new StreamCutOff(`more than ${bounds.signals} signals`)
     if (statements() >= bounds.statements) return new StreamCutOff(`more than ${bounds.statements} statements`)
@@ -88,7 +88,7 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
     else onAlive()
   }
 
-  /** Takes lines of the page until they fill a piece. */
+  /** Takes lines of the page until they fill a chunk. */
   function takePiece(): string {
     let piece = pending
     pending = ""
@@ -108,7 +108,7 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
         try {
           takenAt = Date.now()
           let piece = takePiece()
-          // Pages may be empty where filters leave few signals.
+          // A page can be empty when filters leave few signals.
           while (piece === "" && next && (limit === undefined || counts.signals < limit)) {
             const bound = reachedBound()
             if (bound) return cutOff(controller, bound)

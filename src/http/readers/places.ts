@@ -1,15 +1,15 @@
 /** A place that a reader holds while it reads. */
 export interface Place {
-  /** Says that the reader is still there. */
+  /** Confirms that the reader is still connected. */
   keep(): void
   leave(): void
 }
 
-/** Places of an isolate for readers that stay for long. The runtime ends a request whose caller left without running any more of it, so a place also ends by time. */
+/** The places of an isolate for long-running readers. The runtime stops the request of a disconnected caller without running `leave`, so a place also expires. */
 export class Places {
   readonly #most: number
   readonly #goneAfterMs: number
-  /** When each reader last said that it is there, in milliseconds since the epoch. */
+  /** The time of each reader's last confirmation, in milliseconds since the epoch. */
   readonly #seen = new Map<symbol, number>()
 
   constructor({ most, goneAfterMs }: { most: number; goneAfterMs: number }) {

@@ -16,31 +16,20 @@ import {
   UnavailableError,
   ValidationError,
 } from "../../../src/client/index.ts"
-import { type FaultyProxy, startProxy } from "../../setup/proxy.ts"
-import { type Rig, startRig } from "../../setup/rig.ts"
+import { useEmptyTables, useProxy, useRig } from "../../setup/hooks/rig.ts"
 
 const KEY = "the-client's-key"
 const API_KEYS = JSON.stringify([
   { name: "client", sha256: createHash("sha256").update(KEY).digest("hex"), scopes: ["read", "ingest"] },
 ])
 
-let rig: Rig
-let proxy: FaultyProxy
+const rig = useRig({ OPEN_ACCESS: "false", API_KEYS, MAX_SIGNALS: "1000" })
+const proxy = useProxy(rig)
+useEmptyTables(rig)
 let client: SignalClient
 
-beforeAll(async () => {
-  rig = await startRig({ OPEN_ACCESS: "false", API_KEYS, MAX_SIGNALS: "1000" })
-  proxy = await startProxy(rig.service.address)
+beforeAll(() => {
   client = new SignalClient({ url: proxy.address, key: KEY })
-})
-afterAll(async () => {
-  await proxy?.stop()
-  await rig?.stop()
-})
-beforeEach(async () => {
-  await rig.query("truncate signals, batches, dedupe_keys")
-  proxy.mishaps.length = 0
-  proxy.seen.length = 0
 })
 
 const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
@@ -134,83 +123,6 @@ describe("headers of a call", () => {
       authorization: `Bearer ${KEY}`,
       "idempotency-key": "the-call's-own",
     })
-  })
-})
-
-describe("the compression of the client", () => {
-  const encodings = () => proxy.seen.map(({ headers }) => headers["content-encoding"])
-  const accepting = (header?: string) => ({
-    kind: "answer" as const,
-    status: 415,
-    body: '{"detail":"Content-Encoding gzip is not read here."}',
-    ...(header !== undefined && { headers: { "Accept-Encoding": header } }),
-  })
-  let fresh: SignalClient
-  beforeEach(() => {
-    fresh = new SignalClient({ url: proxy.address, key: KEY })
-  })
-
-  it("does not compress small bodies", async () => {
-    await fresh.createBatch(signals(1))
-    await fresh.createBatch(signals(1))
-    expect(encodings()).toEqual([undefined, undefined])
-  })
-
-  it("starts at 4 KB with gzip, and at 1 KB when the service has named the formats it accepts", async () => {
-    const some = signals(50)
-    expect(JSON.stringify(some).length).toBeGreaterThan(1024)
-    expect(JSON.stringify(some).length).toBeLessThan(4096)
-    await fresh.createBatch(some)
-    await fresh.createBatch(some)
-    await new SignalClient({ url: proxy.address, key: KEY }).createBatch(signals(500))
-    expect(encodings()).toEqual([undefined, "gzip", "gzip"])
-    expect(await rows()).toBe(600)
-  })
-
-  it.each([
-    ["deflate", "deflate"],
-    ["gzip;q=0, *", "deflate"],
-    ["br", undefined],
-    ["", undefined],
-    [undefined, undefined],
-  ])("sends a refused body again, once, where the refusal accepts %j", async (header, encoding) => {
-    proxy.mishaps.push(accepting(header))
-    const answer = await fresh.createBatch(signals(200))
-    expect(answer.successful_count).toBe(200)
-    expect(encodings()).toEqual(["gzip", encoding])
-    expect(await rows()).toBe(200)
-  })
-
-  it("gives up when the refusal accepts the format that was sent", async () => {
-    proxy.mishaps.push(accepting("gzip"))
-    expect(await failureOf(fresh.createBatch(signals(200)))).toMatchObject({ status: 415 })
-    expect(encodings()).toEqual(["gzip"])
-  })
-
-  it("can be turned off", async () => {
-    const plain = new SignalClient({ url: proxy.address, key: KEY, compress: false })
-    await plain.createBatch(signals(200))
-    await plain.createBatch(signals(200))
-    expect(encodings()).toEqual([undefined, undefined])
-  })
-
-  it("is not used where the runtime has no CompressionStream", async () => {
-    const { CompressionStream: original } = globalThis
-    try {
-      Reflect.deleteProperty(globalThis, "CompressionStream")
-      await new SignalClient({ url: proxy.address, key: KEY }).createBatch(signals(200))
-    } finally {
-      globalThis.CompressionStream = original
-    }
-    expect(encodings()).toEqual([undefined])
-  })
-
-  it("prefers zstd to gzip where the runtime has it", () =>
-    expect(acceptedFormats("br, deflate, gzip;q=1.0, zstd;q=0.001, x")).toEqual(["zstd", "gzip", "deflate"]))
-
-  it("is also used for batches of the importer and the processor", async () => {
-    await deliverEach(fresh, signals(200), { idempotencyKey: "compressed" })
-    expect(encodings()).toEqual(["gzip"])
   })
 })
 
