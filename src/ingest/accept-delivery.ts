@@ -11,11 +11,11 @@ import type { IngestContext } from "./context.ts"
 import { queueErrorText } from "./queue-batch.ts"
 import type { Added } from "./store-batch.ts"
 
-/** What a webhook was sent. */
+/** A delivery of a webhook. */
 export interface ReceivedDelivery {
   source: Extract<LetterSource, "slack" | "kafka">
   caller: string
-  /** The records as they came, by the indexes of the plan. */
+  /** The delivered records, by the indexes of the plan. */
   records: readonly unknown[]
   plan: DeliveryPlan
 }
@@ -29,11 +29,11 @@ export interface AcceptedDelivery {
 }
 
 /**
- * Accepts what a webhook was sent: the queue keeps it, or without a queue the database. A record that can't become a signal is
- * acknowledged as well, since its sender could only send it again, and is kept as a dead letter.
+ * Accepts a delivery: it goes to the queue, or without a queue to the database. A record that cannot become a signal is acknowledged too, since
+ * the sender could only send it again, and is kept as a dead letter.
  *
- * @throws {BatchInDoubt} the queue did not take it, and it may be stored
- * @throws {DatabaseError} the queue did not take it, and nothing was stored
+ * @throws {BatchInDoubt} the queue did not accept the delivery, and it may be stored
+ * @throws {DatabaseError} the queue did not accept the delivery, and nothing was stored
  */
 export async function acceptDelivery(context: IngestContext, received: ReceivedDelivery): Promise<AcceptedDelivery> {
   const { plan, skipped, subjects } = received.plan
@@ -59,10 +59,10 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
 }
 
 /**
- * Stores deliveries that were acknowledged before, in one statement.
+ * Stores acknowledged deliveries in one statement.
  *
- * @throws {BatchInDoubt} some may be stored; call it again
- * @throws {DatabaseError} nothing was stored; call it again
+ * @throws {BatchInDoubt} some may be stored; a retry is safe
+ * @throws {DatabaseError} nothing was stored; a retry is safe
  */
 export async function storeDeliveries({ db }: Pick<IngestContext, "db">, deliveries: readonly Delivery[]): Promise<Added> {
   const { stored, duplicates, sources, refused, suppressed } = await writeDeliveries(db, deliveries)
@@ -80,12 +80,12 @@ function answer(
 }
 
 interface Kept {
-  /** What the database did; undefined when the queue has the delivery. */
+  /** The result of storing it; undefined when the queue has the delivery. */
   written: WrittenDeliveries | undefined
   queueError: string | undefined
 }
 
-/** Has the queue keep the delivery, else the database. Doing both is safe: the ledger takes a transaction id once. */
+/** Sends the delivery to the queue, or stores it. Doing both is safe: the ledger accepts a transaction id once. */
 async function keep({ db, queue, bucket, traceparent }: IngestContext, delivery: Delivery): Promise<Kept> {
   let queueError: string | undefined
   try {

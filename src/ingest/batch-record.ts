@@ -5,9 +5,9 @@ import { batchRecord } from "../store/read.ts"
 import type { IngestContext } from "./context.ts"
 
 /**
- * What the ledger says of a batch, or while it has nothing or can't be asked, what its claim check in the bucket says.
+ * Returns the ledger's record of a batch. While the ledger has none or cannot be read, returns the record in the batch's claim check.
  *
- * @throws {DatabaseError} the database can't be asked, and no claim check is there
+ * @throws {DatabaseError} the database cannot be read, and there is no claim check
  */
 export async function findBatch(
   { db, bucket }: Pick<IngestContext, "db" | "bucket">,

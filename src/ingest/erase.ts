@@ -12,12 +12,12 @@ import type { IngestContext } from "./context.ts"
 type Context = Pick<IngestContext, "db" | "queue" | "bucket">
 
 /**
- * Continues an erasure, step by step, until it is done or `untilMs` has come. It may end at any moment: the next call continues after
- * the last step that was committed.
+ * Continues an erasure step by step until it is done or `untilMs`. It can be interrupted at any moment: the next call continues after the last
+ * committed step.
  *
- * @param untilMs when to begin no further step, in milliseconds since the epoch
- * @throws {DatabaseError} the steps before are done
- * @throws when the bucket or the queue fails; the steps before are done
+ * @param untilMs the time after which no step starts, in milliseconds since the epoch
+ * @throws {DatabaseError} earlier steps are done
+ * @throws {Error} the bucket or the queue failed; earlier steps are done
  */
 export async function continueErasure(context: Context, id: string, untilMs: number): Promise<void> {
   const { db } = context
@@ -26,7 +26,7 @@ export async function continueErasure(context: Context, id: string, untilMs: num
     progress = (await eraseWaiting(context, progress)) ? await readProgress(db, id) : undefined
 }
 
-/** Takes the subject out of dead letters that are messages of the queue, before the step that passes them. */
+/** Removes the subject from dead letters that are messages of the queue, before the step that handles them. */
 async function redactMessages(db: Database, progress: Progress): Promise<void> {
   const { target } = progress
   if (!target || target.kind === "signal_ids") return
@@ -38,10 +38,10 @@ async function redactMessages(db: Database, progress: Progress): Promise<void> {
 }
 
 /**
- * Looks through the next objects of the bucket that wait for the database. One that holds the subject is stored now, without what is
- * suppressed, and so deleted; the erasure stays where it is until then.
+ * Reads the next waiting objects of the bucket. An object that holds the subject is stored now, without suppressed signals, and so deleted; the
+ * erasure waits for that.
  *
- * @returns whether it went on
+ * @returns whether the position moved
  */
 async function eraseWaiting({ db, queue, bucket }: Context, { id, position, createdAt, target }: Progress): Promise<boolean> {
   if (!bucket || !queue || !target || target.kind === "signal_ids") return finishErasure(db, id)

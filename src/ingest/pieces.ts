@@ -1,15 +1,15 @@
-/** One statement takes about this much; it is far below what a consumer's memory and Neon's 64 MB bear. */
+/** The size of one statement. It is far below the memory of a consumer and Neon's 64 MB. */
 const MAX_PIECE_BYTES = 2 * 1024 * 1024
 const MAX_PIECE_ROWS = 2000
 
-/** An item, and how much of a statement it is. */
+/** An item with its share of a statement. */
 export interface Weighed<Item> {
   item: Item
   bytes: number
   rows: number
 }
 
-/** Cuts a list into pieces of at most `MAX_PIECE_BYTES` and `MAX_PIECE_ROWS`; an item beyond them is a piece of its own. */
+/** Splits a list into pieces of at most `MAX_PIECE_BYTES` and `MAX_PIECE_ROWS`. A larger item is a piece by itself. */
 export function cutIntoPieces<Item>(items: readonly Weighed<Item>[]): Item[][] {
   const pieces: Item[][] = []
   let bytes = Number.POSITIVE_INFINITY

@@ -8,23 +8,23 @@ import { isKeyStored } from "./queued-key.ts"
 
 /** A batch that was accepted to be stored later. */
 export interface QueuedBatch {
-  /** What the ledger will say of it, as far as that is known now. */
+  /** Its future ledger record, as far as it is known now. */
   record: BatchRecord
-  /** The Idempotency-Key had been used for the same request: the record is that of the first batch. */
+  /** The Idempotency-Key was used for the same request: the record is that of the first batch. */
   replayed: boolean
 }
 
-/** The batch was not accepted to be stored later: store it now, which is safe even if the queue has taken it. */
+/** The batch was not queued: store it now, which is safe even if the queue has it. */
 export interface NotQueued {
-  /** What failed, for the log; undefined where no queue or bucket is bound, or the ledger has the batch's Idempotency-Key. */
+  /** The error for the log; undefined when no queue or bucket is bound, or the ledger has the batch's Idempotency-Key. */
   queueError: string | undefined
 }
 
 /**
  * Accepts a batch to be stored later (`Prefer: respond-async`, RFC 7240, section 4.1).
- * Once this resolves to a record, the batch will be in the ledger under its transaction id.
+ * When this resolves to a record, the batch will be in the ledger under its transaction id.
  *
- * @throws {IdempotencyKeyReused} the key stands for another request
+ * @throws {IdempotencyKeyReused} the key was used for another request
  */
 export async function queueBatch(
   { db, queue, bucket, traceparent, now }: IngestContext,
@@ -41,11 +41,11 @@ export async function queueBatch(
   }
 }
 
-/** For the log. The messages of Queues and R2 name no value. */
+/** The error for the log. Messages of Queues and R2 contain no values. */
 export const queueErrorText = (error: unknown) =>
   `queue out of order: ${error instanceof Error ? error.message : "unknown error"}`
 
-/** What is known of a batch that the ledger does not have yet. */
+/** The record of a batch that the ledger does not have yet. */
 function queuedRecord({ transactionId, caller, plan, idempotency }: NewBatch, now: Date): BatchRecord {
   return {
     transaction_id: transactionId,

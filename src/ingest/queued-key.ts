@@ -5,12 +5,12 @@ import { IdempotencyKeyReused, isSameRequest } from "../store/idempotency.ts"
 import { hasIdempotencyKey } from "../store/replay-batch.ts"
 import type { IngestContext } from "./context.ts"
 
-/** For the look at the other home of a key. Without an answer by then a request goes on: the ledger decides when the batch is stored. */
+/** The deadline of the lookup of a key in the other place. After it the request continues, and the ledger decides when the batch is stored. */
 const LOOKUP_MS = 2000
 
 /**
- * Whether the ledger has the idempotency key of a batch that is about to be queued, so that storing it at once replays the answer or
- * refuses the key. False also while the database does not answer.
+ * Whether the ledger has the idempotency key of a batch that would be queued. Storing the batch at once then replays the answer, or refuses the
+ * key. Also false when the database does not answer in time.
  */
 export async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<boolean> {
   if (!batch.idempotency) return false
@@ -23,10 +23,10 @@ export async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewB
 }
 
 /**
- * The transaction id of the queued batch that the idempotency key of a batch stands for. Undefined when there is none, and when the
- * bucket does not say so in time.
+ * Returns the transaction id of the queued batch that has the idempotency key of a batch. Undefined when there is none, and when the bucket does
+ * not answer in time.
  *
- * @throws {IdempotencyKeyReused} the key stands for another request
+ * @throws {IdempotencyKeyReused} the key was used for another request
  */
 export async function queuedUnderKey(
   { queue, bucket, now }: Omit<IngestContext, "db">,

@@ -13,10 +13,10 @@ import { writeBatch } from "../store/write-batch.ts"
 import type { IngestContext } from "./context.ts"
 
 export type ReplayContext = Pick<IngestContext, "db" | "queue"> & {
-  /** How Kafka records become signals today. */
+  /** The present mapping of Kafka records. */
   mapping: FieldMapping
   followSlackEdits: boolean
-  /** By the clock of the replay. */
+  /** The time limit by the clock of the replay. */
   timeLimit: TimeLimit
 }
 
@@ -27,11 +27,11 @@ export interface ReplayedDeadLetter {
 }
 
 /**
- * Stores a dead letter after all, or sends it to the queue again when it is a whole message, and settles it.
- * It is stored once however often it is replayed.
+ * Stores a dead letter, or sends it to the queue again when it is a whole message, and marks it as replayed. It is stored once, even when it is
+ * replayed several times.
  *
- * @throws {BatchInDoubt} it may be stored; replay it again
- * @throws {DatabaseError} it may be stored and not settled; replay it again
+ * @throws {BatchInDoubt} it may be stored; a retry is safe
+ * @throws {DatabaseError} it may be stored and not marked; a retry is safe
  */
 export async function replayDeadLetter(context: ReplayContext, letter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
   const replayed = letter.source === "queue" ? await sendAgain(context, letter) : await storeAgain(context, letter)
@@ -58,13 +58,13 @@ async function storeAgain(context: ReplayContext, letter: DeadLetterRecord): Pro
   }
 }
 
-/** Deletes a dead letter about a suppressed subject, of which nothing may be kept. @returns why it was not replayed */
+/** Deletes a dead letter about a suppressed subject, which must not be kept. @returns the reason why it was not replayed */
 export async function deleteSuppressed({ db }: Pick<ReplayContext, "db">, id: number, { error }: Failure): Promise<string> {
   await deleteLetter(db, id)
   return `${error}. The dead letter was deleted.`
 }
 
-/** All or nothing: it is one signal. */
+/** All or nothing, since it is one signal. */
 export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecord, plan: BatchPlan) => ({
   transactionId: replay_transaction_id,
   caller,
@@ -72,7 +72,7 @@ export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecor
   allOrNothing: true as const,
 })
 
-/** Maps the record as its way in does today. A sentence says why it can't be stored. */
+/** Maps the record as its entry point does now. A sentence is the reason why it cannot be stored. */
 export function planOf(context: Omit<ReplayContext, "db" | "queue">, letter: DeadLetterRecord): BatchPlan | string {
   if (letter.truncated) return TRUNCATED
   // A record without a time of its own is as old as its dead letter. A time that was too far ahead may have come near since.
@@ -92,7 +92,7 @@ function deliveredOf(
   return { signal: value as Record<string, unknown> }
 }
 
-/** The message's batch has a transaction id of its own, so it is stored once. */
+/** The message's batch has its own transaction id, so it is stored once. */
 async function sendAgain({ queue }: ReplayContext, { record, truncated }: DeadLetterRecord): Promise<ReplayedDeadLetter> {
   if (truncated) return stays(TRUNCATED)
   if (!queue) return stays(NO_QUEUE)

@@ -18,10 +18,10 @@ interface Planned {
 }
 
 /**
- * Replays many dead letters, oldest first, many in one statement. Each is stored once however often it is replayed.
+ * Replays many dead letters, oldest first, many in one statement. Each is stored once, even when it is replayed several times.
  *
- * @throws {BatchInDoubt} some may be stored; replay them again
- * @throws {DatabaseError} some may be stored; replay them again
+ * @throws {BatchInDoubt} some may be stored; a retry is safe
+ * @throws {DatabaseError} some may be stored; a retry is safe
  */
 export async function replayDeadLetters(context: ReplayContext, choice: LetterChoice): Promise<ReplayedDeadLetters> {
   const { letters, next } = await chosenDeadLetters(context.db, choice)
@@ -52,10 +52,10 @@ export async function replayDeadLetters(context: ReplayContext, choice: LetterCh
   }
 }
 
-/** `sendBatch` takes 100 messages and 256 KB, and a message holds up to 127 KB. */
+/** `sendBatch` accepts 100 messages and 256 KB; a message has up to 127 KB. */
 const MESSAGES_BYTES = 128 * 1024
 
-/** @returns the ids of those that stay */
+/** @returns the ids of those that were not replayed */
 async function sendAgain({ db, queue }: ReplayContext, letters: readonly DeadLetterRecord[]): Promise<number[]> {
   if (!queue) return letters.map(({ id }) => id)
   for (let start = 0, end = 0; start < letters.length; start = end) {
@@ -72,7 +72,7 @@ async function sendAgain({ db, queue }: ReplayContext, letters: readonly DeadLet
   return []
 }
 
-/** Stores a piece in one statement; when the database refuses one of it, each by itself. Returns why some stay, by id. */
+/** Stores a piece in one statement, or one by one when the database refuses one of them. Returns the reasons of those that stay, by id. */
 async function storePiece(context: ReplayContext, piece: readonly Planned[]): Promise<Map<number, string>> {
   const reasons = new Map<number, string>()
   try {

@@ -8,7 +8,7 @@ import { writeBatch } from "../store/write-batch.ts"
 import type { IngestContext } from "./context.ts"
 import { queuedUnderKey } from "./queued-key.ts"
 
-/** How a caller wants a batch to be stored. */
+/** A caller's request to store a batch. */
 export interface BatchRequest {
   caller: string
   plan: BatchPlan
@@ -16,16 +16,16 @@ export interface BatchRequest {
   idempotency: NewBatch["idempotency"]
 }
 
-/** The batch that a request becomes, under a transaction id of its own. */
+/** Makes a batch of a request, with a new transaction id. */
 export const newBatch = (request: BatchRequest): NewBatch => ({ transactionId: uuidv7(), ...request })
 
 /**
- * Stores a batch, or returns the stored answer when its idempotency key has been used for the same request. A queued batch that the key
- * stands for is stored here and now, under its own transaction id, so that its message finds it stored.
+ * Stores a batch, or returns the stored answer when its idempotency key was used for the same request. When a queued batch has the key, it is
+ * stored now under its own transaction id, so that its message later finds it stored.
  *
  * @throws {BatchRefused} all or nothing, and the database refused a signal: nothing was stored
- * @throws {IdempotencyKeyReused} the key stands for another request: nothing was stored
- * @throws {BatchInDoubt} the batch may be stored; the ledger will tell, under its transaction id
+ * @throws {IdempotencyKeyReused} the key was used for another request: nothing was stored
+ * @throws {BatchInDoubt} the batch may be stored; the ledger has it under its transaction id if it was
  * @throws {DatabaseError} nothing was stored
  */
 export async function storeBatch(context: IngestContext, batch: NewBatch): Promise<WrittenBatch> {
@@ -39,25 +39,25 @@ export async function storeBatch(context: IngestContext, batch: NewBatch): Promi
   return writeBatch(db, batch)
 }
 
-/** What one run added to the table, what was there before, and what failed. */
+/** The counts of a run: new signals, duplicates and failures. */
 export interface Added {
   stored: number
   duplicates: number
   failed: number
-  /** What was stored, by its source. */
+  /** Stored signals by source. */
   sources: Tally
-  /** What failed, by the code of the failure. */
+  /** Failed signals by code. */
   codes: Tally
 }
 
 export const NOTHING_ADDED: Added = { stored: 0, duplicates: 0, failed: 0, sources: EMPTY_TALLY, codes: EMPTY_TALLY }
 
 /**
- * Stores a batch whose caller has its answer already, so that the ledger gets what would have been an answer.
+ * Stores a batch whose caller already has the answer. The ledger records the outcome.
  *
- * @returns without the failures that were known when the batch was accepted
- * @throws {BatchInDoubt} the batch may be stored; call it again
- * @throws {DatabaseError} nothing was stored; call it again
+ * @returns counts without the failures that were known when the batch was accepted
+ * @throws {BatchInDoubt} the batch may be stored; a retry is safe
+ * @throws {DatabaseError} nothing was stored; a retry is safe
  */
 export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<Added> {
   const { rows, failures: known } = batch.plan

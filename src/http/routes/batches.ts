@@ -16,7 +16,7 @@ import { ingestContext, notePlan, planRequested, requestedBatch, storeRequested 
 
 const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [] }
 
-/** POST /api/signals/batch: read, plan, store once, answer. */
+/** POST /api/signals/batch: reads, plans and stores a batch once, and answers. */
 export const signalBatches = new Hono<App>()
   .post("/", requireScope("ingest"), zValidator("query", BatchQuery, refuseShape), async (c) => {
     const preferences = readPreferences(c.req.header("Prefer"))
@@ -49,7 +49,7 @@ export const signalBatches = new Hono<App>()
     throw methodNotAllowed(["POST"])
   })
 
-/** GET /api/batches: the ledger, newest first. GET /api/batches/{transaction_id}: what the ledger says of a batch. A key that may only ingest sees its own batches. */
+/** GET /api/batches: the ledger, newest first. GET /api/batches/{transaction_id}: one batch of the ledger. A key with only the scope `ingest` sees its own batches. */
 export const ledger = new Hono<App>()
   .get("/", requireScope("read"), zValidator("query", BatchesQuery, refuseShape), async (c) => {
     const { cursor, limit, failed, failure_code: failureCode } = c.req.valid("query")
@@ -64,7 +64,7 @@ export const ledger = new Hono<App>()
     return c.json(record)
   })
 
-/** 202: the batch will be in the ledger, at `Location`. */
+/** Answers 202: the batch will be in the ledger, at `Location`. */
 function answerQueued(c: Context<App>, { record, replayed }: QueuedBatch, applied: readonly string[]) {
   const transactionId = record.transaction_id
   noteOutcome(c, { transactionId, replayed, queued: true })

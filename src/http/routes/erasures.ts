@@ -12,12 +12,12 @@ import { ErasurePath, LedgerQuery } from "../params.ts"
 import { notFound } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 
-/** The runtime ends what `waitUntil` keeps 30 seconds after the answer. */
+/** The runtime stops work in `waitUntil` 30 seconds after the answer. */
 const WORK_MS = 20_000
 
 /**
- * POST /api/erasures: enters an erasure, and begins it. GET: the erasures, newest first, and one of them, which also continues it, so
- * that whoever waits for it does not wait for the cron.
+ * POST /api/erasures: records an erasure, and starts it. GET: the erasures, newest first, or one of them. Reading one also continues it, so that
+ * a waiting caller need not wait for the cron.
  */
 export const erasures = new Hono<App>()
   .post("/", requireScope("admin"), async (c) => {
@@ -53,7 +53,7 @@ function targetOf({ user_id, agent_id, context_window_id, signal_ids }: ErasureR
   return { kind: "context_window_id", subject: context_window_id ?? "" }
 }
 
-/** Works on an erasure after the answer. What it does not finish, the next look or the cron continues. */
+/** Works on an erasure after the answer. The next request for it, or the cron, continues the rest. */
 function workOn(c: Context<App>, id: string): void {
   const { database } = c.get("settings")
   const db = connect({ ...database, deadlineMs: WORK_MS }, { traffic: "consumer" })

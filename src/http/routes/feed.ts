@@ -12,7 +12,7 @@ import { LOOK_EVERY_MS, takeWaitingPlace } from "../feed/waiting-readers.ts"
 import { tooManyWaiting } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 
-/** GET /api/signals/feed: the signals after a cursor, in commit order; waits for the next one when it is asked to. */
+/** GET /api/signals/feed: the signals after a cursor, in commit order. It waits for the next one if `wait` says so. */
 export const feed = new Hono<App>().get("/", requireScope("read"), zValidator("query", FeedQuery, refuseShape), async (c) => {
   const { after = OLDEST, limit, wait } = c.req.valid("query")
   const endsAt = Date.now() + wait * 1000
@@ -29,7 +29,7 @@ const answerOf = ({ signals, next, more, lagSeconds }: FeedPage): FeedAnswer => 
   lag_seconds: lagSeconds,
 })
 
-/** Reads on until there is a signal or the time is over. A caller who leaves ends it, since the runtime then ends the request. */
+/** Reads until there is a signal or the time is over. When the caller disconnects, the runtime ends the request. */
 async function waitForSignals(c: Context<App>, first: FeedPage, query: { limit: number; endsAt: number }): Promise<FeedPage> {
   const place = takeWaitingPlace()
   if (!place) throw tooManyWaiting()
@@ -46,7 +46,7 @@ async function waitForSignals(c: Context<App>, first: FeedPage, query: { limit: 
   }
 }
 
-/** Each read has a deadline of its own. */
+/** Each read has its own deadline. */
 async function readOn(c: Context<App>, after: FeedPosition, limit: number): Promise<FeedPage> {
   const db = connect(c.get("settings").database, { traffic: "reads", keepAlive: waitUntil })
   try {

@@ -17,7 +17,7 @@ import { KafkaQuery } from "../params.ts"
 import { tooManySignals, unauthorized, unsupportedRecords } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 
-/** Lets in who signs by Standard Webhooks; everyone else shows a bearer key. */
+/** Accepts a Standard Webhooks signature; other requests need a bearer key. */
 const identifySender = createMiddleware<App>(async (c, next) => {
   const signature = c.req.header("webhook-signature")
   if (signature === undefined) return identifyCaller(c, next)
@@ -38,7 +38,7 @@ const identifySender = createMiddleware<App>(async (c, next) => {
   await next()
 })
 
-/** POST /webhooks/kafka: records as Kafka's HTTP sinks, its REST proxies and CloudEvents send them. */
+/** POST /webhooks/kafka: records in the formats of Kafka's HTTP sinks, REST proxies and CloudEvents. */
 export const kafkaWebhook = new Hono<App>().post(
   "/",
   identifySender,
@@ -61,7 +61,7 @@ export const kafkaWebhook = new Hono<App>().post(
 
 async function readRecords(c: Context<App>, cluster: string | undefined): Promise<KafkaRecord[]> {
   const sent = c.get("sent") ?? (await readSent(c))
-  // A sink sends nothing at all for a tombstone.
+  // A sink sends an empty body for a tombstone.
   const bytes = sent.length === 0 ? sent : await decodeBody(c, sent)
   await admit(c, costOf({ bytes: bytes.length, containers: countContainers(bytes) }))
   const { maxSignals: maxRecords } = c.get("settings").limits

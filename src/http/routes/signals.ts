@@ -13,7 +13,7 @@ import { invalidShape, notFound, payloadTooLarge } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 import { notePlan, planRequested, requestedBatch, storeRequested } from "../write.ts"
 
-/** The routes of single signals: one in, one out, pages of them, statistics. */
+/** The routes of signals: store one, read one, pages, statistics. */
 export const signals = new Hono<App>()
   .post("/", requireScope("ingest"), async (c) => {
     const { signal, idempotency } = await readSignal(c)
@@ -45,7 +45,7 @@ export const signals = new Hono<App>()
     return c.json(signal)
   })
 
-/** The row of the signal that has the `dedupe_key`, for a caller that may read it: with the scope `read`, or when its own batch stored it. */
+/** The row of the signal with a `dedupe_key`, for a caller that may read it: with the scope `read`, or when its own batch stored the signal. */
 async function firstOf(c: Context<App>, { id }: StoredId): Promise<StoredSignal | undefined> {
   const db = c.get("db")
   const { name, scopes } = c.get("caller")
@@ -54,7 +54,7 @@ async function firstOf(c: Context<App>, { id }: StoredId): Promise<StoredSignal 
   return (await batchRecord(db, first.transaction_id))?.caller === name ? first : undefined
 }
 
-/** The contract gives a single signal's domain errors the status of its shape errors; so its code is that of the request. */
+/** A rule violation of a single signal has the status of a validation error, so it has the code of the request. */
 function refusedSignal(failure: Failure | undefined) {
   const loc = failure?.field === undefined ? ["body"] : ["body", failure.field]
   return invalidShape([{ type: "value_error", loc, msg: failure?.error ?? "" }])

@@ -11,10 +11,10 @@ import { type App, noteOutcome } from "../context.ts"
 import { answerDelivery } from "../deliveries.ts"
 import { invalidShape, unauthorized } from "../problems.ts"
 
-/** Slack sends a request again when no answer comes within 3 seconds. */
+/** Slack retries a request without an answer within 3 seconds. */
 const DEADLINE_MS = 2500
 
-/** A message has at most 40,000 characters, and an event a message. Whoever does not know the secret can make us hash this much. */
+/** An event has one message of at most 40,000 characters. A sender without the secret can make the service hash this much. */
 const MAX_EVENT_BYTES = 1024 * 1024
 
 const NOTHING_TO_STORE: DeliveryAnswer = {
@@ -76,7 +76,7 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
   }
 })
 
-/** The envelope as a dead letter may hold it: without the verification token, and without the text that an edit or a deletion took away. */
+/** The envelope for a dead letter: without the verification token, and without the text that an edit or a deletion removed. */
 function withoutSecrets({ token: _, ...envelope }: Record<string, unknown>): Record<string, unknown> {
   if (!isFields(envelope.event)) return envelope
   const { previous_message: __, ...event } = envelope.event
