@@ -5,33 +5,33 @@ import type { DatabaseError } from "./errors.ts"
 
 /** A batch to store. */
 export interface NewBatch {
-  /** UUIDv7. Names the batch in the ledger, and makes every repetition of the write one write. */
+  /** UUIDv7. Identifies the batch in the ledger, so that a repeated write stores it once. */
   transactionId: string
-  /** Who sent it; idempotency keys belong to a caller. */
+  /** The sender, to whom the idempotency key belongs. */
   caller: string
   plan: BatchPlan
-  /** Store every signal or none, should the database refuse one. */
+  /** Whether to store no signal when the database refuses one. */
   allOrNothing: boolean
   idempotency?: { key: string; requestHash: string } | undefined
 }
 
-/** A batch that the ledger has. `stored` lists every signal that is in the table, duplicates among them. */
+/** A batch in the ledger. `stored` has every signal that is in the table, including duplicates. */
 export interface WrittenBatch extends StoredBatch {
   transactionId: string
-  /** `failed`: it was acknowledged, none of it could be stored, and the ledger says so since an earlier attempt. */
+  /** `failed`: it was acknowledged, but an earlier attempt recorded that no signal could be stored. */
   state: "stored" | "failed"
-  /** An earlier request with the same idempotency key stored it. */
+  /** Whether an earlier request with the same idempotency key stored it. */
   replayed: boolean
   /** When the database stored it, as UTC text: `received_at` of its signals. */
   receivedAt: string
-  /** How many of `stored` are duplicates: this batch stored the others anew. */
+  /** The number of duplicates in `stored`. */
   duplicates: number
 }
 
-/** A row that did not fail: its place in the batch, and its id, undefined for a duplicate. */
+/** A row that did not fail: its place in the batch, and its id; undefined for a duplicate. */
 export type InsertedRow = Pick<SignalRow, "index" | "dedupeKey"> & { id: number | undefined }
 
-/** What an insert did: the rows that the database took, and the failures of the whole batch. */
+/** The result of an insert: the rows that the database stored, and the failures of the whole batch. */
 export interface Inserted {
   /** When the database stored them, as UTC text. */
   receivedAt: string
@@ -39,7 +39,7 @@ export interface Inserted {
   failures: Failure[]
 }
 
-/** @param ids of the rows of the plan, joined by commas: "" for one whose dedupe_key was taken; null without rows */
+/** @param ids the ids of the plan's rows, joined by commas: "" for a duplicate; null without rows */
 export function withIds({ rows, failures }: BatchPlan, receivedAt: string, ids: string | null): Inserted {
   const each = ids?.split(",") ?? []
   const inserted = rows.map(({ index, dedupeKey }, place) => ({ index, dedupeKey, id: Number(each[place]) || undefined }))
@@ -56,7 +56,7 @@ export class BatchRefused extends Error {
   }
 }
 
-/** No answer says whether the batch was stored; the ledger does, under `transactionId`. */
+/** No answer says whether the batch was stored. The ledger has it under `transactionId` if it was. */
 export class BatchInDoubt extends Error {
   readonly transactionId: string
   override readonly cause: DatabaseError

@@ -7,17 +7,17 @@ import { Gate } from "./group/gate.ts"
 export interface DatabaseSettings {
   /** Neon connection string. */
   url: string
-  /** Where SQL over HTTP is answered when that is not Neon's own address, as on a developer's machine. */
+  /** The address of SQL over HTTP, if it is not Neon's own, such as in local development. */
   httpEndpoint?: string | undefined
-  /** How long one request may keep asking the database, its retries included. */
+  /** The deadline of a request's database calls, retries included. */
   deadlineMs: number
-  /** How long one statement may take; by default what is left until the deadline. */
+  /** The longest time of one statement. Default: the time until the deadline. */
   statementMs?: number | undefined
-  /** How many statements of an isolate may be under way at once, by kind; no limit without it. */
+  /** The most concurrent statements of an isolate, by kind. Default: no limit. */
   inFlight?: Record<Traffic, number> | undefined
 }
 
-/** Kinds of statements that each have a limit of their own, so that none starves another. */
+/** The kinds of statements. Each has its own limit, so that none starves another. */
 export type Traffic = "writes" | "reads" | "consumer"
 
 export interface ConnectOptions {
@@ -26,7 +26,7 @@ export interface ConnectOptions {
   keepAlive?: (work: Promise<unknown>) => void
 }
 
-/** The database as one request sees it: made when the request comes in, with the request's deadline. */
+/** The database for one request, with the request's deadline. */
 export interface Database {
   /** Sends one statement, which is one transaction and one round trip, of at most `timeoutMs`. Throws `DatabaseError`. */
   query<Row>(statement: SQL, options?: { timeoutMs?: number }): Promise<Row[]>
@@ -35,18 +35,18 @@ export interface Database {
   readonly traffic: Traffic
   /** Milliseconds since the epoch. */
   readonly deadlineAt: number
-  /** What this request has asked of the database so far. */
+  /** The attempts and the time of this request's statements so far. */
   readonly usage: { attempts: number; ms: number }
 }
 
 const dialect = new PgDialect()
 
-/** How long a request waits for its first statement to be sent. */
+/** The longest time that a request waits until its first statement is sent. */
 const LONGEST_QUEUE_MS = 1000
-/** How many may wait for each that may be under way: about what a second gets through. */
+/** Waiting statements for each one that may run: about the number that finishes in a second. */
 const WAITING_FOR_EACH = 32
 
-/** By the kind of traffic and its limit: what all requests of this isolate share. */
+/** The gates that all requests of this isolate share, by the kind of traffic and its limit. */
 const gates = new Map<string, Gate>()
 
 function gateOf(traffic: Traffic, limit: number): Gate {
@@ -56,7 +56,7 @@ function gateOf(traffic: Traffic, limit: number): Gate {
   return gate
 }
 
-/** Opens nothing: Neon's driver sends each statement as one HTTP request. */
+/** Opens no connection: Neon's driver sends each statement as one HTTP request. */
 export function connect(settings: DatabaseSettings, options: ConnectOptions = {}): Database {
   if (settings.httpEndpoint) neonConfig.fetchEndpoint = settings.httpEndpoint
   const client = neon(settings.url, { fullResults: true })
@@ -66,7 +66,7 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
   const gate = settings.inFlight && gateOf(traffic, settings.inFlight[traffic])
   const statementMs = () => settings.statementMs ?? Math.max(1, deadlineAt - Date.now())
 
-  /** What a request has begun it may finish: only its first statement is turned away after a short wait. */
+  /** A started request may finish: only its first statement is refused after a short wait. */
   async function enter(): Promise<() => void> {
     if (!gate) return () => {}
     const begun = usage.attempts > 0
@@ -111,12 +111,12 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
 
 const FIRST_WAIT_MS = 50
 const LONGEST_WAIT_MS = 1000
-/** With less left, an attempt would end in a timeout, which leaves in doubt what was certain. */
+/** With less time, an attempt would probably time out, and turn a certain outcome into one in doubt. */
 const SHORTEST_ATTEMPT_MS = 50
 
 /**
- * Repeats `work` after each transient error, with full-jitter backoff, until the deadline of `db` would pass. `work` must be safe to
- * repeat: it may have run although its answer was lost.
+ * Retries `work` after each transient error, with full-jitter backoff, until the deadline of `db`. `work` must be safe to repeat: it may have run
+ * even when its answer was lost.
  *
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
@@ -136,7 +136,7 @@ export async function withRetries<T>(db: Database, work: () => Promise<T>): Prom
   }
 }
 
-/** A read that the database does not finish, however often it is sent: its sender has to ask for less. */
+/** A read that the database cannot finish. A retry does not help: the sender must ask for less. */
 export class ReadTooCostly extends Error {
   /** The parameters of the request that make the read smaller. */
   readonly narrowBy: readonly string[]
@@ -148,20 +148,20 @@ export class ReadTooCostly extends Error {
 }
 
 /**
- * What Postgres answers to a read that needs too much: query canceled (as by `statement_timeout`), no disk, memory or temporary file left
- * for it, program limit exceeded.
+ * The SQLSTATEs of a read that needs too much: query canceled (such as by `statement_timeout`), out of disk, memory or temporary files, program
+ * limit exceeded.
  *
  * @see https://www.postgresql.org/docs/18/errcodes-appendix.html
  */
 const NEEDS_TOO_MUCH = /^(57014|53100|53200|53400|54...)$/
 
-/** One statement of a read takes at most this share of the request's deadline, so that the answer comes before it. */
+/** The largest share of the request's deadline for one statement of a read, so that the answer comes before the deadline. */
 const SHARE_OF_DEADLINE = 0.5
-/** How long the database may take to show that it answers at all. */
+/** The deadline of the check whether the database answers at all. */
 const PROBE_MS = 1000
 
 /**
- * The rows of a read whose cost depends on the request. Transient errors are retried; a read that cannot succeed is not.
+ * Reads rows where the cost depends on the request. Retries transient errors, but not a read that cannot succeed.
  *
  * @param narrowBy the parameters of the request that make the read smaller
  * @throws {ReadTooCostly} the database ended the read, or it takes too long

@@ -11,12 +11,12 @@ import { hasNext, pageStatement } from "./statement/page.ts"
 import { utc } from "./statement/sql.ts"
 import { LETTER_NOT_SUPPRESSED } from "./statement/suppression.ts"
 
-/** The route of a dead letter, which decides how a replay reads its record. `queue`: a whole message that the consumer could not store. */
+/** The entry point of a dead letter, which decides how a replay maps its record. `queue`: a whole message that the consumer could not store. */
 export type LetterSource = (typeof deadLetters.source.enumValues)[number]
 
 /** An acknowledged record that could not become a signal. */
 export interface DeadLetter {
-  /** The batch it came in, and its place there. */
+  /** Its batch, and its place in the batch. */
   transactionId: string
   index: number
   source: LetterSource
@@ -27,23 +27,23 @@ export interface DeadLetter {
   code?: FailureCode | undefined
   /** The field of the signal that the reason is about, where it is one. */
   field?: string | undefined
-  /** JSON text of what was delivered, or its beginning. */
+  /** JSON text of the delivered record, or its beginning. */
   record: string
-  /** Whether it is only the beginning; undefined while its maker has not bounded it (see `letter-records.ts`). */
+  /** Whether it is only the beginning; undefined while its length has not been bounded (see `letter-records.ts`). */
   truncated?: boolean | undefined
-  /** Whom it is about, where that is known: it is not kept when one of them is suppressed. */
+  /** Its subjects, where they are known. It is not kept when one of them is suppressed. */
   subjects?: Subjects | undefined
 }
 
-/** Bounds a letter that its maker left as it was, such as a former version that put it into the queue. */
+/** Bounds a letter whose maker did not, such as a former version that put it into the queue. */
 const bounded = (letter: DeadLetter) => (letter.truncated === undefined ? keepTexts([letter]) : [letter])
 
-/** Keeps dead letters; one that is kept already stays as it is. Throws `DatabaseError`. */
+/** Stores dead letters. One that is already stored is not changed. Throws `DatabaseError`. */
 export async function insertDeadLetters(db: Database, letters: readonly DeadLetter[]): Promise<void> {
   if (letters.length > 0) await withRetries(db, () => db.query(insertLetters(letters)))
 }
 
-/** @param where a join that leaves letters out, by the columns of `letter` */
+/** @param where a join that excludes letters, by the columns of `letter` */
 export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQL {
   const kept = letters.flatMap(bounded)
   const column = (value: (letter: DeadLetter) => string | number | boolean | null) => sql.param(kept.map(value))
@@ -67,14 +67,14 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
     on conflict do nothing`
 }
 
-/** A reason may quote what was sent; see `textViolation` for what Postgres' text can't hold. */
+/** A reason can quote the record; see `textViolation` for characters that Postgres cannot store. */
 const storable = (text: string) => text.toWellFormed().replaceAll("\0", "\uFFFD")
 
 const LISTED_COLUMNS = sql`
   id, ${utc(sql`created_at`)} as created_at, state, source, caller, reason, code, field, transaction_id, index, truncated, replay_transaction_id`
 const COLUMNS = sql`${LISTED_COLUMNS}, record`
 
-/** As the database has a dead letter. */
+/** A dead letter as a row of the database. */
 type Selected<Letter extends ListedDeadLetter> = Omit<Letter, "id" | "code" | "field" | "retryable"> & {
   id: string
   code: FailureCode | null
@@ -89,12 +89,12 @@ const letterOf = <Row extends ListedRow>({ code, field, ...row }: Row) => {
   return { ...row, ...ofFailure, id: Number(row.id) }
 }
 
-/** The bytes of a row's texts, and about those of everything else but its record. */
+/** The bytes of a row's texts, and an estimate for its other columns, without the record. */
 const LISTED_BYTES = sql`400 + octet_length(caller) + octet_length(reason)`
 
 /**
- * One page of dead letters without their records, newest first, and the cursor of the next page, null on the last. A page also ends by
- * bytes. Either `state` or `transactionId` is given, so that an index finds the rows.
+ * Reads a page of dead letters without their records, newest first, and the cursor of the next page, which is null on the last. Bytes limit a
+ * page too. Either `state` or `transactionId` is given, so that an index finds the rows.
  */
 export async function listDeadLetters(
   db: Database,
@@ -129,7 +129,7 @@ export async function deadLetterById(db: Database, id: number): Promise<DeadLett
   return row && letterOf(row)
 }
 
-/** Notes what was done with a dead letter. One that was replayed stays so. */
+/** Marks a dead letter as replayed or discarded. A replayed one stays replayed. */
 export async function settleDeadLetter(db: Database, id: number, state: "replayed" | "discarded"): Promise<void> {
   await withRetries(db, () =>
     db.query(sql`update ${deadLetters} set state = ${state} where id = ${id}::int8 and state <> 'replayed'`),
@@ -141,12 +141,12 @@ export async function deleteLetter(db: Database, id: number): Promise<void> {
   await withRetries(db, () => db.query(sql`delete from ${deadLetters} where id = ${id}::int8`))
 }
 
-/** Replaces a dead letter's record, unless it has another one meanwhile. */
+/** Replaces a dead letter's record, unless it has changed. */
 export async function rewriteLetter(db: Database, id: number, { from, to }: { from: string; to: string }): Promise<void> {
   await withRetries(db, () => db.query(sql`update ${deadLetters} set record = ${to} where id = ${id}::int8 and record = ${from}`))
 }
 
-/** Which dead letters to replay: those with these ids whatever their state, or those of a state and a source. */
+/** The dead letters to replay: those with these ids in any state, or those of a state and a source. */
 export interface LetterChoice {
   ids?: readonly number[] | undefined
   state: DeadLetterRecord["state"]
@@ -155,10 +155,10 @@ export interface LetterChoice {
   limit: number
 }
 
-/** What one call reads of records; a single one may be larger. */
+/** The bytes of records that one call reads. A single record can be larger. */
 const MAX_CHOSEN_BYTES = 4 * 1024 * 1024
 
-/** Dead letters with their records, oldest first, and the cursor of the next page, null on the last. A page also ends by bytes. */
+/** Reads dead letters with their records, oldest first, and the cursor of the next page, which is null on the last. Bytes limit a page too. */
 export async function chosenDeadLetters(
   db: Database,
   { ids, state, source, after = 0, limit }: LetterChoice,
@@ -180,7 +180,7 @@ export async function chosenDeadLetters(
   return { letters, next: rows[0]?.more ? (letters.at(-1)?.id ?? null) : null }
 }
 
-/** Notes of several dead letters that they were replayed. */
+/** Marks several dead letters as replayed. */
 export async function settleReplayed(db: Database, ids: readonly number[]): Promise<void> {
   if (ids.length > 0)
     await withRetries(db, () =>

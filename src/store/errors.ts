@@ -1,24 +1,24 @@
 import { NeonDbError } from "@neondatabase/serverless"
 
 /**
- * `overloaded`: as many statements as this isolate may send are under way, so this one was not sent.
- * `transient`: the same statement may succeed when sent again. `refused`: Postgres will never take these values.
+ * `overloaded`: the isolate already runs its most statements, so this one was not sent.
+ * `transient`: the same statement may succeed later. `refused`: Postgres never accepts these values.
  * `too_large`: the result is larger than Neon sends, so the same statement never gets an answer.
- * `broken`: the database is not what this service expects (credentials, migrations, privileges); an operator has to act.
+ * `broken`: the database is not ready for this service (credentials, migrations, privileges); an operator must act.
  */
 export type DatabaseErrorKind = "overloaded" | "transient" | "refused" | "too_large" | "broken"
 
-/** The reason of an error that says that an id of a new signal has no partition yet: nothing was stored. */
+/** The reason of an error when the id of a new signal has no partition yet. Nothing was stored. */
 export const MISSING_PARTITION = "missing partition"
 
-/** A statement that failed, or whose answer is lost. The message names no value, no SQL and no address, so that it can be logged. */
+/** A statement failed, or its answer was lost. The message contains no value, no SQL and no address, so that it can be logged. */
 export class DatabaseError extends Error {
   readonly kind: DatabaseErrorKind
   /** The SQLSTATE, or the symptom where there is none: "unreachable", "timeout", "answer cut short", "HTTP 502", `MISSING_PARTITION`. */
   readonly reason: string
-  /** Whether the statement may have been committed although no answer says so. */
+  /** Whether the statement may have committed without an answer. */
   readonly mayHaveRun: boolean
-  /** The DETAIL of the error, which only the service's own SQL fills with something to read. */
+  /** The DETAIL of the error. Only the service's own SQL uses it. */
   readonly detail: string | undefined
 
   constructor(kind: DatabaseErrorKind, reason: string, mayHaveRun: boolean, detail?: string) {
@@ -29,21 +29,20 @@ export class DatabaseError extends Error {
     this.detail = detail
   }
 
-  /** This error, as the end of several attempts of which one may have run. */
+  /** The same error after several attempts, one of which may have run. */
   withDoubt(mayHaveRun: boolean): DatabaseError {
     return mayHaveRun === this.mayHaveRun ? this : new DatabaseError(this.kind, this.reason, mayHaveRun, this.detail)
   }
 }
 
 /**
- * Classifies an error that Neon's driver throws for a statement.
+ * Classifies an error of Neon's driver.
  *
- * The driver wraps what goes wrong before the headers of the answer. Anything else that it throws comes from reading the body: the
- * connection broke or the deadline passed there, or the body is not Neon's JSON, as when a proxy answers in its place. The statement
- * may have run then.
+ * The driver wraps errors before the headers of the answer. Its other errors come from reading the body: the connection broke, the deadline
+ * passed, or the body is not Neon's JSON, such as a proxy's page. In these cases the statement may have run.
  *
- * The driver fills `code` from an answer with status 400 only; any other status is in the message, and a failed fetch in `sourceError`.
- * Statuses and messages are those of Neon's proxy.
+ * The driver sets `code` only for an answer with status 400; any other status is in the message, and a failed fetch in `sourceError`. Statuses
+ * and messages are those of Neon's proxy.
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
  */
@@ -67,7 +66,7 @@ function errorOfStatus(status: number, body: string): DatabaseError {
   const { code, message, constraint } = readBody(body)
   if (code) return errorOfSqlState(code, { constraint })
   if (status === 413) return new DatabaseError("broken", "HTTP 413", false)
-  // A statement that is sent alone has committed by then.
+  // A statement without a transaction has committed by then.
   if (status === 507) return new DatabaseError("too_large", "HTTP 507", true)
   return errorWithoutSqlState(message, `HTTP ${status}`)
 }
@@ -82,11 +81,11 @@ function readBody(body: string): { code: string; message: string; constraint: st
   }
 }
 
-/** The proxy's words for a missing endpoint or a refused login: a retry cannot succeed. */
+/** The proxy's messages for a missing endpoint or a refused login: a retry cannot succeed. */
 const FINAL =
   /password authentication failed|invalid connection string|missing (?:hostname|username|database)|endpoint (?:cannot be found|is disabled)|could not parse/i
 
-/** The proxy's words for a statement that never reached Postgres. */
+/** The proxy's messages for a statement that never reached Postgres. */
 const NEVER_SENT =
   /control plane request failed|couldn't connect to compute node|failed to acquire permit|too many connections|connection closed at inconsistent state/i
 
@@ -95,15 +94,15 @@ function errorWithoutSqlState(message: string, seen: string): DatabaseError {
   return new DatabaseError("transient", seen, !NEVER_SENT.test(message))
 }
 
-/** Rolled back, and worth another try: serialization, deadlock, lock, cancelled, starting up, read-only after a failover. */
+/** Errors that were rolled back and can be retried: serialization, deadlock, lock, cancelled, starting up, read-only after a failover. */
 const ROLLED_BACK = new Set(["40001", "40P01", "55P03", "57014", "57P03", "25006"])
 
 const CHECK_VIOLATION = "23514"
 
-/** Where a change to partitions that was not finished holds the end of the first one; see `make_signal_partitions`. */
+/** The constraint that an unfinished conversion to partitions leaves; see `make_signal_partitions`. */
 const FIRST_PARTITION = "signals_first_partition"
 
-/** Postgres reports a missing partition as a check violation of no constraint. */
+/** Postgres reports a missing partition as a check violation without a constraint. */
 const isMissingPartition = (code: string, constraint: string | undefined) =>
   code === CHECK_VIOLATION && (!constraint || constraint === FIRST_PARTITION)
 
@@ -112,9 +111,9 @@ function errorOfSqlState(code: string, { constraint, detail }: { constraint?: st
   const sqlClass = code.slice(0, 2)
   if (isMissingPartition(code, constraint)) return new DatabaseError("transient", MISSING_PARTITION, false)
   if (ROLLED_BACK.has(code) || sqlClass === "53") return new DatabaseError("transient", code, false)
-  // Connection lost, server stopping, I/O or internal error: a kill during COMMIT may have come after it.
+  // Connection lost, server stopping, I/O or internal error: the COMMIT may have succeeded before.
   if (["08", "57", "58", "XX"].includes(sqlClass)) return new DatabaseError("transient", code, true)
-  // Data, integrity, check option, program limits, and what a trigger raises.
+  // Data, integrity, check option, program limits, and exceptions of triggers.
   if (["22", "23", "44", "54", "P0"].includes(sqlClass)) return new DatabaseError("refused", code, false, detail)
   return new DatabaseError("broken", code, false)
 }

@@ -3,22 +3,22 @@ import { type Database, withRetries } from "./connection.ts"
 import { KEY_LIFETIME_DAYS } from "./idempotency.ts"
 import { batches } from "./schema.ts"
 
-/** Whether the idempotency key of a ledger row stands for its request no longer. */
+/** Whether the idempotency key of a ledger row has expired. */
 export const KEY_EXPIRED = sql`created_at < now() - ${sql.raw(`interval '${KEY_LIFETIME_DAYS} days'`)}`
 
-/** From about 50,000 rows on, Postgres would read the whole ledger for them. */
+/** With more than about 50,000 rows, Postgres would read the whole ledger. */
 const STEP_ROWS = 5_000
 
 /**
- * Ends the idempotency keys past their lifetime, oldest first, in steps that commit by themselves, until the deadline of `db`; the
- * ledger rows stay. What is left then is for the next call.
+ * Releases expired idempotency keys, oldest first, in steps that commit one by one, until the deadline of `db`. The ledger rows stay. The next
+ * call continues.
  *
- * @returns the number of keys that ended
- * @throws {DatabaseError} the steps before are done
+ * @returns the number of released keys
+ * @throws {DatabaseError} earlier steps are done
  */
 export async function releaseExpiredKeys(db: Database): Promise<number> {
   let released = 0
-  // Each step begins where the one before ended: the entries before are dead, and walking over them would cost more each time.
+  // Each step starts where the last one ended: the index entries before are dead, and reading them would take longer each time.
   let from = "-infinity"
   while (Date.now() < db.deadlineAt) {
     const step = await withRetries(db, () => releaseStep(db, from))
@@ -38,7 +38,7 @@ async function releaseStep(db: Database, from: string): Promise<{ rows: number; 
         where idempotency_key is not null and ${KEY_EXPIRED} and created_at >= ${from}::timestamptz
         order by created_at
         limit ${STEP_ROWS}::int4
-        -- A request that releases its own key meanwhile is not waited for.
+        -- Does not wait for a request that releases its own key.
         for update skip locked
       ))
       returning created_at
@@ -47,7 +47,7 @@ async function releaseStep(db: Database, from: string): Promise<{ rows: number; 
   return { rows: step?.rows ?? 0, newest: step?.newest ?? from }
 }
 
-/** Ends the key of one ledger row, if it is past its lifetime: what a request does that meets it. */
+/** Releases the key of one ledger row if it has expired. A request calls it that needs the key. */
 export async function releaseExpiredKey(db: Database, transactionId: string): Promise<void> {
   await db.query(sql`
     update ${batches} set idempotency_key = null, request_hash = null

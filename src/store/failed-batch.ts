@@ -5,7 +5,8 @@ import { type Database, withRetries } from "./connection.ts"
 import { batches } from "./schema.ts"
 
 /**
- * Enters into the ledger that an acknowledged batch could not be stored, and why. It carries no idempotency key: that one is free, or another's.
+ * Records in the ledger that an acknowledged batch could not be stored, with the reason. The row has no idempotency key, which is free or belongs
+ * to another batch.
  *
  * @throws {DatabaseError} it may be entered; call it again
  */
@@ -26,8 +27,8 @@ export async function recordFailedBatch(
 }
 
 /**
- * Enters into the ledger that an acknowledged batch is stored as another one, whose idempotency key stands for the same request: its
- * counts, failures and signals are that one's.
+ * Records in the ledger that an acknowledged batch was stored as another one with the same idempotency key and request. Counts, failures and
+ * signals are those of the other batch.
  *
  * @throws {DatabaseError} it may be entered; call it again
  */

@@ -1,4 +1,4 @@
-/** How long an idempotency key stands for its first request. */
+/** The lifetime of an idempotency key. */
 export const KEY_LIFETIME_DAYS = 7
 export const KEY_LIFETIME_MS = KEY_LIFETIME_DAYS * 24 * 60 * 60 * 1000
 
@@ -10,8 +10,8 @@ export class IdempotencyKeyReused extends Error {
 }
 
 /**
- * Whether a stored hash stands for the request of `given`. Keys of up to 7 days before a deployment may carry the former hash, which
- * named neither route nor media type.
+ * Whether a stored hash belongs to the request of `given`. Keys from up to 7 days before a deployment can have the former hash, which included
+ * neither route nor media type.
  */
 export function isSameRequest(stored: string | null, given: string | undefined): boolean {
   if (stored === null || given === undefined) return false
@@ -21,8 +21,8 @@ export function isSameRequest(stored: string | null, given: string | undefined):
 /**
  * Hashes a request that has an idempotency key, to distinguish a retry from another request.
  *
- * @param request.route the pattern of the route, as one key space serves all of them
- * @param request.mediaType how the body is read: the same bytes are another request under another media type
+ * @param request.route the pattern of the route, since all routes share one key space
+ * @param request.mediaType the media type: the same bytes are another request under another one
  * @param request.body decoded, so that a retry can use another content coding
  */
 export async function hashRequest(request: {

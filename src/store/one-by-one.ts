@@ -8,8 +8,8 @@ import { NOW } from "./statement/sql.ts"
 import { noneSuppressed } from "./statement/suppression.ts"
 
 /**
- * Stores what the database takes and records the rest, still in one transaction: each row in a savepoint of a SQL function.
- * For a batch in which the database refused something; undefined when the ledger has the batch already.
+ * Stores a batch in which the database refused a row, still in one transaction: a SQL function tries each row in a savepoint, and records the
+ * failures. Undefined when the ledger already has the batch.
  */
 export async function insertOneByOne(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
   const { rows, failures } = batch.plan
@@ -34,7 +34,7 @@ export async function insertOneByOne(db: Database, batch: NewBatch, columns: Col
   }
 }
 
-/** The SQLSTATE by which the function says, its failures in DETAIL, that it undid an all-or-nothing batch. */
+/** The SQLSTATE of the function after it rolled back an all-or-nothing batch. DETAIL has the failures. */
 const ALL_OR_NOTHING = "P0A0N"
 
 function oneByOneStatement(batch: NewBatch, columns: Columns): SQL {
@@ -51,6 +51,6 @@ function oneByOneStatement(batch: NewBatch, columns: Columns): SQL {
       ${plan.total}::int4, ${JSON.stringify(plan.failures)}::jsonb, ${batch.allOrNothing}::bool, ${indexes}::int4[],
       ${textColumns(columns)}
     )
-    -- Its failure undoes what the function wrote.
+    -- Its error rolls back the rows of the function.
     where ${noneSuppressed(sql`array[${batch.transactionId}::uuid]`)}`
 }

@@ -23,7 +23,7 @@ export type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | 
   payload_omitted: boolean
 }
 
-/** A row that an earlier version stored has no time of its arrival: its transaction id has the time at which the batch was accepted. */
+/** A row of an earlier version has no time of arrival. Its transaction id has the time at which the batch was accepted. */
 export const receivedAt = ({ received_at, transaction_id }: Pick<SelectedRow, "received_at" | "transaction_id">): string =>
   received_at ?? instantOfUuid(transaction_id)
 
@@ -35,10 +35,10 @@ export const readSignal = ({ payload_omitted, ...row }: SelectedRow): StoredSign
   ...(payload_omitted && { payload_omitted }),
 })
 
-/** The time in a UUIDv7, which has milliseconds, as UTC text. */
+/** The time in a UUIDv7 as UTC text, to the millisecond. */
 const instantOfUuid = (uuid: string) => instantText(new Date(Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)))
 
-/** A row as a read would give it once it is stored, without asking the database. */
+/** The stored signal of a row, without a read of the database. */
 export function storedSignal(
   row: SignalRow,
   id: number,
@@ -58,15 +58,15 @@ export function storedSignal(
   }
 }
 
-/** The parameters of a list by which an index holds fewer rows. */
+/** The parameters that narrow a list by an index. */
 const NARROWING = ["context_window_id", "user_id", "signal_source", "since", "until", "limit"]
 
 /**
- * One page of signals, newest first, and the cursor of the next page, null on the last. A page also ends by bytes; a payload that alone is
+ * Reads a page of signals, newest first, and the cursor of the next page, which is null on the last. Bytes limit a page too; a payload that is
  * larger than a page is omitted.
  *
- * Walks an index on (time, id), led by the conversation or the source when one is asked for, so that a page costs the same at any depth.
- * Where other filters leave few signals, a page ends when enough were tried: it may then hold fewer than `limit`, or none, and continues.
+ * Reads an index on (time, id), after the conversation or the source if the filter has one, so that a page costs the same at any depth. When
+ * other filters leave few signals, a page ends after a bounded number of tested signals: it can have fewer than `limit`, or none.
  */
 export async function listSignals(db: Database, page: SignalPage): Promise<{ signals: StoredSignal[]; next: Cursor | null }> {
   const { rows, next } = await listRows(db, page)
@@ -76,13 +76,13 @@ export async function listSignals(db: Database, page: SignalPage): Promise<{ sig
 
 export type SignalPage = SignalFilter & { after?: Cursor | undefined; limit: number; maxBytes?: number }
 
-/** A page as the database gives it, and the cursor of the next. */
+/** A page of rows, and the cursor of the next one. */
 export interface SignalRows {
   rows: ListedRow[]
   next: Cursor | null
 }
 
-/** A page as `listSignals` reads it, with each payload as text. */
+/** A page of `listSignals`, with each payload as text. */
 export async function listRows(db: Database, page: SignalPage): Promise<SignalRows> {
   const { after, limit, maxBytes, ...filter } = page
   const statement = pageStatement({
@@ -101,7 +101,7 @@ export async function listRows(db: Database, page: SignalPage): Promise<SignalRo
   return { rows: found, next: last ? { time: last.time, id: Number(last.id) } : reachedBy(rows) }
 }
 
-/** Of a page that ends where enough signals were tried, each row has that place, or a row without a signal does. */
+/** When a page ends after enough tested signals, each row has that position, or a single row without a signal has it. */
 type ListedRow = SelectedRow & { more: boolean; place?: unknown; reached_time?: string | null; reached_id?: string | null }
 
 function reachedBy([row]: ListedRow[]): Cursor | null {
@@ -109,12 +109,12 @@ function reachedBy([row]: ListedRow[]): Cursor | null {
 }
 
 /**
- * A payload that is larger as text is not read at all: with its text, its value and the answer, an isolate of 128 MB bears no more.
- * Payloads of that size come from numbers that take few bytes and many digits, as 1e131071 does.
+ * A payload that is larger as text is not read: an isolate of 128 MB must hold its text, its value and the answer. Such payloads have numbers with
+ * few bytes and many digits, such as 1e131071.
  */
 const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 
-/** Its payload is omitted where it is larger than 16 MiB as text. */
+/** Reads a signal. Its payload is omitted when it is larger than 16 MiB as text. */
 export async function signalById(db: Database, id: number): Promise<StoredSignal | undefined> {
   const [row] = await withRetries(db, () =>
     db.query<SelectedRow>(sql`
@@ -125,7 +125,7 @@ export async function signalById(db: Database, id: number): Promise<StoredSignal
 }
 
 /**
- * Count, mean score and newest signal of each conversation since a time, most signals first.
+ * Reads count, mean score and newest signal of each conversation since a time, most signals first.
  *
  * @throws {ReadTooCostly} more than `MAX_COUNTED` signals are newer
  */
@@ -154,7 +154,7 @@ export async function batchRecord(db: Database, transactionId: string): Promise<
 
 type LedgerRow = Omit<BatchRecord, "failures"> & { failures: RecordedFailure[]; reason: string | null }
 
-/** Only a batch that failed as a whole or repeats another one has a reason. */
+/** Only a batch that failed as a whole or duplicates another one has a reason. */
 const readRecord = ({ reason, failures, ...record }: LedgerRow): BatchRecord => ({
   ...record,
   failures: failures.map(withCode),
@@ -165,7 +165,7 @@ const readRecord = ({ reason, failures, ...record }: LedgerRow): BatchRecord => 
  * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the next page. A page also
  * ends by bytes, and with a filter when enough batches were tried: it may then hold fewer than `limit`, or none, and continues.
  *
- * Walks the primary key from its end: a transaction id is a UUIDv7, whose order is that of time.
+ * Reads the primary key from its end: transaction ids are UUIDv7, which sort by time.
  */
 export async function listBatches(
   db: Database,
@@ -191,10 +191,10 @@ export async function listBatches(
 /** See `ListedRow`. */
 type ListedBatch = LedgerRow & { more: boolean; place?: unknown; reached_id?: string | null }
 
-/** The bytes of a ledger row's texts, and about those of everything else but its failures. */
+/** The bytes of a ledger row's texts, and an estimate for its other columns, without the failures. */
 const LEDGER_BYTES = sql`300 + octet_length(caller) + coalesce(octet_length(idempotency_key), 0) + coalesce(octet_length(reason), 0)`
 
-/** Whether a batch could be written: the database answers, takes writes, and all dedupe_keys of earlier versions are in their table. */
+/** Whether the service can store a batch: the database answers, accepts writes, and the table has all dedupe_keys of earlier versions. */
 export async function canWrite(db: Database): Promise<boolean> {
   const [found] = await withRetries(db, () =>
     db.query<{ writable: boolean }>(sql`

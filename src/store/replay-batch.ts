@@ -19,31 +19,31 @@ interface LedgerRow {
   failures: RecordedFailure[]
   expired: boolean
   signal_ids: string | null
-  /** `[id, dedupe_key]` of each signal of the batch that is still there, in batch order; only where `signal_ids` is null. */
+  /** `[id, dedupe_key]` of each signal of the batch that still exists, in batch order; only if `signal_ids` is null. */
   still_stored: [number, string | null][] | null
 }
 
 /**
- * Reads the outcome of a batch that the ledger already has: under its transaction id, when the answer to an earlier attempt was lost, or
- * under its caller's idempotency key. Undefined when the ledger has no such row, or releases one whose key has expired.
+ * Reads the outcome of a batch that the ledger already has: under its transaction id, when the answer of an earlier attempt was lost, or under its
+ * caller's idempotency key. Undefined when the ledger has no such row, or released one whose key has expired.
  *
- * @throws {IdempotencyKeyReused} the key stands for another request
+ * @throws {IdempotencyKeyReused} the key was used for another request
  */
 export async function replayBatch(db: Database, batch: NewBatch): Promise<WrittenBatch | undefined> {
   const { transactionId, idempotency, plan } = batch
   const [ledger] = await db.query<LedgerRow>(sql`
     select
       transaction_id, state, total_count, request_hash, failures, ${KEY_EXPIRED} as expired, signal_ids,
-      -- Its signals have the same: both are the time of the transaction.
+      -- Its signals have the same time: both are the time of the transaction.
       ${utc(sql`created_at`)} as received_at,
-      -- Rows of versions that kept no ids. Those rise in batch order between the first and the last: a range of the primary key.
+      -- For rows of versions that did not keep ids: ascending in batch order between the first and the last, a range of the primary key.
       case when signal_ids is null then (
         select json_agg(json_build_array(id, dedupe_key) order by id) from ${signals}
         where id between first_signal_id and last_signal_id and ${signals.transactionId} = ${batches.transactionId}
       ) end as still_stored
     from ${batches}
     where transaction_id = ${transactionId}::uuid or (caller = ${batch.caller} and idempotency_key = ${idempotency?.key ?? null})
-    -- A batch that was entered without its key has a row of its own beside the one that holds the key.
+    -- A batch that was recorded without its key has its own row beside the row with the key.
     order by transaction_id = ${transactionId}::uuid desc
     limit 1`)
   if (!ledger) return undefined
@@ -61,7 +61,7 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
 }
 
 /**
- * Whether the ledger has the key of this batch, for whatever request. Asks once.
+ * Whether the ledger has the key of this batch, for any request. It does not retry.
  *
  * @throws {DatabaseError} the database did not answer within `timeoutMs`
  */
@@ -73,8 +73,8 @@ export async function hasIdempotencyKey(db: Database, batch: NewBatch, timeoutMs
 }
 
 /**
- * The ids by the ledger alone, whatever was deleted since and by whatever rules the plan was made: only the dedupe_keys come from it.
- * The signal that holds a key tells whether a row was a duplicate; where no signal holds it any more, the row's own id stands.
+ * Returns the ids by the ledger, independently of later deletions and of the rules of the plan: only the dedupe_keys come from the plan. The
+ * signal that holds a key shows whether a row was a duplicate; if no signal holds it any more, the row's own id is used.
  */
 async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Promise<StoredId[]> {
   const failed = new Set(ledger.failures.map(({ index }) => index))
@@ -93,7 +93,7 @@ async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Prom
   })
 }
 
-/** Gives each row its id: both are in batch order, and a row was passed over exactly when another signal held its dedupe_key. */
+/** Assigns ids to rows. Both are in batch order, and a row has no id exactly when another signal held its dedupe_key. */
 function alignIds(rows: readonly SignalRow[], stored: readonly [id: number, dedupeKey: string | null][]): InsertedRow[] {
   let next = 0
   return rows.map(({ index, dedupeKey }) => {
@@ -104,7 +104,7 @@ function alignIds(rows: readonly SignalRow[], stored: readonly [id: number, dedu
   })
 }
 
-/** The rows of a committed batch with their ids: a duplicate has the id of the signal that holds its dedupe_key. */
+/** Returns the rows of a committed batch with their ids: a duplicate has the id of the signal that holds its dedupe_key. */
 export async function withDuplicates(db: Database, rows: readonly InsertedRow[]): Promise<StoredId[]> {
   const holders = await idsOfDedupeKeys(
     db,
@@ -120,7 +120,7 @@ export async function withDuplicates(db: Database, rows: readonly InsertedRow[])
 export const countDuplicates = (stored: readonly Pick<StoredId, "duplicate">[]) =>
   stored.filter(({ duplicate }) => duplicate).length
 
-/** Which signal holds each key, or held it. */
+/** Returns the signal that holds each key, or held it. */
 async function idsOfDedupeKeys(db: Database, keys: readonly (string | null)[]): Promise<Map<string | null, number>> {
   const distinct = [...new Set(keys)].filter((key) => key !== null)
   if (distinct.length === 0) return new Map()

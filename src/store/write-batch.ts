@@ -20,7 +20,7 @@ import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "./s
  * Stores a batch exactly once: its ledger row and its signals in one statement, retried after transient errors under the same transaction id.
  *
  * @throws {BatchRefused} `allOrNothing`, and the database refused a signal, or one is suppressed
- * @throws {IdempotencyKeyReused} the caller's key stands for another request
+ * @throws {IdempotencyKeyReused} the caller's key was used for another request
  * @throws {BatchInDoubt} the deadline passed and an attempt may have stored it
  * @throws {DatabaseError} nothing was stored
  */
@@ -35,7 +35,7 @@ export async function writeBatch(db: Database, batch: NewBatch): Promise<Written
   }
 }
 
-/** A batch that is written, with its edits made. One that the database refuses fails, as any of its signals would have. */
+/** Applies the edits of a written batch. An edit that the database refuses becomes a failure, like a signal. */
 async function withEdits(db: Database, { plan }: NewBatch, written: WrittenBatch): Promise<WrittenBatch> {
   const failed = new Set(written.failures.map(({ index }) => index))
   const edited = written.state === "stored" ? editedRows(plan.rows).filter(({ index }) => !failed.has(index)) : []
@@ -47,7 +47,7 @@ async function withEdits(db: Database, { plan }: NewBatch, written: WrittenBatch
   return { ...written, failures, stored, duplicates: countDuplicates(stored) }
 }
 
-/** A batch that another request writes along with its own is never encoded by itself. */
+/** Encodes the batch only when needed: another request may write it in its own statement. */
 function encodeOnce({ plan }: NewBatch): () => Columns {
   let columns: Columns | undefined
   return () => {
@@ -56,7 +56,7 @@ function encodeOnce({ plan }: NewBatch): () => Columns {
   }
 }
 
-/** @param asked the batch before suppressed rows were taken from it */
+/** @param asked the batch before suppressed rows were removed */
 async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns, asked = batch): Promise<WrittenBatch> {
   const alone = () => orSuppressed(insertTogether(db, batch, columns()))
   const inserted = await insertGrouped(db, { batch, letters: [] }, alone).catch((error) => {
@@ -68,12 +68,12 @@ async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns, 
     if (inserted) return await answered(db, batch, inserted)
     return (await replayBatch(db, asked)) ?? ledgerRowGone()
   } catch (error) {
-    // From here on the ledger has a row, so no error means that nothing was stored.
+    // From here the ledger has a row, so an error no longer means that nothing was stored.
     throw error instanceof DatabaseError ? error.withDoubt(true) : error
   }
 }
 
-/** Nothing was written, since rows are suppressed: writes the batch without them. Each turn has fewer rows, so that it comes to an end. */
+/** Writes the batch without its suppressed rows, because of which nothing was written. Each attempt has fewer rows, so this ends. */
 async function writeOthers(db: Database, batch: NewBatch, { suppressed }: Suppressed, asked: NewBatch): Promise<WrittenBatch> {
   const others = { ...batch, plan: withoutSuppressed(batch.plan, suppressed) }
   const refused = batch.plan.rows.filter((_, place) => suppressed.has(place))
@@ -85,7 +85,7 @@ async function writeOthers(db: Database, batch: NewBatch, { suppressed }: Suppre
   throw new BatchRefused(others.plan.failures)
 }
 
-/** The idempotency key that stood in the way has expired meanwhile: the next attempt may write. */
+/** The idempotency key that prevented the write has expired: the next attempt can write. */
 function ledgerRowGone(): never {
   throw new DatabaseError("transient", "ledger row gone", false)
 }
@@ -97,11 +97,11 @@ async function insertTogether(db: Database, batch: NewBatch, columns: Columns): 
 }
 
 /**
- * One statement, so one transaction and one round trip: reserves the ids in batch order, writes the ledger row, and only if that
- * row is new the signals. It returns no row when the ledger has the batch, else the ids in batch order, "" for a repeated dedupe_key.
- * When rows are suppressed it fails, and names them.
+ * A single statement, so one transaction and one round trip: it reserves the ids in batch order, writes the ledger row, and writes the signals only
+ * if that row is new. It returns no row when the ledger has the batch, and otherwise the ids in batch order, "" for a duplicate. With suppressed
+ * rows it fails, and names them.
  *
- * Every parameter is text and there are few: Neon's proxy parses and plans the statement anew each time.
+ * All parameters are text, and there are few: through Neon's proxy the statement is parsed and planned again each time.
  */
 function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean): SQL {
   const { plan, idempotency } = batch
@@ -141,7 +141,7 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
 
 const IDS_STORED = sql`select string_agg(coalesce(stored.id::text, ''), ',' order by position) from input left join stored using (id)`
 
-/** Without a dedupe_key no row can be left out: the reserved ids are the stored ones, and the join can be spared. */
+/** Without a dedupe_key no row is left out: the reserved ids are the stored ones, and no join is needed. */
 const IDS_RESERVED = sql`select string_agg(id::text, ',' order by position) from input`
 
 async function answered(db: Database, batch: NewBatch, { receivedAt, rows, failures }: Inserted): Promise<WrittenBatch> {

@@ -6,21 +6,21 @@ import { type Database, withRetries } from "../connection.ts"
 import { DatabaseError } from "../errors.ts"
 
 /*
- * Rows that change signals which came before, or will come later. Whatever the order in which a signal, its edits and its deletion are
- * written, and however often, the end is the same: a deletion wins over everything, and of the edits the newest.
+ * Rows that change signals that arrived before, or will arrive later. A signal, its edits and its deletion lead to the same state in any order
+ * and when they are repeated: a deletion always wins, and then the newest edit.
  *
- * A deletion takes its key before the rows are written, so that its row is a duplicate of nothing. An edit is written as any signal is,
- * for it may come first; where its key was taken, it then changes the signal that has the key.
+ * A deletion takes its key before the rows are written, so that its row becomes a duplicate without a signal. An edit is written like any
+ * signal, since it can arrive first; when its key was taken, it then changes the signal with the key.
  */
 
-/** A row that is a whole signal as its source has edited it. */
+/** A row with the whole edited signal. */
 export type EditedRow = SignalRow & { dedupeKey: string; change: { kind: "edited"; at: string } }
 
 export const editedRows = (rows: readonly SignalRow[]): EditedRow[] =>
   rows.filter((row): row is EditedRow => row.change?.kind === "edited" && row.dedupeKey !== null)
 
 /**
- * Deletes the signals whose deletion is among `rows`, and keeps their keys. To be called before the rows are written; safe to repeat.
+ * Deletes the signals whose deletion is in `rows`, and keeps their keys. Call it before the rows are written. It is safe to repeat.
  *
  * @throws {DatabaseError}
  */
@@ -31,9 +31,9 @@ export async function deleteSignals(db: Database, rows: readonly SignalRow[]): P
 }
 
 /**
- * Makes the edits of rows that are written, all or none. Safe to repeat.
+ * Applies the edits of written rows, all or none. It is safe to repeat.
  *
- * @throws {DatabaseError} as what may have run, since the rows are written
+ * @throws {DatabaseError} marked as one that may have run, since the rows are written
  */
 export async function editTogether(db: Database, rows: readonly EditedRow[]): Promise<void> {
   if (rows.length === 0) return
@@ -52,7 +52,7 @@ export async function editTogether(db: Database, rows: readonly EditedRow[]): Pr
  * The same, row by row where the database refuses one of them.
  *
  * @returns those that it refuses
- * @throws {DatabaseError} as what may have run, since the rows are written
+ * @throws {DatabaseError} marked as one that may have run, since the rows are written
  */
 export async function editEach(db: Database, rows: readonly EditedRow[]): Promise<Failure[]> {
   const isRefused = (error: unknown): error is DatabaseError => error instanceof DatabaseError && error.kind === "refused"

@@ -1,30 +1,30 @@
 import { decodeRuns } from "../statement/signal-ids.ts"
 import type { FeedPosition } from "./position.ts"
 
-/** What a ledger row says of the signals of its batch. */
+/** The ids of a batch's signals in its ledger row. */
 export interface FeedBatch {
   xid: string
   transaction_id: string
-  /** Null in rows of versions that kept no ids: those lie between the first and the last, with ids of other batches between them. */
+  /** Null in rows of versions that did not keep ids. Such ids are between the first and the last, among ids of other batches. */
   signal_ids: string | null
   first_signal_id: string | null
   last_signal_id: string | null
 }
 
-/** Which signals to read, in feed order, and the position after them. */
+/** The signals to read, in feed order, and the position after them. */
 export interface FeedIds {
   ids: number[]
   /** The batch of each id. */
   batches: FeedBatch[]
   next: FeedPosition
-  /** The last batch has more ids. */
+  /** Whether the last batch has more ids. */
   cut: boolean
 }
 
 /**
- * The next ids after a position, at most `limit`. Some may have no signal: duplicates, and what was erased or has expired.
+ * Returns the next ids after a position, at most `limit`. Some may have no signal: duplicates, erased and expired signals.
  *
- * @param after the position; when it lies in the first batch, its ids up to there are left out
+ * @param after the position; in the first batch, the ids up to it are left out
  */
 export function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: number): FeedIds {
   const found: FeedIds = { ids: [], batches: [], next: after, cut: false }
@@ -46,10 +46,10 @@ export function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: 
   return found
 }
 
-/** Ranges of ids, ascending, which is batch order. */
+/** Ranges of ids in ascending order, which is batch order. */
 function rangesOf(row: FeedBatch): { first: number; last: number }[] {
   const runs = row.signal_ids === null ? null : decodeRuns(row.signal_ids)
-  // Earlier versions counted a run on where a duplicate had interrupted it.
+  // Earlier versions continued a run across a duplicate.
   if (runs?.every(({ first }) => first > 0)) return runs.map(({ first, size }) => ({ first, last: first + size - 1 }))
   if (row.first_signal_id === null || row.last_signal_id === null) return []
   return [{ first: Number(row.first_signal_id), last: Number(row.last_signal_id) }]

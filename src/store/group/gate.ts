@@ -1,36 +1,36 @@
-/** How a statement asks to be let through. */
+/** A statement's request for a place. */
 export interface Entry {
-  /** How long to wait at most, in milliseconds. */
+  /** The longest wait, in milliseconds. */
   waitMs: number
-  /** How many milliseconds the statement takes at most, once it may run: its place is free then, whatever became of it. */
+  /** The longest time of the statement, in milliseconds. Its place is free after this time in any case. */
   longestMs: () => number
-  /** Before those who have not begun: a statement that continues a request. */
+  /** Whether the statement continues a started request, and goes before others. */
   ahead: boolean
 }
 
 interface Ticket {
   ahead: boolean
-  /** When its owner looks again, in milliseconds since the epoch. */
+  /** When its owner checks again, in milliseconds since the epoch. */
   looksAt: number
 }
 
-/** An owner this late is gone: the runtime ends a request whose caller left without running any more of it. */
+/** An owner that is this late has disconnected: the runtime stops its request without running `finally`. */
 const GONE_AFTER_MS = 250
 
 const SHORTEST_LOOK_MS = 2
 const LONGEST_LOOK_MS = 50
 
 /**
- * Lets a bounded number of statements run at once, first come, first served; a bounded number of others wait for a bounded time.
+ * Limits the number of concurrent statements. A bounded number of others wait in order of arrival for a bounded time.
  *
- * The requests of an isolate share it. Each that waits looks again by a timer of its own, sooner the nearer it is to the front: in
- * workerd one request must not be woken by another one's promise.
+ * The requests of an isolate share it. Each waiter checks again by its own timer, sooner at the front of the line: in workerd a promise of one
+ * request must not wake another request.
  *
  * @see https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
  */
 export class Gate {
   readonly #limits: { running: number; waiting: number }
-  /** When each running statement has ended at the latest. */
+  /** The latest end of each running statement. */
   readonly #running = new Map<symbol, number>()
   #line: Ticket[] = []
 
@@ -38,7 +38,7 @@ export class Gate {
     this.#limits = limits
   }
 
-  /** @returns what ends the statement's place; undefined when there was none in time, or too many wait already */
+  /** @returns a function that frees the statement's place; undefined when there was none in time, or too many wait */
   async enter({ waitMs, longestMs, ahead }: Entry): Promise<(() => void) | undefined> {
     const givesUpAt = Date.now() + waitMs
     if (!ahead && this.#waiting() >= this.#limits.waiting) return undefined
@@ -77,7 +77,7 @@ export class Gate {
     return this.#line.length
   }
 
-  /** How many of the others are before it. */
+  /** The number of waiters before it. */
   #placeOf(ticket: Ticket): number {
     const now = Date.now()
     let place = 0

@@ -1,62 +1,62 @@
 export interface GroupLimits {
-  /** How many groups an isolate writes at once, before one of them is slow. */
+  /** The number of groups that an isolate writes at once, unless one of them is slow. */
   running: number
-  /** A group that takes longer does not keep the next one from starting, in milliseconds. */
+  /** A group that takes longer than this, in milliseconds, does not delay the next one. */
   slowMs: number
-  /** What one group holds. */
+  /** The most items of a group. */
   items: number
-  /** The sum of its items' weights. */
+  /** The largest sum of its items' weights. */
   weight: number
-  /** How many items wait for their turn at once. */
+  /** The most items that wait at once. */
   waiting: number
-  /** How long an item waits for its turn, in milliseconds. */
+  /** The longest wait of an item, in milliseconds. */
   turnMs: number
 }
 
-/** What a request asks of a group. */
+/** A request's item for a group. */
 export interface Joining<Item, Result> {
   item: Item
   weight: number
-  /** When the group's answer is of no use any more, in milliseconds since the epoch. */
+  /** The time after which the answer is not needed, in milliseconds since the epoch. */
   answerBy: number
-  /** Writes a group, as the request that calls it. Returns a result for each item. */
+  /** Writes a group on behalf of the calling request. Returns a result for each item. */
   run: (items: readonly Item[]) => Promise<readonly Result[]>
 }
 
-/** `no turn`: the item was not written. `no answer`: it was taken into a group, and may be written. */
+/** `no turn`: the item was not written. `no answer`: it is in a group, and may be written. */
 export type Joined<Result> = { result: Result } | "no turn" | "no answer"
 
-/** A group that is under way. */
+/** A group that is being written. */
 interface Running {
   startedAt: number
-  /** Until when it counts, in milliseconds since the epoch. */
+  /** The time until which it counts as running, in milliseconds since the epoch. */
   countsUntil: number
 }
 
 interface Member<Item, Result> {
   item: Item
   weight: number
-  /** When its request looks again, in milliseconds since the epoch. */
+  /** When its request checks again, in milliseconds since the epoch. */
   looksAt: number
-  /** The group that has taken it. */
+  /** The group that has the item. */
   group?: Running
-  /** What became of that group. */
+  /** The outcome of that group. */
   outcome?: { result: Result } | { error: unknown }
 }
 
-/** A member this late is gone: the runtime ends a request whose caller left without running any more of it. */
+/** A member that is this late has disconnected: the runtime stops its request without running `finally`. */
 const GONE_AFTER_MS = 250
 const SHORTEST_LOOK_MS = 2
 const LONGEST_LOOK_MS = 50
-/** How long a group takes, before the first has ended. */
+/** The assumed time of a group, before the first one has ended. */
 const FIRST_GUESS_MS = 10
 
 /**
- * Joins the writes of concurrent requests of an isolate: while `running` groups are under way, the next items wait, and when a group has
- * ended, the next request writes all that wait in one group. A lone request waits for nobody.
+ * Groups the writes of concurrent requests of an isolate: while `running` groups are being written, further items wait. When a group has ended,
+ * the next request writes all waiting items in one group. A lone request does not wait.
  *
- * Each that waits looks by a timer of its own, when a group should have ended: in workerd one request must not be woken by another one's
- * promise, and the runtime ends a request that waits for nothing of its own.
+ * Each waiter checks by its own timer, at the expected end of a group: in workerd a promise of one request must not wake another request, and the
+ * runtime ends a request that waits for nothing of its own.
  *
  * @see https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
  */
@@ -64,7 +64,7 @@ export class Group<Item, Result> {
   readonly #limits: GroupLimits
   readonly #running = new Set<Running>()
   #waiting: Member<Item, Result>[] = []
-  /** How long a group takes, the last ones counting most. */
+  /** The average time of a group, weighted towards the last ones. */
   #usualMs = FIRST_GUESS_MS
 
   constructor(limits: GroupLimits) {
@@ -110,7 +110,7 @@ export class Group<Item, Result> {
     }
   }
 
-  /** Until the member's group should have ended, or the first of those before it. The later that one is, the seldomer the looks. */
+  /** The time until the expected end of the member's group, or of the first one before it. Checks become rarer when that group is late. */
   #lookMs({ group }: Member<Item, Result>): number {
     const now = Date.now()
     const starts = group ? [group.startedAt] : [...this.#running].map(({ startedAt }) => startedAt)
@@ -118,7 +118,7 @@ export class Group<Item, Result> {
     return Math.min(LONGEST_LOOK_MS, Math.max(SHORTEST_LOOK_MS, leftMs > 0 ? leftMs : -leftMs / 4))
   }
 
-  /** Those who wait, as many as fit into a group beside its leader. */
+  /** The waiters that fit into a group beside its leader. */
   #take(leaderWeight: number): Member<Item, Result>[] {
     const now = Date.now()
     const taken: Member<Item, Result>[] = []

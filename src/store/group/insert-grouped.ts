@@ -6,19 +6,19 @@ import type { Suppressed } from "../statement/suppression.ts"
 import { Group, type GroupLimits } from "./group.ts"
 import { type BatchWrite, insertMany } from "./insert-many.ts"
 
-/** A larger batch gains nothing: its own rows cost more than a statement does. */
+/** Larger batches gain nothing, since their rows cost more than the statement. */
 const MAX_GROUPED_ROWS = 100
 
-/** One at a time would leave the round trip's time unused; more make smaller groups. Measured at 0 and 5 ms of round trip. */
+/** One group at a time would not use the time of the round trip; more groups are smaller. Measured at 0 and 5 ms of round trip. */
 const GROUPS_AT_ONCE = 2
 const MAX_GROUP_ITEMS = 200
-/** Characters of its rows, about. */
+/** The approximate characters of a group's rows. */
 const MAX_GROUP_WEIGHT = 1024 * 1024
-/** A healthy database is faster. */
+/** Longer than a healthy database takes. */
 const SLOW_GROUP_MS = 250
-/** Five full groups. Requests whose callers left count until the next group begins. */
+/** Five full groups. Requests of disconnected callers count until the next group starts. */
 const MAX_WAITING = 1000
-/** As long as a statement waits to be sent. */
+/** The same as the wait of a statement. */
 const MAX_TURN_MS = 1000
 
 const LIMITS: GroupLimits = {
@@ -30,7 +30,7 @@ const LIMITS: GroupLimits = {
   turnMs: MAX_TURN_MS,
 }
 
-/** By the kind of traffic, so that none waits for another's statements. */
+/** The groups by the kind of traffic, so that none waits for statements of another kind. */
 const groups = new Map<Traffic, Group<BatchWrite, Inserted | Suppressed | "in the ledger">>()
 
 function groupOf(traffic: Traffic) {
@@ -40,12 +40,12 @@ function groupOf(traffic: Traffic) {
 }
 
 /**
- * Inserts a batch, a small one in one statement with those that other requests of this isolate write at the same time. Each keeps its
- * own ledger row, ids, keys and answer.
+ * Inserts a batch. A small one shares a statement with batches of other requests of this isolate. Each has its own ledger row, ids, keys and
+ * answer.
  *
  * @param alone inserts this batch by itself
- * @returns undefined when the ledger has the batch already
- * @throws {DatabaseError} `refused` when the database refused a row of this batch, or of another one in its group: try it by itself
+ * @returns undefined when the ledger already has the batch
+ * @throws {DatabaseError} `refused` when the database refused a row of this batch, or of another one in its group: insert it alone
  */
 export async function insertGrouped(
   db: Database,
@@ -65,7 +65,7 @@ export async function insertGrouped(
       return members.map(({ batch }) => inserted.get(batch.transactionId) ?? "in the ledger")
     },
   })
-  // The other members wait for this request's statement, whatever becomes of its caller.
+  // The other members need this request's statement, even when its caller disconnects.
   db.keepAlive(joining)
   const joined = await joining.finally(() => noteStatement(db, before))
   if (joined === "no turn") throw new DatabaseError("overloaded", `too many ${db.traffic} in flight`, false)
@@ -73,14 +73,14 @@ export async function insertGrouped(
   return joined.result === "in the ledger" ? undefined : joined.result
 }
 
-/** Counts a statement that another request sent for this one: what it has begun it may finish, as if it had sent it. */
+/** Counts a statement that another request sent for this one, which is now a started request. */
 function noteStatement({ usage }: Database, before: { attempts: number; at: number }): void {
   if (usage.attempts > before.attempts) return
   usage.attempts++
   usage.ms += Date.now() - before.at
 }
 
-/** What a row has beside its texts. */
+/** The characters of a row besides its texts. */
 const ROW_WEIGHT = 300
 
 const weightOf = (rows: readonly SignalRow[]) =>

@@ -9,18 +9,18 @@ import { SIGNAL_NAMES, typedColumns } from "../statement/signal-columns.ts"
 import { NOW } from "../statement/sql.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "../statement/suppression.ts"
 
-/** A batch, and the records that came with it and can't be signals. */
+/** A batch, with the delivered records that cannot become signals. */
 export interface BatchWrite {
   batch: NewBatch
   letters: readonly DeadLetter[]
 }
 
 /**
- * Inserts the ledger rows, signals and dead letters of batches in one statement, or nothing.
+ * Inserts the ledger rows, signals and dead letters of batches in one statement, all or nothing.
  *
- * A batch with suppressed rows is not inserted; the others are, by a second statement.
+ * A batch with suppressed rows is not inserted; a second statement inserts the others.
  *
- * @returns by transaction id; without the batches that the ledger has already, under their transaction id or their idempotency key
+ * @returns the results by transaction id, without batches that the ledger already has, by transaction id or idempotency key
  * @throws {DatabaseError} nothing was stored, unless it may have run
  */
 export async function insertMany(db: Database, writes: readonly BatchWrite[]): Promise<Map<string, Inserted | Suppressed>> {
@@ -42,7 +42,7 @@ interface Entered {
   ids: string | null
 }
 
-/** Each turn has fewer batches, so that it comes to an end. */
+/** Each attempt has fewer batches, so this ends. */
 async function insertOthers(
   db: Database,
   writes: readonly BatchWrite[],
@@ -61,14 +61,14 @@ async function insertOthers(
   return new Map([...refused, ...(others.length > 0 ? await insertMany(db, others) : [])])
 }
 
-/** The same batch twice in one statement would be one ledger row with the signals of both. */
+/** Removes repeated batches: twice the same batch in one statement would be one ledger row with twice the signals. */
 export const distinctWrites = <Write extends BatchWrite>(writes: readonly Write[]): Write[] => [
   ...new Map(writes.map((write) => [write.batch.transactionId, write])).values(),
 ]
 
 /**
- * As for a single batch (see `writeBatch`), with the rows of each joined to its ledger row. It returns the ledger rows that are new, each
- * with the ids of its signals in batch order, "" for a repeated dedupe_key, or null without signals.
+ * The statement of `writeBatch` for many batches, with the rows of each joined to its ledger row. It returns the new ledger rows, each with the
+ * ids of its signals in batch order: "" for a duplicate, or null without signals.
  */
 function insertStatement(writes: readonly BatchWrite[]): SQL {
   const written = writes.map(({ batch }) => batch)
@@ -111,7 +111,7 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
         group by transaction_id
       ) as ids using (transaction_id)
       where (select ${noneSuppressed(sql`array_agg(input.transaction_id)`)})
-      -- Two statements that share keys or batches take their locks in the same order, so that they can't deadlock.
+      -- Two statements that share keys or batches lock them in the same order, so that there is no deadlock.
       order by caller, idempotency_key, transaction_id
       on conflict do nothing
       returning transaction_id

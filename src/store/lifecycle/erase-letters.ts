@@ -5,12 +5,12 @@ import { advance, HELD, mine, type Place, type Progress, STEP } from "./erase-st
 import type { ErasureTarget } from "./erasures.ts"
 import { needlesOf, SLACK_CONVERSATION } from "./needles.ts"
 
-/** Dead letters from a position on, `is_hit` where they are about the target. */
+/** Dead letters after a position, `is_hit` if they are about the target. */
 const lettersFrom = (position: string, target: ErasureTarget): SQL => sql`
   select *, ${letterMatches(target)} as is_hit from ${deadLetters}
   where id > ${position || "0"}::int8 order by id limit ${STEP.letters}::int4`
 
-/** Whether a dead letter is about the target: its record has the subject as a whole JSON text, also in JSON that it has as text. */
+/** Whether a dead letter is about the target: its record has the subject as a whole JSON string, also in JSON within a string. */
 function letterMatches(target: ErasureTarget): SQL {
   if (target.kind === "signal_ids") return sql`false`
   const has = (text: string) =>
@@ -18,16 +18,16 @@ function letterMatches(target: ErasureTarget): SQL {
       needlesOf(text).map((needle) => sql`strpos(record, ${needle}) > 0`),
       sql` or `,
     )})`
-  // A conversation of Slack's is named by a team and a channel, each of which its events have by itself.
+  // A conversation of Slack has a team and a channel, which its events have as separate fields.
   const [, team, channel] = (target.kind === "context_window_id" && SLACK_CONVERSATION.exec(target.subject)) || []
   const ofSlack = team && channel ? sql` or (source = 'slack' and ${has(team)} and ${has(channel)})` : sql``
   return sql`(${has(target.subject)}${ofSlack})`
 }
 
-/** The step of an erasure that passes the next dead letters. */
+/** The step of an erasure that handles the next dead letters. */
 export function eraseLetters(place: Place, target: ErasureTarget): SQL {
   const next = target.kind === "signal_ids" ? "bucket" : "ledger"
-  // A signal that was erased by its id may be the replay of a dead letter, which has its record still.
+  // A signal that was erased by its id can come from a dead letter, which still has the record.
   const replayed = sql`replay_transaction_id = any((select transaction_ids from ${erasures} where id = ${place.id}::uuid)::uuid[])`
   return sql`
     with ${mine(place)}, step as materialized (
@@ -44,7 +44,7 @@ export function eraseLetters(place: Place, target: ErasureTarget): SQL {
     })}`
 }
 
-/** The dead letters of the next step that are whole messages of the queue, which may be about others, too. */
+/** The dead letters of the next step that are whole messages of the queue, which can be about other subjects too. */
 export async function messageLetters(db: Database, { position, target }: Progress): Promise<{ id: number; record: string }[]> {
   if (!target || target.kind === "signal_ids") return []
   const rows = await db.query<{ id: string; record: string }>(

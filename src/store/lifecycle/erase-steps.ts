@@ -6,7 +6,7 @@ import { eraseLetters } from "./erase-letters.ts"
 import { advance, HELD, mine, type Phase, type Place, type Progress, STEP } from "./erase-step.ts"
 import type { ErasureTarget } from "./erasures.ts"
 
-/** What stands in the ledger instead of a text that quoted an erased subject. */
+/** The text that replaces a ledger text that quoted an erased subject. */
 export const ERASED_TEXT = "Removed by an erasure."
 
 export async function readProgress(db: Database, id: string): Promise<Progress | undefined> {
@@ -28,10 +28,10 @@ export async function readProgress(db: Database, id: string): Promise<Progress |
 }
 
 /**
- * Does the next step of an erasure in one transaction, and notes in it how far it came: a step that is repeated, or that two do at once,
- * is done once.
+ * Runs the next step of an erasure in one transaction that also saves the progress: a repeated step, or one that two processes run at once, has
+ * an effect once.
  *
- * @returns false when nothing was done: it waits for transactions that began before, another one does this step, or it is done
+ * @returns false when nothing was done: it waits for earlier transactions, another process runs this step, or it is done
  * @throws {DatabaseError} the step is done or not; the next call continues
  */
 export async function eraseStep(db: Database, progress: Progress): Promise<boolean> {
@@ -57,8 +57,8 @@ function stepOf({ id, phase, position, target }: Progress): SQL | undefined {
 }
 
 /**
- * Notes the transactions that hold a lock on `suppressions`: every write takes it before its snapshot and holds it until it commits, so
- * that one that is not among them sees the suppression.
+ * Saves the transactions that hold a lock on `suppressions`. Every write takes it before its snapshot and holds it until it commits, so any other
+ * write sees the suppression.
  */
 const beginWaiting = (id: string): SQL => sql`
   update ${erasures} set phase = 'wait', waits_for = array(
@@ -98,7 +98,7 @@ function eraseSignals(place: Place, target: ErasureTarget): SQL {
         )
         ${advance(place, {
           counts: sql`signal_count = signal_count + ${gone}`,
-          // Each step has a position of its own, so that two at once can't both count it.
+          // Each step has its own position, so that two processes cannot both count it.
           ...{ more: sql`${gone} = ${STEP.deleted}::int4`, at: sql`(select max(id)::text from gone)`, next },
         })}`
     default:
@@ -106,7 +106,7 @@ function eraseSignals(place: Place, target: ErasureTarget): SQL {
   }
 }
 
-/** No index has these columns: each would cost every batch more than all erasures together. The table is walked by its ids. */
+/** There is no index on these columns: each would cost every batch more than all erasures together. The table is read by id. */
 const walkSignals = (place: Place, column: SQL, subject: string): SQL => sql`
   with ${mine(place)}, step as materialized (
     select id, ${column} = ${subject} as is_hit from ${signals}
@@ -153,7 +153,7 @@ function eraseLedgerTexts(place: Place, target: ErasureTarget): SQL | undefined 
     })}`
 }
 
-/** Notes that objects of the bucket were looked through. */
+/** Saves that objects of the bucket were read. */
 export async function passObjects(
   db: Database,
   id: string,
@@ -174,10 +174,10 @@ export async function finishErasure(db: Database, id: string): Promise<boolean> 
   return done.length > 0
 }
 
-/** What waited in a queue or in the bucket before an erasure is stored or gone after so long. */
+/** After this time, everything that waited in the queue or the bucket before an erasure is stored or deleted. */
 const WAITING_DAYS = 90
 
-/** Ends the refusals of erasures without suppression, once nothing can be left that was accepted before them. */
+/** Removes the suppressions of erasures without `suppress`, when no signal accepted before them can be left. */
 export async function releaseSuppressions(db: Database): Promise<number> {
   const gone = await db.query(sql`
     delete from ${suppressions} where not permanent and created_at < now() - ${sql.raw(`interval '${WAITING_DAYS} days'`)} returning kind`)

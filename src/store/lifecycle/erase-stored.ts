@@ -2,17 +2,17 @@ import type { Database } from "../connection.ts"
 import type { Progress } from "./erase-step.ts"
 import { eraseStep, readProgress } from "./erase-steps.ts"
 
-/** Between two looks at the transactions that an erasure waits for. */
+/** The pause between checks of the transactions that an erasure waits for. */
 const LOOK_AGAIN_MS = 250
 
 /**
- * Continues what an erasure does in the database, step by step, until `untilMs` has come. It may end at any moment: the next call
- * continues after the last step that was committed.
+ * Continues the work of an erasure in the database, step by step, until `untilMs`. It can be interrupted at any moment: the next call continues
+ * after the last committed step.
  *
- * @param untilMs when to begin no further step, in milliseconds since the epoch
- * @param beforeLetters what comes before each step that passes dead letters
- * @returns how far it has come; undefined when there is none, when it is not at its end in time, and when another one works on it
- * @throws {DatabaseError} the steps before are done
+ * @param untilMs the time after which no step starts, in milliseconds since the epoch
+ * @param beforeLetters called before each step that handles dead letters
+ * @returns the progress; undefined when there is no such erasure, when it is not done in time, and when another process works on it
+ * @throws {DatabaseError} earlier steps are done
  */
 export async function eraseStored(
   db: Database,

@@ -6,7 +6,7 @@ import { IdempotencyKeyReused } from "../idempotency.ts"
 import { type ERASURE_KINDS, erasures, suppressions } from "../schema.ts"
 import { utc } from "../statement/sql.ts"
 
-/** An erasure to begin. */
+/** An erasure to start. */
 export interface NewErasure {
   requestedBy: string
   target: ErasureTarget
@@ -19,12 +19,12 @@ export type ErasureTarget =
   | { kind: "signal_ids"; signalIds: readonly number[] }
 
 /**
- * Enters an erasure, and in the same transaction its suppression: from then on no signal of the subject that was accepted before is stored,
- * and with `suppress` none at all.
+ * Records an erasure and its suppression in one transaction. From then on no signal of the subject that was accepted before is stored, and with
+ * `suppress` none at all.
  *
- * @returns the erasure; that of an earlier request under the same key when there is one, which is `replayed`
- * @throws {IdempotencyKeyReused} the key stands for another request; nothing was entered
- * @throws {DatabaseError} it may be entered; entering it again is safe
+ * @returns the erasure; with `replayed`, that of an earlier request under the same key
+ * @throws {IdempotencyKeyReused} the key was used for another request; nothing was recorded
+ * @throws {DatabaseError} it may be recorded; a retry is safe
  */
 export async function enterErasure(db: Database, erasure: NewErasure): Promise<{ record: ErasureRecord; replayed: boolean }> {
   const id = uuidv7()
@@ -101,7 +101,7 @@ export async function findErasure(db: Database, id: string): Promise<ErasureReco
   return row && recordOf(row)
 }
 
-/** One page of erasures, newest first, and the cursor of the next page, null on the last. */
+/** Reads a page of erasures, newest first, and the cursor of the next page, which is null on the last. */
 export async function listErasures(
   db: Database,
   { after, limit }: { after?: string | undefined; limit: number },

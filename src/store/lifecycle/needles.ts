@@ -1,7 +1,7 @@
-/** How often JSON may be text in JSON: a record in a message that became a dead letter's record. */
+/** The nesting of JSON in strings of JSON: a record in a message that became a dead letter's record. */
 const LEVELS = 4
 
-/** What stands in JSON where `text` is a whole text of it, also where that JSON is a text in other JSON. */
+/** The character sequences of JSON in which `text` is a whole string, also in JSON within a string. */
 export function needlesOf(text: string): string[] {
   const needles: string[] = []
   let needle = text
@@ -13,8 +13,8 @@ export function needlesOf(text: string): string[] {
   return needles
 }
 
-/** The name of a conversation that the Slack bridge and the importer make: team and channel. */
+/** The name of a conversation from the Slack bridge and the importer: team and channel. */
 export const SLACK_CONVERSATION = /^(\w{1,40})\/(\w{1,40})$/
 
-/** Whether `json` has `text` as a whole text, also in JSON that it has as a text. */
+/** Whether `json` has `text` as a whole string, also in JSON within a string. */
 export const mentions = (json: string, text: string): boolean => needlesOf(text).some((needle) => json.includes(needle))

@@ -4,7 +4,7 @@ import { type Database, withRetries } from "../connection.ts"
 import { signals } from "../schema.ts"
 import { utc } from "../statement/sql.ts"
 
-/** How long signals and ledger rows stay, in days; signals without a number for ever. */
+/** The days that signals and ledger rows are kept; undefined signal days: forever. */
 export interface Retention {
   signalDays?: number | undefined
   ledgerDays: number
@@ -12,7 +12,7 @@ export interface Retention {
 
 type StoredFigures = Omit<StorageRecord, "retention_days" | "ledger_retention_days">
 
-/** What the tables hold, and when the oldest partition goes: by the same rule as `drop_expired_partition`. */
+/** The size of the tables, and when the oldest partition is dropped, by the rule of `drop_expired_partition`. */
 export async function storageFigures(db: Database, { signalDays, ledgerDays }: Retention): Promise<StorageRecord> {
   const [row] = await withRetries(db, () =>
     db.query<{ figures: StoredFigures }>(sql`

@@ -2,11 +2,11 @@ import { type SQL, sql } from "drizzle-orm"
 import { dedupeKeys } from "../schema.ts"
 
 /**
- * The part of a write that lets only the first signal with a dedupe_key in: it enters each key with the id reserved for its signal, and
- * waits for another write that holds the key. A key stays there for ever, whatever becomes of its signal.
+ * The part of a write that stores only the first signal of each dedupe_key: it inserts each key with the id reserved for its signal, and waits for
+ * another write that holds the key. A key stays in the table forever, even when its signal is deleted.
  *
- * Keys are taken in their own order, as the SQL function and the trigger for the former version take them, so that two writes that share
- * keys can't deadlock.
+ * Keys are locked in their own order, like in the SQL function and in the trigger for the former version, so that there is no deadlock between
+ * writes that share keys.
  *
  * @param rows the rows of `input` that may be written
  */
@@ -18,5 +18,5 @@ export const takenKeys = (rows: SQL): SQL => sql`
       returning signal_id
     )`
 
-/** The rows whose key was not taken before, as a condition beside `takenKeys`. */
+/** A condition beside `takenKeys`: the rows whose key is new. */
 export const WITH_KEY_TAKEN = sql`where dedupe_key is null or id in (select signal_id from taken)`

@@ -2,7 +2,7 @@ import { type SQL, sql } from "drizzle-orm"
 import { batches } from "../schema.ts"
 import type { Search } from "./search.ts"
 
-/** Which batches of the ledger. */
+/** A filter for batches of the ledger. */
 export interface BatchFilter {
   /** Only batches with a failed signal. */
   failed?: boolean | undefined
@@ -10,10 +10,10 @@ export interface BatchFilter {
   failureCode?: string | undefined
 }
 
-/** So many batches a page are tried against a filter, which no index has. The page ends there, and its cursor continues. */
+/** The batches of a page that are tested against a filter without an index. The page ends after them, and its cursor continues. */
 export const MAX_TRIED = 2000
 
-/** The batches that pass a filter, newest first: at most `limit` and one more. Walks the primary key from its end. */
+/** The batches that pass a filter, newest first: at most `limit` and one more. It reads the primary key from its end. */
 export function searchBatches({ failed, failureCode }: BatchFilter, after: string | undefined, limit: number): Search {
   const where = after === undefined ? sql`` : sql`where transaction_id < ${after}::uuid`
   if (!failed && failureCode === undefined)
@@ -21,7 +21,7 @@ export function searchBatches({ failed, failureCode }: BatchFilter, after: strin
 
   const ofCode = failureCode === undefined ? sql`` : sql`and failures @> ${JSON.stringify([{ code: failureCode }])}::jsonb`
   const newest: SQL = sql`order by transaction_id desc`
-  // A step is carried out as far as it is read: `tried` ends with the page, unless the page isn't full and `reached` reads on.
+  // Postgres runs a step only as far as it is read: `tried` ends with the page, unless the page is not full and `reached` continues.
   const steps = sql`
     tried as materialized (
       select transaction_id, failed_count, failures from ${batches} ${where} ${newest} limit ${MAX_TRIED}::int4

@@ -1,36 +1,36 @@
 import { MAX_SIGNAL_BYTES } from "../../signals/rules.ts"
 
-/** What a dead letter keeps of a record at most, in UTF-8. A signal of the largest size fits, with the names of its columns around it. */
+/** The most UTF-8 bytes of a dead letter's record. The largest signal fits, with the names of its columns. */
 export const MAX_RECORD_BYTES = MAX_SIGNAL_BYTES + 4096
 
 /**
- * What all dead letters of a delivery keep together, in characters of the statement that stores them. Each quotation mark and backslash
- * of a record takes four there: it is escaped in a Postgres array, and the array again in JSON.
+ * The most characters of all records of a delivery in the statement that stores them. Each quotation mark and backslash takes four characters
+ * there: it is escaped in a Postgres array, and the array again in JSON.
  */
 export const MAX_STATEMENT_CHARACTERS = 16 * 1024 * 1024
 
-/** A dead letter as its maker has it. */
+/** A dead letter before its record is bounded. */
 interface Unbounded<Record> {
   /** One sentence. */
   reason: string
   record: Record
 }
 
-/** A dead letter whose record is JSON text, whole or its beginning; the reason of one that is `truncated` says so. */
+/** A dead letter whose record is JSON text, complete or truncated. The reason of a `truncated` one says so. */
 type Bounded<Letter> = Omit<Letter, "record" | "truncated"> & { record: string; truncated: boolean }
 
-/** Bounds dead letters whose records are as they were delivered, each and all of a statement together. */
+/** Bounds dead letters with records as they were delivered, each by itself and all of a statement together. */
 export const keepValues = <Letter extends Unbounded<unknown>>(letters: readonly Letter[]): Bounded<Letter>[] =>
   keepEach(letters, keepValue)
 
-/** Bounds dead letters whose records are JSON text already. */
+/** Bounds dead letters with records that are already JSON text. */
 export const keepTexts = <Letter extends Unbounded<string>>(letters: readonly Letter[]): Bounded<Letter>[] =>
   keepEach(letters, keepText)
 
 interface Kept {
   record: string
   truncated: boolean
-  /** What to add to the reason; "" when the record is whole. */
+  /** The addition to the reason; "" when the record is complete. */
   note: string
 }
 
@@ -42,7 +42,7 @@ function keepEach<Value, Letter extends Unbounded<Value>>(
   return letters.map((letter) => {
     const { record, truncated, note } = keep(letter.record, left)
     left = Math.max(0, left - statementCharacters(record))
-    // A note that is a sentence brings the full stop of the reason with it.
+    // A note that is a sentence begins with the full stop of the reason.
     const reason = note.startsWith(".") ? letter.reason.replace(/\.$/, "") : letter.reason
     return { ...letter, record, truncated, reason: reason + note }
   })
@@ -50,10 +50,10 @@ function keepEach<Value, Letter extends Unbounded<Value>>(
 
 const whole = (record: string): Kept => ({ record, truncated: false, note: "" })
 
-/** A backslash takes four characters of the statement, and no character more. */
+/** A backslash takes four characters of the statement. No character takes more. */
 const MOST_IN_STATEMENT = 4
 
-/** Keeps a JSON text, or its beginning in whole characters. */
+/** Keeps a JSON text, or its beginning without a split character. */
 function keepText(json: string, left: number): Kept {
   const fits = statementCharacters(json) <= left
   const maxBytes = fits ? MAX_RECORD_BYTES : Math.min(MAX_RECORD_BYTES, Math.floor(left / MOST_IN_STATEMENT))
@@ -63,16 +63,16 @@ function keepText(json: string, left: number): Kept {
   return { record: json.slice(0, kept), truncated: true, note }
 }
 
-/** How many UTF-16 units of a text are whole characters within so many bytes. */
+/** The number of UTF-16 units of a text that are whole characters within a number of bytes. */
 function charactersWithin(text: string, maxBytes: number): number {
-  // A UTF-16 unit takes at most three bytes of UTF-8.
+  // A UTF-16 unit has at most three bytes in UTF-8.
   if (text.length * 3 <= maxBytes) return text.length
   return new TextEncoder().encodeInto(text, new Uint8Array(maxBytes)).read
 }
 
-/** Keeps what was delivered. What is too large becomes a record that says so: a version that does not know `truncated` refuses it. */
+/** Keeps the delivered record. A record that is too large is replaced by one that says so, which a version without `truncated` refuses. */
 function keepValue(value: unknown, left: number): Kept {
-  // A long text is looked at first, since it may take six times as much as JSON.
+  // A long text is checked first, since its JSON can be six times as long.
   const long = longestText(value)
   const json = long ?? JSON.stringify(value ?? null)
   if (long === undefined && charactersWithin(json, MAX_RECORD_BYTES) === json.length && statementCharacters(json) <= left)
@@ -80,7 +80,7 @@ function keepValue(value: unknown, left: number): Kept {
   return cutValue(json, left)
 }
 
-/** The longest of a record's own texts that are too long to be kept. */
+/** The longest text of a record that is too long to be kept. */
 function longestText(record: unknown): string | undefined {
   if (typeof record !== "object" || record === null) return undefined
   const texts = Object.values(record).filter(
@@ -89,7 +89,7 @@ function longestText(record: unknown): string | undefined {
   return texts.sort((one, other) => other.length - one.length)[0]
 }
 
-/** A control character takes six characters as JSON and seven in the statement; a quotation mark two and eight. */
+/** A control character takes six characters in JSON and seven in the statement; a quotation mark two and eight. */
 const MOST_FOR_ONE = 8
 
 function cutValue(text: string, left: number): Kept {

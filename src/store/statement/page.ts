@@ -1,36 +1,36 @@
 import { type SQL, sql } from "drizzle-orm"
 
-/** A page ends before the row at which its rows have come to so many bytes; it holds at least one row. */
+/** The most bytes of a page, which has at least one row. */
 export const MAX_PAGE_BYTES = 8 * 1024 * 1024
 
 export interface PageQuery {
   /** Steps before the page, each with its name, for `rows` to read. */
   steps?: SQL | undefined
-  /** Whether `steps` has the step `reached`: the columns of its only row, if it has one, are in every row of the answer, or in one without a signal. */
+  /** Whether `steps` has the step `reached`. The columns of its only row, if there is one, are in every row of the answer, or in a row without a signal. */
   bounded?: boolean
   /** The rows to page through, `select` and `where` without order. */
   rows: SQL
-  /** The columns that the page is ordered by, all descending unless `ascending`; an index gives this order. */
+  /** The columns that order the page, all descending unless `ascending`. An index has this order. */
   order: readonly string[]
   ascending?: true
   limit: number
-  /** The page ends before the row at which its rows have come to so many bytes. Default: `MAX_PAGE_BYTES`. */
+  /** The most bytes of the page. Default: `MAX_PAGE_BYTES`. */
   maxBytes?: number | undefined
-  /** The bytes of a row as it is stored, without reading what is stored apart from the row. */
+  /** The stored bytes of a row, without reading values that are stored outside of it. */
   storedBytes: SQL
-  /** Columns that cost work for each row, so that only rows within the stored bytes have them. */
+  /** Columns that are costly to compute, so that only rows within the stored bytes have them. */
   spelled?: SQL
-  /** The bytes of a row as it is sent. */
+  /** The bytes of a row in the answer. */
   sentBytes: SQL
   /** The columns of the answer. */
   select: SQL
 }
 
 /**
- * One page that ends by rows and by bytes. Each row also has `more`: whether a row follows it.
+ * Builds the statement of a page that is limited by rows and by bytes. Each row also has `more`: whether a row follows it.
  *
- * The database decides where the page ends, so that it never sends more. It looks at the stored sizes first, since spelling out a
- * thousand large rows to measure them would take seconds.
+ * The database decides where the page ends, so that it never sends more. It tests the stored sizes first, since writing a thousand large rows as
+ * text to measure them would take seconds.
  */
 export function pageStatement(page: PageQuery): SQL {
   const {
@@ -48,7 +48,7 @@ export function pageStatement(page: PageQuery): SQL {
   } = page
   const direction = ascending ? "asc" : "desc"
   const order = sql.raw(columns.map((column) => `${column} ${direction}`).join(", "))
-  // With its table, since a column of the answer may have the same name.
+  // With the table's name, since a column of the answer can have the same name.
   const lastOrder = sql.raw(columns.map((column) => `sent.${column} ${direction}`).join(", "))
   const listed = sql`where coalesce(sent_before, 0) < ${maxBytes}::int4`
   return sql`
@@ -63,7 +63,7 @@ export function pageStatement(page: PageQuery): SQL {
     ), spelled as (
       select *${spelled ? sql`, ${spelled}` : sql``} from stored
       where place <= ${limit}::int4 and coalesce(stored_before, 0) < ${maxBytes}::int4
-      -- "offset 0" keeps the planner from spelling a row out once for each mention.
+      -- "offset 0" prevents the planner from computing a row once for each reference.
       order by ${order} offset 0
     ), sent as (
       select *, sum(${sentBytes}) over (order by ${order} rows between unbounded preceding and 1 preceding) as sent_before

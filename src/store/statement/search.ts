@@ -2,13 +2,13 @@ import { and, type SQL, sql } from "drizzle-orm"
 import { signals } from "../schema.ts"
 import { utc } from "./sql.ts"
 
-/** A place in the order of a list, newest first: that of a signal. */
+/** The position of a signal in a list, newest first. */
 export interface Cursor {
   time: string
   id: number
 }
 
-/** Which signals; times are UTC text. */
+/** A filter for signals. Times are UTC text. */
 export interface SignalFilter {
   context_window_id?: string | undefined
   signal_source?: string | undefined
@@ -25,8 +25,8 @@ export interface SignalFilter {
 }
 
 /**
- * So many signals a page are tried against filters that no index has: about 20 ms. The page ends there, and its cursor continues.
- * Where an index has the filter as well, trying a signal costs a tenth.
+ * The signals of a page that are tested against filters without an index: about 20 ms. The page ends after them, and its cursor continues. If the
+ * index also has the filter, a test costs a tenth.
  */
 export const MAX_TRIED = 5_000
 export const MAX_TRIED_IN_INDEX = 50_000
@@ -36,7 +36,7 @@ type Name = Exclude<keyof SignalFilter, "since" | "until">
 const CONDITIONS: Record<Name, { column: string; of: (value: string | number) => SQL }> = {
   context_window_id: { column: "context_window_id", of: (value) => sql`context_window_id = ${value}` },
   user_id: { column: "user_id", of: (value) => sql`user_id = ${value}` },
-  // Not a parameter, so that the planner sees that a partial index answers it.
+  // Not a parameter, so that the planner can use a partial index.
   escalate_flag: { column: "escalate_flag", of: (value) => (value === 1 ? sql`escalate_flag = 1` : sql`escalate_flag <> 1`) },
   signal_source: { column: "signal_source", of: (value) => sql`signal_source = ${value}` },
   agent_id: { column: "agent_id", of: (value) => sql`agent_id = ${value}` },
@@ -46,7 +46,7 @@ const CONDITIONS: Record<Name, { column: string; of: (value: string | number) =>
 
 const NAMES = Object.keys(CONDITIONS) as Name[]
 
-/** The filters that lead an index on (time, id), the one that usually leaves the fewest signals first; what else the index has. */
+/** The filters with an index on (time, id), most selective first, and the other columns of the index. */
 const LEADING: { name: Name; value?: number; has: readonly Name[] }[] = [
   { name: "context_window_id", has: ["signal_source"] },
   { name: "user_id", has: [] },
@@ -54,24 +54,24 @@ const LEADING: { name: Name; value?: number; has: readonly Name[] }[] = [
   { name: "signal_source", has: [] },
 ]
 
-/** What the index on (time, id) alone has. */
+/** The other columns of the index on only (time, id). */
 const WITH_TIME: readonly Name[] = ["context_window_id", "min_score", "max_score", "escalate_flag", "agent_id"]
 
-/** The signals of a list, for `pageStatement`. */
+/** The parts of a list for `pageStatement`. */
 export interface Search {
   /** Steps before the page, each with its name. */
   steps: SQL | undefined
-  /** The rows of the page and one more, if there is one. */
+  /** The rows of the page, and one more if there is one. */
   rows: SQL
-  /** Whether the page also ends where enough signals were tried: the step `reached` has that place then. */
+  /** Whether the page also ends after enough tested signals. The step `reached` then has that position. */
   bounded: boolean
 }
 
 /**
  * The signals that pass a filter, newest first: at most `limit` and one more.
  *
- * Walks one index that the leading filter chooses, reads the other filters from it or from the rows, and reads the rest of a row only for
- * the page. The limits inside keep the planner from any other way: of an index on another filter it might walk millions of rows.
+ * Reads the index of the leading filter, tests the other filters in the index or in the rows, and reads the rest of a row only for the page. The
+ * inner limits prevent any other plan: with an index on another filter it could read millions of rows.
  */
 export function searchSignals(filter: SignalFilter, after: Cursor | undefined, limit: number): Search {
   const given = NAMES.filter((name) => filter[name] !== undefined)
@@ -96,7 +96,7 @@ export function searchSignals(filter: SignalFilter, after: Cursor | undefined, l
   const inIndex = others.every((name) => (leading?.has ?? WITH_TIME).includes(name))
   const most = inIndex ? MAX_TRIED_IN_INDEX : MAX_TRIED
   const columns = sql.raw([...new Set(["time", "id", ...others.map((name) => CONDITIONS[name].column)])].join(", "))
-  // A step is carried out as far as it is read: `tried` ends with the page, unless the page isn't full and `reached` reads on.
+  // Postgres runs a step only as far as it is read: `tried` ends with the page, unless the page is not full and `reached` continues.
   const steps = sql`
     tried as materialized (
       select ${columns} from ${signals} ${where} order by time desc, id desc limit ${most}::int4

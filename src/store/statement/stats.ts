@@ -1,12 +1,12 @@
 import { type SQL, sql } from "drizzle-orm"
 import { utc } from "./sql.ts"
 
-/** The most signals whose statistics one statement makes: about a second. */
+/** The most signals that one statement counts: about a second. */
 export const MAX_COUNTED = 2_000_000
 
 /**
- * Count, mean score and newest signal of each conversation since a time, most signals first, in one row each; before them a row without a
- * conversation, whose count is that of all signals: beyond `MAX_COUNTED` it is one more than that, and the others mean nothing.
+ * Count, mean score and newest signal of each conversation since a time, most signals first. The first row has no conversation and the count of
+ * all signals: above `MAX_COUNTED` it is one more than that, and the other rows are not valid.
  */
 export const statsStatement = (since: SQL, limit: number): SQL => sql`
   select context_window_id, signal_count, avg_score, ${utc(sql`latest`)} as latest_signal

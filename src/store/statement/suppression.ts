@@ -3,15 +3,15 @@ import type { SubjectField } from "../../signals/lifecycle/erasure.ts"
 import { DatabaseError } from "../errors.ts"
 import { suppressions } from "../schema.ts"
 
-/** The SQLSTATE by which a write says that rows are suppressed, which in DETAIL. */
+/** The SQLSTATE of a write with suppressed rows. DETAIL names the rows. */
 const SUPPRESSED = "P0S0S"
 
 /**
- * A condition of a write that is true, or ends the write when a row is of a suppressed subject; see `orSuppressed`.
+ * A condition of a write that is always true, or fails the write when a row is about a suppressed subject; see `orSuppressed`.
  *
- * While nothing is suppressed it costs one look at an empty table, and as functions next to nothing to plan: Neon's proxy has each
- * statement planned anew. Every writer holds a lock on that table until it commits, by which an erasure knows the ones that did not see
- * its suppression (see `lifecycle/erase-steps.ts`).
+ * Without suppressions it only reads an empty table. It is a function, so that it takes almost no time to plan: through Neon's proxy each statement
+ * is planned again. Every writer holds a lock on that table until it commits, so that an erasure knows the writers that did not see its
+ * suppression (see `lifecycle/erase-steps.ts`).
  *
  * @param transactionIds the batch of each row of `input`, or one for all, as an array
  */
@@ -21,7 +21,7 @@ export const noneSuppressed = (transactionIds: SQL): SQL => sql`case when is_any
         ) from input
       ) else true end`
 
-/** Whether a dead letter may be kept: none of those it is about is suppressed. */
+/** Whether a dead letter may be kept: none of its subjects is suppressed. */
 export const LETTER_NOT_SUPPRESSED = sql`case when is_any_suppressed() then not exists (
       select from (
         values ('user_id', letter.user_id), ('agent_id', letter.agent_id), ('context_window_id', letter.context_window_id)
@@ -30,12 +30,12 @@ export const LETTER_NOT_SUPPRESSED = sql`case when is_any_suppressed() then not 
       where subject is not null and (permanent or letter.transaction_id < erasure_id)
     ) else true end`
 
-/** Nothing was inserted: the field by which each suppressed row is refused, by its place from 0. */
+/** Nothing was inserted. It has the suppressed field of each refused row, by the row's place from 0. */
 export interface Suppressed {
   suppressed: ReadonlyMap<number, SubjectField>
 }
 
-/** What a write did, or that it did nothing since rows are suppressed. */
+/** Returns the result of a write, or the suppressed rows because of which nothing was written. */
 export async function orSuppressed<T>(write: Promise<T>): Promise<T | Suppressed> {
   try {
     return await write
