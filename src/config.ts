@@ -132,7 +132,7 @@ const Settings = z.object({
   DATABASE_MAX_CONSUMER: wholeNumber(2),
   MAX_SIGNALS: wholeNumber(10_000),
   MAX_BODY_BYTES: wholeNumber(8 * 1024 * 1024),
-  // The rate limiters do not tell their quota, so it is repeated here.
+  // A rate limiter's binding does not expose its quota, so it is repeated here.
   RATE_LIMIT: quota,
   ADDRESS_RATE_LIMIT: quota,
   // Not 0: signals of every clock that is slightly fast would break the rule.
@@ -140,7 +140,7 @@ const Settings = z.object({
   RETENTION_DAYS: days(1, "must be a whole number of days from 1 to 99999, or empty to keep signals for ever").optional(),
   LEDGER_RETENTION_DAYS: days(
     KEY_LIFETIME_DAYS,
-    `must be a whole number of days from ${KEY_LIFETIME_DAYS} to 99999: an Idempotency-Key stands for ${KEY_LIFETIME_DAYS} days`,
+    `must be a whole number of days from ${KEY_LIFETIME_DAYS} to 99999: an Idempotency-Key is kept for ${KEY_LIFETIME_DAYS} days`,
   ).optional(),
   CLOUDFLARE_ACCOUNT_ID: z.string().optional(),
   ANALYTICS_API_TOKEN: z.string().optional(),

@@ -75,11 +75,11 @@ export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecor
 /** Maps the record as its entry point does now. A sentence is the reason why it cannot be stored. */
 export function planOf(context: Omit<ReplayContext, "db" | "queue">, letter: DeadLetterRecord): BatchPlan | string {
   if (letter.truncated) return TRUNCATED
-  // A record without a time of its own is as old as its dead letter. A time that was too far ahead may have come near since.
+  // A record without a timestamp gets that of its dead letter. A timestamp that was too far in the future may be valid by now.
   const { plan, skipped } = planDelivery([deliveredOf(letter, context)], letter.created_at, context)
   const [failure] = plan.failures
   if (failure) return failure.error
-  return plan.total > 0 ? plan : `It is of a kind that is skipped: ${Object.keys(skipped).join()}.`
+  return plan.total > 0 ? plan : `Its kind is skipped: ${Object.keys(skipped).join()}.`
 }
 
 function deliveredOf(

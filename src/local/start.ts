@@ -155,7 +155,7 @@ function addDemoKey(environment: Environment): string {
   return key
 }
 
-/** Waits until the service can write. After five seconds it says once that the database is not ready, and goes on waiting. */
+/** Waits until the service can write. After five seconds it prints once why the database is not ready, and continues to wait. */
 async function waitUntilReady(address: string, worker: LocalWorker, stopped: AbortSignal): Promise<void> {
   const sayAt = Date.now() + 5000
   let said = false

@@ -79,7 +79,7 @@ export const MetricsAnswer = z
     sources: z.array(SourceLine).meta({ description: "Signals stored by source, the six largest and all others." }),
     failure_codes: z
       .array(FailureLine)
-      .meta({ description: "Failures of requests that bring signals by code, the six most frequent and all others." }),
+      .meta({ description: "Failures of requests that send signals by code, the six most frequent and all others." }),
     skipped: z
       .array(z.object({ route: z.string(), kind: z.string(), events: count }))
       .meta({ description: "Webhook events of kinds that the service does not store, by kind." }),

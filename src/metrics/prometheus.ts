@@ -71,7 +71,7 @@ function requestsByOutcome(rows: readonly Row[]): string[] {
   return [...grouped].map(([labels, group]) => `batch_api_requests_total${labels} ${sum(group, "requests")}`)
 }
 
-/** Failures of requests that bring signals; a request with several codes leaves them to its parts. */
+/** Failures of requests that send signals; a request with several codes leaves them to its parts. */
 function failuresByCode(rows: readonly Row[]): [code: string, counts: { requests: number; signals: number }][] {
   const failed = rows.filter(
     (row) =>

@@ -5,7 +5,7 @@ export const KEY_LIFETIME_MS = KEY_LIFETIME_DAYS * 24 * 60 * 60 * 1000
 /** The caller used this idempotency key for another request: nothing was stored. */
 export class IdempotencyKeyReused extends Error {
   constructor() {
-    super("the idempotency key stands for another request")
+    super("the idempotency key was already used for another request")
   }
 }
 

@@ -17,7 +17,7 @@ describe("the settings of retention", () => {
     ["RETENTION_DAYS", "thirty", "from 1 to 99999"],
     ["RETENTION_DAYS", "1.5", "from 1 to 99999"],
     ["RETENTION_DAYS", "100000", "from 1 to 99999"],
-    ["LEDGER_RETENTION_DAYS", "6", "from 7 to 99999: an Idempotency-Key stands for 7 days"],
+    ["LEDGER_RETENTION_DAYS", "6", "from 7 to 99999: an Idempotency-Key is kept for 7 days"],
   ])("refuse %s=%s", (name, value, rule) => {
     const read = () => retentionOf({ [name]: value })
     expect(read).toThrow(ConfigurationError)

@@ -6,8 +6,8 @@ import { type Fields, type KafkaRecord, textOf } from "./record.ts"
 const SKIPPED: Record<string, string> = { d: "debezium_delete", t: "debezium_truncate" }
 
 /**
- * The kind under which a change event of Debezium's is skipped: a deleted row and a truncated table. Undefined for any other record, and
- * for a deleted row whose conversation the mapping finds in `before`: whoever names such a path wants signals of deletions.
+ * The kind under which a change event of Debezium is skipped: of a deleted row and of a truncated table. Undefined for any other record, and
+ * for a deleted row whose conversation the mapping finds in `before`: a mapping with such a path asks for signals of deletions.
  *
  * @see https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-delete-events
  */

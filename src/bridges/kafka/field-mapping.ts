@@ -7,7 +7,7 @@ const Path = z.string().regex(/^(\$(key|subject|topic|timestamp|value)|\$(header
     "must be field names with dots between, or begin with $key, $subject, $topic, $timestamp, $value, $headers.NAME or $cloudevent.NAME",
 })
 
-/** One path, or several of which the first that is there counts. */
+/** One path, or several of which the first that exists is read. */
 const Paths = z.union([Path.transform((path) => [path]), z.array(Path).min(1)])
 
 /**

@@ -27,7 +27,7 @@ export const signals = new Hono<App>()
     const [stored] = written.stored
     if (stored?.duplicate) return c.json({ ...(await firstOf(c, stored)), id: stored.id, duplicate: true }, 200)
     const asStored = storedSignal(row, stored?.id ?? 0, written)
-    // The row of a replay may have been deleted since; what was sent is the same as then.
+    // The row may have been deleted since the first request: then the answer is built from this one, which is identical.
     return c.json((written.replayed && (await signalById(c.get("db"), asStored.id))) || asStored, 201)
   })
   .get("/", requireScope("read"), streamLists, zValidator("query", ListQuery, refuseShape), async (c) => {

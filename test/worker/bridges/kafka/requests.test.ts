@@ -123,9 +123,9 @@ describe("any other value", () => {
       conversation: ["room.id", "$key"],
     })
     expect(delivered).toMatchObject([
-      { refused: "the record has no conversation: room.id or $key is no text or number" },
+      { refused: "the record has no conversation: room.id or $key must be text or a number" },
       { signal: SIGNAL },
-      { refused: "the record has no conversation: room.id or $key is no text or number" },
+      { refused: "the record has no conversation: room.id or $key must be text or a number" },
     ])
   })
 

@@ -87,7 +87,7 @@ describe("a record's headers", () => {
     "that hold nothing to be found leave the record without it: %j",
     (headers) =>
       expect(deliver(JSON_TYPE, JSON.stringify({ records: [{ value: { text: "Hello" }, headers }] }), mapping)).toMatchObject([
-        { refused: "the record has no conversation: $headers.room is no text or number" },
+        { refused: "the record has no conversation: $headers.room must be text or a number" },
       ]),
   )
 })

@@ -169,7 +169,7 @@ describe("a dead letter that is replayed", () => {
     const id = await kept({ source: "kafka", record: { value: { room: conversation } } })
     expect(await replay(id)).toEqual({
       replayed: false,
-      reason: "the record has no conversation: $key or $subject is no text or number",
+      reason: "the record has no conversation: $key or $subject must be text or a number",
     })
     expect((await letter(id)).state).toBe("waiting")
     const mapped = await app.request(
@@ -191,7 +191,7 @@ describe("a dead letter that is replayed", () => {
       source: "slack",
       record: { type: "event_callback", team_id: "T1", event: { type: "reaction_added" } },
     })
-    expect(await replay(skipped)).toEqual({ replayed: false, reason: "It is of a kind that is skipped: reaction_added." })
+    expect(await replay(skipped)).toEqual({ replayed: false, reason: "Its kind is skipped: reaction_added." })
   })
 
   it("stays, with the reason, when the database still refuses it", async () => {

@@ -48,7 +48,7 @@ describe("POST /webhooks/kafka", () => {
     const failures = [
       {
         index: 2,
-        error: "the record has no conversation: $key or $subject is no text or number",
+        error: "the record has no conversation: $key or $subject must be text or a number",
         code: "unreadable_record",
         retryable: false,
       },

@@ -143,7 +143,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("is refused under a key that stands for another batch", async () => {
+  it("is refused under a key that was used for another batch", async () => {
     const key = { "Idempotency-Key": crypto.randomUUID() }
     await postQueued({ signals: [{ context_window_id: freshConversation() }] }, key)
     const { response } = await postQueued({ signals: [{ context_window_id: freshConversation() }] }, key)
