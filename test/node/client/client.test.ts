@@ -1,7 +1,5 @@
 import { createHash } from "node:crypto"
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { deliverEach } from "../../../src/client/deliver.ts"
-import { acceptedFormats } from "../../../src/client/http/compression.ts"
+import { beforeAll, beforeEach, describe, expect, it } from "vitest"
 import {
   AbortedError,
   BatchRejectedError,

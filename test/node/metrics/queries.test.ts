@@ -1,14 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest"
-import {
-  CONSUMER_ROUTE,
-  dataPoint,
-  INGEST_ROUTES,
-  MIXED,
-  OUTCOMES,
-  PART_ROUTE,
-  type Point,
-  STORING_ROUTES,
-} from "../../../src/metrics/point.ts"
+import { INGEST_ROUTES, MIXED, OUTCOMES, PART_ROUTE, STORING_ROUTES } from "../../../src/metrics/point.ts"
 import {
   breakdownQuery,
   byCodeQuery,
@@ -29,7 +20,6 @@ import { BEGIN, randomPoints, type Seeded, SPAN, seed } from "../local/analytics
 const analytics = useAnalytics()
 const { data, empty } = analytics
 
-const DATASET = "signal_ingest_requests"
 const STEP = 300
 
 const isWithin = ({ second }: Seeded) => second >= SPAN.since && second < SPAN.until

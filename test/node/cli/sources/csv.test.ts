@@ -1,7 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
-import { storedNumbers, upTo, useEmptyTables, useFolder, useRig } from "../../../setup/hooks/rig.ts"
+import { useEmptyTables, useFolder, useRig } from "../../../setup/hooks/rig.ts"
 import { run } from "../import/importer.ts"
 
 const rig = useRig()

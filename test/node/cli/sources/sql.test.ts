@@ -1,7 +1,5 @@
-import { readFile, writeFile } from "node:fs/promises"
-import { join } from "node:path"
 import { describe, expect, it } from "vitest"
-import { storedNumbers, upTo, useEmptyTables, useFolder, useRig } from "../../../setup/hooks/rig.ts"
+import { upTo, useEmptyTables, useFolder, useRig } from "../../../setup/hooks/rig.ts"
 import { run } from "../import/importer.ts"
 
 const rig = useRig()
@@ -9,7 +7,6 @@ const folder = useFolder()
 useEmptyTables(rig)
 
 const signals = (...args: string[]) => run(folder.path, args, { SIGNAL_INGEST_URL: rig.service.address })
-const file = (name: string, text: string | Buffer) => writeFile(join(folder.path, name), text)
 
 describe("signals import sql", () => {
   it("stores every row to the microsecond and the last digit", async () => {

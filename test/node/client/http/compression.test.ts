@@ -1,21 +1,8 @@
 import { createHash } from "node:crypto"
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { deliverEach } from "../../../../src/client/deliver.ts"
 import { acceptedFormats } from "../../../../src/client/http/compression.ts"
-import {
-  AbortedError,
-  BatchRejectedError,
-  type DeadLetterFilter,
-  DeadlineError,
-  type ListedDeadLetter,
-  RateLimitedError,
-  RequestError,
-  SignalClient,
-  SignalError,
-  UnauthorizedError,
-  UnavailableError,
-  ValidationError,
-} from "../../../../src/client/index.ts"
+import { SignalClient, SignalError } from "../../../../src/client/index.ts"
 import { useEmptyTables, useProxy, useRig } from "../../../setup/hooks/rig.ts"
 
 const KEY = "the-client's-key"

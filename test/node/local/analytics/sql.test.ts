@@ -1,32 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { startAnalytics } from "../../../../src/local/analytics/server.ts"
-import {
-  CONSUMER_ROUTE,
-  dataPoint,
-  INGEST_ROUTES,
-  MIXED,
-  OUTCOMES,
-  PART_ROUTE,
-  type Point,
-  STORING_ROUTES,
-} from "../../../../src/metrics/point.ts"
-import {
-  breakdownQuery,
-  byCodeQuery,
-  byOutcomeQuery,
-  byRouteQuery,
-  bySourceQuery,
-  countersQuery,
-  firstPointQuery,
-  LATENCY_BUCKETS,
-  NEVER,
-  ratesQuery,
-  seriesQuery,
-  totalsQuery,
-} from "../../../../src/metrics/queries.ts"
 import { randomPoints, seed } from "./points.ts"
 import { useAnalytics } from "../../../setup/hooks/analytics.ts"
-import { queryAt } from "../../../setup/rig.ts"
 
 const analytics = useAnalytics()
 const { answer, ask, data, empty, inPostgres, post, write } = analytics
