@@ -10,5 +10,6 @@ describe("the reason that a command gives up", () => {
     )
   })
 
-  it("names no request id when the service did not answer", () => expect(reasonOf(new DeadlineError("no answer"))).toBe("no answer"))
+  it("names no request id when the service did not answer", () =>
+    expect(reasonOf(new DeadlineError("no answer"))).toBe("no answer"))
 })

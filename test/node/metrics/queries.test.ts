@@ -18,7 +18,7 @@ import { useAnalytics } from "../../setup/hooks/analytics.ts"
 import { BEGIN, randomPoints, type Seeded, SPAN, seed } from "../local/analytics/points.ts"
 
 const analytics = useAnalytics()
-const { data, empty } = analytics
+const { answer, data, empty } = analytics
 
 const STEP = 300
 
@@ -146,7 +146,10 @@ describe("the queries of the metrics", () => {
       { first: first(points), first_stored: first(points.filter(isStored)) },
     ])
     await empty()
-    await seed(analytics, points.filter(({ route }) => route.startsWith("GET")))
+    await seed(
+      analytics,
+      points.filter(({ route }) => route.startsWith("GET")),
+    )
     expect(await data(firstPointQuery(BEGIN + 3600))).toMatchObject([{ first_stored: NEVER }])
     await empty()
     await seed(analytics, points)

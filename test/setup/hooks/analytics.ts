@@ -5,6 +5,9 @@ import { queryAt } from "../rig.ts"
 
 const DATASET = "signal_ingest_requests"
 
+/** The path of queries on the local Analytics Engine. */
+export const SQL_PATH = "/accounts/local/analytics_engine/sql"
+
 /** The answer to a query. */
 export interface QueryAnswer {
   meta: { name: string; type: string }[]
@@ -39,7 +42,7 @@ export function useAnalytics(): AnalyticsRig {
     inPostgres: (text: string, values?: unknown[]) => queryAt(analytics.databaseUrl, text, values),
     post: (url: string, body: string, token = analytics.token) =>
       fetch(url, { method: "POST", body, headers: { Authorization: `Bearer ${token}` } }),
-    ask: (query: string) => calls.post(`${analytics.url}/accounts/local/analytics_engine/sql`, query),
+    ask: (query: string) => calls.post(analytics.url + SQL_PATH, query),
     async answer(query: string): Promise<QueryAnswer> {
       const response = await calls.ask(query)
       if (!response.ok) throw new Error(await response.text())

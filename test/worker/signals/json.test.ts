@@ -179,8 +179,7 @@ describe("NDJSON", () => {
       { type: "json_invalid", loc: ["body", "signals", 3], msg: expect.stringMatching(/^Invalid JSON: line 5: /) },
     ]))
 
-  it("is read until one value beyond the maximum", () =>
-    expect(parseLines("1\n".repeat(4_000_000), 3)).toEqual([1, 1, 1, 1]))
+  it("is read until one value beyond the maximum", () => expect(parseLines("1\n".repeat(4_000_000), 3)).toEqual([1, 1, 1, 1]))
 
   it("names at most 100 bad lines, and then says that there are more", () => {
     expect(errorsOf(() => parseNdjson("x\n".repeat(100)))).toHaveLength(100)

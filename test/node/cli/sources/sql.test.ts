@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { upTo, useEmptyTables, useFolder, useRig } from "../../../setup/hooks/rig.ts"
+import { storedNumbers, upTo, useEmptyTables, useFolder, useRig } from "../../../setup/hooks/rig.ts"
 import { run } from "../import/importer.ts"
 
 const rig = useRig()
@@ -30,7 +30,7 @@ describe("signals import sql", () => {
       code: 0,
       out: "Imported: 2500 read, 2500 stored, 0 failed.\n",
     })
-    expect(await stored()).toEqual(upTo(2500))
+    expect(await storedNumbers(rig)).toEqual(upTo(2500))
     const [row] = await rig.query("select time::text, payload::text from signals where raw_content = '7'")
     expect(row).toEqual({
       time: expect.stringContaining("2026-01-01 00:00:07.000001"),

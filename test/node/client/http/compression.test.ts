@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto"
-import { beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { beforeEach, describe, expect, it } from "vitest"
 import { deliverEach } from "../../../../src/client/deliver.ts"
 import { acceptedFormats } from "../../../../src/client/http/compression.ts"
-import { SignalClient, SignalError } from "../../../../src/client/index.ts"
+import { SignalClient, type SignalError } from "../../../../src/client/index.ts"
 import { useEmptyTables, useProxy, useRig } from "../../../setup/hooks/rig.ts"
 
 const KEY = "the-client's-key"
@@ -13,11 +13,6 @@ const API_KEYS = JSON.stringify([
 const rig = useRig({ OPEN_ACCESS: "false", API_KEYS, MAX_SIGNALS: "1000" })
 const proxy = useProxy(rig)
 useEmptyTables(rig)
-let client: SignalClient
-
-beforeAll(() => {
-  client = new SignalClient({ url: proxy.address, key: KEY })
-})
 
 const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
 const signals = (count: number) => Array.from({ length: count }, (_, place) => signal(place))

@@ -1,11 +1,4 @@
-import {
-  CONSUMER_ROUTE,
-  dataPoint,
-  INGEST_ROUTES,
-  OUTCOMES,
-  PART_ROUTE,
-  type Point,
-} from "../../../../src/metrics/point.ts"
+import { CONSUMER_ROUTE, dataPoint, INGEST_ROUTES, OUTCOMES, PART_ROUTE, type Point } from "../../../../src/metrics/point.ts"
 import { LATENCY_BUCKETS } from "../../../../src/metrics/queries.ts"
 import type { AnalyticsRig } from "../../../setup/hooks/analytics.ts"
 

@@ -1,7 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { startAnalytics } from "../../../../src/local/analytics/server.ts"
+import { SQL_PATH, useAnalytics } from "../../../setup/hooks/analytics.ts"
 import { randomPoints, seed } from "./points.ts"
-import { useAnalytics } from "../../../setup/hooks/analytics.ts"
 
 const analytics = useAnalytics()
 const { answer, ask, data, empty, inPostgres, post, write } = analytics
