@@ -1,4 +1,4 @@
-import type { SignalRow } from "../src/signals/plan.ts"
+import type { SignalRow } from "../src/signals/schema.ts"
 import { cpuMs } from "./harness/cpu.ts"
 import { openConnection, startDatabase } from "./harness/database.ts"
 import { makeRows, makeSignals, SEED } from "./harness/signals.ts"

@@ -1,5 +1,4 @@
-import type { SignalRow } from "../../src/signals/plan.ts"
-import type { Signal } from "../../src/signals/schema.ts"
+import type { Signal, SignalRow } from "../../src/signals/schema.ts"
 import { seededRandom } from "../../test/setup/random.ts"
 
 /** The seed of all batches, so that two runs send the same bytes. */

@@ -1,5 +1,5 @@
 import { createRequire } from "node:module"
-import type { SignalRow } from "../../src/signals/plan.ts"
+import type { SignalRow } from "../../src/signals/schema.ts"
 import { encodeColumns } from "../../src/store/statement/columns.ts"
 import { SIGNAL_COLUMNS, type SignalField } from "../../src/store/statement/signal-columns.ts"
 

@@ -1,5 +1,5 @@
 import type { FailureCode } from "../signals/failures/codes.ts"
-import type { Change } from "../signals/plan.ts"
+import type { Change } from "../signals/schema.ts"
 
 /** The result of a bridge for one record or event. */
 export type Delivered =

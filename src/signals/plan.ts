@@ -2,33 +2,7 @@ import { failureAt, Rejected, type Violation } from "./failures/violation.ts"
 import { encodePayload } from "./payload.ts"
 import type { Failure } from "./responses.ts"
 import { brokenRule, futureViolation, reservedKeyViolation, type TimeLimit } from "./rules.ts"
-import { SIGNAL_FIELDS, type Signal } from "./schema.ts"
-
-/**
- * A change of the signal that the row's `dedupe_key` names, which can arrive before or after the row. `edited`: the row has the content since
- * `at` (UTC text). `deleted`: the row has only the name.
- */
-export type Change = { kind: "edited"; at: string } | { kind: "deleted" }
-
-/** A signal ready to be stored, with all defaults. `time` is UTC text, `payload` JSON text or "" for none. */
-export interface SignalRow {
-  index: number
-  contextWindowId: string
-  time: string
-  rawContent: string | null
-  signalSource: string
-  signalScore: number
-  signalVector: string | null
-  emotionalTone: number | null
-  escalateFlag: number
-  agentId: string | null
-  userId: string | null
-  payload: string
-  relationshipContext: string | null
-  diagnosticNotes: string | null
-  dedupeKey: string | null
-  change?: Change
-}
+import { rowOf, SIGNAL_FIELDS, type Signal, type SignalRow } from "./schema.ts"
 
 /** The plan of a batch: every signal is either in `rows` or in `failures`, both in batch order. */
 export interface BatchPlan {
@@ -76,23 +50,7 @@ function judge(signal: Signal, index: number, now: string, { mayBridge, timeLimi
   if (typeof time !== "string") return { field: "timestamp", code: "out_of_range", message: time.message }
   const tooFarAhead = timeLimit && signal.timestamp != null ? futureViolation(time, timeLimit) : undefined
   if (tooFarAhead) return tooFarAhead
-  return {
-    index,
-    contextWindowId: signal.context_window_id,
-    time,
-    rawContent: signal.raw_content ?? null,
-    signalSource: signal.signal_source ?? "unknown",
-    signalScore: signal.signal_score ?? 0.5,
-    signalVector: signal.signal_vector ?? null,
-    emotionalTone: signal.emotional_tone ?? null,
-    escalateFlag: signal.escalate_flag ?? 0,
-    agentId: signal.agent_id ?? null,
-    userId: signal.user_id ?? null,
-    payload: payload.text,
-    relationshipContext: signal.relationship_context ?? null,
-    diagnosticNotes: signal.diagnostic_notes ?? null,
-    dedupeKey: signal.dedupe_key ?? null,
-  }
+  return rowOf(signal, { index, time, payload: payload.text })
 }
 
 const MAX_IGNORED_FIELDS = 100

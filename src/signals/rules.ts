@@ -1,5 +1,5 @@
 import type { Violation } from "./failures/violation.ts"
-import type { Signal } from "./schema.ts"
+import { type Signal, TEXT_FIELDS } from "./schema.ts"
 import { instantText } from "./timestamp.ts"
 
 /** The largest signal, in UTF-8 bytes of its texts and its payload. */
@@ -76,19 +76,6 @@ const RULES: readonly Rule[] = [
       : { field: "escalate_flag", code: "out_of_range", message: "escalate_flag must be 0 or 1" },
   nameLength("dedupe_key"),
 ]
-
-/** All fields with text of the sender, in the order of the table. */
-export const TEXT_FIELDS = [
-  "context_window_id",
-  "signal_source",
-  "raw_content",
-  "signal_vector",
-  "agent_id",
-  "user_id",
-  "relationship_context",
-  "diagnostic_notes",
-  "dedupe_key",
-] as const satisfies readonly (keyof Signal)[]
 
 /**
  * Returns the first rule that the values of `signal` break; undefined when they can be stored.

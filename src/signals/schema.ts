@@ -61,6 +61,7 @@ export const Signal = z
   })
   .meta({ id: "Signal" })
 export type Signal = z.infer<typeof Signal>
+type Field = keyof typeof Signal.shape
 
 /** The fields of a signal in a read, besides `id`, `time`, `received_at`, `edited_at` and `transaction_id`. */
 export const STORED_FIELDS = {
@@ -78,6 +79,64 @@ export const STORED_FIELDS = {
   diagnostic_notes: z.string().nullable(),
   dedupe_key: z.string().nullable(),
 }
+
+/** The fields with text of any length, in the order of the table. */
+export const FREE_TEXTS = [
+  "raw_content",
+  "signal_vector",
+  "agent_id",
+  "user_id",
+  "relationship_context",
+  "diagnostic_notes",
+] as const satisfies readonly Field[]
+
+/** All fields with text of the sender, in the order in which they are checked. */
+export const TEXT_FIELDS = ["context_window_id", "signal_source", ...FREE_TEXTS, "dedupe_key"] as const satisfies readonly Field[]
+
+/**
+ * A change of the signal that the row's `dedupe_key` names, which can arrive before or after the row. `edited`: the row has the content since
+ * `at` (UTC text). `deleted`: the row has only the name.
+ */
+export type Change = { kind: "edited"; at: string } | { kind: "deleted" }
+
+/** A signal ready to be stored, with all defaults. `time` is UTC text, `payload` JSON text or "" for none. */
+export interface SignalRow {
+  index: number
+  contextWindowId: string
+  time: string
+  rawContent: string | null
+  signalSource: string
+  signalScore: number
+  signalVector: string | null
+  emotionalTone: number | null
+  escalateFlag: number
+  agentId: string | null
+  userId: string | null
+  payload: string
+  relationshipContext: string | null
+  diagnosticNotes: string | null
+  dedupeKey: string | null
+  change?: Change
+}
+
+/** The row of a valid signal, with the default of each absent field. */
+export const rowOf = (signal: Signal, computed: Pick<SignalRow, "index" | "time" | "payload">): SignalRow => ({
+  index: computed.index,
+  contextWindowId: signal.context_window_id,
+  time: computed.time,
+  rawContent: signal.raw_content ?? null,
+  signalSource: signal.signal_source ?? "unknown",
+  signalScore: signal.signal_score ?? 0.5,
+  signalVector: signal.signal_vector ?? null,
+  emotionalTone: signal.emotional_tone ?? null,
+  escalateFlag: signal.escalate_flag ?? 0,
+  agentId: signal.agent_id ?? null,
+  userId: signal.user_id ?? null,
+  payload: computed.payload,
+  relationshipContext: signal.relationship_context ?? null,
+  diagnosticNotes: signal.diagnostic_notes ?? null,
+  dedupeKey: signal.dedupe_key ?? null,
+})
 
 /** The options of a batch beside its signals. */
 export const BatchFields = {

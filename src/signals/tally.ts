@@ -1,5 +1,5 @@
-import type { SignalRow } from "./plan.ts"
 import type { Failure } from "./responses.ts"
+import type { SignalRow } from "./schema.ts"
 
 /** A count by name. It is a map, since a sender can choose any name for a source. */
 export type Tally = ReadonlyMap<string, number>

@@ -1,6 +1,7 @@
 import type { StoredBatch } from "../signals/answer.ts"
-import type { BatchPlan, SignalRow } from "../signals/plan.ts"
+import type { BatchPlan } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
+import type { SignalRow } from "../signals/schema.ts"
 import type { DatabaseError } from "./errors.ts"
 
 /** A batch to store. */

@@ -1,8 +1,8 @@
 import { failureAt, Rejected, type Violation } from "../../signals/failures/violation.ts"
 import { isFields } from "../../signals/json.ts"
-import type { BatchPlan, Change, SignalRow } from "../../signals/plan.ts"
+import type { BatchPlan } from "../../signals/plan.ts"
 import type { Failure } from "../../signals/responses.ts"
-import type { Signal } from "../../signals/schema.ts"
+import type { Change, Signal, SignalRow } from "../../signals/schema.ts"
 import type { Delivered } from "../delivery.ts"
 import { instantOf, kindName, mapMessage, namedSignal, nameOf, subjectsOf } from "./message.ts"
 

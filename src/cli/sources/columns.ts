@@ -1,19 +1,11 @@
-import { SIGNAL_FIELDS } from "../../signals/schema.ts"
+import { FREE_TEXTS, SIGNAL_FIELDS } from "../../signals/schema.ts"
 import { UsageError } from "../usage.ts"
 
 /** The fields of a signal that hold a number. */
 const NUMBERS = new Set(["signal_score", "emotional_tone", "escalate_flag"])
 
 /** The fields in which an empty text is a value. */
-const MAY_BE_EMPTY = new Set([
-  "raw_content",
-  "signal_vector",
-  "agent_id",
-  "user_id",
-  "relationship_context",
-  "diagnostic_notes",
-  "payload",
-])
+const MAY_BE_EMPTY = new Set<string>([...FREE_TEXTS, "payload"])
 
 /** Returns the first name in `map` that is not a field of a signal. */
 export const unknownField = (map: Record<string, string> = {}): string | undefined =>

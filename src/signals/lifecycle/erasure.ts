@@ -1,8 +1,9 @@
 import * as z from "zod"
 import { failureAt } from "../failures/violation.ts"
-import type { BatchPlan, SignalRow } from "../plan.ts"
+import type { BatchPlan } from "../plan.ts"
 import type { Failure } from "../responses.ts"
 import { textViolation } from "../rules.ts"
+import type { SignalRow } from "../schema.ts"
 import { validationIssue } from "../shape-errors.ts"
 
 /** The fields of a signal that can hold the subject of an erasure. */

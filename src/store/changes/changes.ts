@@ -1,7 +1,7 @@
 import { sql } from "drizzle-orm"
 import { failureAt } from "../../signals/failures/violation.ts"
-import type { SignalRow } from "../../signals/plan.ts"
 import type { Failure } from "../../signals/responses.ts"
+import type { SignalRow } from "../../signals/schema.ts"
 import { type Database, withRetries } from "../connection.ts"
 import { DatabaseError } from "../errors.ts"
 

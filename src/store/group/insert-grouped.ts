@@ -1,4 +1,4 @@
-import type { SignalRow } from "../../signals/plan.ts"
+import type { SignalRow } from "../../signals/schema.ts"
 import type { Inserted } from "../batch.ts"
 import type { Database, Traffic } from "../connection.ts"
 import { DatabaseError } from "../errors.ts"

@@ -1,4 +1,4 @@
-import type { SignalRow } from "../../signals/plan.ts"
+import type { SignalRow } from "../../signals/schema.ts"
 import {
   type Column,
   type Columns,

@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import type { SignalRow } from "../../signals/plan.ts"
+import type { SignalRow } from "../../signals/schema.ts"
 import { utc } from "./sql.ts"
 
 export type SignalField = Exclude<keyof SignalRow, "index" | "change">
