@@ -10,26 +10,26 @@ import { SELECTED_SIGNAL, SENT_BYTES, STORED_BYTES } from "../statement/signal-c
 import { type FeedBatch, type FeedIds, nextIds } from "./ids.ts"
 import { type FeedPosition, FeedPositionUnknown, mustBeInLedger, OLDEST } from "./position.ts"
 
-/** The next page of the feed. */
+/** The next part of the feed. */
 export interface FeedPage {
-  /** Can be empty even when `more` is true. */
+  /** May be empty although `more` follows. */
   signals: StoredSignal[]
   next: FeedPosition
-  /** Whether the next page can be read at once. */
+  /** Whether the feed can be read on at once. */
   more: boolean
   /** How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits. */
   lagSeconds: number
 }
 
-/** The ledger rows of one read: about a millisecond. Many can have no signals, such as those of duplicates. */
+/** Ledger rows that one read looks at: about a millisecond. Many may have no signals, such as those of duplicates. */
 const MAX_BATCHES = 1000
 
 /**
- * Reads the signals after a position, in the order in which their transactions began to write; within a batch in batch order. Rows, bytes and the
- * number of ledger rows limit a page.
+ * The signals after a position, in the order in which their transactions began to write; within a batch in batch order. It ends by rows,
+ * by bytes, and by the number of ledger rows.
  *
- * A transaction can commit later than one that began after it, so the feed ends before the oldest open transaction: later commits are then
- * after every returned position.
+ * A transaction may commit later than one that began after it, so the feed ends before the oldest one that is still open: what
+ * commits from now on comes after every position that was ever given.
  *
  * @throws {FeedPositionUnknown}
  * @throws {DatabaseError}
@@ -44,7 +44,7 @@ export async function readFeed(db: Database, page: { after: FeedPosition; limit:
   return { signals: found, next: cutAt ?? chosen.next, more: cut || ledger.more, lagSeconds: ledger.lagSeconds }
 }
 
-/** The position after the last batch of the feed. */
+/** The position after the last batch that the feed has now. */
 export async function newestPosition(db: Database): Promise<FeedPosition> {
   const [row] = await withRetries(db, () =>
     db.query<FeedBatch>(sql`
@@ -61,12 +61,12 @@ interface LedgerAnswer {
   is_ahead: boolean
   is_foreign: boolean
   lag_seconds: number
-  /** Null when there are no rows; the rest of the row is then null too. */
+  /** Null when there are no rows: the rest of the row is null, too. */
   xid: string | null
   more: boolean | null
 }
 
-/** The ledger rows from a position, its own row first, until they can have `limit` signals after the position's batch. */
+/** The ledger rows from a position on, its own first, until they may have `limit` signals after the position's batch. */
 async function readLedger(
   db: Database,
   after: FeedPosition,
@@ -89,7 +89,7 @@ async function readLedger(
       )
       select
         ${after.xid}::xid8 >= ${NOT_BEGUN} as is_ahead,
-        -- The transaction of a visible row began before this snapshot, unless the row comes from another server.
+        -- A visible row's transaction began before this snapshot, unless it is another server's.
         exists (select from ${batches} where xid >= ${NOT_BEGUN}) as is_foreign,
         coalesce((
           select greatest(0, extract(epoch from clock_timestamp() - created_at)) from ${batches}
@@ -107,7 +107,7 @@ async function readLedger(
   return { rows, more: answer.at(-1)?.more ?? false, lagSeconds: first?.lag_seconds ?? 0 }
 }
 
-/** The signals with these ids, and the position after them if the page ends before the last one. */
+/** The signals with these ids, and the position after them where the page ends before the last one. */
 async function signalsOf(
   db: Database,
   { ids, batches: batchOfId }: FeedIds,
@@ -116,7 +116,7 @@ async function signalsOf(
   if (ids.length === 0) return { found: [], cutAt: undefined }
   const list = sql.param(ids)
   const statement = pageStatement({
-    // The list is a condition too, so that the planner excludes partitions.
+    // By the list itself, too, so that the planner leaves out partitions.
     rows: sql`
       select ${signals}.*, feed_place
       from unnest(${list}::int8[], ${sql.param(batchOfId.map((row) => row.transaction_id))}::uuid[])
