@@ -92,8 +92,8 @@ describe("a file of benchmarks, scripts and test set-ups", () => {
 
 /** A table of cases may be longer: each file starts a service and a database of its own. */
 describe("a test", () => {
-  it.each(Object.keys(OTHERS).filter(isTest))("%s has at most 400 lines", (path) =>
-    expect(linesOf(OTHERS[path])).toBeLessThanOrEqual(400),
+  it.each(Object.keys(OTHERS).filter(isTest))("%s has at most 450 lines", (path) =>
+    expect(linesOf(OTHERS[path])).toBeLessThanOrEqual(450),
   )
 })
 
