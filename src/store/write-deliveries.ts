@@ -1,6 +1,6 @@
 import { type Subjects, withoutSuppressed } from "../signals/lifecycle/erasure.ts"
-import type { SignalRow } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
+import type { SignalRow } from "../signals/schema.ts"
 import { addTallies, EMPTY_TALLY, type Tally, tallyNew } from "../signals/tally.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
 import { deleteSignals, editedRows, editTogether } from "./changes/changes.ts"

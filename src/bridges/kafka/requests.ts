@@ -216,7 +216,10 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
   const conversation = textOf(first(root, mapping.conversation))
   const subjects = { user_id: textOf(first(root, mapping.user)), agent_id: textOf(first(root, mapping.agent)) }
   if (conversation === undefined)
-    return { refused: `the record has no conversation: ${spoken(mapping.conversation)} is no text or number`, about: subjects }
+    return {
+      refused: `the record has no conversation: ${spoken(mapping.conversation)} must be text or a number`,
+      about: subjects,
+    }
   return {
     signal: {
       context_window_id: conversation,

@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm"
-import type { SignalRow } from "../../signals/plan.ts"
+import type { SignalRow } from "../../signals/schema.ts"
 import { type Database, withRetries } from "../connection.ts"
 import { dedupeKeys, suppressions } from "../schema.ts"
 

@@ -133,7 +133,7 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
   })
 
   it("asks for a shorter time when a day has too many signals for the statistics, and says so", async () => {
-    const { page } = await openPage(browser, service.address)
+    const { page } = await pages.open()
     await page.route("**/api/signals/stats*", (route) =>
       route.request().url().includes("since=")
         ? route.fallback()

@@ -119,7 +119,7 @@ describe("an event of Knative's KafkaSource", () => {
 
   it("without a key is refused, rather than made a conversation by the subject that holds its place", () =>
     expect(map(sent("binary", place))).toMatchObject([
-      { refused: "the record has no conversation: $key or $subject is no text or number" },
+      { refused: "the record has no conversation: $key or $subject must be text or a number" },
     ]))
 })
 
