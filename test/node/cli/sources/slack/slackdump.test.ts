@@ -95,7 +95,7 @@ describe("signals import slack", () => {
   it("fails only the message of a database that nests too deeply to be written again", async () => {
     const path = join(await writeDatabase(), "slackdump.sqlite")
     const deep = `{"type":"message","blocks":${"[".repeat(20_000)}${"]".repeat(20_000)}}`
-    const db = new DatabaseSync(join(folder, path))
+    const db = new DatabaseSync(join(folder.path, path))
     db.prepare("insert into MESSAGE values (9, 9, 'C7ABCDE', '9.0', ?)").run(Buffer.from(deep))
     db.close()
     expect(await signals("import", "slack", path)).toMatchObject({
