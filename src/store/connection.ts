@@ -42,7 +42,7 @@ export interface Database {
 const dialect = new PgDialect()
 
 /** The longest time that a request waits until its first statement is sent. */
-const LONGEST_QUEUE_MS = 1000
+const LONGEST_QUEUE_MS = 2000
 /** Waiting statements for each one that may run: about the number that finishes in a second. */
 const WAITING_FOR_EACH = 32
 

@@ -84,7 +84,7 @@ describe("200 callers at once", () => {
   })
 
   it("get 503 while the database stalls, and are served again afterwards", async () => {
-    rig.endpoint.faults.latencyMs = 1500
+    rig.endpoint.faults.latencyMs = 2500
     const stalled = await burst(60)
     rig.endpoint.faults.latencyMs = 0
     expect(stalled).toEqual({ stored: 8, busy: 52 })
