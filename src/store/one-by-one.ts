@@ -51,6 +51,6 @@ function oneByOneStatement(batch: NewBatch, columns: Columns): SQL {
       ${plan.total}::int4, ${JSON.stringify(plan.failures)}::jsonb, ${batch.allOrNothing}::bool, ${indexes}::int4[],
       ${textColumns(columns)}
     )
-    -- Its error rolls back the rows of the function.
+    -- Its failure undoes what the function wrote.
     where ${noneSuppressed(sql`array[${batch.transactionId}::uuid]`)}`
 }

@@ -111,7 +111,7 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
         group by transaction_id
       ) as ids using (transaction_id)
       where (select ${noneSuppressed(sql`array_agg(input.transaction_id)`)})
-      -- Two statements that share keys or batches lock them in the same order, so that there is no deadlock.
+      -- Two statements that share keys or batches take their locks in the same order, so that they can't deadlock.
       order by caller, idempotency_key, transaction_id
       on conflict do nothing
       returning transaction_id
