@@ -58,27 +58,31 @@ async function allKeysEntered(client: Client): Promise<boolean> {
  * before the last step. If they do, a write drops the constraint (see `make_signal_partitions`), and the next call starts over.
  */
 async function chooseEnd(client: Client): Promise<string> {
-  const { rows } = await client.query<{ end: string }>(
-    `select coalesce(
-      (select substring(pg_get_constraintdef(oid) from '\\d+')::bigint from pg_constraint
-        where conrelid = 'signals'::regclass and conname = $1),
-      ((select last_value from signals_id_seq) + signal_partition_rows() / 2) / signal_partition_rows() * signal_partition_rows()
-        + signal_partition_rows()
-    ) as end`,
-    [END],
-  )
-  const end = rows[0]?.end ?? ""
   await withShortLocks(client, () =>
     client.query(`
       do $$
+      declare
+        chosen_end bigint;
       begin
-        alter table signals add constraint ${END} check (id < ${end}) not valid;
+        if exists (select from pg_constraint where conrelid = 'signals'::regclass and conname = '${END}') then
+          return;
+        end if;
+        -- The end is chosen behind the lock: no write can pass it before the constraint holds.
+        lock table signals in access exclusive mode;
+        select (last_value + signal_partition_rows() / 2) / signal_partition_rows() * signal_partition_rows() + signal_partition_rows()
+        into chosen_end from signals_id_seq;
+        execute format('alter table signals add constraint ${END} check (id < %s) not valid', chosen_end);
       exception when duplicate_object then
         null;
       end
       $$`),
   )
-  return end
+  const { rows } = await client.query<{ end: string }>(
+    `select substring(pg_get_constraintdef(oid) from '\\d+') as end from pg_constraint
+     where conrelid = 'signals'::regclass and conname = $1`,
+    [END],
+  )
+  return rows[0]?.end ?? ""
 }
 
 /** @returns the longest time that the table was locked, in milliseconds */
