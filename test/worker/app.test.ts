@@ -84,6 +84,7 @@ describe("the log", () => {
       mode: "best_effort",
       total: 2,
       failed: 1,
+      codes: { out_of_range: 1 },
       duplicates: 0,
       replayed: false,
       transaction_id: expect.any(String),

@@ -62,7 +62,7 @@ describe("POST /webhooks/slack", () => {
     expect(response.status).toBe(200)
     expect(answer).toMatchObject({ state: "skipped", total_count: 0, skipped: { [kind]: 1 } })
     expect(queued).toEqual([])
-    expect(point?.blobs).toEqual(["POST /webhooks/slack", "delivery", "skipped", "200", "webhook:slack", "", kind])
+    expect(point?.blobs).toEqual(["POST /webhooks/slack", "delivery", "skipped", "200", "webhook:slack", "", kind, ""])
     expect(point?.doubles[7]).toBe(1)
   })
 
