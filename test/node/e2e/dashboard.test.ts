@@ -115,8 +115,6 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
 
   it.each([
     ["light", "dashboard-light", { colorScheme: "light" as const }],
-    ["dark", "dashboard-dark", { colorScheme: "dark" as const }],
-    ["light at phone width", "dashboard-phone", { colorScheme: "light" as const, viewport: { width: 360, height: 740 } }],
     ["dark at phone width", "dashboard-phone-dark", { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } }],
   ])("has no serious finding of axe's and nothing beside the screen: %s", async (_, name, options) => {
     const watched = await pages.open("/", options)

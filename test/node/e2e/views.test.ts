@@ -194,8 +194,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
 
   it.each([
     ["light", { colorScheme: "light" as const }],
-    ["dark", { colorScheme: "dark" as const }],
-    ["phone", { colorScheme: "light" as const, viewport: { width: 360, height: 740 } }],
+    ["dark at phone width", { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } }],
   ])("have no serious finding of axe's and nothing beside the screen: %s", async (name, options) => {
     for (const address of ["signals", "batches", "dead-letters", `batches/${batch}`, "signals/1", "storage"]) {
       const { page } = await open(address, options)
