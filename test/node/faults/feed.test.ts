@@ -29,8 +29,14 @@ beforeAll(async () => {
 afterAll(() => storage?.stop())
 
 /** Postgres ended the transaction: killed, deadlock, or the connection was lost with its server process. */
+const DEADLOCK = "40P01"
+
+/** Transactions of several batches can meet in a deadlock. The store gives its code as `reason`, the driver as `code`. */
 const isLoss = (error: unknown) =>
-  error instanceof Error && (/terminat|not queryable/i.test(error.message) || (error as { code?: string }).code === "40P01")
+  error instanceof Error &&
+  (/terminat|not queryable/i.test(error.message) ||
+    (error as { code?: string }).code === DEADLOCK ||
+    (error as { reason?: string }).reason === DEADLOCK)
 
 async function connected(): Promise<Client> {
   const client = new Client({ connectionString: storage.postgres.url })
