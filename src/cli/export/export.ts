@@ -105,7 +105,7 @@ async function exportTo(sink: Sink, encoder: Encoder, work: Work): Promise<numbe
   } catch (error) {
     line?.end()
     if (error instanceof ValidationError && !isTooCostly(error)) throw new UsageError(`${error.message}.`)
-    const reason = error instanceof SignalError ? reasonOf(error) : diskFault(error)
+    const reason = error instanceof SignalError ? reasonOf(error) : diskError(error)
     if (reason === undefined) throw error
     console.error(`Gave up: ${reason}\nSo far: ${amount(copy.written)}.${again}`)
     return EXIT.gaveUp
@@ -119,7 +119,7 @@ const amount = ({ signals, bytes }: Pick<Progress, "signals" | "bytes">) =>
 const isTooCostly = ({ errors }: ValidationError) => errors.some(({ type }) => type === "read_too_costly")
 
 /** The sentence for an error of the file system. */
-function diskFault(error: unknown): string | undefined {
+function diskError(error: unknown): string | undefined {
   if (!(error instanceof Error && "syscall" in error)) return undefined
   const { code, message } = error as NodeJS.ErrnoException
   return code === "ENOSPC" || code === "EDQUOT" ? `the disk is full (${message}). Make room.` : message

@@ -5,7 +5,7 @@ import { batches, signals, sweepPositions } from "../schema.ts"
 /** Rows that one statement looks at, which is one transaction. */
 const STEP_ROWS = 1_000
 
-/** Of the rows that a run before has looked at, so many steps are looked at again. */
+/** The steps of a run that look again at rows that an earlier run has looked at. */
 const PATROL_STEPS = 5
 
 const FIRST = "00000000-0000-0000-0000-000000000000"

@@ -12,9 +12,8 @@ import {
 /**
  * The rows of a batch as columns, each one text, so that a batch of any size has the same few parameters.
  *
- * Numbers and times are a Postgres array literal. Texts are joined by a character: in a literal each needs quotes, which the JSON of Neon's
- * protocol escapes once more, and that takes half of the time of the encoding again. A column without any value is the empty array, which
- * `unnest` pads with nulls.
+ * Numbers and times are a Postgres array literal. Texts are joined by a character. A literal would quote each text, and the JSON of Neon's
+ * protocol would escape each quote, which takes 45 % more time. A column without any value is the empty array, which `unnest` pads with nulls.
  *
  * @see https://www.postgresql.org/docs/18/arrays.html#ARRAYS-IO
  */
