@@ -15,6 +15,9 @@ export interface View {
   build(cancelled: AbortSignal): Promise<Node[]>
 }
 
+/** Shows the view of the address again, and says above it what was done. */
+export type ShowAgain = (done?: string) => void
+
 /** The address of a view, with the parameters that have a value. */
 export function linkTo(path: string, params: Record<string, string | null | undefined> = {}): string {
   const given = Object.entries(params).filter((entry): entry is [string, string] => Boolean(entry[1]))
@@ -30,23 +33,26 @@ function currentAddress(): Address {
  * Shows the view of the address, and the overview where the address names none. The address alone says what is shown, so that it can be
  * shared and the browser's buttons work.
  *
- * @returns shows the view of the address again, as after a change
+ * @returns shows the view of the address again, such as after a change of the key
  */
 export function watchAddress(
-  viewOf: (address: Address, again: () => void) => View | undefined,
+  viewOf: (address: Address, again: ShowAgain) => View | undefined,
   onOverview: () => void,
 ): () => void {
   const overview = find("[data-overview]")
   const place = find("[data-view]")
+  // It stays in the page, so that a screen reader announces what is written into it.
+  const notice = find("[data-notice]")
   let underWay: AbortController | undefined
 
-  const show = async (moveFocus: boolean) => {
+  const show = async (moveFocus: boolean, done = "") => {
     underWay?.abort()
     const request = new AbortController()
     underWay = request
     const address = currentAddress()
-    const view = viewOf(address, () => void show(false))
+    const view = viewOf(address, (sentence) => void show(false, sentence))
     markCurrent(address)
+    notice.textContent = done
     overview.hidden = view !== undefined
     place.hidden = view === undefined
     document.title = view ? `${view.title} · signal-ingest` : "signal-ingest"

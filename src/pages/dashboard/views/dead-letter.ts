@@ -1,11 +1,11 @@
 import type { DeadLetterRecord } from "../../../signals/responses.ts"
 import { get, type ReplayAnswer, send } from "../api.ts"
 import { make } from "../dom.ts"
-import { linkTo, type View } from "../router.ts"
+import { linkTo, type ShowAgain, type View } from "../router.ts"
 import { action, block, card, facts, jsonBlock, link, time } from "./parts.ts"
 
 /** One dead letter with its record, and what can be done with it. */
-export const deadLetterView = (id: string, again: () => void): View => ({
+export const deadLetterView = (id: string, again: ShowAgain): View => ({
   title: `Dead letter ${id}`,
   async build(cancelled) {
     const letter = await get<DeadLetterRecord>(`/api/dead-letters/${id}`, cancelled)
@@ -29,16 +29,16 @@ export const deadLetterView = (id: string, again: () => void): View => ({
   },
 })
 
-function actions({ id, state, truncated }: DeadLetterRecord, again: () => void): Node[] {
+function actions({ id, state, truncated }: DeadLetterRecord, again: ShowAgain): Node[] {
   const replay = action("Replay", async (say) => {
     const answer = await send<ReplayAnswer>("POST", `/api/dead-letters/${id}/replay`, new AbortController().signal)
-    if (answer.replayed) again()
+    if (answer.replayed) again("The dead letter is replayed.")
     else say(`It still cannot be stored: ${answer.reason ?? "no reason given"}`)
   })
   const discard = action("Discard", async () => {
     if (!confirm("Discard this dead letter? It stays listed as discarded, and can still be replayed.")) return
     await send("DELETE", `/api/dead-letters/${id}`, new AbortController().signal)
-    again()
+    again("The dead letter is discarded.")
   })
   const offered = [...(state !== "replayed" && !truncated ? [replay] : []), ...(state === "waiting" ? [discard] : [])]
   return offered.length > 0 ? [make("p", { class: "actions" }, ...offered)] : []

@@ -2,14 +2,14 @@ import type { ListedDeadLetter } from "../../../signals/responses.ts"
 import { type BulkReplayAnswer, type DeadLetterPage, get, send } from "../api.ts"
 import { make } from "../dom.ts"
 import { count } from "../format.ts"
-import { linkTo, type View } from "../router.ts"
+import { linkTo, type ShowAgain, type View } from "../router.ts"
 import { table } from "../table.ts"
 import { action, link, pageLinks, time } from "./parts.ts"
 
 const STATES = ["waiting", "replayed", "discarded"] as const
 
 /** The dead letters of a state, newest first, and what can be done with all that wait. */
-export const deadLettersView = (params: URLSearchParams, again: () => void): View => ({
+export const deadLettersView = (params: URLSearchParams, again: ShowAgain): View => ({
   title: "Dead letters",
   async build(cancelled) {
     const query = new URLSearchParams({ limit: "50", ...Object.fromEntries(params) })
@@ -49,11 +49,10 @@ function states(shown: string | undefined): HTMLElement {
 }
 
 /** @param options.hasMore more wait than are listed */
-function actions(listed: readonly ListedDeadLetter[], { hasMore, again }: { hasMore: boolean; again: () => void }): Node[] {
+function actions(listed: readonly ListedDeadLetter[], { hasMore, again }: { hasMore: boolean; again: ShowAgain }): Node[] {
   const replay = action("Replay all that wait", async (say) => {
     if (!confirm("Replay every dead letter that waits?")) return
-    say(await replayAll(say))
-    again()
+    again(await replayAll(say))
   })
   const discard = action(`Discard these ${listed.length}`, async (say) => {
     if (
@@ -63,13 +62,13 @@ function actions(listed: readonly ListedDeadLetter[], { hasMore, again }: { hasM
     )
       return
     await discardEach(listed, (done) => say(`${done} of ${listed.length} discarded`))
-    again()
+    again(`${listed.length} discarded`)
   })
   if (!hasMore) return [make("p", { class: "actions" }, replay, discard)]
   const discardAll = action("Discard all that wait", async (say) => {
     if (!confirm("Discard every dead letter that waits? They stay listed as discarded, and can still be replayed.")) return
-    await discardWaiting((done) => say(`${count(done)} discarded`))
-    again()
+    const discarded = await discardWaiting((done) => say(`${count(done)} discarded`))
+    again(`${count(discarded)} discarded`)
   })
   return [make("p", { class: "actions" }, replay, discard, discardAll)]
 }
@@ -89,8 +88,8 @@ async function discardEach(letters: readonly Pick<ListedDeadLetter, "id">[], say
   await Promise.all(Array.from({ length: AT_ONCE }, work))
 }
 
-/** From the newest down, so that what comes meanwhile, which nobody has seen, stays. */
-async function discardWaiting(say: (done: number) => void): Promise<void> {
+/** From the newest down, so that what comes meanwhile, which nobody has seen, stays. Returns how many it discarded. */
+async function discardWaiting(say: (done: number) => void): Promise<number> {
   let before = 0
   let cursor: string | null = ""
   while (cursor !== null) {
@@ -101,6 +100,7 @@ async function discardWaiting(say: (done: number) => void): Promise<void> {
     before += page.dead_letters.length
     cursor = page.next_cursor
   }
+  return before
 }
 
 /** Calls the service until no page is left; each call replays up to 500. */

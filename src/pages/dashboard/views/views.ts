@@ -1,4 +1,4 @@
-import type { Address, View } from "../router.ts"
+import type { Address, ShowAgain, View } from "../router.ts"
 import { batchesView, batchView } from "./batches.ts"
 import { deadLetterView } from "./dead-letter.ts"
 import { deadLettersView } from "./dead-letters.ts"
@@ -7,7 +7,7 @@ import { signalView } from "./signal.ts"
 import { signalsView } from "./signals.ts"
 
 /** The view of an address; undefined for the overview, which an unknown address shows too. */
-export function viewOf({ path, params }: Address, again: () => void): View | undefined {
+export function viewOf({ path, params }: Address, again: ShowAgain): View | undefined {
   const [section = "", id, ...more] = path.split("/")
   if (more.length > 0) return undefined
   const one = id !== undefined && /^[\w-]+$/.test(id) ? id : undefined
