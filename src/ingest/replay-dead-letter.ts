@@ -7,7 +7,8 @@ import { parseJson } from "../signals/json.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeadLetterRecord, Failure, ReplayAnswer } from "../signals/responses.ts"
 import type { TimeLimit } from "../signals/rules.ts"
-import { BatchRefused } from "../store/batch.ts"
+import { BatchRefused, type NewBatch } from "../store/batch.ts"
+import type { Database } from "../store/connection.ts"
 import { deleteLetter, settleDeadLetter } from "../store/dead-letters.ts"
 import { writeBatch } from "../store/write-batch.ts"
 import type { IngestContext } from "./context.ts"
@@ -43,18 +44,23 @@ export async function replayDeadLetter(context: ReplayContext, letter: DeadLette
 async function storeAgain(context: ReplayContext, letter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
   const plan = planOf(context, letter)
   if (typeof plan === "string") return stays(plan)
-  try {
-    await writeBatch(context.db, replayBatchOf(letter, plan))
-  } catch (error) {
-    if (!(error instanceof BatchRefused)) throw error
-    const [failure] = error.failures
-    if (failure?.code === "suppressed") return stays(await deleteSuppressed(context, letter.id, failure))
-    return stays(failure?.error ?? "refused by the database")
-  }
+  const failure = await failureOf(context.db, replayBatchOf(letter, plan))
+  if (failure?.code === "suppressed") return stays(await deleteSuppressed(context, letter.id, failure))
+  if (failure) return stays(failure.error)
   // The record counted as failed when it came in, and counts as stored once.
   return {
     answer: { replayed: true, transaction_id: letter.replay_transaction_id },
     stored: letter.state === "replayed" ? undefined : plan,
+  }
+}
+
+/** Stores a batch of one signal. @returns its failure, also that of an edit, which fails after its row was written */
+async function failureOf(db: Database, batch: NewBatch): Promise<Failure | undefined> {
+  try {
+    return (await writeBatch(db, batch)).failures[0]
+  } catch (error) {
+    if (error instanceof BatchRefused && error.failures[0]) return error.failures[0]
+    throw error
   }
 }
 

@@ -1,7 +1,7 @@
 import { type SQL, sql } from "drizzle-orm"
 import { withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import { BatchInDoubt, BatchRefused, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
-import { deleteSignals, editEach, editedRows } from "./changes/changes.ts"
+import { deleteSignals, editEach, editsOf } from "./changes/changes.ts"
 import { keepErasedKeys } from "./changes/erased-keys.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
@@ -35,11 +35,13 @@ export async function writeBatch(db: Database, batch: NewBatch): Promise<Written
   }
 }
 
-/** Applies the edits of a written batch. An edit that the database refuses becomes a failure, like a signal. */
-async function withEdits(db: Database, { plan }: NewBatch, written: WrittenBatch): Promise<WrittenBatch> {
+/** Applies the edits of a written batch. An edit that is suppressed, or that the database refuses, becomes a failure, like a signal. */
+async function withEdits(db: Database, batch: NewBatch, written: WrittenBatch): Promise<WrittenBatch> {
   const failed = new Set(written.failures.map(({ index }) => index))
-  const edited = written.state === "stored" ? editedRows(plan.rows).filter(({ index }) => !failed.has(index)) : []
-  const refused = await editEach(db, edited)
+  // With an idempotency key, the batch in the ledger may have another id than this request.
+  const { transactionId, state } = written
+  const edits = state === "stored" ? editsOf({ ...batch, transactionId }).filter(({ row }) => !failed.has(row.index)) : []
+  const refused = (await editEach(db, edits)).map(({ failure }) => failure)
   if (refused.length === 0) return written
   for (const { index } of refused) failed.add(index)
   const stored = written.stored.filter(({ index }) => !failed.has(index))

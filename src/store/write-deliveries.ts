@@ -3,7 +3,7 @@ import type { Failure } from "../signals/responses.ts"
 import type { SignalRow } from "../signals/schema.ts"
 import { addTallies, EMPTY_TALLY, type Tally, tallyNew } from "../signals/tally.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
-import { deleteSignals, editedRows, editTogether } from "./changes/changes.ts"
+import { deleteSignals, editsOf, editTogether, type FailedEdit } from "./changes/changes.ts"
 import { keepErasedKeys } from "./changes/erased-keys.ts"
 import type { Database } from "./connection.ts"
 import { type DeadLetter, insertDeadLetters } from "./dead-letters.ts"
@@ -79,8 +79,7 @@ export async function writeTogether(db: Database, deliveries: readonly Delivery[
   const rows = deliveries.flatMap(({ batch }) => batch.plan.rows)
   await deleteSignals(db, rows)
   const inserted = await withPartitions(db, rows.length, () => insertMany(db, deliveries))
-  await makeEdits(db, deliveries, inserted)
-  return written(db, deliveries, inserted)
+  return written(db, deliveries, inserted, await makeEdits(db, deliveries, inserted))
 }
 
 /**
@@ -96,19 +95,25 @@ export async function writeDelivery(db: Database, delivery: Delivery): Promise<W
     await deleteSignals(db, plan.rows)
     const inserted = await withPartitions(db, plan.rows.length, () => insertGrouped(db, delivery, alone))
     const results = new Map(inserted && [[transactionId, inserted]])
-    await makeEdits(db, [delivery], results)
-    return written(db, [delivery], results)
+    return written(db, [delivery], results, await makeEdits(db, [delivery], results))
   })
 }
 
-/** Those of deliveries with suppressed rows are made when the rest of these deliveries is written. */
+/**
+ * Applies the edits of deliveries. Those of deliveries with suppressed rows are applied when the rest of these deliveries is written.
+ *
+ * @returns the edits of subjects that were suppressed after the rows were written
+ */
 async function makeEdits(
   db: Database,
   deliveries: readonly Delivery[],
   results: ReadonlyMap<string, Inserted | Suppressed>,
-): Promise<void> {
+): Promise<FailedEdit[]> {
   const done = deliveries.filter(({ batch }) => !isSuppressed(results.get(batch.transactionId)))
-  await editTogether(db, editedRows(done.flatMap(({ batch }) => batch.plan.rows)))
+  return editTogether(
+    db,
+    done.flatMap(({ batch }) => editsOf(batch)),
+  )
 }
 
 /** Counts what was inserted, and stores the deliveries that were not, without their suppressed rows. */
@@ -116,8 +121,10 @@ async function written(
   db: Database,
   deliveries: readonly Delivery[],
   results: ReadonlyMap<string, Inserted | Suppressed>,
+  failedEdits: readonly FailedEdit[],
 ): Promise<WrittenDeliveries> {
-  const total = nothingWritten()
+  const total = { ...nothingWritten(), suppressed: [...failedEdits] }
+  const failedOf = Map.groupBy(failedEdits, ({ transactionId }) => transactionId)
   const others: Delivery[] = []
   for (const delivery of deliveries) {
     const { batch } = delivery
@@ -132,7 +139,9 @@ async function written(
       for (const failure of plan.failures)
         if (indexes.has(failure.index)) total.suppressed.push({ transactionId: batch.transactionId, failure })
     } else if (result) {
-      const rows = result.rows.map(({ index, id }) => ({ index, duplicate: id === undefined }))
+      const failed = new Set(failedOf.get(batch.transactionId)?.map(({ failure }) => failure.index))
+      const left = result.rows.filter(({ index }) => !failed.has(index))
+      const rows = left.map(({ index, id }) => ({ index, duplicate: id === undefined }))
       const duplicates = countDuplicates(rows)
       total.stored += rows.length - duplicates
       total.duplicates += duplicates

@@ -1,9 +1,12 @@
-import { sql } from "drizzle-orm"
+import { type SQL, sql } from "drizzle-orm"
 import { failureAt } from "../../signals/failures/violation.ts"
+import { suppressedFailure } from "../../signals/lifecycle/erasure.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { SignalRow } from "../../signals/schema.ts"
+import type { NewBatch } from "../batch.ts"
 import { type Database, withRetries } from "../connection.ts"
 import { DatabaseError } from "../errors.ts"
+import { isSuppressed, noneSuppressed, orSuppressed } from "../statement/suppression.ts"
 
 /*
  * Rows that change signals that arrived before, or will arrive later. A signal, its edits and its deletion lead to the same state in any order
@@ -14,10 +17,24 @@ import { DatabaseError } from "../errors.ts"
  */
 
 /** A row with the whole edited signal. */
-export type EditedRow = SignalRow & { dedupeKey: string; change: { kind: "edited"; at: string } }
+type EditedRow = SignalRow & { dedupeKey: string; change: { kind: "edited"; at: string } }
 
-export const editedRows = (rows: readonly SignalRow[]): EditedRow[] =>
-  rows.filter((row): row is EditedRow => row.change?.kind === "edited" && row.dedupeKey !== null)
+/** An edit, and the batch that it came with. */
+export interface Edit {
+  transactionId: string
+  row: EditedRow
+}
+
+export const editsOf = ({ transactionId, plan }: Pick<NewBatch, "transactionId" | "plan">): Edit[] =>
+  plan.rows
+    .filter((row): row is EditedRow => row.change?.kind === "edited" && row.dedupeKey !== null)
+    .map((row) => ({ transactionId, row }))
+
+/** An edit that changed nothing. */
+export interface FailedEdit {
+  transactionId: string
+  failure: Failure
+}
 
 /**
  * Deletes the signals whose deletion is in `rows`, and keeps their keys. Call it before the rows are written. It is safe to repeat.
@@ -31,41 +48,71 @@ export async function deleteSignals(db: Database, rows: readonly SignalRow[]): P
 }
 
 /**
- * Applies the edits of written rows, all or none. It is safe to repeat.
+ * Applies the edits of written rows, all or none, but for those of suppressed subjects: a suppression can begin after their rows were
+ * written. It is safe to repeat.
  *
+ * @returns the edits of suppressed subjects
  * @throws {DatabaseError} marked as one that may have run, since the rows are written
  */
-export async function editTogether(db: Database, rows: readonly EditedRow[]): Promise<void> {
-  if (rows.length === 0) return
-  const list = (value: (row: EditedRow) => string | null) => sql.param(rows.map(value))
-  const statement = sql`
-    select edit_signals_by_key(
-      ${list((row) => row.dedupeKey)}::text[], ${list((row) => row.change.at)}::timestamptz[], ${list((row) => row.rawContent)}::text[],
-      ${list((row) => row.agentId)}::text[], ${list((row) => row.userId)}::text[], ${list((row) => row.payload || null)}::text[]
-    )`
-  await withRetries(db, () => db.query(statement)).catch((error) => {
+export async function editTogether(db: Database, edits: readonly Edit[]): Promise<FailedEdit[]> {
+  if (edits.length === 0) return []
+  const edited = await orSuppressed(withRetries(db, () => db.query<object>(editStatement(edits)))).catch((error) => {
     throw error instanceof DatabaseError ? error.withDoubt(true) : error
   })
+  if (!isSuppressed(edited)) return []
+  const failed = edits.flatMap(({ transactionId, row }, place) => {
+    const field = edited.suppressed.get(place)
+    return field ? [{ transactionId, failure: suppressedFailure(row.index, field) }] : []
+  })
+  // Each attempt has fewer edits, so this ends.
+  const others = edits.filter((_, place) => !edited.suppressed.has(place))
+  return [...failed, ...(await editTogether(db, others))]
 }
 
 /**
- * The same, row by row where the database refuses one of them.
+ * One statement checks the suppressions and applies the edits, so that an erasure either is seen by it or waits for it (see
+ * `statement/suppression.ts`).
+ */
+function editStatement(edits: readonly Edit[]): SQL {
+  const list = (value: (edit: Edit) => string | null) => sql.param(edits.map(value))
+  return sql`
+    with input as materialized (
+      select * from unnest(
+        ${list(({ row }) => row.dedupeKey)}::text[], ${list(({ row }) => row.change.at)}::timestamptz[], ${list(({ row }) => row.rawContent)}::text[],
+        ${list(({ row }) => row.agentId)}::text[], ${list(({ row }) => row.userId)}::text[], ${list(({ row }) => row.payload || null)}::text[],
+        ${list(({ row }) => row.contextWindowId)}::text[], ${list(({ transactionId }) => transactionId)}::uuid[]
+      ) with ordinality as edit (
+        dedupe_key, edited_at, raw_content, agent_id, user_id, payload, context_window_id, transaction_id, position
+      )
+    )
+    select edit_signals_by_key(
+      array_agg(dedupe_key), array_agg(edited_at), array_agg(raw_content), array_agg(agent_id), array_agg(user_id), array_agg(payload)
+    )
+    from input having ${noneSuppressed(sql`array_agg(transaction_id)`)}`
+}
+
+/**
+ * The same, edit by edit where the database refuses one of them.
  *
- * @returns those that it refuses
+ * @returns also those that it refuses
  * @throws {DatabaseError} marked as one that may have run, since the rows are written
  */
-export async function editEach(db: Database, rows: readonly EditedRow[]): Promise<Failure[]> {
+export async function editEach(db: Database, edits: readonly Edit[]): Promise<FailedEdit[]> {
   const isRefused = (error: unknown): error is DatabaseError => error instanceof DatabaseError && error.kind === "refused"
-  const failures: Failure[] = []
   try {
-    await editTogether(db, rows)
+    return await editTogether(db, edits)
   } catch (refused) {
     if (!isRefused(refused)) throw refused
-    for (const row of rows)
-      await editTogether(db, [row]).catch((error) => {
-        if (!isRefused(error)) throw error
-        failures.push(failureAt(row.index, { code: "refused_by_database", message: `refused by the database: ${error.reason}` }))
-      })
   }
-  return failures
+  const failed: FailedEdit[] = []
+  for (const edit of edits) {
+    const { transactionId, row } = edit
+    const own = await editTogether(db, [edit]).catch((error) => {
+      if (!isRefused(error)) throw error
+      const message = `refused by the database: ${error.reason}`
+      return [{ transactionId, failure: failureAt(row.index, { code: "refused_by_database", message }) }]
+    })
+    failed.push(...own)
+  }
+  return failed
 }

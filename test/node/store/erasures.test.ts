@@ -1,5 +1,6 @@
 import { Client } from "pg"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { editsOf, editTogether } from "../../../src/store/changes/changes.ts"
 import type { Database } from "../../../src/store/connection.ts"
 import { finishErasure, releaseSuppressions } from "../../../src/store/lifecycle/erase-steps.ts"
 import { eraseStored } from "../../../src/store/lifecycle/erase-stored.ts"
@@ -111,6 +112,22 @@ describe("a transaction that began before a suppression", () => {
     await writer.query("rollback")
     await run(clientAt(0), id)
     expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({ state: "done" })
+  })
+
+  it("can commit an edit afterwards, and the erasure waits for it and removes the signal", async () => {
+    const [writer, key] = [clientAt(1), "slack:T/C/1"]
+    await write(writer, [{ context_window_id: "c", dedupe_key: key }])
+    const { transactionId, plan } = batchOf([{ context_window_id: "c", dedupe_key: key, user_id: "U1", raw_content: "a text" }])
+    const rows = plan.rows.map((row) => ({ ...row, change: { kind: "edited" as const, at: "2026-01-01T00:00:00Z" } }))
+    await writer.query("begin")
+    expect(await editTogether(databaseOn(writer), editsOf({ transactionId, plan: { ...plan, rows } }))).toEqual([])
+    const id = await begin(USER)
+    await run(clientAt(0), id, 600)
+    expect(await storage.query("select phase from erasures")).toEqual([{ phase: "wait" }])
+    await writer.query("commit")
+    await run(clientAt(0), id)
+    expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({ state: "done", erased: { signals: 1 } })
+    expect(await left()).toMatchObject({ signals: 0, subject: 0 })
   })
 })
 

@@ -1,6 +1,13 @@
+import { PgDialect } from "drizzle-orm/pg-core"
+import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
+import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
 import type { Bindings } from "../../../src/config.ts"
 import { continueErasure } from "../../../src/ingest/erase.ts"
+import { replayDeadLetter } from "../../../src/ingest/replay-dead-letter.ts"
+import { timeLimitAt } from "../../../src/signals/rules.ts"
+import type { Database } from "../../../src/store/connection.ts"
+import { deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters.ts"
 import { type ErasureTarget, enterErasure } from "../../../src/store/lifecycle/erasures.ts"
 import { consume } from "../consumer/messages.ts"
 import { freshChannel, message, sendSigned } from "../http/routes/slack-requests.ts"
@@ -112,5 +119,35 @@ describe("a message that waited in the queue when its user was erased", () => {
     expect(await textsOf(channel)).toEqual([])
     for (const event of [changed(), said()]) await consume((await sendSigned(event, { changed: settings })).queued)
     expect(await textsOf(channel)).toEqual([])
+  })
+})
+
+describe("a dead letter of an edit", () => {
+  it("is deleted and not replayed where its user is suppressed after its row was written", async () => {
+    const { user, channel, said, changed } = ownMessage()
+    await consume((await sendSigned(said(), { changed: { SLACK_FOLLOW_EDITS: "true" } })).queued)
+    const author = `${user}X`
+    const edited = changed({ message: { type: "message", user: author, text: "an edit", ts: TS } })
+    const { db } = testContext()
+    const [transactionId, record] = [uuidv7(), JSON.stringify(edited)]
+    await insertDeadLetters(db, [{ transactionId, index: 0, source: "slack", caller: "slack", reason: "why", record }])
+    const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [transactionId])
+    const letter = await deadLetterById(db, Number(row?.id))
+    if (!letter) throw new Error("the dead letter is gone")
+    const suppressing: Database = {
+      ...db,
+      async query(statement, options) {
+        if (new PgDialect().sqlToQuery(statement).sql.includes("edit_signals_by_key"))
+          await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [author, uuidv7()])
+        return db.query(statement, options)
+      },
+    }
+    const timeLimit = timeLimitAt(new Date("2030-01-01"), 86_400)
+    const context = { ...testContext(), db: suppressing, mapping: FieldMapping.parse({}), followSlackEdits: true, timeLimit }
+    const { answer, stored } = await replayDeadLetter(context, letter)
+    expect([answer.replayed, stored]).toEqual([false, undefined])
+    expect(answer.reason).toMatch(/^user_id is suppressed: .* The dead letter was deleted\.$/)
+    expect(await lettersOf(author)).toEqual([])
+    expect(await textsOf(channel)).toEqual([SECRET_TEXT])
   })
 })

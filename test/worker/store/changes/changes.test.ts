@@ -121,20 +121,24 @@ describe("a signal and its changes, in any order, repeated, and with any of them
   })
 })
 
+/** The database, with `work` before each statement that applies edits. */
+function beforeEdit(work: () => Promise<void>): Database {
+  const db = database()
+  return {
+    ...db,
+    async query(statement, options) {
+      if (new PgDialect().sqlToQuery(statement).sql.includes("edit_signals_by_key")) await work()
+      return db.query(statement, options)
+    },
+  }
+}
+
 describe("a change", () => {
   it("is made when its statement is sent again, after the batch was stored and the change was not", async () => {
     const conversation = freshConversation()
     await writeBatch(database(), batch(conversation, conversation, ["said"]))
     const edit = batch(conversation, conversation, [2])
-    const db = database()
-    // Lets the batch through, and not what follows it.
-    const broken: Database = {
-      ...db,
-      query: (statement, options) =>
-        new PgDialect().sqlToQuery(statement).sql.includes("edit_signals_by_key")
-          ? Promise.reject(new DatabaseError("broken", "42501", false))
-          : db.query(statement, options),
-    }
+    const broken = beforeEdit(() => Promise.reject(new DatabaseError("broken", "42501", false)))
     await expect(writeBatch(broken, edit)).rejects.toMatchObject({ transactionId: edit.transactionId })
     expect(await stateOf(conversation)).toEqual(endOf(["said"]))
     await writeBatch(database(), edit)
@@ -177,6 +181,40 @@ describe("a change", () => {
     expect(await writeDeliveries(database(), delivered)).toMatchObject({ stored: 0 })
     expect(await stateOf(conversation)).toEqual(endOf(["said"]))
   })
+
+  it.each([
+    ["user_id", "userId", true],
+    ["agent_id", "agentId", true],
+    ["context_window_id", "contextWindowId", true],
+    ["user_id", "userId", false],
+  ] as const)(
+    "of a %s that is suppressed after its row was written is refused, alone: permanent %s",
+    async (kind, field, permanent) => {
+      for (const isDelivered of [false, true]) {
+        const [one, other] = [freshConversation(), freshConversation()]
+        for (const key of [one, other]) await writeBatch(database(), batch(key, key, ["said"]))
+        const first = batch(one, one, [2])
+        const subject = `subject ${crypto.randomUUID()}`
+        const rows = [...first.plan.rows.map((row) => ({ ...row, [field]: subject })), ...batch(other, other, [2]).plan.rows]
+        const edits = { ...first, plan: { total: 2, rows: rows.map((row, index) => ({ ...row, index })), failures: [] } }
+        let isSuppressed = false
+        const db = beforeEdit(async () => {
+          if (isSuppressed) return
+          isSuppressed = true
+          await query("insert into suppressions values ($1, subject_hash($1, $2), $3, $4)", [kind, subject, uuidv7(), permanent])
+        })
+        const failure = { index: 0, code: "suppressed", field: kind, retryable: false }
+        if (isDelivered)
+          expect(await writeDeliveries(db, [{ batch: edits, letters: [] }])).toMatchObject({
+            ...{ stored: 0, duplicates: 1, refused: [] },
+            suppressed: [{ transactionId: edits.transactionId, failure }],
+          })
+        else expect(await writeBatch(db, edits)).toMatchObject({ failures: [failure], stored: [{ index: 1 }], duplicates: 1 })
+        expect(await stateOf(one)).toEqual(endOf(["said"]))
+        expect(await stateOf(other)).toEqual(endOf([2]))
+      }
+    },
+  )
 
   it("counts as a duplicate in the ledger, also a deletion that comes first", async () => {
     const conversation = freshConversation()
