@@ -1,7 +1,7 @@
 import { neon, neonConfig } from "@neondatabase/serverless"
 import { type SQL, sql } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
-import { DatabaseError, databaseErrorOf } from "./errors.ts"
+import { DatabaseError, databaseErrorOf, ReadTooCostly } from "./errors.ts"
 import { Gate } from "./group/gate.ts"
 
 export interface DatabaseSettings {
@@ -133,17 +133,6 @@ export async function withRetries<T>(db: Database, work: () => Promise<T>): Prom
         throw error.withDoubt(mayHaveRun)
       await new Promise((resolve) => setTimeout(resolve, waitMs))
     }
-  }
-}
-
-/** A read that the database cannot finish. A retry does not help: the sender must ask for less. */
-export class ReadTooCostly extends Error {
-  /** The parameters of the request that make the read smaller. */
-  readonly narrowBy: readonly string[]
-
-  constructor(why: string, narrowBy: readonly string[]) {
-    super(`The database does not finish this read: ${why}`)
-    this.narrowBy = narrowBy
   }
 }
 

@@ -35,6 +35,17 @@ export class DatabaseError extends Error {
   }
 }
 
+/** A read that the database cannot finish. A retry does not help: the sender must ask for less. */
+export class ReadTooCostly extends Error {
+  /** The parameters of the request that make the read smaller. */
+  readonly narrowBy: readonly string[]
+
+  constructor(why: string, narrowBy: readonly string[]) {
+    super(`The database does not finish this read: ${why}`)
+    this.narrowBy = narrowBy
+  }
+}
+
 /**
  * Classifies an error of Neon's driver.
  *

@@ -3,7 +3,7 @@ import { type RecordedFailure, withCode } from "../signals/failures/violation.ts
 import { BatchRefused, type Inserted, type NewBatch } from "./batch.ts"
 import type { Database } from "./connection.ts"
 import { DatabaseError } from "./errors.ts"
-import { arrayOf, type Columns, textColumns } from "./statement/signal-columns.ts"
+import { arrayOf, type Columns, textColumns } from "./statement/signal-sql.ts"
 import { NOW } from "./statement/sql.ts"
 import { noneSuppressed } from "./statement/suppression.ts"
 

@@ -12,7 +12,7 @@ import { countDuplicates, replayBatch, withDuplicates } from "./replay-batch.ts"
 import { batches, signals } from "./schema.ts"
 import { encodeColumns } from "./statement/columns.ts"
 import { takenKeys, WITH_KEY_TAKEN } from "./statement/dedupe-keys.ts"
-import { type Columns, SIGNAL_NAMES, typedColumns } from "./statement/signal-columns.ts"
+import { type Columns, SIGNAL_NAMES, typedColumns } from "./statement/signal-sql.ts"
 import { NOW } from "./statement/sql.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "./statement/suppression.ts"
 

@@ -1,13 +1,6 @@
 import type { SignalRow } from "../../signals/schema.ts"
-import {
-  type Column,
-  type Columns,
-  JOINED_BY,
-  JOINED_NULL,
-  SIGNAL_COLUMNS,
-  type SignalColumn,
-  type SignalField,
-} from "./signal-columns.ts"
+import { SIGNAL_COLUMNS, type SignalColumn, type SignalField } from "./signal-columns.ts"
+import { type Column, type Columns, JOINED_BY, JOINED_NULL } from "./signal-sql.ts"
 
 /**
  * The rows of a batch as columns, each one text, so that a batch of any size has the same few parameters.

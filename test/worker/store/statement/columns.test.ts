@@ -5,7 +5,8 @@ import { describe, expect, it } from "vitest"
 import type { SignalRow } from "../../../../src/signals/schema.ts"
 import { signals } from "../../../../src/store/schema.ts"
 import { encodeColumns } from "../../../../src/store/statement/columns.ts"
-import { arrayOf, SIGNAL_COLUMNS, type SignalField } from "../../../../src/store/statement/signal-columns.ts"
+import { SIGNAL_COLUMNS, type SignalField } from "../../../../src/store/statement/signal-columns.ts"
+import { arrayOf } from "../../../../src/store/statement/signal-sql.ts"
 import { query } from "../../service.ts"
 
 const row = (fields: Partial<SignalRow> = {}): SignalRow => ({
