@@ -1,5 +1,9 @@
+import { join } from "node:path"
 import { cloudflareTest } from "@cloudflare/vitest-plugin"
 import { defineConfig } from "vitest/config"
+
+// Many tests start processes of Node. Each would compile the same files again.
+process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, "node_modules/.cache/node")
 
 export default defineConfig({
   test: {

@@ -1,5 +1,6 @@
 import type { ChildProcess } from "node:child_process"
 import { subscribe } from "node:diagnostics_channel"
+import { flushCompileCache } from "node:module"
 import { setTimeout as sleep } from "node:timers/promises"
 import { unstable_startWorker } from "wrangler"
 import { DRAIN_MS, type FromWorker, type Left, type ToWorker, type WorkerSettings } from "./messages.ts"
@@ -53,6 +54,8 @@ async function start(settings: WorkerSettings): Promise<void> {
   running.raw.on("reloadComplete", () => void resume())
   await resume()
   send({ kind: "resumed" })
+  // This process is killed in the end, and Node would keep its compiled code only at an exit.
+  flushCompileCache()
   const sweep = () => void control("/local/scheduled").catch(complain)
   sweep()
   setInterval(sweep, HOUR_MS)

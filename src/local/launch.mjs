@@ -1,0 +1,16 @@
+// Plain JavaScript: an older Node cannot read the TypeScript files.
+import module from "node:module"
+import { fileURLToPath } from "node:url"
+
+const [major, minor] = process.versions.node.split(".").map(Number)
+if (major < 22 || (major === 22 && minor < 18)) {
+  console.error(
+    `This is Node ${process.versions.node}, but the project needs 22.18 or newer. Run npm ci --ignore-scripts=false, which installs one.`,
+  )
+  process.exitCode = 1
+} else {
+  // Half of a start would be compilation. Below node_modules, where no other user can write: what is read here is run.
+  process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL("../../node_modules/.cache/node", import.meta.url))
+  module.enableCompileCache(process.env.NODE_COMPILE_CACHE)
+  await import("./start.ts")
+}
