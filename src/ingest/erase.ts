@@ -1,9 +1,11 @@
 import { sendClaimChecks } from "../queue/enqueue.ts"
+import { parseObject } from "../queue/messages.ts"
 import { redactMessageRecord } from "../queue/redact.ts"
 import { findWaiting, removeUnreadable } from "../queue/waiting.ts"
+import { type KeyedRow, keepErasedKeys } from "../store/changes/erased-keys.ts"
 import type { Database } from "../store/connection.ts"
 import { deleteLetter, rewriteLetter } from "../store/dead-letters.ts"
-import { messageLetters } from "../store/lifecycle/erase-letters.ts"
+import { keyedLetters } from "../store/lifecycle/erase-letters.ts"
 import type { Progress } from "../store/lifecycle/erase-step.ts"
 import { finishErasure, passObjects, readProgress } from "../store/lifecycle/erase-steps.ts"
 import { eraseStored } from "../store/lifecycle/erase-stored.ts"
@@ -21,20 +23,38 @@ type Context = Pick<IngestContext, "db" | "queue" | "bucket">
  */
 export async function continueErasure(context: Context, id: string, untilMs: number): Promise<void> {
   const { db } = context
-  let progress = await eraseStored(db, id, { untilMs, beforeLetters: (at) => redactMessages(db, at) })
+  let progress = await eraseStored(db, id, { untilMs, beforeLetters: (at) => prepareLetters(db, at) })
   while (progress?.phase === "bucket" && Date.now() < untilMs)
     progress = (await eraseWaiting(context, progress)) ? await readProgress(db, id) : undefined
 }
 
-/** Removes the subject from dead letters that are messages of the queue, before the step that handles them. */
-async function redactMessages(db: Database, progress: Progress): Promise<void> {
+/**
+ * Takes the dedupe keys of the subject's dead letters before the step that deletes them, and removes the subject from those that are messages of
+ * the queue, which can be about other subjects too.
+ */
+async function prepareLetters(db: Database, progress: Progress): Promise<void> {
   const { target } = progress
   if (!target || target.kind === "signal_ids") return
-  for (const { id, record } of await messageLetters(db, progress)) {
-    const left = redactMessageRecord(record, target.kind, target.subject)
+  for (const { id, source, transactionId, record } of await keyedLetters(db, progress)) {
+    if (source === "signal") {
+      await keepErasedKeys(db, transactionId, keyOf(record))
+      continue
+    }
+    const { left, removed } = redactMessageRecord(record, target.kind, target.subject)
+    if (removed) await keepErasedKeys(db, removed.transactionId, removed.rows)
     if (left === undefined) await deleteLetter(db, id)
     else await rewriteLetter(db, id, { from: record, to: left })
   }
+}
+
+/** The dedupe key and the subjects of a dead letter that was a valid signal; none when its record is truncated. */
+function keyOf(record: string): KeyedRow[] {
+  const signal = parseObject(record)
+  if (!signal) return []
+  const text = (value: unknown) => (typeof value === "string" ? value : null)
+  const { dedupe_key, user_id, agent_id, context_window_id } = signal
+  const subjects = { userId: text(user_id), agentId: text(agent_id), contextWindowId: text(context_window_id) }
+  return [{ dedupeKey: text(dedupe_key), ...subjects }]
 }
 
 /**

@@ -1,19 +1,21 @@
 import { sql } from "drizzle-orm"
-import type { SignalRow } from "../../signals/schema.ts"
 import { type Database, withRetries } from "../connection.ts"
 import { dedupeKeys, suppressions } from "../schema.ts"
 
+/** The dedupe key of a row, and the subjects that decide whether an erasure takes it. */
+export type KeyedRow = Record<"dedupeKey" | "userId" | "agentId" | "contextWindowId", string | null>
+
 /**
- * Takes the free dedupe keys of rows that an erasure refuses since they were accepted before it: a retry of their sender, or a later edit
+ * Takes the free dedupe keys of rows that an erasure refuses or removes since they were accepted before it: a retry of their sender, or a later edit
  * that brings the whole text, then finds a key whose signal is gone. A subject that stays suppressed needs no keys. Safe to repeat.
  *
  * @param transactionId of the batch of the rows
  * @throws {DatabaseError}
  */
-export async function keepErasedKeys(db: Database, transactionId: string, rows: readonly SignalRow[]): Promise<void> {
+export async function keepErasedKeys(db: Database, transactionId: string, rows: readonly KeyedRow[]): Promise<void> {
   const keyed = rows.filter(({ dedupeKey }) => dedupeKey !== null)
   if (keyed.length === 0) return
-  const list = (field: "dedupeKey" | "userId" | "agentId" | "contextWindowId") => sql.param(keyed.map((row) => row[field]))
+  const list = (field: keyof KeyedRow) => sql.param(keyed.map((row) => row[field]))
   // In the order of the keys, as every write takes them.
   const statement = sql`
     insert into ${dedupeKeys} (key_hash, signal_id)

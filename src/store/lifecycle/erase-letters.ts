@@ -44,11 +44,24 @@ export function eraseLetters(place: Place, target: ErasureTarget): SQL {
     })}`
 }
 
-/** The dead letters of the next step that are whole messages of the queue, which can be about other subjects too. */
-export async function messageLetters(db: Database, { position, target }: Progress): Promise<{ id: number; record: string }[]> {
+/** A dead letter that can hold dedupe keys that no stored signal has. */
+interface KeyedLetter {
+  id: number
+  source: "queue" | "signal"
+  transactionId: string
+  record: string
+}
+
+/**
+ * The dead letters of the next step that were accepted with dedupe keys: whole messages of the queue, and signals that only the database
+ * refused. The records of webhooks broke a rule: they become dead letters again when they are sent again.
+ */
+export async function keyedLetters(db: Database, { position, target }: Progress): Promise<KeyedLetter[]> {
   if (!target || target.kind === "signal_ids") return []
-  const rows = await db.query<{ id: string; record: string }>(
-    sql`select id, record from (${lettersFrom(position, target)}) as letter where is_hit and source = 'queue'`,
+  const rows = await db.query<Omit<KeyedLetter, "id"> & { id: string }>(
+    sql`
+      select id, source, transaction_id as "transactionId", record from (${lettersFrom(position, target)}) as letter
+      where is_hit and source in ('queue', 'signal')`,
   )
-  return rows.map(({ id, record }) => ({ id: Number(id), record }))
+  return rows.map((row) => ({ ...row, id: Number(row.id) }))
 }

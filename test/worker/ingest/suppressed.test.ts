@@ -14,7 +14,7 @@ import { timeLimitAt } from "../../../src/signals/rules.ts"
 import { deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters.ts"
 import { type ErasureTarget, enterErasure, findErasure } from "../../../src/store/lifecycle/erasures.ts"
 import { bodyOf, consume, delivery } from "../consumer/messages.ts"
-import { bindings, countOf, freshConversation, query } from "../service.ts"
+import { bindings, countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { requestOf, testContext } from "./context.ts"
 
 const replaying = { mapping: FieldMapping.parse({}), followSlackEdits: false, timeLimit: timeLimitAt(new Date(), 86_400) }
@@ -122,6 +122,18 @@ describe("a signal that waits in the queue when an erasure without suppression s
   })
 })
 
+/** Keeps a message of the queue as a dead letter. */
+const keepMessage = (message: string) =>
+  insertDeadLetters(testContext().db, [
+    { transactionId: uuidv7(), index: 0, source: "queue", caller: "queue", reason: "why", record: JSON.stringify(message) },
+  ])
+
+/** The message in the dead letter that has this text. */
+async function messageAbout(text: string): Promise<string> {
+  const [row] = await query<{ record: string }>("select record from dead_letters where strpos(record, $1) > 0", [text])
+  return JSON.parse(row?.record ?? "")
+}
+
 describe("an erasure", () => {
   it("waits until what holds the subject in the bucket is stored without it", async () => {
     const { BUCKET: bucket } = bindings
@@ -145,6 +157,38 @@ describe("an erasure", () => {
     expect(await countOf(context_window_id)).toBe(1)
   })
 
+  it("without suppression takes the dedupe keys of the subject in a dead letter that is a whole message", async () => {
+    const user_id = `user ${crypto.randomUUID()}`
+    const context_window_id = freshConversation()
+    const [own, others] = [`own ${context_window_id}`, `others ${context_window_id}`]
+    const signals = [
+      { context_window_id, user_id, dedupe_key: own },
+      { context_window_id, dedupe_key: others },
+    ]
+    await keepMessage(bodyOf(delivery(signals)))
+    const id = await begin({ kind: "user_id", subject: user_id }, false)
+    await continued(id)
+    expect(await stateOf(id)).toBe("done")
+    // The sender's late retry: an erased signal does not come back, and another's is stored once.
+    await consume([bodyOf(delivery(signals))])
+    await consume([await messageAbout(context_window_id)])
+    expect(await query("select dedupe_key from signals where context_window_id = $1", [context_window_id])).toEqual([
+      { dedupe_key: others },
+    ])
+  })
+
+  it("without suppression takes the dedupe key of a dead letter that only the database had refused", async () => {
+    const [user_id, context_window_id] = [`user ${crypto.randomUUID()}`, freshConversation()]
+    const dedupe_key = `key ${context_window_id}`
+    const payload = { number: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) }
+    await consume([bodyOf(delivery([{ context_window_id, user_id, dedupe_key, payload }]))])
+    expect(await query("select source from dead_letters where strpos(record, $1) > 0", [user_id])).toEqual([{ source: "signal" }])
+    await continued(await begin({ kind: "user_id", subject: user_id }, false))
+    expect(await lettersOf(user_id)).toEqual([])
+    await consume([bodyOf(delivery([{ context_window_id, user_id, dedupe_key }]))])
+    expect(await countOf(context_window_id)).toBe(0)
+  })
+
   it("removes the subject from a dead letter that is a whole message, and keeps the others in it", async () => {
     const user_id = `user ${crypto.randomUUID()}`
     const context_window_id = freshConversation()
@@ -154,17 +198,13 @@ describe("an erasure", () => {
         { context_window_id, raw_content: "kept" },
       ]),
     )
-    await insertDeadLetters(testContext().db, [
-      { transactionId: uuidv7(), index: 0, source: "queue", caller: "queue", reason: "why", record: JSON.stringify(message) },
-    ])
+    await keepMessage(message)
     const id = await begin({ kind: "user_id", subject: user_id })
     await continued(id)
     expect(await stateOf(id)).toBe("done")
-    const [row] = await query<{ record: string }>("select record from dead_letters where strpos(record, $1) > 0", [
-      context_window_id,
-    ])
-    expect(row?.record).not.toContain(user_id)
-    await consume([JSON.parse(row?.record ?? "")])
+    const left = await messageAbout(context_window_id)
+    expect(left).not.toContain(user_id)
+    await consume([left])
     expect(await countOf(context_window_id)).toBe(1)
   })
 })
