@@ -1,11 +1,11 @@
 import { storeDeliveries } from "../ingest/accept-delivery.ts"
 import type { IngestContext } from "../ingest/context.ts"
-import { type Added, NOTHING_ADDED, storeAcceptedBatch } from "../ingest/store-batch.ts"
+import { type Count, storeAcceptedBatch } from "../ingest/store-batch.ts"
 import { type ClaimCheck, getClaimCheck, UnreadableClaimCheck, unreadableObject } from "../queue/claim-checks.ts"
 import { insertDeadLetters } from "../store/dead-letters.ts"
 import { letterOfClaimCheck, letterOfMessage } from "./letters.ts"
 
-type Context = Pick<IngestContext, "db" | "bucket">
+type Context = Pick<IngestContext, "db" | "bucket"> & { count: Count }
 
 /**
  * Stores the content of a claim check, and deletes its object.
@@ -14,31 +14,28 @@ type Context = Pick<IngestContext, "db" | "bucket">
  * @throws {DatabaseError} nothing was stored; a retry is safe
  * @throws {Error} there is no bucket, or the bucket fails
  */
-export async function storeClaimCheck({ db, bucket }: Context, object: string): Promise<Added> {
+export async function storeClaimCheck({ db, bucket, count }: Context, object: string): Promise<void> {
   if (!bucket) throw new Error("a message names an object, but no bucket is bound")
   try {
     const claimCheck = await getClaimCheck(bucket, object)
     // The object was stored and deleted already: this is a second delivery of the message.
-    if (!claimCheck) return NOTHING_ADDED
-    const added = await store({ db }, claimCheck)
+    if (!claimCheck) return
+    await store({ db, count }, claimCheck)
     await bucket.delete(object)
-    return added
   } catch (error) {
     if (!(error instanceof UnreadableClaimCheck)) throw error
     await keepUnreadable({ db, bucket }, object)
-    return NOTHING_ADDED
   }
 }
 
-async function store(context: Pick<Context, "db">, claimCheck: ClaimCheck): Promise<Added> {
+async function store(context: Pick<Context, "db" | "count">, claimCheck: ClaimCheck): Promise<void> {
   switch (claimCheck.kind) {
     case "batch":
-      return storeAcceptedBatch(context, claimCheck.batch)
+      return context.count(await storeAcceptedBatch(context, claimCheck.batch))
     case "deliveries":
       return storeDeliveries(context, claimCheck.deliveries)
     case "message":
-      await insertDeadLetters(context.db, [await letterOfMessage(claimCheck.id, claimCheck.body)])
-      return NOTHING_ADDED
+      return insertDeadLetters(context.db, [await letterOfMessage(claimCheck.id, claimCheck.body)])
   }
 }
 

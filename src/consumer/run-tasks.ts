@@ -42,7 +42,9 @@ export async function runTasks(
     }
     const db = connect({ ...database, statementMs: limits.statementMs }, { traffic: "consumer" })
     try {
-      run.added = sum(run.added, await task.run(db))
+      await task.run(db, (added) => {
+        run.added = sum(run.added, added)
+      })
       for (const message of task.messages) message.ack()
     } catch (error) {
       run.error ??= error

@@ -1,17 +1,18 @@
 import { storeDeliveries } from "../ingest/accept-delivery.ts"
 import { cutIntoPieces, type Weighed } from "../ingest/pieces.ts"
-import { type Added, NOTHING_ADDED } from "../ingest/store-batch.ts"
+import type { Count } from "../ingest/store-batch.ts"
 import { type Message as Content, readMessage } from "../queue/messages.ts"
 import type { Database } from "../store/connection.ts"
 import { insertDeadLetters } from "../store/dead-letters.ts"
-import type { Delivery } from "../store/write-deliveries.ts"
+import type { Delivery } from "../store/deliveries/write-deliveries.ts"
 import { storeClaimCheck } from "./claim-check.ts"
 import { letterOfMessage } from "./letters.ts"
 
 /** Messages that are stored together, and acknowledged or redelivered together. */
 export interface Task {
   messages: readonly Message<unknown>[]
-  run(db: Database): Promise<Added>
+  /** @param count receives what it stored, also when it throws */
+  run(db: Database, count: Count): Promise<void>
   /** The same work in two halves; undefined for a single message. */
   halves?: (() => Task[]) | undefined
 }
@@ -51,9 +52,9 @@ function deliveryTask(piece: readonly DeliveryMessage[]): Task {
   const half = piece.length >> 1
   return {
     messages: piece.map(({ message }) => message),
-    run: (db) =>
+    run: (db, count) =>
       storeDeliveries(
-        { db },
+        { db, count },
         piece.map(({ delivery }) => delivery),
       ),
     halves: piece.length > 1 ? () => [deliveryTask(piece.slice(0, half)), deliveryTask(piece.slice(half))] : undefined,
@@ -63,7 +64,7 @@ function deliveryTask(piece: readonly DeliveryMessage[]): Task {
 type ClaimCheckMessage = Extract<Content, { kind: "claim_check" }>
 
 function loneTask(message: Message<unknown>, content: ClaimCheckMessage | undefined, bucket: R2Bucket | undefined): Task {
-  if (content) return { messages: [message], run: (db) => storeClaimCheck({ db, bucket }, content.object) }
+  if (content) return { messages: [message], run: (db, count) => storeClaimCheck({ db, bucket, count }, content.object) }
   return letterTask([message])
 }
 
@@ -71,7 +72,7 @@ function loneTask(message: Message<unknown>, content: ClaimCheckMessage | undefi
 export function deadLetterTasks(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Task[] {
   const isSafe = (message: Message<unknown>) => bucket !== undefined && readMessage(message.body)?.kind === "claim_check"
   // The message of a claim check can be dropped: the sweep sends it again while its object exists.
-  const safe: Task = { messages: messages.filter(isSafe), run: async () => NOTHING_ADDED }
+  const safe: Task = { messages: messages.filter(isSafe), run: async () => {} }
   const letters = messages.filter((message) => !isSafe(message)).map((message) => weigh(message, message))
   return [safe, ...cutIntoPieces(letters).map(letterTask)]
 }
@@ -82,7 +83,6 @@ function letterTask(piece: readonly Message<unknown>[]): Task {
     messages: piece,
     async run(db) {
       await insertDeadLetters(db, await Promise.all(piece.map(({ id, body }) => letterOfMessage(id, body))))
-      return NOTHING_ADDED
     },
     halves: piece.length > 1 ? () => [letterTask(piece.slice(0, half)), letterTask(piece.slice(half))] : undefined,
   }

@@ -5,11 +5,12 @@ import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
 import { EMPTY_TALLY, type Tally, tallyCodes } from "../signals/tally.ts"
 import type { LetterSource } from "../store/dead-letters.ts"
+import { Outcomes } from "../store/deliveries/outcomes.ts"
+import { type Delivery, type WrittenDeliveries, writeDeliveries, writeDelivery } from "../store/deliveries/write-deliveries.ts"
 import { keepValues } from "../store/statement/letter-records.ts"
-import { type Delivery, type WrittenDeliveries, writeDeliveries, writeDelivery } from "../store/write-deliveries.ts"
 import type { IngestContext } from "./context.ts"
 import { queueErrorText } from "./queue-batch.ts"
-import type { Added } from "./store-batch.ts"
+import type { Count } from "./store-batch.ts"
 
 /** A delivery of a webhook. */
 export interface ReceivedDelivery {
@@ -61,13 +62,21 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
 /**
  * Stores acknowledged deliveries in one statement.
  *
+ * @param context.count receives the counts of the deliveries that this call entered in the ledger, also when it throws
  * @throws {BatchInDoubt} some may be stored; a retry is safe
  * @throws {DatabaseError} nothing was stored; a retry is safe
  */
-export async function storeDeliveries({ db }: Pick<IngestContext, "db">, deliveries: readonly Delivery[]): Promise<Added> {
-  const { stored, duplicates, sources, refused, suppressed } = await writeDeliveries(db, deliveries)
-  const failures = [...refused, ...suppressed.map(({ failure }) => failure)]
-  return { stored, duplicates, failed: failures.length, sources, codes: tallyCodes(failures) }
+export async function storeDeliveries(
+  { db, count }: Pick<IngestContext, "db"> & { count: Count },
+  deliveries: readonly Delivery[],
+): Promise<void> {
+  const outcomes = new Outcomes()
+  try {
+    await writeDeliveries(db, deliveries, outcomes)
+  } finally {
+    const { stored, duplicates, sources, failures } = outcomes.counts()
+    count({ stored, duplicates, failed: failures.length, sources, codes: tallyCodes(failures) })
+  }
 }
 
 function answer(

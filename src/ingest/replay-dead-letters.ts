@@ -1,8 +1,8 @@
 import type { BatchPlan } from "../signals/plan.ts"
 import type { BulkReplayAnswer, DeadLetterRecord } from "../signals/responses.ts"
 import { chosenDeadLetters, type LetterChoice, settleReplayed } from "../store/dead-letters.ts"
+import { writeTogether } from "../store/deliveries/write-deliveries.ts"
 import { DatabaseError } from "../store/errors.ts"
-import { writeTogether } from "../store/write-deliveries.ts"
 import { cutIntoPieces } from "./pieces.ts"
 import { deleteSuppressed, NO_QUEUE, planOf, type ReplayContext, replayBatchOf, replayDeadLetter } from "./replay-dead-letter.ts"
 

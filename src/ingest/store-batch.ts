@@ -50,6 +50,8 @@ export interface Added {
   codes: Tally
 }
 
+export type Count = (added: Added) => void
+
 export const NOTHING_ADDED: Added = { stored: 0, duplicates: 0, failed: 0, sources: EMPTY_TALLY, codes: EMPTY_TALLY }
 
 /**
@@ -63,17 +65,17 @@ export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batc
   const { rows, failures: known } = batch.plan
   let codes: Tally
   try {
-    const { state, stored, duplicates, failures, replayed, transactionId } = await writeBatch(db, batch)
+    const { state, stored, duplicates, failures, replayed, isNew, transactionId } = await writeBatch(db, batch)
     // An earlier delivery of its message entered the failure, and counted it.
     if (state === "failed") return NOTHING_ADDED
-    if (!replayed) {
+    if (isNew) {
       const before = new Set(known.map(({ index }) => index))
       const failed = failures.filter(({ index }) => !before.has(index))
       const sources = tallyNew(rows, stored)
       return { stored: stored.length - duplicates, duplicates, failed: failed.length, sources, codes: tallyCodes(failed) }
     }
     // Its signals were counted when they were stored.
-    await recordSameBatch(db, batch, transactionId)
+    if (replayed) await recordSameBatch(db, batch, transactionId)
     return NOTHING_ADDED
   } catch (error) {
     if (error instanceof BatchRefused) {

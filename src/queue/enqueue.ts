@@ -1,7 +1,7 @@
 import type { BatchRecord } from "../signals/responses.ts"
 import type { NewBatch } from "../store/batch.ts"
+import type { Delivery } from "../store/deliveries/write-deliveries.ts"
 import { IdempotencyKeyReused, isSameRequest } from "../store/idempotency.ts"
-import type { Delivery } from "../store/write-deliveries.ts"
 import { batchObject, putClaimCheck } from "./claim-checks.ts"
 import { claimKey, findKeyHolder, type KeyHolder } from "./key-holders.ts"
 import { MAX_MESSAGE_BYTES, messageText, versionOf } from "./messages.ts"

@@ -23,6 +23,8 @@ export interface WrittenBatch extends StoredBatch {
   state: "stored" | "failed"
   /** Whether an earlier request with the same idempotency key stored it. */
   replayed: boolean
+  /** Whether this call entered it in the ledger. False too where the answer of an earlier attempt of this call was lost. */
+  isNew: boolean
   /** When the database stored it, as UTC text: `received_at` of its signals. */
   receivedAt: string
   /** The number of duplicates in `stored`. */

@@ -58,7 +58,8 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   const { transaction_id, state, received_at: receivedAt } = ledger
   const failures = ledger.failures.map(withCode)
   const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
-  return { transactionId: transaction_id, receivedAt, state, replayed, failures, stored, duplicates: countDuplicates(stored) }
+  const outcome = { transactionId: transaction_id, receivedAt, state, replayed, isNew: false }
+  return { ...outcome, failures, stored, duplicates: countDuplicates(stored) }
 }
 
 /**

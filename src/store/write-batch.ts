@@ -149,5 +149,6 @@ const IDS_RESERVED = sql`select string_agg(id::text, ',' order by position) from
 async function answered(db: Database, batch: NewBatch, { receivedAt, rows, failures }: Inserted): Promise<WrittenBatch> {
   const stored = await withDuplicates(db, rows)
   const { transactionId } = batch
-  return { transactionId, receivedAt, state: "stored", replayed: false, failures, stored, duplicates: countDuplicates(stored) }
+  const duplicates = countDuplicates(stored)
+  return { transactionId, receivedAt, state: "stored", replayed: false, isNew: true, failures, stored, duplicates }
 }

@@ -30,8 +30,8 @@ export const editsOf = ({ transactionId, plan }: Pick<NewBatch, "transactionId" 
     .filter((row): row is EditedRow => row.change?.kind === "edited" && row.dedupeKey !== null)
     .map((row) => ({ transactionId, row }))
 
-/** An edit that changed nothing. */
-export interface FailedEdit {
+/** The failure of a signal, and its batch. */
+export interface FailedSignal {
   transactionId: string
   failure: Failure
 }
@@ -54,7 +54,7 @@ export async function deleteSignals(db: Database, rows: readonly SignalRow[]): P
  * @returns the edits of suppressed subjects
  * @throws {DatabaseError} marked as one that may have run, since the rows are written
  */
-export async function editTogether(db: Database, edits: readonly Edit[]): Promise<FailedEdit[]> {
+export async function editTogether(db: Database, edits: readonly Edit[]): Promise<FailedSignal[]> {
   if (edits.length === 0) return []
   const edited = await orSuppressed(withRetries(db, () => db.query<object>(editStatement(edits)))).catch((error) => {
     throw error instanceof DatabaseError ? error.withDoubt(true) : error
@@ -97,14 +97,14 @@ function editStatement(edits: readonly Edit[]): SQL {
  * @returns also those that it refuses
  * @throws {DatabaseError} marked as one that may have run, since the rows are written
  */
-export async function editEach(db: Database, edits: readonly Edit[]): Promise<FailedEdit[]> {
+export async function editEach(db: Database, edits: readonly Edit[]): Promise<FailedSignal[]> {
   const isRefused = (error: unknown): error is DatabaseError => error instanceof DatabaseError && error.kind === "refused"
   try {
     return await editTogether(db, edits)
   } catch (refused) {
     if (!isRefused(refused)) throw refused
   }
-  const failed: FailedEdit[] = []
+  const failed: FailedSignal[] = []
   for (const edit of edits) {
     const { transactionId, row } = edit
     const own = await editTogether(db, [edit]).catch((error) => {

@@ -6,7 +6,7 @@ import { retryDelaySeconds } from "../../../src/consumer/consume.ts"
 import type { DataPoint } from "../../../src/metrics/point.ts"
 import { batchObject, putClaimCheck, unreadableObject } from "../../../src/queue/claim-checks.ts"
 import { messageText } from "../../../src/queue/messages.ts"
-import type { Delivery } from "../../../src/store/write-deliveries.ts"
+import type { Delivery } from "../../../src/store/deliveries/write-deliveries.ts"
 import { countOf, freshConversation, query, send, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { bodyOf, consume, DEAD_LETTERS, delivery, play, playedMessage, QUEUE } from "./messages.ts"
 
@@ -60,6 +60,13 @@ describe("the consumer of the queue", () => {
       ["QUEUE signals", "mixed", "refused_by_database", 3, 1],
       ["PART", "slack", "", 2, 0],
       ["PART", "axis", "", 1, 0],
+    ])
+    points.length = 0
+    const split = [bodyOf(delivery([from("slack"), refused])), bodyOf(delivery([from("axis")]))]
+    for (const bodies of [split, split]) await consume(bodies, { bindings: { METRICS } })
+    expect(points.filter(({ blobs }) => blobs[0] !== "PART").map(({ doubles }) => [doubles[1], doubles[2]])).toEqual([
+      [2, 1],
+      [0, 0],
     ])
     points.length = 0
     const again = bodyOf(delivery([from("axis")]))

@@ -43,7 +43,7 @@ describe("a batch that is queued", () => {
     const racing = {
       async get(object: string, options: R2GetOptions) {
         looks.push(object)
-        if (looks.length === 1) await storeClaimCheck({ db, bucket }, batchObject(batch.transactionId))
+        if (looks.length === 1) await storeClaimCheck({ db, bucket, count: () => {} }, batchObject(batch.transactionId))
         return bucket?.get(object, options)
       },
     } as unknown as R2Bucket

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { newBatch, storeAcceptedBatch, storeBatch } from "../../../src/ingest/store-batch.ts"
+import { NOTHING_ADDED, newBatch, storeAcceptedBatch, storeBatch } from "../../../src/ingest/store-batch.ts"
 import { BatchRefused } from "../../../src/store/batch.ts"
 import { IdempotencyKeyReused } from "../../../src/store/idempotency.ts"
 import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
@@ -24,7 +24,7 @@ describe("a batch that is stored at once", () => {
     const signals = [{ context_window_id: conversation }]
     const first = await storeBatch(testContext(), newBatch(requestOf(signals, { key })))
     const second = await storeBatch(testContext(), newBatch(requestOf(signals, { key })))
-    expect(second).toEqual({ ...first, replayed: true })
+    expect(second).toEqual({ ...first, replayed: true, isNew: false })
     const another = newBatch(requestOf(signals, { key, hash: "another" }))
     await expect(storeBatch(testContext(), another)).rejects.toThrow(IdempotencyKeyReused)
     expect(await countOf(conversation)).toBe(1)
@@ -50,6 +50,7 @@ describe("a batch whose caller already has the answer", () => {
       failed: 1,
       codes: new Map([["refused_by_database", 1]]),
     })
+    expect(await storeAcceptedBatch(testContext(), batch)).toEqual(NOTHING_ADDED)
     expect(await countOf(conversation)).toBe(1)
   })
 

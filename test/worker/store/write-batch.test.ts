@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
+import { writeDeliveries } from "../../../src/store/deliveries/write-deliveries.ts"
 import { recordFailedBatch } from "../../../src/store/failed-batch.ts"
 import { writeBatch } from "../../../src/store/write-batch.ts"
-import { writeDeliveries } from "../../../src/store/write-deliveries.ts"
 import { delivery } from "../consumer/messages.ts"
 import { countOf, freshConversation } from "../service.ts"
 import { batchOf, database } from "./batches.ts"
@@ -38,10 +38,11 @@ describe("the counts of written deliveries", () => {
       stored: 2,
       sources: new Map([["slack", 2]]),
       duplicates: 1,
+      failures: [],
       refused: [],
       suppressed: [],
     })
-    const nothing = { stored: 0, sources: new Map(), duplicates: 0, refused: [], suppressed: [] }
+    const nothing = { stored: 0, sources: new Map(), duplicates: 0, failures: [], refused: [], suppressed: [] }
     expect(await writeDeliveries(database(), [one, other])).toEqual(nothing)
     expect(await countOf(context_window_id)).toBe(2)
   })
@@ -56,7 +57,7 @@ describe("the counts of written deliveries", () => {
     const [row] = mixed.batch.plan.rows.slice(1)
     if (row) row.signalScore = 7
     const { refused, ...counts } = await writeDeliveries(database(), [good, mixed])
-    expect(counts).toEqual({ stored: 1, sources: new Map([["unknown", 1]]), duplicates: 1, suppressed: [] })
+    expect(counts).toEqual({ stored: 1, sources: new Map([["unknown", 1]]), duplicates: 1, failures: refused, suppressed: [] })
     expect(refused).toMatchObject([{ index: 1 }])
   })
 })
@@ -72,6 +73,7 @@ describe("a batch that the ledger has as failed", () => {
       receivedAt: expect.any(String),
       state: "failed",
       replayed: false,
+      isNew: false,
       failures,
       stored: [],
       duplicates: 0,
