@@ -15,6 +15,7 @@ import {
   ValidationError,
 } from "../../../src/client/index.ts"
 import { useEmptyTables, useProxy, useRig } from "../../setup/hooks/rig.ts"
+import { failureOf } from "./failure-of.ts"
 
 const KEY = "the-client's-key"
 const API_KEYS = JSON.stringify([
@@ -33,14 +34,6 @@ beforeAll(() => {
 const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
 const signals = (count: number) => Array.from({ length: count }, (_, place) => signal(place))
 const rows = async () => (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
-
-const failureOf = (promise: Promise<unknown>): Promise<SignalError> =>
-  promise.then(
-    () => {
-      throw new Error("the call did not fail")
-    },
-    (error) => error,
-  )
 
 describe("the pages of a list", () => {
   it("continue behind a cursor, and have every digit with a reader of one's own", async () => {

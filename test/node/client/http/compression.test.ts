@@ -2,8 +2,9 @@ import { createHash } from "node:crypto"
 import { beforeEach, describe, expect, it } from "vitest"
 import { deliverEach } from "../../../../src/client/deliver.ts"
 import { acceptedFormats } from "../../../../src/client/http/compression.ts"
-import { SignalClient, type SignalError } from "../../../../src/client/index.ts"
+import { SignalClient } from "../../../../src/client/index.ts"
 import { useEmptyTables, useProxy, useRig } from "../../../setup/hooks/rig.ts"
+import { failureOf } from "../failure-of.ts"
 
 const KEY = "the-client's-key"
 const API_KEYS = JSON.stringify([
@@ -17,14 +18,6 @@ useEmptyTables(rig)
 const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
 const signals = (count: number) => Array.from({ length: count }, (_, place) => signal(place))
 const rows = async () => (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
-
-const failureOf = (promise: Promise<unknown>): Promise<SignalError> =>
-  promise.then(
-    () => {
-      throw new Error("the call did not fail")
-    },
-    (error) => error,
-  )
 
 describe("the compression of the client", () => {
   const encodings = () => proxy.seen.map(({ headers }) => headers["content-encoding"])
