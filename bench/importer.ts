@@ -1,12 +1,10 @@
-import { spawn } from "node:child_process"
-import { once } from "node:events"
 import { createWriteStream } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
-import { fileURLToPath } from "node:url"
+import { runSignals } from "./cli/run.ts"
 import { COPY_COLUMNS, copyFrom, copyText } from "./copy.ts"
 import { openConnection } from "./harness/database.ts"
 import { describeMachine } from "./harness/machine.ts"
@@ -19,10 +17,6 @@ import { startStack } from "./harness/stack.ts"
  * of the same rows. The deployed bundle runs on bare workerd; importer, workerd, endpoint and Postgres share the machine.
  */
 const SIZES = process.argv.length > 2 ? process.argv.slice(2).map(Number) : [10_000, 100_000, 1_000_000]
-const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url))
-
-/** Prints the peak memory of a process when it ends. */
-const TELL_MEMORY = `data:text/javascript,process.on("exit",()=>process.stderr.write("\\nmaxRSS "+process.resourceUsage().maxRSS+"\\n"))`
 
 /** Bounds the heap: without a bound V8 lets it grow before it collects garbage, and the peak would not show the need. */
 const HEAP = ["--max-old-space-size=64", "--max-semi-space-size=4"]
@@ -40,22 +34,10 @@ function* pieces(rows: number, piece: (signals: ReturnType<typeof makeSignals>) 
 }
 
 async function runImport(folder: string, address: string, args: readonly string[], rows: number): Promise<Measured> {
-  const startedAt = performance.now()
-  const child = spawn(
-    process.execPath,
-    [...HEAP, "--import", TELL_MEMORY, MAIN, "import", ...args, "--restart", "--quiet", "--concurrency", "4"],
-    {
-      cwd: folder,
-      env: { ...process.env, SIGNAL_INGEST_URL: address },
-      stdio: ["ignore", "pipe", "pipe"],
-    },
-  )
-  let said = ""
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said += text))
-  const [code] = await once(child, "close")
-  if (code !== 0 || !said.includes(`${rows} stored`)) throw new Error(`the import ended with ${code}: ${said}`)
-  const kib = Number(/maxRSS (\d+)/.exec(said)?.[1])
-  return { perSecond: rows / ((performance.now() - startedAt) / 1000), peakMiB: kib / 1024 }
+  const options = { folder, address, nodeOptions: HEAP }
+  const { seconds, peakMiB, said } = await runSignals(["import", ...args, "--restart", "--concurrency", "4"], options)
+  if (!said.includes(`${rows} stored`)) throw new Error(`the import did not store ${rows} signals: ${said}`)
+  return { perSecond: rows / seconds, peakMiB }
 }
 
 const stack = await startStack()

@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs"
 import { mkdtemp, rm, stat } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import type pg from "pg"
+import { type Ran, runSignals } from "./cli/run.ts"
 import { cpuMs } from "./harness/cpu.ts"
 import { openConnection } from "./harness/database.ts"
 import { describeMachine } from "./harness/machine.ts"
@@ -15,13 +15,9 @@ import { startStack } from "./harness/stack.ts"
  * `npx node bench/round-trip.ts [--rows N] [FORMAT...]`: exports a table, imports the file into an empty one, and compares both in SQL,
  * for ndjson, csv and parquet; before that, the same list as a stream by curl. The deployed bundle on bare workerd in a heap of 128 MiB.
  */
-const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url))
 const [given, ...others] = process.argv[2] === "--rows" ? process.argv.slice(3) : ["1000000", ...process.argv.slice(2)]
 const rows = Number(given)
 const formats = others.length > 0 ? others : ["ndjson", "csv", "parquet"]
-
-/** Prints the most memory that a process had, when it ends. */
-const TELL_MEMORY = `data:text/javascript,process.on("exit",()=>process.stderr.write("\\nmaxRSS "+process.resourceUsage().maxRSS+"\\n"))`
 
 const FIELDS = `time, context_window_id, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag, agent_id,
   user_id, payload, relationship_context, diagnostic_notes, dedupe_key`
@@ -41,24 +37,7 @@ const FILL = `
 
 const STEP = 250_000
 
-interface Ran {
-  seconds: number
-  peakMiB: number
-}
-
-async function cli(folder: string, address: string, args: readonly string[]): Promise<Ran> {
-  const startedAt = performance.now()
-  const child = spawn(process.execPath, ["--import", TELL_MEMORY, MAIN, ...args, "--quiet"], {
-    cwd: folder,
-    env: { ...process.env, SIGNAL_INGEST_URL: address },
-    stdio: ["ignore", "pipe", "pipe"],
-  })
-  let said = ""
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said += text))
-  const [code] = await once(child, "close")
-  if (code !== 0) throw new Error(`signals ${args.join(" ")} ended with ${code}: ${said}`)
-  return { seconds: (performance.now() - startedAt) / 1000, peakMiB: Number(/maxRSS (\d+)/.exec(said)?.[1]) / 1024 }
-}
+const cli = (folder: string, address: string, args: readonly string[]): Promise<Ran> => runSignals(args, { folder, address })
 
 async function curl(address: string, accept: string): Promise<number> {
   const startedAt = performance.now()
