@@ -132,6 +132,19 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     await page.context().close()
   })
 
+  it("links a failed record of a batch to its own dead letter", async () => {
+    await expect.poll(waitingLetters).toBe(3)
+    const response = await fetch(`${service.address}/api/dead-letters?state=waiting&limit=1`)
+    const listed = (await response.json()) as { dead_letters: { transaction_id: string }[] }
+    const watched = await open(`batches/${listed.dead_letters[0]?.transaction_id}`)
+    const { page } = watched
+    await page.locator('[data-failure="1"]').getByRole("link", { name: "1", exact: true }).click()
+    await expect.poll(() => page.locator("[data-view] h2").innerText()).toMatch(/^Dead letter \d+$/)
+    expect(await page.getByRole("region", { name: "Record" }).innerText()).toContain('"raw_content": "second"')
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
   it("replays and discards dead letters, one and all", async () => {
     await expect.poll(waitingLetters).toBe(3)
     const watched = await open("dead-letters")

@@ -86,7 +86,7 @@ export const batchView = (id: string): View => ({
       letters.append(make("li", {}, link(linkTo("dead-letters", { transaction_id: id }), "all of this batch")))
     return [
       card("Batch", shown),
-      ...(batch.failures.length > 0 ? failures(batch.failures, meanings) : []),
+      ...failures(batch.failures, { meanings, letters: new Map(dead_letters.map((letter) => [letter.index, letter.id])) }),
       ...(dead_letters.length > 0 ? [card("Dead letters", letters)] : []),
     ]
   },
@@ -94,8 +94,18 @@ export const batchView = (id: string): View => ({
 
 const codeOf = (failure: Failure) => ("code" in failure && typeof failure.code === "string" ? failure.code : NONE)
 
-/** The failures by their code, and the failures of each. */
-function failures(all: readonly Failure[], meanings: ReadonlyMap<string, Meaning>): Node[] {
+interface Explanations {
+  meanings: ReadonlyMap<string, Meaning>
+  /** The dead letter of each index that has one. */
+  letters: ReadonlyMap<number, number>
+}
+
+/** The failures by their code, and the failures of each. One that is kept as a dead letter links to it. */
+function failures(all: readonly Failure[], { meanings, letters }: Explanations): Node[] {
+  const place = ({ index }: Failure): Node | string => {
+    const letter = letters.get(index)
+    return letter === undefined ? String(index) : link(linkTo(`dead-letters/${letter}`), String(index))
+  }
   const byCode = [...Map.groupBy(all, codeOf)].sort(([, one], [, other]) => other.length - one.length)
   return byCode.map(([code, failed]) => {
     const meaning = meanings.get(code)
@@ -106,7 +116,7 @@ function failures(all: readonly Failure[], meanings: ReadonlyMap<string, Meaning
       none: "",
       hook: ({ index }) => ["data-failure", String(index)],
       columns: [
-        { title: "Index", cell: ({ index }) => String(index) },
+        { title: "Index", cell: place },
         { title: "Error", cell: ({ error }) => make("span", { class: "sentence" }, error) },
       ],
     }).show(failed.slice(0, SHOWN_FAILURES))
