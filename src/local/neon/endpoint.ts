@@ -29,6 +29,8 @@ export interface NeonEndpoint {
   /** The value of `neonConfig.fetchEndpoint`. */
   url: string
   faults: EndpointFaults
+  /** How many requests it has taken so far. */
+  requests(): number
   stop(): Promise<void>
 }
 
@@ -74,7 +76,10 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     accept: server.listen,
   }
 
+  let taken = 0
+
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    taken++
     if (mayComeFromPage(request.headers, port)) return void response.writeHead(403).end()
     response.setHeader("neon-request-id", randomUUID())
     if (request.url !== "/sql") return void response.writeHead(404).end()
@@ -146,6 +151,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   return {
     url: `http://127.0.0.1:${port}/sql`,
     faults,
+    requests: () => taken,
     async stop() {
       if (server.isListening()) await server.close()
       await sessions.close()
