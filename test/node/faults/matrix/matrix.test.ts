@@ -47,8 +47,7 @@ afterEach(() => stand.storage.query("truncate signals, batches, dedupe_keys, dea
 /** Longer than the 60 s that the consumer gives a statement, whose answer may stall. */
 const PATIENCE_MS = 90_000
 
-/** What a consumer has taken and not yet stored waits nowhere, so that the table has to be looked at, too. */
-const queueIsEmpty = () => expect.poll(() => stand.queue.waiting.length, { timeout: PATIENCE_MS }).toBe(0)
+const queueIsEmpty = () => expect.poll(() => stand.unsettled(), { timeout: PATIENCE_MS }).toBe(0)
 
 const TEXTS = 15
 let cell = 0

@@ -19,6 +19,8 @@ export interface Stand {
   /** Where the database keeps its data; undefined where none can be mounted. */
   disk: SmallDisk | undefined
   queue: DurableQueue
+  /** The messages that wait, and those that the consumer has and has not settled. */
+  unsettled(): number
   /** Ends the Worker in good order and starts it again, with other settings or another bucket. */
   restart(changes?: Changes): Promise<void>
   /** Ends the Worker as a crash does, and starts it again. */
@@ -93,11 +95,14 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
     }
   }
 
+  let inHand = 0
+
   return {
     address: `http://127.0.0.1:${port}`,
     storage,
     disk,
     queue,
+    unsettled: () => queue.waiting.length + inHand,
     async restart(changes) {
       await running.miniflare.dispose()
       running = await start(changes)
@@ -111,11 +116,13 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
     async pump() {
       const messages = queue.waiting.splice(0, 100)
       if (messages.length === 0) return
+      inHand = messages.length
       const result = await handOver(messages)
       const retried = new Set(result?.retryMessages.map(({ msgId }) => msgId))
       // A handler that throws has said nothing, and then Cloudflare delivers all of them again.
       const again = result?.outcome === "ok" ? messages.filter(({ id }) => result.retryBatch.retry || retried.has(id)) : messages
       queue.waiting.push(...again.map((message) => ({ ...message, attempts: message.attempts + 1 })))
+      inHand = 0
     },
     async stop() {
       await running.miniflare.dispose()
