@@ -46,7 +46,7 @@ describe("a group", () => {
     const written = ["one", "two", "three", "four"].map((word) => join(group, word, run))
     groups[0]?.end()
     await expect.poll(() => groups.length).toBe(2)
-    expect(groups[1]?.words).toEqual(["two", "three", "four"])
+    expect(new Set(groups[1]?.words)).toEqual(new Set(["two", "three", "four"]))
     groups[1]?.end()
     expect(await Promise.all(written)).toEqual(["ONE", "TWO", "THREE", "FOUR"])
   })
@@ -74,7 +74,7 @@ describe("a group", () => {
     const written = ["a", "b", "c", "d"].map((word) => join(group, word, run))
     expect(groups.map(({ words }) => words)).toEqual([["a"], ["b"]])
     groups[1]?.end()
-    await expect.poll(() => groups[2]?.words).toEqual(["c", "d"])
+    await expect.poll(() => groups[2]?.words.toSorted()).toEqual(["c", "d"])
     groups[0]?.end()
     groups[2]?.end()
     expect(await Promise.all(written)).toEqual(["A", "B", "C", "D"])
@@ -110,14 +110,15 @@ describe("a group", () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits())
     const first = join(group, "a", run)
-    const led = join(group, "b", run)
-    const member = join(group, "c", run, 1, 200)
+    const answers = new Map(["b", "c"].map((word) => [word, join(group, word, run, 1, 200)]))
     groups[0]?.end()
     await first
-    await expect.poll(() => groups[1]?.words).toEqual(["b", "c"])
-    expect(await member).toBe("no answer")
+    await expect.poll(() => groups[1]?.words.length).toBe(2)
+    // Whoever looks first leads.
+    const [leader = "", member = ""] = groups[1]?.words ?? []
+    expect(await answers.get(member)).toBe("no answer")
     groups[1]?.end()
-    expect(await led).toBe("B")
+    expect(await answers.get(leader)).toBe(leader.toUpperCase())
   })
 
   it("starts beside another one that is slow", async () => {
