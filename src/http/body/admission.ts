@@ -17,6 +17,14 @@ const LARGE_BYTES_IN_FLIGHT = 0.75 * MAX_BYTES_IN_FLIGHT
 /** Bounds of the wait for room: the number of waiting requests, which hold only their headers, and the time. */
 export const MAX_WAITING = 512
 export const MAX_WAIT_MS = 5000
+/** Twice the statements in flight: the others wait before their body is read, so that however many wait, the work in hand stays the same. */
+const MAX_LARGE_BODIES = 16
+/**
+ * Under lasting overload a request waits for a short time only, so that the service is back to normal soon after it. A large body takes longer
+ * to store, and so do those before it.
+ */
+const STANDING_MS = 1000
+const PATIENCE_MS_FOR_A_MIB = 500
 /** The deadline of reading a body. After it the request fails and its share of the budget is free. */
 export const BODY_DEADLINE_MS = 30_000
 /** More than the deadlines of the body, the wait and the database together. */
@@ -33,8 +41,11 @@ const budget = new ByteBudget({
   bytes: MAX_BYTES_IN_FLIGHT,
   largeBytes: LARGE_BYTES_IN_FLIGHT,
   smallBytes: SMALL_BYTES,
+  largeClaims: MAX_LARGE_BODIES,
   waiters: MAX_WAITING,
   waitMs: MAX_WAIT_MS,
+  standingMs: STANDING_MS,
+  patienceMs: (bytes) => PATIENCE_MS_FOR_A_MIB * Math.max(1, bytes / MIB),
   claimMs: CLAIM_MS,
 })
 

@@ -1,11 +1,13 @@
 /** A request's share of the budget, until it is released or expires. */
 export interface Claim {
   bytes: number
+  /** Whether it began with more than `smallBytes`. */
+  isLarge: boolean
   expiresAt: number
 }
 
 /** An empty claim. */
-export const newClaim = (): Claim => ({ bytes: 0, expiresAt: 0 })
+export const newClaim = (): Claim => ({ bytes: 0, isLarge: false, expiresAt: 0 })
 
 export interface BudgetOptions {
   /** The most bytes of all claims together. */
@@ -13,9 +15,15 @@ export interface BudgetOptions {
   /** The most bytes of all claims together after a claim of more than `smallBytes`. Large bodies so leave room for small ones. */
   largeBytes: number
   smallBytes: number
+  /** The most large claims at once. */
+  largeClaims: number
   /** The most requests that wait at once. */
   waiters: number
   waitMs: number
+  /** After this time without an empty line, requests of that line wait only `patienceMs`: more arrive than leave, so a longer wait helps none. */
+  standingMs: number
+  /** The wait for so many bytes under lasting overload. */
+  patienceMs: (bytes: number) => number
   /** When a client disconnects, the runtime stops its request without running `finally`. The claim then expires after this time. */
   claimMs: number
 }
@@ -48,6 +56,8 @@ export class ByteBudget {
   readonly #options: BudgetOptions
   readonly #claims = new Set<Claim>()
   #line: Ticket[] = []
+  /** Since when each lane has had waiters. */
+  readonly #standingSince: Record<Lane, number> = { growing: 0, small: 0, large: 0 }
   #held = 0
 
   constructor(options: BudgetOptions) {
@@ -63,12 +73,14 @@ export class ByteBudget {
     if (this.growAtOnce(claim, bytes)) return true
     const lane = this.#laneOf(claim, bytes)
     if (lane !== "growing" && this.#line.length >= this.#options.waiters) return false
-    const givesUpAt = Date.now() + this.#options.waitMs
+    const startedAt = Date.now()
+    if (!this.#line.some((other) => other.lane === lane)) this.#standingSince[lane] = startedAt
     const ticket: Ticket = { lane, checksAt: 0 }
     this.#line.push(ticket)
     try {
-      for (let now = Date.now(); now < givesUpAt; now = Date.now()) {
-        const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * (this.#placeOf(ticket) + 1), givesUpAt - now)
+      for (let now = startedAt; now < startedAt + this.#waitMs(lane, bytes); now = Date.now()) {
+        const leftMs = startedAt + this.#waitMs(lane, bytes) - now
+        const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * (this.#placeOf(ticket) + 1), leftMs)
         ticket.checksAt = now + pauseMs
         await new Promise((resolve) => setTimeout(resolve, pauseMs))
         if (this.#placeOf(ticket) === 0 && this.#take(claim, bytes, lane)) return true
@@ -103,6 +115,13 @@ export class ByteBudget {
     return bytes <= this.#options.smallBytes ? "small" : "large"
   }
 
+  /** The longest wait for so many bytes in a lane. @see https://queue.acm.org/detail.cfm?id=2839461 "controlled delay" */
+  #waitMs(lane: Lane, bytes: number): number {
+    const { waitMs, patienceMs, standingMs } = this.#options
+    const stands = lane !== "growing" && Date.now() - this.#standingSince[lane] > standingMs
+    return stands ? Math.min(waitMs, patienceMs(bytes)) : waitMs
+  }
+
   #removeGone(): void {
     const now = Date.now()
     this.#line = this.#line.filter(({ checksAt }) => checksAt + GONE_AFTER_MS >= now)
@@ -121,13 +140,21 @@ export class ByteBudget {
 
   #take(claim: Claim, bytes: number, lane: Lane): boolean {
     const limit = lane === "large" ? this.#options.largeBytes : this.#options.bytes
-    if (this.#held + bytes > limit) this.#expire()
-    if (this.#held + bytes > limit) return false
+    const isFull = () => this.#held + bytes > limit || (lane === "large" && this.#largeClaims() >= this.#options.largeClaims)
+    if (isFull()) this.#expire()
+    if (isFull()) return false
+    if (lane !== "growing") claim.isLarge = lane === "large"
     claim.bytes += bytes
     claim.expiresAt = Date.now() + this.#options.claimMs
     this.#claims.add(claim)
     this.#held += bytes
     return true
+  }
+
+  #largeClaims(): number {
+    let count = 0
+    for (const { isLarge } of this.#claims) if (isLarge) count++
+    return count
   }
 
   #expire(): void {

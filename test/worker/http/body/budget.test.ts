@@ -2,7 +2,18 @@ import { describe, expect, it } from "vitest"
 import { ByteBudget, type Claim, newClaim } from "../../../../src/http/body/budget.ts"
 
 const budgetOf = (options = {}) =>
-  new ByteBudget({ bytes: 100, largeBytes: 80, smallBytes: 10, waiters: 3, waitMs: 2000, claimMs: 60_000, ...options })
+  new ByteBudget({
+    bytes: 100,
+    largeBytes: 80,
+    smallBytes: 10,
+    waiters: 3,
+    waitMs: 2000,
+    largeClaims: 8,
+    standingMs: 60_000,
+    patienceMs: () => 100,
+    claimMs: 60_000,
+    ...options,
+  })
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -21,6 +32,34 @@ describe("a budget of bytes", () => {
     for (const claim of claims) budget.release(claim)
     expect(budget.held).toBe(0)
     expect(budget.growAtOnce(newClaim(), 40)).toBe(true)
+  })
+
+  it("admits a bounded number of large claims, however few bytes they have, and small ones beside them", async () => {
+    const budget = budgetOf({ largeClaims: 2, waitMs: 50 })
+    const first = await held(budget, 11)
+    await held(budget, 11)
+    expect(await budget.grow(newClaim(), 11)).toBe(false)
+    await held(budget, 10)
+    budget.release(first)
+    await held(budget, 11)
+  })
+
+  it("lets requests wait for a short time only when the line has not been empty for a while", async () => {
+    const budget = budgetOf({ waitMs: 60_000, standingMs: 100, patienceMs: (bytes: number) => bytes })
+    await held(budget, 80)
+    const waiting = [budget.grow(newClaim(), 80), budget.grow(newClaim(), 70)]
+    expect(await Promise.all(waiting)).toEqual([false, false])
+    const claim = await held(budget, 10)
+    budget.release(claim)
+  })
+
+  it("lets a claim grow for its whole time, however long the line has stood", async () => {
+    const budget = budgetOf({ standingMs: 20, patienceMs: () => 10 })
+    const [claim, other] = [await held(budget, 40), await held(budget, 40)]
+    const grown = budget.grow(claim, 60)
+    await sleep(60)
+    budget.release(other)
+    expect(await grown).toBe(true)
   })
 
   it("releases a claim once", async () => {
