@@ -37,7 +37,7 @@ export async function load({ url, bodies, callers, ms, perSecond }: Load): Promi
       if (status === 200 || status === 201) {
         answers.latencies.push(performance.now() - sentAt)
         answers.storedAt.push(performance.now() - startedAt)
-      } else await sleep(retryAfterMs * (0.5 + Math.random()))
+      } else await sleep(Math.min(retryAfterMs * (0.5 + Math.random()), Math.max(0, ms - (performance.now() - startedAt))))
     }
   }
   await Promise.all(Array.from({ length: callers }, call))

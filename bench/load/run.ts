@@ -1,11 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises"
 import { parseArgs } from "node:util"
-import { childrenOf } from "../harness/cpu.ts"
 import { openConnection } from "../harness/database.ts"
 import { makeBatches, makeSignals } from "../harness/signals.ts"
 import { type Stack, startStack } from "../harness/stack.ts"
 import { quantile } from "../harness/statistics.ts"
 import { type Answers, load } from "./callers.ts"
+import { soak } from "./soak.ts"
 
 /**
  * `npm run bench:load`: measures the service with more callers than it has room for, and with a database that freezes for two seconds under
@@ -56,7 +55,18 @@ try {
       if (size.signals === 500) best = Math.max(best, answers.latencies.length / (answers.ms / 1000))
     }
   }
-  if (soakMs > 0) await soak(best * 0.8)
+  const [batches] = SIZES
+  if (soakMs > 0 && batches) {
+    const lines = await soak({
+      url: `${worker.address}${batches.path}`,
+      bodies: batches.bodies.map((body) => Buffer.from(body)),
+      perSecond: best * 0.8,
+      ms: soakMs,
+      postgresPid: stack.postgres.pid,
+      workerPid: worker.pid,
+    })
+    console.log(["80 % of the best", ...lines].join("\n"))
+  }
   console.log(await ledgerAgrees(stack))
 } finally {
   await worker.stop()
@@ -67,36 +77,6 @@ function line(name: string, { latencies, statuses, ms }: Answers, signals: numbe
   const perSecond = Math.round((latencies.length * signals) / (ms / 1000)).toLocaleString("en-US")
   const [p50, p99] = [0.5, 0.99].map((share) => Math.round(quantile(latencies, share)))
   return `${name}: ${perSecond} signals/s, p50 ${p50} ms, p99 ${p99} ms, answers ${JSON.stringify(statuses)}`
-}
-
-/** Sends batches at a rate, and freezes Postgres for two seconds in the middle. */
-async function soak(perSecond: number): Promise<void> {
-  const [{ bodies, path } = { bodies: [], path: "" }] = SIZES
-  const frozenAt = soakMs / 2
-  const offered = load({
-    url: `${worker.address}${path}`,
-    bodies: bodies.map((body) => Buffer.from(body)),
-    callers: 200,
-    ms: soakMs,
-    perSecond,
-  })
-  await sleep(frozenAt)
-  const processes = [stack.postgres.pid, ...childrenOf(stack.postgres.pid)]
-  for (const pid of processes) process.kill(pid, "SIGSTOP")
-  await sleep(2000)
-  for (const pid of processes) process.kill(pid, "SIGCONT")
-  const { storedAt, latencies, statuses, ms } = await offered
-  const usual = quantile(
-    latencies.filter((_, place) => (storedAt[place] ?? 0) < frozenAt),
-    0.5,
-  )
-  const slow = storedAt.filter((at, place) => at > frozenAt + 2000 && (latencies[place] ?? 0) > 3 * usual)
-  const backMs = slow.length > 0 ? Math.max(...slow) - frozenAt - 2000 : 0
-  console.log(
-    `80 % of the best, ${perSecond.toFixed(1)} batches/s for ${Math.round(ms / 1000)} s, frozen for 2 s in the middle: ` +
-      `${(latencies.length / (ms / 1000)).toFixed(1)} batches/s stored, answers ${JSON.stringify(statuses)}, ` +
-      `p50 before ${Math.round(usual)} ms, within three times that again ${Math.round(backMs)} ms after the freeze`,
-  )
 }
 
 /** Whether each ledger row has its signals, and no signal is without one. */
