@@ -46,7 +46,7 @@ export async function measureCells({ stack, ...rounds }: Bench): Promise<Map<Cel
     processes: () => ({
       workerd: [stack.worker.pid],
       endpoint: [stack.endpoint.pid],
-      postgres: childrenOf(stack.postgres.pid),
+      postgres: [stack.postgres.pid, ...childrenOf(stack.postgres.pid)],
     }),
   })
 }

@@ -101,7 +101,7 @@ async function measure(stack: Stack, admin: Client, contestants: readonly Contes
     processes: ({ contestant: { pid, endpointPid } }) => ({
       server: [pid, ...childrenOf(pid)],
       endpoint: endpointPid === undefined ? [] : [endpointPid],
-      postgres: childrenOf(stack.postgres.pid),
+      postgres: [stack.postgres.pid, ...childrenOf(stack.postgres.pid)],
     }),
     onCell() {
       if (process.stderr.isTTY) process.stderr.write(`\r${++done} of ${cells.length * pace.rounds} `)

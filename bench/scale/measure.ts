@@ -63,7 +63,7 @@ async function measureInserts(context: ScaleContext, agent: Agent): Promise<Scal
   const { stack, client, pace, stopped } = context
   for (let i = 0; i < WARM_UP; i++) await send(context, agent)
   const { rows: before } = await client.query<{ lsn: string }>("select pg_current_wal_insert_lsn() as lsn")
-  const used = () => childrenOf(stack.postgres.pid).reduce((sum, pid) => sum + (cpuMs(pid) || 0), 0)
+  const used = () => [stack.postgres.pid, ...childrenOf(stack.postgres.pid)].reduce((sum, pid) => sum + (cpuMs(pid) || 0), 0)
   const usedBefore = used()
   const latencies: number[] = []
   for (let i = 0; i < pace.inserts; i++) {
