@@ -1,7 +1,7 @@
 import type { Client } from "pg"
 import { StartupError } from "../startup-error.ts"
 import { asMigrator } from "./migrator.ts"
-import { withShortLocks } from "./short-locks.ts"
+import { codeOf, withShortLocks } from "./short-locks.ts"
 
 /** The result of `partitionSignals`. */
 export interface Partitioned {
@@ -26,9 +26,16 @@ export function partitionSignals(databaseUrl: string): Promise<Partitioned> {
     if (await isPartitioned(client)) return { changed: false, lockedMs: 0 }
     if (!(await allKeysEntered(client)))
       throw new StartupError("The dedupe_keys of stored signals are not all entered yet. Run npm run db:migrate first.")
-    const end = await chooseEnd(client)
-    await client.query(`alter table signals validate constraint ${END}`)
-    return { changed: true, lockedMs: await swap(client, end) }
+    for (let tried = 1; ; tried++) {
+      const end = await chooseEnd(client)
+      try {
+        await client.query(`alter table signals validate constraint ${END}`)
+        return { changed: true, lockedMs: await swap(client, end) }
+      } catch (error) {
+        // The ids reached the chosen end, and a write dropped the constraint.
+        if (codeOf(error) !== UNDEFINED_OBJECT || tried === MOST_ENDS) throw error
+      }
+    }
   })
 }
 
@@ -39,6 +46,11 @@ export async function partitionNewTable(client: Client): Promise<void> {
   await client.query(`alter table signals add constraint ${END} check (id < ${end})`)
   await swap(client, end)
 }
+
+/** The ends that are chosen before it gives up. Each is at least half a partition ahead. */
+const MOST_ENDS = 10
+
+const UNDEFINED_OBJECT = "42704"
 
 /** The constraint with the end of the first partition. With it, Postgres does not scan the rows in the last step. */
 const END = "signals_first_partition"
@@ -55,7 +67,7 @@ async function allKeysEntered(client: Client): Promise<boolean> {
 
 /**
  * Chooses the end of the first partition: a multiple of a partition's size, at least half a partition ahead, so that the ids do not reach it
- * before the last step. If they do, a write drops the constraint (see `make_signal_partitions`), and the next call starts over.
+ * before the last step. If they do, a write drops the constraint (see `make_signal_partitions`), and a new end is chosen.
  */
 async function chooseEnd(client: Client): Promise<string> {
   await withShortLocks(client, () =>

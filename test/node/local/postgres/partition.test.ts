@@ -163,6 +163,30 @@ describe("db:partition", () => {
     expect(await storage.query("select count(*)::int4 as count from signals")).toEqual([{ count: FILLED + 4_000 }])
   })
 
+  it("starts over when the ids reach the chosen end while it waits for its last step", async () => {
+    await setSize()
+    await fill()
+    await storage.query("alter table signals add constraint signals_first_partition check (id < 15000) not valid")
+    const holder = new Client({ connectionString: storage.url })
+    await holder.connect()
+    await holder.query("begin")
+    // The last step needs the sequence, too; a write does not need it alone.
+    await holder.query("select nextval('signals_id_seq')")
+    const partitioned = partitionSignals(storage.url)
+    partitioned.catch(() => {})
+    const checked = "select from pg_constraint where conname = 'signals_first_partition' and convalidated"
+    await expect.poll(() => storage.query(checked)).toHaveLength(1)
+    const signals = Array.from({ length: 2_000 }, () => ({ context_window_id: "w" }))
+    for (let number = 0; number < 2; number++) await writeBatch(database(), batchOf(signals))
+    expect(await storage.query(checked)).toEqual([])
+    await holder.query("commit")
+    await holder.end()
+    expect((await partitioned).changed).toBe(true)
+    const [first] = await storage.query<{ to_id: string }>("select to_id from signal_partitions order by to_id limit 1")
+    expect(Number(first?.to_id)).toBeGreaterThan(FILLED + 4_000)
+    expect(await storage.query("select count(*)::int4 as count from signals")).toEqual([{ count: FILLED + 4_000 }])
+  })
+
   it("is refused while the keys of stored signals are not all copied", async () => {
     await storage.query("update backfills set finished_at = null")
     await expect(partitionSignals(storage.url)).rejects.toThrow("Run npm run db:migrate first.")
