@@ -4,6 +4,7 @@ import { chmod, mkdtemp, rename, rm } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
 import { promisify } from "node:util"
 import { freePort } from "../ports.ts"
 import { isAlive } from "../processes.ts"
@@ -36,6 +37,10 @@ export interface PostgresOptions {
 }
 
 const USER = "postgres"
+
+/** Attempts of `restart`, and the pause between them. */
+const RESTARTS = 50
+const RESTART_PAUSE_MS = 100
 
 /** The database must not depend on the machine's locale: under LANG=C initdb makes one that accepts any bytes as text. */
 const INITDB_FLAGS = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
@@ -127,7 +132,16 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
       await server.stop()
     },
     async restart() {
-      postgres.pid = await start()
+      for (let tried = 1; ; tried++) {
+        try {
+          postgres.pid = await start()
+          return
+        } catch (error) {
+          // After a kill, Postgres does not start until its last connection has noticed.
+          if (tried === RESTARTS || !/is still in use/.test(String(error))) throw error
+          await sleep(RESTART_PAUSE_MS)
+        }
+      }
     },
   }
   return postgres

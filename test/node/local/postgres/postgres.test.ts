@@ -3,6 +3,7 @@ import { once } from "node:events"
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { Client } from "pg"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { startPostgres } from "../../../../src/local/postgres/postgres.ts"
 import { StartupError } from "../../../../src/local/startup-error.ts"
@@ -124,6 +125,23 @@ describe("the embedded Postgres", () => {
     await crashed.promise
     await postgres.stop()
     expect(crashes).toBe(1)
+  })
+
+  it("starts again after a kill, also while a connection has not noticed it yet", async () => {
+    const postgres = await startPostgres(join(folder, "data"))
+    const client = new Client({ connectionString: postgres.url })
+    // It works on until it wants to send its result, and then loses its connection.
+    client.on("error", () => {})
+    await client.connect()
+    const busy = client.query("select count(*) from generate_series(1, 20000000)").catch(() => {})
+    await expect
+      .poll(() => queryAt(postgres.url, "select from pg_stat_activity where query like '%(1, 20000000)' and state = 'active'"))
+      .toHaveLength(1)
+    await postgres.kill()
+    await postgres.restart()
+    await busy
+    expect(await queryAt(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
+    await postgres.stop()
   })
 
   it("has a random password, since any page in a browser can reach the endpoint in front of it", async () => {
