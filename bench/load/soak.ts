@@ -48,7 +48,7 @@ export async function soak({ url, bodies, perSecond, ms, postgresPid, workerPid 
       (backMs === undefined
         ? "not back to three times that p50 until the end"
         : `the medians of ${NORMAL_SECONDS} seconds in a row are within three times that p50 from ${backMs / 1000} s after the freeze on`),
-    ...minutesOf(answers),
+    ...partsOf(answers),
     `the Worker's memory: ${Math.round(warm[0]?.[1] ?? 0)} MiB after the warm-up, ${Math.round(warm.at(-1)?.[1] ?? 0)} MiB at the end, ` +
       `${slope.toFixed(2)} MiB a minute`,
   ]
@@ -70,7 +70,7 @@ function normalFrom({ storedAt, latencies }: Answers, from: number, limitMs: num
 }
 
 /** Batches a second and latencies of each tenth of the time. */
-function minutesOf({ storedAt, latencies, ms }: Answers): string[] {
+function partsOf({ storedAt, latencies, ms }: Answers): string[] {
   const tenth = ms / 10
   return Array.from({ length: 10 }, (_, part) => {
     const own = latencies.filter((_, place) => Math.floor((storedAt[place] ?? 0) / tenth) === part)

@@ -9,7 +9,7 @@ if (major < 22 || (major === 22 && minor < 18)) {
   )
   process.exitCode = 1
 } else {
-  // Half of a start would be compilation. Below node_modules, where no other user can write: what is read here is run.
+  // Compilation takes half of a start. The cache is below node_modules, where no other user can write, since Node runs what it reads there.
   process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL("../../node_modules/.cache/node", import.meta.url))
   module.enableCompileCache(process.env.NODE_COMPILE_CACHE)
   await import("./start.ts")

@@ -17,11 +17,11 @@ const LARGE_BYTES_IN_FLIGHT = 0.75 * MAX_BYTES_IN_FLIGHT
 /** Bounds of the wait for room: the number of waiting requests, which hold only their headers, and the time. */
 export const MAX_WAITING = 512
 export const MAX_WAIT_MS = 5000
-/** Twice the statements in flight: the others wait before their body is read, so that however many wait, the work in hand stays the same. */
+/** Twice the writes in flight. Other requests wait before their body is read, so that their number does not change the work in hand. */
 const MAX_LARGE_BODIES = 16
 /**
- * Under lasting overload a request waits for a short time only, so that the service is back to normal soon after it. A large body takes longer
- * to store, and so do those before it.
+ * When the line has not been empty for `STANDING_MS`, a request waits at most half a second for each MiB of its heap: more requests arrive than
+ * leave, and a long line makes every answer late. A larger body may wait longer, since it also takes longer to store.
  */
 const STANDING_MS = 1000
 const PATIENCE_MS_FOR_A_MIB = 500

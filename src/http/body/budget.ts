@@ -20,9 +20,9 @@ export interface BudgetOptions {
   /** The most requests that wait at once. */
   waiters: number
   waitMs: number
-  /** After this time without an empty line, requests of that line wait only `patienceMs`: more arrive than leave, so a longer wait helps none. */
+  /** When a lane has had waiters for longer than this, each waits only `patienceMs`: more arrive than leave, so a longer wait does not help. */
   standingMs: number
-  /** The wait for so many bytes under lasting overload. */
+  /** The longest wait for so many bytes in such a lane. */
   patienceMs: (bytes: number) => number
   /** When a client disconnects, the runtime stops its request without running `finally`. The claim then expires after this time. */
   claimMs: number

@@ -54,7 +54,7 @@ async function start(settings: WorkerSettings): Promise<void> {
   running.raw.on("reloadComplete", () => void resume())
   await resume()
   send({ kind: "resumed" })
-  // This process is killed in the end, and Node would keep its compiled code only at an exit.
+  // Node stores compiled code when a process exits, but this process is killed.
   flushCompileCache()
   const sweep = () => void control("/local/scheduled").catch(complain)
   sweep()

@@ -16,7 +16,7 @@ import { isSuppressed, type Suppressed } from "../statement/suppression.ts"
 import { writeBatch } from "../write-batch.ts"
 import { type Counts, Outcomes } from "./outcomes.ts"
 
-/** A batch that was acknowledged before it was stored, and what of it can't be. */
+/** A batch that was acknowledged before it was stored, and the dead letters of its records that cannot be stored. */
 export interface Delivery extends BatchWrite {
   batch: NewBatch & { allOrNothing: false; idempotency?: undefined }
 }

@@ -11,8 +11,8 @@ afterEach(() => {
 const MIB = 1024 * 1024
 
 /** A request whose body is declared, and never arrives. */
-const sendNothing = async () => {
-  const headers = { "Content-Length": String(8 * MIB) }
+const sendNothing = async (bytes = 8 * MIB) => {
+  const headers = { "Content-Length": String(bytes) }
   const request = new Request("http://signal-ingest.test/api/signals/batch", {
     method: "POST",
     body: new ReadableStream(),
@@ -40,4 +40,22 @@ it("a body for which there is no room is refused after 5 seconds, and may come a
   ])
   await vi.advanceTimersByTimeAsync(BODY_DEADLINE_MS)
   expect((await first).status).toBe(408)
+})
+
+it("a 17th large body is refused after about a second while 16 are read, and a small one is not", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] })
+  const held = Array.from({ length: 16 }, () => sendNothing(400 * 1024))
+  await vi.waitFor(() => expect(vi.getTimerCount()).toBe(16))
+  let refused: Response | undefined
+  const next = sendNothing(400 * 1024).then((response) => {
+    refused = response
+  })
+  const sentAt = Date.now()
+  while (!refused && Date.now() < sentAt + MAX_WAIT_MS) await vi.advanceTimersByTimeAsync(50)
+  await next
+  expect(Date.now() - sentAt).toBeLessThan(1500)
+  expect([refused?.status, refused?.headers.get("Retry-After")]).toEqual([503, "5"])
+  const small = sendNothing(1024)
+  await vi.advanceTimersByTimeAsync(BODY_DEADLINE_MS)
+  expect(new Set((await Promise.all([...held, small])).map(({ status }) => status))).toEqual(new Set([408]))
 })
