@@ -3,7 +3,7 @@ import type { IngestContext } from "../ingest/context.ts"
 import { type Count, storeAcceptedBatch } from "../ingest/store-batch.ts"
 import { type ClaimCheck, getClaimCheck, UnreadableClaimCheck, unreadableObject } from "../queue/claim-checks.ts"
 import { insertDeadLetters } from "../store/dead-letters.ts"
-import { letterOfClaimCheck, letterOfMessage } from "./letters.ts"
+import { keepLetters, letterOfClaimCheck } from "./letters.ts"
 
 type Context = Pick<IngestContext, "db" | "bucket"> & { count: Count }
 
@@ -35,7 +35,7 @@ async function store(context: Pick<Context, "db" | "count">, claimCheck: ClaimCh
     case "deliveries":
       return storeDeliveries(context, claimCheck.deliveries)
     case "message":
-      return insertDeadLetters(context.db, [await letterOfMessage(claimCheck.id, claimCheck.body)])
+      return keepLetters(context.db, [claimCheck])
   }
 }
 

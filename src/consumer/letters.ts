@@ -1,8 +1,62 @@
 import { messageText, readMessage } from "../queue/messages.ts"
-import type { DeadLetter } from "../store/dead-letters.ts"
+import { ROW_FIELDS, redactMessageRecord } from "../queue/redact.ts"
+import type { SubjectField } from "../signals/lifecycle/erasure.ts"
+import { keepErasedKeys } from "../store/changes/erased-keys.ts"
+import type { Database } from "../store/connection.ts"
+import { type DeadLetter, insertMessageLetters, type RecordedRow } from "../store/dead-letters.ts"
+
+/** A message that becomes a dead letter. */
+export type LostMessage = Pick<Message<unknown>, "id" | "body">
+
+/**
+ * Stores the dead letters of messages, without the signals of subjects that were erased or suppressed since their acceptance. Safe to repeat.
+ *
+ * @throws {DatabaseError} some or none of them are stored
+ */
+export async function keepLetters(db: Database, messages: readonly LostMessage[]): Promise<void> {
+  const letters = await Promise.all(messages.map(letterOfMessage))
+  const rows = messages.flatMap(({ body }) => rowsOf(body))
+  if (!(await insertMessageLetters(db, letters, rows))) return
+  for (const message of messages) await keepWithoutSuppressed(db, message)
+}
+
+/** Each round removes at least one subject, so that the rounds end. */
+async function keepWithoutSuppressed(db: Database, message: LostMessage): Promise<void> {
+  const rows = rowsOf(message.body)
+  const refused = await insertMessageLetters(db, [await letterOfMessage(message)], rows)
+  if (!refused) return
+  let record = JSON.stringify(message.body)
+  for (const [place, field] of refused.suppressed) {
+    const subject = rows[place]?.[ROW_FIELDS[field]]
+    if (typeof subject !== "string") continue
+    const { left, removed } = redactMessageRecord(record, field, subject)
+    if (removed) await keepErasedKeys(db, removed.transactionId, removed.rows)
+    if (left === undefined) return
+    record = left
+  }
+  await keepWithoutSuppressed(db, { ...message, body: JSON.parse(record) })
+}
+
+/** The signals in a message, and its dead letters whose subjects are known. */
+function rowsOf(body: unknown): RecordedRow[] {
+  const message = readMessage(body)
+  if (message?.kind !== "delivery") return []
+  const { batch, letters } = message.delivery
+  const { transactionId } = batch
+  const ofLetter = (field: SubjectField, { subjects }: DeadLetter) => subjects?.[field] ?? null
+  return [
+    ...batch.plan.rows.map(({ userId, agentId, contextWindowId }) => ({ transactionId, userId, agentId, contextWindowId })),
+    ...letters.map((letter) => ({
+      transactionId,
+      userId: ofLetter("user_id", letter),
+      agentId: ofLetter("agent_id", letter),
+      contextWindowId: ofLetter("context_window_id", letter),
+    })),
+  ]
+}
 
 /** The dead letter of a message. Its identity derives from the message's id, so that a redelivered message has one dead letter. */
-export const letterOfMessage = (id: string, body: unknown): Promise<DeadLetter> =>
+const letterOfMessage = ({ id, body }: LostMessage): Promise<DeadLetter> =>
   letterOf(id, readMessage(body) ? UNPROCESSED : UNREADABLE, body)
 
 const UNPROCESSED = {

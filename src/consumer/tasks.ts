@@ -3,10 +3,9 @@ import { cutIntoPieces, type Weighed } from "../ingest/pieces.ts"
 import type { Count } from "../ingest/store-batch.ts"
 import { type Message as Content, readMessage } from "../queue/messages.ts"
 import type { Database } from "../store/connection.ts"
-import { insertDeadLetters } from "../store/dead-letters.ts"
 import type { Delivery } from "../store/deliveries/write-deliveries.ts"
 import { storeClaimCheck } from "./claim-check.ts"
-import { letterOfMessage } from "./letters.ts"
+import { keepLetters } from "./letters.ts"
 
 /** Messages that are stored together, and acknowledged or redelivered together. */
 export interface Task {
@@ -81,9 +80,7 @@ function letterTask(piece: readonly Message<unknown>[]): Task {
   const half = piece.length >> 1
   return {
     messages: piece,
-    async run(db) {
-      await insertDeadLetters(db, await Promise.all(piece.map(({ id, body }) => letterOfMessage(id, body))))
-    },
+    run: (db) => keepLetters(db, piece),
     halves: piece.length > 1 ? () => [letterTask(piece.slice(0, half)), letterTask(piece.slice(half))] : undefined,
   }
 }

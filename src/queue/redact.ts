@@ -3,7 +3,8 @@ import type { SignalRow } from "../signals/schema.ts"
 import { mentions } from "../store/lifecycle/needles.ts"
 import { messageText, readMessage, versionOf } from "./messages.ts"
 
-const ROW_FIELDS = { user_id: "userId", agent_id: "agentId", context_window_id: "contextWindowId" } as const
+/** The name in a row of each field that can hold the subject of an erasure. */
+export const ROW_FIELDS = { user_id: "userId", agent_id: "agentId", context_window_id: "contextWindowId" } as const
 
 /** The record of a dead letter after the removal of a subject. */
 export interface RedactedRecord {

@@ -9,7 +9,7 @@ import { deadLetters } from "./schema.ts"
 import { keepTexts } from "./statement/letter-records.ts"
 import { hasNext, pageStatement } from "./statement/page.ts"
 import { utc } from "./statement/sql.ts"
-import { LETTER_NOT_SUPPRESSED } from "./statement/suppression.ts"
+import { isSuppressed, LETTER_NOT_SUPPRESSED, noneSuppressed, orSuppressed, type Suppressed } from "./statement/suppression.ts"
 
 /** The entry point of a dead letter, which decides how a replay maps its record. `queue`: a whole message that the consumer could not store. */
 export type LetterSource = (typeof deadLetters.source.enumValues)[number]
@@ -43,7 +43,36 @@ export async function insertDeadLetters(db: Database, letters: readonly DeadLett
   if (letters.length > 0) await withRetries(db, () => db.query(insertLetters(letters)))
 }
 
-/** @param where a join that excludes letters, by the columns of `letter` */
+/** The subjects of a signal that is in the record of a dead letter, and the batch that it came with. */
+export type RecordedRow = Record<"userId" | "agentId" | "contextWindowId", string | null> & { transactionId: string }
+
+/**
+ * Stores the dead letters of whole messages, or none of them when a signal in them is about a suppressed subject. One that is already stored is
+ * not changed.
+ *
+ * @param rows the signals in the messages
+ * @returns the suppressed ones
+ * @throws {DatabaseError} nothing was stored
+ */
+export async function insertMessageLetters(
+  db: Database,
+  letters: readonly DeadLetter[],
+  rows: readonly RecordedRow[],
+): Promise<Suppressed | undefined> {
+  if (letters.length === 0) return undefined
+  const list = (field: keyof RecordedRow) => sql.param(rows.map((row) => row[field]))
+  const statement = sql`
+    with input as (
+      select * from unnest(
+        ${list("transactionId")}::uuid[], ${list("userId")}::text[], ${list("agentId")}::text[], ${list("contextWindowId")}::text[]
+      ) with ordinality as recorded (transaction_id, user_id, agent_id, context_window_id, position)
+    )
+    ${insertLetters(letters, sql`where ${noneSuppressed(sql`array_agg(transaction_id)`)}`)}`
+  const result = await orSuppressed(withRetries(db, () => db.query(statement)))
+  return isSuppressed(result) ? result : undefined
+}
+
+/** @param where a join or a condition that excludes letters, by the columns of `letter` */
 export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQL {
   const kept = letters.flatMap(bounded)
   const column = (value: (letter: DeadLetter) => string | number | boolean | null) => sql.param(kept.map(value))

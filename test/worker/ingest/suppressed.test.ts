@@ -13,7 +13,7 @@ import { messageText } from "../../../src/queue/messages.ts"
 import { timeLimitAt } from "../../../src/signals/rules.ts"
 import { deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters.ts"
 import { type ErasureTarget, enterErasure, findErasure } from "../../../src/store/lifecycle/erasures.ts"
-import { bodyOf, consume, delivery } from "../consumer/messages.ts"
+import { bodyOf, consume, DEAD_LETTERS, delivery } from "../consumer/messages.ts"
 import { bindings, countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { requestOf, testContext } from "./context.ts"
 
@@ -133,6 +133,47 @@ async function messageAbout(text: string): Promise<string> {
   const [row] = await query<{ record: string }>("select record from dead_letters where strpos(record, $1) > 0", [text])
   return JSON.parse(row?.record ?? "")
 }
+
+describe("a message that becomes a dead letter after an erasure is done", () => {
+  it.each([false, true])(
+    "is kept without the signals of the subject, whose dedupe keys stay taken (suppress: %s)",
+    async (suppress) => {
+      const [user_id, context_window_id] = [`user ${crypto.randomUUID()}`, freshConversation()]
+      const [own, others] = [`own ${context_window_id}`, `others ${context_window_id}`]
+      const signals = [
+        { context_window_id, user_id, dedupe_key: own },
+        { context_window_id, dedupe_key: others },
+      ]
+      const untouched = { context_window_id: freshConversation() }
+      const messages = [bodyOf(delivery(signals)), bodyOf(delivery([untouched]))]
+      const id = await begin({ kind: "user_id", subject: user_id }, suppress)
+      await continued(id)
+      expect(await stateOf(id)).toBe("done")
+
+      expect((await consume(messages, { queue: DEAD_LETTERS })).explicitAcks).toHaveLength(2)
+      expect(await lettersOf(user_id)).toEqual([])
+      expect(await messageAbout(untouched.context_window_id)).toBe(messages[1])
+      await consume([bodyOf(delivery(signals))])
+      await consume([await messageAbout(context_window_id)])
+      expect(await query("select dedupe_key from signals where context_window_id = $1", [context_window_id])).toEqual([
+        { dedupe_key: others },
+      ])
+    },
+  )
+
+  it("is not kept when the rest of it names the subject", async () => {
+    const [user_id, context_window_id] = [`user ${crypto.randomUUID()}`, freshConversation()]
+    const message = bodyOf(
+      delivery([
+        { context_window_id, user_id },
+        { context_window_id, payload: { answered: user_id } },
+      ]),
+    )
+    await continued(await begin({ kind: "user_id", subject: user_id }))
+    expect((await consume([message], { queue: DEAD_LETTERS })).explicitAcks).toHaveLength(1)
+    expect(await lettersOf(context_window_id)).toEqual([])
+  })
+})
 
 describe("an erasure", () => {
   it("waits until what holds the subject in the bucket is stored without it", async () => {
