@@ -7,7 +7,7 @@ import { type Answers, load } from "./callers.ts"
 
 const FREEZE_MS = 2000
 const SAMPLE_MS = 5000
-/** The share of the time after which memory is expected not to grow. */
+/** The share of the time, and of the time after the freeze, from which on memory is expected not to grow. */
 const WARM_UP = 0.2
 /** So many seconds in a row must be normal. */
 const NORMAL_SECONDS = 5
@@ -39,8 +39,11 @@ export async function soak({ url, bodies, perSecond, ms, postgresPid, workerPid 
   const before = answers.latencies.filter((_, place) => (answers.storedAt[place] ?? 0) < frozenAt)
   const usualMs = quantile(before, 0.5)
   const backMs = normalFrom(answers, frozenAt + FREEZE_MS, 3 * usualMs)
-  const warm = memory.filter(([minutes]) => minutes * 60_000 > WARM_UP * ms)
-  const slope = slopeOf(warm)
+  // A freeze lets requests pile up, and the process keeps the memory of such a peak: before and after it are apart.
+  const [beforeFreeze, afterFreeze] = [
+    between(memory, WARM_UP * ms, frozenAt),
+    between(memory, frozenAt + WARM_UP * (ms - frozenAt), Number.POSITIVE_INFINITY),
+  ]
   return [
     `${perSecond.toFixed(1)} batches/s offered for ${Math.round(answers.ms / 1000)} s, frozen for 2 s in the middle: ` +
       `${(answers.latencies.length / (answers.ms / 1000)).toFixed(1)} batches/s stored, answers ${JSON.stringify(answers.statuses)}`,
@@ -49,9 +52,18 @@ export async function soak({ url, bodies, perSecond, ms, postgresPid, workerPid 
         ? "not back to three times that p50 until the end"
         : `the medians of ${NORMAL_SECONDS} seconds in a row are within three times that p50 from ${backMs / 1000} s after the freeze on`),
     ...partsOf(answers),
-    `the Worker's memory: ${Math.round(warm[0]?.[1] ?? 0)} MiB after the warm-up, ${Math.round(warm.at(-1)?.[1] ?? 0)} MiB at the end, ` +
-      `${slope.toFixed(2)} MiB a minute`,
+    `the Worker's memory from the warm-up to the freeze: ${growthOf(beforeFreeze)}; after it: ${growthOf(afterFreeze)}`,
   ]
+}
+
+type Memory = readonly (readonly [minutes: number, mebibytes: number])[]
+
+const between = (memory: Memory, fromMs: number, untilMs: number): Memory =>
+  memory.filter(([minutes]) => minutes * 60_000 > fromMs && minutes * 60_000 < untilMs)
+
+const growthOf = (memory: Memory) => {
+  const [first, last] = [memory[0]?.[1] ?? 0, memory.at(-1)?.[1] ?? 0]
+  return `${Math.round(first)} to ${Math.round(last)} MiB, ${slopeOf(memory).toFixed(2)} MiB a minute`
 }
 
 /** The first whole second after `from` from which on the median of each of five seconds is at most `limitMs`, in milliseconds after `from`. */
@@ -90,7 +102,7 @@ function residentMebibytes(pid: number): number {
 }
 
 /** The slope of the least-squares line through points. */
-function slopeOf(points: readonly (readonly [x: number, y: number])[]): number {
+function slopeOf(points: Memory): number {
   const mean = (values: number[]) => values.reduce((sum, one) => sum + one, 0) / values.length
   const [meanX, meanY] = [mean(points.map(([x]) => x)), mean(points.map(([, y]) => y))]
   const covariance = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0)
