@@ -17,6 +17,8 @@ export interface BudgetOptions {
   smallBytes: number
   /** The most large claims at once. */
   largeClaims: number
+  /** The most bytes of small claims together when one more is admitted. */
+  smallTotalBytes: number
   /** The most requests that wait at once. */
   waiters: number
   waitMs: number
@@ -33,9 +35,18 @@ type Lane = "growing" | "small" | "large"
 
 interface Ticket {
   lane: Lane
+  bytes: number
   /** When its owner checks again, in milliseconds since the epoch. */
   checksAt: number
 }
+
+/** So many claims of so many bytes together. */
+interface Wanted {
+  claims: number
+  bytes: number
+}
+
+const NOTHING: Wanted = { claims: 0, bytes: 0 }
 
 /** A waiter that is this late has disconnected. */
 const GONE_AFTER_MS = 1000
@@ -59,6 +70,7 @@ export class ByteBudget {
   /** Since when each lane has had waiters. */
   readonly #standingSince: Record<Lane, number> = { growing: 0, small: 0, large: 0 }
   #held = 0
+  #heldBySmall = 0
 
   constructor(options: BudgetOptions) {
     this.#options = options
@@ -75,15 +87,15 @@ export class ByteBudget {
     if (lane !== "growing" && this.#line.length >= this.#options.waiters) return false
     const startedAt = Date.now()
     if (!this.#line.some((other) => other.lane === lane)) this.#standingSince[lane] = startedAt
-    const ticket: Ticket = { lane, checksAt: 0 }
+    const ticket: Ticket = { lane, bytes, checksAt: 0 }
     this.#line.push(ticket)
     try {
       for (let now = startedAt; now < startedAt + this.#waitMs(lane, bytes); now = Date.now()) {
         const leftMs = startedAt + this.#waitMs(lane, bytes) - now
-        const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * (this.#placeOf(ticket) + 1), leftMs)
+        const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * (this.#before(ticket).claims + 1), leftMs)
         ticket.checksAt = now + pauseMs
         await new Promise((resolve) => setTimeout(resolve, pauseMs))
-        if (this.#placeOf(ticket) === 0 && this.#take(claim, bytes, lane)) return true
+        if (this.#take(claim, ticket, this.#before(ticket))) return true
       }
       return false
     } finally {
@@ -95,13 +107,14 @@ export class ByteBudget {
   growAtOnce(claim: Claim, bytes: number): boolean {
     const lane = this.#laneOf(claim, bytes)
     this.#removeGone()
-    return !this.#line.some((other) => other.lane === lane) && this.#take(claim, bytes, lane)
+    return !this.#line.some((other) => other.lane === lane) && this.#take(claim, { lane, bytes }, NOTHING)
   }
 
   /** Reduces a claim to `keptBytes`. */
   shrink(claim: Claim, keptBytes: number): void {
     if (!this.#claims.has(claim) || claim.bytes <= keptBytes) return
     this.#held -= claim.bytes - keptBytes
+    if (!claim.isLarge) this.#heldBySmall -= claim.bytes - keptBytes
     claim.bytes = keptBytes
     if (keptBytes === 0) this.#claims.delete(claim)
   }
@@ -127,28 +140,37 @@ export class ByteBudget {
     this.#line = this.#line.filter(({ checksAt }) => checksAt + GONE_AFTER_MS >= now)
   }
 
-  /** The number of waiters before this one in its lane. */
-  #placeOf(ticket: Ticket): number {
+  /** What the waiters before this one in its lane want. */
+  #before(ticket: Ticket): Wanted {
     const now = Date.now()
-    let place = 0
+    let [claims, bytes] = [0, 0]
     for (const other of this.#line) {
       if (other === ticket) break
-      if (other.lane === ticket.lane && other.checksAt + GONE_AFTER_MS >= now) place++
+      if (other.lane !== ticket.lane || other.checksAt + GONE_AFTER_MS < now) continue
+      claims++
+      bytes += other.bytes
     }
-    return place
+    return { claims, bytes }
   }
 
-  #take(claim: Claim, bytes: number, lane: Lane): boolean {
-    const limit = lane === "large" ? this.#options.largeBytes : this.#options.bytes
-    const isFull = () => this.#held + bytes > limit || (lane === "large" && this.#largeClaims() >= this.#options.largeClaims)
-    if (isFull()) this.#expire()
-    if (isFull()) return false
+  /** Takes room that is free besides what the waiters before want. Otherwise the line would move one place with each check of its first waiter. */
+  #take(claim: Claim, { lane, bytes }: Pick<Ticket, "lane" | "bytes">, before: Wanted): boolean {
+    const wanted = { claims: before.claims + 1, bytes: before.bytes + bytes }
+    if (!this.#hasRoom(lane, wanted)) this.#expire()
+    if (!this.#hasRoom(lane, wanted)) return false
     if (lane !== "growing") claim.isLarge = lane === "large"
     claim.bytes += bytes
     claim.expiresAt = Date.now() + this.#options.claimMs
     this.#claims.add(claim)
     this.#held += bytes
+    if (!claim.isLarge) this.#heldBySmall += bytes
     return true
+  }
+
+  #hasRoom(lane: Lane, { claims, bytes }: Wanted): boolean {
+    const { largeBytes, largeClaims, smallTotalBytes, bytes: all } = this.#options
+    if (lane === "large") return this.#held + bytes <= largeBytes && this.#largeClaims() + claims <= largeClaims
+    return this.#held + bytes <= all && (lane === "growing" || this.#heldBySmall + bytes <= smallTotalBytes)
   }
 
   #largeClaims(): number {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest"
+import { afterEach, describe, expect, it, vi } from "vitest"
 import { ByteBudget, type Claim, newClaim } from "../../../../src/http/body/budget.ts"
 
 const budgetOf = (options = {}) =>
@@ -9,6 +9,7 @@ const budgetOf = (options = {}) =>
     waiters: 3,
     waitMs: 2000,
     largeClaims: 8,
+    smallTotalBytes: 100,
     standingMs: 60_000,
     patienceMs: () => 100,
     claimMs: 60_000,
@@ -22,6 +23,10 @@ async function held(budget: ByteBudget, bytes: number): Promise<Claim> {
   expect(await budget.grow(claim, bytes)).toBe(true)
   return claim
 }
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 describe("a budget of bytes", () => {
   it("admits claims that fit, and reuses released bytes", async () => {
@@ -42,6 +47,35 @@ describe("a budget of bytes", () => {
     await held(budget, 10)
     budget.release(first)
     await held(budget, 11)
+  })
+
+  it("admits small claims up to a total of their own, and lets each of them grow", async () => {
+    const budget = budgetOf({ smallTotalBytes: 25, waitMs: 50 })
+    const claims = [await held(budget, 10), await held(budget, 10)]
+    expect(await budget.grow(newClaim(), 10)).toBe(false)
+    await held(budget, 5)
+    const [first, second] = claims as [Claim, Claim]
+    expect(await budget.grow(first, 30)).toBe(true)
+    budget.release(first)
+    budget.release(second)
+    expect([await held(budget, 10), await held(budget, 10)].length).toBe(2)
+    expect(budget.held).toBe(25)
+  })
+
+  it("lets a waiter take the room that those before it do not need, before they have checked", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "Date"] })
+    const budget = budgetOf({ waiters: 2 })
+    const claim = await held(budget, 80)
+    const first = budget.grow(newClaim(), 30)
+    await vi.advanceTimersByTimeAsync(1)
+    const second = budget.grow(newClaim(), 20)
+    // The first waiter has just checked, as every 5 ms, and the second one checks every 10 ms.
+    await vi.advanceTimersByTimeAsync(19)
+    budget.release(claim)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(budget.held).toBe(20)
+    await vi.advanceTimersByTimeAsync(4)
+    expect(await Promise.all([first, second])).toEqual([true, true])
   })
 
   it("lets requests wait for a short time only when the line has not been empty for a while", async () => {
