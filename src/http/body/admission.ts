@@ -30,8 +30,11 @@ const SMALL_BYTES_IN_FLIGHT = 16 * MIB
  */
 const STANDING_MS = 1000
 const PATIENCE_MS_FOR_A_MIB = 500
-/** The deadline of reading a body. After it the request fails and its share of the budget is free. */
+/** The longest time for a body to arrive. After it the request fails and its share of the budget is free. */
 export const BODY_DEADLINE_MS = 30_000
+/** A body of a few KB that does not arrive must not hold its share for as long as one of many MiB may need. */
+const SHORTEST_BODY_DEADLINE_MS = 5000
+const BODY_MS_FOR_A_MIB = 3000
 /** More than the deadlines of the body, the wait and the database together. */
 const CLAIM_MS = 60_000
 
@@ -57,6 +60,10 @@ const budget = new ByteBudget({
 
 /** Small and large bodies wait apart, so their senders return at times of their own. */
 const returnTimes = { small: new ReturnTimes(), large: new ReturnTimes() }
+
+/** The time for a body of so many bytes to arrive, in milliseconds: 5 s, and 3 s for each MiB, up to 30 s. */
+export const bodyDeadlineMs = (bytes: number) =>
+  Math.min(BODY_DEADLINE_MS, SHORTEST_BODY_DEADLINE_MS + BODY_MS_FOR_A_MIB * Math.ceil(bytes / MIB))
 
 /** The bytes of heap that a body takes. It is an estimate for usual signals until its objects and arrays are counted. */
 export const costOf = ({ bytes, containers = bytes / BYTES_FOR_A_CONTAINER }: { bytes: number; containers?: number }) =>

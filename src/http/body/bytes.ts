@@ -2,7 +2,7 @@ import type { Context } from "hono"
 import { missingBody } from "../../signals/shape-errors.ts"
 import type { App } from "../context.ts"
 import { bodyCutOff, bodyTimeout, bodyTooLarge, invalidShape, unsupportedEncoding } from "../problems.ts"
-import { admit, admitAtOnce, BODY_DEADLINE_MS, costOf } from "./admission.ts"
+import { admit, admitAtOnce, bodyDeadlineMs, costOf } from "./admission.ts"
 import { ACCEPT_ENCODING, decode, type EncodingName, encodingOf } from "./encodings.ts"
 
 /** The media type of the body in lower case, without parameters; "" when the request has none. */
@@ -23,9 +23,10 @@ export async function readSent(c: Context<App>, maxBytes = c.get("settings").lim
     // The runtime reads no more than the declared length. Reading it whole takes a tenth of the time of chunks of 4 KB.
     if (declared !== undefined) {
       await admit(c, costOf({ bytes: Number(declared) }))
-      return await inTime(c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer)))
+      const reading = c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer))
+      return await inTime(reading, bodyDeadlineMs(Number(declared)))
     }
-    return await inTime(readChunks(c, c.req.raw.body, maxBytes))
+    return await readChunks(c, c.req.raw.body, maxBytes)
   } catch (error) {
     // The runtime throws a plain Error when the connection ends before the body.
     throw isLost(error) ? bodyCutOff() : error
@@ -34,14 +35,25 @@ export async function readSent(c: Context<App>, maxBytes = c.get("settings").lim
 
 const isLost = (error: unknown) => error instanceof Error && error.constructor === Error
 
+/** The waits for room do not count as time of arrival. */
 async function readChunks(c: Context<App>, body: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+  const reader = body.getReader()
   const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of body) {
-    length += chunk.length
-    if (length > maxBytes) throw bodyTooLarge(maxBytes)
-    await admit(c, costOf({ bytes: length }))
-    chunks.push(chunk)
+  let [length, arrivingMs] = [0, 0]
+  try {
+    for (;;) {
+      const startedAt = Date.now()
+      const { done, value } = await inTime(reader.read(), bodyDeadlineMs(length), arrivingMs)
+      if (done) break
+      arrivingMs += Date.now() - startedAt
+      length += value.length
+      if (length > maxBytes) throw bodyTooLarge(maxBytes)
+      await admit(c, costOf({ bytes: length }))
+      chunks.push(value)
+    }
+  } catch (error) {
+    reader.cancel(error).catch(() => undefined)
+    throw error
   }
   const bytes = new Uint8Array(length)
   let offset = 0
@@ -53,10 +65,10 @@ async function readChunks(c: Context<App>, body: ReadableStream<Uint8Array>, max
 }
 
 /** @throws {Problem} 408: a slow body must not hold room that other requests need */
-async function inTime<T>(reading: Promise<T>): Promise<T> {
+async function inTime<T>(reading: Promise<T>, deadlineMs: number, passedMs = 0): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(bodyTimeout(BODY_DEADLINE_MS / 1000)), BODY_DEADLINE_MS)
+    timer = setTimeout(() => reject(bodyTimeout(deadlineMs / 1000)), deadlineMs - passedMs)
   })
   try {
     return await Promise.race([reading, late])
