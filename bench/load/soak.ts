@@ -51,7 +51,7 @@ export async function soak({ url, bodies, perSecond, ms, postgresPid, workerPid 
       (backMs === undefined
         ? "not back to three times that p50 until the end"
         : `the medians of ${NORMAL_SECONDS} seconds in a row are within three times that p50 from ${backMs / 1000} s after the freeze on`),
-    ...partsOf(answers),
+    ...partsOf(answers, memory),
     `the Worker's memory from the warm-up to the freeze: ${growthOf(beforeFreeze)}; after it: ${growthOf(afterFreeze)}`,
   ]
 }
@@ -81,14 +81,16 @@ function normalFrom({ storedAt, latencies }: Answers, from: number, limitMs: num
   return undefined
 }
 
-/** Batches a second and latencies of each tenth of the time. */
-function partsOf({ storedAt, latencies, ms }: Answers): string[] {
+/** Batches a second, latencies and the last memory of each tenth of the time. */
+function partsOf({ storedAt, latencies, ms }: Answers, memory: Memory): string[] {
   const tenth = ms / 10
   return Array.from({ length: 10 }, (_, part) => {
     const own = latencies.filter((_, place) => Math.floor((storedAt[place] ?? 0) / tenth) === part)
     if (own.length === 0) return `part ${part + 1} of 10: nothing stored`
     const [p50, p99] = [0.5, 0.99].map((share) => Math.round(quantile(own, share)))
-    return `part ${part + 1} of 10: ${(own.length / (tenth / 1000)).toFixed(1)} batches/s, p50 ${p50} ms, p99 ${p99} ms`
+    const last = between(memory, part * tenth, (part + 1) * tenth).at(-1)?.[1] ?? Number.NaN
+    const rate = (own.length / (tenth / 1000)).toFixed(1)
+    return `part ${part + 1} of 10: ${rate} batches/s, p50 ${p50} ms, p99 ${p99} ms, memory ${Math.round(last)} MiB`
   })
 }
 

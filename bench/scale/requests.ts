@@ -31,6 +31,8 @@ export interface Read {
   path: () => string
 }
 
+export const statsOfADay: Read = { name: "stats of a day (dashboard, limit=20)", path: () => "/api/signals/stats?limit=20" }
+
 /** @param ids returns the id of a stored signal */
 export const readsOf = (ids: () => number): Read[] => [
   { name: "newest 100", path: () => list({}) },
@@ -50,7 +52,7 @@ export const readsOf = (ids: () => number): Read[] => [
   { name: "escalated", path: () => list({ escalate_flag: "1" }) },
   { name: "source + agent + score", path: () => list({ signal_source: "kafka", agent_id: "agent-7", min_score: "0.9" }) },
   { name: "by id", path: () => `/api/signals/${ids()}` },
-  { name: "stats of a day (dashboard, limit=20)", path: () => "/api/signals/stats?limit=20" },
+  statsOfADay,
   { name: "stats of 7 days", path: () => stats(7) },
   { name: "stats of 30 days", path: () => stats(30) },
   { name: "stats of a year", path: () => stats(365) },
