@@ -209,4 +209,31 @@ describe("a read of a large table", () => {
       rows.map(({ avg_score, ...row }) => ({ ...row, avg_score: avg_score.toFixed(9) })),
     )
   })
+
+  it("has only the bound of a question that is too wide", async () => {
+    const counted = async (most: number) => {
+      const { rows } = await client.query<{ signal_count: string }>(
+        "select signal_count from signal_stats('2026-01-01T00:00:00Z', $1, 1) order by context_window_id is not null",
+        [most],
+      )
+      return rows.map(({ signal_count }) => Number(signal_count))
+    }
+    const { rows } = await client.query<{ count: number }>("select count(*)::int4 as count from signals")
+    expect(await counted(2 * ROWS)).toEqual([rows[0]?.count, ROWS / 2])
+    expect(await counted(ROWS / 2)).toEqual([ROWS / 2])
+  })
+
+  it("counts when the planner expects far more signals than there are", async () => {
+    await client.query("begin")
+    try {
+      // As after a deletion of most signals, before they are analyzed.
+      await client.query("delete from signals where id % 1000 <> 0")
+      const { rows } = await client.query<{ signal_count: string }>(
+        "select signal_count from signal_stats('2026-01-01T00:00:00Z', 1000, 1) order by context_window_id is not null",
+      )
+      expect(rows.map(({ signal_count }) => Number(signal_count))).toEqual([ROWS / 1000, ROWS / 1000])
+    } finally {
+      await client.query("rollback")
+    }
+  })
 })
