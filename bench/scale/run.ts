@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises"
 import { dirname } from "node:path"
 import { parseArgs } from "node:util"
+import type pg from "pg"
 import { openConnection } from "../harness/database.ts"
 import { describeMachine } from "../harness/machine.ts"
 import { startStack } from "../harness/stack.ts"
@@ -18,6 +19,8 @@ const { values: options } = parseArgs({
     inserts: { type: "string", default: "100" },
     reads: { type: "string", default: "100" },
     partitions: { type: "string", default: "120" },
+    /** Postgres then writes a page as a whole into the WAL at its first change after a checkpoint. */
+    "page-images": { type: "boolean", default: false },
     json: { type: "string", default: "dist/bench-scale.json" },
   },
 })
@@ -31,7 +34,8 @@ try {
   try {
     const { client } = await openConnection(stack.postgres.url)
     const machine = await describeMachine(client)
-    console.log(`${machine}\n`)
+    console.log(`${machine}, full_page_writes ${options["page-images"] ? "on" : "off, as at Neon"}\n`)
+    if (!options["page-images"]) await turnPageImagesOff(client)
     const scales: Scale[] = []
     for (const rows of sizes) {
       const startedAt = performance.now()
@@ -56,3 +60,9 @@ try {
   if (!stop.signal.aborted) throw error
 }
 if (stop.signal.aborted) process.exit(130)
+
+/** @see https://neon.com/blog/turning-off-fpw-for-faster-writes */
+async function turnPageImagesOff(client: pg.Client): Promise<void> {
+  await client.query("alter system set full_page_writes = off")
+  await client.query("select pg_reload_conf()")
+}
