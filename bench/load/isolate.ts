@@ -1,17 +1,17 @@
 import { once } from "node:events"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
-import { cpuMs } from "./harness/cpu.ts"
-import { openConnection } from "./harness/database.ts"
-import { drive } from "./harness/drive.ts"
-import { describeMachine } from "./harness/machine.ts"
-import { printTable } from "./harness/print.ts"
-import { batchRoute } from "./harness/routes.ts"
-import { type Stack, startStack } from "./harness/stack.ts"
-import { median } from "./harness/statistics.ts"
+import { cpuMs } from "../harness/cpu.ts"
+import { openConnection } from "../harness/database.ts"
+import { drive } from "../harness/drive.ts"
+import { describeMachine } from "../harness/machine.ts"
+import { printTable } from "../harness/print.ts"
+import { batchRoute } from "../harness/routes.ts"
+import { type Stack, startStack } from "../harness/stack.ts"
+import { median } from "../harness/statistics.ts"
 
 /**
- * `npx node bench/isolate.ts`: measures the first batches of 500 signals of a young isolate beside its later ones, and the Worker's CPU for a batch,
+ * `npx node bench/load/isolate.ts`: measures the first batches of 500 signals of a young isolate beside its later ones, and the Worker's CPU for a batch,
  * with Postgres and with an endpoint that answers at once.
  */
 const SIGNALS = 500
