@@ -11,8 +11,8 @@ import { type Stack, startStack } from "../harness/stack.ts"
 import { median } from "../harness/statistics.ts"
 
 /**
- * `npx node bench/load/isolate.ts`: measures the first batches of 500 signals of a young isolate beside its later ones, and the Worker's CPU for a batch,
- * with Postgres and with an endpoint that answers at once.
+ * `npx node bench/load/isolate.ts`: measures the first batches of 500 signals of a young isolate beside its later ones, and the Worker's CPU for a
+ * batch, with Postgres and with an endpoint that answers at once.
  */
 const SIGNALS = 500
 const ROUNDS = 7
@@ -23,13 +23,29 @@ const CALLERS = 8
 const CPU_MS = 4000
 
 const stack = await startStack()
-const sink = await startSink(stack)
 try {
-  const { client } = await openConnection(stack.postgres.url)
-  console.log(`${await describeMachine(client)}\n`)
-  await client.end()
-  const rounds: Record<"database" | "sink", Figures>[] = []
-  for (let round = 0; round < ROUNDS; round++) rounds.push({ database: await one(stack.endpoint.url), sink: await one(sink.url) })
+  const sink = await startSink(stack)
+  try {
+    const { client } = await openConnection(stack.postgres.url)
+    console.log(`${await describeMachine(client)}\n`)
+    await client.end()
+    print(await measure(sink.url))
+  } finally {
+    await sink.stop()
+  }
+} finally {
+  await stack.stop()
+}
+
+type Round = Record<"database" | "sink", Figures>
+
+async function measure(sinkUrl: string): Promise<Round[]> {
+  const rounds: Round[] = []
+  for (let round = 0; round < ROUNDS; round++) rounds.push({ database: await one(stack.endpoint.url), sink: await one(sinkUrl) })
+  return rounds
+}
+
+function print(rounds: readonly Round[]): void {
   const line = (name: string, of: (figures: Figures) => number) => [
     name,
     ...(["database", "sink"] as const).map((kind) => median(rounds.map((round) => of(round[kind]))).toFixed(2)),
@@ -40,15 +56,12 @@ try {
       line("first batch, ms", ({ firstMs }) => firstMs),
       line(`first ${YOUNG_BATCHES}, median ms`, ({ youngMs }) => youngMs),
       line("later ones, median ms", ({ laterMs }) => laterMs),
-      line("first ones of the later ones", ({ youngMs, laterMs }) => youngMs / laterMs),
+      line("  times as long at first", ({ youngMs, laterMs }) => youngMs / laterMs),
       line(`CPU of the first ${YOUNG_BATCHES}, ms a batch`, ({ youngCpuMs }) => youngCpuMs),
       line("CPU later, 1 caller, ms a batch", ({ laterCpuMs }) => laterCpuMs),
       line(`CPU later, ${CALLERS} callers, ms a batch`, ({ busyCpuMs }) => busyCpuMs),
     ],
   )
-} finally {
-  await sink.stop()
-  await stack.stop()
 }
 
 interface Figures {

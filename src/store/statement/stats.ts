@@ -6,7 +6,7 @@ export const MAX_COUNTED = 2_000_000
 
 /**
  * Count, mean score and newest signal of each conversation since a time, most signals first. The first row has no conversation and the count of
- * all signals. Above `MAX_COUNTED` the other rows can be missing.
+ * all signals. Above `MAX_COUNTED` the other rows are incomplete or missing.
  */
 export const statsStatement = (since: SQL, limit: number): SQL => sql`
   select context_window_id, signal_count, avg_score, ${utc(sql`latest`)} as latest_signal

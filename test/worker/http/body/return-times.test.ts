@@ -20,18 +20,18 @@ const refusals = (times: ReturnTimes, now: number, count: number) => Array.from(
 describe("the times at which refused senders return", () => {
   it("follow each other half as fast as requests are admitted", () => {
     const { times, now } = busy(40)
-    const seconds = refusals(times, now, 400)
+    const seconds = refusals(times, now, 200)
     expect(seconds).toEqual(seconds.toSorted((one, other) => one - other))
     const aSecond = Map.groupBy(seconds, (second) => second)
-    expect([...aSecond.keys()]).toEqual(Array.from({ length: 20 }, (_, place) => place + 1))
+    expect([...aSecond.keys()]).toEqual(Array.from({ length: 10 }, (_, place) => place + 1))
     for (const those of aSecond.values()) expect(Math.abs(those.length - 20)).toBeLessThan(3)
   })
 
-  it("are at least a second and at most 30 seconds away, however many senders there are", () => {
+  it("are at least a second and at most 10 seconds away, however many senders there are", () => {
     const { times, now } = busy(1000)
     expect(refusals(times, now, 10)).toEqual(Array.from({ length: 10 }, () => 1))
     expect(refusals(times, now, 100_000).at(-1)).toBe(LONGEST_RETURN_SECONDS)
-    expect(times.next(now + 10_000)).toBe(21)
+    expect(times.next(now + 4000)).toBe(7)
   })
 
   it("are soon again when the senders before have returned", () => {
@@ -40,7 +40,7 @@ describe("the times at which refused senders return", () => {
     expect(times.next(admit(times, now, { aSecond: 40, seconds: 20 }))).toBe(1)
   })
 
-  it("are 30 seconds away while nothing is admitted", () => {
+  it("are 10 seconds away while nothing is admitted", () => {
     expect(new ReturnTimes().next(START)).toBe(LONGEST_RETURN_SECONDS)
     const { times, now } = busy(40)
     expect(times.next(now + 120_000)).toBe(LONGEST_RETURN_SECONDS)
