@@ -35,7 +35,8 @@ export default defineConfig({
                 MAX_SIGNALS: "10000",
                 MAX_BODY_BYTES: "8388608",
                 DATABASE_DEADLINE_MS: "10000",
-                // The tests send more at once than an isolate lets through; faults/overload.test.ts holds the limit.
+                // The tests send more at once than an isolate lets through; faults/overload.test.ts holds the
+                // limit.
                 DATABASE_MAX_WRITES: "100",
                 DATABASE_MAX_READS: "100",
               },

@@ -11,7 +11,9 @@ export const SIZES = [1, 50, 100, 500, 1000, 5000, 10_000] as const
 export const CALLERS = [1, 8] as const
 export const LATENCIES_MS = [0, 5] as const
 
-/** The single-signal route, the batch route, the batch's statement straight from `pg`, and COPY of its rows. */
+/**
+ * The single-signal route, the batch route, the batch's statement straight from `pg`, and COPY of its rows.
+ */
 export type Way = "single" | "batch" | "pg" | "copy"
 
 /** One line of the result table. */
@@ -23,11 +25,15 @@ export interface Cell extends Load {
 
 /** Cells that are compared stand next to each other, so that both run under the same load of the machine. */
 export const CELLS: readonly Cell[] = [
-  ...LATENCIES_MS.flatMap((latencyMs) => CALLERS.map((callers): Cell => ({ way: "single", size: 1, callers, latencyMs }))),
+  ...LATENCIES_MS.flatMap((latencyMs) =>
+    CALLERS.map((callers): Cell => ({ way: "single", size: 1, callers, latencyMs })),
+  ),
   ...SIZES.flatMap((size): Cell[] => [
     ...CALLERS.map((callers): Cell => ({ way: "pg", size, callers, latencyMs: 0 })),
     { way: "copy", size, callers: 1, latencyMs: 0 },
-    ...LATENCIES_MS.flatMap((latencyMs) => CALLERS.map((callers): Cell => ({ way: "batch", size, callers, latencyMs }))),
+    ...LATENCIES_MS.flatMap((latencyMs) =>
+      CALLERS.map((callers): Cell => ({ way: "batch", size, callers, latencyMs })),
+    ),
   ]),
 ]
 
@@ -51,7 +57,11 @@ export async function measureCells({ stack, ...rounds }: Bench): Promise<Map<Cel
   })
 }
 
-async function open(stack: Stack, { way, size, callers }: Cell, statements: ReadonlyMap<number, Statement[]>): Promise<Subject> {
+async function open(
+  stack: Stack,
+  { way, size, callers }: Cell,
+  statements: ReadonlyMap<number, Statement[]>,
+): Promise<Subject> {
   if (way === "single") return singleRoute(stack.worker.address, callers)
   if (way === "batch") return batchRoute(stack.worker.address, size, callers)
   if (way === "copy") return copy(stack, size, callers)

@@ -8,8 +8,9 @@ import { startStack } from "./harness/stack.ts"
 import { median } from "./harness/statistics.ts"
 
 /**
- * `npx node bench/codecs.ts`: measures batches in each `Content-Encoding` with one caller. The Worker's CPU is that of its whole process
- * for each request. The codings take turns, so that a change of the machine's speed affects all of them.
+ * `npx node bench/codecs.ts`: measures batches in each `Content-Encoding` with one caller. The Worker's CPU
+ * is that of its whole process for each request. The codings take turns, so that a change of the machine's
+ * speed affects all of them.
  */
 const ROUNDS = 7
 const SIZES = [
@@ -35,7 +36,8 @@ const CODECS: Codec[] = [
   { name: "zstd, level 3", encoding: "zstd", encode: (body) => zstdCompressSync(body) },
 ]
 
-// Encoded before the calls: Brotli's highest quality takes so long that the Worker would close the idle connections.
+// Encoded before the calls: Brotli's highest quality takes so long that the Worker would close the idle
+// connections.
 const tables = SIZES.map(({ signals, requests }) => {
   const body = Buffer.from(JSON.stringify({ signals: makeSignals(signals) }))
   const cells = CODECS.map((codec) => ({ codec, ...encodeTimed(codec, body), workerMs: [] as number[] }))
@@ -77,7 +79,12 @@ try {
     const [plainMs, plainBytes] = [median(plain?.workerMs ?? []), plain?.encoded.length ?? 0]
     for (const { codec, encoded, senderMs, workerMs } of cells) {
       const ms = median(workerMs)
-      const figures = [(encoded.length / plainBytes).toFixed(2), senderMs.toFixed(1), ms.toFixed(1), (ms / plainMs).toFixed(2)]
+      const figures = [
+        (encoded.length / plainBytes).toFixed(2),
+        senderMs.toFixed(1),
+        ms.toFixed(1),
+        (ms / plainMs).toFixed(2),
+      ]
       console.log(`| ${[signals, codec.name, encoded.length, ...figures].join(" | ")} |`)
     }
   }

@@ -34,7 +34,9 @@ export const COPY_COLUMNS =
 /** @see https://www.postgresql.org/docs/18/sql-copy.html#SQL-COPY-FILE-FORMATS */
 export function copyText(signals: readonly Signal[]): Buffer {
   const field = (value: string | number | null) =>
-    value === null ? "\\N" : String(value).replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\t", "\\t")
+    value === null
+      ? "\\N"
+      : String(value).replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\t", "\\t")
   const transactionId = crypto.randomUUID()
   const lines = makeRows(signals).map((row) =>
     [

@@ -10,8 +10,8 @@ import { openConnection } from "./harness/database.ts"
 import { makeEvents } from "./harness/slack-events.ts"
 
 /**
- * `npx node bench/database-away.ts`: sends Slack events at a steady rate through an outage of the database. Prints the answers, and how long
- * after the outage the last event was stored.
+ * `npx node bench/database-away.ts`: sends Slack events at a steady rate through an outage of the database.
+ * Prints the answers, and how long after the outage the last event was stored.
  */
 const { values } = parseArgs({
   options: { seconds: { type: "string", default: "60" }, rate: { type: "string", default: "50" } },
@@ -51,7 +51,11 @@ try {
     events.map(async ({ headers, body }, number) => {
       await sleep((number * 1000) / PER_SECOND)
       const sentAt = performance.now()
-      const { status } = await fetch(`${service.address}/webhooks/slack`, { method: "POST", headers, body: new Uint8Array(body) })
+      const { status } = await fetch(`${service.address}/webhooks/slack`, {
+        method: "POST",
+        headers,
+        body: new Uint8Array(body),
+      })
       latencies.push(performance.now() - sentAt)
       statuses.set(status, (statuses.get(status) ?? 0) + 1)
     }),
@@ -64,8 +68,12 @@ try {
     "select count(*)::int4 as rows, count(distinct payload #>> '{envelope,event_id}')::int4 as events from signals",
   )
   latencies.sort((one, other) => one - other)
-  console.log(`${total} events in ${(sentFor / 1000).toFixed(1)} s, with an outage of the database of ${AWAY_SECONDS} s`)
-  console.log(`answers by status: ${JSON.stringify(Object.fromEntries(statuses))}; slowest ${latencies.at(-1)?.toFixed(0)} ms`)
+  console.log(
+    `${total} events in ${(sentFor / 1000).toFixed(1)} s, with an outage of the database of ${AWAY_SECONDS} s`,
+  )
+  console.log(
+    `answers by status: ${JSON.stringify(Object.fromEntries(statuses))}; slowest ${latencies.at(-1)?.toFixed(0)} ms`,
+  )
   console.log(
     `stored: ${rows[0].rows} rows, ${rows[0].events} different events, the last ${afterSeconds.toFixed(1)} s after the outage`,
   )

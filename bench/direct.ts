@@ -17,14 +17,23 @@ export interface Statement {
 }
 
 /**
- * Records the statements that the Worker sends for batches of each size, so that `direct` runs exactly the same ones.
+ * Records the statements that the Worker sends for batches of each size, so that `direct` runs exactly the
+ * same ones.
  */
-export async function recordStatements(stack: Stack, sizes: readonly number[]): Promise<Map<number, Statement[]>> {
+export async function recordStatements(
+  stack: Stack,
+  sizes: readonly number[],
+): Promise<Map<number, Statement[]>> {
   const recorder = await startRecorder(stack.endpoint.url)
   const worker = await stack.startWorker(recorder.url)
   const agent = openAgent(1)
   const record = async (signals: Signal[]): Promise<Statement> => {
-    const answer = await post(agent, `${worker.address}/api/signals/batch`, Buffer.from(JSON.stringify({ signals })), 200)
+    const answer = await post(
+      agent,
+      `${worker.address}/api/signals/batch`,
+      Buffer.from(JSON.stringify({ signals })),
+      200,
+    )
     const { query, params } = JSON.parse(recorder.lastRequest()) as Omit<Statement, "transactionIdAt">
     return { query, params, transactionIdAt: params.indexOf(JSON.parse(String(answer)).transaction_id) }
   }
@@ -44,12 +53,18 @@ export async function recordStatements(stack: Stack, sizes: readonly number[]): 
 }
 
 /** A proxy between a Worker and the endpoint, which keeps the last request. */
-async function startRecorder(endpointUrl: string): Promise<{ url: string; lastRequest(): string; stop(): void }> {
+async function startRecorder(
+  endpointUrl: string,
+): Promise<{ url: string; lastRequest(): string; stop(): void }> {
   let lastRequest = ""
   const server = createServer(async (request, response) => {
     lastRequest = await text(request)
     const connectionString = String(request.headers["neon-connection-string"])
-    const headers = { "Neon-Connection-String": connectionString, "Neon-Raw-Text-Output": "true", "Neon-Array-Mode": "true" }
+    const headers = {
+      "Neon-Connection-String": connectionString,
+      "Neon-Raw-Text-Output": "true",
+      "Neon-Array-Mode": "true",
+    }
     const answer = await fetch(endpointUrl, { method: "POST", body: lastRequest, headers })
     response.writeHead(answer.status, { "Content-Type": "application/json" }).end(await answer.text())
   })
@@ -65,8 +80,15 @@ async function startRecorder(endpointUrl: string): Promise<{ url: string; lastRe
   }
 }
 
-/** The service's statement sent by `pg`, with one connection for each caller: the baseline for Worker, driver and endpoint. */
-export async function direct(stack: Stack, statements: readonly Statement[], callers: number): Promise<Subject> {
+/**
+ * The service's statement sent by `pg`, with one connection for each caller: the baseline for Worker, driver
+ * and endpoint.
+ */
+export async function direct(
+  stack: Stack,
+  statements: readonly Statement[],
+  callers: number,
+): Promise<Subject> {
   const clients = await openClients(stack.postgres.url, callers)
   const types = { getTypeParser: () => (value: string) => value }
   const next = inTurns(statements)

@@ -19,7 +19,9 @@ export interface Measured {
 export function compareWithExpected({ results, heapMiB, bundle }: Measured): Expectation[] {
   const batch = (like: Partial<Cell>): Result => {
     const names = Object.keys(like) as (keyof Cell)[]
-    const found = results.find((result) => result.way === "batch" && names.every((name) => result[name] === like[name]))
+    const found = results.find(
+      (result) => result.way === "batch" && names.every((name) => result[name] === like[name]),
+    )
     if (!found) throw new Error(`no such cell: ${JSON.stringify(like)}`)
     return found
   }

@@ -7,8 +7,8 @@ const HEAPS_MIB = [24, 32, 48, 64, 96, 128, 192, 256]
 const BATCHES = 5
 
 /**
- * Finds the smallest of these heaps in which the Worker answers batches of 10,000 signals, one at a time. V8 ends the process when it needs
- * more. Returns Infinity when no heap is large enough.
+ * Finds the smallest of these heaps in which the Worker answers batches of 10,000 signals, one at a time. V8
+ * ends the process when it needs more. Returns Infinity when no heap is large enough.
  */
 export async function smallestHeapMiB(stack: Stack, stopped: AbortSignal): Promise<number> {
   const body = Buffer.from(JSON.stringify({ signals: makeSignals(10_000) }))

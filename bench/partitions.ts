@@ -16,8 +16,9 @@ import { median, quantile } from "./harness/statistics.ts"
 import { fill } from "./migration/fill.ts"
 
 /**
- * `npx node bench/partitions.ts`: measures the cost of a batch of 500 signals in a plain table, in a full partition of the same size and in an
- * empty one, and the cost of reads over 1, 12 and 120 partitions of the same rows.
+ * `npx node bench/partitions.ts`: measures the cost of a batch of 500 signals in a plain table, in a full
+ * partition of the same size and in an empty one, and the cost of reads over 1, 12 and 120 partitions of the
+ * same rows.
  */
 const { values } = parseArgs({
   options: {
@@ -64,7 +65,9 @@ async function inserts(rows: number): Promise<void> {
   await both("plain table")
   await partitionSignals(url)
   await both("full partition")
-  const [{ end }] = (await client.query("select max(to_id) as end from signal_partitions where from_id is null")).rows
+  const [{ end }] = (
+    await client.query("select max(to_id) as end from signal_partitions where from_id is null")
+  ).rows
   await client.query("select setval('signals_id_seq', $1::int8)", [end])
   await client.query("select make_signal_partitions()")
   await both("empty partition")
@@ -95,7 +98,9 @@ async function insert(client: pg.Client, pid: number, keyed: number) {
     cpu.push(cpuMs(pid) - before)
     ms.push(performance.now() - startedAt)
   }
-  const [{ bytes }] = (await client.query("select pg_wal_lsn_diff(pg_current_wal_lsn(), $1)::float8 as bytes", [lsn])).rows
+  const [{ bytes }] = (
+    await client.query("select pg_wal_lsn_diff(pg_current_wal_lsn(), $1)::float8 as bytes", [lsn])
+  ).rows
   const round = (value: number) => Number(value.toFixed(1))
   return {
     "CPU ms, lower quartile": round(quantile(cpu, 0.25)),
@@ -116,9 +121,14 @@ async function reads(partitions: number, rows: number): Promise<void> {
   // Moves the rows from the first partition to the partitions of their ids.
   if (partitions > 1) await spread(client, rows, partitions)
   const middle = Math.floor(rows / 2)
-  const { rows: found } = await client.query("select context_window_id as conversation from signals where id = $1", [middle])
+  const { rows: found } = await client.query(
+    "select context_window_id as conversation from signals where id = $1",
+    [middle],
+  )
   const { conversation } = found[0]
-  const newest = (await client.query("select max(time)::text as time from signals where id > $1", [rows - 1000])).rows[0].time
+  const newest = (
+    await client.query("select max(time)::text as time from signals where id > $1", [rows - 1000])
+  ).rows[0].time
   const cells: Record<string, object> = {}
   const queries: [name: string, work: (db: Database) => Promise<unknown>][] = [
     ["newest page of 50", (db) => listSignals(db, { limit: 50 })],
@@ -147,8 +157,12 @@ async function spread(client: pg.Client, rows: number, partitions: number): Prom
   for (let from = 0; from <= rows; from += size) {
     const part = `part_${from}`
     await client.query(`create table ${part} (like signals including defaults including constraints)`)
-    await client.query(`insert into ${part} select * from signals_0 where id >= ${from} and id < ${from + size}`)
-    await client.query(`alter table signals attach partition ${part} for values from (${from}) to (${from + size})`)
+    await client.query(
+      `insert into ${part} select * from signals_0 where id >= ${from} and id < ${from + size}`,
+    )
+    await client.query(
+      `alter table signals attach partition ${part} for values from (${from}) to (${from + size})`,
+    )
     await client.query(`vacuum analyze ${part}`)
   }
   await client.query("drop table signals_0")

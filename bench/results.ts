@@ -6,7 +6,10 @@ import { cpuPerBatch, type Summary, summaryOf } from "./harness/summary.ts"
 export interface Result extends Cell, Summary {
   /** CPU milliseconds a batch; NaN where there is no Linux /proc. */
   cpuMs: { workerd: number; endpoint: number; postgres: number }
-  /** The ratio of its signals a second to those of: the single-signal route with the same callers and round trip, */
+  /**
+   * The ratio of its signals a second to those of: the single-signal route with the same callers and round
+   * trip,
+   */
   ofSingle: number
   /** the same statement straight from `pg` on one connection, */
   ofPg: number
@@ -17,7 +20,8 @@ export interface Result extends Cell, Summary {
 export function resultsOf(measured: ReadonlyMap<Cell, readonly Measurement[]>): Result[] {
   const throughput = (way: Way, like: Partial<Cell>) => {
     const cell = [...measured.keys()].find(
-      (one) => one.way === way && Object.entries(like).every(([name, value]) => one[name as keyof Cell] === value),
+      (one) =>
+        one.way === way && Object.entries(like).every(([name, value]) => one[name as keyof Cell] === value),
     )
     return cell ? summaryOf(cell.size, measured.get(cell) ?? []).signalsPerSecond : Number.NaN
   }

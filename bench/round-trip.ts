@@ -12,17 +12,22 @@ import { describeMachine } from "./harness/machine.ts"
 import { startStack } from "./harness/stack.ts"
 
 /**
- * `npx node bench/round-trip.ts [--rows N] [FORMAT...]`: exports a table, imports the file into an empty one, and compares both in SQL,
- * for ndjson, csv and parquet; before that, the same list as a stream by curl. The deployed bundle on bare workerd in a heap of 128 MiB.
+ * `npx node bench/round-trip.ts [--rows N] [FORMAT...]`: exports a table, imports the file into an empty one,
+ * and compares both in SQL, for ndjson, csv and parquet; before that, the same list as a stream by curl. The
+ * deployed bundle on bare workerd in a heap of 128 MiB.
  */
-const [given, ...others] = process.argv[2] === "--rows" ? process.argv.slice(3) : ["1000000", ...process.argv.slice(2)]
+const [given, ...others] =
+  process.argv[2] === "--rows" ? process.argv.slice(3) : ["1000000", ...process.argv.slice(2)]
 const rows = Number(given)
 const formats = others.length > 0 ? others : ["ndjson", "csv", "parquet"]
 
 const FIELDS = `time, context_window_id, raw_content, signal_source, signal_score, signal_vector, emotional_tone, escalate_flag, agent_id,
   user_id, payload, relationship_context, diagnostic_notes, dedupe_key`
 
-/** Of every signal another time; numbers that no double holds, null and empty texts, quotes, commas and line breaks. */
+/**
+ * Of every signal another time; numbers that no double holds, null and empty texts, quotes, commas and line
+ * breaks.
+ */
 const FILL = `
   insert into signals (time, received_at, transaction_id, context_window_id, raw_content, signal_source, signal_score, emotional_tone,
     escalate_flag, agent_id, user_id, payload, diagnostic_notes, dedupe_key)
@@ -37,20 +42,26 @@ const FILL = `
 
 const STEP = 250_000
 
-const cli = (folder: string, address: string, args: readonly string[]): Promise<Ran> => runSignals(args, { folder, address })
+const cli = (folder: string, address: string, args: readonly string[]): Promise<Ran> =>
+  runSignals(args, { folder, address })
 
 async function curl(address: string, accept: string): Promise<number> {
   const startedAt = performance.now()
-  const child = spawn("curl", ["-sSf", "-H", `Accept: ${accept}`, "-o", "/dev/null", `${address}/api/signals`], {
-    stdio: "inherit",
-  })
+  const child = spawn(
+    "curl",
+    ["-sSf", "-H", `Accept: ${accept}`, "-o", "/dev/null", `${address}/api/signals`],
+    {
+      stdio: "inherit",
+    },
+  )
   const [code] = await once(child, "close")
   if (code !== 0) throw new Error(`curl ended with ${code}`)
   return (performance.now() - startedAt) / 1000
 }
 
 /** The most memory that a process has had so far, in MiB. */
-const peakOf = (pid: number) => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024
+const peakOf = (pid: number) =>
+  Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024
 
 /** Signals that only one of the tables has. */
 async function differences(admin: pg.Client): Promise<number> {
@@ -95,7 +106,13 @@ try {
     const out = await cli(folder, worker.address, ["export", "--format", format, "--out", file])
     const { size } = await stat(file)
     await admin.query("truncate signals, batches, dedupe_keys")
-    const back = await cli(folder, worker.address, ["import", IMPORT[format] ?? format, file, "--concurrency", "4"])
+    const back = await cli(folder, worker.address, [
+      "import",
+      IMPORT[format] ?? format,
+      file,
+      "--concurrency",
+      "4",
+    ])
     const cells = [out.seconds, out.peakMiB, size / 1e6, back.seconds, back.peakMiB, await differences(admin)]
     console.log(`${format.padEnd(8)}${cells.map((cell) => cell.toFixed(0).padStart(11)).join("")}`)
     await admin.query("truncate signals, batches, dedupe_keys")

@@ -33,8 +33,8 @@ try {
 }
 
 /**
- * Runs every way once in each round, so that noise of the machine affects all of them. Each round starts with another way, since the first
- * one writes into an empty table.
+ * Runs every way once in each round, so that noise of the machine affects all of them. Each round starts with
+ * another way, since the first one writes into an empty table.
  */
 async function compare(size: number, rounds: number): Promise<void> {
   const rows = makeRows(makeSignals(size))
@@ -57,14 +57,24 @@ async function compare(size: number, rounds: number): Promise<void> {
         const KB = ms((taken[0]?.bytes ?? 0) / 1000)
         return [
           name,
-          { rows: size, encode: ms(encode), KB, postgres: ms(postgres), "postgres CPU": ms(cpu), "all CPU": ms(encode + cpu) },
+          {
+            rows: size,
+            encode: ms(encode),
+            KB,
+            postgres: ms(postgres),
+            "postgres CPU": ms(cpu),
+            "all CPU": ms(encode + cpu),
+          },
         ]
       }),
     ),
   )
 }
 
-/** Encoding includes the JSON of the request body, as in Neon's driver; the statement itself goes directly to Postgres. */
+/**
+ * Encoding includes the JSON of the request body, as in Neon's driver; the statement itself goes directly to
+ * Postgres.
+ */
 async function measure(way: Way, rows: readonly SignalRow[]): Promise<Sample> {
   const startedAt = performance.now()
   const text = storeStatement(way.source(rows))

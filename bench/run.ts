@@ -13,9 +13,14 @@ import { type Stack, startStack } from "./harness/stack.ts"
 import { smallestHeapMiB } from "./memory.ts"
 import { resultsOf } from "./results.ts"
 
-/** `npm run bench`: measures the built Worker on bare workerd against the single-signal route, `pg` and COPY. */
+/**
+ * `npm run bench`: measures the built Worker on bare workerd against the single-signal route, `pg` and COPY.
+ */
 const { values: options } = parseArgs({
-  options: { quick: { type: "boolean", default: false }, json: { type: "string", default: "dist/bench.json" } },
+  options: {
+    quick: { type: "boolean", default: false },
+    json: { type: "string", default: "dist/bench.json" },
+  },
 })
 const PACES: Record<"quick" | "full", Pace> = {
   quick: { rounds: 1, warmUpMs: 100, cellMs: 450 },
@@ -38,7 +43,9 @@ async function measure(stack: Stack, stopped: AbortSignal): Promise<void> {
   const { client: admin } = await openConnection(stack.postgres.url)
   const machine = await describeMachine(admin)
   const total = CELLS.length * pace.rounds
-  console.log(`${machine}\nseed ${SEED}, ${pace.rounds} round(s) of ${CELLS.length} cells, ${pace.cellMs} ms each\n`)
+  console.log(
+    `${machine}\nseed ${SEED}, ${pace.rounds} round(s) of ${CELLS.length} cells, ${pace.cellMs} ms each\n`,
+  )
 
   const script = await readFile(stack.bundle.path)
   const bundle = { bytes: script.length, gzipBytes: gzipSync(script).length }
@@ -57,7 +64,10 @@ async function measure(stack: Stack, stopped: AbortSignal): Promise<void> {
   printExpectations(expectations)
 
   await mkdir(dirname(options.json), { recursive: true })
-  await writeFile(options.json, JSON.stringify({ machine, seed: SEED, pace, bundle, heapMiB, results, expectations }, null, 2))
+  await writeFile(
+    options.json,
+    JSON.stringify({ machine, seed: SEED, pace, bundle, heapMiB, results, expectations }, null, 2),
+  )
   console.log(`\nas JSON: ${options.json}`)
   await admin.end()
 }

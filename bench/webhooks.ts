@@ -9,8 +9,9 @@ import { makeEvents } from "./harness/slack-events.ts"
 import { startStack } from "./harness/stack.ts"
 
 /**
- * `npx node bench/webhooks.ts`: compares Slack events, posted one by one to the webhook and stored by the queue, with the same messages posted
- * one by one to POST /api/signals. Both use the same Worker under Miniflare, whose queue delivers up to 100 messages at once.
+ * `npx node bench/webhooks.ts`: compares Slack events, posted one by one to the webhook and stored by the
+ * queue, with the same messages posted one by one to POST /api/signals. Both use the same Worker under
+ * Miniflare, whose queue delivers up to 100 messages at once.
  */
 const EVENTS = 4000
 const CALLERS = 8
@@ -78,7 +79,10 @@ try {
     const figures = [accepted, stored, singles].map((value) => value.toFixed(0))
     lines.push([`${latencyMs} ms`, ...figures, (stored / singles).toFixed(1)])
   }
-  printTable(["round trip to the database", "webhooks/s accepted", "signals/s stored", "POST /api/signals/s", "times"], lines)
+  printTable(
+    ["round trip to the database", "webhooks/s accepted", "signals/s stored", "POST /api/signals/s", "times"],
+    lines,
+  )
 } finally {
   await service.stop()
   await admin.end()

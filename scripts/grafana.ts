@@ -39,7 +39,12 @@ const target = (sql: string, columns: Column[]) => ({
   parser: "backend",
   format: "table",
   url: "",
-  url_options: { method: "POST", body_type: "raw", body_content_type: "text/plain", data: `${sql} FORMAT JSON` },
+  url_options: {
+    method: "POST",
+    body_type: "raw",
+    body_content_type: "text/plain",
+    data: `${sql} FORMAT JSON`,
+  },
   root_selector: "data",
   columns,
 })
@@ -100,7 +105,11 @@ export const dashboard = {
         type: "custom",
         query: "60,300,900,3600",
         current: { text: "60", value: "60" },
-        options: ["60", "300", "900", "3600"].map((value) => ({ text: value, value, selected: value === "60" })),
+        options: ["60", "300", "900", "3600"].map((value) => ({
+          text: value,
+          value,
+          selected: value === "60",
+        })),
       },
     ],
   },
@@ -112,7 +121,14 @@ export const dashboard = {
       target(totalsQuery(span), [number("requests", "requests"), number("batches", "batches")]),
       { x: 0, y: 0, w: 6, h: 4 },
     ),
-    panel("stat", "Signals", "short", target(signals, [time, ...signalCounts]), { x: 6, y: 0, w: 6, h: 4 }, SUMMED),
+    panel(
+      "stat",
+      "Signals",
+      "short",
+      target(signals, [time, ...signalCounts]),
+      { x: 6, y: 0, w: 6, h: 4 },
+      SUMMED,
+    ),
     panel(
       "stat",
       "Success and error rate",
@@ -120,7 +136,12 @@ export const dashboard = {
       target(ratesQuery(span), [number("success_rate", "success rate"), number("error_rate", "error rate")]),
       { x: 12, y: 0, w: 12, h: 4 },
     ),
-    panel("timeseries", "Signals a step", "short", target(signals, [time, ...signalCounts]), { x: 0, y: 4, w: 12, h: 8 }),
+    panel("timeseries", "Signals a step", "short", target(signals, [time, ...signalCounts]), {
+      x: 0,
+      y: 4,
+      w: 12,
+      h: 8,
+    }),
     panel(
       "timeseries",
       "Batches a step",
@@ -128,7 +149,12 @@ export const dashboard = {
       target(series, [time, number("batches", "batches"), number("requests", "requests")]),
       { x: 12, y: 4, w: 12, h: 8 },
     ),
-    panel("timeseries", "Latency", "ms", target(series, [time, ...percentiles]), { x: 0, y: 12, w: 12, h: 8 }),
+    panel("timeseries", "Latency", "ms", target(series, [time, ...percentiles]), {
+      x: 0,
+      y: 12,
+      w: 12,
+      h: 8,
+    }),
     panel(
       "timeseries",
       "Outcomes a step",
@@ -140,7 +166,12 @@ export const dashboard = {
       "table",
       "Outcomes",
       "short",
-      target(byOutcomeQuery(span), [name("outcome"), number("requests", "requests"), ...signalCounts, ...percentiles]),
+      target(byOutcomeQuery(span), [
+        name("outcome"),
+        number("requests", "requests"),
+        ...signalCounts,
+        ...percentiles,
+      ]),
       { x: 0, y: 20, w: 12, h: 8 },
     ),
     panel(
@@ -154,7 +185,11 @@ export const dashboard = {
       "table",
       "Failures by code",
       "short",
-      target(byCodeQuery(span), [name("code"), number("failed_requests", "requests"), number("signals_failed", "signals")]),
+      target(byCodeQuery(span), [
+        name("code"),
+        number("failed_requests", "requests"),
+        number("signals_failed", "signals"),
+      ]),
       { x: 0, y: 28, w: 12, h: 8 },
     ),
     panel(
@@ -168,7 +203,10 @@ export const dashboard = {
 }
 
 /** Grafana does not replace variables in an alert's query. */
-const lastMinutes = ratesQuery({ since: "toUnixTimestamp(now() - INTERVAL '5' MINUTE)", until: "toUnixTimestamp(now())" })
+const lastMinutes = ratesQuery({
+  since: "toUnixTimestamp(now() - INTERVAL '5' MINUTE)",
+  until: "toUnixTimestamp(now())",
+})
 
 export const alert = {
   apiVersion: 1,
@@ -189,7 +227,10 @@ export const alert = {
           // Cloudflare's API is unavailable now and then, and refuses a dataset without points.
           execErrState: "KeepLast",
           labels: { severity: "critical" },
-          annotations: { summary: "In the last 5 minutes, more than 5 % of the requests that send signals ended in an error." },
+          annotations: {
+            summary:
+              "In the last 5 minutes, more than 5 % of the requests that send signals ended in an error.",
+          },
           data: [
             {
               refId: "A",
@@ -198,7 +239,11 @@ export const alert = {
               // One number: a threshold looks at every number that a query gives.
               model: target(lastMinutes, [number("error_rate", "error rate")]),
             },
-            { refId: "B", datasourceUid: "__expr__", model: { refId: "B", type: "reduce", expression: "A", reducer: "last" } },
+            {
+              refId: "B",
+              datasourceUid: "__expr__",
+              model: { refId: "B", type: "reduce", expression: "A", reducer: "last" },
+            },
             {
               refId: "C",
               datasourceUid: "__expr__",
@@ -218,5 +263,8 @@ export const alert = {
 
 if (import.meta.main) {
   for (const [file, value] of Object.entries({ "dashboard.json": dashboard, "alert.json": alert }))
-    await writeFile(new URL(`../deploy/grafana/${file}`, import.meta.url), `${JSON.stringify(value, null, 2)}\n`)
+    await writeFile(
+      new URL(`../deploy/grafana/${file}`, import.meta.url),
+      `${JSON.stringify(value, null, 2)}\n`,
+    )
 }

@@ -9,8 +9,11 @@ async function main(): Promise<void> {
   parseArgs({ options: {} })
   const { DATABASE_URL } = await readEnvironment()
   if (!DATABASE_URL)
-    throw new StartupError("DATABASE_URL is not set. Set it to the database to migrate; npm start migrates the local database.")
-  if (isPooled(DATABASE_URL)) console.log("DATABASE_URL names Neon's pooled host. The migrations use the direct host.")
+    throw new StartupError(
+      "DATABASE_URL is not set. Set it to the database to migrate; npm start migrates the local database.",
+    )
+  if (isPooled(DATABASE_URL))
+    console.log("DATABASE_URL names Neon's pooled host. The migrations use the direct host.")
   const applied = await migrate(DATABASE_URL)
   console.log(applied.length === 0 ? "The database is up to date." : ["Applied:", ...applied].join("\n  "))
 }

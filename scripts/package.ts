@@ -4,7 +4,10 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { build } from "esbuild"
 
-/** `npm run build:package`: builds the published package in dist/package, with the library as modules and the command line as one file. */
+/**
+ * `npm run build:package`: builds the published package in dist/package, with the library as modules and the
+ * command line as one file.
+ */
 
 const ROOT = join(import.meta.dirname, "..")
 const TARGET = join(ROOT, "dist/package")
@@ -28,9 +31,13 @@ const MANIFEST = {
 
 await rm(TARGET, { recursive: true, force: true })
 await mkdir(TARGET, { recursive: true })
-await promisify(execFile)(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.package.json"], {
-  cwd: ROOT,
-})
+await promisify(execFile)(
+  process.execPath,
+  [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.package.json"],
+  {
+    cwd: ROOT,
+  },
+)
 // The compiler rewrites the file endings in scripts, but not in declarations.
 for (const name of await readdir(join(TARGET, "client"), { recursive: true })) {
   if (!name.endsWith(".d.ts")) continue
@@ -50,7 +57,9 @@ await build({
   // An optional native part of pg, which this project does not use.
   external: ["pg-native"],
   // The bundled CommonJS packages load Node's own modules with `require`.
-  banner: { js: 'import { createRequire as require_ } from "node:module"; const require = require_(import.meta.url);' },
+  banner: {
+    js: 'import { createRequire as require_ } from "node:module"; const require = require_(import.meta.url);',
+  },
 })
 await chmod(join(TARGET, "cli/signals.js"), 0o755)
 await writeFile(join(TARGET, "package.json"), `${JSON.stringify(MANIFEST, null, 2)}\n`)

@@ -10,7 +10,10 @@ interface Page {
   /** Its path; Cloudflare serves `/docs` from `docs.html`. */
   path: string
   html: string
-  /** Scripts and style sheets by their served name without extension. Two files of one name differ in their extension. */
+  /**
+   * Scripts and style sheets by their served name without extension. Two files of one name differ in their
+   * extension.
+   */
   bundles: [name: string, source: string][]
   contentSecurityPolicy: Record<string, string>
 }
@@ -52,7 +55,10 @@ const PAGES: Page[] = [
 /** Files that every page uses, copied without change. */
 const COMMON = ["src/pages/dashboard/favicon.svg"]
 
-/** The headers in the syntax of Cloudflare's static assets: https://developers.cloudflare.com/workers/static-assets/headers/ */
+/**
+ * The headers in the syntax of Cloudflare's static assets:
+ * https://developers.cloudflare.com/workers/static-assets/headers/
+ */
 function headersFile(): string {
   const policy = (page: Page) =>
     Object.entries(page.contentSecurityPolicy)
@@ -106,7 +112,8 @@ async function bundle(): Promise<Map<string, Uint8Array>> {
 /** Writes only files that have changed: a running service may serve this folder. */
 async function publish(files: Map<string, Uint8Array>): Promise<void> {
   await mkdir(TARGET, { recursive: true })
-  for (const name of await readdir(TARGET)) if (!files.has(name)) await rm(join(TARGET, name), { recursive: true })
+  for (const name of await readdir(TARGET))
+    if (!files.has(name)) await rm(join(TARGET, name), { recursive: true })
   for (const [name, contents] of files) {
     const path = join(TARGET, name)
     const old = await readFile(path).catch(() => undefined)

@@ -8,7 +8,9 @@ async function main(): Promise<void> {
   parseArgs({ options: {} })
   const { DATABASE_URL } = await readEnvironment()
   if (!DATABASE_URL)
-    throw new StartupError("DATABASE_URL is not set. Set it to the database to change; npm start changes the local database.")
+    throw new StartupError(
+      "DATABASE_URL is not set. Set it to the database to change; npm start changes the local database.",
+    )
   const { changed, lockedMs } = await partitionSignals(DATABASE_URL)
   console.log(
     changed

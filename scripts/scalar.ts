@@ -9,8 +9,8 @@ interface Route {
 /**
  * Scalar's API reference as one script without dependencies.
  *
- * Scalar's plugin for Fastify contains the script and brings 13 packages; the package made for it brings 268. The plugin
- * registers its routes as in Fastify, and the route that serves the script answers.
+ * Scalar's plugin for Fastify contains the script and brings 13 packages; the package made for it brings 268.
+ * The plugin registers its routes as in Fastify, and the route that serves the script answers.
  */
 export function scalarScript(): string {
   const routes: Route[] = []

@@ -27,9 +27,11 @@ import { storage } from "./http/routes/storage.ts"
 import { connect } from "./store/connection.ts"
 
 /**
- * The whole service: the middleware of every request, the routes, and the handler that turns errors into answers.
+ * The whole service: the middleware of every request, the routes, and the handler that turns errors into
+ * answers.
  *
- * Hono's default router cannot have `/stats` beside `/:id`. Of the other routers, the pattern router is the fastest for few routes.
+ * Hono's default router cannot have `/stats` beside `/:id`. Of the other routers, the pattern router is the
+ * fastest for few routes.
  */
 export const app = new Hono<App>({ router: new PatternRouter() })
 
@@ -45,7 +47,9 @@ app.get("/healthz", (c) => c.json({ status: "alive" }))
 app.use("/api/*", recordRequest, serverTiming)
 app.use("/webhooks/*", recordRequest)
 app.use("/api/*", allowOrigins)
-app.use(allowedMethods({ app, onMethodNotAllowed: (c, methods) => answerProblem(methodNotAllowed(methods), c) }))
+app.use(
+  allowedMethods({ app, onMethodNotAllowed: (c, methods) => answerProblem(methodNotAllowed(methods), c) }),
+)
 app.use(async (c, next) => {
   const settings = readSettings(c.env)
   c.set("settings", settings)

@@ -99,7 +99,10 @@ const LONGEST_FUTURE_SECONDS = 3_155_760_000
 
 const MAX_ORIGINS = 50
 
-/** Origins as browsers send them, separated by commas. `*` is not allowed: every page could then call a deployment with open access. */
+/**
+ * Origins as browsers send them, separated by commas. `*` is not allowed: every page could then call a
+ * deployment with open access.
+ */
 const Origins = z
   .string()
   .default("")
@@ -126,7 +129,8 @@ const Settings = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
   DATABASE_HTTP_ENDPOINT: z.url().optional(),
   DATABASE_DEADLINE_MS: wholeNumber(10_000),
-  // Together below the 20 connections that Neon's proxy keeps open. More statements at once reduced the throughput.
+  // Together below the 20 connections that Neon's proxy keeps open. More statements at once reduced the
+  // throughput.
   DATABASE_MAX_WRITES: wholeNumber(8),
   DATABASE_MAX_READS: wholeNumber(4),
   DATABASE_MAX_CONSUMER: wholeNumber(2),
@@ -137,7 +141,10 @@ const Settings = z.object({
   ADDRESS_RATE_LIMIT: quota,
   // Not 0: signals of every clock that is slightly fast would break the rule.
   MAX_FUTURE_SECONDS: z.coerce.number().int().min(1).max(LONGEST_FUTURE_SECONDS).default(MAX_FUTURE_SECONDS),
-  RETENTION_DAYS: days(1, "must be a whole number of days from 1 to 99999, or empty to keep signals for ever").optional(),
+  RETENTION_DAYS: days(
+    1,
+    "must be a whole number of days from 1 to 99999, or empty to keep signals for ever",
+  ).optional(),
   LEDGER_RETENTION_DAYS: days(
     KEY_LIFETIME_DAYS,
     `must be a whole number of days from ${KEY_LIFETIME_DAYS} to 99999: an Idempotency-Key is kept for ${KEY_LIFETIME_DAYS} days`,
@@ -203,7 +210,9 @@ export function readSettings(bindings: Bindings): Settings {
   if (known) return known
   const result = Settings.safeParse(bindings)
   if (!result.success) {
-    const errors = result.error.issues.map(({ path: [name, ...rest], message }) => `${[name, ...rest].join(".")}: ${message}`)
+    const errors = result.error.issues.map(
+      ({ path: [name, ...rest], message }) => `${[name, ...rest].join(".")}: ${message}`,
+    )
     throw new ConfigurationError(`Wrong configuration. ${errors.join("; ")}`)
   }
   const { data } = result
@@ -212,7 +221,11 @@ export function readSettings(bindings: Bindings): Settings {
       url: databaseUrl(data.DATABASE_URL),
       httpEndpoint: data.DATABASE_HTTP_ENDPOINT,
       deadlineMs: data.DATABASE_DEADLINE_MS,
-      inFlight: { writes: data.DATABASE_MAX_WRITES, reads: data.DATABASE_MAX_READS, consumer: data.DATABASE_MAX_CONSUMER },
+      inFlight: {
+        writes: data.DATABASE_MAX_WRITES,
+        reads: data.DATABASE_MAX_READS,
+        consumer: data.DATABASE_MAX_CONSUMER,
+      },
     },
     limits: {
       maxSignals: data.MAX_SIGNALS,
@@ -220,11 +233,16 @@ export function readSettings(bindings: Bindings): Settings {
       maxFutureSeconds: data.MAX_FUTURE_SECONDS,
     },
     rateLimits: { caller: data.RATE_LIMIT, address: data.ADDRESS_RATE_LIMIT },
-    retention: { signalDays: data.RETENTION_DAYS, ledgerDays: data.LEDGER_RETENTION_DAYS ?? LEDGER_RETENTION_DAYS },
+    retention: {
+      signalDays: data.RETENTION_DAYS,
+      ledgerDays: data.LEDGER_RETENTION_DAYS ?? LEDGER_RETENTION_DAYS,
+    },
     analytics: analyticsSettings(data),
     access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS, origins: data.CORS_ORIGINS },
     webhooks: {
-      slackSecrets: [data.SLACK_SIGNING_SECRET ?? "", data.SLACK_SIGNING_SECRET_PREVIOUS ?? ""].filter(Boolean),
+      slackSecrets: [data.SLACK_SIGNING_SECRET ?? "", data.SLACK_SIGNING_SECRET_PREVIOUS ?? ""].filter(
+        Boolean,
+      ),
       followSlackEdits: data.SLACK_FOLLOW_EDITS === "true",
       // There are two during a rotation.
       standardSecrets: data.WEBHOOK_SECRET?.split(/\s+/).filter(Boolean) ?? [],
@@ -236,14 +254,22 @@ export function readSettings(bindings: Bindings): Settings {
 }
 
 function analyticsSettings(data: z.infer<typeof Settings>): AnalyticsSettings | undefined {
-  const { CLOUDFLARE_ACCOUNT_ID: accountId, ANALYTICS_API_TOKEN: token, ANALYTICS_SQL_ENDPOINT: endpoint } = data
+  const {
+    CLOUDFLARE_ACCOUNT_ID: accountId,
+    ANALYTICS_API_TOKEN: token,
+    ANALYTICS_SQL_ENDPOINT: endpoint,
+  } = data
   return accountId && token ? { accountId, token, endpoint } : undefined
 }
 
 /** Checks the connection string, because the driver's error for a wrong one quotes it with the password. */
 function databaseUrl(text: string): string {
   const url = URL.parse(text)
-  const names = url && /^postgres(ql)?:$/.test(url.protocol) && url.username && url.hostname && url.pathname.length > 1
-  if (!names) throw new ConfigurationError("Wrong configuration. DATABASE_URL: must be postgresql://user:password@host/database")
+  const names =
+    url && /^postgres(ql)?:$/.test(url.protocol) && url.username && url.hostname && url.pathname.length > 1
+  if (!names)
+    throw new ConfigurationError(
+      "Wrong configuration. DATABASE_URL: must be postgresql://user:password@host/database",
+    )
   return text
 }

@@ -22,7 +22,10 @@ interface RunOptions {
 }
 
 /** Runs `signals` in a process of its own. @throws {Error} its exit code is not 0 */
-export async function runSignals(args: readonly string[], { folder, address, nodeOptions = [] }: RunOptions): Promise<Ran> {
+export async function runSignals(
+  args: readonly string[],
+  { folder, address, nodeOptions = [] }: RunOptions,
+): Promise<Ran> {
   const startedAt = performance.now()
   const child = spawn(process.execPath, [...nodeOptions, "--import", TELL_MEMORY, MAIN, ...args, "--quiet"], {
     cwd: folder,
@@ -30,8 +33,13 @@ export async function runSignals(args: readonly string[], { folder, address, nod
     stdio: ["ignore", "pipe", "pipe"],
   })
   let said = ""
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said += text))
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (text: string) => (said += text))
   const [code] = await once(child, "close")
   if (code !== 0) throw new Error(`signals ${args.join(" ")} ended with ${code}: ${said}`)
-  return { seconds: (performance.now() - startedAt) / 1000, peakMiB: Number(/maxRSS (\d+)/.exec(said)?.[1]) / 1024, said }
+  return {
+    seconds: (performance.now() - startedAt) / 1000,
+    peakMiB: Number(/maxRSS (\d+)/.exec(said)?.[1]) / 1024,
+    said,
+  }
 }

@@ -3,8 +3,9 @@ import { readdirSync, readFileSync } from "node:fs"
 const MS_A_TICK = 10
 
 /**
- * Milliseconds of CPU that the threads of process `pid` have used so far, to the nanosecond, and its ended children, to 10 ms, so
- * that the time of a Postgres server includes closed connections. NaN where there is no Linux /proc.
+ * Milliseconds of CPU that the threads of process `pid` have used so far, to the nanosecond, and its ended
+ * children, to 10 ms, so that the time of a Postgres server includes closed connections. NaN where there is
+ * no Linux /proc.
  */
 export function cpuMs(pid: number): number {
   try {

@@ -11,7 +11,8 @@ export interface Measurement {
 }
 
 /**
- * Runs a closed loop: each caller sends its next batch when the last one is answered, for `ms` milliseconds and at least once.
+ * Runs a closed loop: each caller sends its next batch when the last one is answered, for `ms` milliseconds
+ * and at least once.
  *
  * @param processes the ids of the processes whose CPU is measured, by name
  */
@@ -34,12 +35,17 @@ export async function drive(
   await Promise.all(Array.from({ length: callers }, (_, caller) => loop(caller)))
   const elapsed = performance.now() - startedAt
   const usedAfter = cpuBy(processes())
-  const cpu = Object.fromEntries(Object.entries(usedAfter).map(([name, used]) => [name, used - (usedBefore[name] ?? 0)]))
+  const cpu = Object.fromEntries(
+    Object.entries(usedAfter).map(([name, used]) => [name, used - (usedBefore[name] ?? 0)]),
+  )
   return { batches: latencies.length, ms: elapsed, latencies, cpu }
 }
 
 function cpuBy(processes: Record<string, readonly number[]>): Record<string, number> {
   return Object.fromEntries(
-    Object.entries(processes).map(([name, pids]) => [name, pids.reduce((sum, pid) => sum + (cpuMs(pid) || 0), 0)]),
+    Object.entries(processes).map(([name, pids]) => [
+      name,
+      pids.reduce((sum, pid) => sum + (cpuMs(pid) || 0), 0),
+    ]),
   )
 }

@@ -1,6 +1,9 @@
 import { startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
 
-/** Runs the local Neon endpoint in a separate process, as the database does in production. It ends with its parent. */
+/**
+ * Runs the local Neon endpoint in a separate process, as the database does in production. It ends with its
+ * parent.
+ */
 const endpoint = await startNeonEndpoint()
 
 process.on("message", ({ latencyMs }: { latencyMs: number }) => {

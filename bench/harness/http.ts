@@ -16,8 +16,15 @@ class UnexpectedAnswer extends Error {
   }
 }
 
-/** Posts as `post` does, and again after each refusal that says when: nothing of the request was stored then. */
-export async function postUntilStored(agent: Agent, url: string, body: Buffer, status: number): Promise<void> {
+/**
+ * Posts as `post` does, and again after each refusal that says when: nothing of the request was stored then.
+ */
+export async function postUntilStored(
+  agent: Agent,
+  url: string,
+  body: Buffer,
+  status: number,
+): Promise<void> {
   for (;;) {
     try {
       return void (await post(agent, url, body, status))

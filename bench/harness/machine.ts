@@ -4,7 +4,10 @@ import type pg from "pg"
 import { makeSignals } from "./signals.ts"
 import { median } from "./statistics.ts"
 
-/** Describes the machine in three lines. The last line helps to distinguish a slow or busy machine from a slow service. */
+/**
+ * Describes the machine in three lines. The last line helps to distinguish a slow or busy machine from a slow
+ * service.
+ */
 export async function describeMachine(admin: pg.Client): Promise<string> {
   const require = createRequire(import.meta.url)
   const { rows } = await admin.query<{ server_version: string }>("show server_version")

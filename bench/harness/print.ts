@@ -1,7 +1,12 @@
 import type { Expectation } from "../expectations.ts"
 import type { Result } from "../results.ts"
 
-const LABELS = { single: "POST /api/signals", batch: "POST /api/signals/batch", pg: "same statement, pg", copy: "COPY" } as const
+const LABELS = {
+  single: "POST /api/signals",
+  batch: "POST /api/signals/batch",
+  pg: "same statement, pg",
+  copy: "COPY",
+} as const
 
 /** Prints the table: one line for each cell, grouped by batch size. */
 export function printResults(results: readonly Result[]): void {
@@ -41,7 +46,12 @@ export function printResults(results: readonly Result[]): void {
 export function printExpectations(expectations: readonly Expectation[]): void {
   printTable(
     ["what", "expected", "measured", ""],
-    expectations.map(({ what, expected, measured, met }) => [what, expected, measured, met ? "met" : "not met"]),
+    expectations.map(({ what, expected, measured, met }) => [
+      what,
+      expected,
+      measured,
+      met ? "met" : "not met",
+    ]),
   )
 }
 
@@ -49,11 +59,15 @@ const ratio = (value: number) => (value >= 10 ? value.toFixed(0) : value.toFixed
 
 /** Aligns the first column left and the others right. */
 export function printTable(head: readonly string[], lines: readonly (readonly string[])[]): void {
-  const widths = head.map((title, column) => Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)))
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)),
+  )
   for (const line of [head, ...lines]) {
     console.log(
       line
-        .map((text, column) => (column === 0 ? text.padEnd(widths[0] ?? 0) : text.padStart(widths[column] ?? 0)))
+        .map((text, column) =>
+          column === 0 ? text.padEnd(widths[0] ?? 0) : text.padStart(widths[column] ?? 0),
+        )
         .join("  ")
         .trimEnd(),
     )

@@ -28,8 +28,8 @@ export interface Rounds<Cell extends Load> {
 }
 
 /**
- * Measures every cell once in each round, into empty tables and after a warm-up. Checks that the table has exactly the acknowledged
- * signals.
+ * Measures every cell once in each round, into empty tables and after a warm-up. Checks that the table has
+ * exactly the acknowledged signals.
  */
 export async function measureRounds<Cell extends Load>(
   cells: readonly Cell[],
@@ -61,5 +61,6 @@ export async function measureRounds<Cell extends Load>(
 async function expectStored(admin: pg.Client, acknowledged: number): Promise<void> {
   const { rows } = await admin.query<{ stored: number }>("select count(*)::int4 as stored from signals")
   const stored = rows[0]?.stored
-  if (stored !== acknowledged) throw new Error(`${acknowledged} signals were acknowledged, and ${stored} are in the table`)
+  if (stored !== acknowledged)
+    throw new Error(`${acknowledged} signals were acknowledged, and ${stored} are in the table`)
 }

@@ -5,15 +5,18 @@ import { seededRandom } from "../../test/setup/random.ts"
 export const SEED = 20_261_123
 
 /**
- * Makes `count` signals of about 370 bytes of JSON: mostly short English messages with quotes, line breaks, umlauts, CJK and emoji, mostly
- * with a small payload, and without most optional fields. The same seed gives the same signals.
+ * Makes `count` signals of about 370 bytes of JSON: mostly short English messages with quotes, line breaks,
+ * umlauts, CJK and emoji, mostly with a small payload, and without most optional fields. The same seed gives
+ * the same signals.
  */
 export function makeSignals(count: number, seed = SEED): Signal[] {
   const random = seededRandom(seed)
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T
   return Array.from({ length: count }, (): Signal => {
     const micros = String(Math.floor(random() * 1e6)).padStart(6, "0")
-    const second = new Date(1_790_000_000_000 + Math.floor(random() * 2_592_000) * 1000).toISOString().slice(0, 19)
+    const second = new Date(1_790_000_000_000 + Math.floor(random() * 2_592_000) * 1000)
+      .toISOString()
+      .slice(0, 19)
     return {
       context_window_id: `conv-${Math.floor(random() * 5000)}`,
       timestamp: `${second}.${micros}Z`,

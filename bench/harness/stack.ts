@@ -1,7 +1,13 @@
 import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
 import type { LocalPostgres } from "../../src/local/postgres/postgres.ts"
-import { type Bundle, type BundleOptions, buildBundle, type RunningBundle, runBundle } from "../../test/setup/workerd.ts"
+import {
+  type Bundle,
+  type BundleOptions,
+  buildBundle,
+  type RunningBundle,
+  runBundle,
+} from "../../test/setup/workerd.ts"
 import { startDatabase } from "./database.ts"
 
 /** All parts that handle a request, each in a separate process. */
@@ -37,7 +43,11 @@ export async function startStack(): Promise<Stack> {
     stops.push(() => end(child))
     const [url] = (await once(child, "message")) as [string]
     const startWorker = (endpointUrl: string, options?: BundleOptions) =>
-      runBundle(bundle, { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpointUrl, OPEN_ACCESS: "true" }, options)
+      runBundle(
+        bundle,
+        { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpointUrl, OPEN_ACCESS: "true" },
+        options,
+      )
     const worker = await startWorker(url)
     stops.push(worker.stop)
     const setLatency = async (latencyMs: number) => {

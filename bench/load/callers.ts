@@ -17,11 +17,17 @@ export interface Load {
   bodies: readonly Buffer[]
   callers: number
   ms: number
-  /** Batches a second of all callers together. By default each sends its next batch when the last one is answered. */
+  /**
+   * Batches a second of all callers together. By default each sends its next batch when the last one is
+   * answered.
+   */
   perSecond?: number
 }
 
-/** Runs callers that respect `Retry-After`: they wait for that time, half of it more or less, and send the next batch. */
+/**
+ * Runs callers that respect `Retry-After`: they wait for that time, half of it more or less, and send the
+ * next batch.
+ */
 export async function load({ url, bodies, callers, ms, perSecond }: Load): Promise<Answers> {
   const agent = new Agent({ keepAlive: true, maxSockets: callers })
   const answers: Answers = { statuses: {}, latencies: [], storedAt: [], ms: 0 }
@@ -37,7 +43,10 @@ export async function load({ url, bodies, callers, ms, perSecond }: Load): Promi
       if (status === 200 || status === 201) {
         answers.latencies.push(performance.now() - sentAt)
         answers.storedAt.push(performance.now() - startedAt)
-      } else await sleep(Math.min(retryAfterMs * (0.5 + Math.random()), Math.max(0, ms - (performance.now() - startedAt))))
+      } else
+        await sleep(
+          Math.min(retryAfterMs * (0.5 + Math.random()), Math.max(0, ms - (performance.now() - startedAt))),
+        )
     }
   }
   await Promise.all(Array.from({ length: callers }, call))
@@ -53,7 +62,10 @@ function post(agent: Agent, url: string, body: Buffer): Promise<{ status: number
       response.resume()
       response.on("error", broken)
       response.on("end", () =>
-        resolve({ status: response.statusCode ?? 0, retryAfterMs: Number(response.headers["retry-after"] ?? 0) * 1000 }),
+        resolve({
+          status: response.statusCode ?? 0,
+          retryAfterMs: Number(response.headers["retry-after"] ?? 0) * 1000,
+        }),
       )
     })
     sent.on("error", broken)

@@ -11,8 +11,8 @@ import { type Stack, startStack } from "../harness/stack.ts"
 import { median } from "../harness/statistics.ts"
 
 /**
- * `npx node bench/load/isolate.ts`: measures the first batches of 500 signals of a young isolate beside its later ones, and the Worker's CPU for a
- * batch, with Postgres and with an endpoint that answers at once.
+ * `npx node bench/load/isolate.ts`: measures the first batches of 500 signals of a young isolate beside its
+ * later ones, and the Worker's CPU for a batch, with Postgres and with an endpoint that answers at once.
  */
 const SIGNALS = 500
 const ROUNDS = 7
@@ -41,14 +41,17 @@ type Round = Record<"database" | "sink", Figures>
 
 async function measure(sinkUrl: string): Promise<Round[]> {
   const rounds: Round[] = []
-  for (let round = 0; round < ROUNDS; round++) rounds.push({ database: await one(stack.endpoint.url), sink: await one(sinkUrl) })
+  for (let round = 0; round < ROUNDS; round++)
+    rounds.push({ database: await one(stack.endpoint.url), sink: await one(sinkUrl) })
   return rounds
 }
 
 function print(rounds: readonly Round[]): void {
   const line = (name: string, of: (figures: Figures) => number) => [
     name,
-    ...(["database", "sink"] as const).map((kind) => median(rounds.map((round) => of(round[kind]))).toFixed(2)),
+    ...(["database", "sink"] as const).map((kind) =>
+      median(rounds.map((round) => of(round[kind]))).toFixed(2),
+    ),
   ]
   printTable(
     [`batches of ${SIGNALS}, medians of ${ROUNDS} isolates`, "Postgres", "an endpoint that answers at once"],
@@ -117,9 +120,14 @@ async function startSink({ endpoint, startWorker }: Stack): Promise<{ url: strin
       for (const [name, value] of Object.entries(request.headers))
         if (name.startsWith("neon-") || name === "content-type") headers.set(name, String(value))
       const answer = await fetch(endpoint.url, { method: "POST", headers, body: Buffer.concat(chunks) })
-      recorded = { type: answer.headers.get("Content-Type") ?? "", body: Buffer.from(await answer.arrayBuffer()) }
+      recorded = {
+        type: answer.headers.get("Content-Type") ?? "",
+        body: Buffer.from(await answer.arrayBuffer()),
+      }
     }
-    response.writeHead(200, { "Content-Type": recorded.type, "Content-Length": recorded.body.length }).end(recorded.body)
+    response
+      .writeHead(200, { "Content-Type": recorded.type, "Content-Length": recorded.body.length })
+      .end(recorded.body)
   })
   server.listen(0, "127.0.0.1")
   await once(server, "listening")

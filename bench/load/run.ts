@@ -7,8 +7,9 @@ import { type Answers, load } from "./callers.ts"
 import { soak } from "./soak.ts"
 
 /**
- * `npm run bench:load`: measures the service with more callers than it has room for, and with a database that freezes for two seconds under
- * 80 % of its greatest load. The Worker has a heap of 128 MiB, as an isolate at Cloudflare.
+ * `npm run bench:load`: measures the service with more callers than it has room for, and with a database that
+ * freezes for two seconds under 80 % of its greatest load. The Worker has a heap of 128 MiB, as an isolate at
+ * Cloudflare.
  */
 const { values } = parseArgs({
   options: {

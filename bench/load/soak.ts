@@ -21,7 +21,10 @@ export interface Soak {
   workerPid: number
 }
 
-/** Sends batches at a rate, and freezes Postgres for two seconds in the middle. Returns what happened, one sentence a line. */
+/**
+ * Sends batches at a rate, and freezes Postgres for two seconds in the middle. Returns what happened, one
+ * sentence a line.
+ */
 export async function soak({ url, bodies, perSecond, ms, postgresPid, workerPid }: Soak): Promise<string[]> {
   const memory: [minutes: number, mebibytes: number][] = []
   const startedAt = performance.now()
@@ -39,7 +42,8 @@ export async function soak({ url, bodies, perSecond, ms, postgresPid, workerPid 
   const before = answers.latencies.filter((_, place) => (answers.storedAt[place] ?? 0) < frozenAt)
   const usualMs = quantile(before, 0.5)
   const backMs = normalFrom(answers, frozenAt + FREEZE_MS, 3 * usualMs)
-  // A freeze lets requests pile up, and the process keeps the memory of such a peak: before and after it are apart.
+  // A freeze lets requests pile up, and the process keeps the memory of such a peak: before and after it are
+  // apart.
   const [beforeFreeze, afterFreeze] = [
     between(memory, WARM_UP * ms, frozenAt),
     between(memory, frozenAt + WARM_UP * (ms - frozenAt), Number.POSITIVE_INFINITY),
@@ -66,7 +70,10 @@ const growthOf = (memory: Memory) => {
   return `${Math.round(first)} to ${Math.round(last)} MiB, ${slopeOf(memory).toFixed(2)} MiB a minute`
 }
 
-/** The first whole second after `from` from which on the median of each of five seconds is at most `limitMs`, in milliseconds after `from`. */
+/**
+ * The first whole second after `from` from which on the median of each of five seconds is at most `limitMs`,
+ * in milliseconds after `from`.
+ */
 function normalFrom({ storedAt, latencies }: Answers, from: number, limitMs: number): number | undefined {
   const seconds: number[][] = []
   for (const [place, at] of storedAt.entries()) {
@@ -75,9 +82,11 @@ function normalFrom({ storedAt, latencies }: Answers, from: number, limitMs: num
     seconds[second] ??= []
     seconds[second]?.push(latencies[place] ?? 0)
   }
-  const isNormal = (second: number) => (seconds[second]?.length ?? 0) > 0 && quantile(seconds[second] ?? [], 0.5) <= limitMs
+  const isNormal = (second: number) =>
+    (seconds[second]?.length ?? 0) > 0 && quantile(seconds[second] ?? [], 0.5) <= limitMs
   for (let second = 0; second + NORMAL_SECONDS <= seconds.length; second++)
-    if (Array.from({ length: NORMAL_SECONDS }, (_, more) => second + more).every(isNormal)) return second * 1000
+    if (Array.from({ length: NORMAL_SECONDS }, (_, more) => second + more).every(isNormal))
+      return second * 1000
   return undefined
 }
 

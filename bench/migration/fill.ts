@@ -3,8 +3,8 @@ import type pg from "pg"
 const STEP = 500_000
 
 /**
- * Fills the tables as a version without `dedupe_keys` did: batches of 500 signals, of which three in ten have a key. The indexes are built
- * afterwards, which takes a tenth of the time.
+ * Fills the tables as a version without `dedupe_keys` did: batches of 500 signals, of which three in ten have
+ * a key. The indexes are built afterwards, which takes a tenth of the time.
  */
 export async function fill(client: pg.Client, rows: number): Promise<void> {
   const { rows: indexes } = await client.query<{ name: string; definition: string }>(

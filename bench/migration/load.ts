@@ -16,7 +16,10 @@ interface Sample {
   ms: number
 }
 
-/** Senders that run until they are stopped. Each sends a batch of 50 signals, waits for the answer, and sends the next one. */
+/**
+ * Senders that run until they are stopped. Each sends a batch of 50 signals, waits for the answer, and sends
+ * the next one.
+ */
 export class Load {
   /** The id of each acknowledged signal by its text, without duplicates. */
   readonly acknowledged = new Map<string, number>()
@@ -42,7 +45,8 @@ export class Load {
   /** Starts a phase, and ends the last one. */
   phase(name: string): void {
     const now = performance.now()
-    if (this.#phase) this.phases.push(summary(this.#phase.name, (now - this.#phase.startedAt) / 1000, this.#samples))
+    if (this.#phase)
+      this.phases.push(summary(this.#phase.name, (now - this.#phase.startedAt) / 1000, this.#samples))
     this.#phase = { name, startedAt: now }
     this.#samples = []
   }
@@ -60,7 +64,9 @@ export class Load {
       const signals = Array.from({ length: 50 }, (_, place) => ({
         context_window_id: `conv-${(number * 7 + place) % 1000}`,
         raw_content: `load ${number} ${place}`,
-        ...(place % 3 === 0 && { dedupe_key: place === 0 ? keys[number % keys.length] : `load ${number} ${place}` }),
+        ...(place % 3 === 0 && {
+          dedupe_key: place === 0 ? keys[number % keys.length] : `load ${number} ${place}`,
+        }),
       }))
       const transaction = crypto.randomUUID()
       for (;;) {
@@ -73,12 +79,19 @@ export class Load {
         const body = (await response?.json().catch(() => undefined)) as
           | { results?: { index: number; success: boolean; signal_id: number; duplicate?: true }[] }
           | undefined
-        this.#samples.push({ status: String(response?.status ?? "no answer"), ms: performance.now() - startedAt })
+        this.#samples.push({
+          status: String(response?.status ?? "no answer"),
+          ms: performance.now() - startedAt,
+        })
         if (response?.ok && body?.results) {
           for (const { index, signal_id, duplicate, success } of body.results) {
             const signal = signals[index]
             const first = this.#oldKeys.get(signal?.dedupe_key ?? "")
-            if (!success || Boolean(duplicate) !== (first !== undefined) || (first ?? signal_id) !== signal_id)
+            if (
+              !success ||
+              Boolean(duplicate) !== (first !== undefined) ||
+              (first ?? signal_id) !== signal_id
+            )
               this.wrongAnswers++
             if (!duplicate) this.acknowledged.set(signal?.raw_content ?? "", signal_id)
           }
@@ -97,5 +110,13 @@ function summary(name: string, seconds: number, samples: readonly Sample[]): Pha
   const at = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0
   const statuses: Record<string, number> = {}
   for (const { status } of samples) statuses[status] = (statuses[status] ?? 0) + 1
-  return { name, seconds, batches: samples.length, statuses, p50Ms: at(0.5), p99Ms: at(0.99), longestMs: times.at(-1) ?? 0 }
+  return {
+    name,
+    seconds,
+    batches: samples.length,
+    statuses,
+    p50Ms: at(0.5),
+    p99Ms: at(0.99),
+    longestMs: times.at(-1) ?? 0,
+  }
 }

@@ -14,9 +14,9 @@ import { fill } from "./fill.ts"
 import { Load } from "./load.ts"
 
 /**
- * `npx node bench/migration/run.ts --rows 10000000 --former DIR`: migrates a filled database to `dedupe_keys` and partitions while first a
- * former version of the service and then this one store batches. Each command is killed and run again. Fails when a signal, an id, a
- * ledger row or a key is lost or stored twice.
+ * `npx node bench/migration/run.ts --rows 10000000 --former DIR`: migrates a filled database to `dedupe_keys`
+ * and partitions while first a former version of the service and then this one store batches. Each command is
+ * killed and run again. Fails when a signal, an id, a ledger row or a key is lost or stored twice.
  */
 const { values } = parseArgs({
   options: {
@@ -28,8 +28,11 @@ const { values } = parseArgs({
     senders: { type: "string", default: "4" },
   },
 })
-if (values.former === undefined) throw new Error("--former DIR is missing: a clone of the version before dedupe_keys")
-const formerSetup: { buildBundle: typeof buildBundle } = await import(join(values.former, "test/setup/workerd.ts"))
+if (values.former === undefined)
+  throw new Error("--former DIR is missing: a clone of the version before dedupe_keys")
+const formerSetup: { buildBundle: typeof buildBundle } = await import(
+  join(values.former, "test/setup/workerd.ts")
+)
 
 const postgres = await startTemporaryPostgres(values.data)
 const endpoint = await startNeonEndpoint()
@@ -38,7 +41,8 @@ const ask = async <Row>(text: string) => (await client.query(text)).rows as Row[
 
 await migrateUntil(postgres.url, "_when_signals_were_received")
 const startedAt = Date.now()
-const log = (text: string) => console.log(`${((Date.now() - startedAt) / 1000).toFixed(1).padStart(7)} s  ${text}`)
+const log = (text: string) =>
+  console.log(`${((Date.now() - startedAt) / 1000).toFixed(1).padStart(7)} s  ${text}`)
 await fill(client, Number(values.rows))
 const FACTS = `
   select count(*)::int8 as signals, sum(id)::text as ids, sum(hashtextextended(id || coalesce(dedupe_key, '') || raw_content, 0))::text as hash,
@@ -78,8 +82,12 @@ async function run(script: string, killAfterMs: readonly number[]): Promise<void
     const timer = killMs === undefined ? undefined : setTimeout(() => child.kill("SIGKILL"), killMs)
     const [code, signal] = await once(child, "exit")
     clearTimeout(timer)
-    const progress = await ask("select last_id, finished_at is not null as finished from backfills").catch(() => [])
-    log(`${script} ended after ${Date.now() - from} ms (${signal ?? code}), ${JSON.stringify(progress[0] ?? {})}`)
+    const progress = await ask("select last_id, finished_at is not null as finished from backfills").catch(
+      () => [],
+    )
+    log(
+      `${script} ended after ${Date.now() - from} ms (${signal ?? code}), ${JSON.stringify(progress[0] ?? {})}`,
+    )
     if (signal === null && code !== 0) throw new Error(`${script} failed`)
     if (signal === null) return
     // The statement of the killed process ends by itself.
@@ -111,11 +119,15 @@ await load.stop()
 const after = (await ask(FACTS))[0]
 log(`afterwards: ${JSON.stringify(after)}`)
 const stored = new Map(
-  (await ask<{ text: string; id: string }>("select raw_content as text, id from signals where raw_content like 'load %'")).map(
-    ({ text, id }) => [text, Number(id)],
-  ),
+  (
+    await ask<{ text: string; id: string }>(
+      "select raw_content as text, id from signals where raw_content like 'load %'",
+    )
+  ).map(({ text, id }) => [text, Number(id)]),
 )
-const doubled = await ask("select from signals where raw_content like 'load %' group by raw_content having count(*) > 1")
+const doubled = await ask(
+  "select from signals where raw_content like 'load %' group by raw_content having count(*) > 1",
+)
 const lost = [...load.acknowledged].filter(([text, id]) => stored.get(text) !== id)
 const wrongKeys = await ask(
   "select from signals left join dedupe_keys on key_hash = dedupe_key_hash(dedupe_key) where dedupe_key is not null and signal_id is distinct from id",
@@ -140,7 +152,11 @@ log(
     `${keys?.keyed} signals with a key, ${keys?.keys} keys, ${wrongKeys.length} of them wrong`,
 )
 const kept = JSON.stringify(before) === JSON.stringify(after)
-log(kept ? "Every signal, id, ledger row and key was kept." : "Some signals, ids, ledger rows or keys were lost or changed.")
+log(
+  kept
+    ? "Every signal, id, ledger row and key was kept."
+    : "Some signals, ids, ledger rows or keys were lost or changed.",
+)
 if (!kept || lost.length + doubled.length + load.wrongAnswers + wrongKeys.length > 0) process.exitCode = 1
 
 await former.stop()

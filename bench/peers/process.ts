@@ -21,7 +21,8 @@ export interface RunningPeer {
 export class NotInstalled extends Error {}
 
 /**
- * Copies a peer into `.peers`, which git ignores, and installs it there, unless just these files are installed already.
+ * Copies a peer into `.peers`, which git ignores, and installs it there, unless just these files are
+ * installed already.
  *
  * @throws {NotInstalled}
  */
@@ -47,7 +48,8 @@ export async function installPeer({ name, install }: Peer): Promise<string> {
 
 function digestOf(folder: string): string {
   const hash = createHash("sha256")
-  for (const name of readdirSync(folder).sort()) hash.update(`${name}\n`).update(readFileSync(join(folder, name)))
+  for (const name of readdirSync(folder).sort())
+    hash.update(`${name}\n`).update(readFileSync(join(folder, name)))
   return hash.digest("hex")
 }
 

@@ -29,7 +29,9 @@ const { values: options } = parseArgs({
 const pace = { rounds: Number(options.rounds), warmUpMs: 150, cellMs: Number(options["cell-ms"]) }
 const loads: Load[] = options.sizes
   .split(",")
-  .flatMap((size) => options.callers.split(",").map((callers) => ({ size: Number(size), callers: Number(callers) })))
+  .flatMap((size) =>
+    options.callers.split(",").map((callers) => ({ size: Number(size), callers: Number(callers) })),
+  )
 
 interface Contestant {
   name: string
@@ -90,7 +92,9 @@ async function measure(stack: Stack, admin: Client, contestants: readonly Contes
   const machine = await describeMachine(admin)
   // One load after the other, so that all contestants meet it in the same mood of the machine.
   const cells = loads.flatMap((load) => contestants.map((contestant): Cell => ({ ...load, contestant })))
-  console.log(`${machine}\nseed ${SEED}, ${pace.rounds} round(s) of ${cells.length} cells, ${pace.cellMs} ms each\n`)
+  console.log(
+    `${machine}\nseed ${SEED}, ${pace.rounds} round(s) of ${cells.length} cells, ${pace.cellMs} ms each\n`,
+  )
   let done = 0
   const measured = await measureRounds(cells, {
     admin,
@@ -118,8 +122,15 @@ type Result = ReturnType<typeof resultsOf>[number]
 
 function resultsOf(measured: ReadonlyMap<Cell, readonly Measurement[]>) {
   return [...measured].map(([{ contestant, ...load }, measurements]) => {
-    const [server, endpoint, postgres] = ["server", "endpoint", "postgres"].map((name) => cpuPerBatch(measurements, name))
-    return { name: contestant.name, ...load, ...summaryOf(load.size, measurements), cpuMs: { server, endpoint, postgres } }
+    const [server, endpoint, postgres] = ["server", "endpoint", "postgres"].map((name) =>
+      cpuPerBatch(measurements, name),
+    )
+    return {
+      name: contestant.name,
+      ...load,
+      ...summaryOf(load.size, measurements),
+      cpuMs: { server, endpoint, postgres },
+    }
   })
 }
 
@@ -143,7 +154,10 @@ function print(contestants: readonly Contestant[], results: readonly Result[]): 
       contestants.map(({ name }) => {
         const one = resultOf(name, load)
         const { server, endpoint, postgres } = one?.cpuMs ?? {}
-        return [name, ...[one?.p50Ms, one?.p99Ms, server, endpoint, postgres].map((ms) => (ms ?? Number.NaN).toFixed(2))]
+        return [
+          name,
+          ...[one?.p50Ms, one?.p99Ms, server, endpoint, postgres].map((ms) => (ms ?? Number.NaN).toFixed(2)),
+        ]
       }),
     )
   }

@@ -36,7 +36,12 @@ export async function measureErasures(stack: Stack, client: pg.Client, stopped: 
       const [[column, value] = ["", ""]] = Object.entries(subject)
       const { rows: left } = await client.query(`select from signals where ${column} = $1 limit 1`, [value])
       if (left.length > 0) throw new Error(`signals of ${value} are left`)
-      rows.push({ name: `${column}=${value}`, seconds: (performance.now() - startedAt) / 1000, erased, ...inserts.take() })
+      rows.push({
+        name: `${column}=${value}`,
+        seconds: (performance.now() - startedAt) / 1000,
+        erased,
+        ...inserts.take(),
+      })
     }
     return rows
   } finally {

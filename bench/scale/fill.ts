@@ -7,11 +7,12 @@ const STEP = 250_000
 const SIGNALS_A_BATCH = 500
 
 /**
- * Fills the tables by SQL with `rows` signals of the past year, their dedupe_keys and their ledger rows. Of every 100 signals 85 arrive in
- * order of time, 10 up to three days late, and 5 have a random time of the year; 30 have a dedupe_key.
+ * Fills the tables by SQL with `rows` signals of the past year, their dedupe_keys and their ledger rows. Of
+ * every 100 signals 85 arrive in order of time, 10 up to three days late, and 5 have a random time of the
+ * year; 30 have a dedupe_key.
  *
- * Data of the API differs: there the secondary indexes grow with the rows, so they are less dense, and ids have gaps. The last partition is
- * half full at the end.
+ * Data of the API differs: there the secondary indexes grow with the rows, so they are less dense, and ids
+ * have gaps. The last partition is half full at the end.
  */
 export async function fill(client: pg.Client, rows: number, stopped: AbortSignal): Promise<void> {
   await client.query("truncate signals, dedupe_keys, batches restart identity")

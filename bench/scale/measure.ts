@@ -42,7 +42,10 @@ export async function measure(context: ScaleContext): Promise<Scale> {
   const agent = openAgent(8)
   try {
     // The inserts add some 100,000 signals to the last day, which at 20 million a year has half as many.
-    const filledDay = await measureRead(context, agent, { ...statsOfADay, name: `${statsOfADay.name}, before the inserts` })
+    const filledDay = await measureRead(context, agent, {
+      ...statsOfADay,
+      name: `${statsOfADay.name}, before the inserts`,
+    })
     const insert = await measureInserts(context, agent)
     const signalsPerSecond = await measureThroughput(context, agent)
     const { rows: bounds } = await client.query<{ first: string; last: string }>(
@@ -59,13 +62,19 @@ export async function measure(context: ScaleContext): Promise<Scale> {
 }
 
 const send = ({ stack }: ScaleContext, agent: Agent) =>
-  post(agent, `${stack.worker.address}/api/signals/batch`, Buffer.from(JSON.stringify({ signals: makeScaleBatch(SIGNALS) })), 200)
+  post(
+    agent,
+    `${stack.worker.address}/api/signals/batch`,
+    Buffer.from(JSON.stringify({ signals: makeScaleBatch(SIGNALS) })),
+    200,
+  )
 
 async function measureInserts(context: ScaleContext, agent: Agent): Promise<Scale["insert"]> {
   const { stack, client, pace, stopped } = context
   for (let i = 0; i < WARM_UP; i++) await send(context, agent)
   const { rows: before } = await client.query<{ lsn: string }>("select pg_current_wal_insert_lsn() as lsn")
-  const used = () => [stack.postgres.pid, ...childrenOf(stack.postgres.pid)].reduce((sum, pid) => sum + (cpuMs(pid) || 0), 0)
+  const used = () =>
+    [stack.postgres.pid, ...childrenOf(stack.postgres.pid)].reduce((sum, pid) => sum + (cpuMs(pid) || 0), 0)
   const usedBefore = used()
   const latencies: number[] = []
   for (let i = 0; i < pace.inserts; i++) {
@@ -76,10 +85,15 @@ async function measureInserts(context: ScaleContext, agent: Agent): Promise<Scal
     latencies.push(performance.now() - sentAt)
   }
   const postgresCpuMs = (used() - usedBefore) / pace.inserts
-  const { rows: after } = await client.query<{ bytes: string }>("select pg_current_wal_insert_lsn() - $1::pg_lsn as bytes", [
-    before[0]?.lsn,
-  ])
-  return { ...latencyOf(latencies), postgresCpuMs, walBytesPerSignal: Number(after[0]?.bytes) / (pace.inserts * SIGNALS) }
+  const { rows: after } = await client.query<{ bytes: string }>(
+    "select pg_current_wal_insert_lsn() - $1::pg_lsn as bytes",
+    [before[0]?.lsn],
+  )
+  return {
+    ...latencyOf(latencies),
+    postgresCpuMs,
+    walBytesPerSignal: Number(after[0]?.bytes) / (pace.inserts * SIGNALS),
+  }
 }
 
 async function measureThroughput(context: ScaleContext, agent: Agent): Promise<number> {

@@ -4,7 +4,10 @@ import { listSignals, signalById } from "../../src/store/read.ts"
 import { firstStatement } from "../../test/setup/first-statement.ts"
 import { median } from "../harness/statistics.ts"
 
-/** The time in which Postgres plans a read, by the number of partitions. Through Neon's proxy each statement is planned again. */
+/**
+ * The time in which Postgres plans a read, by the number of partitions. Through Neon's proxy each statement
+ * is planned again.
+ */
 export interface Planning {
   partitions: number
   ms: Record<string, number>
@@ -13,7 +16,8 @@ export interface Planning {
 const READS: Record<string, (db: Database) => Promise<unknown>> = {
   "newest 100": (db) => listSignals(db, { limit: 100 }),
   "a conversation": (db) => listSignals(db, { context_window_id: "conv-1", limit: 100 }),
-  "conversation + source": (db) => listSignals(db, { context_window_id: "conv-1", signal_source: "slack", limit: 100 }),
+  "conversation + source": (db) =>
+    listSignals(db, { context_window_id: "conv-1", signal_source: "slack", limit: 100 }),
   "by id": (db) => signalById(db, 1),
 }
 const TIMES = 15
@@ -26,7 +30,9 @@ export async function planningTimes(client: pg.Client, partitions: number): Prom
   )
   const [size, end] = [Number(rows[0]?.size), Number(rows[0]?.end)]
   for (let from = end; from < end + (partitions - before.partitions) * size; from += size)
-    await client.query(`create table signals_${from} partition of signals for values from (${from}) to (${from + size})`)
+    await client.query(
+      `create table signals_${from} partition of signals for values from (${from}) to (${from + size})`,
+    )
   return [before, await measure(client)]
 }
 

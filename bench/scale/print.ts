@@ -8,12 +8,15 @@ const millions = (rows: number) => `${rows / 1e6} M`
 export function printScales(scales: readonly Scale[]): void {
   const line = (what: string, of: (scale: Scale) => string) => [what, ...scales.map(of)]
   const [first] = scales
-  const times = ({ p50Ms, p99Ms }: { p50Ms: number; p99Ms: number }) => `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(1)}`
+  const times = ({ p50Ms, p99Ms }: { p50Ms: number; p99Ms: number }) =>
+    `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(1)}`
   printTable(
     ["signals in the table", ...scales.map(({ rows }) => millions(rows))],
     [
       line("insert of 500, p50 / p99 ms", ({ insert }) => times(insert)),
-      line("  of the first column's p50", ({ insert }) => (insert.p50Ms / (first?.insert.p50Ms ?? Number.NaN)).toFixed(2)),
+      line("  of the first column's p50", ({ insert }) =>
+        (insert.p50Ms / (first?.insert.p50Ms ?? Number.NaN)).toFixed(2),
+      ),
       line("  Postgres, CPU ms", ({ insert }) => insert.postgresCpuMs.toFixed(1)),
       line("  of the first column's", ({ insert }) =>
         (insert.postgresCpuMs / (first?.insert.postgresCpuMs ?? Number.NaN)).toFixed(2),

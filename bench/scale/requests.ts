@@ -15,7 +15,10 @@ const stats = (days: number) => `/api/signals/stats?${new URLSearchParams({ sinc
 
 let key = 0
 
-/** Makes a random batch: random conversations, 95 % of now and 5 % with a random time of the year, 30 % with a dedupe_key. */
+/**
+ * Makes a random batch: random conversations, 95 % of now and 5 % with a random time of the year, 30 % with a
+ * dedupe_key.
+ */
 export function makeScaleBatch(size: number): Signal[] {
   return makeSignals(size, Math.floor(Math.random() * 2 ** 31)).map((signal) => ({
     ...signal,
@@ -31,7 +34,10 @@ export interface Read {
   path: () => string
 }
 
-export const statsOfADay: Read = { name: "stats of a day (dashboard, limit=20)", path: () => "/api/signals/stats?limit=20" }
+export const statsOfADay: Read = {
+  name: "stats of a day (dashboard, limit=20)",
+  path: () => "/api/signals/stats?limit=20",
+}
 
 /** @param ids returns the id of a stored signal */
 export const readsOf = (ids: () => number): Read[] => [
@@ -41,8 +47,14 @@ export const readsOf = (ids: () => number): Read[] => [
   { name: "a conversation", path: () => list({ context_window_id: conversation() }) },
   { name: "the largest conversation", path: () => list({ context_window_id: "conv-0" }) },
   { name: "a conversation that is absent", path: () => list({ context_window_id: "none" }) },
-  { name: "conversation + source", path: () => list({ context_window_id: "conv-0", signal_source: "slack" }) },
-  { name: "conversation + a source it never had", path: () => list({ context_window_id: "conv-0", signal_source: "kafka" }) },
+  {
+    name: "conversation + source",
+    path: () => list({ context_window_id: "conv-0", signal_source: "slack" }),
+  },
+  {
+    name: "conversation + a source it never had",
+    path: () => list({ context_window_id: "conv-0", signal_source: "kafka" }),
+  },
   { name: "conversation + score", path: () => list({ context_window_id: "conv-0", min_score: "0.999" }) },
   { name: "a source", path: () => list({ signal_source: "kafka" }) },
   { name: "a rare source (0.01 %)", path: () => list({ signal_source: "rare" }) },
@@ -50,7 +62,10 @@ export const readsOf = (ids: () => number): Read[] => [
   { name: "an agent", path: () => list({ agent_id: "agent-7" }) },
   { name: "an agent that is absent", path: () => list({ agent_id: "none" }) },
   { name: "escalated", path: () => list({ escalate_flag: "1" }) },
-  { name: "source + agent + score", path: () => list({ signal_source: "kafka", agent_id: "agent-7", min_score: "0.9" }) },
+  {
+    name: "source + agent + score",
+    path: () => list({ signal_source: "kafka", agent_id: "agent-7", min_score: "0.9" }),
+  },
   { name: "by id", path: () => `/api/signals/${ids()}` },
   statsOfADay,
   { name: "stats of 7 days", path: () => stats(7) },

@@ -3,8 +3,9 @@ import { FIELDS } from "./ways.ts"
 const names = FIELDS.map(([, column]) => column).join(", ")
 
 /**
- * The store's statement around any FROM item: it reserves ids in batch order, writes the ledger row, stores the signals if that is new, and
- * returns the ids as one text. Postgres makes the transaction id, so that the same statement can be sent again.
+ * The store's statement around any FROM item: it reserves ids in batch order, writes the ledger row, stores
+ * the signals if that is new, and returns the ids as one text. Postgres makes the transaction id, so that the
+ * same statement can be sent again.
  */
 export function storeStatement(source: string): string {
   return `

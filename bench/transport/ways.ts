@@ -3,7 +3,10 @@ import type { SignalRow } from "../../src/signals/schema.ts"
 import { encodeColumns } from "../../src/store/statement/columns.ts"
 import { SIGNAL_COLUMNS, type SignalField } from "../../src/store/statement/signal-columns.ts"
 
-/** A way to send rows to Postgres: the client's parameters, and the FROM item that turns them into columns, `position` last. */
+/**
+ * A way to send rows to Postgres: the client's parameters, and the FROM item that turns them into columns,
+ * `position` last.
+ */
 export interface Way {
   name: string
   params(rows: readonly SignalRow[]): (string | null)[]
@@ -27,7 +30,9 @@ const each = (item: (parameter: string, type: string) => string) =>
 
 const unnested = (items: string) => `unnest(${items}) with ordinality as signal (${names}, position)`
 
-const { prepareValue } = createRequire(import.meta.url)("pg/lib/utils") as { prepareValue(value: unknown): string }
+const { prepareValue } = createRequire(import.meta.url)("pg/lib/utils") as {
+  prepareValue(value: unknown): string
+}
 
 export const WAYS: readonly Way[] = [
   {
@@ -54,11 +59,16 @@ export const WAYS: readonly Way[] = [
         return hasValue(rows, field) ? literal(rows, field, type) : "{}"
       }),
     source: () =>
-      unnested(each((p, type) => (type === "jsonb" ? `string_to_array(${p}, E'\\n', '')::jsonb[]` : `${p}::${type}[]`))),
+      unnested(
+        each((p, type) =>
+          type === "jsonb" ? `string_to_array(${p}, E'\\n', '')::jsonb[]` : `${p}::${type}[]`,
+        ),
+      ),
   },
   {
     name: "unnest, literals; payload as literal too",
-    params: (rows) => FIELDS.map(([field, , type]) => (hasValue(rows, field) ? literal(rows, field, type) : "{}")),
+    params: (rows) =>
+      FIELDS.map(([field, , type]) => (hasValue(rows, field) ? literal(rows, field, type) : "{}")),
     source: () => unnested(each((p, type) => `${p}::${type}[]`)),
   },
   {
@@ -82,32 +92,39 @@ export const WAYS: readonly Way[] = [
   },
   {
     name: "unnest, arrays encoded by the driver",
-    params: (rows) => FIELDS.map(([field]) => prepareValue(rows.map((row) => (row[field] === "" ? null : row[field])))),
+    params: (rows) =>
+      FIELDS.map(([field]) => prepareValue(rows.map((row) => (row[field] === "" ? null : row[field])))),
     source: () => unnested(each((p, type) => `${p}::${type}[]`)),
   },
   {
     name: "jsonb_to_recordset",
     params: (rows) => [recordset(rows)],
-    source: () => `rows from (jsonb_to_recordset($1::jsonb) as (${types})) with ordinality as signal (${names}, position)`,
+    source: () =>
+      `rows from (jsonb_to_recordset($1::jsonb) as (${types})) with ordinality as signal (${names}, position)`,
   },
   {
     name: "json_to_recordset",
     params: (rows) => [recordset(rows)],
-    source: () => `rows from (json_to_recordset($1::json) as (${types})) with ordinality as signal (${names}, position)`,
+    source: () =>
+      `rows from (json_to_recordset($1::json) as (${types})) with ordinality as signal (${names}, position)`,
   },
   {
     name: "values, one parameter a value",
     params: (rows) =>
-      rows.flatMap((row) => FIELDS.map(([field]) => (row[field] === null || row[field] === "" ? null : String(row[field])))),
+      rows.flatMap((row) =>
+        FIELDS.map(([field]) => (row[field] === null || row[field] === "" ? null : String(row[field]))),
+      ),
     source: (rows) => {
-      const tuple = (at: number) => FIELDS.map(([, , type], i) => `$${at * FIELDS.length + i + 1}::${type}`).join(",")
+      const tuple = (at: number) =>
+        FIELDS.map(([, , type], i) => `$${at * FIELDS.length + i + 1}::${type}`).join(",")
       return `(values ${rows.map((_, at) => `(${tuple(at)},${at})`).join(",")}) as signal (${names}, position)`
     },
     maxRows: Math.floor(65_000 / FIELDS.length),
   },
 ]
 
-const hasValue = (rows: readonly SignalRow[], field: Field) => rows.some((row) => row[field] !== null && row[field] !== "")
+const hasValue = (rows: readonly SignalRow[], field: Field) =>
+  rows.some((row) => row[field] !== null && row[field] !== "")
 
 function literal(rows: readonly SignalRow[], field: Field, type: string): string {
   const quotes = type === "text" || type === "jsonb"

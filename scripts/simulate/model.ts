@@ -1,6 +1,9 @@
 import { type Name, value } from "./constants.ts"
 
-/** `sync`: POST /api/signals/batch. `async`: the same with `Prefer: respond-async`. `webhook`: one record a call, through the queue. */
+/**
+ * `sync`: POST /api/signals/batch. `async`: the same with `Prefer: respond-async`. `webhook`: one record a
+ * call, through the queue.
+ */
 export const ROADS = ["sync", "async", "webhook"] as const
 export type Road = (typeof ROADS)[number]
 
@@ -83,7 +86,9 @@ interface Load {
   postgresMs: number
 }
 
-/** Models a queue with one server at utilization `use`. The p99 of the sojourn time is its mean times ln(100). */
+/**
+ * Models a queue with one server at utilization `use`. The p99 of the sojourn time is its mean times ln(100).
+ */
 function latencyOf(road: Road, { batch }: Load, use: number): Estimate["latencyMs"] {
   const worker = value("workerMs") + batch * value("workerSignalMs")
   const way = value("edgeMs") + worker
@@ -92,14 +97,25 @@ function latencyOf(road: Road, { batch }: Load, use: number): Estimate["latencyM
     const kept = value("bucketMs") + value("queueMs")
     return { p50: way + kept, p99: way + 3 * kept }
   }
-  const mean = use < 1 ? (value("statementMs") + batch * value("signalMs")) / (1 - use) : Number.POSITIVE_INFINITY
-  return { p50: way + value("databaseMs") + mean * Math.LN2, p99: way + value("databaseMs") + mean * Math.log(100) }
+  const mean =
+    use < 1 ? (value("statementMs") + batch * value("signalMs")) / (1 - use) : Number.POSITIVE_INFINITY
+  return {
+    p50: way + value("databaseMs") + mean * Math.LN2,
+    p99: way + value("databaseMs") + mean * Math.log(100),
+  }
 }
 
-function limitsOf({ road, callers, batchesPerSecond, colos, cu }: Deployment, load: Load, databaseUse: number): Limit[] {
+function limitsOf(
+  { road, callers, batchesPerSecond, colos, cu }: Deployment,
+  load: Load,
+  databaseUse: number,
+): Limit[] {
   const peak = value("peak")
   const inFlight =
-    (load.statements * peak * (value("databaseMs") + value("statementMs") + load.statementSize * value("signalMs"))) / 1000
+    (load.statements *
+      peak *
+      (value("databaseMs") + value("statementMs") + load.statementSize * value("signalMs"))) /
+    1000
   return [
     {
       name: `CPU of the database (${cu} CU)`,
@@ -124,18 +140,24 @@ function limitsOf({ road, callers, batchesPerSecond, colos, cu }: Deployment, lo
     {
       name: "messages a second of the queue",
       used: road === "sync" ? 0 : (load.requests * peak) / value("queueMessages"),
-      beyond: road === "webhook" ? "batches instead of webhooks; several queues" : "larger batches; several queues",
+      beyond:
+        road === "webhook" ? "batches instead of webhooks; several queues" : "larger batches; several queues",
     },
   ].filter(({ used }) => used > 0 && callers > 0)
 }
 
-function dollarsOf({ road, cu }: Deployment, { requests, signals, postgresMs }: Load): Record<string, number> {
+function dollarsOf(
+  { road, cu }: Deployment,
+  { requests, signals, postgresMs }: Load,
+): Record<string, number> {
   const seconds = DAY * MONTH_DAYS
-  const beyond = (used: number, included: Name, price: Name) => (Math.max(0, used - value(included)) / 1e6) * value(price)
+  const beyond = (used: number, included: Name, price: Name) =>
+    (Math.max(0, used - value(included)) / 1e6) * value(price)
   const messages = road === "sync" ? 0 : requests * seconds
   const runs = messages / value("consumerBatch")
   const cpuMs =
-    (requests * seconds + runs) * value("workerMs") + signals * seconds * value("workerSignalMs") * (road === "sync" ? 1 : 2)
+    (requests * seconds + runs) * value("workerMs") +
+    signals * seconds * value("workerSignalMs") * (road === "sync" ? 1 : 2)
   const objects = road === "async" ? messages : 0
   // The compute scales between its smallest size and `cu`, and the bill follows the running size.
   const meanCu = Math.min(cu, Math.max(0.25, (postgresMs * value("peak")) / 1000 / value("busy")))
@@ -147,7 +169,9 @@ function dollarsOf({ road, cu }: Deployment, { requests, signals, postgresMs }: 
       beyond(requests * seconds + runs, "requestsIncluded", "millionRequests") +
       beyond(cpuMs, "cpuIncluded", "millionCpuMs"),
     Queues: beyond(messages * value("queueOperations"), "queueIncluded", "millionQueueOperations"),
-    R2: beyond(objects, "r2WritesIncluded", "millionR2Writes") + beyond(objects, "r2ReadsIncluded", "millionR2Reads"),
+    R2:
+      beyond(objects, "r2WritesIncluded", "millionR2Writes") +
+      beyond(objects, "r2ReadsIncluded", "millionR2Reads"),
     "Analytics Engine": beyond(requests * seconds + runs, "pointsIncluded", "millionPoints"),
     "Neon compute": meanCu * value("cuHour") * 24 * MONTH_DAYS,
     "Neon storage": storedGb * value("storageMonth"),

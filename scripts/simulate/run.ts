@@ -28,7 +28,8 @@ const OPTIONS = {
   help: { type: "boolean", default: false },
 } as const
 
-const money = (dollars: number) => (dollars >= 10 ? Math.round(dollars).toLocaleString("en-US") : dollars.toFixed(2))
+const money = (dollars: number) =>
+  dollars >= 10 ? Math.round(dollars).toLocaleString("en-US") : dollars.toFixed(2)
 const amount = (value: number) =>
   new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 3 }).format(value)
 const ms = (value: number) => (Number.isFinite(value) ? `${Math.round(value)} ms` : "no answer")
@@ -52,7 +53,8 @@ function deployment(road: Road, signalsPerDay: number, batch: number, cu: number
 }
 
 function tableLine(one: Deployment): string {
-  const { signalsPerDay, latencyMs, dollars, dollarsPerMillion, dollarsMorePerMonth, limits, daysOfStorage } = estimate(one)
+  const { signalsPerDay, latencyMs, dollars, dollarsPerMillion, dollarsMorePerMonth, limits, daysOfStorage } =
+    estimate(one)
   const total = Object.values(dollars).reduce((sum, part) => sum + part, 0)
   const [first] = limits
   const cells = [
@@ -76,7 +78,9 @@ function table(): string {
 }
 
 function constants(): string {
-  const rows = Object.values(CONSTANTS).map(({ value, unit, source }) => `| ${amount(value)} ${unit} | ${source} |`)
+  const rows = Object.values(CONSTANTS).map(
+    ({ value, unit, source }) => `| ${amount(value)} ${unit} | ${source} |`,
+  )
   return ["| number | source |", "|---|---|", ...rows].join("\n")
 }
 
@@ -88,14 +92,17 @@ function report(one: Deployment, found: Estimate): string {
     `$${money(total)} in the first month, $${money(found.dollarsPerMillion)} a million signals; $${money(found.dollarsMorePerMonth)} more each month that data stays.`,
     ...Object.entries(found.dollars).map(([name, dollars]) => `  ${name.padEnd(18)} $${money(dollars)}`),
     "Limits at the peak, the most used first:",
-    ...found.limits.map(({ name, used, beyond }) => `  ${percent(used).padStart(8)}  ${name}. Beyond it: ${beyond}.`),
+    ...found.limits.map(
+      ({ name, used, beyond }) => `  ${percent(used).padStart(8)}  ${name}. Beyond it: ${beyond}.`,
+    ),
     `16 TB of a Neon branch are full after ${amount(found.daysOfStorage)} days: set RETENTION_DAYS.`,
   ].join("\n")
 }
 
 function positive(name: string, text: string): number {
   const number = Number(text)
-  if (!(number > 0 && Number.isFinite(number))) throw new Error(`--${name} must be a number above 0, not "${text}".`)
+  if (!(number > 0 && Number.isFinite(number)))
+    throw new Error(`--${name} must be a number above 0, not "${text}".`)
   return number
 }
 
@@ -120,6 +127,8 @@ function main(args: string[]): string {
 try {
   console.log(main(process.argv.slice(2)))
 } catch (error) {
-  console.error(`${error instanceof Error ? error.message : error} Run "npm run simulate -- --help" for the options.`)
+  console.error(
+    `${error instanceof Error ? error.message : error} Run "npm run simulate -- --help" for the options.`,
+  )
   process.exitCode = 2
 }

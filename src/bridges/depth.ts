@@ -1,6 +1,8 @@
 import { isDeeperThan } from "../signals/payload.ts"
 
-/** Bound of nesting: the record is written as JSON again, which overflows the stack at a few thousand levels. */
+/**
+ * Bound of nesting: the record is written as JSON again, which overflows the stack at a few thousand levels.
+ */
 const MAX_RECORD_DEPTH = 1000
 
 /** A dead letter keeps the text of a record that nests too deeply. */

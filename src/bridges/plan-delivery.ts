@@ -7,18 +7,23 @@ import { type Signal, withPlainNumbers } from "../signals/schema.ts"
 import { signalOrRejected } from "../signals/validate.ts"
 import type { Delivered } from "./delivery.ts"
 
-/** The plan for a delivery. Its indexes are places in the delivery; its total does not count skipped records. */
+/**
+ * The plan for a delivery. Its indexes are places in the delivery; its total does not count skipped records.
+ */
 export interface DeliveryPlan {
   plan: BatchPlan
   /** How many were skipped of each kind. */
   skipped: Record<string, number>
-  /** The subjects of each record that cannot become a signal, by its place, where they are known: a suppressed record must not be kept. */
+  /**
+   * The subjects of each record that cannot become a signal, by its place, where they are known: a suppressed
+   * record must not be kept.
+   */
   subjects: Map<number, Subjects>
 }
 
 /**
- * Plans the results of a bridge by the rules of every signal. A signal of the wrong shape fails alone, since the sender of a webhook
- * cannot correct it.
+ * Plans the results of a bridge by the rules of every signal. A signal of the wrong shape fails alone, since
+ * the sender of a webhook cannot correct it.
  *
  * @param now the time of every signal without a timestamp, as UTC text
  */
@@ -45,9 +50,16 @@ export function planDelivery(
     const about = one && ("signal" in one ? one.signal : "refused" in one ? one.about : undefined)
     if (about) subjects.set(place, subjectsOf(about))
   }
-  const placed = <One extends { index: number }>(one: One): One => ({ ...one, index: places[one.index] ?? one.index })
+  const placed = <One extends { index: number }>(one: One): One => ({
+    ...one,
+    index: places[one.index] ?? one.index,
+  })
   return {
-    plan: { total, rows: rows.map(placed).map((row) => withChange(row, delivered[row.index])), failures: failures.map(placed) },
+    plan: {
+      total,
+      rows: rows.map(placed).map((row) => withChange(row, delivered[row.index])),
+      failures: failures.map(placed),
+    },
     skipped,
     subjects,
   }
@@ -57,9 +69,14 @@ const withChange = (row: SignalRow, one: Delivered | undefined): SignalRow =>
   one && "change" in one && one.change ? { ...row, change: one.change } : row
 
 const subjectsOf = (signal: Record<string, unknown>): Subjects =>
-  Object.fromEntries(SUBJECT_FIELDS.flatMap((field) => (isStorable(signal[field]) ? [[field, signal[field]]] : [])))
+  Object.fromEntries(
+    SUBJECT_FIELDS.flatMap((field) => (isStorable(signal[field]) ? [[field, signal[field]]] : [])),
+  )
 
 const isStorable = (value: unknown) => typeof value === "string" && textViolation(value) === undefined
 
-const refusedRecord = ({ refused, code = "unreadable_record", field }: Extract<Delivered, { refused: string }>) =>
-  new Rejected({ field, code, message: refused })
+const refusedRecord = ({
+  refused,
+  code = "unreadable_record",
+  field,
+}: Extract<Delivered, { refused: string }>) => new Rejected({ field, code, message: refused })

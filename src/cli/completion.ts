@@ -3,7 +3,10 @@ import tab from "@bomb.sh/tab/commander"
 import type { Command } from "@commander-js/extra-typings"
 import type { Command as PlainCommand } from "commander"
 
-/** Adds `signals completion SHELL`. The printed script asks this program at each press of Tab, so completion follows the definition of the commands. */
+/**
+ * Adds `signals completion SHELL`. The printed script asks this program at each press of Tab, so completion
+ * follows the definition of the commands.
+ */
 export function addCompletion(program: Command): void {
   // The typed Command is commander's class with narrower types.
   const root = tab(program as unknown as PlainCommand, { completionCommandName: "completion" })

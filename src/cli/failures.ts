@@ -18,8 +18,9 @@ export interface FailedRecord {
 }
 
 /**
- * The file of records that were not stored, one JSON object on each line: the signal with `_error`, `_code`, `_field` and `_place`, and `_record` where
- * there is no signal. After corrections the file can be imported, since the importer ignores names that begin with an underscore.
+ * The file of records that were not stored, one JSON object on each line: the signal with `_error`, `_code`,
+ * `_field` and `_place`, and `_record` where there is no signal. After corrections the file can be imported,
+ * since the importer ignores names that begin with an underscore.
  */
 export class FailuresFile {
   readonly path: string
@@ -46,7 +47,14 @@ export class FailuresFile {
     this.#file ??= await this.#open()
     const text = failures
       .map(({ signal, place, error, code, field, record }) =>
-        JSON.stringify({ ...signal, _error: error, _code: code, _field: field, _place: place, _record: record }),
+        JSON.stringify({
+          ...signal,
+          _error: error,
+          _code: code,
+          _field: field,
+          _place: place,
+          _record: record,
+        }),
       )
       .join("\n")
     const bytes = Buffer.from(`${text}\n`)
@@ -67,7 +75,10 @@ export class FailuresFile {
   }
 }
 
-/** Returns a name that no other process uses: `path` with an id before its extensions, such as `chat.1b2c3d4e.jsonl`. */
+/**
+ * Returns a name that no other process uses: `path` with an id before its extensions, such as
+ * `chat.1b2c3d4e.jsonl`.
+ */
 export function ownName(path: string): string {
   const id = randomUUID().slice(0, 8)
   return path.replace(/((?:\.failures)?\.\w+)?$/, (ending) => `.${id}${ending}`)

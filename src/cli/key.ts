@@ -5,7 +5,8 @@ import { SCOPES } from "../signals/scopes.ts"
 const KEY_BYTES = 32
 
 function readName(text: string): string {
-  if (!/^[\w.@-]{1,100}$/.test(text)) throw new InvalidArgumentError("It must have 1 to 100 letters, digits or . _ @ -")
+  if (!/^[\w.@-]{1,100}$/.test(text))
+    throw new InvalidArgumentError("It must have 1 to 100 letters, digits or . _ @ -")
   // The service uses this name for callers without a key.
   if (text === "anonymous") throw new InvalidArgumentError('It must not be "anonymous".')
   return text
@@ -19,7 +20,11 @@ export function keyCommand() {
     .addArgument(new Argument("<scope...>", "what the key may do").choices(SCOPES))
     .action((name, scopes) => {
       const key = randomBytes(KEY_BYTES).toString("base64url")
-      const entry = { name, sha256: createHash("sha256").update(key).digest("hex"), scopes: [...new Set(scopes)] }
+      const entry = {
+        name,
+        sha256: createHash("sha256").update(key).digest("hex"),
+        scopes: [...new Set(scopes)],
+      }
       console.log(`Key, shown only now:  ${key}\nEntry for API_KEYS:   ${JSON.stringify(entry)}`)
     })
 }

@@ -17,11 +17,13 @@ const wholeNumber = (least: number, most: number) => (text: string) => {
 }
 
 function readAddress(text: string): string {
-  if (!URL.canParse(text)) throw new InvalidArgumentError("It must be an address, such as https://signals.example.com.")
+  if (!URL.canParse(text))
+    throw new InvalidArgumentError("It must be an address, such as https://signals.example.com.")
   return text
 }
 
-// These options are shared by several commands. `default` comes before `argParser`, whose type is then the type of the option.
+// These options are shared by several commands. `default` comes before `argParser`, whose type is then the
+// type of the option.
 export const urlOption = () =>
   new Option("--url <url>", "address of the service")
     .env("SIGNAL_INGEST_URL")
@@ -42,7 +44,10 @@ export const deadlineOption = (description = "how long to retry one batch") =>
 export const quietOption = () => new Option("--quiet", "print no progress")
 
 /** Adds one `a=b` pair of a repeated option to the pairs before it. */
-export function collectPairs(text: string, before: Record<string, string> | undefined): Record<string, string> {
+export function collectPairs(
+  text: string,
+  before: Record<string, string> | undefined,
+): Record<string, string> {
   const at = text.indexOf("=")
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError("It must be COLUMN=FIELD.")
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) }
@@ -59,5 +64,10 @@ export function openClient(options: {
 }): SignalClient {
   const { url, deadline, parse } = options
   const key = process.env.SIGNAL_INGEST_KEY
-  return new SignalClient({ url, ...(key && { key }), ...(deadline !== undefined && { deadlineMs: deadline * 1000 }), parse })
+  return new SignalClient({
+    url,
+    ...(key && { key }),
+    ...(deadline !== undefined && { deadlineMs: deadline * 1000 }),
+    parse,
+  })
 }

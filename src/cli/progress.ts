@@ -1,7 +1,10 @@
 import cliProgress from "cli-progress"
 import type { Checkpoint } from "./import/checkpoint.ts"
 
-/** A line that shows the progress of a command. A terminal redraws it in place; any other output gets a line every few seconds. */
+/**
+ * A line that shows the progress of a command. A terminal redraws it in place; any other output gets a line
+ * every few seconds.
+ */
 export interface Line {
   /** @param share from 0 to 1, where the total is known; a terminal then shows a bar */
   show(text: string, share?: number | undefined): void
@@ -91,8 +94,12 @@ export function openProgress(
     show(checkpoint, limit) {
       const seconds = Math.max(0.001, (Date.now() - beganAt) / 1000)
       const done = share && shareAt(checkpoint.position)
-      const left = done !== undefined && done > shareBefore ? ((1 - done) / (done - shareBefore)) * seconds : undefined
-      line.show(sentence(checkpoint, { rate: (checkpoint.read - started.read) / seconds, done, left, limit }), done)
+      const left =
+        done !== undefined && done > shareBefore ? ((1 - done) / (done - shareBefore)) * seconds : undefined
+      line.show(
+        sentence(checkpoint, { rate: (checkpoint.read - started.read) / seconds, done, left, limit }),
+        done,
+      )
     },
     end: line.end,
   }
@@ -111,7 +118,10 @@ interface Figures {
 
 const count = (number: number) => number.toLocaleString("en-US")
 
-function sentence({ read, stored, failed, skipped }: Checkpoint, { rate, done, left, limit }: Figures): string {
+function sentence(
+  { read, stored, failed, skipped }: Checkpoint,
+  { rate, done, left, limit }: Figures,
+): string {
   const skippedCount = Object.values(skipped).reduce((sum, kind) => sum + kind, 0)
   const parts = [
     ...(done === undefined ? [] : [`${Math.floor(done * 100)} %`]),

@@ -7,7 +7,9 @@ import { EXIT, UsageError, usageSentence } from "./usage.ts"
 /** Runs one command line in this process, and sets its exit code. */
 export async function runCommandLine(args: readonly string[]): Promise<void> {
   // A reader that closes the pipe, such as `head`, is not an error.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.gaveUp))
+  process.stdout.on("error", (error: NodeJS.ErrnoException) =>
+    process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.gaveUp),
+  )
   process.exitCode = await exitCodeOf(args)
 }
 

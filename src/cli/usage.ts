@@ -15,7 +15,10 @@ export const EXIT = {
   stopped: 130,
 } as const
 
-/** The message of an error. For an answer of the service it includes the request id, by which the service's log can be searched. */
+/**
+ * The message of an error. For an answer of the service it includes the request id, by which the service's
+ * log can be searched.
+ */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const id = error instanceof SignalError ? error.requestId : undefined

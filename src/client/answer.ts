@@ -14,7 +14,8 @@ import type { Failure, ProblemCode, ShapeError } from "./types.ts"
  * Reads an answer.
  *
  * @returns the JSON of a success
- * @throws {RateLimitedError | UnavailableError} a retry may help: the service says so, or the answer is not JSON or larger than `maxBytes`
+ * @throws {RateLimitedError | UnavailableError} a retry may help: the service says so, or the answer is not
+ *   JSON or larger than `maxBytes`
  * @throws {SignalError} the service refused the request for good
  * @throws {unknown} the runtime's error when the connection is lost
  */
@@ -25,7 +26,8 @@ export async function readAnswer(
 ): Promise<unknown> {
   const context = { status: response.status, requestId: response.headers.get("X-Request-Id") ?? undefined }
   const text = await readText(response, maxBytes)
-  if (text === undefined) throw new UnavailableError(`the answer is larger than ${maxBytes} bytes (maxAnswerBytes)`, context)
+  if (text === undefined)
+    throw new UnavailableError(`the answer is larger than ${maxBytes} bytes (maxAnswerBytes)`, context)
   const json = jsonOf(text, parse)
   if (!response.ok) throw errorOf(response, isObject(json) ? json : {}, context)
   // A proxy's page, or an answer that was cut off: the request may be stored.
@@ -51,7 +53,11 @@ async function readText({ body }: Response, maxBytes: number): Promise<string | 
   }
 }
 
-function errorOf({ status, headers }: Response, body: Record<string, unknown>, answer: AnswerContext): SignalError {
+function errorOf(
+  { status, headers }: Response,
+  body: Record<string, unknown>,
+  answer: AnswerContext,
+): SignalError {
   const { detail, errors, transaction_id, code } = body
   const context = { ...answer, code: typeof code === "string" ? (code as ProblemCode) : undefined }
   const message = typeof detail === "string" ? detail : `status ${status}`
@@ -61,8 +67,10 @@ function errorOf({ status, headers }: Response, body: Record<string, unknown>, a
     const transactionId = typeof transaction_id === "string" ? transaction_id : undefined
     return new UnavailableError(message, { ...context, retryAfterMs, transactionId })
   }
-  if (status === 400 && Array.isArray(errors)) return new BatchRejectedError(message, errors.filter(isFailure), context)
-  if (status === 422 && Array.isArray(detail)) return new ValidationError(detail.filter(isShapeError), context)
+  if (status === 400 && Array.isArray(errors))
+    return new BatchRejectedError(message, errors.filter(isFailure), context)
+  if (status === 422 && Array.isArray(detail))
+    return new ValidationError(detail.filter(isShapeError), context)
   if (status === 401 || status === 403) return new UnauthorizedError(message, context)
   return new RequestError(message, context)
 }
@@ -83,7 +91,8 @@ const isShapeError = (value: unknown): value is ShapeError =>
   Array.isArray(value.loc) &&
   value.loc.every((step) => typeof step === "string" || typeof step === "number")
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null
 
 /** Seconds or a date (RFC 9110, section 10.2.3), as milliseconds from now. */
 function readRetryAfter(header: string | null): number | undefined {

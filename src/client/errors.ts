@@ -11,7 +11,10 @@ export interface AnswerContext {
 export abstract class SignalError extends Error {
   /** The status of the answer; undefined when there was none. */
   readonly status: number | undefined
-  /** The answer's `X-Request-Id`, by which the service's log names the request; undefined when there was no answer. */
+  /**
+   * The answer's `X-Request-Id`, by which the service's log names the request; undefined when there was no
+   * answer.
+   */
   readonly requestId: string | undefined
   /** The code of the answer; undefined when there was none, or the service is too old to send it. */
   readonly code: ProblemCode | undefined
@@ -76,7 +79,10 @@ export class UnauthorizedError extends SignalError {
   override readonly name = "UnauthorizedError"
 }
 
-/** The service refused the request for another reason, such as a limit (404, 405, 413, 415). Nothing was stored; a retry does not help. */
+/**
+ * The service refused the request for another reason, such as a limit (404, 405, 413, 415). Nothing was
+ * stored; a retry does not help.
+ */
 export class RequestError extends SignalError {
   override readonly name = "RequestError"
 }
@@ -86,7 +92,10 @@ export class RateLimitedError extends SignalError {
   override readonly name = "RateLimitedError"
   readonly retryAfterMs: number | undefined
 
-  constructor(message: string, { retryAfterMs, ...answer }: AnswerContext & { retryAfterMs?: number | undefined } = {}) {
+  constructor(
+    message: string,
+    { retryAfterMs, ...answer }: AnswerContext & { retryAfterMs?: number | undefined } = {},
+  ) {
     super(message, answer)
     this.retryAfterMs = retryAfterMs
   }
@@ -101,7 +110,11 @@ export class UnavailableError extends SignalError {
 
   constructor(
     message: string,
-    context: AnswerContext & { retryAfterMs?: number | undefined; transactionId?: string | undefined; cause?: unknown } = {},
+    context: AnswerContext & {
+      retryAfterMs?: number | undefined
+      transactionId?: string | undefined
+      cause?: unknown
+    } = {},
   ) {
     super(message, context)
     this.retryAfterMs = context.retryAfterMs
@@ -110,8 +123,8 @@ export class UnavailableError extends SignalError {
 }
 
 /**
- * No good answer arrived in time; `cause`, `status` and `requestId` are those of the last bad one. The request may have been stored:
- * sending it again under the same idempotency key is safe.
+ * No good answer arrived in time; `cause`, `status` and `requestId` are those of the last bad one. The
+ * request may have been stored: sending it again under the same idempotency key is safe.
  */
 export class DeadlineError extends SignalError {
   override readonly name = "DeadlineError"

@@ -4,7 +4,10 @@ import { checkRange } from "./limits.ts"
 import type { FeedPage } from "./types.ts"
 
 export interface FeedOptions extends CallOptions {
-  /** `next_cursor` of the last page that was handled; `now` begins after the newest signal. Default: the oldest signal. */
+  /**
+   * `next_cursor` of the last page that was handled; `now` begins after the newest signal. Default: the
+   * oldest signal.
+   */
   after?: string | undefined
   /** Signals of a page, 1 to 1,000. Default: 1,000. */
   limit?: number | undefined
@@ -29,7 +32,10 @@ export async function* followFeed(
   let cursor = after
   for (let errors = 0; !signal?.aborted; ) {
     try {
-      const page = (await read({ after: cursor, limit, wait: waitSeconds }, { ...call, deadlineMs })) as FeedPage
+      const page = (await read(
+        { after: cursor, limit, wait: waitSeconds },
+        { ...call, deadlineMs },
+      )) as FeedPage
       errors = 0
       const isNew = page.signals.length > 0 || page.next_cursor !== cursor
       cursor = page.next_cursor

@@ -16,7 +16,9 @@ export interface ListFilter {
   until?: string | undefined
   /** Where to begin: `next_cursor` of a page. Default: the newest signal. */
   cursor?: string | null | undefined
-  /** Signals a request, 1 to 1,000. Default: 1,000. It does not limit how many signals the iterator yields. */
+  /**
+   * Signals a request, 1 to 1,000. Default: 1,000. It does not limit how many signals the iterator yields.
+   */
   pageSize?: number | undefined
 }
 
@@ -34,7 +36,9 @@ export interface ReplayChoice {
   source?: DeadLetter["source"] | undefined
   /** 1 to 500 ids, whatever the state of their dead letters. */
   ids?: readonly number[] | undefined
-  /** Dead letters of this call, 1 to 500. Default: 500. The service takes fewer when their records are large. */
+  /**
+   * Dead letters of this call, 1 to 500. Default: 500. The service takes fewer when their records are large.
+   */
   limit?: number | undefined
   /** `next_cursor` of the call before. */
   cursor?: string | null | undefined

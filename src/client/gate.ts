@@ -38,7 +38,8 @@ export class Gate {
   async enter(bytes = 0): Promise<void> {
     if (this.#closedBy) throw this.#closedBy
     if (this.#waiting.length === 0 && this.#hasRoom(bytes)) return this.force(1, bytes)
-    if (this.#waiting.length >= (this.#limits.maxWaiting ?? Number.POSITIVE_INFINITY)) throw new Error(this.#limits.tooManyWait)
+    if (this.#waiting.length >= (this.#limits.maxWaiting ?? Number.POSITIVE_INFINITY))
+      throw new Error(this.#limits.tooManyWait)
     await new Promise<void>((enter, refuse) => this.#waiting.push({ bytes, enter, refuse }))
   }
 

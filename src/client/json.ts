@@ -1,4 +1,6 @@
-/** `JSON.rawJSON` where the runtime has it (V8 since 2023): https://tc39.es/proposal-json-parse-with-source/ */
+/**
+ * `JSON.rawJSON` where the runtime has it (V8 since 2023): https://tc39.es/proposal-json-parse-with-source/
+ */
 const rawJson = (JSON as { rawJSON?: (text: string) => unknown }).rawJSON
 
 /**

@@ -42,13 +42,20 @@ export interface ProcessorOptions {
   deadlineMs?: number | undefined
   /** More headers of each request, such as a `traceparent`. The library's own win. */
   headers?: Readonly<Record<string, string>> | undefined
-  /** The longest time of `close`; signals that are not sent by then go to `onUndelivered`. Default: 60,000. */
+  /**
+   * The longest time of `close`; signals that are not sent by then go to `onUndelivered`. Default: 60,000.
+   */
   closeDeadlineMs?: number | undefined
   /** Receives each signal that the service refused; the others of its batch are stored. */
   onFailure?: ((failure: Unstored) => void) | undefined
-  /** Receives each batch that was not delivered. Without it, `flush` and `close` reject with the first such error. */
+  /**
+   * Receives each batch that was not delivered. Without it, `flush` and `close` reject with the first such
+   * error.
+   */
   onUndelivered?: ((batch: Undelivered) => void) | undefined
-  /** Keeps the accepted signals on disk, so that a crash does not lose them. The processor closes the spool. */
+  /**
+   * Keeps the accepted signals on disk, so that a crash does not lose them. The processor closes the spool.
+   */
   spool?: Spool | undefined
 }
 

@@ -15,8 +15,8 @@ interface Batch {
 }
 
 /**
- * Gathers signals into batches and sends several at once. Every signal that `add` has accepted is sent, or reported to
- * `onUndelivered`; `close` waits for that.
+ * Gathers signals into batches and sends several at once. Every signal that `add` has accepted is sent, or
+ * reported to `onUndelivered`; `close` waits for that.
  *
  * Errors go to the callbacks and to `flush` and `close`; the processor never causes an unhandled rejection.
  *
@@ -67,10 +67,12 @@ export class BatchProcessor {
   /**
    * Accepts a signal; with a spool, the signal is on disk then. Waits while the buffer is full.
    *
-   * @throws {Error} the signal was not accepted: the processor is closed, too many calls wait, or the spool cannot be written
+   * @throws {Error} the signal was not accepted: the processor is closed, too many calls wait, or the spool
+   *   cannot be written
    */
   add(signal: NewSignal): Promise<void> {
-    if (this.#closed) return Promise.reject(new Error("The BatchProcessor is closed and accepts no more signals."))
+    if (this.#closed)
+      return Promise.reject(new Error("The BatchProcessor is closed and accepts no more signals."))
     const adding = this.#accept(signal)
     this.#adding.add(adding)
     const forget = () => this.#adding.delete(adding)
@@ -81,7 +83,8 @@ export class BatchProcessor {
   /**
    * Sends the buffered signals, and resolves when every signal that was accepted before the call is settled.
    *
-   * @throws {Error} a batch was not delivered, and there is no `onUndelivered`; a `SignalError`, or an error of the spool
+   * @throws {Error} a batch was not delivered, and there is no `onUndelivered`; a `SignalError`, or an error
+   *   of the spool
    */
   async flush(): Promise<void> {
     await this.#recovered
@@ -90,8 +93,8 @@ export class BatchProcessor {
   }
 
   /**
-   * Accepts no more signals, sends all accepted ones and those of waiting calls of `add`, and closes the spool. Takes at most
-   * `closeDeadlineMs`. Can be called more than once.
+   * Accepts no more signals, sends all accepted ones and those of waiting calls of `add`, and closes the
+   * spool. Takes at most `closeDeadlineMs`. Can be called more than once.
    *
    * @throws {Error} as `flush`
    */
@@ -136,7 +139,9 @@ export class BatchProcessor {
 
   /** Aborts the batches in flight and the waiting calls. Each of them reports its own error. */
   #giveUp(): void {
-    const error = new DeadlineError(`close has not sent this within closeDeadlineMs (${this.#options.closeDeadlineMs} ms)`)
+    const error = new DeadlineError(
+      `close has not sent this within closeDeadlineMs (${this.#options.closeDeadlineMs} ms)`,
+    )
     this.#ending.abort(error)
     this.#slots.close(error)
     this.#buffer.close(error)
@@ -158,7 +163,8 @@ export class BatchProcessor {
     const { spool } = this.#options
     if (!spool) return
     const { batches, loose } = await spool.recover()
-    const bytesOf = (signals: readonly NewSignal[]) => signals.reduce((sum, signal) => sum + utf8Bytes(toJson(signal)), 0)
+    const bytesOf = (signals: readonly NewSignal[]) =>
+      signals.reduce((sum, signal) => sum + utf8Bytes(toJson(signal)), 0)
     for (const { key, signals, isDamaged } of batches) {
       const batch = { signals, bytes: bytesOf(signals), isDamaged }
       this.#buffer.force(signals.length, batch.bytes)

@@ -2,7 +2,10 @@
 export interface NewSignal {
   /** The conversation: 1-255 characters, not blank. */
   context_window_id: string
-  /** ISO 8601 (no offset means UTC), or a Unix epoch in seconds, above 2e10 in milliseconds; at most a day ahead of the service's clock. Default: now. */
+  /**
+   * ISO 8601 (no offset means UTC), or a Unix epoch in seconds, above 2e10 in milliseconds; at most a day
+   * ahead of the service's clock. Default: now.
+   */
   timestamp?: string | number | null
   raw_content?: string | null
   /** Default: unknown. */
@@ -20,11 +23,16 @@ export interface NewSignal {
   payload?: Record<string, unknown> | null
   relationship_context?: string | null
   diagnostic_notes?: string | null
-  /** 1-255 characters. At most one stored signal ever has it; sending it again succeeds with the id of the first. */
+  /**
+   * 1-255 characters. At most one stored signal ever has it; sending it again succeeds with the id of the
+   * first.
+   */
   dedupe_key?: string | null
 }
 
-/** A signal that was not stored: its index in the batch, and the rule it breaks as one sentence and as a code. */
+/**
+ * A signal that was not stored: its index in the batch, and the rule it breaks as one sentence and as a code.
+ */
 export interface Failure {
   index: number
   error: string
@@ -91,7 +99,10 @@ export interface StoredSignal {
 
 /** A page of the list of signals. */
 export interface SignalPage {
-  /** Newest first. A page that is not the last may hold few or none, where a filter leaves few of many signals. */
+  /**
+   * Newest first. A page that is not the last may hold few or none, where a filter leaves few of many
+   * signals.
+   */
   signals: StoredSignal[]
   /** Where to read on; null on the last page. */
   next_cursor: string | null

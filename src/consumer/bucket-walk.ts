@@ -14,8 +14,8 @@ export interface Visit {
 }
 
 /**
- * Visits a bounded number of the objects of a prefix, starting where the last run stopped. When the visit throws, the next run starts from
- * the same object.
+ * Visits a bounded number of the objects of a prefix, starting where the last run stopped. When the visit
+ * throws, the next run starts from the same object.
  *
  * @returns the count of the visit
  */
@@ -25,7 +25,11 @@ export async function walkBucket(
   visit: (objects: readonly R2Object[]) => Promise<Visit>,
 ): Promise<number> {
   const position = (await readPositions(bucket))[prefix]
-  const { objects, next } = await listFrom(bucket, prefix, typeof position === "string" ? position : undefined)
+  const { objects, next } = await listFrom(
+    bucket,
+    prefix,
+    typeof position === "string" ? position : undefined,
+  )
   const { count, until } = await visit(objects)
   const nextPosition = until ?? next
   if (nextPosition !== position)
@@ -46,7 +50,11 @@ async function listFrom(
   const found: R2Object[] = []
   let next = startAfter
   while (found.length < MAX_LISTED) {
-    const { objects, truncated } = await bucket.list({ prefix, limit: 1000, ...(next !== undefined && { startAfter: next }) })
+    const { objects, truncated } = await bucket.list({
+      prefix,
+      limit: 1000,
+      ...(next !== undefined && { startAfter: next }),
+    })
     found.push(...objects)
     next = objects.at(-1)?.key
     if (!truncated) return { objects: found, next: undefined }

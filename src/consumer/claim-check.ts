@@ -1,7 +1,12 @@
 import { storeDeliveries } from "../ingest/accept-delivery.ts"
 import type { IngestContext } from "../ingest/context.ts"
 import { type Count, storeAcceptedBatch } from "../ingest/store-batch.ts"
-import { type ClaimCheck, getClaimCheck, UnreadableClaimCheck, unreadableObject } from "../queue/claim-checks.ts"
+import {
+  type ClaimCheck,
+  getClaimCheck,
+  UnreadableClaimCheck,
+  unreadableObject,
+} from "../queue/claim-checks.ts"
 import { insertDeadLetters } from "../store/dead-letters.ts"
 import { keepLetters, letterOfClaimCheck } from "./letters.ts"
 
@@ -39,8 +44,14 @@ async function store(context: Pick<Context, "db" | "count">, claimCheck: ClaimCh
   }
 }
 
-/** Moves an object that this version cannot read to where the sweep does not look, and makes a dead letter of it. */
-async function keepUnreadable({ db, bucket }: { db: Context["db"]; bucket: R2Bucket }, object: string): Promise<void> {
+/**
+ * Moves an object that this version cannot read to where the sweep does not look, and makes a dead letter of
+ * it.
+ */
+async function keepUnreadable(
+  { db, bucket }: { db: Context["db"]; bucket: R2Bucket },
+  object: string,
+): Promise<void> {
   const keptAs = unreadableObject(object)
   if (keptAs !== object) {
     const found = await bucket.get(object)

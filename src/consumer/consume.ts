@@ -8,26 +8,33 @@ import { deadLetterTasks, tasksOf } from "./tasks.ts"
 const DEAD_LETTER_QUEUE = /dead-letters$/
 
 /**
- * From this attempt, 2.1 hours after the first, the bucket keeps a message while the database is away: a queue limits the age and the
- * attempts of a message.
+ * From this attempt, 2.1 hours after the first, the bucket keeps a message while the database is away: a
+ * queue limits the age and the attempts of a message.
  */
 const KEEP_FROM_ATTEMPT = 13
 
 const HOUR_SECONDS = 60 * 60
 
 /**
- * Seconds until the next delivery of a message. They double with each attempt up to an hour, so that 100 attempts take less than the 4 days
- * that a queue keeps a message by default; in the dead-letter queue up to 2 hours, so that both queues together take less than 14 days.
+ * Seconds until the next delivery of a message. They double with each attempt up to an hour, so that 100
+ * attempts take less than the 4 days that a queue keeps a message by default; in the dead-letter queue up to
+ * 2 hours, so that both queues together take less than 14 days.
  */
-export const retryDelaySeconds = (attempts: number, longestSeconds = HOUR_SECONDS) => Math.min(2 ** attempts, longestSeconds)
+export const retryDelaySeconds = (attempts: number, longestSeconds = HOUR_SECONDS) =>
+  Math.min(2 ** attempts, longestSeconds)
 
 /**
- * Stores the messages of the queue, and makes dead letters of those in the dead-letter queue. A message is acknowledged when all of it is in
- * the database, or in the bucket during an outage. Until then it is redelivered, and still stored only once.
+ * Stores the messages of the queue, and makes dead letters of those in the dead-letter queue. A message is
+ * acknowledged when all of it is in the database, or in the bucket during an outage. Until then it is
+ * redelivered, and still stored only once.
  *
  * Never throws: a message that is not acknowledged is retried after its own delay.
  */
-export async function consume(batch: MessageBatch<unknown>, bindings: Bindings, limits = LIMITS): Promise<void> {
+export async function consume(
+  batch: MessageBatch<unknown>,
+  bindings: Bindings,
+  limits = LIMITS,
+): Promise<void> {
   const isDeadLetters = DEAD_LETTER_QUEUE.test(batch.queue)
   const { BUCKET: bucket } = bindings
   const run = newRun()
@@ -41,7 +48,8 @@ export async function consume(batch: MessageBatch<unknown>, bindings: Bindings, 
     unstored.isAway = error instanceof ConfigurationError
   }
   const { open, isAway } = unstored
-  // A message that fails while the database answers must become a dead letter. From the bucket it would come back forever.
+  // A message that fails while the database answers must become a dead letter. From the bucket it would come
+  // back forever.
   const belongsInBucket = ({ attempts }: Message<unknown>) =>
     isDeadLetters ? isAway || attempts >= KEEP_FROM_ATTEMPT : isAway && attempts >= KEEP_FROM_ATTEMPT
   const kept = await keepMessages(open.filter(belongsInBucket), bucket).catch((error): Message<unknown>[] => {

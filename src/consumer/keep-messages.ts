@@ -4,8 +4,8 @@ import { readMessage } from "../queue/messages.ts"
 import type { Delivery } from "../store/deliveries/write-deliveries.ts"
 
 /**
- * Keeps messages in the bucket while the database does not answer; the sweep sends them to the queue again. Messages that one statement can
- * store together go into one object.
+ * Keeps messages in the bucket while the database does not answer; the sweep sends them to the queue again.
+ * Messages that one statement can store together go into one object.
  *
  * @returns the messages that are safe in the bucket; none without a bucket
  * @throws {Error} the bucket failed before it had any message

@@ -9,7 +9,8 @@ import { type DeadLetter, insertMessageLetters, type RecordedRow } from "../stor
 export type LostMessage = Pick<Message<unknown>, "id" | "body">
 
 /**
- * Stores the dead letters of messages, without the signals of subjects that were erased or suppressed since their acceptance. Safe to repeat.
+ * Stores the dead letters of messages, without the signals of subjects that were erased or suppressed since
+ * their acceptance. Safe to repeat.
  *
  * @throws {DatabaseError} some or none of them are stored
  */
@@ -45,7 +46,12 @@ function rowsOf(body: unknown): RecordedRow[] {
   const { transactionId } = batch
   const ofLetter = (field: SubjectField, { subjects }: DeadLetter) => subjects?.[field] ?? null
   return [
-    ...batch.plan.rows.map(({ userId, agentId, contextWindowId }) => ({ transactionId, userId, agentId, contextWindowId })),
+    ...batch.plan.rows.map(({ userId, agentId, contextWindowId }) => ({
+      transactionId,
+      userId,
+      agentId,
+      contextWindowId,
+    })),
     ...letters.map((letter) => ({
       transactionId,
       userId: ofLetter("user_id", letter),
@@ -55,7 +61,10 @@ function rowsOf(body: unknown): RecordedRow[] {
   ]
 }
 
-/** The dead letter of a message. Its identity derives from the message's id, so that a redelivered message has one dead letter. */
+/**
+ * The dead letter of a message. Its identity derives from the message's id, so that a redelivered message has
+ * one dead letter.
+ */
 const letterOfMessage = ({ id, body }: LostMessage): Promise<DeadLetter> =>
   letterOf(id, readMessage(body) ? UNPROCESSED : UNREADABLE, body)
 
@@ -65,7 +74,10 @@ const UNPROCESSED = {
 } as const
 const UNREADABLE = { code: "unreadable_message", reason: "No version of the service reads it." } as const
 
-/** The dead letter of an unreadable claim check, one for each object. Its record is the message that names the object. */
+/**
+ * The dead letter of an unreadable claim check, one for each object. Its record is the message that names the
+ * object.
+ */
 export const letterOfClaimCheck = (object: string, keptAs: string): Promise<DeadLetter> =>
   letterOf(
     keptAs,
@@ -76,8 +88,19 @@ export const letterOfClaimCheck = (object: string, keptAs: string): Promise<Dead
     messageText({ version: 1, kind: "claim_check", object: keptAs }),
   )
 
-async function letterOf(identity: string, why: Pick<DeadLetter, "reason" | "code">, body: unknown): Promise<DeadLetter> {
+async function letterOf(
+  identity: string,
+  why: Pick<DeadLetter, "reason" | "code">,
+  body: unknown,
+): Promise<DeadLetter> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(identity))
   const transactionId = new Uint8Array(digest, 0, 16).toHex()
-  return { transactionId, index: 0, source: "queue", caller: "queue", ...why, record: JSON.stringify(body ?? null) }
+  return {
+    transactionId,
+    index: 0,
+    source: "queue",
+    caller: "queue",
+    ...why,
+    record: JSON.stringify(body ?? null),
+  }
 }

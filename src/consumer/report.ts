@@ -7,7 +7,13 @@ import { readMessage } from "../queue/messages.ts"
 import type { Tally } from "../signals/tally.ts"
 import { BatchInDoubt } from "../store/batch.ts"
 import { DatabaseError } from "../store/errors.ts"
-import { continueTrace, readTraceparent, spanForLog, type TraceContext, traceparentOf } from "../trace/context.ts"
+import {
+  continueTrace,
+  readTraceparent,
+  spanForLog,
+  type TraceContext,
+  traceparentOf,
+} from "../trace/context.ts"
 
 /** The result of one run of the consumer. */
 export interface ConsumerRun {
@@ -30,7 +36,11 @@ export const newRun = (): ConsumerRun => ({
 })
 
 /** Writes the log line and the data point of a run. */
-export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>, run: ConsumerRun): Promise<void> {
+export async function reportRun(
+  bindings: Bindings,
+  batch: MessageBatch<unknown>,
+  run: ConsumerRun,
+): Promise<void> {
   const { startedAt, added, kept, databaseAttempts, databaseMs } = run
   const { stored, duplicates, failed, sources, codes } = added
   const error = run.error === undefined ? undefined : errorText(run.error)
@@ -40,9 +50,24 @@ export async function reportRun(bindings: Bindings, batch: MessageBatch<unknown>
   const usage = { database_attempts: databaseAttempts, database_ms: databaseMs }
   const traces = tracesForLog(batch.messages)
   console.log(
-    JSON.stringify({ event: "consumed", queue: batch.queue, ...traces, ...counts, ...codesForLog(codes), ms, error, ...usage }),
+    JSON.stringify({
+      event: "consumed",
+      queue: batch.queue,
+      ...traces,
+      ...counts,
+      ...codesForLog(codes),
+      ms,
+      error,
+      ...usage,
+    }),
   )
-  const outcome: Outcome = error ? "unavailable" : failed > 0 ? (stored > 0 ? "partly_stored" : "rejected") : "stored"
+  const outcome: Outcome = error
+    ? "unavailable"
+    : failed > 0
+      ? stored > 0
+        ? "partly_stored"
+        : "rejected"
+      : "stored"
   const point = {
     route: CONSUMER_ROUTE,
     outcome,
@@ -65,8 +90,9 @@ const codesForLog = (codes: Tally) => (codes.size > 0 ? { codes: Object.fromEntr
 const MAX_LINKS = 100
 
 /**
- * The trace fields of a run's log line. The run continues the trace of a single request. When its messages come from several requests, the
- * line links to each of their traces, as OpenTelemetry specifies for batches of messages.
+ * The trace fields of a run's log line. The run continues the trace of a single request. When its messages
+ * come from several requests, the line links to each of their traces, as OpenTelemetry specifies for batches
+ * of messages.
  *
  * @see https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/#trace-structure
  */

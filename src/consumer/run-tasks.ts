@@ -25,8 +25,9 @@ export interface FinishedTasks {
 }
 
 /**
- * Runs tasks one after the other, and acknowledges the messages of each stored task. A task that fails while the database answers is split
- * into halves, which run after all other tasks, until the message that cannot be stored is alone.
+ * Runs tasks one after the other, and acknowledges the messages of each stored task. A task that fails while
+ * the database answers is split into halves, which run after all other tasks, until the message that cannot
+ * be stored is alone.
  */
 export async function runTasks(
   tasks: readonly Task[],
@@ -71,7 +72,9 @@ const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error
 /** Whether the database answers and accepts writes. */
 export async function isReachable(database: DatabaseSettings, probeMs = LIMITS.probeMs): Promise<boolean> {
   try {
-    return await canWrite(connect({ ...database, deadlineMs: Math.min(probeMs, database.deadlineMs) }, { traffic: "consumer" }))
+    return await canWrite(
+      connect({ ...database, deadlineMs: Math.min(probeMs, database.deadlineMs) }, { traffic: "consumer" }),
+    )
   } catch {
     return false
   }

@@ -5,7 +5,11 @@ import { releaseExpiredKeys } from "../store/expired-keys.ts"
 import { releaseSuppressions } from "../store/lifecycle/erase-steps.ts"
 import { runningErasures } from "../store/lifecycle/erasures.ts"
 import { deleteExpiredBatches } from "../store/lifecycle/ledger-retention.ts"
-import { deleteExpiredSignals, deleteSettledLetters, dropExpiredPartitions } from "../store/lifecycle/retention.ts"
+import {
+  deleteExpiredSignals,
+  deleteSettledLetters,
+  dropExpiredPartitions,
+} from "../store/lifecycle/retention.ts"
 import { makePartitions } from "../store/partitions.ts"
 import { errorText } from "./report.ts"
 import { isReachable } from "./run-tasks.ts"
@@ -19,8 +23,9 @@ const ERASURE_MS = 5 * 60 * 1000
 const RETENTION_MS = 90 * 1000
 
 /**
- * The hourly sweep. Its steps are independent: a step that fails is logged, and runs again an hour later. Nothing runs while the database
- * does not answer: messages would only accumulate beside the claim checks that they name.
+ * The hourly sweep. Its steps are independent: a step that fails is logged, and runs again an hour later.
+ * Nothing runs while the database does not answer: messages would only accumulate beside the claim checks
+ * that they name.
  *
  * @param now a time in the future makes every claim check overdue, for tests
  */
@@ -60,7 +65,10 @@ async function continueErasures({
 }
 
 /** Deletes data that is older than its retention. */
-async function sweepExpired({ database, retention }: Pick<Settings, "database" | "retention">): Promise<void> {
+async function sweepExpired({
+  database,
+  retention,
+}: Pick<Settings, "database" | "retention">): Promise<void> {
   const { signalDays, ledgerDays } = retention
   const db = () => connect({ ...database, deadlineMs: RETENTION_MS }, { traffic: "consumer" })
   if (signalDays !== undefined) {
@@ -73,7 +81,8 @@ async function sweepExpired({ database, retention }: Pick<Settings, "database" |
 
 async function step(event: string, work: () => Promise<unknown>): Promise<void> {
   const startedAt = Date.now()
-  const log = (outcome: object) => console.log(JSON.stringify({ event, ms: Date.now() - startedAt, ...outcome }))
+  const log = (outcome: object) =>
+    console.log(JSON.stringify({ event, ms: Date.now() - startedAt, ...outcome }))
   try {
     const count = await work()
     log({ count })

@@ -5,22 +5,26 @@ import { walkBucket } from "./bucket-walk.ts"
 /** An R2 call deletes at most 1,000 objects. */
 const MAX_DELETED = 1000
 
-/** While an expired key can belong to a waiting batch, the sweep reads each key: at most this many in a run, 50 at once. */
+/**
+ * While an expired key can belong to a waiting batch, the sweep reads each key: at most this many in a run,
+ * 50 at once.
+ */
 const MAX_READ = 500
 const READ_AT_ONCE = 50
 
 /**
- * Deletes a bounded number of expired idempotency keys, so that they do not accumulate in a bucket without a lifecycle rule. A key whose
- * batch still waits is kept: without it a retry would be stored a second time.
+ * Deletes a bounded number of expired idempotency keys, so that they do not accumulate in a bucket without a
+ * lifecycle rule. A key whose batch still waits is kept: without it a retry would be stored a second time.
  *
- * R2 has no conditional delete, so a request that reuses an expired key at this moment can lose its key. The ledger then finds the duplicate
- * when the batch is stored, as during an outage of the bucket.
+ * R2 has no conditional delete, so a request that reuses an expired key at this moment can lose its key. The
+ * ledger then finds the duplicate when the batch is stored, as during an outage of the bucket.
  *
  * @returns how many objects it deleted
  */
 export async function sweepKeys(bucket: R2Bucket, now: Date): Promise<number> {
   const oldest = await oldestBatchUpload(bucket)
-  // A batch is put before its key. If no batch is as old as an expired key, no expired key belongs to a waiting batch.
+  // A batch is put before its key. If no batch is as old as an expired key, no expired key belongs to a
+  // waiting batch.
   const mayWait = oldest !== undefined && isKeyExpired(oldest, now)
   return await walkBucket(bucket, KEY_PREFIX, async (objects) => {
     const expired = objects.filter(({ uploaded }) => isKeyExpired(uploaded, now)).map(({ key }) => key)

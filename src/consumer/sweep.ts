@@ -2,7 +2,10 @@ import { CLAIM_CHECK_PREFIXES } from "../queue/claim-checks.ts"
 import { sendClaimChecks } from "../queue/enqueue.ts"
 import { walkBucket } from "./bucket-walk.ts"
 
-/** The sweep sends the message of a claim check again after this time. A message that still exists is delivered much earlier. */
+/**
+ * The sweep sends the message of a claim check again after this time. A message that still exists is
+ * delivered much earlier.
+ */
 const OVERDUE_MS = 60 * 60 * 1000
 
 /** With more messages than this in the queue the consumer is behind, and the sweep sends none. */
@@ -15,8 +18,9 @@ export interface SweepContext {
 }
 
 /**
- * Sends the message of every claim check that has waited for an hour again: the message was lost, or expired during an outage of the
- * database. Sends nothing while the queue has a backlog, so that an object has a bounded number of messages.
+ * Sends the message of every claim check that has waited for an hour again: the message was lost, or expired
+ * during an outage of the database. Sends nothing while the queue has a backlog, so that an object has a
+ * bounded number of messages.
  *
  * @returns how many messages it sent
  */

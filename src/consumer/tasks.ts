@@ -19,7 +19,9 @@ export interface Task {
 /** From this attempt a message is stored alone, because the message itself may be the cause. */
 const ALONE_FROM_ATTEMPT = 3
 
-/** The share of a message in a statement. Characters are counted as bytes, since the limit need not be exact. */
+/**
+ * The share of a message in a statement. Characters are counted as bytes, since the limit need not be exact.
+ */
 const weigh = <Item>(item: Item, message: Message<unknown>, delivery?: Delivery): Weighed<Item> => ({
   item,
   bytes: typeof message.body === "string" ? message.body.length : 0,
@@ -31,7 +33,10 @@ interface DeliveryMessage {
   delivery: Delivery
 }
 
-/** The tasks of a batch of messages: new messages first, so that they do not wait for messages that failed before. */
+/**
+ * The tasks of a batch of messages: new messages first, so that they do not wait for messages that failed
+ * before.
+ */
 export function tasksOf(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Task[] {
   const fresh: Weighed<DeliveryMessage>[] = []
   const alone: { attempts: number; task: Task }[] = []
@@ -56,20 +61,32 @@ function deliveryTask(piece: readonly DeliveryMessage[]): Task {
         { db, count },
         piece.map(({ delivery }) => delivery),
       ),
-    halves: piece.length > 1 ? () => [deliveryTask(piece.slice(0, half)), deliveryTask(piece.slice(half))] : undefined,
+    halves:
+      piece.length > 1
+        ? () => [deliveryTask(piece.slice(0, half)), deliveryTask(piece.slice(half))]
+        : undefined,
   }
 }
 
 type ClaimCheckMessage = Extract<Content, { kind: "claim_check" }>
 
-function loneTask(message: Message<unknown>, content: ClaimCheckMessage | undefined, bucket: R2Bucket | undefined): Task {
-  if (content) return { messages: [message], run: (db, count) => storeClaimCheck({ db, bucket, count }, content.object) }
+function loneTask(
+  message: Message<unknown>,
+  content: ClaimCheckMessage | undefined,
+  bucket: R2Bucket | undefined,
+): Task {
+  if (content)
+    return { messages: [message], run: (db, count) => storeClaimCheck({ db, bucket, count }, content.object) }
   return letterTask([message])
 }
 
-/** The tasks of the dead-letter queue: they make dead letters in the database, where they can be read and replayed. */
+/**
+ * The tasks of the dead-letter queue: they make dead letters in the database, where they can be read and
+ * replayed.
+ */
 export function deadLetterTasks(messages: readonly Message<unknown>[], bucket: R2Bucket | undefined): Task[] {
-  const isSafe = (message: Message<unknown>) => bucket !== undefined && readMessage(message.body)?.kind === "claim_check"
+  const isSafe = (message: Message<unknown>) =>
+    bucket !== undefined && readMessage(message.body)?.kind === "claim_check"
   // The message of a claim check can be dropped: the sweep sends it again while its object exists.
   const safe: Task = { messages: messages.filter(isSafe), run: async () => {} }
   const letters = messages.filter((message) => !isSafe(message)).map((message) => weigh(message, message))
@@ -81,6 +98,7 @@ function letterTask(piece: readonly Message<unknown>[]): Task {
   return {
     messages: piece,
     run: (db) => keepLetters(db, piece),
-    halves: piece.length > 1 ? () => [letterTask(piece.slice(0, half)), letterTask(piece.slice(half))] : undefined,
+    halves:
+      piece.length > 1 ? () => [letterTask(piece.slice(0, half)), letterTask(piece.slice(half))] : undefined,
   }
 }

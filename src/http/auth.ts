@@ -15,8 +15,11 @@ export const identifyCaller = createMiddleware<App>(async (c, next) => {
   const key = /^Bearer +(\S+) *$/i.exec(c.req.header("Authorization") ?? "")?.[1]
   const caller = key === undefined ? undefined : await callerOf(key, access.keys)
   if (!caller && !access.open) {
-    if (access.keys.length === 0) throw unauthorized("No API key is configured, so every call is refused. Set API_KEYS.")
-    throw unauthorized(key === undefined ? "Send an API key as Authorization: Bearer KEY." : "This API key is not known.")
+    if (access.keys.length === 0)
+      throw unauthorized("No API key is configured, so every call is refused. Set API_KEYS.")
+    throw unauthorized(
+      key === undefined ? "Send an API key as Authorization: Bearer KEY." : "This API key is not known.",
+    )
   }
   c.set("caller", caller ?? ANONYMOUS)
   await next()

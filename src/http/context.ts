@@ -14,7 +14,10 @@ export interface Caller {
   scopes: readonly Scope[]
 }
 
-/** The fields of a request's log line and data point besides route, status and time. Only counts and names: no key, no body. */
+/**
+ * The fields of a request's log line and data point besides route, status and time. Only counts and names: no
+ * key, no body.
+ */
 export interface RequestOutcome {
   mode?: "best_effort" | "all_or_nothing" | "single" | "delivery"
   total?: number
@@ -68,7 +71,8 @@ export interface App {
 }
 
 /** The pattern of a request's route, even when a middleware refused the request. */
-export const routeOf = (c: Context<App>): string => matchedRoutes(c).find(({ path }) => !path.includes("*"))?.path ?? "(none)"
+export const routeOf = (c: Context<App>): string =>
+  matchedRoutes(c).find(({ path }) => !path.includes("*"))?.path ?? "(none)"
 
 /** Adds fields to the log line and the data point of this request. */
 export function noteOutcome(c: Context<App>, outcome: RequestOutcome): void {

@@ -44,8 +44,9 @@ const answerOrigin = cors({
 })
 
 /**
- * Allows pages of the origins in `CORS_ORIGINS` to call the service and to read every answer, errors included. A preflight is answered before
- * authentication, since browsers send no key with it. Cookies are never accepted: a page authenticates by its key.
+ * Allows pages of the origins in `CORS_ORIGINS` to call the service and to read every answer, errors
+ * included. A preflight is answered before authentication, since browsers send no key with it. Cookies are
+ * never accepted: a page authenticates by its key.
  *
  * @see https://fetch.spec.whatwg.org/#http-cors-protocol
  */

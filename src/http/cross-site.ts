@@ -3,9 +3,9 @@ import type { App } from "./context.ts"
 import { crossSite } from "./problems.ts"
 
 /**
- * With open access, refuses requests from pages of other sites: such a page could otherwise write signals through its visitor's browser (a
- * form, or `fetch` without CORS, needs no permission). Programs other than browsers send neither header. Pages of the origins in
- * `CORS_ORIGINS` may call /api.
+ * With open access, refuses requests from pages of other sites: such a page could otherwise write signals
+ * through its visitor's browser (a form, or `fetch` without CORS, needs no permission). Programs other than
+ * browsers send neither header. Pages of the origins in `CORS_ORIGINS` may call /api.
  *
  * @see https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
  */

@@ -17,7 +17,12 @@ export async function answerDelivery(
   const context = ingestContext(c)
   const plan = planDelivery(delivered, instantText(context.now), { timeLimit: timeLimitOf(c, context.now) })
   notePlan(c, plan.plan, "delivery")
-  const { answer, sources, queueError } = await acceptDelivery(context, { source, caller: c.get("caller").name, records, plan })
+  const { answer, sources, queueError } = await acceptDelivery(context, {
+    source,
+    caller: c.get("caller").name,
+    records,
+    plan,
+  })
   const kinds = Object.keys(answer.skipped)
   const kind = kinds.length > 1 ? "mixed" : (kinds[0] ?? "")
   noteOutcome(c, { total: answer.total_count, skipped: delivered.length - answer.total_count, kind })

@@ -7,9 +7,10 @@ import type { App } from "./context.ts"
 const CLIENT_ID = /^[\w=-]{1,255}$/
 
 /**
- * Gives each request an id, for the log and for the sender. The client's own id is kept as a second id, since it need not be unique. A request
- * with a trace continues it; other requests start none, since nothing would collect it. `tracestate` is not read: it matters only for calls
- * to traced services, and this service makes none.
+ * Gives each request an id, for the log and for the sender. The client's own id is kept as a second id, since
+ * it need not be unique. A request with a trace continues it; other requests start none, since nothing would
+ * collect it. `tracestate` is not read: it matters only for calls to traced services, and this service makes
+ * none.
  */
 export const requestIds = createMiddleware<App>(async (c, next) => {
   const id = crypto.randomUUID()
@@ -26,8 +27,8 @@ export const requestIds = createMiddleware<App>(async (c, next) => {
 })
 
 /**
- * Sets `Server-Timing` with the milliseconds of the database calls, and of parsing and validating the body. Cloudflare's clock does not
- * advance while the Worker computes, so `validation` is 0 there.
+ * Sets `Server-Timing` with the milliseconds of the database calls, and of parsing and validating the body.
+ * Cloudflare's clock does not advance while the Worker computes, so `validation` is 0 there.
  *
  * @see https://www.w3.org/TR/server-timing/
  */

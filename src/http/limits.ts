@@ -3,22 +3,32 @@ import { createMiddleware } from "hono/factory"
 import { type App, noteOutcome } from "./context.ts"
 import { tooManyRequests } from "./problems.ts"
 
-/** The period of both rate limiters in wrangler.toml. It is also the `Retry-After`, since Cloudflare does not say when a window ends. */
+/**
+ * The period of both rate limiters in wrangler.toml. It is also the `Retry-After`, since Cloudflare does not
+ * say when a window ends.
+ */
 const PERIOD_SECONDS = 10
 
-/** The size of a request that counts as one unit. Each further share of this size, even a part of it, counts as one more unit. */
+/**
+ * The size of a request that counts as one unit. Each further share of this size, even a part of it, counts
+ * as one more unit.
+ */
 const SIGNALS_A_UNIT = 1000
 const BYTES_A_UNIT = 1024 * 1024
 
 /**
- * Limits requests by their address, before the key or signature is checked. Where there is no address of Cloudflare, as in local
- * development, all requests share one limit.
+ * Limits requests by their address, before the key or signature is checked. Where there is no address of
+ * Cloudflare, as in local development, all requests share one limit.
  *
  * @see https://developers.cloudflare.com/workers/runtime-apis/bindings/rate-limit/
  */
 export const limitAddress = createMiddleware<App>(async (c, next) => {
   if (c.env.ADDRESS_RATE_LIMITER) namePolicy(c, "address")
-  await count(c, c.env.ADDRESS_RATE_LIMITER, `address:${networkOf(c.req.header("CF-Connecting-IP") ?? "unknown")}`)
+  await count(
+    c,
+    c.env.ADDRESS_RATE_LIMITER,
+    `address:${networkOf(c.req.header("CF-Connecting-IP") ?? "unknown")}`,
+  )
   await next()
 })
 
@@ -42,18 +52,25 @@ async function countCaller(c: Context<App>): Promise<void> {
 const isAnonymous = (c: Context<App>) => c.get("caller").name === "anonymous"
 
 /**
- * Names the quota of a limiter. There is no `RateLimit` header, since Cloudflare does not say how much of the quota is left.
+ * Names the quota of a limiter. There is no `RateLimit` header, since Cloudflare does not say how much of the
+ * quota is left.
  *
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
  */
 function namePolicy(c: Context<App>, name: "address" | "caller"): void {
   const quota = c.get("settings").rateLimits[name]
-  if (quota !== undefined) c.header("RateLimit-Policy", `"${name}";q=${quota};w=${PERIOD_SECONDS}`, { append: true })
+  if (quota !== undefined)
+    c.header("RateLimit-Policy", `"${name}";q=${quota};w=${PERIOD_SECONDS}`, { append: true })
 }
 
-/** Cloudflare counts separately in each of its locations. When the limiter fails, the request passes: a failure must not cost a signal. */
+/**
+ * Cloudflare counts separately in each of its locations. When the limiter fails, the request passes: a
+ * failure must not cost a signal.
+ */
 async function count(c: Context<App>, limiter: RateLimit | undefined, key: string): Promise<void> {
-  const counted = await limiter?.limit({ key }).catch(() => noteOutcome(c, { error: "rate limiter out of order" }))
+  const counted = await limiter
+    ?.limit({ key })
+    .catch(() => noteOutcome(c, { error: "rate limiter out of order" }))
   if (counted?.success === false) throw tooManyRequests(PERIOD_SECONDS)
 }
 

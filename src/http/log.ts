@@ -2,7 +2,10 @@ import { createMiddleware } from "hono/factory"
 import { spanForLog } from "../trace/context.ts"
 import { type App, routeOf } from "./context.ts"
 
-/** Writes one line of JSON for each request. It has only counts and names: never a key, a body, or a connection string. */
+/**
+ * Writes one line of JSON for each request. It has only counts and names: never a key, a body, or a
+ * connection string.
+ */
 export const logRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()
   await next()

@@ -7,15 +7,18 @@ import { parseTimestamp } from "../signals/timestamp.ts"
 import type { Cursor } from "../store/statement/search.ts"
 import { STREAM_BOUNDS } from "./export/bounds.ts"
 
-/** Text to compare with stored text. It follows the rules of stored text: Postgres does not accept U+0000 in a comparison either. */
+/**
+ * Text to compare with stored text. It follows the rules of stored text: Postgres does not accept U+0000 in a
+ * comparison either.
+ */
 const text = z.string().superRefine((value, context) => {
   const violation = textViolation(value)
   if (violation) context.addIssue(validationIssue("value_error", `Value error, this ${violation}`))
 })
 
 /**
- * A time in a query, in any form of a signal's timestamp; an epoch number is text here. The API description has only the form that generated
- * clients send.
+ * A time in a query, in any form of a signal's timestamp; an epoch number is text here. The API description
+ * has only the form that generated clients send.
  */
 const time = (description: string) =>
   TimeText.optional().meta({
@@ -42,7 +45,10 @@ export const digits = z
 const score = (description: string) =>
   z
     .string()
-    .refine((text) => /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$/i.test(text), validationIssue("float_parsing"))
+    .refine(
+      (text) => /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$/i.test(text),
+      validationIssue("float_parsing"),
+    )
     .transform(Number)
     .pipe(z.number().min(0).max(1))
     .optional()
@@ -66,12 +72,17 @@ export const limit = (preset: number, description = "Entries of a page.") =>
     .meta({ description, override: { type: "integer", minimum: 1, maximum: 1000, default: preset } })
 
 const id = (description: string) =>
-  digits.pipe(z.int().min(0)).meta({ description, override: { type: "integer", format: "int64", minimum: 0, maximum: LARGEST } })
+  digits
+    .pipe(z.int().min(0))
+    .meta({ description, override: { type: "integer", format: "int64", minimum: 0, maximum: LARGEST } })
 
 const cursor = <Schema extends z.ZodType>(schema: Schema, description = "`next_cursor` of the last page.") =>
   schema.optional().meta({ description })
 
-/** The cursor of a page is opaque to clients: base64url of the JSON of the last signal's time and id. A reader of a stream writes them as they are. */
+/**
+ * The cursor of a page is opaque to clients: base64url of the JSON of the last signal's time and id. A reader
+ * of a stream writes them as they are.
+ */
 const CursorText = z.string().transform((text, context): Cursor => {
   try {
     const [, time, id] = /^([^,]+),(\d{1,16})$/.exec(text) ?? []
@@ -88,7 +99,9 @@ const CursorParts = z
   .transform(([time, id]): Cursor => ({ time, id }))
 
 export function encodeCursor({ time, id }: Cursor): string {
-  return new TextEncoder().encode(JSON.stringify([time, id])).toBase64({ alphabet: "base64url", omitPadding: true })
+  return new TextEncoder()
+    .encode(JSON.stringify([time, id]))
+    .toBase64({ alphabet: "base64url", omitPadding: true })
 }
 
 export const ListQuery = z.object({
@@ -104,8 +117,14 @@ export const ListQuery = z.object({
   max_score: score("Signals with this `signal_score` or a lower one."),
   since: time("Signals at or after this time."),
   until: time("Signals before this time."),
-  limit: limit(100, `Entries of a page. Of NDJSON and CSV: 1 to ${STREAM_BOUNDS.signals} signals; every one without it.`),
-  cursor: cursor(CursorText, "`next_cursor` of the page before; or the `time` and the `id` of a signal with a comma between."),
+  limit: limit(
+    100,
+    `Entries of a page. Of NDJSON and CSV: 1 to ${STREAM_BOUNDS.signals} signals; every one without it.`,
+  ),
+  cursor: cursor(
+    CursorText,
+    "`next_cursor` of the page before; or the `time` and the `id` of a signal with a comma between.",
+  ),
 })
 
 /** A list as NDJSON or CSV, which has no pages. */
@@ -116,7 +135,9 @@ export type ExportQuery = z.infer<typeof ExportQuery>
 
 /** The parameters of an address as `zValidator` reads them: one that is repeated is a list. */
 export const queryOf = (c: Context) =>
-  Object.fromEntries(Object.entries(c.req.queries()).map(([name, values]) => [name, values.length > 1 ? values : values[0]]))
+  Object.fromEntries(
+    Object.entries(c.req.queries()).map(([name, values]) => [name, values.length > 1 ? values : values[0]]),
+  )
 
 export const StatsQuery = z.object({
   since: time("Signals after this time. Default: one day ago."),
@@ -131,10 +152,9 @@ export const BatchQuery = z.object({
 const MAX_CLUSTER_CHARACTERS = 100
 
 export const KafkaQuery = z.object({
-  cluster: text
-    .pipe(z.string().max(MAX_CLUSTER_CHARACTERS))
-    .optional()
-    .meta({ description: "The name of the cluster. Needed when topics of several clusters have the same names." }),
+  cluster: text.pipe(z.string().max(MAX_CLUSTER_CHARACTERS)).optional().meta({
+    description: "The name of the cluster. Needed when topics of several clusters have the same names.",
+  }),
 })
 
 /** Longer than any code. */

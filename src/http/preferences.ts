@@ -12,8 +12,9 @@ const EMPTY = /[ \t]*,/y
 const MAX_CHARACTERS = 1000
 
 /**
- * Reads the preferences of a `Prefer` header by their lower-case names; "" for one without a value. The first of each name counts.
- * A header that does not follow the grammar has no preferences: a preference is never required.
+ * Reads the preferences of a `Prefer` header by their lower-case names; "" for one without a value. The first
+ * of each name counts. A header that does not follow the grammar has no preferences: a preference is never
+ * required.
  *
  * @see https://www.rfc-editor.org/rfc/rfc7240#section-2
  */
@@ -36,4 +37,5 @@ export function readPreferences(header: string | undefined): Map<string, string>
 }
 
 /** RFC 7240: an empty value is the same as none. */
-const unquoted = (value: string) => (value.startsWith('"') ? value.slice(1, -1).replace(/\\(.)/g, "$1") : value)
+const unquoted = (value: string) =>
+  value.startsWith('"') ? value.slice(1, -1).replace(/\\(.)/g, "$1") : value

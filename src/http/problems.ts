@@ -53,27 +53,37 @@ export const forbidden = (scope: string) =>
 
 export const crossSite = () =>
   new Problem("cross_site", {
-    detail: "This service has open access, so it refuses requests from pages of other sites. Add their origin to CORS_ORIGINS.",
+    detail:
+      "This service has open access, so it refuses requests from pages of other sites. Add their origin to CORS_ORIGINS.",
   })
 
 export const notFound = (detail = "Not Found") => new Problem("not_found", { detail })
 
 export const methodNotAllowed = (allowed: string[]) =>
-  new Problem("method_not_allowed", { detail: `Method Not Allowed. Use ${allowed.join(", ")}.` }, { Allow: allowed.join(", ") })
+  new Problem(
+    "method_not_allowed",
+    { detail: `Method Not Allowed. Use ${allowed.join(", ")}.` },
+    { Allow: allowed.join(", ") },
+  )
 
 /** The body may be incomplete (RFC 9112, section 6.3). */
 export const bodyCutOff = () =>
   new Problem("body_cut_off", { detail: "The connection ended before the body did. Nothing was stored." })
 
 export const bodyTimeout = (seconds: number) =>
-  new Problem("body_timeout", { detail: `The body took longer than ${seconds} seconds to arrive. Nothing was stored.` })
+  new Problem("body_timeout", {
+    detail: `The body took longer than ${seconds} seconds to arrive. Nothing was stored.`,
+  })
 
 export const tooManyContainers = () =>
   new Problem("too_many_containers", {
     detail: `A body may hold at most ${MAX_CONTAINERS} JSON objects and arrays. Nothing was stored.`,
   })
 
-/** More requests at once than an isolate has room for. `retryAfterSeconds` is about how long the requests that wait already take. */
+/**
+ * More requests at once than an isolate has room for. `retryAfterSeconds` is about how long the requests that
+ * wait already take.
+ */
 export const overloaded = (retryAfterSeconds = 1) =>
   new Problem(
     "overloaded",
@@ -92,7 +102,9 @@ export const tooManyWaiting = () =>
 export const tooManyStreams = () =>
   new Problem(
     "overloaded",
-    { detail: `${MAX_STREAMS} readers stream the list already. Read it by page as JSON, or try again later.` },
+    {
+      detail: `${MAX_STREAMS} readers stream the list already. Read it by page as JSON, or try again later.`,
+    },
     { "Retry-After": "5" },
   )
 
@@ -109,7 +121,9 @@ export const feedPositionUnknown = () =>
   ])
 
 export const tooManySignals = (limit: number) =>
-  new Problem("too_many_signals", { detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.` })
+  new Problem("too_many_signals", {
+    detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.`,
+  })
 
 export const bodyTooLarge = (limitBytes: number) =>
   new Problem("body_too_large", {
@@ -138,7 +152,11 @@ export const damagedBody = (encoding: string, title: string) =>
   invalidShape([{ type: `${encoding}_invalid`, loc: ["body"], msg: `The body is not valid ${title}` }])
 
 export const tooManyRequests = (retryAfterSeconds: number) =>
-  new Problem("rate_limited", { detail: "Too many requests. Nothing was stored." }, { "Retry-After": String(retryAfterSeconds) })
+  new Problem(
+    "rate_limited",
+    { detail: "Too many requests. Nothing was stored." },
+    { "Retry-After": String(retryAfterSeconds) },
+  )
 
 export const rejectedBatch = (failures: readonly Failure[]) =>
   new Problem("batch_rejected", {
@@ -168,16 +186,31 @@ function problemOf(error: Error): Problem {
   if (error instanceof DatabaseError && error.kind === "too_large") return resultTooLarge()
   if (error instanceof DatabaseError) return error.kind === "transient" ? unavailable() : databaseNotReady()
   if (error instanceof ConfigurationError)
-    return new Problem("not_configured", { detail: "The service is not configured; its log says what is missing." }, RETRY)
-  if (error instanceof MetricsUnavailable) return new Problem("metrics_unavailable", { detail: error.message }, RETRY)
+    return new Problem(
+      "not_configured",
+      { detail: "The service is not configured; its log says what is missing." },
+      RETRY,
+    )
+  if (error instanceof MetricsUnavailable)
+    return new Problem("metrics_unavailable", { detail: error.message }, RETRY)
   if (error instanceof HTTPException) return new Problem("bad_request", { detail: error.message })
   return new Problem("internal_error", { detail: "Internal error" })
 }
 
 /** The errors whose messages contain no values. */
-const SAFE_FOR_LOG = [DatabaseError, ConfigurationError, MetricsUnavailable, Problem, ReadTooCostly, StreamCutOff]
+const SAFE_FOR_LOG = [
+  DatabaseError,
+  ConfigurationError,
+  MetricsUnavailable,
+  Problem,
+  ReadTooCostly,
+  StreamCutOff,
+]
 
-/** The text of an error for the log. From an unknown error, only the name and the place in the code are safe to log. */
+/**
+ * The text of an error for the log. From an unknown error, only the name and the place in the code are safe
+ * to log.
+ */
 export function errorForLog(error: Error): string {
   if (error instanceof BatchInDoubt) return error.cause.message
   if (SAFE_FOR_LOG.some((kind) => error instanceof kind)) return error.message
@@ -199,7 +232,9 @@ export const keyReused = () =>
 /** Not a 503: a retry of the same request would fail too. */
 export const readTooCostly = ({ message, narrowBy }: ReadTooCostly) =>
   new Problem("read_too_costly", {
-    detail: [{ type: "read_too_costly", loc: ["query"], msg: `${message}. Narrow it by: ${narrowBy.join(", ")}` }],
+    detail: [
+      { type: "read_too_costly", loc: ["query"], msg: `${message}. Narrow it by: ${narrowBy.join(", ")}` },
+    ],
   })
 
 /** Neon sends at most 64 MB. */
@@ -217,11 +252,22 @@ export const payloadTooLarge = () =>
   })
 
 export const unavailable = () =>
-  new Problem("database_unavailable", { detail: "The database cannot be reached right now. Nothing was stored." }, RETRY)
+  new Problem(
+    "database_unavailable",
+    { detail: "The database cannot be reached right now. Nothing was stored." },
+    RETRY,
+  )
 
-/** The database answers, but cannot be used: a migration, credentials or privileges are missing, or it is read-only. */
+/**
+ * The database answers, but cannot be used: a migration, credentials or privileges are missing, or it is
+ * read-only.
+ */
 export const databaseNotReady = () =>
-  new Problem("database_not_ready", { detail: "The database is not ready for this service. Nothing was stored." }, RETRY)
+  new Problem(
+    "database_not_ready",
+    { detail: "The database is not ready for this service. Nothing was stored." },
+    RETRY,
+  )
 
 export const inDoubt = (transactionId: string) =>
   new Problem(

@@ -9,8 +9,8 @@ import { EMPTY_TALLY, tallyWithRest } from "../signals/tally.ts"
 import { type App, type RequestOutcome, routeOf } from "./context.ts"
 
 /**
- * Writes the data point of each request, with its parts, in the background. Requests without a valid key write none, except after an error of
- * the service: otherwise anyone could write any number of points.
+ * Writes the data point of each request, with its parts, in the background. Requests without a valid key
+ * write none, except after an error of the service: otherwise anyone could write any number of points.
  */
 export const recordRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()
@@ -49,8 +49,19 @@ const NOTHING: SignalCounts = { counts: {}, sources: EMPTY_TALLY, codes: EMPTY_T
 
 /** How many signals this request stored, found stored already, and did not store. */
 async function signalCounts(status: number, noted: RequestOutcome): Promise<SignalCounts> {
-  const { total = 0, failed = 0, duplicates = 0, transactionId = "", sources = EMPTY_TALLY, codes = EMPTY_TALLY } = noted
-  const counted = { counts: { successes: total - failed - duplicates, failures: failed, duplicates }, sources, codes }
+  const {
+    total = 0,
+    failed = 0,
+    duplicates = 0,
+    transactionId = "",
+    sources = EMPTY_TALLY,
+    codes = EMPTY_TALLY,
+  } = noted
+  const counted = {
+    counts: { successes: total - failed - duplicates, failures: failed, duplicates },
+    sources,
+    codes,
+  }
   if (noted.inDoubt) {
     await markInDoubt(transactionId)
     return { ...NOTHING, codes: new Map([["in_doubt", 0]]) }
@@ -58,7 +69,8 @@ async function signalCounts(status: number, noted: RequestOutcome): Promise<Sign
   // The first request counted them, unless it ended in doubt.
   if (noted.replayed) return !noted.queued && (await settleDoubt(transactionId)) ? counted : NOTHING
   // Signals without a failure of their own failed with the request.
-  if (status >= 300) return { ...NOTHING, counts: { failures: total }, codes: tallyWithRest(codes, total, noted.code ?? "") }
+  if (status >= 300)
+    return { ...NOTHING, counts: { failures: total }, codes: tallyWithRest(codes, total, noted.code ?? "") }
   // The consumer counts the others when it stores them.
   return noted.queued ? { ...NOTHING, counts: { failures: failed }, codes } : counted
 }

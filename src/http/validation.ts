@@ -9,5 +9,6 @@ const PLACES = { query: "query", param: "path" } as const
 
 /** The hook of every `zValidator`: turns zod's issues into a 422. */
 export function refuseShape(result: Validated & { target: keyof typeof PLACES }): void {
-  if (!result.success) throw invalidShape(shapeErrors(result.error.issues, result.data, [PLACES[result.target]]))
+  if (!result.success)
+    throw invalidShape(shapeErrors(result.error.issues, result.data, [PLACES[result.target]]))
 }

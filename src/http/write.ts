@@ -25,7 +25,8 @@ export const ingestContext = (c: Context<App>): IngestContext => ({
 })
 
 /** The latest timestamp that a signal of this request may have. */
-export const timeLimitOf = (c: Context<App>, now: Date): TimeLimit => timeLimitAt(now, c.get("settings").limits.maxFutureSeconds)
+export const timeLimitOf = (c: Context<App>, now: Date): TimeLimit =>
+  timeLimitAt(now, c.get("settings").limits.maxFutureSeconds)
 
 /** Plans the signals of a request by the rules, the caller's scopes and the present time. */
 export function planRequested(c: Context<App>, signals: readonly (Signal | Rejected)[]): BatchPlan {
@@ -33,7 +34,9 @@ export function planRequested(c: Context<App>, signals: readonly (Signal | Rejec
   const mayBridge = c.get("caller").scopes.includes("bridge")
   const options = { mayBridge, timeLimit: timeLimitOf(c, now) }
   const plan = timeValidation(c, () => planBatch(signals, instantText(now), options))
-  return mayBridge ? withShownChanges(plan, signals, { followEdits: c.get("settings").webhooks.followSlackEdits }) : plan
+  return mayBridge
+    ? withShownChanges(plan, signals, { followEdits: c.get("settings").webhooks.followSlackEdits })
+    : plan
 }
 
 function traceparentFor(c: Context<App>): string | undefined {
@@ -45,7 +48,14 @@ function traceparentFor(c: Context<App>): string | undefined {
 export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<RequestOutcome["mode"]>): void {
   const sources = tallySources(plan.rows)
   const codes = tallyCodes(plan.failures)
-  noteOutcome(c, { mode, total: plan.total, failed: plan.failures.length, source: commonName(sources), sources, codes })
+  noteOutcome(c, {
+    mode,
+    total: plan.total,
+    failed: plan.failures.length,
+    source: commonName(sources),
+    sources,
+    codes,
+  })
 }
 
 /** Makes a batch of a plan, for this request's caller and its `Idempotency-Key` if it has one. */

@@ -6,7 +6,12 @@ import type { DeliveryAnswer } from "../signals/responses.ts"
 import { EMPTY_TALLY, type Tally, tallyCodes } from "../signals/tally.ts"
 import type { LetterSource } from "../store/dead-letters.ts"
 import { Outcomes } from "../store/deliveries/outcomes.ts"
-import { type Delivery, type WrittenDeliveries, writeDeliveries, writeDelivery } from "../store/deliveries/write-deliveries.ts"
+import {
+  type Delivery,
+  type WrittenDeliveries,
+  writeDeliveries,
+  writeDelivery,
+} from "../store/deliveries/write-deliveries.ts"
 import { keepValues } from "../store/statement/letter-records.ts"
 import type { IngestContext } from "./context.ts"
 import { queueErrorText } from "./queue-batch.ts"
@@ -30,15 +35,19 @@ export interface AcceptedDelivery {
 }
 
 /**
- * Accepts a delivery: it goes to the queue, or without a queue to the database. A record that cannot become a signal is acknowledged too, since
- * the sender could only send it again, and is kept as a dead letter.
+ * Accepts a delivery: it goes to the queue, or without a queue to the database. A record that cannot become a
+ * signal is acknowledged too, since the sender could only send it again, and is kept as a dead letter.
  *
  * @throws {BatchInDoubt} the queue did not accept the delivery, and it may be stored
  * @throws {DatabaseError} the queue did not accept the delivery, and nothing was stored
  */
-export async function acceptDelivery(context: IngestContext, received: ReceivedDelivery): Promise<AcceptedDelivery> {
+export async function acceptDelivery(
+  context: IngestContext,
+  received: ReceivedDelivery,
+): Promise<AcceptedDelivery> {
   const { plan, skipped, subjects } = received.plan
-  if (plan.total === 0) return { answer: answer("skipped", plan, skipped), sources: EMPTY_TALLY, queueError: undefined }
+  if (plan.total === 0)
+    return { answer: answer("skipped", plan, skipped), sources: EMPTY_TALLY, queueError: undefined }
 
   const { source, caller, records } = received
   const transactionId = uuidv7()
@@ -48,8 +57,13 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
       return { transactionId, index, source, caller, ...why, record: records[index] }
     }),
   )
-  const { written, queueError } = await keep(context, { batch: { transactionId, caller, plan, allOrNothing: false }, letters })
-  const failures = [...plan.failures, ...(written?.refused ?? [])].sort((one, other) => one.index - other.index)
+  const { written, queueError } = await keep(context, {
+    batch: { transactionId, caller, plan, allOrNothing: false },
+    letters,
+  })
+  const failures = [...plan.failures, ...(written?.refused ?? [])].sort(
+    (one, other) => one.index - other.index,
+  )
   const suppressed = written?.suppressed.length ?? 0
   const left = { total: plan.total - suppressed, failures }
   const state = left.total === 0 ? "skipped" : written ? "stored" : "queued"
@@ -62,7 +76,8 @@ export async function acceptDelivery(context: IngestContext, received: ReceivedD
 /**
  * Stores acknowledged deliveries in one statement.
  *
- * @param context.count receives the counts of the deliveries that this call entered in the ledger, also when it throws
+ * @param context.count receives the counts of the deliveries that this call entered in the ledger, also when
+ *   it throws
  * @throws {BatchInDoubt} some may be stored; a retry is safe
  * @throws {DatabaseError} nothing was stored; a retry is safe
  */
@@ -84,7 +99,11 @@ function answer(
   { total, failures }: Pick<BatchPlan, "total" | "failures">,
   skipped: DeliveryAnswer["skipped"],
 ): DeliveryAnswer {
-  const counts = { total_count: total, accepted_count: total - failures.length, failed_count: failures.length }
+  const counts = {
+    total_count: total,
+    accepted_count: total - failures.length,
+    failed_count: failures.length,
+  }
   return { state, ...counts, failures, skipped }
 }
 
@@ -94,11 +113,15 @@ interface Kept {
   queueError: string | undefined
 }
 
-/** Sends the delivery to the queue, or stores it. Doing both is safe: the ledger accepts a transaction id once. */
+/**
+ * Sends the delivery to the queue, or stores it. Doing both is safe: the ledger accepts a transaction id
+ * once.
+ */
 async function keep({ db, queue, bucket, traceparent }: IngestContext, delivery: Delivery): Promise<Kept> {
   let queueError: string | undefined
   try {
-    if (queue && (await enqueueDelivery({ queue, bucket, traceparent }, delivery))) return { written: undefined, queueError }
+    if (queue && (await enqueueDelivery({ queue, bucket, traceparent }, delivery)))
+      return { written: undefined, queueError }
   } catch (error) {
     queueError = queueErrorText(error)
   }

@@ -5,7 +5,8 @@ import { batchRecord } from "../store/read.ts"
 import type { IngestContext } from "./context.ts"
 
 /**
- * Returns the ledger's record of a batch. While the ledger has none or cannot be read, returns the record in the batch's claim check.
+ * Returns the ledger's record of a batch. While the ledger has none or cannot be read, returns the record in
+ * the batch's claim check.
  *
  * @throws {DatabaseError} the database cannot be read, and there is no claim check
  */
@@ -16,7 +17,11 @@ export async function findBatch(
   const queued = async () => (bucket ? claimCheckRecord(bucket, transactionId) : undefined)
   try {
     // A batch that is stored between the first two looks has left the bucket, and is in the ledger.
-    return (await batchRecord(db, transactionId)) ?? (await queued()) ?? (bucket && (await batchRecord(db, transactionId)))
+    return (
+      (await batchRecord(db, transactionId)) ??
+      (await queued()) ??
+      (bucket && (await batchRecord(db, transactionId)))
+    )
   } catch (error) {
     const record = error instanceof DatabaseError ? await queued() : undefined
     if (!record) throw error

@@ -14,8 +14,8 @@ import type { IngestContext } from "./context.ts"
 type Context = Pick<IngestContext, "db" | "queue" | "bucket">
 
 /**
- * Continues an erasure step by step until it is done or `untilMs`. It can be interrupted at any moment: the next call continues after the last
- * committed step.
+ * Continues an erasure step by step until it is done or `untilMs`. It can be interrupted at any moment: the
+ * next call continues after the last committed step.
  *
  * @param untilMs the time after which no step starts, in milliseconds since the epoch
  * @throws {DatabaseError} earlier steps are done
@@ -29,8 +29,8 @@ export async function continueErasure(context: Context, id: string, untilMs: num
 }
 
 /**
- * Takes the dedupe keys of the subject's dead letters before the step that deletes them, and removes the subject from those that are messages of
- * the queue, which can be about other subjects too.
+ * Takes the dedupe keys of the subject's dead letters before the step that deletes them, and removes the
+ * subject from those that are messages of the queue, which can be about other subjects too.
  */
 async function prepareLetters(db: Database, progress: Progress): Promise<void> {
   const { target } = progress
@@ -47,25 +47,39 @@ async function prepareLetters(db: Database, progress: Progress): Promise<void> {
   }
 }
 
-/** The dedupe key and the subjects of a dead letter that was a valid signal; none when its record is truncated. */
+/**
+ * The dedupe key and the subjects of a dead letter that was a valid signal; none when its record is
+ * truncated.
+ */
 function keyOf(record: string): KeyedRow[] {
   const signal = parseObject(record)
   if (!signal) return []
   const text = (value: unknown) => (typeof value === "string" ? value : null)
   const { dedupe_key, user_id, agent_id, context_window_id } = signal
-  const subjects = { userId: text(user_id), agentId: text(agent_id), contextWindowId: text(context_window_id) }
+  const subjects = {
+    userId: text(user_id),
+    agentId: text(agent_id),
+    contextWindowId: text(context_window_id),
+  }
   return [{ dedupeKey: text(dedupe_key), ...subjects }]
 }
 
 /**
- * Reads the next waiting objects of the bucket. An object that holds the subject is stored now, without suppressed signals, and so deleted; the
- * erasure waits for that.
+ * Reads the next waiting objects of the bucket. An object that holds the subject is stored now, without
+ * suppressed signals, and so deleted; the erasure waits for that.
  *
  * @returns whether the position moved
  */
-async function eraseWaiting({ db, queue, bucket }: Context, { id, position, createdAt, target }: Progress): Promise<boolean> {
+async function eraseWaiting(
+  { db, queue, bucket }: Context,
+  { id, position, createdAt, target }: Progress,
+): Promise<boolean> {
   if (!bucket || !queue || !target || target.kind === "signal_ids") return finishErasure(db, id)
-  const { waiting, unreadable, next } = await findWaiting(bucket, { position, before: createdAt, subject: target.subject })
+  const { waiting, unreadable, next } = await findWaiting(bucket, {
+    position,
+    before: createdAt,
+    subject: target.subject,
+  })
   const removed = await removeUnreadable(bucket, unreadable)
   await sendClaimChecks(queue, waiting)
   if (waiting.length > 0) return false

@@ -9,7 +9,10 @@ export interface Weighed<Item> {
   rows: number
 }
 
-/** Splits a list into pieces of at most `MAX_PIECE_BYTES` and `MAX_PIECE_ROWS`. A larger item is a piece by itself. */
+/**
+ * Splits a list into pieces of at most `MAX_PIECE_BYTES` and `MAX_PIECE_ROWS`. A larger item is a piece by
+ * itself.
+ */
 export function cutIntoPieces<Item>(items: readonly Weighed<Item>[]): Item[][] {
   const pieces: Item[][] = []
   let bytes = Number.POSITIVE_INFINITY

@@ -16,7 +16,10 @@ export interface QueuedBatch {
 
 /** The batch was not queued: store it now, which is safe even if the queue has it. */
 export interface NotQueued {
-  /** The error for the log; undefined when no queue or bucket is bound, or the ledger has the batch's Idempotency-Key. */
+  /**
+   * The error for the log; undefined when no queue or bucket is bound, or the ledger has the batch's
+   * Idempotency-Key.
+   */
   queueError: string | undefined
 }
 

@@ -5,12 +5,15 @@ import { IdempotencyKeyReused, isSameRequest } from "../store/idempotency.ts"
 import { hasIdempotencyKey } from "../store/replay-batch.ts"
 import type { IngestContext } from "./context.ts"
 
-/** The deadline of the lookup of a key in the other place. After it the request continues, and the ledger decides when the batch is stored. */
+/**
+ * The deadline of the lookup of a key in the other place. After it the request continues, and the ledger
+ * decides when the batch is stored.
+ */
 const LOOKUP_MS = 2000
 
 /**
- * Whether the ledger has the idempotency key of a batch that would be queued. Storing the batch at once then replays the answer, or refuses the
- * key. Also false when the database does not answer in time.
+ * Whether the ledger has the idempotency key of a batch that would be queued. Storing the batch at once then
+ * replays the answer, or refuses the key. Also false when the database does not answer in time.
  */
 export async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<boolean> {
   if (!batch.idempotency) return false
@@ -23,8 +26,8 @@ export async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewB
 }
 
 /**
- * Returns the transaction id of the queued batch that has the idempotency key of a batch. Undefined when there is none, and when the bucket does
- * not answer in time.
+ * Returns the transaction id of the queued batch that has the idempotency key of a batch. Undefined when
+ * there is none, and when the bucket does not answer in time.
  *
  * @throws {IdempotencyKeyReused} the key was used for another request
  */
@@ -35,7 +38,10 @@ export async function queuedUnderKey(
   const { idempotency } = batch
   if (!queue || !bucket || !idempotency) return undefined
   const found = findKeyHolder(bucket, { ...batch, idempotency }, now).catch(() => undefined)
-  const holder = await Promise.race([found, new Promise<undefined>((resolve) => setTimeout(resolve, LOOKUP_MS))])
+  const holder = await Promise.race([
+    found,
+    new Promise<undefined>((resolve) => setTimeout(resolve, LOOKUP_MS)),
+  ])
   if (holder && !isSameRequest(holder.requestHash, idempotency.requestHash)) throw new IdempotencyKeyReused()
   return holder?.transactionId
 }

@@ -28,14 +28,18 @@ export interface ReplayedDeadLetter {
 }
 
 /**
- * Stores a dead letter, or sends it to the queue again when it is a whole message, and marks it as replayed. It is stored once, even when it is
- * replayed several times.
+ * Stores a dead letter, or sends it to the queue again when it is a whole message, and marks it as replayed.
+ * It is stored once, even when it is replayed several times.
  *
  * @throws {BatchInDoubt} it may be stored; a retry is safe
  * @throws {DatabaseError} it may be stored and not marked; a retry is safe
  */
-export async function replayDeadLetter(context: ReplayContext, letter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
-  const replayed = letter.source === "queue" ? await sendAgain(context, letter) : await storeAgain(context, letter)
+export async function replayDeadLetter(
+  context: ReplayContext,
+  letter: DeadLetterRecord,
+): Promise<ReplayedDeadLetter> {
+  const replayed =
+    letter.source === "queue" ? await sendAgain(context, letter) : await storeAgain(context, letter)
   if (replayed.answer.replayed) await settleDeadLetter(context.db, letter.id, "replayed")
   return replayed
 }
@@ -54,7 +58,10 @@ async function storeAgain(context: ReplayContext, letter: DeadLetterRecord): Pro
   }
 }
 
-/** Stores a batch of one signal. @returns its failure, also that of an edit, which fails after its row was written */
+/**
+ * Stores a batch of one signal.
+ * @returns its failure, also that of an edit, which fails after its row was written
+ */
 async function failureOf(db: Database, batch: NewBatch): Promise<Failure | undefined> {
   try {
     return (await writeBatch(db, batch)).failures[0]
@@ -64,8 +71,15 @@ async function failureOf(db: Database, batch: NewBatch): Promise<Failure | undef
   }
 }
 
-/** Deletes a dead letter about a suppressed subject, which must not be kept. @returns the reason why it was not replayed */
-export async function deleteSuppressed({ db }: Pick<ReplayContext, "db">, id: number, { error }: Failure): Promise<string> {
+/**
+ * Deletes a dead letter about a suppressed subject, which must not be kept.
+ * @returns the reason why it was not replayed
+ */
+export async function deleteSuppressed(
+  { db }: Pick<ReplayContext, "db">,
+  id: number,
+  { error }: Failure,
+): Promise<string> {
   await deleteLetter(db, id)
   return `${error}. The dead letter was deleted.`
 }
@@ -79,9 +93,13 @@ export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecor
 })
 
 /** Maps the record as its entry point does now. A sentence is the reason why it cannot be stored. */
-export function planOf(context: Omit<ReplayContext, "db" | "queue">, letter: DeadLetterRecord): BatchPlan | string {
+export function planOf(
+  context: Omit<ReplayContext, "db" | "queue">,
+  letter: DeadLetterRecord,
+): BatchPlan | string {
   if (letter.truncated) return TRUNCATED
-  // A record without a timestamp gets that of its dead letter. A timestamp that was too far in the future may be valid by now.
+  // A record without a timestamp gets that of its dead letter. A timestamp that was too far in the future may
+  // be valid by now.
   const { plan, skipped } = planDelivery([deliveredOf(letter, context)], letter.created_at, context)
   const [failure] = plan.failures
   if (failure) return failure.error
@@ -99,7 +117,10 @@ function deliveredOf(
 }
 
 /** The message's batch has its own transaction id, so it is stored once. */
-async function sendAgain({ queue }: ReplayContext, { record, truncated }: DeadLetterRecord): Promise<ReplayedDeadLetter> {
+async function sendAgain(
+  { queue }: ReplayContext,
+  { record, truncated }: DeadLetterRecord,
+): Promise<ReplayedDeadLetter> {
   if (truncated) return stays(TRUNCATED)
   if (!queue) return stays(NO_QUEUE)
   await queue.send(JSON.parse(record), { contentType: "text" })
@@ -110,4 +131,7 @@ export const TRUNCATED = "Only the first MiB of the record is kept. Send the rec
 
 export const NO_QUEUE = "There is no queue to send it to."
 
-const stays = (reason: string): ReplayedDeadLetter => ({ answer: { replayed: false, reason }, stored: undefined })
+const stays = (reason: string): ReplayedDeadLetter => ({
+  answer: { replayed: false, reason },
+  stored: undefined,
+})

@@ -4,7 +4,14 @@ import { chosenDeadLetters, type LetterChoice, settleReplayed } from "../store/d
 import { writeTogether } from "../store/deliveries/write-deliveries.ts"
 import { DatabaseError } from "../store/errors.ts"
 import { cutIntoPieces } from "./pieces.ts"
-import { deleteSuppressed, NO_QUEUE, planOf, type ReplayContext, replayBatchOf, replayDeadLetter } from "./replay-dead-letter.ts"
+import {
+  deleteSuppressed,
+  NO_QUEUE,
+  planOf,
+  type ReplayContext,
+  replayBatchOf,
+  replayDeadLetter,
+} from "./replay-dead-letter.ts"
 
 export interface ReplayedDeadLetters {
   answer: BulkReplayAnswer
@@ -18,12 +25,16 @@ interface Planned {
 }
 
 /**
- * Replays many dead letters, oldest first, many in one statement. Each is stored once, even when it is replayed several times.
+ * Replays many dead letters, oldest first, many in one statement. Each is stored once, even when it is
+ * replayed several times.
  *
  * @throws {BatchInDoubt} some may be stored; a retry is safe
  * @throws {DatabaseError} some may be stored; a retry is safe
  */
-export async function replayDeadLetters(context: ReplayContext, choice: LetterChoice): Promise<ReplayedDeadLetters> {
+export async function replayDeadLetters(
+  context: ReplayContext,
+  choice: LetterChoice,
+): Promise<ReplayedDeadLetters> {
   const { letters, next } = await chosenDeadLetters(context.db, choice)
   const reasons = new Map<number, string>()
   const planned: Planned[] = []
@@ -36,11 +47,14 @@ export async function replayDeadLetters(context: ReplayContext, choice: LetterCh
   const messages = letters.filter(({ source, truncated }) => source === "queue" && !truncated)
   for (const id of await sendAgain(context, messages)) reasons.set(id, NO_QUEUE)
   const weighed = planned.map((item) => ({ item, bytes: item.letter.record.length, rows: 1 }))
-  for (const piece of cutIntoPieces(weighed)) for (const [id, reason] of await storePiece(context, piece)) reasons.set(id, reason)
+  for (const piece of cutIntoPieces(weighed))
+    for (const [id, reason] of await storePiece(context, piece)) reasons.set(id, reason)
 
   const added = planned.filter(({ letter }) => !reasons.has(letter.id) && letter.state !== "replayed")
   const rows = added.flatMap(({ plan }) => plan.rows)
-  const failures = [...reasons].map(([id, reason]) => ({ id, reason })).sort((one, other) => one.id - other.id)
+  const failures = [...reasons]
+    .map(([id, reason]) => ({ id, reason }))
+    .sort((one, other) => one.id - other.id)
   return {
     answer: {
       replayed_count: letters.length - failures.length,
@@ -56,12 +70,19 @@ export async function replayDeadLetters(context: ReplayContext, choice: LetterCh
 const MESSAGES_BYTES = 128 * 1024
 
 /** @returns the ids of those that were not replayed */
-async function sendAgain({ db, queue }: ReplayContext, letters: readonly DeadLetterRecord[]): Promise<number[]> {
+async function sendAgain(
+  { db, queue }: ReplayContext,
+  letters: readonly DeadLetterRecord[],
+): Promise<number[]> {
   if (!queue) return letters.map(({ id }) => id)
   for (let start = 0, end = 0; start < letters.length; start = end) {
     let bytes = 0
     do bytes += letters[end++]?.record.length ?? 0
-    while (end < letters.length && end - start < 100 && bytes + (letters[end]?.record.length ?? 0) < MESSAGES_BYTES)
+    while (
+      end < letters.length &&
+      end - start < 100 &&
+      bytes + (letters[end]?.record.length ?? 0) < MESSAGES_BYTES
+    )
     const sent = letters.slice(start, end)
     await queue.sendBatch(sent.map(({ record }) => ({ body: JSON.parse(record), contentType: "text" })))
     await settleReplayed(
@@ -72,7 +93,10 @@ async function sendAgain({ db, queue }: ReplayContext, letters: readonly DeadLet
   return []
 }
 
-/** Stores a piece in one statement, or one by one when the database refuses one of them. Returns the reasons of those that stay, by id. */
+/**
+ * Stores a piece in one statement, or one by one when the database refuses one of them. Returns the reasons
+ * of those that stay, by id.
+ */
 async function storePiece(context: ReplayContext, piece: readonly Planned[]): Promise<Map<number, string>> {
   const reasons = new Map<number, string>()
   try {

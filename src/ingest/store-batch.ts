@@ -20,8 +20,9 @@ export interface BatchRequest {
 export const newBatch = (request: BatchRequest): NewBatch => ({ transactionId: uuidv7(), ...request })
 
 /**
- * Stores a batch, or returns the stored answer when its idempotency key was used for the same request. When a queued batch has the key, it is
- * stored now under its own transaction id, so that its message later finds it stored.
+ * Stores a batch, or returns the stored answer when its idempotency key was used for the same request. When a
+ * queued batch has the key, it is stored now under its own transaction id, so that its message later finds it
+ * stored.
  *
  * @throws {BatchRefused} all or nothing, and the database refused a signal: nothing was stored
  * @throws {IdempotencyKeyReused} the key was used for another request: nothing was stored
@@ -52,7 +53,13 @@ export interface Added {
 
 export type Count = (added: Added) => void
 
-export const NOTHING_ADDED: Added = { stored: 0, duplicates: 0, failed: 0, sources: EMPTY_TALLY, codes: EMPTY_TALLY }
+export const NOTHING_ADDED: Added = {
+  stored: 0,
+  duplicates: 0,
+  failed: 0,
+  sources: EMPTY_TALLY,
+  codes: EMPTY_TALLY,
+}
 
 /**
  * Stores a batch whose caller already has the answer. The ledger records the outcome.
@@ -65,14 +72,23 @@ export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batc
   const { rows, failures: known } = batch.plan
   let codes: Tally
   try {
-    const { state, stored, duplicates, failures, replayed, isNew, transactionId } = await writeBatch(db, batch)
+    const { state, stored, duplicates, failures, replayed, isNew, transactionId } = await writeBatch(
+      db,
+      batch,
+    )
     // An earlier delivery of its message entered the failure, and counted it.
     if (state === "failed") return NOTHING_ADDED
     if (isNew) {
       const before = new Set(known.map(({ index }) => index))
       const failed = failures.filter(({ index }) => !before.has(index))
       const sources = tallyNew(rows, stored)
-      return { stored: stored.length - duplicates, duplicates, failed: failed.length, sources, codes: tallyCodes(failed) }
+      return {
+        stored: stored.length - duplicates,
+        duplicates,
+        failed: failed.length,
+        sources,
+        codes: tallyCodes(failed),
+      }
     }
     // Its signals were counted when they were stored.
     if (replayed) await recordSameBatch(db, batch, transactionId)

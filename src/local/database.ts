@@ -42,7 +42,8 @@ export async function startDatabase({
   started.push(postgres.stop)
   stopped.throwIfAborted()
   await migrate(postgres.url)
-  // The folder may come from an earlier version, whose table is not partitioned. No Worker of that version runs here.
+  // The folder may come from an earlier version, whose table is not partitioned. No Worker of that version
+  // runs here.
   await partitionSignals(postgres.url)
   const url = await makeLogin(postgres.url, folder)
   const endpoint = await listen(endpointPort, url)
@@ -62,7 +63,9 @@ async function listen({ port, fixed }: Options["endpointPort"], only: string): P
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error
     if (fixed) throw new StartupError(`Port ${port} is in use. Choose another port with --endpoint-port.`)
     const endpoint = await startNeonEndpoint({ only })
-    console.log(`Port ${port} is in use, so the database's endpoint listens on ${new URL(endpoint.url).port}.`)
+    console.log(
+      `Port ${port} is in use, so the database's endpoint listens on ${new URL(endpoint.url).port}.`,
+    )
     return endpoint
   }
 }

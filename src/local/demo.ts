@@ -26,14 +26,22 @@ function demoSignal() {
   }
 }
 
-/** Sends a small batch about once a second, until the signal aborts. `apiKey` is empty where access is open. */
+/**
+ * Sends a small batch about once a second, until the signal aborts. `apiKey` is empty where access is open.
+ */
 export async function runDemo(address: string, apiKey: string, signal: AbortSignal): Promise<void> {
-  const headers = { "Content-Type": "application/json", ...(apiKey !== "" && { Authorization: `Bearer ${apiKey}` }) }
+  const headers = {
+    "Content-Type": "application/json",
+    ...(apiKey !== "" && { Authorization: `Bearer ${apiKey}` }),
+  }
   while (!signal.aborted) {
     const signals = Array.from({ length: 1 + Math.floor(Math.random() * 12) }, demoSignal)
-    await fetch(`${address}/api/signals/batch`, { method: "POST", headers, body: JSON.stringify({ signals }), signal }).catch(
-      () => {},
-    )
+    await fetch(`${address}/api/signals/batch`, {
+      method: "POST",
+      headers,
+      body: JSON.stringify({ signals }),
+      signal,
+    }).catch(() => {})
     await sleep(500 + Math.random() * 1000, undefined, { signal }).catch(() => {})
   }
 }

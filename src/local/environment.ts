@@ -3,7 +3,10 @@ import { join } from "node:path"
 import { parseEnv } from "node:util"
 import { ROOT } from "./root.ts"
 
-/** The settings of the Worker that a developer can set: all of `src/config.ts`, except the two of `LocalSetting`. See docs/deploy.md. */
+/**
+ * The settings of the Worker that a developer can set: all of `src/config.ts`, except the two of
+ * `LocalSetting`. See docs/deploy.md.
+ */
 export const SETTINGS = [
   "DATABASE_URL",
   "DATABASE_DEADLINE_MS",
@@ -35,8 +38,9 @@ type LocalSetting = "DATABASE_HTTP_ENDPOINT" | "ANALYTICS_SQL_ENDPOINT"
 export type Environment = Partial<Record<(typeof SETTINGS)[number] | LocalSetting, string>>
 
 /**
- * Reads the settings from this process's environment, or else from `.dev.vars` beside package.json. Ignores a `DATABASE_URL` beside a
- * `DATABASE_HTTP_ENDPOINT`: that is the local database itself, written for `npx wrangler dev`.
+ * Reads the settings from this process's environment, or else from `.dev.vars` beside package.json. Ignores a
+ * `DATABASE_URL` beside a `DATABASE_HTTP_ENDPOINT`: that is the local database itself, written for `npx
+ * wrangler dev`.
  */
 export async function readEnvironment(path = join(ROOT, ".dev.vars")): Promise<Environment> {
   const file = parseEnv(await readFile(path, "utf8").catch(() => ""))

@@ -11,7 +11,8 @@ export interface LocalServer {
 }
 
 /**
- * Starts a server. Idle connections stay open: one that closes just when a request arrives would look like a lost answer.
+ * Starts a server. Idle connections stay open: one that closes just when a request arrives would look like a
+ * lost answer.
  *
  * @param port default: any free port
  * @throws {Error} the system's error, such as EADDRINUSE

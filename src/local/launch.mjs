@@ -9,7 +9,8 @@ if (major < 22 || (major === 22 && minor < 18)) {
   )
   process.exitCode = 1
 } else {
-  // Compilation takes half of a start. The cache is below node_modules, where no other user can write, since Node runs what it reads there.
+  // Compilation takes half of a start. The cache is below node_modules, where no other user can write, since
+  // Node runs what it reads there.
   process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL("../../node_modules/.cache/node", import.meta.url))
   module.enableCompileCache(process.env.NODE_COMPILE_CACHE)
   await import("./start.ts")

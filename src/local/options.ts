@@ -73,6 +73,8 @@ function parse() {
       },
     })
   } catch (error) {
-    throw new StartupError(`${(error as Error).message.split(". ")[0]}. Run "npm start -- --help" for the list.`)
+    throw new StartupError(
+      `${(error as Error).message.split(". ")[0]}. Run "npm start -- --help" for the list.`,
+    )
   }
 }

@@ -14,7 +14,9 @@ export async function isFree(port: number): Promise<boolean> {
   for (const host of ["127.0.0.1", "::1"]) {
     const server = createServer()
     const taken = await new Promise<boolean>((resolve) => {
-      server.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "EADDRINUSE" || error.code === "EACCES"))
+      server.once("error", (error: NodeJS.ErrnoException) =>
+        resolve(error.code === "EADDRINUSE" || error.code === "EACCES"),
+      )
       server.listen(port, host, () => resolve(false))
     })
     server.close()

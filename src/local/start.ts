@@ -18,7 +18,8 @@ import { type LocalWorker, startWorker } from "./worker/worker.ts"
 const started: (() => Promise<void>)[] = []
 
 async function stopAll(): Promise<void> {
-  for (const stop of started.splice(0).reverse()) await stop().catch((error) => console.error((error as Error).message))
+  for (const stop of started.splice(0).reverse())
+    await stop().catch((error) => console.error((error as Error).message))
 }
 
 /** The first Ctrl-C aborts `stopped`, a second one `hurry`. */
@@ -27,11 +28,16 @@ interface Interrupts {
   hurry: AbortController
 }
 
-/** Starts every part, and waits until the user stops it. Throws when a part fails, or when it is stopped during the start. */
+/**
+ * Starts every part, and waits until the user stops it. Throws when a part fails, or when it is stopped
+ * during the start.
+ */
 async function start(options: Options, { stopped, hurry }: Interrupts): Promise<void> {
   const { port, host, dataDir } = options
   if (!options.databaseOnly && !(await isFree(port)))
-    throw new StartupError(`Port ${port} is in use. Stop the program that listens there, or choose another port with --port.`)
+    throw new StartupError(
+      `Port ${port} is in use. Stop the program that listens there, or choose another port with --port.`,
+    )
   const environment = await readEnvironment()
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
@@ -41,11 +47,15 @@ async function start(options: Options, { stopped, hurry }: Interrupts): Promise<
     hurry.abort()
     failure.reject(new StartupError(sentence))
   }
-  const database = await openDatabase(options, environment, stopped, () => fail("Postgres ended unexpectedly."))
+  const database = await openDatabase(options, environment, stopped, () =>
+    fail("Postgres ended unexpectedly."),
+  )
   const ended = Promise.race([failure.promise, once(stopped, "abort")])
   if (options.databaseOnly) {
     if (!database)
-      throw new StartupError("--database-only starts the local database, but DATABASE_URL names another one. Unset DATABASE_URL.")
+      throw new StartupError(
+        "--database-only starts the local database, but DATABASE_URL names another one. Unset DATABASE_URL.",
+      )
     console.log(databaseOnly(databaseLines(database), relative("", database.devVars)))
     return void (await ended)
   }
@@ -54,7 +64,9 @@ async function start(options: Options, { stopped, hurry }: Interrupts): Promise<
   const open = environment.OPEN_ACCESS === "true"
   const isLocal = ["localhost", "127.0.0.1", "::1"].includes(host)
   if (open && !isLocal)
-    console.warn(`Warning: everyone who can reach ${host}:${port} can read and write signals. Set API_KEYS to ask for a key.`)
+    console.warn(
+      `Warning: everyone who can reach ${host}:${port} can read and write signals. Set API_KEYS to ask for a key.`,
+    )
   const demoKey = options.demo ? addDemoKey(environment) : undefined
   const analytics = await startMetrics(environment, database)
   const worker = startWorker({
@@ -68,11 +80,16 @@ async function start(options: Options, { stopped, hurry }: Interrupts): Promise<
     log: logger(),
   })
   started.push(async () => sayWhatIsLeft(await worker.stop(hurry.signal)))
-  worker.ended.then((code) => fail(`The Worker ended unexpectedly (code ${code}). Its last messages are above.`), failure.reject)
+  worker.ended.then(
+    (code) => fail(`The Worker ended unexpectedly (code ${code}). Its last messages are above.`),
+    failure.reject,
+  )
   const address = `http://${isLocal || /^(0\.0\.0\.0|::|\*)$/.test(host) ? "localhost" : host}:${port}`
   await Promise.race([waitUntilReady(address, worker, stopped), failure.promise])
 
-  console.log(welcome({ address, open, database: database ? databaseLines(database) : ["named by DATABASE_URL"] }))
+  console.log(
+    welcome({ address, open, database: database ? databaseLines(database) : ["named by DATABASE_URL"] }),
+  )
   if (demoKey !== undefined) void runDemo(address, demoKey, stopped)
   await ended
 }
@@ -114,14 +131,19 @@ function sayWhatIsLeft(left: Awaited<ReturnType<LocalWorker["stop"]>>): void {
 }
 
 /**
- * Starts the local Analytics Engine in the embedded Postgres, and points the Worker to it. Without it the service still works, so an
- * error here only costs the metrics.
+ * Starts the local Analytics Engine in the embedded Postgres, and points the Worker to it. Without it the
+ * service still works, so an error here only costs the metrics.
  */
-async function startMetrics(environment: Environment, database: LocalDatabase | undefined): Promise<LocalAnalytics | undefined> {
+async function startMetrics(
+  environment: Environment,
+  database: LocalDatabase | undefined,
+): Promise<LocalAnalytics | undefined> {
   const { CLOUDFLARE_ACCOUNT_ID, ANALYTICS_API_TOKEN } = environment
   // The account id without a token is a setting of wrangler.
   if (CLOUDFLARE_ACCOUNT_ID && ANALYTICS_API_TOKEN) {
-    console.log("The metrics are those of the given Cloudflare account. Requests to this service are not added to them.")
+    console.log(
+      "The metrics are those of the given Cloudflare account. Requests to this service are not added to them.",
+    )
     return undefined
   }
   if (!database) {
@@ -148,14 +170,20 @@ function addDemoKey(environment: Environment): string {
   const key = randomUUID()
   const sha256 = createHash("sha256").update(key).digest("hex")
   try {
-    environment.API_KEYS = JSON.stringify([...JSON.parse(environment.API_KEYS), { name: "demo", sha256, scopes: ["ingest"] }])
+    environment.API_KEYS = JSON.stringify([
+      ...JSON.parse(environment.API_KEYS),
+      { name: "demo", sha256, scopes: ["ingest"] },
+    ])
   } catch {
     throw new StartupError("API_KEYS must be a JSON list of keys. See docs/deploy.md.")
   }
   return key
 }
 
-/** Waits until the service can write. After five seconds it prints once why the database is not ready, and continues to wait. */
+/**
+ * Waits until the service can write. After five seconds it prints once why the database is not ready, and
+ * continues to wait.
+ */
 async function waitUntilReady(address: string, worker: LocalWorker, stopped: AbortSignal): Promise<void> {
   const sayAt = Date.now() + 5000
   let said = false

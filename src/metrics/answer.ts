@@ -34,7 +34,10 @@ export type Figures = z.infer<typeof Figures>
 const steps = (what: string) => z.array(count).meta({ description: `${what} of each step of \`series\`.` })
 
 export const SourceLine = z.object({
-  source: z.string().nullable().meta({ description: "The `signal_source`; null: all other sources together.", example: "Slack" }),
+  source: z
+    .string()
+    .nullable()
+    .meta({ description: "The `signal_source`; null: all other sources together.", example: "Slack" }),
   signals_created: count,
   signals_created_by_step: steps("Signals"),
 })
@@ -48,7 +51,8 @@ export const FailureLine = z.object({
   }),
   requests: count.meta({ description: "Requests with such a failure, and runs of the queue's consumer." }),
   signals_failed: count.meta({
-    description: "Signals that failed for it. A request that is refused before its signals are read has none.",
+    description:
+      "Signals that failed for it. A request that is refused before its signals are read has none.",
   }),
   requests_by_step: steps("Requests"),
   signals_failed_by_step: steps("Signals"),
@@ -70,16 +74,22 @@ export const MetricsAnswer = z
         "For routes that only read, it is the first request of any kind.",
     }),
     step_seconds: z.int(),
-    percentiles: z
-      .literal("exact")
-      .meta({ description: "A percentile is the value at that rank among the stored points, without interpolation." }),
-    totals: Figures.meta({ description: "Figures of the routes that take signals, as in `by_outcome` and `series`." }),
+    percentiles: z.literal("exact").meta({
+      description: "A percentile is the value at that rank among the stored points, without interpolation.",
+    }),
+    totals: Figures.meta({
+      description: "Figures of the routes that take signals, as in `by_outcome` and `series`.",
+    }),
     by_outcome: z.array(z.object({ outcome: z.enum(OUTCOMES), ...Figures.shape })),
-    by_route: z.array(z.object({ route: z.string(), ...Figures.shape })).meta({ description: "Figures of every route." }),
-    sources: z.array(SourceLine).meta({ description: "Signals stored by source, the six largest and all others." }),
-    failure_codes: z
-      .array(FailureLine)
-      .meta({ description: "Failures of requests that send signals by code, the six most frequent and all others." }),
+    by_route: z
+      .array(z.object({ route: z.string(), ...Figures.shape }))
+      .meta({ description: "Figures of every route." }),
+    sources: z
+      .array(SourceLine)
+      .meta({ description: "Signals stored by source, the six largest and all others." }),
+    failure_codes: z.array(FailureLine).meta({
+      description: "Failures of requests that send signals by code, the six most frequent and all others.",
+    }),
     skipped: z
       .array(z.object({ route: z.string(), kind: z.string(), events: count }))
       .meta({ description: "Webhook events of kinds that the service does not store, by kind." }),

@@ -37,14 +37,19 @@ export function sourceLines(rows: readonly BreakdownRow[], steps: Steps): Source
 
 /** Requests and signals that failed by code, the most requests first. */
 export function failureLines(rows: readonly BreakdownRow[], steps: Steps): FailureLine[] {
-  const lines = linesOf(rows, steps, (row) => String(row.code || WITHOUT_CODE), ["failed_requests", "signals_failed"])
-  return lines.map(({ name, totals: [requests = 0, signals = 0], steps: [requestsByStep = [], signalsByStep = []] }) => ({
-    code: name,
-    requests,
-    signals_failed: signals,
-    requests_by_step: requestsByStep,
-    signals_failed_by_step: signalsByStep,
-  }))
+  const lines = linesOf(rows, steps, (row) => String(row.code || WITHOUT_CODE), [
+    "failed_requests",
+    "signals_failed",
+  ])
+  return lines.map(
+    ({ name, totals: [requests = 0, signals = 0], steps: [requestsByStep = [], signalsByStep = []] }) => ({
+      code: name,
+      requests,
+      signals_failed: signals,
+      requests_by_step: requestsByStep,
+      signals_failed_by_step: signalsByStep,
+    }),
+  )
 }
 
 /** One line a name by the first measure, the largest first, and all others in one. */
@@ -64,7 +69,8 @@ function linesOf(
     add(line, (Number(row.time) - since) / seconds, values)
   }
   const sorted = [...lines.values()].sort(
-    (one, other) => (other.totals[0] ?? 0) - (one.totals[0] ?? 0) || (one.name ?? "").localeCompare(other.name ?? "", "en"),
+    (one, other) =>
+      (other.totals[0] ?? 0) - (one.totals[0] ?? 0) || (one.name ?? "").localeCompare(other.name ?? "", "en"),
   )
   const named = sorted.filter(({ name }) => name !== null)
   const others = [...named.slice(LINES), ...sorted.filter(({ name }) => name === null)]

@@ -1,8 +1,10 @@
 /**
- * The marks of batches in doubt. Their signals count nowhere until a replay reads the outcome from the ledger and counts them.
+ * The marks of batches in doubt. Their signals count nowhere until a replay reads the outcome from the ledger
+ * and counts them.
  *
- * A mark lives in the cache of one Cloudflare location, as long as an Idempotency-Key. A replay that reaches another location, or
- * comes after the cache dropped the mark, counts nothing: the metrics then lack a batch, and never count one twice.
+ * A mark lives in the cache of one Cloudflare location, as long as an Idempotency-Key. A replay that reaches
+ * another location, or comes after the cache dropped the mark, counts nothing: the metrics then lack a batch,
+ * and never count one twice.
  */
 
 const LIFETIME_SECONDS = 7 * 24 * 60 * 60
@@ -16,6 +18,8 @@ export async function markInDoubt(transactionId: string): Promise<void> {
   await caches.default.put(markOf(transactionId), mark).catch(() => {})
 }
 
-/** Removes the mark of a batch. True for one caller only, which then counts the batch's signals. Never throws. */
+/**
+ * Removes the mark of a batch. True for one caller only, which then counts the batch's signals. Never throws.
+ */
 export const settleDoubt = (transactionId: string): Promise<boolean> =>
   caches.default.delete(markOf(transactionId)).catch(() => false)

@@ -11,7 +11,8 @@ export interface Parts {
 }
 
 /**
- * The most parts of each kind; the rest counts under "". Analytics Engine accepts 250 points for each invocation, enough for all codes.
+ * The most parts of each kind; the rest counts under "". Analytics Engine accepts 250 points for each
+ * invocation, enough for all codes.
  *
  * @see https://developers.cloudflare.com/analytics/analytics-engine/limits/
  */
@@ -24,8 +25,9 @@ export function commonName(counts: Counts): string {
 }
 
 /**
- * The point of a request, and its parts: one point for each source and for each code if it has several, since a point holds one name of each.
- * Parts have their own route, so that they are not counted as requests or signals.
+ * The point of a request, and its parts: one point for each source and for each code if it has several, since
+ * a point holds one name of each. Parts have their own route, so that they are not counted as requests or
+ * signals.
  */
 export function withParts(point: Point, { sources, codes }: Parts): Point[] {
   const { outcome, caller = "", source } = point
@@ -33,7 +35,10 @@ export function withParts(point: Point, { sources, codes }: Parts): Point[] {
     ...(source === MIXED ? largest(sources).map(([name, successes]) => ({ source: name, successes })) : []),
     ...(codes.size > 1 ? largest(codes).map(([code, failures]) => ({ code, failures })) : []),
   ]
-  return [{ ...point, code: commonName(codes) }, ...parts.map((part) => ({ route: PART_ROUTE, outcome, caller, ...part }))]
+  return [
+    { ...point, code: commonName(codes) },
+    ...parts.map((part) => ({ route: PART_ROUTE, outcome, caller, ...part })),
+  ]
 }
 
 /** Returns the names with the largest counts, and the sum of all others under "". */

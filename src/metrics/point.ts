@@ -1,8 +1,8 @@
 /**
  * The layout of a data point: the blob or double of each field. `dataPoint` and every query use it.
  *
- * A dataset cannot be migrated: a column keeps its meaning, and a new field takes the next free one. A point from before that field
- * has 0 or "" there.
+ * A dataset cannot be migrated: a column keeps its meaning, and a new field takes the next free one. A point
+ * from before that field has 0 or "" there.
  *
  * @see https://developers.cloudflare.com/analytics/analytics-engine/get-started/
  */
@@ -30,8 +30,9 @@ export const COLUMNS = {
 export const DATASET = "signal_ingest_requests"
 
 /**
- * The outcomes of a request. `replayed`: the service returned an earlier answer and stored nothing. `queued`: the consumer stores it later.
- * `skipped`: a webhook's event of a kind that is not stored. `in_doubt`: no answer says whether the batch was stored.
+ * The outcomes of a request. `replayed`: the service returned an earlier answer and stored nothing. `queued`:
+ * the consumer stores it later. `skipped`: a webhook's event of a kind that is not stored. `in_doubt`: no
+ * answer says whether the batch was stored.
  */
 export const OUTCOMES = [
   "stored",
@@ -56,15 +57,25 @@ export type Outcome = (typeof OUTCOMES)[number]
 export const SUCCESSES: readonly Outcome[] = ["stored", "queued", "skipped", "replayed", "answered"]
 /** Requests refused before they were read say nothing about the service, so no rate counts them. */
 export const TURNED_AWAY: readonly Outcome[] = ["unauthorized", "rate_limited"]
-/** The outcomes that count as an error: all others but `partly_stored`, which is neither a success nor an error. */
-export const ERRORS = OUTCOMES.filter((outcome) => ![...SUCCESSES, ...TURNED_AWAY, "partly_stored"].includes(outcome))
+/**
+ * The outcomes that count as an error: all others but `partly_stored`, which is neither a success nor an
+ * error.
+ */
+export const ERRORS = OUTCOMES.filter(
+  (outcome) => ![...SUCCESSES, ...TURNED_AWAY, "partly_stored"].includes(outcome),
+)
 /** The outcomes in the denominator of the rates. */
 export const RATED = OUTCOMES.filter((outcome) => !TURNED_AWAY.includes(outcome))
 
 export const BATCH_ROUTE = "POST /api/signals/batch"
 
 /** The routes that receive signals. Success rate, error rate and throughput count only these. */
-export const INGEST_ROUTES: readonly string[] = [BATCH_ROUTE, "POST /api/signals", "POST /webhooks/slack", "POST /webhooks/kafka"]
+export const INGEST_ROUTES: readonly string[] = [
+  BATCH_ROUTE,
+  "POST /api/signals",
+  "POST /webhooks/slack",
+  "POST /webhooks/kafka",
+]
 
 /** A run of the queue's consumer. It is not a request: only its signals count. */
 export const CONSUMER_ROUTE = "QUEUE signals"
@@ -130,8 +141,8 @@ const BLOB_BYTES = 1024
 /**
  * The data point of a request.
  *
- * Analytics Engine samples by index. Outcome and route are in the index, so that few failures are kept beside many successes; the name of a
- * part is in it, so that a rare part is kept beside many others.
+ * Analytics Engine samples by index. Outcome and route are in the index, so that few failures are kept beside
+ * many successes; the name of a part is in it, so that a rare part is kept beside many others.
  */
 export function dataPoint(point: Point): DataPoint {
   const blobs: string[] = []

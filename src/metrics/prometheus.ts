@@ -8,8 +8,9 @@ type Row = { route: string; outcome: string; code: string } & Record<string, str
 const DAY_SECONDS = 24 * 60 * 60
 
 /**
- * The counters of the current UTC day in Prometheus' text format. They are computed from the data points, because a Worker's isolates
- * share no memory. The counters start again from 0 at 00:00 UTC, as `rate` and `increase` allow; a gauge has that time.
+ * The counters of the current UTC day in Prometheus' text format. They are computed from the data points,
+ * because a Worker's isolates share no memory. The counters start again from 0 at 00:00 UTC, as `rate` and
+ * `increase` allow; a gauge has that time.
  *
  * @param now milliseconds since the epoch
  * @throws {MetricsUnavailable}
@@ -34,19 +35,37 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
   return [
     ...header("batch_signals_created_total", "counter", "Signals added to the table since 00:00 UTC."),
     `batch_signals_created_total ${sum(ingest, "signals_created")}`,
-    ...header("batch_signals_duplicates_total", "counter", "Signals whose dedupe_key was stored before, since 00:00 UTC."),
+    ...header(
+      "batch_signals_duplicates_total",
+      "counter",
+      "Signals whose dedupe_key was stored before, since 00:00 UTC.",
+    ),
     `batch_signals_duplicates_total ${sum(ingest, "signals_duplicate")}`,
-    ...header("batch_signals_failed_total", "counter", "Signals that were sent and are not in the table, since 00:00 UTC."),
+    ...header(
+      "batch_signals_failed_total",
+      "counter",
+      "Signals that were sent and are not in the table, since 00:00 UTC.",
+    ),
     `batch_signals_failed_total ${sum(ingest, "signals_failed")}`,
-    ...header("batch_signals_failed_by_code_total", "counter", "The same by the code of the failure, since 00:00 UTC."),
-    ...failures.map(([code, { signals }]) => `batch_signals_failed_by_code_total{code="${label(code)}"} ${signals}`),
+    ...header(
+      "batch_signals_failed_by_code_total",
+      "counter",
+      "The same by the code of the failure, since 00:00 UTC.",
+    ),
+    ...failures.map(
+      ([code, { signals }]) => `batch_signals_failed_by_code_total{code="${label(code)}"} ${signals}`,
+    ),
     ...header(
       "batch_api_failures_total",
       "counter",
       "Requests and runs of the consumer with a failure of a code, since 00:00 UTC.",
     ),
     ...failures.map(([code, { requests }]) => `batch_api_failures_total{code="${label(code)}"} ${requests}`),
-    ...header("webhook_events_skipped_total", "counter", "Webhook records of a kind that is not stored, since 00:00 UTC."),
+    ...header(
+      "webhook_events_skipped_total",
+      "counter",
+      "Webhook records of a kind that is not stored, since 00:00 UTC.",
+    ),
     ...skipped.map(
       (row) =>
         `webhook_events_skipped_total{route="${label(row.route)}",kind="${label(String(row.kind))}"} ${sum([row], "events")}`,
@@ -54,7 +73,9 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
     ...header("batch_api_requests_total", "counter", "Requests since 00:00 UTC by route and outcome."),
     ...requestsByOutcome(rows),
     ...header("batch_api_latency_seconds", "histogram", `Time that ${BATCH_ROUTE} took, since 00:00 UTC.`),
-    ...LATENCY_BUCKETS.map((bound, place) => `batch_api_latency_seconds_bucket{le="${bound}"} ${sum(batches, `le_${place}`)}`),
+    ...LATENCY_BUCKETS.map(
+      (bound, place) => `batch_api_latency_seconds_bucket{le="${bound}"} ${sum(batches, `le_${place}`)}`,
+    ),
     `batch_api_latency_seconds_bucket{le="+Inf"} ${requests}`,
     `batch_api_latency_seconds_sum ${sum(batches, "latency_ms") / 1000}`,
     `batch_api_latency_seconds_count ${requests}`,
@@ -67,12 +88,17 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
 /** One line for each route and outcome, whatever the codes. */
 function requestsByOutcome(rows: readonly Row[]): string[] {
   const requests = rows.filter(({ route }) => route !== CONSUMER_ROUTE && route !== PART_ROUTE)
-  const grouped = Map.groupBy(requests, ({ route, outcome }) => `{route="${label(route)}",outcome="${label(outcome)}"}`)
+  const grouped = Map.groupBy(
+    requests,
+    ({ route, outcome }) => `{route="${label(route)}",outcome="${label(outcome)}"}`,
+  )
   return [...grouped].map(([labels, group]) => `batch_api_requests_total${labels} ${sum(group, "requests")}`)
 }
 
 /** Failures of requests that send signals; a request with several codes leaves them to its parts. */
-function failuresByCode(rows: readonly Row[]): [code: string, counts: { requests: number; signals: number }][] {
+function failuresByCode(
+  rows: readonly Row[],
+): [code: string, counts: { requests: number; signals: number }][] {
   const failed = rows.filter(
     (row) =>
       (STORING_ROUTES.includes(row.route) || row.route === PART_ROUTE) &&
@@ -87,8 +113,12 @@ function failuresByCode(rows: readonly Row[]): [code: string, counts: { requests
     .sort(([one], [other]) => one.localeCompare(other, "en"))
 }
 
-const header = (name: string, type: string, help: string) => [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`]
+const header = (name: string, type: string, help: string) => [
+  `# HELP ${name} ${help}`,
+  `# TYPE ${name} ${type}`,
+]
 
-const sum = (rows: readonly Row[], name: string) => rows.reduce((total, row) => total + Number(row[name] ?? 0), 0)
+const sum = (rows: readonly Row[], name: string) =>
+  rows.reduce((total, row) => total + Number(row[name] ?? 0), 0)
 
 const label = (text: string) => text.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")

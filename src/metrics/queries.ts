@@ -22,11 +22,15 @@ export interface Span {
   until: Seconds
 }
 
-/** Analytics Engine samples, so a point stands for `_sample_interval` requests. Every count and sum has this weight. */
+/**
+ * Analytics Engine samples, so a point stands for `_sample_interval` requests. Every count and sum has this
+ * weight.
+ */
 const REQUESTS = "sum(_sample_interval)"
 const weighted = (column: string) => `sum(_sample_interval * ${column})`
 /** The value at a rank, without interpolation. It is exact while Analytics Engine does not sample. */
-const percentile = (level: number) => `quantileExactWeighted(${level})(${COLUMNS.latencyMs}, _sample_interval)`
+const percentile = (level: number) =>
+  `quantileExactWeighted(${level})(${COLUMNS.latencyMs}, _sample_interval)`
 
 const SIGNALS = [
   `${weighted(COLUMNS.successes)} AS signals_created`,
@@ -44,12 +48,18 @@ const FIGURES = [
   ...OUTCOMES.map((outcome) => `sumIf(_sample_interval, ${COLUMNS.outcome} = '${outcome}') AS ${outcome}`),
 ].join(", ")
 
-const within = ({ since, until }: Span) => `timestamp >= toDateTime(${since}) AND timestamp < toDateTime(${until})`
-const isOneOf = (column: string, names: readonly string[]) => `${column} IN (${names.map((name) => `'${name}'`).join(", ")})`
+const within = ({ since, until }: Span) =>
+  `timestamp >= toDateTime(${since}) AND timestamp < toDateTime(${until})`
+const isOneOf = (column: string, names: readonly string[]) =>
+  `${column} IN (${names.map((name) => `'${name}'`).join(", ")})`
 const INGEST = isOneOf(COLUMNS.route, INGEST_ROUTES)
-const stepOf = (stepSeconds: Seconds) => `toUnixTimestamp(toStartOfInterval(timestamp, INTERVAL '${stepSeconds}' SECOND)) AS time`
+const stepOf = (stepSeconds: Seconds) =>
+  `toUnixTimestamp(toStartOfInterval(timestamp, INTERVAL '${stepSeconds}' SECOND)) AS time`
 
-/** GROUP BY, so that there is no row without requests: a percentile over no rows is NaN, which JSON cannot hold. */
+/**
+ * GROUP BY, so that there is no row without requests: a percentile over no rows is NaN, which JSON cannot
+ * hold.
+ */
 export const totalsQuery = (span: Span) =>
   `SELECT ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} GROUP BY dataset`
 
@@ -65,8 +75,8 @@ export const signalsQuery = (span: Span, stepSeconds: Seconds) =>
 export const NEVER = 4294967295
 
 /**
- * The times of the oldest data point, and of the oldest point of a route that stores, in seconds since the epoch; `NEVER` when there is none.
- * There is no row without points.
+ * The times of the oldest data point, and of the oldest point of a route that stores, in seconds since the
+ * epoch; `NEVER` when there is none. There is no row without points.
  */
 export const firstPointQuery = (until: Seconds) =>
   `SELECT min(toUnixTimestamp(timestamp)) AS first, ` +
@@ -91,8 +101,8 @@ const STORING_OR_PART = isOneOf(COLUMNS.route, [...STORING_ROUTES, PART_ROUTE])
 const MAX_ROWS = 5000
 
 /**
- * Stored signals by source, and failed signals and requests (or runs of the consumer) by code. A point with several names of a kind is
- * counted by its parts.
+ * Stored signals by source, and failed signals and requests (or runs of the consumer) by code. A point with
+ * several names of a kind is counted by its parts.
  */
 export const breakdownQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${COLUMNS.source} AS source, ${COLUMNS.code} AS code, ${BY_CODE}, ${BY_SOURCE} FROM ${DATASET} ` +
@@ -122,21 +132,28 @@ export const byRouteQuery = (span: Span) =>
   `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${COLUMNS.route} != '${PART_ROUTE}' ` +
   "GROUP BY name ORDER BY requests DESC, name"
 
-const shareOf = (outcomes: readonly Outcome[]) => `sumIf(_sample_interval, ${isOneOf(COLUMNS.outcome, outcomes)}) / ${REQUESTS}`
+const shareOf = (outcomes: readonly Outcome[]) =>
+  `sumIf(_sample_interval, ${isOneOf(COLUMNS.outcome, outcomes)}) / ${REQUESTS}`
 
-/** The rates alone, for programs that query Analytics Engine themselves. There is no row without requests, since 0 / 0 is NaN. */
+/**
+ * The rates alone, for programs that query Analytics Engine themselves. There is no row without requests,
+ * since 0 / 0 is NaN.
+ */
 export const ratesQuery = (span: Span) =>
   `SELECT ${shareOf(SUCCESSES)} AS success_rate, ${shareOf(ERRORS)} AS error_rate FROM ${DATASET} ` +
   `WHERE ${within(span)} AND ${INGEST} AND ${isOneOf(COLUMNS.outcome, RATED)} GROUP BY dataset`
 
-/** Upper bounds of the histogram's buckets in seconds: the default of Prometheus clients, and some for large batches. */
+/**
+ * Upper bounds of the histogram's buckets in seconds: the default of Prometheus clients, and some for large
+ * batches.
+ */
 export const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** One row for each route, outcome and code. The parts of requests have their own route. */
 export const countersQuery = (span: Span) =>
   `SELECT ${COLUMNS.route} AS route, ${COLUMNS.outcome} AS outcome, ${COLUMNS.code} AS code, ${REQUESTS} AS requests, ${SIGNALS}, ` +
   `${weighted(COLUMNS.latencyMs)} AS latency_ms, ` +
-  LATENCY_BUCKETS.map((bound, place) => `sumIf(_sample_interval, ${COLUMNS.latencyMs} <= ${bound * 1000}) AS le_${place}`).join(
-    ", ",
-  ) +
+  LATENCY_BUCKETS.map(
+    (bound, place) => `sumIf(_sample_interval, ${COLUMNS.latencyMs} <= ${bound * 1000}) AS le_${place}`,
+  ).join(", ") +
   ` FROM ${DATASET} WHERE ${within(span)} GROUP BY route, outcome, code ORDER BY route, outcome, code`

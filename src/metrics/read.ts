@@ -27,16 +27,21 @@ const SPANS: Record<Window, { seconds: number; step: number }> = {
 type Row = Record<string, string | number | null>
 
 /**
- * Reads throughput, success rate, error rate and latency of the last `window`: totals, by outcome, by route, and a series without gaps; also
- * signals by source and failures by code.
+ * Reads throughput, success rate, error rate and latency of the last `window`: totals, by outcome, by route,
+ * and a series without gaps; also signals by source and failures by code.
  *
- * Rates are over the whole window, or over the time since the first request that sent signals where the deployment is younger than the
- * window. Before that request there was nothing to count, though the operator may have opened the dashboard.
+ * Rates are over the whole window, or over the time since the first request that sent signals where the
+ * deployment is younger than the window. Before that request there was nothing to count, though the operator
+ * may have opened the dashboard.
  *
  * @param now milliseconds since the epoch
  * @throws {MetricsUnavailable}
  */
-export async function readMetrics(settings: AnalyticsSettings | undefined, window: Window, now: number): Promise<MetricsAnswer> {
+export async function readMetrics(
+  settings: AnalyticsSettings | undefined,
+  window: Window,
+  now: number,
+): Promise<MetricsAnswer> {
   const { seconds, step } = SPANS[window]
   // Points have whole seconds, and the window includes the current second.
   const until = Math.floor(now / 1000) + 1
@@ -75,12 +80,22 @@ export async function readMetrics(settings: AnalyticsSettings | undefined, windo
     measured_since: instant(measuredSince),
     step_seconds: step,
     percentiles: "exact",
-    totals: figures({ ...totals[0], ...Object.fromEntries(SIGNAL_COUNTS.map((name) => [name, sum(signals, name)])) }, length),
+    totals: figures(
+      { ...totals[0], ...Object.fromEntries(SIGNAL_COUNTS.map((name) => [name, sum(signals, name)])) },
+      length,
+    ),
     by_outcome: byOutcome.map((row) => ({ outcome: String(row.name) as Outcome, ...figures(row, length) })),
-    by_route: byRoute.map(({ name, ...row }) => ({ route: String(name), ...figures(row, lengthOf(String(name))) })),
+    by_route: byRoute.map(({ name, ...row }) => ({
+      route: String(name),
+      ...figures(row, lengthOf(String(name))),
+    })),
     sources: sourceLines(breakdown, timeline),
     failure_codes: failureLines(breakdown, timeline),
-    skipped: skipped.map(({ route, kind, events }) => ({ route: String(route), kind: String(kind), events: Number(events) })),
+    skipped: skipped.map(({ route, kind, events }) => ({
+      route: String(route),
+      kind: String(kind),
+      events: Number(events),
+    })),
     series: Array.from({ length: count }, (_, place) => {
       const from = since + place * step
       return { time: instant(from), ...figures(steps.get(from), secondsOf(from)) }
@@ -90,7 +105,8 @@ export async function readMetrics(settings: AnalyticsSettings | undefined, windo
 
 const SIGNAL_COUNTS = ["signals_created", "signals_failed", "signals_duplicate"] as const
 
-const sum = (rows: readonly Row[], name: string) => rows.reduce((total, row) => total + Number(row[name] ?? 0), 0)
+const sum = (rows: readonly Row[], name: string) =>
+  rows.reduce((total, row) => total + Number(row[name] ?? 0), 0)
 
 const instant = (seconds: number) => new Date(seconds * 1000).toISOString()
 
@@ -98,7 +114,8 @@ const instant = (seconds: number) => new Date(seconds * 1000).toISOString()
 function figures(row: Row = {}, seconds: number): Figures {
   const count = (name: string) => Number(row[name] ?? 0)
   const requests = count("requests")
-  const requestsOf = (outcomes: readonly Outcome[]) => outcomes.reduce((sum, outcome) => sum + count(outcome), 0)
+  const requestsOf = (outcomes: readonly Outcome[]) =>
+    outcomes.reduce((sum, outcome) => sum + count(outcome), 0)
   const rated = requestsOf(RATED)
   const share = (outcomes: readonly Outcome[]) => (rated === 0 ? null : requestsOf(outcomes) / rated)
   return {
@@ -113,6 +130,9 @@ function figures(row: Row = {}, seconds: number): Figures {
     success_rate: share(SUCCESSES),
     error_rate: share(ERRORS),
     latency_ms: requests === 0 ? null : { p50: count("p50"), p95: count("p95"), p99: count("p99") },
-    outcomes: Object.fromEntries(OUTCOMES.map((outcome) => [outcome, count(outcome)])) as Record<Outcome, number>,
+    outcomes: Object.fromEntries(OUTCOMES.map((outcome) => [outcome, count(outcome)])) as Record<
+      Outcome,
+      number
+    >,
   }
 }

@@ -30,7 +30,9 @@ export const listDeadLetters = operation({
   scope: "read",
   params: { query: DeadLetterQuery },
   answers: {
-    200: answer("One page.", DeadLetterPage, { "last page": { dead_letters: [LISTED_DEAD_LETTER], next_cursor: null } }),
+    200: answer("One page.", DeadLetterPage, {
+      "last page": { dead_letters: [LISTED_DEAD_LETTER], next_cursor: null },
+    }),
   },
   unreadable: {
     limit: [
@@ -59,7 +61,9 @@ export const discardDeadLetter = operation({
   description: "Needs a key with both scopes, `read` and `ingest`.",
   scope: "read",
   answers: {
-    200: answer("The discarded dead letter.", DeadLetterRecord, { discarded: { ...DEAD_LETTER, state: "discarded" } }),
+    200: answer("The discarded dead letter.", DeadLetterRecord, {
+      discarded: { ...DEAD_LETTER, state: "discarded" },
+    }),
     404: UNKNOWN,
   },
 })

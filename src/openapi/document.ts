@@ -8,7 +8,9 @@ import { getStorage } from "./storage.ts"
 import * as webhook from "./webhooks.ts"
 import * as write from "./writes.ts"
 
-/** All routes of the service. For a new route, add its operation to a file in this folder, and a line here. */
+/**
+ * All routes of the service. For a new route, add its operation to a file in this folder, and a line here.
+ */
 const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/signals/batch": { post: write.createBatch },
   "/api/signals": { post: write.createSignal, get: read.listSignals },
@@ -33,7 +35,10 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/openapi.json": { get: read.getOpenApi },
 }
 
-/** The source of the document: the schemas that the routes validate with, and examples of requests and answers. */
+/**
+ * The source of the document: the schemas that the routes validate with, and examples of requests and
+ * answers.
+ */
 export const DESCRIPTION: ZodOpenApiObject = {
   openapi: "3.1.1",
   info: {
@@ -53,7 +58,8 @@ export const DESCRIPTION: ZodOpenApiObject = {
     { name: "Webhooks", description: "For services that push their events." },
     {
       name: "Dead letters",
-      description: "Acknowledged records that could not become signals; kept until they are replayed or discarded.",
+      description:
+        "Acknowledged records that could not become signals; kept until they are replayed or discarded.",
     },
     { name: "Erasures", description: "Deletion on request, and suppression of later signals." },
     { name: "Storage", description: "The size of the tables, and when the oldest signals are deleted." },

@@ -68,7 +68,11 @@ export const createErasure = operation({
   },
   unreadable: {
     "two subjects": [
-      { type: "value_error", loc: ["body"], msg: "Value error, give one of user_id, agent_id, context_window_id and signal_ids" },
+      {
+        type: "value_error",
+        loc: ["body"],
+        msg: "Value error, give one of user_id, agent_id, context_window_id and signal_ids",
+      },
     ],
     "key reused": keyReused(),
   },
@@ -80,9 +84,18 @@ export const listErasures = operation({
   summary: "List erasures, newest first",
   scope: "admin",
   params: { query: LedgerQuery },
-  answers: { 200: answer("One page.", ErasurePage, { "last page": { erasures: [DONE], next_cursor: null } }) },
+  answers: {
+    200: answer("One page.", ErasurePage, { "last page": { erasures: [DONE], next_cursor: null } }),
+  },
   unreadable: {
-    cursor: [{ type: "uuid_parsing", loc: ["query", "cursor"], msg: "Input should be a valid UUID", input: "latest" }],
+    cursor: [
+      {
+        type: "uuid_parsing",
+        loc: ["query", "cursor"],
+        msg: "Input should be a valid UUID",
+        input: "latest",
+      },
+    ],
   },
 })
 
@@ -98,6 +111,13 @@ export const getErasure = operation({
     404: refusal("No erasure has this id.", { unknown: notFound("No erasure has this id.") }),
   },
   unreadable: {
-    erasure_id: [{ type: "uuid_parsing", loc: ["path", "erasure_id"], msg: "Input should be a valid UUID", input: "latest" }],
+    erasure_id: [
+      {
+        type: "uuid_parsing",
+        loc: ["path", "erasure_id"],
+        msg: "Input should be a valid UUID",
+        input: "latest",
+      },
+    ],
   },
 })

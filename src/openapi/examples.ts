@@ -32,7 +32,10 @@ export const SIGNAL: z.input<typeof Signal> = {
 /** The row that the service makes of `SIGNAL`. */
 const [ROW] = planBatch([Signal.parse(SIGNAL)], INSTANT).rows
 if (!ROW) throw new Error("the example of a signal breaks a rule")
-export const STORED_SIGNAL = storedSignal(ROW, 1001, { transactionId: TRANSACTION_ID, receivedAt: "2025-01-15T09:30:01.234567Z" })
+export const STORED_SIGNAL = storedSignal(ROW, 1001, {
+  transactionId: TRANSACTION_ID,
+  receivedAt: "2025-01-15T09:30:01.234567Z",
+})
 
 const { dedupe_key: _, ...FIRST } = SIGNAL
 const SECOND = { context_window_id: "conv-123", raw_content: "Signal 2 content", signal_source: "Slack" }
@@ -77,7 +80,12 @@ export const LENIENT_ANSWER: BatchAnswer = {
   results: PARTIAL_ANSWER.results.map((result) =>
     result.success
       ? result
-      : { ...result, error: "context_window_id: Field required", code: "missing_field", field: "context_window_id" },
+      : {
+          ...result,
+          error: "context_window_id: Field required",
+          code: "missing_field",
+          field: "context_window_id",
+        },
   ),
 }
 
@@ -114,7 +122,11 @@ const FIGURES: Figures = {
   success_rate: 0.95,
   error_rate: 0.01,
   latency_ms: { p50: 12, p95: 31, p99: 58 },
-  outcomes: { ...(Object.fromEntries(OUTCOMES.map((name) => [name, 0])) as Figures["outcomes"]), stored: 114, partly_stored: 6 },
+  outcomes: {
+    ...(Object.fromEntries(OUTCOMES.map((name) => [name, 0])) as Figures["outcomes"]),
+    stored: 114,
+    partly_stored: 6,
+  },
 }
 
 export const METRICS: MetricsAnswer = {
@@ -129,8 +141,20 @@ export const METRICS: MetricsAnswer = {
   by_route: [{ route: "POST /api/signals/batch", ...FIGURES }],
   sources: [{ source: "Slack", signals_created: 5980, signals_created_by_step: [5980] }],
   failure_codes: [
-    { code: "out_of_range", requests: 4, signals_failed: 20, requests_by_step: [4], signals_failed_by_step: [20] },
-    { code: "invalid_request", requests: 1, signals_failed: 0, requests_by_step: [1], signals_failed_by_step: [0] },
+    {
+      code: "out_of_range",
+      requests: 4,
+      signals_failed: 20,
+      requests_by_step: [4],
+      signals_failed_by_step: [20],
+    },
+    {
+      code: "invalid_request",
+      requests: 1,
+      signals_failed: 0,
+      requests_by_step: [1],
+      signals_failed_by_step: [0],
+    },
   ],
   skipped: [{ route: "POST /webhooks/slack", kind: "message_changed", events: 3 }],
   series: [{ time: "2025-01-15T08:30:00.000Z", ...FIGURES }],
@@ -153,7 +177,13 @@ export const SLACK_EVENT = {
   api_app_id: "A123ABC",
   event_id: "Ev123ABC",
   event_time: 1736933400,
-  event: { type: "message", channel: "C123ABC", user: "U123ABC", text: "Signal 1 content", ts: "1736933400.123456" },
+  event: {
+    type: "message",
+    channel: "C123ABC",
+    user: "U123ABC",
+    text: "Signal 1 content",
+    ts: "1736933400.123456",
+  },
 }
 
 export const QUEUED_DELIVERY: DeliveryAnswer = {
@@ -185,7 +215,12 @@ export const FAILED_DELIVERY: DeliveryAnswer = {
 export const KAFKA_RECORDS = {
   topic: "chat",
   records: [
-    { key: "conv-123", value: { context_window_id: "conv-123", raw_content: "Signal 1 content" }, partition: 0, offset: 7 },
+    {
+      key: "conv-123",
+      value: { context_window_id: "conv-123", raw_content: "Signal 1 content" },
+      partition: 0,
+      offset: 7,
+    },
   ],
 }
 

@@ -1,4 +1,9 @@
-import type { ZodOpenApiObject, ZodOpenApiOperationObject, ZodOpenApiPathItemObject, ZodOpenApiResponseObject } from "zod-openapi"
+import type {
+  ZodOpenApiObject,
+  ZodOpenApiOperationObject,
+  ZodOpenApiPathItemObject,
+  ZodOpenApiResponseObject,
+} from "zod-openapi"
 import { ALLOWED_HEADERS, ALLOWED_METHODS, EXPOSED_HEADERS, MAX_AGE_SECONDS } from "../http/cross-origin.ts"
 
 type Paths = NonNullable<ZodOpenApiObject["paths"]>
@@ -14,7 +19,8 @@ interface SharedHeader {
 /** The assets serve the document itself. */
 const ofTheWorker = (path: string) => path !== "/openapi.json"
 const ofTheApi = (path: string) => path.startsWith("/api/")
-const limited = (path: string) => ofTheApi(path) || path.startsWith("/webhooks/") || ["/metrics", "/readyz"].includes(path)
+const limited = (path: string) =>
+  ofTheApi(path) || path.startsWith("/webhooks/") || ["/metrics", "/readyz"].includes(path)
 
 const TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 const REQUEST_ID = "5f0e6c1e-8b6f-4c6f-9d0e-2f4b7c1a9e33"
@@ -35,7 +41,11 @@ export const REQUEST_HEADERS: Record<string, SharedHeader> = {
 }
 
 export const ANSWER_HEADERS: Record<string, SharedHeader> = {
-  "X-Request-Id": { description: "The service's name for the request, also in its log.", example: REQUEST_ID, on: ofTheWorker },
+  "X-Request-Id": {
+    description: "The service's name for the request, also in its log.",
+    example: REQUEST_ID,
+    on: ofTheWorker,
+  },
   "X-Client-Request-Id": {
     description: "The `X-Request-Id` that the request had, when it had a valid one.",
     example: "import-7",
@@ -74,7 +84,10 @@ const text = { type: "string" as const }
 /** What the shared headers are, for the `$ref`s to them. */
 export const HEADER_COMPONENTS = {
   headers: Object.fromEntries(
-    Object.entries(ANSWER_HEADERS).map(([name, { description, example }]) => [name, { description, example, schema: text }]),
+    Object.entries(ANSWER_HEADERS).map(([name, { description, example }]) => [
+      name,
+      { description, example, schema: text },
+    ]),
   ),
   parameters: Object.fromEntries(
     Object.entries(REQUEST_HEADERS).map(([name, { description, example }]) => [
@@ -86,7 +99,8 @@ export const HEADER_COMPONENTS = {
 
 /** The answer to a preflight, which no operation is. */
 export const PREFLIGHT = {
-  description: "What a page of an origin in `CORS_ORIGINS` may send, in the answer to its preflight (`OPTIONS`).",
+  description:
+    "What a page of an origin in `CORS_ORIGINS` may send, in the answer to its preflight (`OPTIONS`).",
   headers: {
     "Access-Control-Allow-Origin": { $ref: "#/components/headers/Access-Control-Allow-Origin" },
     ...Object.fromEntries(
@@ -105,15 +119,30 @@ export const withSharedHeaders = (paths: Paths): Paths =>
 
 const describeItem = (path: string, item: ZodOpenApiPathItemObject): ZodOpenApiPathItemObject =>
   Object.fromEntries(
-    Object.entries(item).map(([method, operation]) => [method, describeOperation(path, operation as ZodOpenApiOperationObject)]),
+    Object.entries(item).map(([method, operation]) => [
+      method,
+      describeOperation(path, operation as ZodOpenApiOperationObject),
+    ]),
   )
 
 function describeOperation(path: string, operation: ZodOpenApiOperationObject): ZodOpenApiOperationObject {
-  const parameters = entriesOn(REQUEST_HEADERS, path).map(([name]) => ({ $ref: `#/components/parameters/${name}` }))
-  const shared = entriesOn(ANSWER_HEADERS, path).map(([name]) => [name, { $ref: `#/components/headers/${name}` }])
+  const parameters = entriesOn(REQUEST_HEADERS, path).map(([name]) => ({
+    $ref: `#/components/parameters/${name}`,
+  }))
+  const shared = entriesOn(ANSWER_HEADERS, path).map(([name]) => [
+    name,
+    { $ref: `#/components/headers/${name}` },
+  ])
   const responses = Object.entries(operation.responses).map(([status, response]) => {
     const { headers, ...rest } = response as ZodOpenApiResponseObject
-    return [status, shared.length > 0 ? { ...rest, headers: { ...Object.fromEntries(shared), ...headers } } : response]
+    return [
+      status,
+      shared.length > 0 ? { ...rest, headers: { ...Object.fromEntries(shared), ...headers } } : response,
+    ]
   })
-  return { ...operation, ...(parameters.length > 0 && { parameters }), responses: Object.fromEntries(responses) }
+  return {
+    ...operation,
+    ...(parameters.length > 0 && { parameters }),
+    responses: Object.fromEntries(responses),
+  }
 }

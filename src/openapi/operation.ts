@@ -1,5 +1,9 @@
 import * as z from "zod"
-import type { ZodOpenApiOperationObject, ZodOpenApiRequestBodyObject, ZodOpenApiResponseObject } from "zod-openapi"
+import type {
+  ZodOpenApiOperationObject,
+  ZodOpenApiRequestBodyObject,
+  ZodOpenApiResponseObject,
+} from "zod-openapi"
 import { BODY_DEADLINE_MS } from "../http/body/admission.ts"
 import { ACCEPT_ENCODING } from "../http/body/encodings.ts"
 import {
@@ -35,9 +39,9 @@ const ShapeProblem = z
     detail: z.array(
       z.object({
         type: z.string().meta({ description: "A Pydantic v2 error type." }),
-        loc: z
-          .array(z.union([z.string(), z.int()]))
-          .meta({ description: "The place of the error: body, query, path or header, then the path within it." }),
+        loc: z.array(z.union([z.string(), z.int()])).meta({
+          description: "The place of the error: body, query, path or header, then the path within it.",
+        }),
         msg: z.string(),
         input: z.unknown().meta({ description: "The value that was sent, when it is short." }).optional(),
       }),
@@ -50,7 +54,10 @@ const RejectedBatch = z
   .object({
     detail: z.string(),
     code: ProblemCode,
-    errors: z.array(Failure).optional().meta({ description: "Every signal that failed; absent when the body was cut off." }),
+    errors: z
+      .array(Failure)
+      .optional()
+      .meta({ description: "Every signal that failed; absent when the body was cut off." }),
   })
   .meta({ id: "RejectedBatch" })
 
@@ -64,7 +71,10 @@ const UnavailableProblem = z
 
 /** Example bodies by the name of their case. */
 type Examples = Record<string, unknown>
-export type Headers = Record<string, { description: string; schema: { type: "string"; enum?: string[] }; example?: string }>
+export type Headers = Record<
+  string,
+  { description: string; schema: { type: "string"; enum?: string[] }; example?: string }
+>
 
 /** Converts example bodies to OpenAPI's form. */
 export const examplesOf = (examples: Examples) =>
@@ -83,10 +93,22 @@ export const answer = (
 })
 
 /** An error answer. Its examples are the problems that the routes throw. */
-export const refusal = (description: string, problems: Record<string, Problem>, schema: z.ZodType = Sentence) => {
+export const refusal = (
+  description: string,
+  problems: Record<string, Problem>,
+  schema: z.ZodType = Sentence,
+) => {
   const bodies = Object.entries(problems).map(([name, { body }]) => [name, body])
-  const headers = Object.assign({}, ...Object.values(problems).map((problem) => describeHeaders(problem.headers)))
-  return answer(description, schema, Object.fromEntries(bodies), Object.keys(headers).length > 0 ? headers : undefined)
+  const headers = Object.assign(
+    {},
+    ...Object.values(problems).map((problem) => describeHeaders(problem.headers)),
+  )
+  return answer(
+    description,
+    schema,
+    Object.fromEntries(bodies),
+    Object.keys(headers).length > 0 ? headers : undefined,
+  )
 }
 
 const HEADERS: Record<string, string> = {
@@ -131,7 +153,9 @@ export const METHOD_NOT_ALLOWED = refusal("The path does not have this method.",
 
 const OF_BODIES = {
   400: refusal("The connection ended before the body did; nothing was stored.", { "cut off": bodyCutOff() }),
-  408: refusal("The body took too long to arrive; nothing was stored.", { "too slow": bodyTimeout(BODY_DEADLINE_MS / 1000) }),
+  408: refusal("The body took too long to arrive; nothing was stored.", {
+    "too slow": bodyTimeout(BODY_DEADLINE_MS / 1000),
+  }),
   413: refusal("Over a limit, which the answer names; nothing was stored.", {
     "too many signals": tooManySignals(10_000),
     "too many containers": tooManyContainers(),
@@ -166,7 +190,10 @@ interface Route {
   unreadable?: Refused
 }
 
-/** Adds the shared answers: 401, 403, 429 and 503 for a key; 400, 408, 413, 415 and 503 for a body; 422 for `unreadable`. */
+/**
+ * Adds the shared answers: 401, 403, 429 and 503 for a key; 400, 408, 413, 415 and 503 for a body; 422 for
+ * `unreadable`.
+ */
 export function operation(route: Route): ZodOpenApiOperationObject {
   const { id, tag, summary, description, scope, params, body, unreadable } = route
   return {
@@ -195,6 +222,9 @@ const unreadableAnswer = (errors: Refused) =>
     "Not readable, or the wrong shape; nothing was stored. The first 100 errors are listed.",
     ShapeProblem,
     Object.fromEntries(
-      Object.entries(errors).map(([name, detail]) => [name, detail instanceof Problem ? detail.body : invalidShape(detail).body]),
+      Object.entries(errors).map(([name, detail]) => [
+        name,
+        detail instanceof Problem ? detail.body : invalidShape(detail).body,
+      ]),
     ),
   )

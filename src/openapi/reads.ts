@@ -13,7 +13,14 @@ import {
 } from "../http/problems.ts"
 import { MetricsAnswer } from "../metrics/answer.ts"
 import { CSV_HEADER, csvLine, ndjsonLine } from "../signals/export/lines.ts"
-import { BatchPage, BatchRecord, FeedAnswer, SignalPage, SignalStats, StoredSignal } from "../signals/responses.ts"
+import {
+  BatchPage,
+  BatchRecord,
+  FeedAnswer,
+  SignalPage,
+  SignalStats,
+  StoredSignal,
+} from "../signals/responses.ts"
 import { BATCH_RECORD, CONVERSATION, COUNTERS, METRICS, QUEUED_RECORD, STORED_SIGNAL } from "./examples.ts"
 import { answer, examplesOf, operation, refusal, TOO_MANY_REQUESTS, unreachable } from "./operation.ts"
 
@@ -28,13 +35,16 @@ const BAD_UUID = { type: "uuid_parsing", msg: "Input should be a valid UUID", in
 
 const EXPORTED_SIGNAL = { ...STORED_SIGNAL, payload: JSON.stringify(STORED_SIGNAL.payload) }
 
-const METRICS_UNAVAILABLE = unreachable("Analytics Engine is not configured or cannot be read; ingestion continues.", {
-  "not configured": new Problem(
-    "metrics_unavailable",
-    { detail: "Metrics can't be read: CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are not both set." },
-    databaseNotReady().headers,
-  ),
-})
+const METRICS_UNAVAILABLE = unreachable(
+  "Analytics Engine is not configured or cannot be read; ingestion continues.",
+  {
+    "not configured": new Problem(
+      "metrics_unavailable",
+      { detail: "Metrics can't be read: CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN are not both set." },
+      databaseNotReady().headers,
+    ),
+  },
+)
 
 export const listSignals = operation({
   id: "listSignals",
@@ -59,7 +69,8 @@ export const listSignals = operation({
         },
         "text/csv": {
           schema: z.string().meta({
-            description: 'RFC 4180 with a header; `payload` is JSON. An empty cell is null, and `""` is an empty text.',
+            description:
+              'RFC 4180 with a header; `payload` is JSON. An empty cell is null, and `""` is an empty text.',
           }),
           examples: examplesOf({ "one signal": `${CSV_HEADER}${csvLine(EXPORTED_SIGNAL)}` }),
         },
@@ -107,7 +118,9 @@ export const signalStats = operation({
   summary: "Count, mean score and newest signal of each conversation",
   scope: "read",
   params: { query: StatsQuery },
-  answers: { 200: answer("Most signals first.", SignalStats, { "one conversation": { stats: [CONVERSATION] } }) },
+  answers: {
+    200: answer("Most signals first.", SignalStats, { "one conversation": { stats: [CONVERSATION] } }),
+  },
   unreadable: { limit: [BAD_LIMIT] },
 })
 
@@ -139,7 +152,9 @@ export const listBatches = operation({
   summary: "The ledger, newest first",
   scope: "read",
   params: { query: BatchesQuery },
-  answers: { 200: answer("One page.", BatchPage, { "last page": { batches: [BATCH_RECORD], next_cursor: null } }) },
+  answers: {
+    200: answer("One page.", BatchPage, { "last page": { batches: [BATCH_RECORD], next_cursor: null } }),
+  },
   unreadable: { cursor: [{ ...BAD_UUID, loc: ["query", "cursor"] }] },
 })
 
@@ -152,7 +167,9 @@ export const getBatch = operation({
   params: { path: BatchPath },
   answers: {
     200: answer("The record.", BatchRecord, { stored: BATCH_RECORD, queued: QUEUED_RECORD }),
-    404: refusal("No batch has this transaction_id.", { unknown: notFound("No batch has this transaction_id.") }),
+    404: refusal("No batch has this transaction_id.", {
+      unknown: notFound("No batch has this transaction_id."),
+    }),
   },
   unreadable: { transaction_id: [{ ...BAD_UUID, loc: ["path", "transaction_id"] }] },
 })
@@ -165,7 +182,14 @@ export const getMetrics = operation({
   params: { query: MetricsQuery },
   answers: { 200: answer("The figures.", MetricsAnswer, { "one hour": METRICS }), 503: METRICS_UNAVAILABLE },
   unreadable: {
-    window: [{ type: "literal_error", loc: ["query", "window"], msg: "Input should be '15m', '1h', '24h' or '7d'", input: "1y" }],
+    window: [
+      {
+        type: "literal_error",
+        loc: ["query", "window"],
+        msg: "Input should be '15m', '1h', '24h' or '7d'",
+        input: "1y",
+      },
+    ],
   },
 })
 
@@ -177,7 +201,9 @@ export const getCounters = operation({
   answers: {
     200: {
       description: "Prometheus' text format. The counters start again from 0 at 00:00 UTC.",
-      content: { "text/plain": { schema: z.string(), examples: examplesOf({ "the first lines": COUNTERS }) } },
+      content: {
+        "text/plain": { schema: z.string(), examples: examplesOf({ "the first lines": COUNTERS }) },
+      },
     },
     503: METRICS_UNAVAILABLE,
   },
@@ -187,7 +213,9 @@ export const isAlive = operation({
   id: "isAlive",
   tag: "Health",
   summary: "Alive",
-  answers: { 200: answer("The Worker runs.", z.object({ status: z.literal("alive") }), { alive: { status: "alive" } }) },
+  answers: {
+    200: answer("The Worker runs.", z.object({ status: z.literal("alive") }), { alive: { status: "alive" } }),
+  },
 })
 
 export const isReady = operation({
@@ -195,7 +223,9 @@ export const isReady = operation({
   tag: "Health",
   summary: "Ready to write",
   answers: {
-    200: answer("The database can store a batch.", z.object({ status: z.literal("ready") }), { ready: { status: "ready" } }),
+    200: answer("The database can store a batch.", z.object({ status: z.literal("ready") }), {
+      ready: { status: "ready" },
+    }),
     429: TOO_MANY_REQUESTS,
     503: refusal("The database cannot store a batch.", { "not ready": databaseNotReady() }),
   },
@@ -206,6 +236,8 @@ export const getOpenApi = operation({
   tag: "Health",
   summary: "This document",
   answers: {
-    200: answer("OpenAPI 3.1.", z.looseObject({ openapi: z.literal("3.1.1") }), { beginning: { openapi: "3.1.1" } }),
+    200: answer("OpenAPI 3.1.", z.looseObject({ openapi: z.literal("3.1.1") }), {
+      beginning: { openapi: "3.1.1" },
+    }),
   },
 })

@@ -17,8 +17,14 @@ import { answer, examplesOf, operation, refusal } from "./operation.ts"
 const SlackRequest = z
   .looseObject({
     type: z.string().meta({ description: "`event_callback`, `url_verification` or `app_rate_limited`." }),
-    challenge: z.string().optional().meta({ description: "Of a `url_verification`: the value to answer with." }),
-    event: z.looseObject({ type: z.string() }).optional().meta({ description: "Of an `event_callback`: a `message` is stored." }),
+    challenge: z
+      .string()
+      .optional()
+      .meta({ description: "Of a `url_verification`: the value to answer with." }),
+    event: z
+      .looseObject({ type: z.string() })
+      .optional()
+      .meta({ description: "Of an `event_callback`: a `message` is stored." }),
   })
   .meta({ id: "SlackRequest" })
 
@@ -32,8 +38,12 @@ export const takeSlackEvent = operation({
     "Slack's signature of the body authenticates the request; no key is needed. A message is stored once, even when Slack redelivers it.",
   params: {
     header: z.object({
-      "X-Slack-Request-Timestamp": z.string().meta({ description: "Seconds since the epoch, at most 5 minutes from now." }),
-      "X-Slack-Signature": z.string().meta({ description: "`v0=` and the HMAC-SHA256 of `v0:timestamp:body`, in hex." }),
+      "X-Slack-Request-Timestamp": z
+        .string()
+        .meta({ description: "Seconds since the epoch, at most 5 minutes from now." }),
+      "X-Slack-Signature": z
+        .string()
+        .meta({ description: "`v0=` and the HMAC-SHA256 of `v0:timestamp:body`, in hex." }),
     }),
   },
   body: {
@@ -41,7 +51,10 @@ export const takeSlackEvent = operation({
     content: {
       "application/json": {
         schema: SlackRequest,
-        examples: examplesOf({ message: SLACK_EVENT, handshake: { type: "url_verification", challenge: "3eZbrw1aB" } }),
+        examples: examplesOf({
+          message: SLACK_EVENT,
+          handshake: { type: "url_verification", challenge: "3eZbrw1aB" },
+        }),
       },
     },
   },
@@ -56,7 +69,9 @@ export const takeSlackEvent = operation({
       },
     ),
     401: refusal("The signature does not prove that Slack sent this.", {
-      unsigned: unauthorized("X-Slack-Request-Timestamp and X-Slack-Signature are required: only Slack may call this."),
+      unsigned: unauthorized(
+        "X-Slack-Request-Timestamp and X-Slack-Signature are required: only Slack may call this.",
+      ),
       forged: unauthorized("X-Slack-Signature is not that of this body under the signing secret."),
     }),
   },
@@ -86,7 +101,10 @@ export const takeKafkaRecords = operation({
   params: {
     query: KafkaQuery,
     header: z.object({
-      "webhook-id": z.string().optional().meta({ description: "Standard Webhooks, as the next two headers." }),
+      "webhook-id": z
+        .string()
+        .optional()
+        .meta({ description: "Standard Webhooks, as the next two headers." }),
       "webhook-timestamp": z.string().optional(),
       "webhook-signature": z.string().optional(),
     }),
@@ -94,8 +112,14 @@ export const takeKafkaRecords = operation({
   body: {
     required: true,
     content: {
-      "application/json": { schema: KafkaValue, examples: examplesOf({ signal: SIGNAL, "a list": [SIGNAL] }) },
-      "application/vnd.kafka.json.v2+json": { schema: KafkaValue, examples: examplesOf({ "a REST proxy's": KAFKA_RECORDS }) },
+      "application/json": {
+        schema: KafkaValue,
+        examples: examplesOf({ signal: SIGNAL, "a list": [SIGNAL] }),
+      },
+      "application/vnd.kafka.json.v2+json": {
+        schema: KafkaValue,
+        examples: examplesOf({ "a REST proxy's": KAFKA_RECORDS }),
+      },
       "application/cloudevents+json": { schema: KafkaValue, examples: examplesOf({ event: CLOUD_EVENT }) },
       "application/x-ndjson": {
         schema: z.string().meta({ description: "One value on each line." }),

@@ -75,7 +75,9 @@ export const createBatch = operation({
       },
       "application/x-ndjson": {
         schema: z.string().meta({ description: "One signal on each line; `fail_on_error` is in the query." }),
-        examples: examplesOf({ "two signals": BATCH.signals.map((signal) => `${JSON.stringify(signal)}\n`).join("") }),
+        examples: examplesOf({
+          "two signals": BATCH.signals.map((signal) => `${JSON.stringify(signal)}\n`).join(""),
+        }),
       },
     },
   },
@@ -109,7 +111,12 @@ export const createBatch = operation({
   unreadable: {
     shape: [
       { type: "missing", loc: ["body", "signals", 0, "context_window_id"], msg: "Field required" },
-      { type: "float_type", loc: ["body", "signals", 0, "signal_score"], msg: "Input should be a valid number", input: "high" },
+      {
+        type: "float_type",
+        loc: ["body", "signals", 0, "signal_score"],
+        msg: "Input should be a valid number",
+        input: "high",
+      },
     ],
     "key reused": KEY_REUSED,
   },
@@ -121,14 +128,20 @@ export const createSignal = operation({
   summary: "Store one signal",
   scope: "ingest",
   params: { header: z.object({ "Idempotency-Key": IdempotencyKey, "Content-Encoding": ContentEncoding }) },
-  body: { required: true, content: { "application/json": { schema: Signal, examples: examplesOf({ signal: SIGNAL }) } } },
+  body: {
+    required: true,
+    content: { "application/json": { schema: Signal, examples: examplesOf({ signal: SIGNAL }) } },
+  },
   answers: {
     200: answer(
       "A signal with this `dedupe_key` is already stored. Without the scope `read` the answer may have only `id` and `duplicate`.",
       StoredSignal.partial()
         .required({ id: true })
         .extend({ duplicate: z.literal(true) }),
-      { duplicate: { ...STORED_SIGNAL, duplicate: true }, "for a key without read": { id: STORED_SIGNAL.id, duplicate: true } },
+      {
+        duplicate: { ...STORED_SIGNAL, duplicate: true },
+        "for a key without read": { id: STORED_SIGNAL.id, duplicate: true },
+      },
       REPLAYED,
     ),
     201: answer("Stored.", StoredSignal, { stored: STORED_SIGNAL }, REPLAYED),

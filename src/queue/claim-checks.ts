@@ -20,27 +20,39 @@ export const CLAIM_CHECK_PREFIXES = ["batches/", "deliveries/", "messages/"] as 
 
 export const batchObject = (transactionId: string) => `batches/${transactionId}`
 
-/** When the oldest waiting batch was put into the bucket. It is listed first, because transaction ids are UUIDv7. */
+/**
+ * When the oldest waiting batch was put into the bucket. It is listed first, because transaction ids are
+ * UUIDv7.
+ */
 export async function oldestBatchUpload(bucket: R2Bucket): Promise<Date | undefined> {
   const { objects } = await bucket.list({ prefix: batchObject(""), limit: 1 })
   return objects[0]?.uploaded
 }
 
 /** The name under which an unreadable claim check is kept. */
-export const unreadableObject = (object: string) => (object.startsWith("unreadable/") ? object : `unreadable/${object}`)
+export const unreadableObject = (object: string) =>
+  object.startsWith("unreadable/") ? object : `unreadable/${object}`
 
 /** This version of the service cannot read the object: another version wrote it, or it is damaged. */
 export class UnreadableClaimCheck extends Error {}
 
-/** Writes a header line, then one item on each line, so that the record for the ledger can be read without the batch. */
+/**
+ * Writes a header line, then one item on each line, so that the record for the ledger can be read without the
+ * batch.
+ */
 function claimCheckText(claimCheck: ClaimCheck): string {
   const lines = (header: object, things: readonly unknown[]) =>
-    [{ version: 1, kind: claimCheck.kind, ...header }, ...things].map((thing) => JSON.stringify(thing)).join("\n")
+    [{ version: 1, kind: claimCheck.kind, ...header }, ...things]
+      .map((thing) => JSON.stringify(thing))
+      .join("\n")
   switch (claimCheck.kind) {
     case "batch":
       return lines({ version: versionOf([claimCheck.batch]), record: claimCheck.record }, [claimCheck.batch])
     case "deliveries":
-      return lines({ version: versionOf(claimCheck.deliveries.map(({ batch }) => batch)) }, claimCheck.deliveries)
+      return lines(
+        { version: versionOf(claimCheck.deliveries.map(({ batch }) => batch)) },
+        claimCheck.deliveries,
+      )
     case "message":
       return lines({ id: claimCheck.id }, [claimCheck.body ?? null])
   }
@@ -82,7 +94,8 @@ function readClaimCheck(bytes: ArrayBuffer): ClaimCheck | undefined {
     if (!header || !isVersion(header.version)) return undefined
     if (header.kind === "batch" && isBatch(thing))
       return { kind: "batch", record: header.record as BatchRecord, batch: thing as NewBatch }
-    if (header.kind === "deliveries" && things.every(isDelivery)) return { kind: "deliveries", deliveries: things }
+    if (header.kind === "deliveries" && things.every(isDelivery))
+      return { kind: "deliveries", deliveries: things }
     if (header.kind === "message") return { kind: "message", id: String(header.id), body: thing }
   } catch {
     return undefined
@@ -92,15 +105,22 @@ function readClaimCheck(bytes: ArrayBuffer): ClaimCheck | undefined {
 /** Most headers are shorter. A longer one has many failures, and needs a second read. */
 const HEADER_BYTES = 64 * 1024
 
-/** The future ledger record of a batch that waits in the bucket; undefined when there is no such batch. Reads no more bytes than it needs. */
-export async function claimCheckRecord(bucket: R2Bucket, transactionId: string): Promise<BatchRecord | undefined> {
+/**
+ * The future ledger record of a batch that waits in the bucket; undefined when there is no such batch. Reads
+ * no more bytes than it needs.
+ */
+export async function claimCheckRecord(
+  bucket: R2Bucket,
+  transactionId: string,
+): Promise<BatchRecord | undefined> {
   for (const object of [batchObject(transactionId), unreadableObject(batchObject(transactionId))]) {
     for (const options of [{ range: { offset: 0, length: HEADER_BYTES } }, {}]) {
       const found = await bucket.get(object, options)
       if (!found) break
       const text = await found.text()
       const end = text.indexOf("\n")
-      const record = end >= 0 ? (parseObject(text.slice(0, end))?.record as BatchRecord | undefined) : undefined
+      const record =
+        end >= 0 ? (parseObject(text.slice(0, end))?.record as BatchRecord | undefined) : undefined
       if (record) return { ...record, failures: record.failures.map(withCode) }
       if (end >= 0) return undefined
     }

@@ -20,7 +20,11 @@ interface Sending {
  * @throws {Error} the queue or the bucket failed; the delivery may still be queued
  */
 export async function enqueueDelivery(
-  { queue, bucket, traceparent }: { queue: Queue; bucket: R2Bucket | undefined; traceparent?: string | undefined },
+  {
+    queue,
+    bucket,
+    traceparent,
+  }: { queue: Queue; bucket: R2Bucket | undefined; traceparent?: string | undefined },
   delivery: Delivery,
 ): Promise<boolean> {
   const text = messageText({ version: versionOf([delivery.batch]), kind: "delivery", delivery, traceparent })
@@ -35,8 +39,8 @@ export async function enqueueDelivery(
 }
 
 /**
- * Puts a batch into the bucket and sends its name to the queue. When its idempotency key was used for the same request, it puts nothing and
- * returns the transaction id of the first batch.
+ * Puts a batch into the bucket and sends its name to the queue. When its idempotency key was used for the
+ * same request, it puts nothing and returns the transaction id of the first batch.
  *
  * @param record the future ledger record of the batch
  * @throws {IdempotencyKeyReused} the key was used for another request
@@ -52,7 +56,8 @@ export async function enqueueBatch(
   const keyed = idempotency && { ...batch, idempotency }
   const held = keyed && (await findKeyHolder(bucket, keyed, now))
   if (held) return resend(context, batch, held)
-  // The batch is put before its key, and both before the message: a key without a batch means that the batch was stored.
+  // The batch is put before its key, and both before the message: a key without a batch means that the batch
+  // was stored.
   const object = await putClaimCheck(bucket, { kind: "batch", record, batch })
   const holder = keyed && (await claimKey(bucket, keyed, now))
   if (holder) {
@@ -63,8 +68,15 @@ export async function enqueueBatch(
   return { transactionId: batch.transactionId, replayed: false }
 }
 
-/** Sends the message of the first request again, because it may never have been sent. A batch that is already stored is not stored twice. */
-async function resend(context: Sending, batch: NewBatch, held: KeyHolder): Promise<{ transactionId: string; replayed: boolean }> {
+/**
+ * Sends the message of the first request again, because it may never have been sent. A batch that is already
+ * stored is not stored twice.
+ */
+async function resend(
+  context: Sending,
+  batch: NewBatch,
+  held: KeyHolder,
+): Promise<{ transactionId: string; replayed: boolean }> {
   if (!isSameRequest(held.requestHash, batch.idempotency?.requestHash)) throw new IdempotencyKeyReused()
   const object = batchObject(held.transactionId)
   if (await context.bucket.head(object)) await sendClaimCheck(context, object)
@@ -81,8 +93,9 @@ const MAX_BATCH_MESSAGES = 100
 export async function sendClaimChecks(queue: Queue, objects: readonly string[]): Promise<void> {
   for (let start = 0; start < objects.length; start += MAX_BATCH_MESSAGES)
     await queue.sendBatch(
-      objects
-        .slice(start, start + MAX_BATCH_MESSAGES)
-        .map((object) => ({ body: messageText({ version: 1, kind: "claim_check", object }), contentType: "text" })),
+      objects.slice(start, start + MAX_BATCH_MESSAGES).map((object) => ({
+        body: messageText({ version: 1, kind: "claim_check", object }),
+        contentType: "text",
+      })),
     )
 }

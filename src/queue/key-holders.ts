@@ -9,24 +9,34 @@ export interface KeyHolder {
   requestHash: string
 }
 
-type KeyedBatch = Pick<NewBatch, "caller" | "transactionId"> & { idempotency: NonNullable<NewBatch["idempotency"]> }
+type KeyedBatch = Pick<NewBatch, "caller" | "transactionId"> & {
+  idempotency: NonNullable<NewBatch["idempotency"]>
+}
 
 /** The prefix of the idempotency keys of queued batches. The sweep deletes expired keys. */
 export const KEY_PREFIX = "idempotency_keys/"
 
 async function keyObject({ caller, idempotency }: KeyedBatch): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${caller}\n${idempotency.key}`))
+  const digest = await crypto.subtle.digest(
+    "SHA-256",
+    new TextEncoder().encode(`${caller}\n${idempotency.key}`),
+  )
   return `${KEY_PREFIX}${new Uint8Array(digest).toHex()}`
 }
 
 /** The queued batch of a caller's idempotency key; undefined when there is none. */
-export async function findKeyHolder(bucket: R2Bucket, batch: KeyedBatch, now: Date): Promise<KeyHolder | undefined> {
+export async function findKeyHolder(
+  bucket: R2Bucket,
+  batch: KeyedBatch,
+  now: Date,
+): Promise<KeyHolder | undefined> {
   const found = await bucket.get(await keyObject(batch))
   return found ? holderOf(bucket, found, now) : undefined
 }
 
 /** Whether a key that was put into the bucket at `uploaded` has expired. */
-export const isKeyExpired = (uploaded: Date, now: Date) => now.getTime() - uploaded.getTime() >= KEY_LIFETIME_MS
+export const isKeyExpired = (uploaded: Date, now: Date) =>
+  now.getTime() - uploaded.getTime() >= KEY_LIFETIME_MS
 
 /** Whether the batch of a key still waits in the bucket. */
 export async function standsForWaitingBatch(bucket: R2Bucket, keyObject: string): Promise<boolean> {
@@ -35,7 +45,9 @@ export async function standsForWaitingBatch(bucket: R2Bucket, keyObject: string)
   return typeof transactionId === "string" && (await bucket.head(batchObject(transactionId))) !== null
 }
 
-/** A key whose batch still waits does not expire: otherwise a second batch under the key would be stored too. */
+/**
+ * A key whose batch still waits does not expire: otherwise a second batch under the key would be stored too.
+ */
 async function holderOf(bucket: R2Bucket, found: R2ObjectBody, now: Date): Promise<KeyHolder | undefined> {
   const holder = await found.json<KeyHolder>()
   if (!isKeyExpired(found.uploaded, now)) return holder
@@ -50,7 +62,11 @@ const CLAIM_ATTEMPTS = 5
  * @returns the batch that already has the key, if there is one
  * @throws {Error} the bucket failed, or other requests kept changing the key
  */
-export async function claimKey(bucket: R2Bucket, batch: KeyedBatch, now: Date): Promise<KeyHolder | undefined> {
+export async function claimKey(
+  bucket: R2Bucket,
+  batch: KeyedBatch,
+  now: Date,
+): Promise<KeyHolder | undefined> {
   const name = await keyObject(batch)
   const holder: KeyHolder = { transactionId: batch.transactionId, requestHash: batch.idempotency.requestHash }
   for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {

@@ -2,19 +2,26 @@ import type { NewBatch } from "../store/batch.ts"
 import type { Delivery } from "../store/deliveries/write-deliveries.ts"
 
 /**
- * A message of the queue, sent as JSON text. Content that is too large for a message waits in the bucket as a claim check, which the message
- * names. `traceparent` comes from the request that caused the message; an older version of the service ignores it.
- * Messages can outlive the deployment that sent them, so a change of these types needs a new version number.
+ * A message of the queue, sent as JSON text. Content that is too large for a message waits in the bucket as a
+ * claim check, which the message names. `traceparent` comes from the request that caused the message; an
+ * older version of the service ignores it. Messages can outlive the deployment that sent them, so a change of
+ * these types needs a new version number.
  */
 export type Message =
   | { version: 1 | 2; kind: "delivery"; delivery: Delivery; traceparent?: string | undefined }
   | { version: 1; kind: "claim_check"; object: string; traceparent?: string | undefined }
 
-/** Version 2: a row can have a `change`. An earlier deployment would ignore the field, but makes a dead letter of an unknown version. */
+/**
+ * Version 2: a row can have a `change`. An earlier deployment would ignore the field, but makes a dead letter
+ * of an unknown version.
+ */
 export const versionOf = (batches: readonly Pick<NewBatch, "plan">[]): 1 | 2 =>
   batches.some(({ plan }) => plan.rows.some(({ change }) => change)) ? 2 : 1
 
-/** A message has at most 128,000 bytes, some of which the queue needs: https://developers.cloudflare.com/queues/platform/limits/ */
+/**
+ * A message has at most 128,000 bytes, some of which the queue needs:
+ * https://developers.cloudflare.com/queues/platform/limits/
+ */
 export const MAX_MESSAGE_BYTES = 127_000
 
 export const messageText = (message: Message) => JSON.stringify(message)
@@ -40,11 +47,18 @@ export function parseObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null
 
-/** Whether a value has the shape of a batch. It is checked on reading, so that a wrong shape is not taken for a database error. */
+/**
+ * Whether a value has the shape of a batch. It is checked on reading, so that a wrong shape is not taken for
+ * a database error.
+ */
 export const isBatch = (value: unknown): boolean =>
-  isObject(value) && typeof value.transactionId === "string" && isObject(value.plan) && Array.isArray(value.plan.rows)
+  isObject(value) &&
+  typeof value.transactionId === "string" &&
+  isObject(value.plan) &&
+  Array.isArray(value.plan.rows)
 
 export const isDelivery = (value: unknown): value is Delivery =>
   isObject(value) && isBatch(value.batch) && Array.isArray(value.letters)

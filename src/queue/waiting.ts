@@ -4,7 +4,10 @@ import { CLAIM_CHECK_PREFIXES } from "./claim-checks.ts"
 /** The most objects that one call reads; an object can have about 20 MB. */
 const MAX_LOOKED_THROUGH = 100
 
-/** The prefixes of objects, in the order of their names. `unreadable/` has objects that no version of the service can read. */
+/**
+ * The prefixes of objects, in the order of their names. `unreadable/` has objects that no version of the
+ * service can read.
+ */
 const PREFIXES = [...CLAIM_CHECK_PREFIXES, "unreadable/"] as const
 
 export interface FoundObjects {
@@ -32,11 +35,16 @@ export async function findWaiting(
     // The names of this prefix come before the position.
     if (position > `${prefix}\uffff`) continue
     const startAfter = position.startsWith(prefix) ? position : undefined
-    const { objects, truncated } = await bucket.list({ prefix, limit: left, ...(startAfter !== undefined && { startAfter }) })
+    const { objects, truncated } = await bucket.list({
+      prefix,
+      limit: left,
+      ...(startAfter !== undefined && { startAfter }),
+    })
     for (const { key, uploaded } of objects) {
       if (uploaded > before) continue
       const text = await (await bucket.get(key))?.text()
-      if (text !== undefined && mentions(text, subject)) found[prefix === "unreadable/" ? "unreadable" : "waiting"].push(key)
+      if (text !== undefined && mentions(text, subject))
+        found[prefix === "unreadable/" ? "unreadable" : "waiting"].push(key)
     }
     left -= objects.length
     if (truncated || left === 0) return { ...found, next: objects.at(-1)?.key ?? position }

@@ -5,7 +5,9 @@ export interface StoredBatch {
   transactionId: string | null
   /** Every signal that is in the table now, in batch order. */
   stored: StoredId[]
-  /** Every signal that is not, in batch order: those that broke a rule, and those that the database refused. */
+  /**
+   * Every signal that is not, in batch order: those that broke a rule, and those that the database refused.
+   */
   failures: Failure[]
 }
 
@@ -20,10 +22,16 @@ export interface StoredId {
 /**
  * The answer to a batch: one result for each signal, in order.
  *
- * @param options.minimal leaves successful signals out of `results` (`Prefer: return=minimal`, RFC 7240 section 4.2)
+ * @param options.minimal leaves successful signals out of `results` (`Prefer: return=minimal`, RFC 7240
+ *   section 4.2)
  */
-export function answerBatch(batch: StoredBatch, options: { minimal: boolean; ignoredFields: readonly string[] }): BatchAnswer {
-  const failures = batch.failures.map(({ index, ...why }): SignalResult => ({ index, success: false, signal_id: null, ...why }))
+export function answerBatch(
+  batch: StoredBatch,
+  options: { minimal: boolean; ignoredFields: readonly string[] },
+): BatchAnswer {
+  const failures = batch.failures.map(
+    ({ index, ...why }): SignalResult => ({ index, success: false, signal_id: null, ...why }),
+  )
   const results = options.minimal ? failures : [...batch.stored.map(success), ...failures]
   results.sort((one, other) => one.index - other.index)
   return {

@@ -1,4 +1,7 @@
-/** The most objects and arrays of one body. Each needs memory besides its text: `[[],[],...]` needs ten times its size. */
+/**
+ * The most objects and arrays of one body. Each needs memory besides its text: `[[],[],...]` needs ten times
+ * its size.
+ */
 export const MAX_CONTAINERS = 500_000
 
 /** A body has more objects and arrays than `MAX_CONTAINERS`. */
@@ -7,8 +10,8 @@ export class TooManyContainers extends Error {}
 /**
  * Counts the objects and arrays of a JSON or NDJSON body before anything is built from it.
  *
- * It reads four bytes at a time and counts every opening bracket. Only a body with too many brackets is read again, without those in
- * strings, which takes four times as long.
+ * It reads four bytes at a time and counts every opening bracket. Only a body with too many brackets is read
+ * again, without those in strings, which takes four times as long.
  *
  * @returns an upper bound of the count
  * @throws {TooManyContainers}
@@ -30,7 +33,8 @@ function countOpenings(bytes: Uint8Array): number {
   // Whole 32-bit words of the buffer; the bytes before and after them are read one by one.
   const start = (4 - (bytes.byteOffset % 4)) % 4
   const wordCount = Math.max(0, (bytes.length - start) >> 2)
-  const words = wordCount > 0 ? new Uint32Array(bytes.buffer, bytes.byteOffset + start, wordCount) : new Uint32Array()
+  const words =
+    wordCount > 0 ? new Uint32Array(bytes.buffer, bytes.byteOffset + start, wordCount) : new Uint32Array()
   let count = 0
   for (let place = 0; place < words.length; place++) {
     const rest = ((words[place] ?? 0) | BRACKET_BIT) ^ BRACE
@@ -47,7 +51,10 @@ const isOpening = (byte: number | undefined) => byte === 0x5b || byte === 0x7b
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
-/** Stops when there are too many. The count of a body that is not JSON can be wrong, but that body is refused anyway. */
+/**
+ * Stops when there are too many. The count of a body that is not JSON can be wrong, but that body is refused
+ * anyway.
+ */
 function countOutsideTexts(bytes: Uint8Array): number {
   let count = 0
   let isInText = false

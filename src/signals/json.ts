@@ -1,32 +1,41 @@
 import { Rejected } from "./failures/violation.ts"
 import { jsonInvalid, MAX_ERRORS, moreErrors, type ShapeError, Unreadable } from "./shape-errors.ts"
 
-/** A run of at least sixteen digits. Because the digits are written out, V8 can skip a text in steps of sixteen characters. */
+/**
+ * A run of at least sixteen digits. Because the digits are written out, V8 can skip a text in steps of
+ * sixteen characters.
+ */
 const LONG_NUMBER = new RegExp(`${"[\\d.]".repeat(16)}[\\d.]*(?:[eE][+-]?\\d+)?`, "g")
 const LONG_EXPONENT = /[\d.][eE][+-]?\d\d\d+(?:[\s,\]}]|$)/
 
-/** The characters that can follow a number (RFC 8259, section 2). A quotation mark cannot; "" is the end of the text. */
+/**
+ * The characters that can follow a number (RFC 8259, section 2). A quotation mark cannot; "" is the end of
+ * the text.
+ */
 const AFTER_NUMBER = " \t\n\r,]}"
 
 /**
- * Whether the text may contain a number that a double cannot hold: one with more than the fifteen digits that every double keeps, unless it
- * is exactly what a double prints, as the scores of most models are; or one with an exponent of three digits.
+ * Whether the text may contain a number that a double cannot hold: one with more than the fifteen digits that
+ * every double keeps, unless it is exactly what a double prints, as the scores of most models are; or one
+ * with an exponent of three digits.
  *
- * Such characters in a string only cost time. A match starts at only one place of a run of digits, so that no text makes this slow.
+ * Such characters in a string only cost time. A match starts at only one place of a run of digits, so that no
+ * text makes this slow.
  */
 function mayLoseDigits(text: string): boolean {
   if (LONG_EXPONENT.test(text)) return true
   LONG_NUMBER.lastIndex = 0
   for (let match = LONG_NUMBER.exec(text); match; match = LONG_NUMBER.exec(text)) {
     const [number] = match
-    if (AFTER_NUMBER.includes(text.charAt(LONG_NUMBER.lastIndex)) && String(Number(number)) !== number) return true
+    if (AFTER_NUMBER.includes(text.charAt(LONG_NUMBER.lastIndex)) && String(Number(number)) !== number)
+      return true
   }
   return false
 }
 
 /**
- * Parses JSON without losing a digit: a number whose double would have another value (beyond 2^53, too many digits, 1e400) becomes a raw
- * JSON number, which `JSON.stringify` writes unchanged.
+ * Parses JSON without losing a digit: a number whose double would have another value (beyond 2^53, too many
+ * digits, 1e400) becomes a raw JSON number, which `JSON.stringify` writes unchanged.
  *
  * @throws {Unreadable}
  * @see https://tc39.es/proposal-json-parse-with-source/
@@ -38,8 +47,8 @@ export function parseJson(text: string): unknown {
 }
 
 /**
- * Parses NDJSON: one value on each line; blank lines are skipped. Collects up to 100 errors of lines. It does not count further errors, since
- * a bad line costs as much time as many good ones.
+ * Parses NDJSON: one value on each line; blank lines are skipped. Collects up to 100 errors of lines. It does
+ * not count further errors, since a bad line costs as much time as many good ones.
  *
  * @param maxValues reading stops one value beyond this, so that the caller can see that there are too many
  * @param options.lenient a line that is not JSON becomes `Rejected` in its place
@@ -66,7 +75,10 @@ export function parseNdjson(text: string, maxValues: number, { lenient } = { len
   return values
 }
 
-/** The sentence is stored, so it leaves out V8's quote of the line: Postgres accepts neither U+0000 nor half of a surrogate pair. */
+/**
+ * The sentence is stored, so it leaves out V8's quote of the line: Postgres accepts neither U+0000 nor half
+ * of a surrogate pair.
+ */
 function rejectedLine(number: number, { message }: Error): Rejected {
   const reason = message
     .replace(/, (?:\.{3})?"[\s\S]*$/, "")
@@ -75,7 +87,10 @@ function rejectedLine(number: number, { message }: Error): Rejected {
   return new Rejected({ code: "invalid_json", message: `Invalid JSON: line ${number}: ${reason}` })
 }
 
-/** Yields each line with its number, from 1. A generator, because a body can have millions of lines and the caller takes few. */
+/**
+ * Yields each line with its number, from 1. A generator, because a body can have millions of lines and the
+ * caller takes few.
+ */
 function* linesOf(text: string): Generator<[number: number, line: string]> {
   let number = 1
   for (let start = 0; start <= text.length; number++) {
@@ -97,18 +112,23 @@ function readJson(text: string): { value: unknown } | Error {
 /**
  * Parses JSON with raw JSON numbers where a double would have another value.
  *
- * Each such number is replaced by a string with a random mark, and becomes a number again after parsing. A reviver that reads the source of
- * every value takes four times as long, and overflows the stack on deep nesting.
+ * Each such number is replaced by a string with a random mark, and becomes a number again after parsing. A
+ * reviver that reads the source of every value takes four times as long, and overflows the stack on deep
+ * nesting.
  */
 function parseExactly(text: string): unknown {
-  // Parses the text first: numbers can be found by their characters only in valid JSON, and an error must name a place in `text`.
+  // Parses the text first: numbers can be found by their characters only in valid JSON, and an error must
+  // name a place in `text`.
   JSON.parse(text)
   const mark = crypto.randomUUID().slice(0, 13)
   const marked = markLongNumbers(text, mark)
   return marked === undefined ? JSON.parse(text) : unmark(JSON.parse(marked), mark)
 }
 
-/** Finds the end of each number that a double cannot hold exactly. A match starts at only one place of a run of digits, so the time is linear. */
+/**
+ * Finds the end of each number that a double cannot hold exactly. A match starts at only one place of a run
+ * of digits, so the time is linear.
+ */
 const LONG_PART = /(?:[\d.]{16}|[\d.][eE][+-]?\d{3})[\d.eE+-]*/g
 
 /** @returns undefined when a double can hold every number */
@@ -152,18 +172,28 @@ function endOfString(text: string, opening: number): number {
 
 /** `0` to `9`, `.`, `e`, `E`, `+`, `-`. */
 const isOfNumber = (code: number) =>
-  (code >= 0x30 && code <= 0x39) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === 0x2d
+  (code >= 0x30 && code <= 0x39) ||
+  code === 0x2e ||
+  code === 0x65 ||
+  code === 0x45 ||
+  code === 0x2b ||
+  code === 0x2d
 
-/** Turns each marked string into its raw JSON number. It is not recursive, because a text can nest as deep as it is long. */
+/**
+ * Turns each marked string into its raw JSON number. It is not recursive, because a text can nest as deep as
+ * it is long.
+ */
 function unmark(value: unknown, mark: string): unknown {
   const root = [value]
   const containers: (unknown[] | Record<string, unknown>)[] = [root]
   const read = (item: unknown): unknown => {
-    if (typeof item === "object" && item !== null) containers.push(item as unknown[] | Record<string, unknown>)
+    if (typeof item === "object" && item !== null)
+      containers.push(item as unknown[] | Record<string, unknown>)
     return typeof item === "string" && item.startsWith(mark) ? JSON.rawJSON(item.slice(mark.length)) : item
   }
   for (let container = containers.pop(); container; container = containers.pop()) {
-    if (Array.isArray(container)) for (let place = 0; place < container.length; place++) container[place] = read(container[place])
+    if (Array.isArray(container))
+      for (let place = 0; place < container.length; place++) container[place] = read(container[place])
     else for (const name of Object.keys(container)) container[name] = read(container[name])
   }
   return root[0]
@@ -182,9 +212,13 @@ function isSameNumber(source: string, value: number): boolean {
   return normalForm(source) === normalForm(printed)
 }
 
-/** A unique spelling of a decimal number other than zero: its digits without zeros at both ends, and the power of ten of the last digit. */
+/**
+ * A unique spelling of a decimal number other than zero: its digits without zeros at both ends, and the power
+ * of ten of the last digit.
+ */
 function normalForm(number: string): string {
-  const [, sign, whole = "", fraction = "", exponent = "0"] = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(number) ?? []
+  const [, sign, whole = "", fraction = "", exponent = "0"] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(number) ?? []
   const digits = (whole + fraction).replace(/^0+/, "")
   const significant = digits.replace(/0+$/, "")
   return `${sign}${significant}e${Number(exponent) - fraction.length + digits.length - significant.length}`

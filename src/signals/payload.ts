@@ -3,8 +3,8 @@ import { MAX_PAYLOAD_DEPTH, textViolation } from "./rules.ts"
 import type { Signal } from "./schema.ts"
 
 /**
- * A payload ready to be stored: its JSON text, "" when the signal has none, and its length in Postgres' format where that is longer: jsonb
- * writes numbers without an exponent.
+ * A payload ready to be stored: its JSON text, "" when the signal has none, and its length in Postgres'
+ * format where that is longer: jsonb writes numbers without an exponent.
  */
 export type EncodedPayload =
   | { text: string; printedCharacters?: number; violation?: undefined }
@@ -13,12 +13,14 @@ export type EncodedPayload =
 /**
  * Returns the JSON text of a signal's payload with every digit of its numbers, or the rule that it breaks.
  *
- * The text has no line break, since JSON escapes them (RFC 8259, section 7), so that payloads can be joined by line breaks.
+ * The text has no line break, since JSON escapes them (RFC 8259, section 7), so that payloads can be joined
+ * by line breaks.
  */
 export function encodePayload(payload: Signal["payload"]): EncodedPayload {
   if (payload == null) return { text: "" }
   // Depth is checked first: JSON.stringify overflows the stack on deep nesting.
-  if (isDeeperThan(payload, MAX_PAYLOAD_DEPTH)) return broken("too_deep", `must not nest deeper than ${MAX_PAYLOAD_DEPTH} levels`)
+  if (isDeeperThan(payload, MAX_PAYLOAD_DEPTH))
+    return broken("too_deep", `must not nest deeper than ${MAX_PAYLOAD_DEPTH} levels`)
   const text = JSON.stringify(payload)
   // JSON always escapes U+0000 and lone surrogates, so only a text with such an escape has to be searched.
   const violation = /\\u(?:0000|d[89a-f])/.test(text) ? textViolationWithin(payload) : undefined
@@ -37,7 +39,9 @@ const broken = (code: Violation["code"], rule: string): EncodedPayload => ({
 /** The most digits of a number that is written without its exponent. */
 const MAX_NUMBER_CHARACTERS = 1000
 
-/** The characters by which the numbers in `value` grow without exponents; undefined when one becomes too long. */
+/**
+ * The characters by which the numbers in `value` grow without exponents; undefined when one becomes too long.
+ */
 function unfoldedWithin(value: unknown): number | undefined {
   if (typeof value === "number") return unfoldedBy(String(value))
   if (typeof value !== "object" || value === null) return 0
@@ -56,7 +60,8 @@ function unfoldedBy(number: string): number | undefined {
   if (exponent === undefined) return 0
   const shift = Number(exponent)
   // A positive exponent adds zeros after the digits, a negative one before them.
-  const length = shift > 0 ? whole.length + Math.max(shift, fraction.length) : 2 + whole.length + fraction.length - shift
+  const length =
+    shift > 0 ? whole.length + Math.max(shift, fraction.length) : 2 + whole.length + fraction.length - shift
   return length > MAX_NUMBER_CHARACTERS ? undefined : Math.max(0, length - number.length)
 }
 

@@ -31,7 +31,8 @@ export function planBatch(
 ): BatchPlan {
   const plan: BatchPlan = { total: signals.length, rows: [], failures: [] }
   for (const [index, signal] of signals.entries()) {
-    const judged = signal instanceof Rejected ? signal.violation : judge(signal, index, now, { mayBridge, timeLimit })
+    const judged =
+      signal instanceof Rejected ? signal.violation : judge(signal, index, now, { mayBridge, timeLimit })
     if ("code" in judged) plan.failures.push(failureAt(index, judged))
     else plan.rows.push(judged)
   }
@@ -39,7 +40,12 @@ export function planBatch(
 }
 
 /** Returns the row of `signal`, or the rule that it breaks. */
-function judge(signal: Signal, index: number, now: string, { mayBridge, timeLimit }: PlanOptions): SignalRow | Violation {
+function judge(
+  signal: Signal,
+  index: number,
+  now: string,
+  { mayBridge, timeLimit }: PlanOptions,
+): SignalRow | Violation {
   const reserved = mayBridge ? undefined : reservedKeyViolation(signal.dedupe_key)
   if (reserved) return reserved
   const payload = encodePayload(signal.payload)

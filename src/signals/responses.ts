@@ -4,9 +4,14 @@ import { STORED_FIELDS } from "./schema.ts"
 
 const id = z.int().meta({ description: "The signal's id in the table.", example: 1001 })
 const transactionId = z.uuid().meta({ description: "Names the batch in the ledger (UUIDv7)." })
-const instant = z.iso.datetime().meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
+const instant = z.iso
+  .datetime()
+  .meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
 
-/** A plain string in the API description, since a new code must not break clients that were generated from an older description. */
+/**
+ * A plain string in the API description, since a new code must not break clients that were generated from an
+ * older description.
+ */
 const openEnum = <Name extends string>(names: readonly Name[], description: string, example: Name) =>
   z.enum(names).meta({ description, example, override: { type: "string", "x-extensible-enum": names } })
 
@@ -23,10 +28,15 @@ const ofFailure = {
 
 export const Failure = z.object({
   index: z.int().meta({ description: "Place in the batch, from 0." }),
-  error: z.string().meta({ description: "The broken rule, as one sentence.", example: "signal_score must be between 0 and 1" }),
+  error: z.string().meta({
+    description: "The broken rule, as one sentence.",
+    example: "signal_score must be between 0 and 1",
+  }),
   ...ofFailure,
 })
-/** A signal that was not stored: its place in the batch, and the rule it breaks as one sentence and as a code. */
+/**
+ * A signal that was not stored: its place in the batch, and the rule it breaks as one sentence and as a code.
+ */
 export type Failure = z.infer<typeof Failure>
 
 export const SignalResult = z.object({
@@ -37,7 +47,10 @@ export const SignalResult = z.object({
   code: ofFailure.code.optional(),
   field: ofFailure.field,
   retryable: ofFailure.retryable.optional(),
-  duplicate: z.literal(true).optional().meta({ description: "The id is that of an earlier signal with the same dedupe_key." }),
+  duplicate: z
+    .literal(true)
+    .optional()
+    .meta({ description: "The id is that of an earlier signal with the same dedupe_key." }),
 })
 /** The outcome of one signal. */
 export type SignalResult = z.infer<typeof SignalResult>
@@ -51,7 +64,10 @@ export const BatchAnswer = z
     transaction_id: transactionId
       .nullable()
       .meta({ description: "Names the batch in the ledger; null when nothing was written." }),
-    ignored_fields: z.array(z.string()).optional().meta({ description: "Unknown fields of the signals; they were not stored." }),
+    ignored_fields: z
+      .array(z.string())
+      .optional()
+      .meta({ description: "Unknown fields of the signals; they were not stored." }),
   })
   .meta({ id: "BatchAnswer" })
 export type BatchAnswer = z.infer<typeof BatchAnswer>
@@ -72,7 +88,8 @@ export const StoredSignal = z
     transaction_id: transactionId,
     ...STORED_FIELDS,
     payload_omitted: z.literal(true).optional().meta({
-      description: "The payload is not null, and too large to be listed (8 MB as text). Read the signal by its id.",
+      description:
+        "The payload is not null, and too large to be listed (8 MB as text). Read the signal by its id.",
     }),
   })
   .meta({ id: "StoredSignal" })
@@ -81,20 +98,27 @@ export type StoredSignal = z.infer<typeof StoredSignal>
 
 export const SignalPage = z.object({
   signals: z.array(StoredSignal).meta({
-    description: "When a filter leaves few of many signals, a page before the last can have fewer than `limit`, or none.",
+    description:
+      "When a filter leaves few of many signals, a page before the last can have fewer than `limit`, or none.",
   }),
-  next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
+  next_cursor: z
+    .string()
+    .nullable()
+    .meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 
 export const FeedAnswer = z
   .object({
-    signals: z.array(StoredSignal).meta({ description: "In commit order. It may be empty although `more` is true." }),
-    next_cursor: z
-      .string()
-      .meta({ description: "Pass it as `after` to continue. Save it together with the results of the signals." }),
+    signals: z
+      .array(StoredSignal)
+      .meta({ description: "In commit order. It may be empty although `more` is true." }),
+    next_cursor: z.string().meta({
+      description: "Pass it as `after` to continue. Save it together with the results of the signals.",
+    }),
     more: z.boolean().meta({ description: "The next request can read more at once." }),
     lag_seconds: z.number().min(0).meta({
-      description: "How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits.",
+      description:
+        "How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits.",
     }),
   })
   .meta({ id: "FeedAnswer" })
@@ -115,7 +139,8 @@ export const BatchRecord = z
   .object({
     transaction_id: transactionId,
     state: z.enum(["queued", "stored", "failed"]).meta({
-      description: "queued: acknowledged, and stored later. failed: acknowledged, but no signal could be stored.",
+      description:
+        "queued: acknowledged, and stored later. failed: acknowledged, but no signal could be stored.",
     }),
     created_at: instant,
     caller: z.string().meta({ description: "Name of the key that sent it." }),
@@ -137,21 +162,30 @@ export type BatchRecord = z.infer<typeof BatchRecord>
 export const LISTED_FAILURES = 20
 
 export const BatchPage = z.object({
-  batches: z.array(BatchRecord).meta({ description: `With the first ${LISTED_FAILURES} failures of each batch.` }),
-  next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
+  batches: z
+    .array(BatchRecord)
+    .meta({ description: `With the first ${LISTED_FAILURES} failures of each batch.` }),
+  next_cursor: z
+    .string()
+    .nullable()
+    .meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 
 const deadLetterFields = {
   id: z.int(),
   created_at: instant,
   state: z.enum(["waiting", "replayed", "discarded"]),
-  source: z.enum(["slack", "kafka", "signal", "queue"]).meta({ description: "How a replay reads the record." }),
+  source: z
+    .enum(["slack", "kafka", "signal", "queue"])
+    .meta({ description: "How a replay reads the record." }),
   caller: z.string(),
   reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
   ...ofFailure,
   transaction_id: transactionId,
   index: z.int().meta({ description: "Place in the delivery, from 0." }),
-  truncated: z.boolean().meta({ description: "Only the first MiB of the record is kept, so that it cannot be replayed." }),
+  truncated: z
+    .boolean()
+    .meta({ description: "Only the first MiB of the record is kept, so that it cannot be replayed." }),
   replay_transaction_id: transactionId.meta({
     description: "Names the batch of its replay. Repeated replays have the same batch.",
   }),
@@ -164,20 +198,29 @@ export type ListedDeadLetter = z.infer<typeof ListedDeadLetter>
 export const DeadLetterRecord = z
   .object({
     ...deadLetterFields,
-    record: z.string().meta({ description: "JSON of the delivered record; only its beginning when it is truncated." }),
+    record: z
+      .string()
+      .meta({ description: "JSON of the delivered record; only its beginning when it is truncated." }),
   })
   .meta({ id: "DeadLetter" })
 /** An acknowledged record that could not become a signal. */
 export type DeadLetterRecord = z.infer<typeof DeadLetterRecord>
 
 export const DeadLetterPage = z.object({
-  dead_letters: z.array(ListedDeadLetter).meta({ description: "Without their records, which `GET /api/dead-letters/{id}` has." }),
-  next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
+  dead_letters: z
+    .array(ListedDeadLetter)
+    .meta({ description: "Without their records, which `GET /api/dead-letters/{id}` has." }),
+  next_cursor: z
+    .string()
+    .nullable()
+    .meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
 
 /** The outcome of a replay. */
 export const ReplayAnswer = z.object({
-  replayed: z.boolean().meta({ description: "false: it still cannot be stored, for the given reason, and stays." }),
+  replayed: z
+    .boolean()
+    .meta({ description: "false: it still cannot be stored, for the given reason, and stays." }),
   reason: z.string().optional(),
   transaction_id: transactionId.optional(),
 })
@@ -189,7 +232,10 @@ export const BulkReplayAnswer = z
     replayed_count: z.int(),
     failed_count: z.int().meta({ description: "Dead letters that still cannot be stored, and stay." }),
     failures: z.array(z.object({ id: z.int(), reason: z.string() })),
-    next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next call; null when none is left." }),
+    next_cursor: z
+      .string()
+      .nullable()
+      .meta({ description: "Pass it as `cursor` for the next call; null when none is left." }),
   })
   .meta({ id: "BulkReplayAnswer" })
 export type BulkReplayAnswer = z.infer<typeof BulkReplayAnswer>
@@ -198,18 +244,22 @@ export type BulkReplayAnswer = z.infer<typeof BulkReplayAnswer>
 export const DeliveryAnswer = z
   .object({
     state: z.enum(["queued", "stored", "skipped"]).meta({
-      description: "queued: accepted, and stored later. stored: in the table. skipped: it had no record to store.",
+      description:
+        "queued: accepted, and stored later. stored: in the table. skipped: it had no record to store.",
     }),
     total_count: z.int().meta({ description: "Records that were not skipped." }),
     accepted_count: z.int(),
     failed_count: z.int().meta({ description: "Records that cannot become signals; kept as dead letters." }),
-    duplicate_count: z
-      .int()
-      .optional()
-      .meta({ description: "Accepted records whose dedupe_key was stored before. Only where `state` is stored." }),
+    duplicate_count: z.int().optional().meta({
+      description: "Accepted records whose dedupe_key was stored before. Only where `state` is stored.",
+    }),
     failures: z.array(Failure),
-    skipped: z.record(z.string(), z.int()).meta({ description: "Records acknowledged and not stored, by kind." }),
-    transaction_id: transactionId.optional().meta({ description: "Names the batch in the ledger when it is stored." }),
+    skipped: z
+      .record(z.string(), z.int())
+      .meta({ description: "Records acknowledged and not stored, by kind." }),
+    transaction_id: transactionId
+      .optional()
+      .meta({ description: "Names the batch in the ledger when it is stored." }),
   })
   .meta({ id: "DeliveryAnswer" })
 export type DeliveryAnswer = z.infer<typeof DeliveryAnswer>

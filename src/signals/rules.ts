@@ -25,7 +25,11 @@ const nameLength =
   ({ [field]: value }) =>
     value == null || (value !== "" && !isLongerThan(value, MAX_NAME_CHARACTERS))
       ? undefined
-      : { field, code: "wrong_length", message: `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long` }
+      : {
+          field,
+          code: "wrong_length",
+          message: `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long`,
+        }
 
 /** The default limit of a timestamp ahead of the service's clock. */
 export const MAX_FUTURE_SECONDS = 86_400
@@ -44,7 +48,10 @@ export const timeLimitAt = (now: Date, maxFutureSeconds: number): TimeLimit => (
 })
 
 /** @param time UTC text of the years 0001-9999, so that texts compare as times do */
-export function futureViolation(time: string, { latest, maxFutureSeconds }: TimeLimit): Violation | undefined {
+export function futureViolation(
+  time: string,
+  { latest, maxFutureSeconds }: TimeLimit,
+): Violation | undefined {
   if (time <= latest) return undefined
   const message = `timestamp must be at most ${maxFutureSeconds} seconds ahead of the service's clock`
   return { field: "timestamp", code: "too_far_ahead", message }
@@ -53,7 +60,10 @@ export function futureViolation(time: string, { latest, maxFutureSeconds }: Time
 /** The prefixes of the dedupe keys that the bridges give messages. */
 const RESERVED_PREFIXES = ["slack:", "kafka:", "cloudevent:"]
 
-/** The violation of a caller without the scope `bridge` that sends such a key: the bridge's own message would become a duplicate. */
+/**
+ * The violation of a caller without the scope `bridge` that sends such a key: the bridge's own message would
+ * become a duplicate.
+ */
 export function reservedKeyViolation(dedupeKey: unknown): Violation | undefined {
   const prefix = RESERVED_PREFIXES.find((one) => typeof dedupeKey === "string" && dedupeKey.startsWith(one))
   if (prefix === undefined) return undefined
@@ -78,11 +88,15 @@ const RULES: readonly Rule[] = [
 ]
 
 /**
- * Returns the first rule that the values of `signal` break; undefined when they can be stored.
- * `payload` is the signal's payload as JSON text, "" when there is none, and `printedCharacters` its length as Postgres prints it
- * (see `encodePayload`).
+ * Returns the first rule that the values of `signal` break; undefined when they can be stored. `payload` is
+ * the signal's payload as JSON text, "" when there is none, and `printedCharacters` its length as Postgres
+ * prints it (see `encodePayload`).
  */
-export function brokenRule(signal: Signal, payload: string, printedCharacters = payload.length): Violation | undefined {
+export function brokenRule(
+  signal: Signal,
+  payload: string,
+  printedCharacters = payload.length,
+): Violation | undefined {
   for (const rule of RULES) {
     const violation = rule(signal)
     if (violation) return violation
@@ -101,7 +115,10 @@ export function brokenRule(signal: Signal, payload: string, printedCharacters = 
     : undefined
 }
 
-/** Returns why Postgres cannot store `text`: its text cannot have U+0000, and UTF-8 cannot have a lone surrogate. */
+/**
+ * Returns why Postgres cannot store `text`: its text cannot have U+0000, and UTF-8 cannot have a lone
+ * surrogate.
+ */
 export function textViolation(text: string): string | undefined {
   if (text.includes("\0")) return "must not contain U+0000"
   if (!text.isWellFormed()) return "must not contain a lone surrogate"

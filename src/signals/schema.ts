@@ -9,7 +9,10 @@ const share = (description: string) => z.number().meta({ description, minimum: 0
 
 /** Parses the time once. The output is UTC text, or the rule violation with which the signal will fail. */
 const Timestamp = z
-  .custom<string | number>((value) => typeof value === "string" || typeof value === "number", validationIssue("datetime_type"))
+  .custom<string | number>(
+    (value) => typeof value === "string" || typeof value === "number",
+    validationIssue("datetime_type"),
+  )
   .meta({
     description:
       "ISO 8601; no offset means UTC. A Unix epoch number is accepted too: seconds, or above 2e10 milliseconds. At most MAX_FUTURE_SECONDS (default: a day) ahead of the service's clock. Default: now.",
@@ -57,13 +60,17 @@ export const Signal = z
     payload: Payload.nullish(),
     relationship_context: text("Legacy."),
     diagnostic_notes: text("Legacy."),
-    dedupe_key: name("At most one stored signal ever has it. Sending it again returns the id of the first.").nullish(),
+    dedupe_key: name(
+      "At most one stored signal ever has it. Sending it again returns the id of the first.",
+    ).nullish(),
   })
   .meta({ id: "Signal" })
 export type Signal = z.infer<typeof Signal>
 type Field = keyof typeof Signal.shape
 
-/** The fields of a signal in a read, besides `id`, `time`, `received_at`, `edited_at` and `transaction_id`. */
+/**
+ * The fields of a signal in a read, besides `id`, `time`, `received_at`, `edited_at` and `transaction_id`.
+ */
 export const STORED_FIELDS = {
   context_window_id: z.string(),
   raw_content: z.string().nullable(),
@@ -91,11 +98,16 @@ export const FREE_TEXTS = [
 ] as const satisfies readonly Field[]
 
 /** All fields with text of the sender, in the order in which they are checked. */
-export const TEXT_FIELDS = ["context_window_id", "signal_source", ...FREE_TEXTS, "dedupe_key"] as const satisfies readonly Field[]
+export const TEXT_FIELDS = [
+  "context_window_id",
+  "signal_source",
+  ...FREE_TEXTS,
+  "dedupe_key",
+] as const satisfies readonly Field[]
 
 /**
- * A change of the signal that the row's `dedupe_key` names, which can arrive before or after the row. `edited`: the row has the content since
- * `at` (UTC text). `deleted`: the row has only the name.
+ * A change of the signal that the row's `dedupe_key` names, which can arrive before or after the row.
+ * `edited`: the row has the content since `at` (UTC text). `deleted`: the row has only the name.
  */
 export type Change = { kind: "edited"; at: string } | { kind: "deleted" }
 
@@ -120,7 +132,10 @@ export interface SignalRow {
 }
 
 /** The row of a valid signal, with the default of each absent field. */
-export const rowOf = (signal: Signal, computed: Pick<SignalRow, "index" | "time" | "payload">): SignalRow => ({
+export const rowOf = (
+  signal: Signal,
+  computed: Pick<SignalRow, "index" | "time" | "payload">,
+): SignalRow => ({
   index: computed.index,
   contextWindowId: signal.context_window_id,
   time: computed.time,
@@ -140,11 +155,16 @@ export const rowOf = (signal: Signal, computed: Pick<SignalRow, "index" | "time"
 
 /** The options of a batch beside its signals. */
 export const BatchFields = {
-  fail_on_error: z.boolean().nullish().meta({ description: "true: all or nothing. Default: false, best effort." }),
+  fail_on_error: z
+    .boolean()
+    .nullish()
+    .meta({ description: "true: all or nothing. Default: false, best effort." }),
 }
 
 /** The shape of a batch. */
-export const BatchRequest = z.looseObject({ signals: z.array(Signal), ...BatchFields }).meta({ id: "BatchRequest" })
+export const BatchRequest = z
+  .looseObject({ signals: z.array(Signal), ...BatchFields })
+  .meta({ id: "BatchRequest" })
 export type BatchRequest = z.infer<typeof BatchRequest>
 
 /** The names of a signal's fields. */
@@ -156,6 +176,7 @@ const NUMBER_FIELDS = ["timestamp", "signal_score", "emotional_tone", "escalate_
 export function withPlainNumbers(signal: unknown): unknown {
   if (typeof signal !== "object" || signal === null) return signal
   const fields = signal as Record<string, unknown>
-  for (const name of NUMBER_FIELDS) if (typeof fields[name] === "object") fields[name] = plainNumber(fields[name])
+  for (const name of NUMBER_FIELDS)
+    if (typeof fields[name] === "object") fields[name] = plainNumber(fields[name])
   return signal
 }

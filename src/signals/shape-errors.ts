@@ -69,15 +69,24 @@ const MAX_ECHOED_CHARACTERS = 100
 /**
  * Converts zod's issues to errors of Pydantic v2: at most 100, and then one entry that counts the rest.
  *
- * @param input the validated value: it distinguishes a missing field from one of a wrong type, and short values are repeated in errors
+ * @param input the validated value: it distinguishes a missing field from one of a wrong type, and short
+ *   values are repeated in errors
  * @param place FastAPI's name of the request's part ("body", "query" or "path"), and the path within it
  */
-export function shapeErrors(issues: readonly z.core.$ZodIssue[], input: unknown, place: ShapeError["loc"]): ShapeError[] {
+export function shapeErrors(
+  issues: readonly z.core.$ZodIssue[],
+  input: unknown,
+  place: ShapeError["loc"],
+): ShapeError[] {
   const errors = issues.slice(0, MAX_ERRORS).map((issue): ShapeError => {
     const path = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step))
     const found = valueAt(input, path)
     const echo = found === undefined ? undefined : echoOf(found)
-    return { ...typeAndMessage(issue, found), loc: [...place, ...path], ...(echo !== undefined && { input: echo }) }
+    return {
+      ...typeAndMessage(issue, found),
+      loc: [...place, ...path],
+      ...(echo !== undefined && { input: echo }),
+    }
   })
   const more = issues.length - MAX_ERRORS
   if (more > 0) errors.push(moreErrors(place, more))
@@ -105,7 +114,9 @@ function typeAndMessage(issue: z.core.$ZodIssue, found: unknown): TypeAndMessage
     case "invalid_type":
       return found === undefined ? told("missing") : wrongType(issue.expected, found)
     case "invalid_value":
-      return found === undefined ? told("missing") : { type: "literal_error", msg: `Input should be ${oneOf(issue.values)}` }
+      return found === undefined
+        ? told("missing")
+        : { type: "literal_error", msg: `Input should be ${oneOf(issue.values)}` }
     case "too_small":
       return tooSmall(issue, found)
     case "too_big":
@@ -114,7 +125,10 @@ function typeAndMessage(issue: z.core.$ZodIssue, found: unknown): TypeAndMessage
       return { type: "multiple_of", msg: `Input should be a multiple of ${issue.divisor}` }
     case "invalid_format":
       if (issue.format === "guid" || issue.format === "uuid") return told("uuid_parsing")
-      return { type: "string_pattern_mismatch", msg: `String should match pattern '${issue.pattern ?? issue.format}'` }
+      return {
+        type: "string_pattern_mismatch",
+        msg: `String should match pattern '${issue.pattern ?? issue.format}'`,
+      }
     default:
       return { type: "value_error", msg: `Value error, ${issue.message}` }
   }
@@ -148,18 +162,26 @@ function oneOf(values: readonly unknown[]): string {
 }
 
 function tooSmall({ origin, minimum, inclusive }: z.core.$ZodIssueTooSmall, found: unknown): TypeAndMessage {
-  if (origin === "string") return { type: "string_too_short", msg: `String should have at least ${count(minimum, "character")}` }
+  if (origin === "string")
+    return { type: "string_too_short", msg: `String should have at least ${count(minimum, "character")}` }
   if (Array.isArray(found))
-    return { type: "too_short", msg: `List should have at least ${count(minimum, "item")} after validation, not ${found.length}` }
+    return {
+      type: "too_short",
+      msg: `List should have at least ${count(minimum, "item")} after validation, not ${found.length}`,
+    }
   return inclusive
     ? { type: "greater_than_equal", msg: `Input should be greater than or equal to ${minimum}` }
     : { type: "greater_than", msg: `Input should be greater than ${minimum}` }
 }
 
 function tooBig({ origin, maximum, inclusive }: z.core.$ZodIssueTooBig, found: unknown): TypeAndMessage {
-  if (origin === "string") return { type: "string_too_long", msg: `String should have at most ${count(maximum, "character")}` }
+  if (origin === "string")
+    return { type: "string_too_long", msg: `String should have at most ${count(maximum, "character")}` }
   if (Array.isArray(found))
-    return { type: "too_long", msg: `List should have at most ${count(maximum, "item")} after validation, not ${found.length}` }
+    return {
+      type: "too_long",
+      msg: `List should have at most ${count(maximum, "item")} after validation, not ${found.length}`,
+    }
   return inclusive
     ? { type: "less_than_equal", msg: `Input should be less than or equal to ${maximum}` }
     : { type: "less_than", msg: `Input should be less than ${maximum}` }
@@ -169,7 +191,8 @@ const count = (number: number | bigint, unit: string) => `${number} ${unit}${Num
 
 /** Returns a scalar for the answer, with text truncated; undefined for an object or array. */
 function echoOf(value: unknown): unknown {
-  if (typeof value === "string") return [...value.slice(0, 2 * MAX_ECHOED_CHARACTERS)].slice(0, MAX_ECHOED_CHARACTERS).join("")
+  if (typeof value === "string")
+    return [...value.slice(0, 2 * MAX_ECHOED_CHARACTERS)].slice(0, MAX_ECHOED_CHARACTERS).join("")
   if (typeof value === "number") return Number.isFinite(value) ? value : undefined
   return typeof value !== "object" || value === null || JSON.isRawJSON(value) ? value : undefined
 }

@@ -16,13 +16,17 @@ function tally<Item>(items: readonly Item[], nameOf: (item: Item) => string): Ta
 }
 
 /** Counts signals by source. */
-export const tallySources = (rows: readonly Pick<SignalRow, "signalSource">[]): Tally => tally(rows, (row) => row.signalSource)
+export const tallySources = (rows: readonly Pick<SignalRow, "signalSource">[]): Tally =>
+  tally(rows, (row) => row.signalSource)
 
 /** Counts failed signals by the code of their failure. */
 export const tallyCodes = (failures: readonly Failure[]): Tally => tally(failures, ({ code }) => code)
 
 /** Counts the rows of a batch that are new in the table, by source. */
-export function tallyNew(rows: readonly SignalRow[], stored: readonly { index: number; duplicate: boolean }[]): Tally {
+export function tallyNew(
+  rows: readonly SignalRow[],
+  stored: readonly { index: number; duplicate: boolean }[],
+): Tally {
   const added = new Set(stored.filter(({ duplicate }) => !duplicate).map(({ index }) => index))
   return tallySources(rows.filter(({ index }) => added.has(index)))
 }

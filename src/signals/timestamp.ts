@@ -4,7 +4,9 @@ export interface TimestampError {
   message: string
 }
 
-/** Above this magnitude an epoch number is in milliseconds (Pydantic's rule): 2e10 seconds is the year 2603. */
+/**
+ * Above this magnitude an epoch number is in milliseconds (Pydantic's rule): 2e10 seconds is the year 2603.
+ */
 const LARGEST_EPOCH_SECONDS = 2e10
 
 const MICROS_A_SECOND = 1e6
@@ -14,16 +16,21 @@ const SECONDS_A_DAY = 86_400
 const FIRST_DAY = -719_162
 const LAST_DAY = 2_932_896
 
-const OUT_OF_RANGE: TimestampError = { kind: "range", message: "timestamp must be between years 0001 and 9999" }
+const OUT_OF_RANGE: TimestampError = {
+  kind: "range",
+  message: "timestamp must be between years 0001 and 9999",
+}
 
 /**
- * Converts an ISO 8601 string (no offset means UTC) or a Unix epoch number to UTC text with microseconds: `2018-02-04T22:02:08.000107Z`.
- * Truncates digits beyond microseconds. Postgres reads the text unchanged, and it needs no quotes in an array literal.
+ * Converts an ISO 8601 string (no offset means UTC) or a Unix epoch number to UTC text with microseconds:
+ * `2018-02-04T22:02:08.000107Z`. Truncates digits beyond microseconds. Postgres reads the text unchanged, and
+ * it needs no quotes in an array literal.
  *
  * It serves two checks: `shape` is a validation error of the request, `range` a rule violation of one signal.
  *
- * Accepts calendar dates, basic or extended, to the day, hour, minute, second or beyond. As in Pydantic, a space can replace the `T`
- * (RFC 3339, section 5.6), and 24:00 and leap seconds are refused. The parser is hand-written: a regular expression takes three times as long.
+ * Accepts calendar dates, basic or extended, to the day, hour, minute, second or beyond. As in Pydantic, a
+ * space can replace the `T` (RFC 3339, section 5.6), and 24:00 and leap seconds are refused. The parser is
+ * hand-written: a regular expression takes three times as long.
  *
  * @see https://docs.pydantic.dev/latest/api/standard_library_types/#datetimedatetime
  */
@@ -44,7 +51,10 @@ function fromEpoch(epoch: number): string | TimestampError {
   return utcText(days, (seconds - days * SECONDS_A_DAY) * MICROS_A_SECOND + micros)
 }
 
-/** A parsed number, or the reason why there is none. The reasons have the words of speedate, Pydantic's parser. */
+/**
+ * A parsed number, or the reason why there is none. The reasons have the words of speedate, Pydantic's
+ * parser.
+ */
 type Reading = number | string
 
 function fromIso(text: string): string | TimestampError {
@@ -187,7 +197,8 @@ function daysIn(year: number, month: number): number {
 const MS_A_DAY = SECONDS_A_DAY * 1000
 
 /** `Date.UTC` is not used, because it reads the years 0-99 as 1900-1999. */
-const daysSinceEpoch = (year: number, month: number, day: number) => new Date(0).setUTCFullYear(year, month - 1, day) / MS_A_DAY
+const daysSinceEpoch = (year: number, month: number, day: number) =>
+  new Date(0).setUTCFullYear(year, month - 1, day) / MS_A_DAY
 
 /** An offset can move `microsOfDay` into the day before or after. */
 function utcText(days: number, microsOfDay: number): string | TimestampError {

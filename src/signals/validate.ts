@@ -4,8 +4,9 @@ import { BatchFields, Signal } from "./schema.ts"
 import { MAX_ERRORS, moreErrors, type ShapeError, shapeErrors } from "./shape-errors.ts"
 
 /**
- * The schema is compiled when the module loads, because Workers allow code generation only then; `safeParse` takes a tenth of the time. Each
- * signal is validated alone, because zod collects all issues of a value, and 100,000 of them overflow its stack.
+ * The schema is compiled when the module loads, because Workers allow code generation only then; `safeParse`
+ * takes a tenth of the time. Each signal is validated alone, because zod collects all issues of a value, and
+ * 100,000 of them overflow its stack.
  */
 const ValidSignal = z.compile(Signal)
 const Envelope = z.compile(z.looseObject({ ...BatchFields, signals: z.array(z.unknown()) }))
@@ -36,15 +37,21 @@ export function signalOrRejected(value: unknown): Signal | Rejected {
 }
 
 /**
- * Validates a batch. Returns it, or the first 100 validation errors and one entry that says that there are more.
+ * Validates a batch. Returns it, or the first 100 validation errors and one entry that says that there are
+ * more.
  *
  * @param value its signals can already be `Rejected`: lines of NDJSON that are not JSON
  */
-export function validateBatch(value: unknown, { failOnError, lenient }: Validation): ValidBatch | ShapeError[] {
+export function validateBatch(
+  value: unknown,
+  { failOnError, lenient }: Validation,
+): ValidBatch | ShapeError[] {
   const envelope = Envelope.safeParse(value)
   const allOrNothing = (envelope.success ? envelope.data.fail_on_error : undefined) ?? failOnError
   if (envelope.success && lenient && !allOrNothing) {
-    const signals = envelope.data.signals.map((one) => (one instanceof Rejected ? one : signalOrRejected(one)))
+    const signals = envelope.data.signals.map((one) =>
+      one instanceof Rejected ? one : signalOrRejected(one),
+    )
     return { signals, failOnError: false, lenient: true }
   }
   const errors = envelope.success ? [] : shapeErrors(envelope.error.issues, value, ["body"])

@@ -23,7 +23,10 @@ export interface WrittenBatch extends StoredBatch {
   state: "stored" | "failed"
   /** Whether an earlier request with the same idempotency key stored it. */
   replayed: boolean
-  /** Whether this call entered it in the ledger. False too where the answer of an earlier attempt of this call was lost. */
+  /**
+   * Whether this call entered it in the ledger. False too where the answer of an earlier attempt of this call
+   * was lost.
+   */
   isNew: boolean
   /** When the database stored it, as UTC text: `received_at` of its signals. */
   receivedAt: string
@@ -45,7 +48,11 @@ export interface Inserted {
 /** @param ids the ids of the plan's rows, joined by commas: "" for a duplicate; null without rows */
 export function withIds({ rows, failures }: BatchPlan, receivedAt: string, ids: string | null): Inserted {
   const each = ids?.split(",") ?? []
-  const inserted = rows.map(({ index, dedupeKey }, place) => ({ index, dedupeKey, id: Number(each[place]) || undefined }))
+  const inserted = rows.map(({ index, dedupeKey }, place) => ({
+    index,
+    dedupeKey,
+    id: Number(each[place]) || undefined,
+  }))
   return { receivedAt, rows: inserted, failures }
 }
 

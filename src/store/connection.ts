@@ -28,7 +28,10 @@ export interface ConnectOptions {
 
 /** The database for one request, with the request's deadline. */
 export interface Database {
-  /** Sends one statement, which is one transaction and one round trip, of at most `timeoutMs`. Throws `DatabaseError`. */
+  /**
+   * Sends one statement, which is one transaction and one round trip, of at most `timeoutMs`. Throws
+   * `DatabaseError`.
+   */
   query<Row>(statement: SQL, options?: { timeoutMs?: number }): Promise<Row[]>
   /** Keeps the runtime from ending the request before `work` has ended, also when its caller leaves. */
   keepAlive(work: Promise<unknown>): void
@@ -115,8 +118,8 @@ const LONGEST_WAIT_MS = 1000
 const SHORTEST_ATTEMPT_MS = 50
 
 /**
- * Retries `work` after each transient error, with full-jitter backoff, until the deadline of `db`. `work` must be safe to repeat: it may have run
- * even when its answer was lost.
+ * Retries `work` after each transient error, with full-jitter backoff, until the deadline of `db`. `work`
+ * must be safe to repeat: it may have run even when its answer was lost.
  *
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
@@ -137,20 +140,24 @@ export async function withRetries<T>(db: Database, work: () => Promise<T>): Prom
 }
 
 /**
- * The SQLSTATEs of a read that needs too much: query canceled (such as by `statement_timeout`), out of disk, memory or temporary files, program
- * limit exceeded.
+ * The SQLSTATEs of a read that needs too much: query canceled (such as by `statement_timeout`), out of disk,
+ * memory or temporary files, program limit exceeded.
  *
  * @see https://www.postgresql.org/docs/18/errcodes-appendix.html
  */
 const NEEDS_TOO_MUCH = /^(57014|53100|53200|53400|54...)$/
 
-/** The largest share of the request's deadline for one statement of a read, so that the answer comes before the deadline. */
+/**
+ * The largest share of the request's deadline for one statement of a read, so that the answer comes before
+ * the deadline.
+ */
 const SHARE_OF_DEADLINE = 0.5
 /** The deadline of the check whether the database answers at all. */
 const PROBE_MS = 1000
 
 /**
- * Reads rows where the cost depends on the request. Retries transient errors, but not a read that cannot succeed.
+ * Reads rows where the cost depends on the request. Retries transient errors, but not a read that cannot
+ * succeed.
  *
  * @param narrowBy the parameters of the request that make the read smaller
  * @throws {ReadTooCostly} the database ended the read, or it takes too long
@@ -168,7 +175,11 @@ export function readRows<Row>(db: Database, statement: SQL, narrowBy: readonly s
   })
 }
 
-async function whyTooCostly(db: Database, { kind, reason }: DatabaseError, timeoutMs: number): Promise<string | undefined> {
+async function whyTooCostly(
+  db: Database,
+  { kind, reason }: DatabaseError,
+  timeoutMs: number,
+): Promise<string | undefined> {
   if (kind === "too_large") return "its result is larger than 64 MB"
   if (NEEDS_TOO_MUCH.test(reason)) return `Postgres ended it (SQLSTATE ${reason})`
   // In an outage no statement gets an answer, and no filter helps.

@@ -9,9 +9,18 @@ import { deadLetters } from "./schema.ts"
 import { keepTexts } from "./statement/letter-records.ts"
 import { hasNext, pageStatement } from "./statement/page.ts"
 import { utc } from "./statement/sql.ts"
-import { isSuppressed, LETTER_NOT_SUPPRESSED, noneSuppressed, orSuppressed, type Suppressed } from "./statement/suppression.ts"
+import {
+  isSuppressed,
+  LETTER_NOT_SUPPRESSED,
+  noneSuppressed,
+  orSuppressed,
+  type Suppressed,
+} from "./statement/suppression.ts"
 
-/** The entry point of a dead letter, which decides how a replay maps its record. `queue`: a whole message that the consumer could not store. */
+/**
+ * The entry point of a dead letter, which decides how a replay maps its record. `queue`: a whole message that
+ * the consumer could not store.
+ */
 export type LetterSource = (typeof deadLetters.source.enumValues)[number]
 
 /** An acknowledged record that could not become a signal. */
@@ -29,7 +38,10 @@ export interface DeadLetter {
   field?: string | undefined
   /** JSON text of the delivered record, or its beginning. */
   record: string
-  /** Whether it is only the beginning; undefined while its length has not been bounded (see `letter-records.ts`). */
+  /**
+   * Whether it is only the beginning; undefined while its length has not been bounded (see
+   * `letter-records.ts`).
+   */
   truncated?: boolean | undefined
   /** Its subjects, where they are known. It is not kept when one of them is suppressed. */
   subjects?: Subjects | undefined
@@ -44,11 +56,13 @@ export async function insertDeadLetters(db: Database, letters: readonly DeadLett
 }
 
 /** The subjects of a signal that is in the record of a dead letter, and the batch that it came with. */
-export type RecordedRow = Record<"userId" | "agentId" | "contextWindowId", string | null> & { transactionId: string }
+export type RecordedRow = Record<"userId" | "agentId" | "contextWindowId", string | null> & {
+  transactionId: string
+}
 
 /**
- * Stores the dead letters of whole messages, or none of them when a signal in them is about a suppressed subject. One that is already stored is
- * not changed.
+ * Stores the dead letters of whole messages, or none of them when a signal in them is about a suppressed
+ * subject. One that is already stored is not changed.
  *
  * @param rows the signals in the messages
  * @returns the suppressed ones
@@ -75,7 +89,8 @@ export async function insertMessageLetters(
 /** @param where a join or a condition that excludes letters, by the columns of `letter` */
 export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQL {
   const kept = letters.flatMap(bounded)
-  const column = (value: (letter: DeadLetter) => string | number | boolean | null) => sql.param(kept.map(value))
+  const column = (value: (letter: DeadLetter) => string | number | boolean | null) =>
+    sql.param(kept.map(value))
   const about = kept.some(({ subjects }) => subjects && Object.keys(subjects).length > 0)
   const list = (field: SubjectField) => sql`${column(({ subjects }) => subjects?.[field] ?? null)}::text[]`
   return sql`
@@ -113,7 +128,12 @@ type SelectedRow = Selected<DeadLetterRecord>
 type ListedRow = Selected<ListedDeadLetter>
 
 const letterOf = <Row extends ListedRow>({ code, field, ...row }: Row) => {
-  const recorded = { index: row.index, error: row.reason, field: field ?? undefined, ...(code !== null && { code }) }
+  const recorded = {
+    index: row.index,
+    error: row.reason,
+    field: field ?? undefined,
+    ...(code !== null && { code }),
+  }
   const { index: _, error: __, ...ofFailure } = withCode(recorded)
   return { ...row, ...ofFailure, id: Number(row.id) }
 }
@@ -122,8 +142,9 @@ const letterOf = <Row extends ListedRow>({ code, field, ...row }: Row) => {
 const LISTED_BYTES = sql`400 + octet_length(caller) + octet_length(reason)`
 
 /**
- * Reads a page of dead letters without their records, newest first, and the cursor of the next page, which is null on the last. Bytes limit a
- * page too. Either `state` or `transactionId` is given, so that an index finds the rows.
+ * Reads a page of dead letters without their records, newest first, and the cursor of the next page, which is
+ * null on the last. Bytes limit a page too. Either `state` or `transactionId` is given, so that an index
+ * finds the rows.
  */
 export async function listDeadLetters(
   db: Database,
@@ -159,7 +180,11 @@ export async function deadLetterById(db: Database, id: number): Promise<DeadLett
 }
 
 /** Marks a dead letter as replayed or discarded. A replayed one stays replayed. */
-export async function settleDeadLetter(db: Database, id: number, state: "replayed" | "discarded"): Promise<void> {
+export async function settleDeadLetter(
+  db: Database,
+  id: number,
+  state: "replayed" | "discarded",
+): Promise<void> {
   await withRetries(db, () =>
     db.query(sql`update ${deadLetters} set state = ${state} where id = ${id}::int8 and state <> 'replayed'`),
   )
@@ -171,8 +196,14 @@ export async function deleteLetter(db: Database, id: number): Promise<void> {
 }
 
 /** Replaces a dead letter's record, unless it has changed. */
-export async function rewriteLetter(db: Database, id: number, { from, to }: { from: string; to: string }): Promise<void> {
-  await withRetries(db, () => db.query(sql`update ${deadLetters} set record = ${to} where id = ${id}::int8 and record = ${from}`))
+export async function rewriteLetter(
+  db: Database,
+  id: number,
+  { from, to }: { from: string; to: string },
+): Promise<void> {
+  await withRetries(db, () =>
+    db.query(sql`update ${deadLetters} set record = ${to} where id = ${id}::int8 and record = ${from}`),
+  )
 }
 
 /** The dead letters to replay: those with these ids in any state, or those of a state and a source. */
@@ -187,7 +218,10 @@ export interface LetterChoice {
 /** The bytes of records that one call reads. A single record can be larger. */
 const MAX_CHOSEN_BYTES = 4 * 1024 * 1024
 
-/** Reads dead letters with their records, oldest first, and the cursor of the next page, which is null on the last. Bytes limit a page too. */
+/**
+ * Reads dead letters with their records, oldest first, and the cursor of the next page, which is null on the
+ * last. Bytes limit a page too.
+ */
 export async function chosenDeadLetters(
   db: Database,
   { ids, state, source, after = 0, limit }: LetterChoice,
@@ -204,7 +238,11 @@ export async function chosenDeadLetters(
     select ${COLUMNS}, more or exists (select from page where place > 1 and bytes > ${MAX_CHOSEN_BYTES}::int8) as more, bytes
     from page where place <= ${limit}::int4 and (place = 1 or bytes <= ${MAX_CHOSEN_BYTES}::int8)
     order by id`
-  const rows = await readRows<SelectedRow & { bytes: string; more: boolean }>(db, statement, ["ids", "source", "limit"])
+  const rows = await readRows<SelectedRow & { bytes: string; more: boolean }>(db, statement, [
+    "ids",
+    "source",
+    "limit",
+  ])
   const letters = rows.map(({ bytes: _, more: __, ...row }) => letterOf(row))
   return { letters, next: rows[0]?.more ? (letters.at(-1)?.id ?? null) : null }
 }
@@ -213,6 +251,8 @@ export async function chosenDeadLetters(
 export async function settleReplayed(db: Database, ids: readonly number[]): Promise<void> {
   if (ids.length > 0)
     await withRetries(db, () =>
-      db.query(sql`update ${deadLetters} set state = 'replayed' where id = any(${sql.param([...ids])}::int8[])`),
+      db.query(
+        sql`update ${deadLetters} set state = 'replayed' where id = any(${sql.param([...ids])}::int8[])`,
+      ),
     )
 }

@@ -1,20 +1,26 @@
 import { NeonDbError } from "@neondatabase/serverless"
 
 /**
- * `overloaded`: the isolate already runs its most statements, so this one was not sent.
- * `transient`: the same statement may succeed later. `refused`: Postgres never accepts these values.
- * `too_large`: the result is larger than Neon sends, so the same statement never gets an answer.
- * `broken`: the database is not ready for this service (credentials, migrations, privileges); an operator must act.
+ * `overloaded`: the isolate already runs its most statements, so this one was not sent. `transient`: the same
+ * statement may succeed later. `refused`: Postgres never accepts these values. `too_large`: the result is
+ * larger than Neon sends, so the same statement never gets an answer. `broken`: the database is not ready for
+ * this service (credentials, migrations, privileges); an operator must act.
  */
 export type DatabaseErrorKind = "overloaded" | "transient" | "refused" | "too_large" | "broken"
 
 /** The reason of an error when the id of a new signal has no partition yet. Nothing was stored. */
 export const MISSING_PARTITION = "missing partition"
 
-/** A statement failed, or its answer was lost. The message contains no value, no SQL and no address, so that it can be logged. */
+/**
+ * A statement failed, or its answer was lost. The message contains no value, no SQL and no address, so that
+ * it can be logged.
+ */
 export class DatabaseError extends Error {
   readonly kind: DatabaseErrorKind
-  /** The SQLSTATE, or the symptom where there is none: "unreachable", "timeout", "answer cut short", "HTTP 502", `MISSING_PARTITION`. */
+  /**
+   * The SQLSTATE, or the symptom where there is none: "unreachable", "timeout", "answer cut short", "HTTP
+   * 502", `MISSING_PARTITION`.
+   */
   readonly reason: string
   /** Whether the statement may have committed without an answer. */
   readonly mayHaveRun: boolean
@@ -31,7 +37,9 @@ export class DatabaseError extends Error {
 
   /** The same error after several attempts, one of which may have run. */
   withDoubt(mayHaveRun: boolean): DatabaseError {
-    return mayHaveRun === this.mayHaveRun ? this : new DatabaseError(this.kind, this.reason, mayHaveRun, this.detail)
+    return mayHaveRun === this.mayHaveRun
+      ? this
+      : new DatabaseError(this.kind, this.reason, mayHaveRun, this.detail)
   }
 }
 
@@ -49,11 +57,12 @@ export class ReadTooCostly extends Error {
 /**
  * Classifies an error of Neon's driver.
  *
- * The driver wraps errors before the headers of the answer. Its other errors come from reading the body: the connection broke, the deadline
- * passed, or the body is not Neon's JSON, such as a proxy's page. In these cases the statement may have run.
+ * The driver wraps errors before the headers of the answer. Its other errors come from reading the body: the
+ * connection broke, the deadline passed, or the body is not Neon's JSON, such as a proxy's page. In these
+ * cases the statement may have run.
  *
- * The driver sets `code` only for an answer with status 400; any other status is in the message, and a failed fetch in `sourceError`. Statuses
- * and messages are those of Neon's proxy.
+ * The driver sets `code` only for an answer with status 400; any other status is in the message, and a failed
+ * fetch in `sourceError`. Statuses and messages are those of Neon's proxy.
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
  */
@@ -61,7 +70,8 @@ export function databaseErrorOf(error: unknown): DatabaseError {
   if (!(error instanceof NeonDbError)) return new DatabaseError("transient", unreadableAnswer(error), true)
   const answered = /^Server error \(HTTP status (\d+)\): ([\s\S]*)$/.exec(error.message)
   if (answered) return errorOfStatus(Number(answered[1]), answered[2] ?? "")
-  if (error.sourceError) return new DatabaseError("transient", isTimeout(error.sourceError) ? "timeout" : "unreachable", true)
+  if (error.sourceError)
+    return new DatabaseError("transient", isTimeout(error.sourceError) ? "timeout" : "unreachable", true)
   if (error.code) return errorOfSqlState(error.code, error)
   return errorWithoutSqlState(error.message, "HTTP 400")
 }
@@ -105,7 +115,10 @@ function errorWithoutSqlState(message: string, seen: string): DatabaseError {
   return new DatabaseError("transient", seen, !NEVER_SENT.test(message))
 }
 
-/** Errors that were rolled back and can be retried: serialization, deadlock, lock, cancelled, starting up, read-only after a failover. */
+/**
+ * Errors that were rolled back and can be retried: serialization, deadlock, lock, cancelled, starting up,
+ * read-only after a failover.
+ */
 const ROLLED_BACK = new Set(["40001", "40P01", "55P03", "57014", "57P03", "25006"])
 
 const CHECK_VIOLATION = "23514"
@@ -118,13 +131,17 @@ const isMissingPartition = (code: string, constraint: string | undefined) =>
   code === CHECK_VIOLATION && (!constraint || constraint === FIRST_PARTITION)
 
 /** @see https://www.postgresql.org/docs/18/errcodes-appendix.html */
-function errorOfSqlState(code: string, { constraint, detail }: { constraint?: string | undefined; detail?: string | undefined }) {
+function errorOfSqlState(
+  code: string,
+  { constraint, detail }: { constraint?: string | undefined; detail?: string | undefined },
+) {
   const sqlClass = code.slice(0, 2)
   if (isMissingPartition(code, constraint)) return new DatabaseError("transient", MISSING_PARTITION, false)
   if (ROLLED_BACK.has(code) || sqlClass === "53") return new DatabaseError("transient", code, false)
   // Connection lost, server stopping, I/O or internal error: the COMMIT may have succeeded before.
   if (["08", "57", "58", "XX"].includes(sqlClass)) return new DatabaseError("transient", code, true)
   // Data, integrity, check option, program limits, and exceptions of triggers.
-  if (["22", "23", "44", "54", "P0"].includes(sqlClass)) return new DatabaseError("refused", code, false, detail)
+  if (["22", "23", "44", "54", "P0"].includes(sqlClass))
+    return new DatabaseError("refused", code, false, detail)
   return new DatabaseError("broken", code, false)
 }

@@ -10,15 +10,16 @@ export const KEY_EXPIRED = sql`created_at < now() - ${sql.raw(`interval '${KEY_L
 const STEP_ROWS = 5_000
 
 /**
- * Releases expired idempotency keys, oldest first, in steps that commit one by one, until the deadline of `db`. The ledger rows stay. The next
- * call continues.
+ * Releases expired idempotency keys, oldest first, in steps that commit one by one, until the deadline of
+ * `db`. The ledger rows stay. The next call continues.
  *
  * @returns the number of released keys
  * @throws {DatabaseError} earlier steps are done
  */
 export async function releaseExpiredKeys(db: Database): Promise<number> {
   let released = 0
-  // Each step starts where the last one ended: the index entries before are dead, and reading them would take longer each time.
+  // Each step starts where the last one ended: the index entries before are dead, and reading them would take
+  // longer each time.
   let from = "-infinity"
   while (Date.now() < db.deadlineAt) {
     const step = await withRetries(db, () => releaseStep(db, from))

@@ -5,8 +5,8 @@ import { type Database, withRetries } from "./connection.ts"
 import { batches } from "./schema.ts"
 
 /**
- * Records in the ledger that an acknowledged batch could not be stored, with the reason. The row has no idempotency key, which is free or belongs
- * to another batch.
+ * Records in the ledger that an acknowledged batch could not be stored, with the reason. The row has no
+ * idempotency key, which is free or belongs to another batch.
  *
  * @throws {DatabaseError} it may be entered; call it again
  */
@@ -27,12 +27,16 @@ export async function recordFailedBatch(
 }
 
 /**
- * Records in the ledger that an acknowledged batch was stored as another one with the same idempotency key and request. Counts, failures and
- * signals are those of the other batch.
+ * Records in the ledger that an acknowledged batch was stored as another one with the same idempotency key
+ * and request. Counts, failures and signals are those of the other batch.
  *
  * @throws {DatabaseError} it may be entered; call it again
  */
-export async function recordSameBatch(db: Database, { transactionId }: NewBatch, holder: string): Promise<void> {
+export async function recordSameBatch(
+  db: Database,
+  { transactionId }: NewBatch,
+  holder: string,
+): Promise<void> {
   const reason = `The same request was stored before under this Idempotency-Key, as batch ${holder}.`
   await withRetries(db, () =>
     db.query(sql`

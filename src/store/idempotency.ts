@@ -10,8 +10,8 @@ export class IdempotencyKeyReused extends Error {
 }
 
 /**
- * Whether a stored hash belongs to the request of `given`. Keys from up to 7 days before a deployment can have the former hash, which included
- * neither route nor media type.
+ * Whether a stored hash belongs to the request of `given`. Keys from up to 7 days before a deployment can
+ * have the former hash, which included neither route nor media type.
  */
 export function isSameRequest(stored: string | null, given: string | undefined): boolean {
   if (stored === null || given === undefined) return false
@@ -33,5 +33,10 @@ export async function hashRequest(request: {
 }): Promise<string> {
   const { route, mediaType, allOrNothing, body } = request
   const digest = await crypto.subtle.digest("SHA-256", body)
-  return [allOrNothing ? "all-or-nothing" : "best-effort", route, mediaType, new Uint8Array(digest).toHex()].join(":")
+  return [
+    allOrNothing ? "all-or-nothing" : "best-effort",
+    route,
+    mediaType,
+    new Uint8Array(digest).toHex(),
+  ].join(":")
 }

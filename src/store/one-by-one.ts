@@ -8,10 +8,14 @@ import { NOW } from "./statement/sql.ts"
 import { noneSuppressed } from "./statement/suppression.ts"
 
 /**
- * Stores a batch in which the database refused a row, still in one transaction: a SQL function tries each row in a savepoint, and records the
- * failures. Undefined when the ledger already has the batch.
+ * Stores a batch in which the database refused a row, still in one transaction: a SQL function tries each row
+ * in a savepoint, and records the failures. Undefined when the ledger already has the batch.
  */
-export async function insertOneByOne(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
+export async function insertOneByOne(
+  db: Database,
+  batch: NewBatch,
+  columns: Columns,
+): Promise<Inserted | undefined> {
   const { rows, failures } = batch.plan
   try {
     const [written] = await db.query<{ ids: string; refusals: RecordedFailure[]; received_at: string }>(
@@ -23,9 +27,15 @@ export async function insertOneByOne(db: Database, batch: NewBatch, columns: Col
     return {
       receivedAt: written.received_at,
       rows: rows
-        .map(({ index, dedupeKey }, position) => ({ index, dedupeKey, id: Number(ids[position]) || undefined }))
+        .map(({ index, dedupeKey }, position) => ({
+          index,
+          dedupeKey,
+          id: Number(ids[position]) || undefined,
+        }))
         .filter(({ index }) => !refused.has(index)),
-      failures: [...failures, ...written.refusals.map(withCode)].sort((one, other) => one.index - other.index),
+      failures: [...failures, ...written.refusals.map(withCode)].sort(
+        (one, other) => one.index - other.index,
+      ),
     }
   } catch (error) {
     if (error instanceof DatabaseError && error.reason === ALL_OR_NOTHING)

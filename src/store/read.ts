@@ -1,6 +1,11 @@
 import { sql } from "drizzle-orm"
 import { type RecordedFailure, withCode } from "../signals/failures/violation.ts"
-import { type BatchRecord, type ConversationStats, LISTED_FAILURES, type StoredSignal } from "../signals/responses.ts"
+import {
+  type BatchRecord,
+  type ConversationStats,
+  LISTED_FAILURES,
+  type StoredSignal,
+} from "../signals/responses.ts"
 import { type Database, readRows, withRetries } from "./connection.ts"
 import { ReadTooCostly } from "./errors.ts"
 import { backfills, batches, signals } from "./schema.ts"
@@ -17,15 +22,21 @@ import { readSignal, type SelectedRow } from "./stored-signal.ts"
 const NARROWING = ["context_window_id", "user_id", "signal_source", "since", "until", "limit"]
 
 /**
- * Reads a page of signals, newest first, and the cursor of the next page, which is null on the last. Bytes limit a page too; a payload that is
- * larger than a page is omitted.
+ * Reads a page of signals, newest first, and the cursor of the next page, which is null on the last. Bytes
+ * limit a page too; a payload that is larger than a page is omitted.
  *
- * Reads an index on (time, id), after the conversation or the source if the filter has one, so that a page costs the same at any depth. When
- * other filters leave few signals, a page ends after a bounded number of tested signals: it can have fewer than `limit`, or none.
+ * Reads an index on (time, id), after the conversation or the source if the filter has one, so that a page
+ * costs the same at any depth. When other filters leave few signals, a page ends after a bounded number of
+ * tested signals: it can have fewer than `limit`, or none.
  */
-export async function listSignals(db: Database, page: SignalPage): Promise<{ signals: StoredSignal[]; next: Cursor | null }> {
+export async function listSignals(
+  db: Database,
+  page: SignalPage,
+): Promise<{ signals: StoredSignal[]; next: Cursor | null }> {
   const { rows, next } = await listRows(db, page)
-  const signals = rows.map(({ more: _, place: _place, reached_time: _time, reached_id: _id, ...row }) => readSignal(row))
+  const signals = rows.map(({ more: _, place: _place, reached_time: _time, reached_id: _id, ...row }) =>
+    readSignal(row),
+  )
   return { signals, next }
 }
 
@@ -56,16 +67,24 @@ export async function listRows(db: Database, page: SignalPage): Promise<SignalRo
   return { rows: found, next: last ? { time: last.time, id: Number(last.id) } : reachedBy(rows) }
 }
 
-/** When a page ends after enough tested signals, each row has that position, or a single row without a signal has it. */
-type ListedRow = SelectedRow & { more: boolean; place?: unknown; reached_time?: string | null; reached_id?: string | null }
+/**
+ * When a page ends after enough tested signals, each row has that position, or a single row without a signal
+ * has it.
+ */
+type ListedRow = SelectedRow & {
+  more: boolean
+  place?: unknown
+  reached_time?: string | null
+  reached_id?: string | null
+}
 
 function reachedBy([row]: ListedRow[]): Cursor | null {
   return row?.reached_time && row.reached_id ? { time: row.reached_time, id: Number(row.reached_id) } : null
 }
 
 /**
- * A payload that is larger as text is not read: an isolate of 128 MB must hold its text, its value and the answer. Such payloads have numbers with
- * few bytes and many digits, such as 1e131071.
+ * A payload that is larger as text is not read: an isolate of 128 MB must hold its text, its value and the
+ * answer. Such payloads have numbers with few bytes and many digits, such as 1e131071.
  */
 const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 
@@ -89,7 +108,11 @@ export async function signalStats(
   query: { since?: string | undefined; limit: number },
 ): Promise<ConversationStats[]> {
   const since = query.since === undefined ? sql`now() - interval '1 day'` : sql`${query.since}::timestamptz`
-  const rows = await readRows<ConversationStats & { signal_count: string }>(db, statsStatement(since, query.limit), ["since"])
+  const rows = await readRows<ConversationStats & { signal_count: string }>(
+    db,
+    statsStatement(since, query.limit),
+    ["since"],
+  )
   const [all, ...conversations] = rows
   if (Number(all?.signal_count) > MAX_COUNTED)
     throw new ReadTooCostly(`more than ${MAX_COUNTED} signals are newer than that`, ["since"])
@@ -102,7 +125,9 @@ const RECORD = sql`
 
 export async function batchRecord(db: Database, transactionId: string): Promise<BatchRecord | undefined> {
   const [record] = await withRetries(db, () =>
-    db.query<LedgerRow>(sql`select ${RECORD}, failures from ${batches} where transaction_id = ${transactionId}::uuid`),
+    db.query<LedgerRow>(
+      sql`select ${RECORD}, failures from ${batches} where transaction_id = ${transactionId}::uuid`,
+    ),
   )
   return record && readRecord(record)
 }
@@ -117,8 +142,9 @@ const readRecord = ({ reason, failures, ...record }: LedgerRow): BatchRecord => 
 })
 
 /**
- * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the next page. A page also
- * ends by bytes, and with a filter when enough batches were tried: it may then hold fewer than `limit`, or none, and continues.
+ * One page of the ledger, newest first, each batch with the first of its failures only, and the cursor of the
+ * next page. A page also ends by bytes, and with a filter when enough batches were tried: it may then hold
+ * fewer than `limit`, or none, and continues.
  *
  * Reads the primary key from its end: transaction ids are UUIDv7, which sort by time.
  */
@@ -149,7 +175,10 @@ type ListedBatch = LedgerRow & { more: boolean; place?: unknown; reached_id?: st
 /** The bytes of a ledger row's texts, and an estimate for its other columns, without the failures. */
 const LEDGER_BYTES = sql`300 + octet_length(caller) + coalesce(octet_length(idempotency_key), 0) + coalesce(octet_length(reason), 0)`
 
-/** Whether the service can store a batch: the database answers, accepts writes, and the table has all dedupe_keys of earlier versions. */
+/**
+ * Whether the service can store a batch: the database answers, accepts writes, and the table has all
+ * dedupe_keys of earlier versions.
+ */
 export async function canWrite(db: Database): Promise<boolean> {
   const [found] = await withRetries(db, () =>
     db.query<{ writable: boolean }>(sql`

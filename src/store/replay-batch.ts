@@ -20,13 +20,17 @@ interface LedgerRow {
   failures: RecordedFailure[]
   expired: boolean
   signal_ids: string | null
-  /** `[id, dedupe_key]` of each signal of the batch that still exists, in batch order; only if `signal_ids` is null. */
+  /**
+   * `[id, dedupe_key]` of each signal of the batch that still exists, in batch order; only if `signal_ids` is
+   * null.
+   */
   still_stored: [number, string | null][] | null
 }
 
 /**
- * Reads the outcome of a batch that the ledger already has: under its transaction id, when the answer of an earlier attempt was lost, or under its
- * caller's idempotency key. Undefined when the ledger has no such row, or released one whose key has expired.
+ * Reads the outcome of a batch that the ledger already has: under its transaction id, when the answer of an
+ * earlier attempt was lost, or under its caller's idempotency key. Undefined when the ledger has no such row,
+ * or released one whose key has expired.
  *
  * @throws {IdempotencyKeyReused} the key was used for another request
  */
@@ -54,7 +58,8 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
     await releaseExpiredKey(db, ledger.transaction_id)
     return undefined
   }
-  if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash)) throw new IdempotencyKeyReused()
+  if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash))
+    throw new IdempotencyKeyReused()
   const { transaction_id, state, received_at: receivedAt } = ledger
   const failures = ledger.failures.map(withCode)
   const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
@@ -75,8 +80,9 @@ export async function hasIdempotencyKey(db: Database, batch: NewBatch, timeoutMs
 }
 
 /**
- * Returns the ids by the ledger, independently of later deletions and of the rules of the plan: only the dedupe_keys come from the plan. The
- * signal that holds a key shows whether a row was a duplicate; if no signal holds it any more, the row's own id is used.
+ * Returns the ids by the ledger, independently of later deletions and of the rules of the plan: only the
+ * dedupe_keys come from the plan. The signal that holds a key shows whether a row was a duplicate; if no
+ * signal holds it any more, the row's own id is used.
  */
 async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Promise<StoredId[]> {
   const failed = new Set(ledger.failures.map(({ index }) => index))
@@ -85,7 +91,9 @@ async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Prom
     return withDuplicates(db, alignIds(kept, ledger.still_stored ?? []))
   }
   const keys = new Map(plan.rows.map(({ index, dedupeKey }) => [index, dedupeKey]))
-  const indexes = Array.from({ length: ledger.total_count }, (_, index) => index).filter((index) => !failed.has(index))
+  const indexes = Array.from({ length: ledger.total_count }, (_, index) => index).filter(
+    (index) => !failed.has(index),
+  )
   const ids = decodeSignalIds(ledger.signal_ids)
   const holders = await idsOfDedupeKeys(db, [...keys.values()])
   return indexes.map((index, place) => {
@@ -95,8 +103,14 @@ async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Prom
   })
 }
 
-/** Assigns ids to rows. Both are in batch order, and a row has no id exactly when another signal held its dedupe_key. */
-function alignIds(rows: readonly SignalRow[], stored: readonly [id: number, dedupeKey: string | null][]): InsertedRow[] {
+/**
+ * Assigns ids to rows. Both are in batch order, and a row has no id exactly when another signal held its
+ * dedupe_key.
+ */
+function alignIds(
+  rows: readonly SignalRow[],
+  stored: readonly [id: number, dedupeKey: string | null][],
+): InsertedRow[] {
   let next = 0
   return rows.map(({ index, dedupeKey }) => {
     const [id, storedKey] = stored[next] ?? []
@@ -106,7 +120,10 @@ function alignIds(rows: readonly SignalRow[], stored: readonly [id: number, dedu
   })
 }
 
-/** Returns the rows of a committed batch with their ids: a duplicate has the id of the signal that holds its dedupe_key. */
+/**
+ * Returns the rows of a committed batch with their ids: a duplicate has the id of the signal that holds its
+ * dedupe_key.
+ */
 export async function withDuplicates(db: Database, rows: readonly InsertedRow[]): Promise<StoredId[]> {
   const holders = await idsOfDedupeKeys(
     db,
@@ -123,7 +140,10 @@ export const countDuplicates = (stored: readonly Pick<StoredId, "duplicate">[]) 
   stored.filter(({ duplicate }) => duplicate).length
 
 /** Returns the signal that holds each key, or held it. */
-async function idsOfDedupeKeys(db: Database, keys: readonly (string | null)[]): Promise<Map<string | null, number>> {
+async function idsOfDedupeKeys(
+  db: Database,
+  keys: readonly (string | null)[],
+): Promise<Map<string | null, number>> {
   const distinct = [...new Set(keys)].filter((key) => key !== null)
   if (distinct.length === 0) return new Map()
   const found = await db.query<{ dedupe_key: string; id: string }>(

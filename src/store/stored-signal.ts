@@ -13,8 +13,14 @@ export type SelectedRow = Omit<StoredSignal, "id" | "received_at" | "payload" | 
   payload_omitted: boolean
 }
 
-/** A row of an earlier version has no time of arrival. Its transaction id has the time at which the batch was accepted. */
-export const receivedAt = ({ received_at, transaction_id }: Pick<SelectedRow, "received_at" | "transaction_id">): string =>
+/**
+ * A row of an earlier version has no time of arrival. Its transaction id has the time at which the batch was
+ * accepted.
+ */
+export const receivedAt = ({
+  received_at,
+  transaction_id,
+}: Pick<SelectedRow, "received_at" | "transaction_id">): string =>
   received_at ?? instantOfUuid(transaction_id)
 
 export const readSignal = ({ payload_omitted, ...row }: SelectedRow): StoredSignal => ({
@@ -26,7 +32,8 @@ export const readSignal = ({ payload_omitted, ...row }: SelectedRow): StoredSign
 })
 
 /** The time in a UUIDv7 as UTC text, to the millisecond. */
-const instantOfUuid = (uuid: string) => instantText(new Date(Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)))
+const instantOfUuid = (uuid: string) =>
+  instantText(new Date(Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)))
 
 /** The stored signal of a row, without a read of the database. */
 export function storedSignal(

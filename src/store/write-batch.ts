@@ -1,6 +1,13 @@
 import { type SQL, sql } from "drizzle-orm"
 import { withoutSuppressed } from "../signals/lifecycle/erasure.ts"
-import { BatchInDoubt, BatchRefused, type Inserted, type NewBatch, type WrittenBatch, withIds } from "./batch.ts"
+import {
+  BatchInDoubt,
+  BatchRefused,
+  type Inserted,
+  type NewBatch,
+  type WrittenBatch,
+  withIds,
+} from "./batch.ts"
 import { deleteSignals, editEach, editsOf } from "./changes/changes.ts"
 import { keepErasedKeys } from "./changes/erased-keys.ts"
 import type { Database } from "./connection.ts"
@@ -17,7 +24,8 @@ import { NOW } from "./statement/sql.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "./statement/suppression.ts"
 
 /**
- * Stores a batch exactly once: its ledger row and its signals in one statement, retried after transient errors under the same transaction id.
+ * Stores a batch exactly once: its ledger row and its signals in one statement, retried after transient
+ * errors under the same transaction id.
  *
  * @throws {BatchRefused} `allOrNothing`, and the database refused a signal, or one is suppressed
  * @throws {IdempotencyKeyReused} the caller's key was used for another request
@@ -31,16 +39,22 @@ export async function writeBatch(db: Database, batch: NewBatch): Promise<Written
     const written = await withPartitions(db, batch.plan.rows.length, () => writeOnce(db, batch, encode))
     return await withEdits(db, batch, written)
   } catch (error) {
-    throw error instanceof DatabaseError && error.mayHaveRun ? new BatchInDoubt(batch.transactionId, error) : error
+    throw error instanceof DatabaseError && error.mayHaveRun
+      ? new BatchInDoubt(batch.transactionId, error)
+      : error
   }
 }
 
-/** Applies the edits of a written batch. An edit that is suppressed, or that the database refuses, becomes a failure, like a signal. */
+/**
+ * Applies the edits of a written batch. An edit that is suppressed, or that the database refuses, becomes a
+ * failure, like a signal.
+ */
 async function withEdits(db: Database, batch: NewBatch, written: WrittenBatch): Promise<WrittenBatch> {
   const failed = new Set(written.failures.map(({ index }) => index))
   // With an idempotency key, the batch in the ledger may have another id than this request.
   const { transactionId, state } = written
-  const edits = state === "stored" ? editsOf({ ...batch, transactionId }).filter(({ row }) => !failed.has(row.index)) : []
+  const edits =
+    state === "stored" ? editsOf({ ...batch, transactionId }).filter(({ row }) => !failed.has(row.index)) : []
   const refused = (await editEach(db, edits)).map(({ failure }) => failure)
   if (refused.length === 0) return written
   for (const { index } of refused) failed.add(index)
@@ -59,10 +73,16 @@ function encodeOnce({ plan }: NewBatch): () => Columns {
 }
 
 /** @param asked the batch before suppressed rows were removed */
-async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns, asked = batch): Promise<WrittenBatch> {
+async function writeOnce(
+  db: Database,
+  batch: NewBatch,
+  columns: () => Columns,
+  asked = batch,
+): Promise<WrittenBatch> {
   const alone = () => orSuppressed(insertTogether(db, batch, columns()))
   const inserted = await insertGrouped(db, { batch, letters: [] }, alone).catch((error) => {
-    if (error instanceof DatabaseError && error.kind === "refused") return orSuppressed(insertOneByOne(db, batch, columns()))
+    if (error instanceof DatabaseError && error.kind === "refused")
+      return orSuppressed(insertOneByOne(db, batch, columns()))
     throw error
   })
   if (isSuppressed(inserted)) return writeOthers(db, batch, inserted, asked)
@@ -75,8 +95,16 @@ async function writeOnce(db: Database, batch: NewBatch, columns: () => Columns, 
   }
 }
 
-/** Writes the batch without its suppressed rows, because of which nothing was written. Each attempt has fewer rows, so this ends. */
-async function writeOthers(db: Database, batch: NewBatch, { suppressed }: Suppressed, asked: NewBatch): Promise<WrittenBatch> {
+/**
+ * Writes the batch without its suppressed rows, because of which nothing was written. Each attempt has fewer
+ * rows, so this ends.
+ */
+async function writeOthers(
+  db: Database,
+  batch: NewBatch,
+  { suppressed }: Suppressed,
+  asked: NewBatch,
+): Promise<WrittenBatch> {
   const others = { ...batch, plan: withoutSuppressed(batch.plan, suppressed) }
   const refused = batch.plan.rows.filter((_, place) => suppressed.has(place))
   await keepErasedKeys(db, batch.transactionId, refused)
@@ -92,18 +120,26 @@ function ledgerRowGone(): never {
   throw new DatabaseError("transient", "ledger row gone", false)
 }
 
-async function insertTogether(db: Database, batch: NewBatch, columns: Columns): Promise<Inserted | undefined> {
+async function insertTogether(
+  db: Database,
+  batch: NewBatch,
+  columns: Columns,
+): Promise<Inserted | undefined> {
   const mayRepeat = batch.plan.rows.some((row) => row.dedupeKey !== null)
-  const [written] = await db.query<{ ids: string | null; received_at: string }>(insertStatement(batch, columns, mayRepeat))
+  const [written] = await db.query<{ ids: string | null; received_at: string }>(
+    insertStatement(batch, columns, mayRepeat),
+  )
   return written && withIds(batch.plan, written.received_at, written.ids)
 }
 
 /**
- * A single statement, so one transaction and one round trip: it reserves the ids in batch order, writes the ledger row, and writes the signals only
- * if that row is new. It returns no row when the ledger has the batch, and otherwise the ids in batch order, "" for a duplicate. With suppressed
- * rows it fails, and names them.
+ * A single statement, so one transaction and one round trip: it reserves the ids in batch order, writes the
+ * ledger row, and writes the signals only if that row is new. It returns no row when the ledger has the
+ * batch, and otherwise the ids in batch order, "" for a duplicate. With suppressed rows it fails, and names
+ * them.
  *
- * All parameters are text, and there are few: through Neon's proxy the statement is parsed and planned again each time.
+ * All parameters are text, and there are few: through Neon's proxy the statement is parsed and planned again
+ * each time.
  */
 function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean): SQL {
   const { plan, idempotency } = batch
@@ -146,9 +182,22 @@ const IDS_STORED = sql`select string_agg(coalesce(stored.id::text, ''), ',' orde
 /** Without a dedupe_key no row is left out: the reserved ids are the stored ones, and no join is needed. */
 const IDS_RESERVED = sql`select string_agg(id::text, ',' order by position) from input`
 
-async function answered(db: Database, batch: NewBatch, { receivedAt, rows, failures }: Inserted): Promise<WrittenBatch> {
+async function answered(
+  db: Database,
+  batch: NewBatch,
+  { receivedAt, rows, failures }: Inserted,
+): Promise<WrittenBatch> {
   const stored = await withDuplicates(db, rows)
   const { transactionId } = batch
   const duplicates = countDuplicates(stored)
-  return { transactionId, receivedAt, state: "stored", replayed: false, isNew: true, failures, stored, duplicates }
+  return {
+    transactionId,
+    receivedAt,
+    state: "stored",
+    replayed: false,
+    isNew: true,
+    failures,
+    stored,
+    duplicates,
+  }
 }

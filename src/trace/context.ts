@@ -27,8 +27,8 @@ const MAX_CHARACTERS = 512
 const KNOWN_FLAGS = 0b11
 
 /**
- * Reads the trace context of a `traceparent`; undefined for an invalid header, which the standard says to ignore. From a later version it
- * reads the fields that version 00 has.
+ * Reads the trace context of a `traceparent`; undefined for an invalid header, which the standard says to
+ * ignore. From a later version it reads the fields that version 00 has.
  *
  * @see https://www.w3.org/TR/trace-context/#versioning-of-traceparent
  */
@@ -54,7 +54,9 @@ export const continueTrace = (caller: TraceContext): Span => ({
 function newSpanId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(8))
   // An id of zeros is invalid.
-  return bytes.some((byte) => byte !== 0) ? Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") : newSpanId()
+  return bytes.some((byte) => byte !== 0)
+    ? Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
+    : newSpanId()
 }
 
 /** The fields of a log line, by the names of OpenTelemetry's log data model. Undefined without a span. */

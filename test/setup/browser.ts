@@ -23,10 +23,17 @@ export const CHROMIUM = process.env.CHROMIUM_PATH
       .flatMap((folder) => NAMES.map((name) => join(folder, name)))
       .find(isExecutable)
 
-if (!CHROMIUM) console.log("skipped: there is no Chromium on this machine; install it, or name it in CHROMIUM_PATH")
+if (!CHROMIUM)
+  console.log("skipped: there is no Chromium on this machine; install it, or name it in CHROMIUM_PATH")
 
 /** What would ask the internet for something is off. */
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+]
 const MORE_FLAGS = ["--disable-component-update", "--disable-sync"]
 
 export const openBrowser = (): Promise<Browser> =>
@@ -40,17 +47,27 @@ export interface WatchedPage {
 }
 
 /** Opens a page in a context of its own. Statuses that a test provokes are no complaint. */
-export async function openPage(browser: Browser, address: string, options: BrowserContextOptions = {}): Promise<WatchedPage> {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce", ...options })
+export async function openPage(
+  browser: Browser,
+  address: string,
+  options: BrowserContextOptions = {},
+): Promise<WatchedPage> {
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 900 },
+    reducedMotion: "reduce",
+    ...options,
+  })
   const page = await context.newPage()
   const complaints: string[] = []
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url())
-    if (origin !== new URL(address).origin && !["data:", "blob:"].includes(protocol)) complaints.push(`asked ${origin}`)
+    if (origin !== new URL(address).origin && !["data:", "blob:"].includes(protocol))
+      complaints.push(`asked ${origin}`)
   })
   page.on("pageerror", (error) => complaints.push(`threw ${error.message}`))
   page.on("console", (message) => {
-    if (message.type() === "error" && !/Failed to load resource/.test(message.text())) complaints.push(message.text())
+    if (message.type() === "error" && !/Failed to load resource/.test(message.text()))
+      complaints.push(message.text())
   })
   await page.goto(address)
   return { page, complaints }
@@ -74,6 +91,7 @@ export const picture = (page: Page, name: string, options = { fullPage: true }) 
   page.screenshot({ path: `test-results/${name}.png`, ...options })
 
 /** The number that the dashboard shows, as it was answered. */
-export const figure = async (page: Page, name: string) => Number(await page.getAttribute(`[data-figure="${name}"]`, "data-value"))
+export const figure = async (page: Page, name: string) =>
+  Number(await page.getAttribute(`[data-figure="${name}"]`, "data-value"))
 
 export const expectNoComplaints = ({ complaints }: WatchedPage) => expect(complaints).toEqual([])

@@ -2,8 +2,13 @@ import type { SQL } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
 import type { Database } from "../../src/store/connection.ts"
 
-/** Returns the first statement that `work` sends. No database runs it: every statement is answered without rows. */
-export async function firstStatement(work: (db: Database) => Promise<unknown>): Promise<{ sql: string; params: unknown[] }> {
+/**
+ * Returns the first statement that `work` sends. No database runs it: every statement is answered without
+ * rows.
+ */
+export async function firstStatement(
+  work: (db: Database) => Promise<unknown>,
+): Promise<{ sql: string; params: unknown[] }> {
   const sent: SQL[] = []
   const db: Database = {
     deadlineAt: Date.now(),

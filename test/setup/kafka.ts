@@ -21,10 +21,13 @@ function hasJava(): boolean {
   }
 }
 
-export const HAS_KAFKA = existsSync(JARS) && readdirSync(JARS).some((name) => name.startsWith("kafka_")) && hasJava()
+export const HAS_KAFKA =
+  existsSync(JARS) && readdirSync(JARS).some((name) => name.startsWith("kafka_")) && hasJava()
 
 if (!HAS_KAFKA)
-  console.log("skipped: there is no JDK, or no broker's jars in .kafka or KAFKA_JARS; test/setup/kafka.xml says how to get them")
+  console.log(
+    "skipped: there is no JDK, or no broker's jars in .kafka or KAFKA_JARS; test/setup/kafka.xml says how to get them",
+  )
 
 /** A real broker of one node, its data in a temporary folder. */
 export interface Broker {
@@ -49,15 +52,37 @@ const JAAS = {
   "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
 }
 
-/** A CA, and a certificate of it for localhost; the second file holds key and certificate, as a broker reads them. */
+/**
+ * A CA, and a certificate of it for localhost; the second file holds key and certificate, as a broker reads
+ * them.
+ */
 function makeCertificates(folder: string): { ca: string; keystore: string } {
   const file = (name: string) => join(folder, name)
   const openssl = (...args: string[]) => execFileSync("openssl", args, { stdio: "ignore" })
   const made = ["-newkey", "rsa:2048", "-nodes", "-days", "2"]
   openssl("req", "-x509", ...made, "-subj", "/CN=test CA", "-keyout", file("ca.key"), "-out", file("ca.pem"))
-  openssl("req", ...made.slice(0, 3), "-subj", "/CN=localhost", "-keyout", file("broker.key"), "-out", file("broker.csr"))
+  openssl(
+    "req",
+    ...made.slice(0, 3),
+    "-subj",
+    "/CN=localhost",
+    "-keyout",
+    file("broker.key"),
+    "-out",
+    file("broker.csr"),
+  )
   writeFileSync(file("names"), "subjectAltName=DNS:localhost")
-  const by = ["-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-CAcreateserial", "-extfile", file("names"), "-days", "2"]
+  const by = [
+    "-CA",
+    file("ca.pem"),
+    "-CAkey",
+    file("ca.key"),
+    "-CAcreateserial",
+    "-extfile",
+    file("names"),
+    "-days",
+    "2",
+  ]
   openssl("x509", "-req", "-in", file("broker.csr"), ...by, "-out", file("broker.pem"))
   const keystore = file("keystore.pem")
   writeFileSync(keystore, readFileSync(file("broker.key"), "utf8") + readFileSync(file("broker.pem"), "utf8"))
@@ -66,7 +91,12 @@ function makeCertificates(folder: string): { ca: string; keystore: string } {
 
 export async function startBroker(): Promise<Broker> {
   const folder = await mkdtemp(join(tmpdir(), "signal-ingest-kafka-"))
-  const [port, controller, sasl, saslSsl] = [await freePort(), await freePort(), await freePort(), await freePort()]
+  const [port, controller, sasl, saslSsl] = [
+    await freePort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
+  ]
   const { ca, keystore } = makeCertificates(folder)
   const settings = join(folder, "server.properties")
   await writeFile(
@@ -97,7 +127,15 @@ auto.create.topics.enable=true
     "--add-scram",
     `${mechanism}=[name=${USER.name},password="${USER.password}"]`,
   ])
-  const format = ["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", settings, ...users]
+  const format = [
+    "kafka.tools.StorageTool",
+    "format",
+    "-t",
+    "AAAAAAAAAAAAAAAAAAAAAQ",
+    "-c",
+    settings,
+    ...users,
+  ]
   execFileSync("java", ["-cp", classpath, ...format], { stdio: "ignore" })
   const child = spawn("java", ["-Xmx512m", "-cp", classpath, "kafka.Kafka", settings], { stdio: "ignore" })
   const ended = once(child, "exit")

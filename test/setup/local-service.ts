@@ -14,7 +14,10 @@ export interface LocalService {
   stop(): Promise<void>
 }
 
-/** Empty settings, so that a developer's own environment and .dev.vars can't reach the tests, nor the tests their database. */
+/**
+ * Empty settings, so that a developer's own environment and .dev.vars can't reach the tests, nor the tests
+ * their database.
+ */
 const NO_SETTINGS = Object.fromEntries(SETTINGS.map((name) => [name, ""]))
 
 export async function startLocalService(settings: Record<string, string> = {}): Promise<LocalService> {

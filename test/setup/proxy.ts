@@ -31,7 +31,8 @@ export async function startProxy(target: string): Promise<FaultyProxy> {
     proxy.seen.push({ method: incoming.method ?? "", url: incoming.url ?? "", headers: incoming.headers })
     const mishap = proxy.mishaps.shift()
     if (mishap?.kind === "refuse") return incoming.socket.destroy()
-    if (mishap?.kind === "answer") return outgoing.writeHead(mishap.status, mishap.headers).end(mishap.body ?? "")
+    if (mishap?.kind === "answer")
+      return outgoing.writeHead(mishap.status, mishap.headers).end(mishap.body ?? "")
     const sent = request(
       new URL(incoming.url ?? "/", target),
       { method: incoming.method, headers: { ...incoming.headers, host: new URL(target).host } },

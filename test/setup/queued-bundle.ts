@@ -22,7 +22,10 @@ export interface Consumed {
 /** A bundle with a queue and a bucket, on workerd under Miniflare, whose queue lives in memory. */
 export interface QueuedBundle {
   address: string
-  /** Hands messages to the consumer as Cloudflare does, past the queue. Rejects when the Worker ends on the way. */
+  /**
+   * Hands messages to the consumer as Cloudflare does, past the queue. Rejects when the Worker ends on the
+   * way.
+   */
   consume(messages: readonly QueuedMessage[]): Promise<Consumed>
   /** What it has written to its log so far, one entry a line. */
   log: readonly string[]
@@ -50,21 +53,26 @@ async function queueConsumers() {
   const { queues }: WranglerToml = readConfig({ config: join(ROOT, "wrangler.toml") }).rawConfig
   const consumers = queues?.consumers ?? []
   return Object.fromEntries(
-    consumers.map(({ queue, max_batch_size, max_batch_timeout, max_retries, retry_delay, dead_letter_queue }) => [
-      queue,
-      {
-        ...(max_batch_size !== undefined && { maxBatchSize: max_batch_size }),
-        ...(max_batch_timeout !== undefined && { maxBatchTimeout: max_batch_timeout }),
-        ...(max_retries !== undefined && { maxRetries: max_retries }),
-        ...(retry_delay !== undefined && { retryDelay: retry_delay }),
-        ...(dead_letter_queue !== undefined && { deadLetterQueue: dead_letter_queue }),
-      },
-    ]),
+    consumers.map(
+      ({ queue, max_batch_size, max_batch_timeout, max_retries, retry_delay, dead_letter_queue }) => [
+        queue,
+        {
+          ...(max_batch_size !== undefined && { maxBatchSize: max_batch_size }),
+          ...(max_batch_timeout !== undefined && { maxBatchTimeout: max_batch_timeout }),
+          ...(max_retries !== undefined && { maxRetries: max_retries }),
+          ...(retry_delay !== undefined && { retryDelay: retry_delay }),
+          ...(dead_letter_queue !== undefined && { deadLetterQueue: dead_letter_queue }),
+        },
+      ],
+    ),
   )
 }
 
 /** @param settings the Worker's text bindings */
-export async function runQueuedBundle(bundle: Omit<Bundle, "remove">, settings: Record<string, string>): Promise<QueuedBundle> {
+export async function runQueuedBundle(
+  bundle: Omit<Bundle, "remove">,
+  settings: Record<string, string>,
+): Promise<QueuedBundle> {
   const log: string[] = []
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
@@ -87,9 +95,13 @@ export async function runQueuedBundle(bundle: Omit<Bundle, "remove">, settings: 
     address: url.origin,
     log,
     async consume(messages) {
-      const { outcome, explicitAcks, retryMessages, ackAll, retryBatch } = await worker.queue(QUEUE, [...messages])
+      const { outcome, explicitAcks, retryMessages, ackAll, retryBatch } = await worker.queue(QUEUE, [
+        ...messages,
+      ])
       if (outcome !== "ok") return { acknowledged: [], retried: messages.map(({ id }) => id) }
-      const retried = retryBatch.retry ? messages.map(({ id }) => id) : retryMessages.map(({ msgId }) => msgId)
+      const retried = retryBatch.retry
+        ? messages.map(({ id }) => id)
+        : retryMessages.map(({ msgId }) => msgId)
       const again = new Set(retried)
       // As at Cloudflare, what the handler says nothing of is acknowledged when it ends well.
       const unsaid = messages.map(({ id }) => id).filter((id) => !again.has(id))

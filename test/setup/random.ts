@@ -1,4 +1,7 @@
-/** Numbers from 0 to 1 that are the same at every run with the same seed (mulberry32): enough for tests, not for secrets. */
+/**
+ * Numbers from 0 to 1 that are the same at every run with the same seed (mulberry32): enough for tests, not
+ * for secrets.
+ */
 export function seededRandom(seed: number): () => number {
   let state = seed
   return () => {

@@ -28,7 +28,9 @@ export async function queryAt<Row>(url: string, text: string, values: unknown[] 
   }
 }
 
-/** @param parent the folder below which the database keeps its data; default: the system's for temporary files */
+/**
+ * @param parent the folder below which the database keeps its data; default: the system's for temporary files
+ */
 export async function startStorage(parent?: string): Promise<Storage> {
   const postgres = await startTemporaryPostgres(parent)
   await migrate(postgres.url)
@@ -36,7 +38,11 @@ export async function startStorage(parent?: string): Promise<Storage> {
   return {
     postgres,
     endpoint,
-    bindings: { DATABASE_URL: await createServiceLogin(postgres.url), DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" },
+    bindings: {
+      DATABASE_URL: await createServiceLogin(postgres.url),
+      DATABASE_HTTP_ENDPOINT: endpoint.url,
+      OPEN_ACCESS: "true",
+    },
     query: (text, values) => queryAt(postgres.url, text, values),
     async stop() {
       await endpoint.stop()
@@ -79,13 +85,21 @@ export async function sendBatch(
   conversation = crypto.randomUUID() as string,
   size = SIZE,
 ): Promise<Sent> {
-  const signals = Array.from({ length: size }, (_, index) => ({ context_window_id: conversation, raw_content: String(index) }))
+  const signals = Array.from({ length: size }, (_, index) => ({
+    context_window_id: conversation,
+    raw_content: String(index),
+  }))
   const response = await fetch(`${rig.service.address}/api/signals/batch`, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers },
     body: JSON.stringify({ signals }),
   })
-  return { conversation, status: response.status, headers: response.headers, body: (await response.json()) as Sent["body"] }
+  return {
+    conversation,
+    status: response.status,
+    headers: response.headers,
+    body: (await response.json()) as Sent["body"],
+  }
 }
 
 /** The conversations whose signals are not in the table once each, and the ones of which only a part is. */

@@ -17,8 +17,8 @@ declare module "vitest" {
 }
 
 /**
- * One real Postgres behind one local Neon endpoint for every test that runs inside workerd, and the bundle as it is deployed
- * for those that drive the service from outside.
+ * One real Postgres behind one local Neon endpoint for every test that runs inside workerd, and the bundle as
+ * it is deployed for those that drive the service from outside.
  */
 export default async function startServices(project: TestProject) {
   const postgres = await startTemporaryPostgres()

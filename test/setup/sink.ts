@@ -18,7 +18,8 @@ export async function startSink({ answers }: { answers: boolean }): Promise<Sink
     if (!answers) return
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk as Buffer)
-    for (const line of Buffer.concat(chunks).toString().split("\n").filter(Boolean)) points.push(JSON.parse(line))
+    for (const line of Buffer.concat(chunks).toString().split("\n").filter(Boolean))
+      points.push(JSON.parse(line))
     response.end()
   })
   server.listen(0, "127.0.0.1")

@@ -32,7 +32,9 @@ export async function buildBundle(): Promise<Bundle> {
   }
 }
 
-/** A bundle running on bare workerd, with none of wrangler's help: what production allows and nothing more. */
+/**
+ * A bundle running on bare workerd, with none of wrangler's help: what production allows and nothing more.
+ */
 export interface RunningBundle {
   address: string
   pid: number
@@ -44,7 +46,10 @@ export interface RunningBundle {
 export interface BundleOptions {
   /** Such as `--max-heap-size=128`, which ends the process when the Worker needs more MiB. */
   v8Flags?: readonly string[]
-  /** Host and port to which workerd's own Analytics Engine binding posts each data point; without it none is bound. */
+  /**
+   * Host and port to which workerd's own Analytics Engine binding posts each data point; without it none is
+   * bound.
+   */
   metricsSink?: string
 }
 
@@ -57,9 +62,13 @@ export async function runBundle(
   const port = await freePort()
   const config = bundle.path.replace(/index\.js$/, `${port}.capnp`)
   await writeFile(config, configText(bundle, port, settings, options), { mode: 0o600 })
-  const child = spawn(createRequire(import.meta.url)("workerd").default, ["serve", "--experimental", config], {
-    stdio: ["ignore", "pipe", "pipe"],
-  })
+  const child = spawn(
+    createRequire(import.meta.url)("workerd").default,
+    ["serve", "--experimental", config],
+    {
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  )
   const log: string[] = []
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => log.push(...text.split("\n").filter(Boolean)))
@@ -97,7 +106,10 @@ function configText(
   const bindings = Object.entries(settings).map(
     ([name, text]) => `(name = ${JSON.stringify(name)}, text = ${JSON.stringify(text)})`,
   )
-  const services = [`(name = "main", worker = .worker)`, `(name = "internet", network = (allow = ["public", "private"]))`]
+  const services = [
+    `(name = "main", worker = .worker)`,
+    `(name = "internet", network = (allow = ["public", "private"]))`,
+  ]
   if (metricsSink !== undefined) {
     services.push(`(name = "metrics", external = (address = ${JSON.stringify(metricsSink)}, http = ()))`)
     bindings.push(`(name = "METRICS", analyticsEngine = "metrics")`)

@@ -24,15 +24,19 @@ describe("every answer", () => {
     expect(await idsOf("a b<c>")).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/), null])
   })
 
-  it.each(["/api/signals", "/api/signals/batch", "/api/nowhere", "/metrics"])("of %s is kept by no cache", async (path) =>
-    expect((await send(path)).headers.get("Cache-Control")).toBe("no-store"),
+  it.each(["/api/signals", "/api/signals/batch", "/api/nowhere", "/metrics"])(
+    "of %s is kept by no cache",
+    async (path) => expect((await send(path)).headers.get("Cache-Control")).toBe("no-store"),
   )
 })
 
 describe("a wrong address", () => {
   it("is 404 in JSON", async () => {
     const response = await send("/nowhere")
-    expect([response.status, await response.json()]).toEqual([404, { detail: "Not Found", code: "not_found" }])
+    expect([response.status, await response.json()]).toEqual([
+      404,
+      { detail: "Not Found", code: "not_found" },
+    ])
   })
 
   it.each([
@@ -65,7 +69,10 @@ describe("the log", () => {
           "X-Request-Id": "id-1",
         },
         body: JSON.stringify({
-          signals: [{ context_window_id: "s3cret", signal_score: 2 }, { context_window_id: freshConversation() }],
+          signals: [
+            { context_window_id: "s3cret", signal_score: 2 },
+            { context_window_id: freshConversation() },
+          ],
         }),
       },
       bindings,
@@ -99,10 +106,13 @@ describe("the Worker's cron trigger", () => {
     const { default: worker } = await import("../../src/index.ts")
     const { query } = await import("./service.ts")
     const [old, young] = [crypto.randomUUID(), crypto.randomUUID()]
-    for (const key of [old, young]) await postBatch({ signals: [{ context_window_id: "a" }] }, { "Idempotency-Key": key })
+    for (const key of [old, young])
+      await postBatch({ signals: [{ context_window_id: "a" }] }, { "Idempotency-Key": key })
     await query("update batches set created_at = now() - interval '8 days' where idempotency_key = $1", [old])
     await worker.scheduled({} as ScheduledController, bindings)
-    const left = await query("select idempotency_key from batches where idempotency_key = any($1)", [[old, young]])
+    const left = await query("select idempotency_key from batches where idempotency_key = any($1)", [
+      [old, young],
+    ])
     expect(left).toEqual([{ idempotency_key: young }])
   })
 })

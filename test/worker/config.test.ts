@@ -9,7 +9,10 @@ describe("the settings of retention", () => {
     const preset = { signalDays: undefined, ledgerDays: 90 }
     expect(retentionOf({})).toEqual(preset)
     expect(retentionOf({ RETENTION_DAYS: "", LEDGER_RETENTION_DAYS: "" })).toEqual(preset)
-    expect(retentionOf({ RETENTION_DAYS: "30", LEDGER_RETENTION_DAYS: "7" })).toEqual({ signalDays: 30, ledgerDays: 7 })
+    expect(retentionOf({ RETENTION_DAYS: "30", LEDGER_RETENTION_DAYS: "7" })).toEqual({
+      signalDays: 30,
+      ledgerDays: 7,
+    })
   })
 
   it.each([

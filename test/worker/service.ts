@@ -6,15 +6,27 @@ export const bindings = env as Bindings & { TEST_DATABASE_OWNER_URL: string }
 
 /** Sends a request to the Worker under test. */
 export function send(path: string, init?: RequestInit): Promise<Response> {
-  return (exports as unknown as { default: { fetch: typeof fetch } }).default.fetch(`http://signal-ingest.test${path}`, init)
+  return (exports as unknown as { default: { fetch: typeof fetch } }).default.fetch(
+    `http://signal-ingest.test${path}`,
+    init,
+  )
 }
 
-export function postJson(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+export function postJson(
+  path: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+): Promise<Response> {
   const text = typeof body === "string" ? body : JSON.stringify(body)
-  return send(path, { method: "POST", body: text, headers: { "Content-Type": "application/json", ...headers } })
+  return send(path, {
+    method: "POST",
+    body: text,
+    headers: { "Content-Type": "application/json", ...headers },
+  })
 }
 
-export const postBatch = (body: unknown, headers: Record<string, string> = {}) => postJson("/api/signals/batch", body, headers)
+export const postBatch = (body: unknown, headers: Record<string, string> = {}) =>
+  postJson("/api/signals/batch", body, headers)
 
 /** Asks the database itself, past the service, as the owner of the tables. */
 export function query<Row>(text: string, params: unknown[] = []): Promise<Row[]> {
@@ -22,12 +34,15 @@ export function query<Row>(text: string, params: unknown[] = []): Promise<Row[]>
   return neon(bindings.TEST_DATABASE_OWNER_URL).query(text, params) as Promise<Row[]>
 }
 
-/** A number that every rule passes and only the database refuses: its numeric holds 131,072 digits before the point. */
+/**
+ * A number that every rule passes and only the database refuses: its numeric holds 131,072 digits before the
+ * point.
+ */
 export const TOO_LONG_FOR_POSTGRES = "9".repeat(131_073)
 
 /**
- * The plan that Postgres makes for a statement while a sort costs it more than anything else: it has a sort only when no index gives
- * the order, whatever the statistics of the tables are.
+ * The plan that Postgres makes for a statement while a sort costs it more than anything else: it has a sort
+ * only when no index gives the order, whatever the statistics of the tables are.
  */
 export async function planAvoidingSort(statement: string, params: unknown[] = []): Promise<string> {
   if (bindings.DATABASE_HTTP_ENDPOINT) neonConfig.fetchEndpoint = bindings.DATABASE_HTTP_ENDPOINT
@@ -46,8 +61,9 @@ export const freshConversation = () => `conv-${crypto.randomUUID()}`
 
 /** How many signals a conversation has in the table. */
 export async function countOf(conversation: string): Promise<number> {
-  const [row] = await query<{ count: number }>("select count(*)::int4 as count from signals where context_window_id = $1", [
-    conversation,
-  ])
+  const [row] = await query<{ count: number }>(
+    "select count(*)::int4 as count from signals where context_window_id = $1",
+    [conversation],
+  )
   return row?.count ?? 0
 }

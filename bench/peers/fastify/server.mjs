@@ -43,10 +43,12 @@ function brokenRule(signal) {
   if (!isShare(signal.emotional_tone)) return "emotional_tone must be between 0 and 1"
   if (signal.escalate_flag != null && signal.escalate_flag !== 0 && signal.escalate_flag !== 1)
     return "escalate_flag must be 0 or 1"
-  if (typeof signal.timestamp === "string" && Number.isNaN(Date.parse(signal.timestamp))) return "timestamp must be ISO 8601"
+  if (typeof signal.timestamp === "string" && Number.isNaN(Date.parse(signal.timestamp)))
+    return "timestamp must be ISO 8601"
 }
 
-const quoted = (value) => (value == null ? "NULL" : `"${value.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`)
+const quoted = (value) =>
+  value == null ? "NULL" : `"${value.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`
 const plain = (value) => (value == null ? "NULL" : String(value))
 
 /** The text of an array for Postgres: pg's own takes longer. */
@@ -70,7 +72,8 @@ const COLUMNS = [
 
 function timeOf(timestamp) {
   if (timestamp == null) return new Date().toISOString()
-  if (typeof timestamp === "string") return /([zZ]|[+-]\d\d:?\d\d)$/.test(timestamp) ? timestamp : `${timestamp}Z`
+  if (typeof timestamp === "string")
+    return /([zZ]|[+-]\d\d:?\d\d)$/.test(timestamp) ? timestamp : `${timestamp}Z`
   return new Date(Math.abs(timestamp) > 2e10 ? timestamp : timestamp * 1000).toISOString()
 }
 
@@ -84,7 +87,9 @@ async function store(signals) {
   const rows = signals.filter((_, index) => errors[index] === undefined)
   const values = [randomUUID(), ...COLUMNS.map(([, , read, write]) => literal(rows, read, write))]
   const ids =
-    rows.length === 0 ? [] : (await pool.query({ name: "store", text: STATEMENT, values, rowMode: "array" })).rows.flat()
+    rows.length === 0
+      ? []
+      : (await pool.query({ name: "store", text: STATEMENT, values, rowMode: "array" })).rows.flat()
   let next = 0
   return errors.map((error, index) =>
     error === undefined
@@ -94,7 +99,9 @@ async function store(signals) {
 }
 
 const app = Fastify({ bodyLimit: 8 * 1024 * 1024, ajv: { customOptions: { allowUnionTypes: true } } })
-app.post("/api/signals/batch", { schema: { body: Batch } }, async ({ body }) => ({ results: await store(body.signals) }))
+app.post("/api/signals/batch", { schema: { body: Batch } }, async ({ body }) => ({
+  results: await store(body.signals),
+}))
 app.post("/api/signals", { schema: { body: Signal } }, async ({ body }, reply) => {
   const [{ signal_id: id, error }] = await store([body])
   return error ? reply.code(422).send({ detail: error }) : reply.code(201).send({ id })

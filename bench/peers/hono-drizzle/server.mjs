@@ -6,7 +6,10 @@ import { Hono } from "hono"
 import pg from "pg"
 import * as z from "zod"
 
-/** The same libraries as this service's, as their documentation shows them: zod for the body, drizzle's insert of many values, on Node. */
+/**
+ * The same libraries as this service's, as their documentation shows them: zod for the body, drizzle's insert
+ * of many values, on Node.
+ */
 const db = drizzle(new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 }))
 
 const signals = pgTable("signals", {
@@ -56,12 +59,14 @@ function brokenRule(signal) {
   if (!isShare(signal.emotional_tone)) return "emotional_tone must be between 0 and 1"
   if (signal.escalate_flag != null && signal.escalate_flag !== 0 && signal.escalate_flag !== 1)
     return "escalate_flag must be 0 or 1"
-  if (typeof signal.timestamp === "string" && Number.isNaN(Date.parse(signal.timestamp))) return "timestamp must be ISO 8601"
+  if (typeof signal.timestamp === "string" && Number.isNaN(Date.parse(signal.timestamp)))
+    return "timestamp must be ISO 8601"
 }
 
 function timeOf(timestamp) {
   if (timestamp == null) return new Date().toISOString()
-  if (typeof timestamp === "string") return /([zZ]|[+-]\d\d:?\d\d)$/.test(timestamp) ? timestamp : `${timestamp}Z`
+  if (typeof timestamp === "string")
+    return /([zZ]|[+-]\d\d:?\d\d)$/.test(timestamp) ? timestamp : `${timestamp}Z`
   return new Date(Math.abs(timestamp) > 2e10 ? timestamp : timestamp * 1000).toISOString()
 }
 
@@ -85,7 +90,9 @@ const rowOf = (signal, transactionId) => ({
 async function store(sent) {
   const transactionId = randomUUID()
   const errors = sent.map(brokenRule)
-  const rows = sent.filter((_, index) => errors[index] === undefined).map((signal) => rowOf(signal, transactionId))
+  const rows = sent
+    .filter((_, index) => errors[index] === undefined)
+    .map((signal) => rowOf(signal, transactionId))
   const ids = rows.length === 0 ? [] : await db.insert(signals).values(rows).returning({ id: signals.id })
   let next = 0
   return errors.map((error, index) =>

@@ -4,7 +4,9 @@ import Fastify from "fastify"
 import { PrismaClient } from "./client/index.js"
 
 /** Fastify and Prisma's `createManyAndReturn`. */
-const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL, max: 10 }) })
+const prisma = new PrismaClient({
+  adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL, max: 10 }),
+})
 
 const text = { type: ["string", "null"] }
 const number = { type: ["number", "null"] }
@@ -49,7 +51,8 @@ function brokenRule(signal) {
 
 function timeOf(timestamp) {
   if (timestamp == null) return new Date()
-  if (typeof timestamp === "number") return new Date(Math.abs(timestamp) > 2e10 ? timestamp : timestamp * 1000)
+  if (typeof timestamp === "number")
+    return new Date(Math.abs(timestamp) > 2e10 ? timestamp : timestamp * 1000)
   return new Date(/([zZ]|[+-]\d\d:?\d\d)$/.test(timestamp) ? timestamp : `${timestamp}Z`)
 }
 
@@ -73,7 +76,9 @@ const rowOf = (signal, transactionId) => ({
 async function store(signals) {
   const transactionId = randomUUID()
   const errors = signals.map(brokenRule)
-  const data = signals.filter((_, index) => errors[index] === undefined).map((signal) => rowOf(signal, transactionId))
+  const data = signals
+    .filter((_, index) => errors[index] === undefined)
+    .map((signal) => rowOf(signal, transactionId))
   const ids = data.length === 0 ? [] : await prisma.signal.createManyAndReturn({ data, select: { id: true } })
   let next = 0
   return errors.map((error, index) =>
@@ -84,7 +89,9 @@ async function store(signals) {
 }
 
 const app = Fastify({ bodyLimit: 8 * 1024 * 1024, ajv: { customOptions: { allowUnionTypes: true } } })
-app.post("/api/signals/batch", { schema: { body: Batch } }, async ({ body }) => ({ results: await store(body.signals) }))
+app.post("/api/signals/batch", { schema: { body: Batch } }, async ({ body }) => ({
+  results: await store(body.signals),
+}))
 app.post("/api/signals", { schema: { body: Signal } }, async ({ body }, reply) => {
   const [{ signal_id: id, error }] = await store([body])
   return error ? reply.code(422).send({ detail: error }) : reply.code(201).send({ id })

@@ -18,10 +18,14 @@ export function recordOfStructured(event: Fields): KafkaRecord {
   return recordOfText(attributes, content.text)
 }
 
-/** Attributes are headers with the prefix `ce-`: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md */
+/**
+ * Attributes are headers with the prefix `ce-`:
+ * https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
+ */
 export function recordOfBinary(headers: Headers, text: string): KafkaRecord {
   const attributes: Fields = {}
-  for (const [name, value] of headers) if (name.startsWith("ce-")) attributes[name.slice(3)] = percentDecoded(value)
+  for (const [name, value] of headers)
+    if (name.startsWith("ce-")) attributes[name.slice(3)] = percentDecoded(value)
   const type = headers.get("content-type") ?? "application/json"
   return recordOfText({ ...attributes, datacontenttype: type }, text)
 }
@@ -31,7 +35,10 @@ function recordOfText(attributes: Fields, text: string): KafkaRecord {
   return isTooDeep(data) ? { ...recordOf(attributes, text), fault: TOO_DEEP } : recordOf(attributes, data)
 }
 
-/** Knative's KafkaSource writes a record's place into the subject: https://github.com/knative-extensions/eventing-kafka-broker */
+/**
+ * Knative's KafkaSource writes a record's place into the subject:
+ * https://github.com/knative-extensions/eventing-kafka-broker
+ */
 const KNATIVE_PLACE = /^partition:\d+#\d+$/
 
 function recordOf(attributes: Fields, data: unknown): KafkaRecord {

@@ -2,8 +2,8 @@ import { createHash } from "node:crypto"
 import { isFields } from "../../signals/json.ts"
 
 /**
- * One record, whatever envelope it had. It is plain JSON, so that a dead letter can hold it and a replay can map it again.
- * A number that a double cannot hold is raw JSON, as `parseJson` returns it.
+ * One record, whatever envelope it had. It is plain JSON, so that a dead letter can hold it and a replay can
+ * map it again. A number that a double cannot hold is raw JSON, as `parseJson` returns it.
  */
 export interface KafkaRecord {
   /** null: a tombstone. */
@@ -25,7 +25,10 @@ export interface KafkaRecord {
 
 export type Fields = Record<string, unknown>
 
-/** Removes the envelope of Kafka Connect's JsonConverter with schemas: https://kafka.apache.org/documentation/#connect_transforms */
+/**
+ * Removes the envelope of Kafka Connect's JsonConverter with schemas:
+ * https://kafka.apache.org/documentation/#connect_transforms
+ */
 export const unwrapped = (value: unknown) =>
   isFields(value) && Object.keys(value).sort().join() === "payload,schema" ? value.payload : value
 
@@ -41,14 +44,20 @@ const MAX_CHARACTERS = 255
 /** Builds a permanent name that fits into a dedupe_key: a digest replaces a name that is too long. */
 export function identity(kind: string, name: string): string {
   const text = `${kind}:${name}`
-  return text.length <= MAX_CHARACTERS ? text : `${kind}:sha256:${createHash("sha256").update(name).digest("hex")}`
+  return text.length <= MAX_CHARACTERS
+    ? text
+    : `${kind}:sha256:${createHash("sha256").update(name).digest("hex")}`
 }
 
 /**
- * The identity of a record whose sender gives topic, partition and offset. The timestamp is part of it where there is one: a topic that is
- * deleted and created again counts its offsets from 0. A redelivered record has the same timestamp.
+ * The identity of a record whose sender gives topic, partition and offset. The timestamp is part of it where
+ * there is one: a topic that is deleted and created again counts its offsets from 0. A redelivered record has
+ * the same timestamp.
  */
-export function placeOf(cluster: string | undefined, { topic, partition, offset, timestamp }: Fields): { identity?: string } {
+export function placeOf(
+  cluster: string | undefined,
+  { topic, partition, offset, timestamp }: Fields,
+): { identity?: string } {
   const parts = [textOf(topic), textOf(partition), textOf(offset)]
   if (parts.some((part) => part === undefined || part === "")) return {}
   const time = textOf(timestamp)

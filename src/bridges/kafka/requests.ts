@@ -34,16 +34,29 @@ interface Origin {
 }
 
 /**
- * Reads the records of a request. The content type and the shape of the body decide the format; undefined for an unknown content type.
+ * Reads the records of a request. The content type and the shape of the body decide the format; undefined for
+ * an unknown content type.
  *
- * A record that cannot be read has a `fault`. It does not fail the request: the sender could only send the same bytes again.
+ * A record that cannot be read has a `fault`. It does not fail the request: the sender could only send the
+ * same bytes again.
  */
-export function readKafkaRecords({ headers, text, cluster, maxRecords }: KafkaRequest): KafkaRecord[] | undefined {
+export function readKafkaRecords({
+  headers,
+  text,
+  cluster,
+  maxRecords,
+}: KafkaRequest): KafkaRecord[] | undefined {
   const type = (headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
-  // The content type decides between the modes: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3-http-message-mapping
-  if (headers.has("ce-specversion") && !type.startsWith("application/cloudevents")) return [recordOfBinary(headers, text)]
+  // The content type decides between the modes:
+  // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3-http-message-mapping
+  if (headers.has("ce-specversion") && !type.startsWith("application/cloudevents"))
+    return [recordOfBinary(headers, text)]
   if (!LINES.test(type) && !JSON_OR_TEXT.test(type)) return undefined
-  const origin = { cluster, maxRecords, base64: { content: BASE64_ENVELOPE.test(type), headers: PROXY.test(type) } }
+  const origin = {
+    cluster,
+    maxRecords,
+    base64: { content: BASE64_ENVELOPE.test(type), headers: PROXY.test(type) },
+  }
   const records = LINES.test(type)
     ? gather(linesOf(text), maxRecords, (line) => recordsOfText(line, origin))
     : readBody(type, text, origin)
@@ -59,7 +72,10 @@ const withWebhookId = (record: KafkaRecord, id: string, place: number | undefine
     ? { ...record, identity: identity("webhook", place === undefined ? id : `${id}#${place}`) }
     : record
 
-/** Yields the lines that are not blank. A generator, because a body can have millions of lines and the caller takes few. */
+/**
+ * Yields the lines that are not blank. A generator, because a body can have millions of lines and the caller
+ * takes few.
+ */
 function* linesOf(text: string): Generator<string> {
   for (let start = 0; start <= text.length; ) {
     const found = text.indexOf("\n", start)
@@ -71,7 +87,11 @@ function* linesOf(text: string): Generator<string> {
 }
 
 /** Collects the records of each text, and stops at one more than `maxRecords`. */
-function gather<T>(texts: Iterable<T>, maxRecords: number, recordsOf: (text: T) => KafkaRecord[]): KafkaRecord[] {
+function gather<T>(
+  texts: Iterable<T>,
+  maxRecords: number,
+  recordsOf: (text: T) => KafkaRecord[],
+): KafkaRecord[] {
   const records: KafkaRecord[] = []
   for (const text of texts) {
     for (const record of recordsOf(text)) records.push(record)
@@ -80,7 +100,10 @@ function gather<T>(texts: Iterable<T>, maxRecords: number, recordsOf: (text: T) 
   return records
 }
 
-/** Reads a body that is one JSON value, or several: some connectors join values by a separator, whatever the content type says. */
+/**
+ * Reads a body that is one JSON value, or several: some connectors join values by a separator, whatever the
+ * content type says.
+ */
 function readBody(type: string, text: string, origin: Origin): KafkaRecord[] {
   const { maxRecords } = origin
   const whole = readJson(text)
@@ -90,14 +113,21 @@ function readBody(type: string, text: string, origin: Origin): KafkaRecord[] {
   for (const line of linesOf(text)) if (all.push({ line, read: readJson(line) }) > maxRecords) break
   const readable = all.filter(({ read }) => read !== undefined).length
   const joined = readable === all.length ? undefined : splitJoined(text, maxRecords)
-  if (joined && joined.length > 1) return gather(joined, maxRecords, (one) => recordsOfText(one, origin, "the value is not JSON"))
+  if (joined && joined.length > 1)
+    return gather(joined, maxRecords, (one) => recordsOfText(one, origin, "the value is not JSON"))
   if (readable > 0) return gather(all, maxRecords, ({ line, read }) => recordsOfRead(read, line, origin))
   return [type === "text/plain" ? { value: text } : { value: text, fault: "the value is not JSON" }]
 }
 
-const recordsOfText = (text: string, origin: Origin, reason?: string) => recordsOfRead(readJson(text), text, origin, reason)
+const recordsOfText = (text: string, origin: Origin, reason?: string) =>
+  recordsOfRead(readJson(text), text, origin, reason)
 
-function recordsOfRead(read: ReturnType<typeof readJson>, text: string, origin: Origin, reason = "the line is not JSON") {
+function recordsOfRead(
+  read: ReturnType<typeof readJson>,
+  text: string,
+  origin: Origin,
+  reason = "the line is not JSON",
+) {
   if (read === undefined) return [{ value: text, fault: reason }]
   return read.isTooDeep ? [{ value: text, fault: TOO_DEEP }] : recordsOf(read.value, origin)
 }
@@ -112,13 +142,18 @@ function readJson(text: string): { value: unknown; isTooDeep: boolean } | undefi
   }
 }
 
-/** Splits a JSON value into records: an array, the envelope of a Kafka REST proxy and a batch of this service hold several. */
+/**
+ * Splits a JSON value into records: an array, the envelope of a Kafka REST proxy and a batch of this service
+ * hold several.
+ */
 function recordsOf(value: unknown, origin: Origin): KafkaRecord[] {
   const first = (list: readonly unknown[]) => list.slice(0, origin.maxRecords + 1)
   if (Array.isArray(value)) return first(value).map((one) => recordOf(one, origin))
   if (isFields(value) && Array.isArray(value.records)) {
     const { topic } = value
-    return first(value.records).map((one) => recordOf(isFields(one) ? { topic, ...one, value: one.value ?? null } : one, origin))
+    return first(value.records).map((one) =>
+      recordOf(isFields(one) ? { topic, ...one, value: one.value ?? null } : one, origin),
+    )
   }
   if (isFields(value) && Array.isArray(value.signals) && value.context_window_id === undefined)
     return first(value.signals).map((one) => recordOf(one, origin))
@@ -138,10 +173,15 @@ const OF_RECORD = new Set([
 ])
 
 /** Whether a record is in a proxy's envelope: it has a value, and no other field than a Kafka record has. */
-const isEnveloped = (value: Fields) => "value" in value && Object.keys(value).every((name) => OF_RECORD.has(name))
+const isEnveloped = (value: Fields) =>
+  "value" in value && Object.keys(value).every((name) => OF_RECORD.has(name))
 
-/** Whether a record is in Fluent Bit's envelope, which calls the value `payload`: https://github.com/fluent/fluent-bit/blob/master/plugins/in_kafka/in_kafka.c */
-const isOfFluentBit = (value: Fields) => ["topic", "partition", "offset", "payload"].every((name) => Object.hasOwn(value, name))
+/**
+ * Whether a record is in Fluent Bit's envelope, which calls the value `payload`:
+ * https://github.com/fluent/fluent-bit/blob/master/plugins/in_kafka/in_kafka.c
+ */
+const isOfFluentBit = (value: Fields) =>
+  ["topic", "partition", "offset", "payload"].every((name) => Object.hasOwn(value, name))
 
 function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
   if (isCloudEvent(one)) return recordOfStructured(one)
@@ -200,21 +240,32 @@ export function readKafkaValue(
 }
 
 /**
- * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal already stays as it is; any
- * other value becomes a signal by the field mapping, with the whole record as its payload.
+ * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal
+ * already stays as it is; any other value becomes a signal by the field mapping, with the whole record as its
+ * payload.
  */
 export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
   const { value, fault, timestamp, identity: dedupeKey } = record
   if (fault !== undefined) return { refused: fault }
-  const skipped = skippedChange(record, mapping) ?? (value === null || value === undefined ? "tombstone" : undefined)
+  const skipped =
+    skippedChange(record, mapping) ?? (value === null || value === undefined ? "tombstone" : undefined)
   if (skipped !== undefined) return { skipped }
   if (isFields(value) && typeof value.context_window_id === "string")
-    return { signal: { ...value, timestamp: value.timestamp ?? timeOf(timestamp), dedupe_key: value.dedupe_key ?? dedupeKey } }
+    return {
+      signal: {
+        ...value,
+        timestamp: value.timestamp ?? timeOf(timestamp),
+        dedupe_key: value.dedupe_key ?? dedupeKey,
+      },
+    }
 
   const { identity: _, subject: __, ...payload } = record
   const root = record as unknown as Fields
   const conversation = textOf(first(root, mapping.conversation))
-  const subjects = { user_id: textOf(first(root, mapping.user)), agent_id: textOf(first(root, mapping.agent)) }
+  const subjects = {
+    user_id: textOf(first(root, mapping.user)),
+    agent_id: textOf(first(root, mapping.agent)),
+  }
   if (conversation === undefined)
     return {
       refused: `the record has no conversation: ${spoken(mapping.conversation)} must be text or a number`,
@@ -235,7 +286,10 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
   }
 }
 
-/** Refuses a dedupe_key in the bridges' namespace that the writer of the record chose, instead of the record's own identity. */
+/**
+ * Refuses a dedupe_key in the bridges' namespace that the writer of the record chose, instead of the record's
+ * own identity.
+ */
 export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
   if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
   const violation = reservedKeyViolation(delivered.signal.dedupe_key)

@@ -1,6 +1,9 @@
 import { createHmac } from "node:crypto"
 
-/** The largest difference between a request's time and ours, either way. The specification's own libraries allow five minutes. */
+/**
+ * The largest difference between a request's time and ours, either way. The specification's own libraries
+ * allow five minutes.
+ */
 const WINDOW_SECONDS = 300
 
 /** Bound of the signatures in one header. A rotation needs two or three, one for each secret. */
@@ -20,7 +23,10 @@ export interface WebhookHeaders {
   nowSeconds: number
 }
 
-/** Checks the headers alone, before the body is read. Returns the error as one sentence; undefined when the body decides. */
+/**
+ * Checks the headers alone, before the body is read. Returns the error as one sentence; undefined when the
+ * body decides.
+ */
 export function standardWebhookHeaderError({
   id,
   timestamp,
@@ -35,14 +41,16 @@ export function standardWebhookHeaderError({
   if (Math.abs(nowSeconds - Number(timestamp)) > WINDOW_SECONDS)
     return `webhook-timestamp is more than ${WINDOW_SECONDS} seconds from now.`
   const signatures = signature.split(" ", MAX_SIGNATURES + 1)
-  if (signatures.length > MAX_SIGNATURES) return `webhook-signature must hold at most ${MAX_SIGNATURES} signatures.`
-  if (signaturesOf(signature).length === 0) return "webhook-signature must hold v1, and a signature of 32 bytes in base64."
+  if (signatures.length > MAX_SIGNATURES)
+    return `webhook-signature must hold at most ${MAX_SIGNATURES} signatures.`
+  if (signaturesOf(signature).length === 0)
+    return "webhook-signature must hold v1, and a signature of 32 bytes in base64."
 }
 
 /**
- * Verifies a request by Standard Webhooks. Returns the error as one sentence; undefined when a secret signed the request. The
- * specification's own library is not used: it parses the body as one JSON value, and a body can have many lines.
- * The body is hashed once for each secret.
+ * Verifies a request by Standard Webhooks. Returns the error as one sentence; undefined when a secret signed
+ * the request. The specification's own library is not used: it parses the body as one JSON value, and a body
+ * can have many lines. The body is hashed once for each secret.
  *
  * @param body as it was sent
  * @see https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md

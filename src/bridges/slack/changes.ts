@@ -8,11 +8,15 @@ import { instantOf, kindName, mapMessage, namedSignal, nameOf, subjectsOf } from
 
 type Fields = Record<string, unknown>
 
-/** The subtype of the message that replaces a deleted message with replies: https://docs.slack.dev/reference/events/message/ */
+/**
+ * The subtype of the message that replaces a deleted message with replies:
+ * https://docs.slack.dev/reference/events/message/
+ */
 const TOMBSTONE = "tombstone"
 
 /**
- * Whether an event changes another message, which can arrive before or after it. A history has a tombstone instead of such an event.
+ * Whether an event changes another message, which can arrive before or after it. A history has a tombstone
+ * instead of such an event.
  *
  * @see https://docs.slack.dev/reference/events/message/message_changed/
  */
@@ -20,14 +24,16 @@ export const isChange = ({ subtype }: Fields): boolean =>
   subtype === "message_changed" || subtype === "message_deleted" || subtype === TOMBSTONE
 
 /**
- * Maps an edit to the whole edited message, and a deletion to the name of the deleted message. Slack also sends `message_changed` for its
- * own changes, such as the preview of a link. These have no `edited`, so the time of the event orders all changes.
+ * Maps an edit to the whole edited message, and a deletion to the name of the deleted message. Slack also
+ * sends `message_changed` for its own changes, such as the preview of a link. These have no `edited`, so the
+ * time of the event orders all changes.
  */
 export function mapChange(event: Fields, around: Fields): Delivered {
   const { subtype, message } = event
   if (subtype === "message_deleted") return mapDeletion(event, event.deleted_ts, around, "event.deleted_ts")
   if (subtype === TOMBSTONE) return mapDeletion(event, event.ts, around, "event.ts")
-  if (!isFields(message)) return { refused: "event.message should be an object", about: subjectsOf(event, around) }
+  if (!isFields(message))
+    return { refused: "event.message should be an object", about: subjectsOf(event, around) }
   if (message.subtype === TOMBSTONE) return mapDeletion(event, message.ts, around, "event.message.ts")
   const event_ts = event.event_ts ?? event.ts
   const at = instantOf(event_ts)
@@ -51,13 +57,20 @@ const withoutAbsent = (fields: Fields): Fields =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
 
 /**
- * The change that a copy of a message shows, such as one of an export: `edited` has the time of the last edit, and a tombstone shows a
- * deletion.
+ * The change that a copy of a message shows, such as one of an export: `edited` has the time of the last
+ * edit, and a tombstone shows a deletion.
  *
  * @param signal with the dedupe_key and the payload that `mapSlackEvent` gives a message
  */
-export function shownChange({ dedupe_key, payload }: { dedupe_key?: unknown; payload?: unknown }): Change | undefined {
-  if (typeof dedupe_key !== "string" || !dedupe_key.startsWith("slack:") || !isFields(payload)) return undefined
+export function shownChange({
+  dedupe_key,
+  payload,
+}: {
+  dedupe_key?: unknown
+  payload?: unknown
+}): Change | undefined {
+  if (typeof dedupe_key !== "string" || !dedupe_key.startsWith("slack:") || !isFields(payload))
+    return undefined
   if (payload.subtype === TOMBSTONE) return { kind: "deleted" }
   const at = isFields(payload.edited) ? instantOf(payload.edited.ts) : undefined
   return at === undefined ? undefined : { kind: "edited", at }
@@ -69,7 +82,10 @@ const NOT_FOLLOWED: Violation = {
   message: "payload must not have the subtype tombstone unless the service has SLACK_FOLLOW_EDITS=true",
 }
 
-/** Adds to a plan the changes that its copies of messages show. Without `followEdits` an edited copy is stored like any other message. */
+/**
+ * Adds to a plan the changes that its copies of messages show. Without `followEdits` an edited copy is stored
+ * like any other message.
+ */
 export function withShownChanges(
   { total, rows, failures }: BatchPlan,
   signals: readonly (Signal | Rejected)[],
@@ -84,5 +100,9 @@ export function withShownChanges(
     else left.push(change && followEdits ? { ...row, change } : row)
   }
   if (refused.length === 0) return { total, rows: left, failures }
-  return { total, rows: left, failures: [...failures, ...refused].sort((one, other) => one.index - other.index) }
+  return {
+    total,
+    rows: left,
+    failures: [...failures, ...refused].sort((one, other) => one.index - other.index),
+  }
 }

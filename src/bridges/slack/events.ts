@@ -35,11 +35,17 @@ export function readSlackRequest(body: unknown, options: SlackOptions = {}): Sla
     case "event_callback":
       return { type: "event_callback", delivered: mapSlackEvent(body, options) }
     default:
-      return { type: "unreadable", error: "type should be url_verification, event_callback or app_rate_limited" }
+      return {
+        type: "unreadable",
+        error: "type should be url_verification, event_callback or app_rate_limited",
+      }
   }
 }
 
-/** Maps a message to a signal. Any other event is skipped by the name of its type, or of its subtype when it is about a message. */
+/**
+ * Maps a message to a signal. Any other event is skipped by the name of its type, or of its subtype when it
+ * is about a message.
+ */
 export function mapSlackEvent(envelope: unknown, { followEdits = false }: SlackOptions = {}): Delivered {
   const { event, ...around } = isFields(envelope) ? envelope : {}
   if (!isFields(event)) return { refused: "event should be an object" }

@@ -2,14 +2,24 @@ import type { Delivered } from "../delivery.ts"
 
 type Fields = Record<string, unknown>
 
-/** The subtypes of messages that a person or a bot wrote. A plain message has none: https://docs.slack.dev/reference/events/message/ */
+/**
+ * The subtypes of messages that a person or a bot wrote. A plain message has none:
+ * https://docs.slack.dev/reference/events/message/
+ */
 const SAID = new Set([undefined, "thread_broadcast", "bot_message", "me_message", "file_share"])
 
 /** Fields that have columns of their own, so the payload does not repeat them. */
 const MAPPED = new Set(["type", "text", "user", "ts"])
 
 /** The fields of the envelope that the payload keeps. `token` is not one of them: it is a secret. */
-const OF_ENVELOPE = ["event_id", "event_time", "team_id", "enterprise_id", "api_app_id", "is_ext_shared_channel"]
+const OF_ENVELOPE = [
+  "event_id",
+  "event_time",
+  "team_id",
+  "enterprise_id",
+  "api_app_id",
+  "is_ext_shared_channel",
+]
 
 /** The name of a message: its workspace, its channel and its `ts`. */
 interface MessageName {
@@ -23,8 +33,9 @@ interface MessageName {
 /**
  * Maps a message to a signal. A message that no person or bot wrote is skipped by the name of its subtype.
  *
- * Team, channel and `ts` identify a message permanently, in every event, so they are its dedupe_key. A redelivery by Slack, a second
- * subscription to the channel and an import of the same history store the message once.
+ * Team, channel and `ts` identify a message permanently, in every event, so they are its dedupe_key. A
+ * redelivery by Slack, a second subscription to the channel and an import of the same history store the
+ * message once.
  */
 export function mapMessage(message: Fields, around: Fields): Delivered {
   const subtype = message.subtype ?? undefined
@@ -33,7 +44,10 @@ export function mapMessage(message: Fields, around: Fields): Delivered {
   const name = nameOf(message, message.ts, around)
   if (typeof name === "string") return { refused: name, about: subjectsOf(message, around) }
   const rest = Object.entries(message).filter(([field]) => !MAPPED.has(field))
-  const kept = OF_ENVELOPE.filter((field) => around[field] !== undefined).map((field) => [field, around[field]])
+  const kept = OF_ENVELOPE.filter((field) => around[field] !== undefined).map((field) => [
+    field,
+    around[field],
+  ])
   return {
     signal: {
       ...namedSignal(name),
@@ -45,9 +59,16 @@ export function mapMessage(message: Fields, around: Fields): Delivered {
   }
 }
 
-/** The subjects of a message that cannot become a signal. Its dead letter must not be kept when one of them is suppressed. */
-export function subjectsOf({ user, bot_id, app_id, channel, team }: Fields, { team_id = team }: Fields): Fields {
-  const conversation = isName(team_id) && isName(channel) ? { context_window_id: `${team_id}/${channel}` } : {}
+/**
+ * The subjects of a message that cannot become a signal. Its dead letter must not be kept when one of them is
+ * suppressed.
+ */
+export function subjectsOf(
+  { user, bot_id, app_id, channel, team }: Fields,
+  { team_id = team }: Fields,
+): Fields {
+  const conversation =
+    isName(team_id) && isName(channel) ? { context_window_id: `${team_id}/${channel}` } : {}
   return { user_id: user, agent_id: bot_id ?? app_id, ...conversation }
 }
 
@@ -79,8 +100,12 @@ export const namedSignal = ({ team, channel, ts, timestamp }: MessageName) => ({
 /** Whether a value is an id of Slack: a few letters and digits, so it has no separator. */
 const isName = (value: unknown): value is string => typeof value === "string" && /^\w{1,40}$/.test(value)
 
-/** The name of a kind for metrics and log. The sender chooses it, so any other characters than letters, digits, `_` and `.` give `unnamed`. */
-export const kindName = (kind: unknown) => (typeof kind === "string" && /^[\w.]{1,60}$/.test(kind) ? kind : "unnamed")
+/**
+ * The name of a kind for metrics and log. The sender chooses it, so any other characters than letters,
+ * digits, `_` and `.` give `unnamed`.
+ */
+export const kindName = (kind: unknown) =>
+  typeof kind === "string" && /^[\w.]{1,60}$/.test(kind) ? kind : "unnamed"
 
 /** Reads the time in a message's `ts` digit by digit: as a number it would lose its last microseconds. */
 export function instantOf(ts: unknown): string | undefined {

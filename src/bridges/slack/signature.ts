@@ -1,6 +1,9 @@
 import { createHmac } from "node:crypto"
 
-/** The largest difference between a request's time and ours, either way. It limits how long a recorded request can be sent again. */
+/**
+ * The largest difference between a request's time and ours, either way. It limits how long a recorded request
+ * can be sent again.
+ */
 const WINDOW_SECONDS = 300
 
 export interface SlackHeaders {
@@ -13,8 +16,16 @@ export interface SlackHeaders {
   nowSeconds: number
 }
 
-/** Checks the headers alone, before the body is read. Returns the error as one sentence; undefined when the body decides. */
-export function slackHeaderError({ timestamp, signature, secrets, nowSeconds }: SlackHeaders): string | undefined {
+/**
+ * Checks the headers alone, before the body is read. Returns the error as one sentence; undefined when the
+ * body decides.
+ */
+export function slackHeaderError({
+  timestamp,
+  signature,
+  secrets,
+  nowSeconds,
+}: SlackHeaders): string | undefined {
   if (secrets.length === 0) return "SLACK_SIGNING_SECRET is not set, so every call is refused."
   if (timestamp === undefined || signature === undefined)
     return "X-Slack-Request-Timestamp and X-Slack-Signature are required: only Slack may call this."
@@ -27,8 +38,8 @@ export function slackHeaderError({ timestamp, signature, secrets, nowSeconds }: 
 const SIGNATURE = /^v0=[0-9a-f]{64}$/
 
 /**
- * Verifies that a request comes from Slack. Returns the error as one sentence; undefined when a secret signed the request. The body is
- * hashed once for each secret.
+ * Verifies that a request comes from Slack. Returns the error as one sentence; undefined when a secret signed
+ * the request. The body is hashed once for each secret.
  *
  * @param body as it was sent
  * @see https://docs.slack.dev/authentication/verifying-requests-from-slack/

@@ -4,7 +4,8 @@ import { UsageError } from "../usage.ts"
 import type { DlqOptions } from "./dlq.ts"
 
 function readId(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be an id, as "signals dlq list" prints it.')
+  if (!/^\d{1,15}$/.test(text))
+    throw new InvalidArgumentError('It must be an id, as "signals dlq list" prints it.')
   return Number(text)
 }
 
@@ -22,11 +23,15 @@ export function dlqCommand(invocation: Invocation) {
   }
   const called = (options: Omit<DlqOptions, "stop">): DlqOptions => ({ ...options, stop: invocation.stop })
   return new Command("dlq")
-    .description("Lists, shows, replays and discards dead letters: records that the service accepted and could not store.")
+    .description(
+      "Lists, shows, replays and discards dead letters: records that the service accepted and could not store.",
+    )
     .addCommand(
       new Command("list")
         .description("list dead letters, newest first")
-        .addOption(new Option("--state <state>").choices(["waiting", "replayed", "discarded"]).default("waiting"))
+        .addOption(
+          new Option("--state <state>").choices(["waiting", "replayed", "discarded"]).default("waiting"),
+        )
         .addOption(jsonOption())
         .addOption(urlOption())
         .addHelpText("after", `\n${KEY_HELP} It needs the scope "read".`)
@@ -58,7 +63,9 @@ export function dlqCommand(invocation: Invocation) {
     )
     .addCommand(
       new Command("discard")
-        .description("mark dead letters as discarded: the service keeps them, but no longer lists them as waiting")
+        .description(
+          "mark dead letters as discarded: the service keeps them, but no longer lists them as waiting",
+        )
         .addArgument(ids())
         .addOption(jsonOption())
         .addOption(urlOption())

@@ -22,7 +22,11 @@ class Failure extends Error {}
 async function ask<Answer>({ url, stop }: DlqOptions, method: string, path: string): Promise<Answer> {
   const key = process.env.SIGNAL_INGEST_KEY
   const headers: Record<string, string> = key ? { Authorization: `Bearer ${key}` } : {}
-  const response = await fetch(new URL(`/api/dead-letters${path}`, url), { method, headers, signal: stop }).catch(() => {
+  const response = await fetch(new URL(`/api/dead-letters${path}`, url), {
+    method,
+    headers,
+    signal: stop,
+  }).catch(() => {
     throw new Failure(`${url} cannot be reached. Start the service, or name another with --url.`)
   })
   const answer = await response.json().catch(() => ({}))
@@ -31,7 +35,9 @@ async function ask<Answer>({ url, stop }: DlqOptions, method: string, path: stri
   const text = typeof detail === "string" ? detail : JSON.stringify(detail ?? "")
   const wayOut = response.status === 401 ? " Put it into SIGNAL_INGEST_KEY." : ""
   const requestId = response.headers.get("X-Request-Id")
-  throw new Failure(`${response.status}: ${text}${wayOut}${requestId === null ? "" : ` (request ${requestId})`}`)
+  throw new Failure(
+    `${response.status}: ${text}${wayOut}${requestId === null ? "" : ` (request ${requestId})`}`,
+  )
 }
 
 /** Runs `work`. If the service does not answer, or refuses, prints one sentence and returns exit code 3. */
@@ -49,7 +55,11 @@ async function* deadLetters(state: string, options: DlqOptions): AsyncGenerator<
   let cursor: string | null = null
   do {
     const query = new URLSearchParams({ state, limit: "200", ...(cursor !== null && { cursor }) })
-    const page: { dead_letters: DeadLetter[]; next_cursor: string | null } = await ask(options, "GET", `?${query}`)
+    const page: { dead_letters: DeadLetter[]; next_cursor: string | null } = await ask(
+      options,
+      "GET",
+      `?${query}`,
+    )
     yield* page.dead_letters
     cursor = page.next_cursor
   } while (cursor !== null)
@@ -90,7 +100,10 @@ export const replay = (ids: readonly number[], options: DlqOptions) =>
     return endReplay(ids.length, remaining, options)
   })
 
-/** Replays every waiting dead letter, oldest first, many in a request. All ids are read before the first record changes. */
+/**
+ * Replays every waiting dead letter, oldest first, many in a request. All ids are read before the first
+ * record changes.
+ */
 export const replayAll = (options: DlqOptions) =>
   reporting(async () => {
     const letters: Pick<DeadLetter, "id" | "source" | "replay_transaction_id">[] = []
@@ -119,7 +132,11 @@ export const replayAll = (options: DlqOptions) =>
 const MAX_IDS = 500
 
 /** @returns the reasons of those that were not replayed, by id */
-async function replayTogether(client: SignalClient, ids: number[], stop: AbortSignal): Promise<Map<number, string>> {
+async function replayTogether(
+  client: SignalClient,
+  ids: number[],
+  stop: AbortSignal,
+): Promise<Map<number, string>> {
   const reasons = new Map<number, string>()
   let cursor: string | null | undefined
   do {

@@ -15,11 +15,25 @@ ${KEY_HELP} It needs the scope "admin".
 /** `signals erase`. */
 export function eraseCommand(invocation: Invocation) {
   return new Command("erase")
-    .description("Erases the signals of a user, an agent or a conversation, or signals by their ids, permanently.")
-    .addOption(new Option("--user <id>", "every signal of this user_id").conflicts(["agent", "conversation", "signal"]))
-    .addOption(new Option("--agent <id>", "every signal of this agent_id").conflicts(["conversation", "signal"]))
-    .addOption(new Option("--conversation <id>", "every signal of this context_window_id").conflicts(["signal"]))
-    .addOption(new Option("--signal <id>", "the signal with this id; may be given 1,000 times").argParser(readId))
+    .description(
+      "Erases the signals of a user, an agent or a conversation, or signals by their ids, permanently.",
+    )
+    .addOption(
+      new Option("--user <id>", "every signal of this user_id").conflicts([
+        "agent",
+        "conversation",
+        "signal",
+      ]),
+    )
+    .addOption(
+      new Option("--agent <id>", "every signal of this agent_id").conflicts(["conversation", "signal"]),
+    )
+    .addOption(
+      new Option("--conversation <id>", "every signal of this context_window_id").conflicts(["signal"]),
+    )
+    .addOption(
+      new Option("--signal <id>", "the signal with this id; may be given 1,000 times").argParser(readId),
+    )
     .option("--suppress", "also refuse later signals of the user, agent or conversation")
     .option("--yes", "do not ask for confirmation")
     .addOption(urlOption())

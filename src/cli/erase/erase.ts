@@ -19,8 +19,8 @@ export interface EraseOptions {
 const POLL_EVERY_MS = 1000
 
 /**
- * Starts an erasure, and prints the counts of removed records until it is done. The service finishes the erasure even when this command
- * is stopped.
+ * Starts an erasure, and prints the counts of removed records until it is done. The service finishes the
+ * erasure even when this command is stopped.
  *
  * @throws {UsageError} no subject is given, or nobody can be asked; nothing was erased
  */
@@ -63,13 +63,18 @@ function erasureOf({ user, agent, conversation, signal, suppress }: EraseOptions
 }
 
 async function isConfirmed({ suppress, ...target }: NewErasure, stop: AbortSignal): Promise<boolean> {
-  if (!process.stdin.isTTY) throw new UsageError("There is no terminal to ask for confirmation. Add --yes to erase.")
+  if (!process.stdin.isTTY)
+    throw new UsageError("There is no terminal to ask for confirmation. Add --yes to erase.")
   const [kind, subject] = Object.entries(target)[0] ?? []
-  const what = Array.isArray(subject) ? `${subject.length} signals` : `every signal with the ${kind} "${subject}"`
+  const what = Array.isArray(subject)
+    ? `${subject.length} signals`
+    : `every signal with the ${kind} "${subject}"`
   const later = suppress ? ", and refuse later ones" : ""
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   try {
-    const answer = await terminal.question(`Erase ${what} permanently${later}? Type "erase" to continue: `, { signal: stop })
+    const answer = await terminal.question(`Erase ${what} permanently${later}? Type "erase" to continue: `, {
+      signal: stop,
+    })
     return answer.trim() === "erase"
   } catch (error) {
     if (stop.aborted) return false

@@ -11,7 +11,8 @@ ${KEY_HELP} It needs the scope "read".
 
 function readScore(text: string): number {
   const score = Number(text)
-  if (text.trim() === "" || !(score >= 0 && score <= 1)) throw new InvalidArgumentError("It must be a number from 0 to 1.")
+  if (text.trim() === "" || !(score >= 0 && score <= 1))
+    throw new InvalidArgumentError("It must be a number from 0 to 1.")
   return score
 }
 
@@ -27,8 +28,14 @@ export function exportCommand(invocation: Invocation) {
     .option("--user <id>", "signals of this user_id")
     .option("--agent <id>", "signals of this agent_id")
     .addOption(new Option("--escalate <flag>", "signals with this escalate_flag").choices(["0", "1"]))
-    .addOption(new Option("--min-score <score>", "signals with this signal_score or a higher one").argParser(readScore))
-    .addOption(new Option("--max-score <score>", "signals with this signal_score or a lower one").argParser(readScore))
+    .addOption(
+      new Option("--min-score <score>", "signals with this signal_score or a higher one").argParser(
+        readScore,
+      ),
+    )
+    .addOption(
+      new Option("--max-score <score>", "signals with this signal_score or a lower one").argParser(readScore),
+    )
     .option("--since <time>", "signals at or after this time")
     .option("--until <time>", "signals before this time")
     .option("--force", "replace a file that exists")

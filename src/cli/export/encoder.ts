@@ -1,6 +1,9 @@
 import type { ExportedRow } from "../../signals/export/lines.ts"
 
-/** Turns signals into the bytes of a file, block by block. A file may end, and be continued, behind every block. */
+/**
+ * Turns signals into the bytes of a file, block by block. A file may end, and be continued, behind every
+ * block.
+ */
 export interface Encoder {
   add(row: ExportedRow): void
   /** Enough signals for a block have been added. */

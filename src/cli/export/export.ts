@@ -40,19 +40,31 @@ export interface ExportOptions {
 /** Runs `signals export`. Returns the exit code. */
 export async function runExportCommand(options: ExportOptions, stop: AbortSignal): Promise<number> {
   const { format, out, gzip = false } = options
-  if (format === "parquet" && gzip) throw new UsageError("--gzip is for ndjson and csv: parquet is compressed already.")
-  if (format === "parquet" && out === "-") throw new UsageError("parquet is written to a file. Name one with --out.")
+  if (format === "parquet" && gzip)
+    throw new UsageError("--gzip is for ndjson and csv: parquet is compressed already.")
+  if (format === "parquet" && out === "-")
+    throw new UsageError("parquet is written to a file. Name one with --out.")
   const filter = filterOf(options)
   const settings = { service: new URL(options.url).origin, format, ...(gzip && { gzip }), ...filter }
   const sink =
     out === "-"
       ? openStandardOutput()
-      : await openFile({ path: out, force: options.force ?? false, restart: options.restart ?? false, settings })
+      : await openFile({
+          path: out,
+          force: options.force ?? false,
+          restart: options.restart ?? false,
+          settings,
+        })
   try {
     const encoder = await openEncoder(format, { gzip, saved: sink.begun.encoder ?? undefined })
     // Numbers of a payload keep every digit.
     const client = openClient({ ...options, parse: parseJson })
-    return await exportTo(sink, encoder, { client, filter, stop, line: options.quiet ? undefined : openLine(process.stderr) })
+    return await exportTo(sink, encoder, {
+      client,
+      filter,
+      stop,
+      line: options.quiet ? undefined : openLine(process.stderr),
+    })
   } finally {
     await sink.close()
   }
@@ -125,7 +137,10 @@ function diskError(error: unknown): string | undefined {
   return code === "ENOSPC" || code === "EDQUOT" ? `the disk is full (${message}). Make room.` : message
 }
 
-/** Reads pages and writes blocks. The progress is noted behind a page, so that the next run begins with the page after it. */
+/**
+ * Reads pages and writes blocks. The progress is noted behind a page, so that the next run begins with the
+ * page after it.
+ */
 class Copy {
   readonly #sink: Sink
   readonly #encoder: Encoder
@@ -173,13 +188,19 @@ class Copy {
     }
     const seconds = Math.max(0.001, (Date.now() - this.#beganAt) / 1000)
     const rate = Math.round((this.#read.signals - this.#sink.begun.signals) / seconds)
-    this.#work.line?.show(`${amount({ ...this.#read, bytes: this.written.bytes })}, ${rate.toLocaleString("en-US")}/s`)
+    this.#work.line?.show(
+      `${amount({ ...this.#read, bytes: this.written.bytes })}, ${rate.toLocaleString("en-US")}/s`,
+    )
   }
 
   async #flush(): Promise<void> {
     if (this.#read === this.written) return
     const block = await this.#encoder.takeBlock()
-    const progress = { ...this.#read, bytes: this.written.bytes + block.length, encoder: this.#encoder.save() }
+    const progress = {
+      ...this.#read,
+      bytes: this.written.bytes + block.length,
+      encoder: this.#encoder.save(),
+    }
     await this.#sink.append(block, progress)
     this.written = this.#read = progress
   }

@@ -4,7 +4,10 @@ export const FORMATS = ["ndjson", "csv", "parquet"] as const
 export type FormatName = (typeof FORMATS)[number]
 
 /** @param saved what `save` of the encoder returned when the export was stopped */
-export async function openEncoder(format: FormatName, options: { gzip: boolean; saved?: string | undefined }): Promise<Encoder> {
+export async function openEncoder(
+  format: FormatName,
+  options: { gzip: boolean; saved?: string | undefined },
+): Promise<Encoder> {
   if (format === "parquet") {
     const { ParquetEncoder } = await import("./parquet.ts")
     return new ParquetEncoder(options.saved)

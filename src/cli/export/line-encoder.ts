@@ -6,7 +6,10 @@ import type { Encoder } from "./encoder.ts"
 /** Long enough that compression does not suffer; a page of the service has 8 MB at most. */
 const BLOCK_CHARACTERS = 4 * 1024 * 1024
 
-/** NDJSON or CSV. Compressed, each block is a member of its own (RFC 1952, section 2.2), so that a file can be continued. */
+/**
+ * NDJSON or CSV. Compressed, each block is a member of its own (RFC 1952, section 2.2), so that a file can be
+ * continued.
+ */
 export class LineEncoder implements Encoder {
   readonly #line: (row: ExportedRow) => string
   readonly #gzip: boolean

@@ -19,7 +19,10 @@ const INSTANT: Column = {
 }
 const TEXT: Column = { type: "BYTE_ARRAY", converted_type: "UTF8", logical_type: { type: "STRING" } }
 
-/** The payload is text, and not Parquet's JSON, since readers of that round numbers. Every field that is not here is a text. */
+/**
+ * The payload is text, and not Parquet's JSON, since readers of that round numbers. Every field that is not
+ * here is a text.
+ */
 const COLUMNS: Partial<Record<keyof ExportedRow, Column>> = {
   id: { type: "INT64", convert: BigInt },
   time: INSTANT,
@@ -46,7 +49,11 @@ const SCHEMA: SchemaElement[] = [
   { name: "signals", num_children: EXPORT_COLUMNS.length },
   ...EXPORT_COLUMNS.map((name) => {
     const { convert: _, ...column } = COLUMNS[name] ?? TEXT
-    return { name, ...column, repetition_type: NEVER_NULL.has(name) ? ("REQUIRED" as const) : ("OPTIONAL" as const) }
+    return {
+      name,
+      ...column,
+      repetition_type: NEVER_NULL.has(name) ? ("REQUIRED" as const) : ("OPTIONAL" as const),
+    }
   }),
 ]
 
@@ -88,7 +95,10 @@ export class ParquetEncoder implements Encoder {
     this.#rows = []
     this.#characters = 0
     if (rows.length > 0)
-      await this.#parquet.write({ columnData: EXPORT_COLUMNS.map((name) => columnOf(name, rows)), rowGroupSize: rows.length })
+      await this.#parquet.write({
+        columnData: EXPORT_COLUMNS.map((name) => columnOf(name, rows)),
+        rowGroupSize: rows.length,
+      })
     this.#parquet.pendingIndexes = []
     return this.#takeBytes()
   }
@@ -99,7 +109,11 @@ export class ParquetEncoder implements Encoder {
   }
 
   save(): string {
-    const written: Written = { offset: this.#bytes.offset, rows: this.#parquet.num_rows, groups: this.#parquet.row_groups }
+    const written: Written = {
+      offset: this.#bytes.offset,
+      rows: this.#parquet.num_rows,
+      groups: this.#parquet.row_groups,
+    }
     return serialize(written).toString("base64")
   }
 

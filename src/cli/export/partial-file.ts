@@ -21,10 +21,11 @@ interface State extends Progress {
 }
 
 /**
- * A file that appears under its name when it is complete. Until then the folder `FILE.partial` has its bytes, and a state that says how
- * many of them count; a later run continues behind these.
+ * A file that appears under its name when it is complete. Until then the folder `FILE.partial` has its bytes,
+ * and a state that says how many of them count; a later run continues behind these.
  *
- * @throws {UsageError} the file exists, another process writes it, or the saved progress is that of another export
+ * @throws {UsageError} the file exists, another process writes it, or the saved progress is that of another
+ *   export
  */
 export async function openFile({ path, force, restart, settings }: FileOptions): Promise<Sink> {
   await refuseExisting(path, force)
@@ -57,7 +58,10 @@ export async function openFile({ path, force, restart, settings }: FileOptions):
     begun,
     async append(block, progress) {
       await writeAt(file, block, bytes)
-      await replaceFile(statePath, `${JSON.stringify({ version: 1, settings, ...progress } satisfies State)}\n`)
+      await replaceFile(
+        statePath,
+        `${JSON.stringify({ version: 1, settings, ...progress } satisfies State)}\n`,
+      )
       bytes = progress.bytes
     },
     async complete(end) {
@@ -77,20 +81,29 @@ export async function openFile({ path, force, restart, settings }: FileOptions):
 async function refuseExisting(path: string, force: boolean): Promise<void> {
   const found = await stat(path).catch(() => undefined)
   if (found?.isDirectory()) throw new UsageError(`${path} is a folder. Name a file with --out.`)
-  if (found && !force) throw new UsageError(`${path} exists already. Replace it with --force, or name another file with --out.`)
+  if (found && !force)
+    throw new UsageError(`${path} exists already. Replace it with --force, or name another file with --out.`)
 }
 
 async function lock(folder: string): Promise<() => Promise<void>> {
   return await lockFolder(folder, `The export ${folder}`).catch((error) => {
     if (!(error instanceof FolderInUse)) throw error
-    throw new UsageError(`${error.message} Wait until that export has ended, or name another file with --out.`)
+    throw new UsageError(
+      `${error.message} Wait until that export has ended, or name another file with --out.`,
+    )
   })
 }
 
 const lost = (folder: string) =>
-  new UsageError(`${folder} has fewer bytes than its state says, so it cannot be continued. Start again with --restart.`)
+  new UsageError(
+    `${folder} has fewer bytes than its state says, so it cannot be continued. Start again with --restart.`,
+  )
 
-async function readState(path: string, settings: Record<string, unknown>, folder: string): Promise<Progress | undefined> {
+async function readState(
+  path: string,
+  settings: Record<string, unknown>,
+  folder: string,
+): Promise<Progress | undefined> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined
     throw error

@@ -13,7 +13,14 @@ export interface Progress {
   encoder: string | null
 }
 
-export const NOTHING: Progress = { cursor: null, finished: false, bytes: 0, signals: 0, omitted: 0, encoder: null }
+export const NOTHING: Progress = {
+  cursor: null,
+  finished: false,
+  bytes: 0,
+  signals: 0,
+  omitted: 0,
+  encoder: null,
+}
 
 /** Where an export goes. */
 export interface Sink {
@@ -28,7 +35,10 @@ export interface Sink {
   close(): Promise<void>
 }
 
-/** Standard output keeps no progress. When its reader has left, the process ends before (see `runCommandLine`). */
+/**
+ * Standard output keeps no progress. When its reader has left, the process ends before (see
+ * `runCommandLine`).
+ */
 export function openStandardOutput(): Sink {
   const print = (bytes: Uint8Array) =>
     new Promise<void>((resolve) => {

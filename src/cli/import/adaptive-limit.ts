@@ -1,6 +1,6 @@
 /**
- * Limits how many batches are in flight: halved when the service is overloaded, and raised by one for each round of successes, as TCP
- * does (additive increase, multiplicative decrease).
+ * Limits how many batches are in flight: halved when the service is overloaded, and raised by one for each
+ * round of successes, as TCP does (additive increase, multiplicative decrease).
  */
 export class AdaptiveLimit {
   readonly #most: number

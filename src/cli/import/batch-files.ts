@@ -4,7 +4,8 @@ import { EXIT } from "../usage.ts"
 import { batchesOf } from "./batches.ts"
 
 /**
- * Writes batches as request bodies for curl: a single batch to `path`, several to files with a number before the extension.
+ * Writes batches as request bodies for curl: a single batch to `path`, several to files with a number before
+ * the extension.
  *
  * @returns the exit code
  */
@@ -27,8 +28,11 @@ export async function writeBatchFiles(source: Source, path: string, batchSize: n
   // A single file gets the name that the user gave.
   if (only !== undefined && more.length === 0) await rename(only, path)
   const names = more.length === 0 ? path : `${only} to ${more.at(-1)}`
-  console.error(written.length === 0 ? "The source has no signals to write." : `${signals} signals in ${names}.`)
+  console.error(
+    written.length === 0 ? "The source has no signals to write." : `${signals} signals in ${names}.`,
+  )
   return unreadable > 0 ? EXIT.someFailed : EXIT.done
 }
 
-const numbered = (path: string, number: number) => path.replace(/(\.\w+)?$/, (ending) => `-${number}${ending}`)
+const numbered = (path: string, number: number) =>
+  path.replace(/(\.\w+)?$/, (ending) => `-${number}${ending}`)

@@ -18,7 +18,10 @@ export interface ImportBatch {
   position: string
 }
 
-/** Keeps a batch under the 8 MiB of the service: a character has at most three bytes in UTF-8, and JSON adds some. */
+/**
+ * Keeps a batch under the 8 MiB of the service: a character has at most three bytes in UTF-8, and JSON adds
+ * some.
+ */
 const MAX_CHARACTERS = 2 * 1024 * 1024
 
 /**

@@ -5,8 +5,8 @@ import { replaceFile } from "../files.ts"
 import { UsageError } from "../usage.ts"
 
 /**
- * The progress of an import of one source to one service. Every run splits the source into the same batches, and the
- * Idempotency-Key of a batch comes from its number, so that a batch sent again is stored once.
+ * The progress of an import of one source to one service. Every run splits the source into the same batches,
+ * and the Idempotency-Key of a batch comes from its number, so that a batch sent again is stored once.
  */
 export interface Checkpoint {
   version: 2

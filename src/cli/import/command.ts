@@ -47,7 +47,9 @@ const sql = () =>
     .option("--map <COLUMN=FIELD>", "store COLUMN in FIELD of the signal; repeatable", collectPairs)
 
 /** Adds the options of each command that sends a source. */
-const sending = <Args extends unknown[], Options extends Record<string, unknown>>(command: Command<Args, Options>) =>
+const sending = <Args extends unknown[], Options extends Record<string, unknown>>(
+  command: Command<Args, Options>,
+) =>
   command
     .option("--dry-run", "print the signals, and send nothing")
     .option("-o, --output <file>", "write batches for curl, and send nothing")
@@ -55,14 +57,22 @@ const sending = <Args extends unknown[], Options extends Record<string, unknown>
     .addOption(batchSizeOption())
     .addOption(concurrencyOption())
     .addOption(deadlineOption())
-    .option("--state <file>", "file of the saved progress (default: in .signals, one for each source and service)")
-    .option("--failures <file>", "file of the records that were not stored, with the reasons (default: beside the state)")
+    .option(
+      "--state <file>",
+      "file of the saved progress (default: in .signals, one for each source and service)",
+    )
+    .option(
+      "--failures <file>",
+      "file of the records that were not stored, with the reasons (default: beside the state)",
+    )
     .option("--restart", "discard the saved progress, and start again")
     .addOption(quietOption())
     .addHelpText("after", `\n${KEY_HELP}`)
 
 /** Adds the options of each command that compares a source with the service. */
-const checking = <Args extends unknown[], Options extends Record<string, unknown>>(command: Command<Args, Options>) =>
+const checking = <Args extends unknown[], Options extends Record<string, unknown>>(
+  command: Command<Args, Options>,
+) =>
   command
     .addOption(urlOption())
     .option("--since <time>", "compare with the service's signals from this time on", "0001-01-01T00:00:00Z")
@@ -75,12 +85,16 @@ export function importCommand(invocation: Invocation) {
     invocation.exitCode = await runImportCommand(request, options, invocation.stop)
   }
   return new Command("import")
-    .description("Imports a source. Each record is stored once, even when the command is stopped and run again.")
+    .description(
+      "Imports a source. Each record is stored once, even when the command is stopped and run again.",
+    )
     .addCommand(sending(slack()).action((path, options) => run({ kind: "slack", path, ...options }, options)))
     .addCommand(sending(sql()).action((options) => run({ kind: "sql", ...options }, options)))
     .addCommand(sending(jsonl()).action((path, options) => run({ kind: "jsonl", path }, options)))
     .addCommand(sending(csv()).action((path, options) => run({ kind: "csv", path, ...options }, options)))
-    .addCommand(sending(parquet()).action((path, options) => run({ kind: "parquet", path, ...options }, options)))
+    .addCommand(
+      sending(parquet()).action((path, options) => run({ kind: "parquet", path, ...options }, options)),
+    )
 }
 
 /** `signals verify KIND`. */
@@ -90,10 +104,16 @@ export function verifyCommand(invocation: Invocation) {
     invocation.exitCode = await runVerifyCommand(request, options)
   }
   return new Command("verify")
-    .description("Compares a source with the service: the number of signals and the mean score of each conversation.")
-    .addCommand(checking(slack()).action((path, options) => run({ kind: "slack", path, ...options }, options)))
+    .description(
+      "Compares a source with the service: the number of signals and the mean score of each conversation.",
+    )
+    .addCommand(
+      checking(slack()).action((path, options) => run({ kind: "slack", path, ...options }, options)),
+    )
     .addCommand(checking(sql()).action((options) => run({ kind: "sql", ...options }, options)))
     .addCommand(checking(jsonl()).action((path, options) => run({ kind: "jsonl", path }, options)))
     .addCommand(checking(csv()).action((path, options) => run({ kind: "csv", path, ...options }, options)))
-    .addCommand(checking(parquet()).action((path, options) => run({ kind: "parquet", path, ...options }, options)))
+    .addCommand(
+      checking(parquet()).action((path, options) => run({ kind: "parquet", path, ...options }, options)),
+    )
 }

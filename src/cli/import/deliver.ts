@@ -1,12 +1,24 @@
 import { deliverEach } from "../../client/deliver.ts"
-import { type BatchAnswer, type Failure, RateLimitedError, type SignalClient, UnavailableError } from "../../client/index.ts"
+import {
+  type BatchAnswer,
+  type Failure,
+  RateLimitedError,
+  type SignalClient,
+  UnavailableError,
+} from "../../client/index.ts"
 import type { AdaptiveLimit } from "./adaptive-limit.ts"
 import type { ImportBatch } from "./batches.ts"
 
-/** Delivers a batch. Resolves with the signals that failed; every other signal is stored, now or by an earlier run. */
+/**
+ * Delivers a batch. Resolves with the signals that failed; every other signal is stored, now or by an earlier
+ * run.
+ */
 export type Deliver = (batch: ImportBatch, limit: AdaptiveLimit) => Promise<Failure[]>
 
-/** Delivers each batch under an Idempotency-Key of the import and the batch number, so that a batch sent again is stored once. */
+/**
+ * Delivers each batch under an Idempotency-Key of the import and the batch number, so that a batch sent again
+ * is stored once.
+ */
 export function deliverTo(
   client: SignalClient,
   importId: string,

@@ -21,7 +21,8 @@ export interface ImportOptions {
 }
 
 /**
- * Sends a source in batches, several at once. Saves the progress after each batch, in the order of the source.
+ * Sends a source in batches, several at once. Saves the progress after each batch, in the order of the
+ * source.
  *
  * @returns whether the source was read to its end
  * @throws the error of `deliver`; the batches before that one are saved in the checkpoint
@@ -68,7 +69,11 @@ export async function runImport(options: ImportOptions): Promise<boolean> {
   return complete
 }
 
-async function save({ checkpoint, statePath, failures }: ImportOptions, batch: ImportBatch, failed: Failure[]): Promise<void> {
+async function save(
+  { checkpoint, statePath, failures }: ImportOptions,
+  batch: ImportBatch,
+  failed: Failure[],
+): Promise<void> {
   const rejected: FailedRecord[] = failed.map(({ index, error, code, field }) => {
     return { place: batch.places[index] ?? "", error, code, field, signal: batch.signals[index] ?? {} }
   })

@@ -29,7 +29,11 @@ export interface ImportOptions {
 }
 
 /** Runs `signals import`. Returns the exit code. */
-export async function runImportCommand(request: SourceRequest, options: ImportOptions, stop: AbortSignal): Promise<number> {
+export async function runImportCommand(
+  request: SourceRequest,
+  options: ImportOptions,
+  stop: AbortSignal,
+): Promise<number> {
   const { kind } = request
   const { url, batchSize } = options
   const { source, ...identity } = await openSource(request)
@@ -64,7 +68,9 @@ async function importFrom(
 ): Promise<number> {
   if (checkpoint.finished) {
     const mayHaveChanged = kind === "sql" ? " The importer does not notice changes of the table." : ""
-    console.log(`The whole source was imported before: ${summary(checkpoint)}.${mayHaveChanged} Send it again with --restart.`)
+    console.log(
+      `The whole source was imported before: ${summary(checkpoint)}.${mayHaveChanged} Send it again with --restart.`,
+    )
     return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done
   }
   const failures = new FailuresFile(
@@ -85,14 +91,19 @@ async function importFrom(
         deadlineMs: options.deadline * 1000,
         onAnswer: ({ transaction_id, ignored_fields }) => {
           checkpoint.transaction = transaction_id ?? checkpoint.transaction
-          checkpoint.ignoredFields = [...new Set([...checkpoint.ignoredFields, ...(ignored_fields ?? [])])].slice(0, MAX_IGNORED)
+          checkpoint.ignoredFields = [
+            ...new Set([...checkpoint.ignoredFields, ...(ignored_fields ?? [])]),
+          ].slice(0, MAX_IGNORED)
         },
       }),
       onProgress: (now, limit) => progress?.show(now, limit),
     })
     progress?.end()
     console.log(`${complete ? "Imported" : "Stopped; the same command continues"}: ${summary(checkpoint)}.`)
-    for (const sentence of remarks(checkpoint, `signals import ${kind === "slack" ? kind : "jsonl"} ${failures.path}`))
+    for (const sentence of remarks(
+      checkpoint,
+      `signals import ${kind === "slack" ? kind : "jsonl"} ${failures.path}`,
+    ))
       console.log(sentence)
     if (!complete) return EXIT.stopped
     return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done

@@ -34,13 +34,15 @@ export interface LockedState extends State {
 const DIGEST_LENGTH = 8
 
 /**
- * Finds the state of this source at this service, or starts a new one, and locks it: two imports that share a state would send batches
- * under the same keys and overwrite each other's progress.
+ * Finds the state of this source at this service, or starts a new one, and locks it: two imports that share a
+ * state would send batches under the same keys and overwrite each other's progress.
  *
- * A state belongs to one service, identified by its address and its ledger. If the ledger no longer has a batch of the import, the
- * database behind the address has been replaced, and the import starts again. A service keeps its state under a second address.
+ * A state belongs to one service, identified by its address and its ledger. If the ledger no longer has a
+ * batch of the import, the database behind the address has been replaced, and the import starts again. A
+ * service keeps its state under a second address.
  *
- * @throws {UsageError} another import has the state; `--state` names the state of another source, service or batch size; or the key
+ * @throws {UsageError} another import has the state; `--state` names the state of another source, service or
+ *   batch size; or the key
  * cannot tell which service it is
  */
 export async function openState(options: StateOptions): Promise<LockedState> {
@@ -50,14 +52,21 @@ export async function openState(options: StateOptions): Promise<LockedState> {
     for (const one of releases.splice(0)) await one()
   }
   try {
-    return { ...(await findState(options, own, (path) => lockState(path).then((one) => void releases.push(one)))), release }
+    return {
+      ...(await findState(options, own, (path) => lockState(path).then((one) => void releases.push(one)))),
+      release,
+    }
   } catch (error) {
     await release()
     throw error
   }
 }
 
-async function findState(options: StateOptions, own: string, lock: (path: string) => Promise<void>): Promise<State> {
+async function findState(
+  options: StateOptions,
+  own: string,
+  lock: (path: string) => Promise<void>,
+): Promise<State> {
   if (options.restart) return begin(options, own)
   const found = await readCheckpoint(own)
   if (found) return resume(options, { path: own, checkpoint: found })
@@ -68,7 +77,9 @@ async function findState(options: StateOptions, own: string, lock: (path: string
 async function lockState(path: string): Promise<() => Promise<void>> {
   return await lockOwnFolder(`${path}.lock`, `The state ${path}`).catch((error) => {
     if (!(error instanceof FolderInUse)) throw error
-    throw new UsageError(`${error.message} Wait until that import has ended, or name another file with --state.`)
+    throw new UsageError(
+      `${error.message} Wait until that import has ended, or name another file with --state.`,
+    )
   })
 }
 
@@ -90,7 +101,8 @@ async function resume(options: StateOptions, state: State): Promise<State> {
       `This import began with --batch-size ${checkpoint.batchSize} and can only continue with it. Start again with --restart.`,
     )
   const { transaction } = checkpoint
-  const isKnown = transaction === null ? checkpoint.service === service : await knowsBatch(client, transaction)
+  const isKnown =
+    transaction === null ? checkpoint.service === service : await knowsBatch(client, transaction)
   if (isKnown === true) return state
   if (checkpoint.service !== service)
     throw new UsageError(
@@ -100,16 +112,25 @@ async function resume(options: StateOptions, state: State): Promise<State> {
     throw new UsageError(
       `${service} shows this key no batch of the import in ${path}: the database or the key is another one. Use a key with the scope "read", or send everything again with --restart.`,
     )
-  tell(`${service} has no batch of the import in ${path}, so its database is another one. The import starts again.`)
+  tell(
+    `${service} has no batch of the import in ${path}, so its database is another one. The import starts again.`,
+  )
   return begin(options, path)
 }
 
-/** Finds the state of this source at this service under another address, such as http://127.0.0.1:8002 for http://localhost:8002. */
-async function takeOver(options: StateOptions, lock: (path: string) => Promise<void>): Promise<State | undefined> {
+/**
+ * Finds the state of this source at this service under another address, such as http://127.0.0.1:8002 for
+ * http://localhost:8002.
+ */
+async function takeOver(
+  options: StateOptions,
+  lock: (path: string) => Promise<void>,
+): Promise<State | undefined> {
   const { source, client, service, tell } = options
   const prefix = sourcePath(source)
   const names = await readdir(dirname(prefix)).catch(() => [])
-  // An earlier version named its state file by the source alone. Reading that file throws the error that says what to do.
+  // An earlier version named its state file by the source alone. Reading that file throws the error that says
+  // what to do.
   await readCheckpoint(`${prefix}.json`)
   for (const name of names.filter((one) => one.startsWith(`${basename(prefix)}-`) && one.endsWith(".json"))) {
     const path = join(dirname(prefix), name)
@@ -125,7 +146,8 @@ async function takeOver(options: StateOptions, lock: (path: string) => Promise<v
 }
 
 /** A file in `.signals` of the current folder, named by the source, its fingerprint and the service. */
-const statePath = (source: StateOptions["source"], service: string) => `${sourcePath(source)}-${digest(service)}.json`
+const statePath = (source: StateOptions["source"], service: string) =>
+  `${sourcePath(source)}-${digest(service)}.json`
 
 const sourcePath = ({ name, fingerprint }: StateOptions["source"]) =>
   join(".signals", `${name.replace(/[^\w.-]+/g, "_").slice(-60)}-${digest(fingerprint)}`)

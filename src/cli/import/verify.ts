@@ -25,32 +25,45 @@ const MAX_STATS = 1000
  *
  * @returns the exit code
  */
-export async function runVerifyCommand(request: SourceRequest, options: { url: string; since: string }): Promise<number> {
+export async function runVerifyCommand(
+  request: SourceRequest,
+  options: { url: string; since: string },
+): Promise<number> {
   const { source } = await openSource(request)
   const client = openClient(options)
   const expected = await countSource(source)
   const found = await countService(client, options.since, expected.conversations)
   const differences = [...expected.conversations].flatMap(([name, { count, scores }]) => {
     const inService = found.get(name) ?? { count: 0, scores: 0 }
-    const sameMean = count === 0 || Math.abs(scores / count - inService.scores / Math.max(1, inService.count)) < TOLERANCE
+    const sameMean =
+      count === 0 || Math.abs(scores / count - inService.scores / Math.max(1, inService.count)) < TOLERANCE
     return count === inService.count && sameMean ? [] : [{ name, source: count, service: inService.count }]
   })
   const total = [...expected.conversations.values()].reduce((sum, { count }) => sum + count, 0)
   const brokenRules = expected.rejected > 0 ? `, and ${expected.rejected} that break a rule` : ""
-  console.log(`The source has ${total} signals of ${expected.conversations.size} conversations${brokenRules}.`)
+  console.log(
+    `The source has ${total} signals of ${expected.conversations.size} conversations${brokenRules}.`,
+  )
   for (const { name, source: inSource, service } of differences.slice(0, SHOWN))
     console.log(
       `${name}: ${inSource} in the source, ${service} in the service${inSource === service ? ", but with another mean score" : ""}`,
     )
   if (differences.length > SHOWN) console.log(`and ${differences.length - SHOWN} more`)
   console.log(
-    differences.length === 0 ? "The service has each of these signals once." : `${differences.length} conversations differ.`,
+    differences.length === 0
+      ? "The service has each of these signals once."
+      : `${differences.length} conversations differ.`,
   )
   return differences.length === 0 ? EXIT.done : EXIT.someFailed
 }
 
-/** Counts the signals that the service stores of a source, by its own rules; the first of those that share a dedupe_key. */
-async function countSource(source: Source): Promise<{ conversations: Map<string, Conversation>; rejected: number }> {
+/**
+ * Counts the signals that the service stores of a source, by its own rules; the first of those that share a
+ * dedupe_key.
+ */
+async function countSource(
+  source: Source,
+): Promise<{ conversations: Map<string, Conversation>; rejected: number }> {
   const conversations = new Map<string, Conversation>()
   const known = new Set<string>()
   let rejected = 0
@@ -63,7 +76,10 @@ async function countSource(source: Source): Promise<{ conversations: Map<string,
     else if (row.dedupeKey === null || !known.has(row.dedupeKey)) {
       if (row.dedupeKey !== null) known.add(row.dedupeKey)
       const conversation = conversations.get(row.contextWindowId) ?? { count: 0, scores: 0 }
-      conversations.set(row.contextWindowId, { count: conversation.count + 1, scores: conversation.scores + row.signalScore })
+      conversations.set(row.contextWindowId, {
+        count: conversation.count + 1,
+        scores: conversation.scores + row.signalScore,
+      })
     }
   }
   return { conversations, rejected }
@@ -99,7 +115,10 @@ async function countService(
   return found
 }
 
-/** The statistics of the conversations with the most signals; undefined when the service has more signals than it counts at once. */
+/**
+ * The statistics of the conversations with the most signals; undefined when the service has more signals than
+ * it counts at once.
+ */
 async function statsOf(client: SignalClient, since: string): Promise<ConversationStats[] | undefined> {
   try {
     return await client.stats({ since, limit: MAX_STATS })

@@ -1,5 +1,12 @@
 import { Command, Option } from "@commander-js/extra-typings"
-import { batchSizeOption, deadlineOption, type Invocation, KEY_HELP, quietOption, urlOption } from "../options.ts"
+import {
+  batchSizeOption,
+  deadlineOption,
+  type Invocation,
+  KEY_HELP,
+  quietOption,
+  urlOption,
+} from "../options.ts"
 import { PASSWORD_VARIABLE } from "./connection.ts"
 
 const AFTER_HELP = `
@@ -18,19 +25,43 @@ export function consumeCommand(invocation: Invocation) {
       .requiredOption("--topic <topic...>", "the topics")
       .requiredOption("--group <group>", "the consumer group, whose committed offsets say where to continue")
       .addOption(
-        new Option("--from <where>", "where a group without offsets begins").choices(["earliest", "latest"]).default("earliest"),
+        new Option("--from <where>", "where a group without offsets begins")
+          .choices(["earliest", "latest"])
+          .default("earliest"),
       )
-      .option("--mapping <json>", "maps fields of a record to fields of a signal, as KAFKA_FIELD_MAPPING does", "{}")
-      .option("--cluster <name>", "distinguishes clusters whose topics have the same names, as ?cluster= of the webhook")
-      .addOption(new Option("--sasl <mechanism>", "log in to the brokers").choices(["plain", "scram-sha-256", "scram-sha-512"]))
+      .option(
+        "--mapping <json>",
+        "maps fields of a record to fields of a signal, as KAFKA_FIELD_MAPPING does",
+        "{}",
+      )
+      .option(
+        "--cluster <name>",
+        "distinguishes clusters whose topics have the same names, as ?cluster= of the webhook",
+      )
+      .addOption(
+        new Option("--sasl <mechanism>", "log in to the brokers").choices([
+          "plain",
+          "scram-sha-256",
+          "scram-sha-512",
+        ]),
+      )
       .addOption(new Option("--username <name>", "the user to log in as").env("KAFKA_USERNAME"))
-      .option("--password-file <file>", `the file that holds the user's password (default: the variable ${PASSWORD_VARIABLE})`)
+      .option(
+        "--password-file <file>",
+        `the file that holds the user's password (default: the variable ${PASSWORD_VARIABLE})`,
+      )
       .option("--tls", "connect by TLS")
       .option("--tls-ca <file>", "the certificates that sign the brokers' (PEM; default: those of Node)")
       .option("--tls-cert <file>", "this client's certificate (PEM)")
       .option("--tls-key <file>", "the key of this client's certificate (PEM)")
-      .option("--tls-servername <name>", "the name in the brokers' certificates (default: that of each broker)")
-      .option("--tls-insecure", "accept any certificate: anyone on the network path can read and change the records")
+      .option(
+        "--tls-servername <name>",
+        "the name in the brokers' certificates (default: that of each broker)",
+      )
+      .option(
+        "--tls-insecure",
+        "accept any certificate: anyone on the network path can read and change the records",
+      )
       .addOption(urlOption())
       .addOption(batchSizeOption())
       .addOption(deadlineOption())

@@ -14,10 +14,17 @@ export interface ConnectionOptions {
   tlsInsecure?: true | undefined
 }
 
-/** The variable that holds the password when no file is named. There is no option for it, since `ps` shows options. */
+/**
+ * The variable that holds the password when no file is named. There is no option for it, since `ps` shows
+ * options.
+ */
 export const PASSWORD_VARIABLE = "KAFKA_PASSWORD"
 
-const MECHANISMS = { plain: "PLAIN", "scram-sha-256": "SCRAM-SHA-256", "scram-sha-512": "SCRAM-SHA-512" } as const
+const MECHANISMS = {
+  plain: "PLAIN",
+  "scram-sha-256": "SCRAM-SHA-256",
+  "scram-sha-512": "SCRAM-SHA-512",
+} as const
 
 type Connection = Pick<ConsumerOptions<Buffer, Buffer, Buffer, Buffer>, "sasl" | "tls" | "tlsServerName">
 
@@ -36,7 +43,10 @@ async function readSasl({ sasl, username, passwordFile }: ConnectionOptions): Pr
   const password = passwordFile
     ? (await read(passwordFile, "--password-file")).toString().trimEnd()
     : process.env[PASSWORD_VARIABLE]
-  if (!password) throw new UsageError(`--sasl needs a password, in ${PASSWORD_VARIABLE} or in a file that --password-file names.`)
+  if (!password)
+    throw new UsageError(
+      `--sasl needs a password, in ${PASSWORD_VARIABLE} or in a file that --password-file names.`,
+    )
   return { sasl: { mechanism: MECHANISMS[sasl], username, password } }
 }
 
@@ -47,7 +57,8 @@ async function readTls(options: ConnectionOptions): Promise<Connection> {
     if (details) throw new UsageError("The --tls-... options need --tls.")
     return {}
   }
-  if ((tlsCert === undefined) !== (tlsKey === undefined)) throw new UsageError("--tls-cert and --tls-key belong together.")
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    throw new UsageError("--tls-cert and --tls-key belong together.")
   return {
     tls: {
       ...(tlsCa && { ca: await read(tlsCa, "--tls-ca") }),

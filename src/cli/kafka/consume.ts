@@ -36,8 +36,9 @@ export interface ConsumeOptions extends ConnectionOptions {
 }
 
 /**
- * Runs `signals consume kafka` until it is stopped. Offsets are committed after the records before them are stored or in the failures
- * file, so that no record is lost; each record has an identity of its own, so that none is stored twice.
+ * Runs `signals consume kafka` until it is stopped. Offsets are committed after the records before them are
+ * stored or in the failures file, so that no record is lost; each record has an identity of its own, so that
+ * none is stored twice.
  *
  * @returns the exit code
  */
@@ -46,7 +47,10 @@ export async function consumeKafka(options: ConsumeOptions, stop: AbortSignal): 
   const mapping = readMapping(options.mapping)
   const connection = await readConnection(options)
   const client = openClient(options)
-  const failures = new FailuresFile(ownName(options.failures ?? `.signals/${topics.join("-")}.failures.jsonl`), 0)
+  const failures = new FailuresFile(
+    ownName(options.failures ?? `.signals/${topics.join("-")}.failures.jsonl`),
+    0,
+  )
   const run = crypto.randomUUID()
   const tally = new Tally()
   const line = options.quiet ? undefined : openLine(process.stderr)
@@ -82,7 +86,11 @@ export async function consumeKafka(options: ConsumeOptions, stop: AbortSignal): 
       })
       const all: FailedRecord[] = [
         ...failed,
-        ...refused.map(({ index, ...why }) => ({ ...why, place: places[index] ?? "", signal: signals[index] ?? {} })),
+        ...refused.map(({ index, ...why }) => ({
+          ...why,
+          place: places[index] ?? "",
+          signal: signals[index] ?? {},
+        })),
       ]
       if (all.length > 0 && tally.failed === 0) line?.print(`Records that fail are kept in ${failures.path}.`)
       await failures.append(all)
@@ -94,8 +102,11 @@ export async function consumeKafka(options: ConsumeOptions, stop: AbortSignal): 
   } catch (error) {
     if (stop.aborted) return EXIT.stopped
     line?.end()
-    const what = error instanceof SignalError ? reasonOf(error) : `the Kafka brokers at ${brokers}: ${causesOf(error)}`
-    console.error(`Gave up: ${what}\nNo offset of an unstored record was committed: the same command continues.`)
+    const what =
+      error instanceof SignalError ? reasonOf(error) : `the Kafka brokers at ${brokers}: ${causesOf(error)}`
+    console.error(
+      `Gave up: ${what}\nNo offset of an unstored record was committed: the same command continues.`,
+    )
     return EXIT.gaveUp
   } finally {
     line?.end()
@@ -119,6 +130,7 @@ function readMapping(text: string): FieldMapping {
 /** Returns the messages of the innermost errors: "failed 4 times" does not give the reason. */
 function causesOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const causes = error instanceof AggregateError ? error.errors : error.cause === undefined ? [] : [error.cause]
+  const causes =
+    error instanceof AggregateError ? error.errors : error.cause === undefined ? [] : [error.cause]
   return causes.length === 0 ? error.message : [...new Set(causes.map(causesOf))].join("; ")
 }

@@ -5,7 +5,11 @@ import type { Message } from "@platformatic/kafka"
 const MAX_BYTES = 2 * 1024 * 1024
 
 /** Groups messages in the order of arrival: at most `most`, and at most those that arrive within `waitMs`. */
-export async function* gathered(stream: AsyncIterable<Message>, most: number, waitMs: number): AsyncGenerator<Message[]> {
+export async function* gathered(
+  stream: AsyncIterable<Message>,
+  most: number,
+  waitMs: number,
+): AsyncGenerator<Message[]> {
   const messages = stream[Symbol.asyncIterator]()
   let next = messages.next()
   for (;;) {
@@ -30,7 +34,10 @@ const sizeOf = ({ key, value }: Message) => (key?.length ?? 0) + (value?.length 
 
 const after = (ms: number) => sleep(Math.max(0, ms), undefined, { ref: false })
 
-/** Commits the last offset of each partition. Every record before it must be stored, or be in the failures file. */
+/**
+ * Commits the last offset of each partition. Every record before it must be stored, or be in the failures
+ * file.
+ */
 export async function commitLast(messages: readonly Message[]): Promise<void> {
   const last = new Map(messages.map((message) => [`${message.topic}/${message.partition}`, message]))
   for (const message of last.values()) await message.commit()

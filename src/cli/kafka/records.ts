@@ -15,13 +15,18 @@ export interface Mapped {
   skipped: Record<string, number>
 }
 
-export function mapMessages(messages: readonly Message[], mapping: FieldMapping, cluster: string | undefined): Mapped {
+export function mapMessages(
+  messages: readonly Message[],
+  mapping: FieldMapping,
+  cluster: string | undefined,
+): Mapped {
   const mapped: Mapped = { signals: [], places: [], failed: [], skipped: {} }
   for (const message of messages) {
     const place = placeOf(message)
     const record = readMessage(message, cluster)
     const delivered = mapKafkaRecord(record, mapping)
-    if ("skipped" in delivered) mapped.skipped[delivered.skipped] = (mapped.skipped[delivered.skipped] ?? 0) + 1
+    if ("skipped" in delivered)
+      mapped.skipped[delivered.skipped] = (mapped.skipped[delivered.skipped] ?? 0) + 1
     else if ("refused" in delivered) {
       const { refused: error, code = "unreadable_record", field } = delivered
       mapped.failed.push({ place, error, code, field, record: bytesOf(message) })
@@ -48,7 +53,9 @@ function readMessage(message: Message, cluster: string | undefined): KafkaRecord
       offset: Number(offset),
       timestamp: Number(timestamp),
       key: textOf(key),
-      headers: Object.fromEntries([...message.headers].map(([name, header]) => [name.toString("utf8"), headerOf(header)])),
+      headers: Object.fromEntries(
+        [...message.headers].map(([name, header]) => [name.toString("utf8"), headerOf(header)]),
+      ),
     },
     textOf(value),
     cluster,
@@ -67,7 +74,15 @@ function headerOf(header: Buffer | null | undefined): unknown {
 }
 
 /** The message byte for byte, for the failures file. */
-function bytesOf({ topic, partition, offset, timestamp, key, value, headers }: Message): Record<string, unknown> {
+function bytesOf({
+  topic,
+  partition,
+  offset,
+  timestamp,
+  key,
+  value,
+  headers,
+}: Message): Record<string, unknown> {
   return {
     topic,
     partition,
@@ -75,6 +90,9 @@ function bytesOf({ topic, partition, offset, timestamp, key, value, headers }: M
     timestamp: String(timestamp),
     key_base64: key?.toString("base64") ?? null,
     value_base64: value?.toString("base64") ?? null,
-    headers_base64: [...headers].map(([name, header]) => [name.toString("base64"), header?.toString("base64") ?? null]),
+    headers_base64: [...headers].map(([name, header]) => [
+      name.toString("base64"),
+      header?.toString("base64") ?? null,
+    ]),
   }
 }

@@ -9,7 +9,10 @@ interface Outcome {
 
 const count = (number: number) => number.toLocaleString("en-US")
 
-/** Counts what happened to the records. A record that a rebalance delivers again is stored once, and counts as a duplicate. */
+/**
+ * Counts what happened to the records. A record that a rebalance delivers again is stored once, and counts as
+ * a duplicate.
+ */
 export class Tally {
   #read = 0
   #stored = 0
@@ -37,7 +40,8 @@ export class Tally {
       this.#stored += successful_count - duplicates
     }
     this.#failed += failed
-    for (const [kind, number] of Object.entries(skipped)) this.#skipped[kind] = (this.#skipped[kind] ?? 0) + number
+    for (const [kind, number] of Object.entries(skipped))
+      this.#skipped[kind] = (this.#skipped[kind] ?? 0) + number
   }
 
   /** @param lag records behind, by topic and partition; negative for a partition of another member */

@@ -4,13 +4,17 @@ import { pipeline } from "node:stream/promises"
 import { createGunzip } from "node:zlib"
 import { SourceError } from "./source.ts"
 
-/** Reads a file, or standard input for `-`. Unpacks gzip, and converts UTF-16 with a byte order mark to UTF-8. */
+/**
+ * Reads a file, or standard input for `-`. Unpacks gzip, and converts UTF-16 with a byte order mark to UTF-8.
+ */
 export async function* openBytes(path: string): AsyncGenerator<Buffer> {
   const name = path === "-" ? "standard input" : path
   try {
     yield* unpack(path === "-" ? process.stdin : createReadStream(path), name)
   } catch (error) {
-    throw error instanceof SourceError ? error : new SourceError(`${name} cannot be read: ${(error as Error).message}.`)
+    throw error instanceof SourceError
+      ? error
+      : new SourceError(`${name} cannot be read: ${(error as Error).message}.`)
   }
 }
 
@@ -35,8 +39,10 @@ async function* gunzip(bytes: AsyncIterable<Buffer>, name: string): AsyncGenerat
     for await (const chunk of unzip) yield chunk as Buffer
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === "Z_BUF_ERROR") throw new SourceError(`${name} is truncated: its gzip data ends early. Copy the file again.`)
-    if (code?.startsWith("Z_")) throw new SourceError(`${name} is damaged: ${(error as Error).message}. Copy the file again.`)
+    if (code === "Z_BUF_ERROR")
+      throw new SourceError(`${name} is truncated: its gzip data ends early. Copy the file again.`)
+    if (code?.startsWith("Z_"))
+      throw new SourceError(`${name} is damaged: ${(error as Error).message}. Copy the file again.`)
     throw error
   }
 }
@@ -63,7 +69,10 @@ function utf16Order(start: Uint8Array): "utf-16le" | "utf-16be" | undefined {
 }
 
 /** Reads the first bytes; `whole` yields all bytes, including those. */
-export async function peek(bytes: AsyncIterable<Buffer>, length = 2): Promise<{ start: Buffer; whole: AsyncIterable<Buffer> }> {
+export async function peek(
+  bytes: AsyncIterable<Buffer>,
+  length = 2,
+): Promise<{ start: Buffer; whole: AsyncIterable<Buffer> }> {
   const rest = bytes[Symbol.asyncIterator]()
   let start = Buffer.alloc(0)
   while (start.length < length) {
@@ -78,7 +87,10 @@ export async function peek(bytes: AsyncIterable<Buffer>, length = 2): Promise<{ 
   return { start, whole: all() }
 }
 
-/** Returns the part of a file, from 0 to 1, before a byte of its text; undefined where the text has other bytes than the file. */
+/**
+ * Returns the part of a file, from 0 to 1, before a byte of its text; undefined where the text has other
+ * bytes than the file.
+ */
 export function shareOfBytes(path: string): ((byte: number) => number) | undefined {
   if (path === "-") return undefined
   const start = firstBytes(path, 2)

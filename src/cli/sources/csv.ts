@@ -19,7 +19,9 @@ interface Row {
   info: { lines: number; bytes: number; error?: { message: string } }
 }
 
-/** Reads rows of a table with a header (RFC 4180). A position is the number of rows and of bytes before it. */
+/**
+ * Reads rows of a table with a header (RFC 4180). A position is the number of rows and of bytes before it.
+ */
 export function openCsv(path: string, options: { map: Record<string, string>; delimiter: string }): Source {
   const share = shareOfBytes(path)
   const readPayload = (cell: unknown) => readJsonLine(String(cell))?.json ?? cell
@@ -30,7 +32,8 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
       const rowsBefore = Number((from ?? "0").split(":")[0])
       let number = 0
       const { start, whole } = await peek(withoutMark(openBytes(path)), CSV_HEADER.length)
-      const exported = Object.keys(options.map).length === 0 && start.toString("latin1").startsWith(CSV_HEADER)
+      const exported =
+        Object.keys(options.map).length === 0 && start.toString("latin1").startsWith(CSV_HEADER)
       for await (const { record, raw, info } of rowsOf(whole, { path, ...options, exported })) {
         number++
         if (number <= rowsBefore) continue
@@ -51,7 +54,9 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
     if (text === undefined) return { place, error: "The row is not UTF-8", kept: keptBytes(bytes) }
     if (error !== undefined) return { place, error, kept: keptLine(text.trimEnd()) }
     const cells =
-      text === raw ? record : Object.fromEntries(Object.entries(record).map(([name, cell]) => [name, cell && utf8(cell)]))
+      text === raw
+        ? record
+        : Object.fromEntries(Object.entries(record).map(([name, cell]) => [name, cell && utf8(cell)]))
     const read = exported
       ? readExportedRow(cells, place, { ...rowOptions, hasNulls: true })
       : { place, signal: signalOfRow(cells, rowOptions) }
@@ -59,10 +64,17 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
   }
 }
 
-/** Reads cells as latin1, one character for each byte, so that bytes that are not UTF-8 fail only their row. */
+/**
+ * Reads cells as latin1, one character for each byte, so that bytes that are not UTF-8 fail only their row.
+ */
 async function* rowsOf(
   bytes: AsyncIterable<Buffer>,
-  { path, map, delimiter, exported }: { path: string; map: Record<string, string>; delimiter: string; exported: boolean },
+  {
+    path,
+    map,
+    delimiter,
+    exported,
+  }: { path: string; map: Record<string, string>; delimiter: string; exported: boolean },
 ): AsyncGenerator<Row> {
   const parser = parse({
     columns: (header: string[]) => {
@@ -87,7 +99,8 @@ async function* rowsOf(
     for await (const row of parser) yield row as Row
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    if (code?.startsWith("CSV_")) throw new SourceError(`${path} cannot be read as CSV: ${message}. Correct the file.`)
+    if (code?.startsWith("CSV_"))
+      throw new SourceError(`${path} cannot be read as CSV: ${message}. Correct the file.`)
     throw error
   }
 }

@@ -9,7 +9,8 @@ const GIVEN = ["id", "received_at", "edited_at", "transaction_id"]
 
 /** Whether these are the names of an exported signal; all of them but `payload_omitted`, which few have. */
 export const isExport = (names: readonly string[]): boolean =>
-  !names.includes("timestamp") && EXPORT_COLUMNS.every((name) => name === "payload_omitted" || names.includes(name))
+  !names.includes("timestamp") &&
+  EXPORT_COLUMNS.every((name) => name === "payload_omitted" || names.includes(name))
 
 /** Returns an exported signal as a batch takes it. */
 export function readExported({ time, payload_omitted, ...fields }: Fields, place: string): SourceRecord {

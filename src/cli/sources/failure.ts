@@ -5,11 +5,12 @@ import type { SourceRecord } from "./source.ts"
 type Fields = Record<string, unknown>
 
 /** Whether a value is a line of a failures file. */
-export const isFailure = (value: unknown): value is Fields => isFields(value) && typeof value._error === "string"
+export const isFailure = (value: unknown): value is Fields =>
+  isFields(value) && typeof value._error === "string"
 
 /**
- * Reads a line of a failures file as the original record, so that a corrected record is imported and an unchanged one fails again.
- * Names that begin with `_` are notes, not fields of the signal.
+ * Reads a line of a failures file as the original record, so that a corrected record is imported and an
+ * unchanged one fails again. Names that begin with `_` are notes, not fields of the signal.
  *
  * @param readLine reads a line that the file holds as text
  */
@@ -22,5 +23,9 @@ export function readFailure(
   if (Object.keys(signal).length > 0) return { place, signal }
   if (isFields(failure._message)) return mapSlackMessage(failure._message, place, options)
   if (typeof failure._line === "string") return readLine(failure._line, place)
-  return { place, error: String(failure._error), kept: { ...(failure._base64 !== undefined && { _base64: failure._base64 }) } }
+  return {
+    place,
+    error: String(failure._error),
+    kept: { ...(failure._base64 !== undefined && { _base64: failure._base64 }) },
+  }
 }

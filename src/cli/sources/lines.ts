@@ -27,7 +27,10 @@ export interface LineOptions {
  *
  * @throws {UsageError} a line is longer than `maxBytes`; it might be the whole file
  */
-export async function* linesOf(source: AsyncIterable<Buffer>, options: LineOptions): AsyncGenerator<TextLine> {
+export async function* linesOf(
+  source: AsyncIterable<Buffer>,
+  options: LineOptions,
+): AsyncGenerator<TextLine> {
   const { name, from = 0, maxBytes = MAX_LINE_BYTES } = options
   let rest: Buffer[] = []
   let restBytes = 0

@@ -32,7 +32,9 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
   const map = ("map" in request && request.map) || {}
   const wrong = unknownField(map)
   if (wrong !== undefined)
-    throw new UsageError(`--map: a signal has no field "${wrong}". The fields are: ${[...SIGNAL_FIELDS].join(", ")}.`)
+    throw new UsageError(
+      `--map: a signal has no field "${wrong}". The fields are: ${[...SIGNAL_FIELDS].join(", ")}.`,
+    )
   const { kind } = request
   if (kind === "sql") {
     const { from, query } = request
@@ -46,7 +48,8 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
   const { facts, folder } = await factsOf(request.path)
   if (kind === "parquet" && request.path === "-")
     throw new UsageError("parquet is read from a file, since its description is at its end. Name one.")
-  if (folder && kind !== "slack") throw new UsageError(`${request.path} is a folder. import ${kind} takes a file.`)
+  if (folder && kind !== "slack")
+    throw new UsageError(`${request.path} is a folder. import ${kind} takes a file.`)
   return {
     source: await openPath(request, map, folder),
     name: basename(request.path),
@@ -73,7 +76,8 @@ async function openPath(
   folder: HistoryFile[] | undefined,
 ): Promise<Source> {
   const { path } = request
-  if (request.kind === "slack") return openSlackHistory(path, { team: request.team, followEdits: request.followEdits, folder })
+  if (request.kind === "slack")
+    return openSlackHistory(path, { team: request.team, followEdits: request.followEdits, folder })
   if (request.kind === "jsonl") return openJsonl(path)
   if (request.kind === "parquet") {
     // Few imports need it, and it takes a while to load.
@@ -84,8 +88,8 @@ async function openPath(
 }
 
 /**
- * Returns the facts that identify a path in its present state: size and time of change of a file, or of all files of a folder.
- * Standard input has none, so each run is a new source.
+ * Returns the facts that identify a path in its present state: size and time of change of a file, or of all
+ * files of a folder. Standard input has none, so each run is a new source.
  */
 async function factsOf(path: string): Promise<{ facts: Record<string, unknown>; folder?: HistoryFile[] }> {
   if (path === "-") return { facts: { path, at: Date.now() } }
@@ -93,10 +97,12 @@ async function factsOf(path: string): Promise<{ facts: Record<string, unknown>; 
     throw new UsageError(`${path} cannot be read: there is no such file or folder.`)
   })
   if (found.isFile()) return { facts: { path: resolve(path), bytes: found.size, changedMs: found.mtimeMs } }
-  if (!found.isDirectory()) throw new UsageError(`${path} is neither a file nor a folder. Use - for standard input.`)
+  if (!found.isDirectory())
+    throw new UsageError(`${path} is neither a file nor a folder. Use - for standard input.`)
   const folder = await filesOfFolder(path)
   const hash = createHash("sha256")
-  for (const { name, bytes, changedMs } of folder) hash.update(`${JSON.stringify([name, bytes, changedMs])}\n`)
+  for (const { name, bytes, changedMs } of folder)
+    hash.update(`${JSON.stringify([name, bytes, changedMs])}\n`)
   return { facts: { path: resolve(path), files: hash.digest("hex") }, folder }
 }
 

@@ -1,5 +1,11 @@
 import * as zlib from "node:zlib"
-import { asyncBufferFromFile, type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet"
+import {
+  asyncBufferFromFile,
+  type FileMetaData,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  parquetSchema,
+} from "hyparquet"
 import { UsageError } from "../usage.ts"
 import { checkColumns, signalOfRow } from "./columns.ts"
 import { isExport, readExportedRow } from "./exported.ts"
@@ -26,7 +32,9 @@ const compressors = {
   GZIP: (bytes: Uint8Array) => new Uint8Array(zlib.gunzipSync(bytes)),
   BROTLI: (bytes: Uint8Array) => new Uint8Array(zlib.brotliDecompressSync(bytes)),
   // Since Node 22.15.
-  ...("zstdDecompressSync" in zlib && { ZSTD: (bytes: Uint8Array) => new Uint8Array(zlib.zstdDecompressSync(bytes)) }),
+  ...("zstdDecompressSync" in zlib && {
+    ZSTD: (bytes: Uint8Array) => new Uint8Array(zlib.zstdDecompressSync(bytes)),
+  }),
 }
 
 /** Reads the rows of a Parquet file, one row group at a time. A position is the number of rows before it. */
@@ -36,7 +44,8 @@ export async function openParquet(path: string, options: { map: Record<string, s
   const columns = parquetSchema(metadata).children.map(({ element }) => element.name)
   const exported = isExport(columns) && Object.keys(options.map).length === 0
   if (!exported) checkColumns(path, columns, options.map)
-  const readPayload = (cell: unknown) => (typeof cell === "string" ? (readJsonLine(cell)?.json ?? cell) : cell)
+  const readPayload = (cell: unknown) =>
+    typeof cell === "string" ? (readJsonLine(cell)?.json ?? cell) : cell
   const rowOptions = { map: options.map, readPayload, hasNulls: true }
   const total = Math.max(1, Number(metadata.num_rows))
   return {
@@ -59,7 +68,9 @@ export async function openParquet(path: string, options: { map: Record<string, s
           if (number <= Number(from ?? 0)) continue
           const place = `${path}, row ${number}`
           const cells = Object.fromEntries(Object.entries(row).map(([name, cell]) => [name, plain(cell)]))
-          const record = exported ? readExportedRow(cells, place, rowOptions) : { place, signal: signalOfRow(cells, rowOptions) }
+          const record = exported
+            ? readExportedRow(cells, place, rowOptions)
+            : { place, signal: signalOfRow(cells, rowOptions) }
           yield { ...unlessTooDeep(record), position: String(number) }
         }
       }
@@ -67,20 +78,27 @@ export async function openParquet(path: string, options: { map: Record<string, s
   }
 }
 
-async function readMetadata(path: string, file: Awaited<ReturnType<typeof asyncBufferFromFile>>): Promise<FileMetaData> {
+async function readMetadata(
+  path: string,
+  file: Awaited<ReturnType<typeof asyncBufferFromFile>>,
+): Promise<FileMetaData> {
   const metadata = await parquetMetadataAsync(file).catch((error: Error) => {
     throw new UsageError(`${path} cannot be read as Parquet: ${error.message}.`)
   })
   const tooLarge = metadata.row_groups.findIndex(({ total_byte_size }) => total_byte_size > MAX_GROUP_BYTES)
   if (tooLarge !== -1)
-    throw new UsageError(`${path}: row group ${tooLarge + 1} is larger than 1 GiB. Write the file again with smaller row groups.`)
+    throw new UsageError(
+      `${path}: row group ${tooLarge + 1} is larger than 1 GiB. Write the file again with smaller row groups.`,
+    )
   return metadata
 }
 
 /** Microseconds since the epoch as ISO 8601. */
 function instantOf(micros: bigint): string {
   const millis = micros / 1000n - (micros % 1000n < 0n ? 1n : 0n)
-  return new Date(Number(millis)).toISOString().replace("Z", `${String(micros - millis * 1000n).padStart(3, "0")}Z`)
+  return new Date(Number(millis))
+    .toISOString()
+    .replace("Z", `${String(micros - millis * 1000n).padStart(3, "0")}Z`)
 }
 
 /** A value as JSON can have it. A whole number beyond 2^53 becomes text, which loses no digit. */

@@ -12,9 +12,9 @@ const ROWS_AT_ONCE = 1000
 const JSON_TYPES = new Set([114, 3802])
 
 /**
- * Reads the rows of a query through a server-side cursor, in constant memory and a read-only transaction. Values stay as Postgres writes
- * them, so that no digit and no microsecond is lost. A position is the number of rows before it; it is valid while the query has an
- * ORDER BY and the table does not change.
+ * Reads the rows of a query through a server-side cursor, in constant memory and a read-only transaction.
+ * Values stay as Postgres writes them, so that no digit and no microsecond is lost. A position is the number
+ * of rows before it; it is valid while the query has an ORDER BY and the table does not change.
  */
 export function openSql(options: { from: string; query: string; map: Record<string, string> }): Source {
   const rowOptions = { map: options.map, readPayload: (cell: unknown) => cell, hasNulls: true }
@@ -30,9 +30,13 @@ export function openSql(options: { from: string; query: string; map: Record<stri
         throw new UsageError(`The database cannot be reached: ${error.message || error.code}. Check --from.`)
       })
       try {
-        await client.query("set datestyle = iso; set timezone = 'UTC'; set intervalstyle = iso_8601; begin read only")
+        await client.query(
+          "set datestyle = iso; set timezone = 'UTC'; set intervalstyle = iso_8601; begin read only",
+        )
         rowsEstimated = await estimateRows(client, options.query)
-        const cursor = client.query(new Cursor<Record<string, unknown>>(options.query, [], { types: { getTypeParser } as never }))
+        const cursor = client.query(
+          new Cursor<Record<string, unknown>>(options.query, [], { types: { getTypeParser } as never }),
+        )
         let number = 0
         for (;;) {
           const rows = await cursor.read(ROWS_AT_ONCE).catch((error) => {
@@ -60,7 +64,9 @@ export function openSql(options: { from: string; query: string; map: Record<stri
 async function estimateRows(client: pg.Client, query: string): Promise<number> {
   try {
     await client.query("savepoint estimate")
-    const { rows } = await client.query<{ "QUERY PLAN": { Plan: { "Plan Rows": number } }[] }>(`explain (format json) ${query}`)
+    const { rows } = await client.query<{ "QUERY PLAN": { Plan: { "Plan Rows": number } }[] }>(
+      `explain (format json) ${query}`,
+    )
     return rows[0]?.["QUERY PLAN"][0]?.Plan["Plan Rows"] ?? 0
   } catch {
     // The query itself reports the error when it runs.
@@ -69,12 +75,15 @@ async function estimateRows(client: pg.Client, query: string): Promise<number> {
   }
 }
 
-/** Parses JSON, booleans, and numbers that a double can hold; every other value stays as Postgres writes it. */
+/**
+ * Parses JSON, booleans, and numbers that a double can hold; every other value stays as Postgres writes it.
+ */
 function getTypeParser(oid: number): (text: string) => unknown {
   if (JSON_TYPES.has(oid)) return parseJson
   if (NUMBER_TYPES.has(oid)) return numberOrText
   if (oid === BOOLEAN) return (text) => text === "t"
-  // A timestamp with a zone reads `2026-01-01 00:00:00.000001+00`, which differs from ISO 8601 by the space and the short zone.
+  // A timestamp with a zone reads `2026-01-01 00:00:00.000001+00`, which differs from ISO 8601 by the space
+  // and the short zone.
   if (TIMESTAMPS.has(oid)) return (text) => text.replace(" ", "T").replace(/([+-]\d\d)$/, "$1:00")
   return (text) => text
 }

@@ -13,7 +13,10 @@ export function tailCommand(invocation: Invocation) {
   return new Command("tail")
     .description("Prints the stored signals in commit order, one line of JSON each.")
     .option("--follow", "wait for new signals until the command is stopped")
-    .option("--after <cursor>", "where to start: a cursor that this command printed, or now (default: the oldest signal)")
+    .option(
+      "--after <cursor>",
+      "where to start: a cursor that this command printed, or now (default: the oldest signal)",
+    )
     .option("--cursor-file <file>", "save the cursor after each page, and start from it the next time")
     .addOption(urlOption())
     .addOption(quietOption())

@@ -12,10 +12,17 @@ export interface TailOptions {
 }
 
 /** Prints the feed, and saves the cursor after each page. Returns the exit code. */
-export async function tail({ url, follow, after, cursorFile, quiet }: TailOptions, stop: AbortSignal): Promise<number> {
+export async function tail(
+  { url, follow, after, cursorFile, quiet }: TailOptions,
+  stop: AbortSignal,
+): Promise<number> {
   let cursor = (cursorFile === undefined ? undefined : await readCursor(cursorFile)) ?? after
   try {
-    for await (const page of openClient({ url }).feed({ after: cursor, follow: follow ?? false, signal: stop })) {
+    for await (const page of openClient({ url }).feed({
+      after: cursor,
+      follow: follow ?? false,
+      signal: stop,
+    })) {
       await print(page.signals)
       cursor = page.next_cursor
       if (cursorFile !== undefined) await writeCursor(cursorFile, cursor)
@@ -26,7 +33,8 @@ export async function tail({ url, follow, after, cursorFile, quiet }: TailOption
     console.error(`Gave up: ${error.message}`)
     return EXIT.gaveUp
   } finally {
-    if (!quiet && cursorFile === undefined && cursor !== undefined) console.error(`Continue with --after ${cursor}`)
+    if (!quiet && cursorFile === undefined && cursor !== undefined)
+      console.error(`Continue with --after ${cursor}`)
   }
   return stop.aborted ? EXIT.stopped : EXIT.done
 }

@@ -1,14 +1,19 @@
 /**
- * The formats in order of preference, with the names of `CompressionStream`. Brotli is left out: the runtimes that have it compress at its
- * highest quality, which takes about 70 times as long as gzip.
+ * The formats in order of preference, with the names of `CompressionStream`. Brotli is left out: the runtimes
+ * that have it compress at its highest quality, which takes about 70 times as long as gzip.
  */
 const FORMATS = ["zstd", "gzip", "deflate"] as const
 type Format = (typeof FORMATS)[number]
 /** The types of some runtimes do not know all of them. */
 type StreamFormat = ConstructorParameters<typeof CompressionStream>[0]
 
-/** Used until an answer names the formats that the service accepts. Every version of the service reads gzip. */
-const BEFORE_FIRST_ANSWER: { formats: readonly Format[]; minCharacters: number } = { formats: ["gzip"], minCharacters: 4096 }
+/**
+ * Used until an answer names the formats that the service accepts. Every version of the service reads gzip.
+ */
+const BEFORE_FIRST_ANSWER: { formats: readonly Format[]; minCharacters: number } = {
+  formats: ["gzip"],
+  minCharacters: 4096,
+}
 const MIN_CHARACTERS = 1024
 
 /** Bound of the header; a useful list is far shorter. */
@@ -41,7 +46,8 @@ export class Compression {
     const { formats, minCharacters } = this.#accepted
       ? { formats: this.#accepted, minCharacters: MIN_CHARACTERS }
       : BEFORE_FIRST_ANSWER
-    const format = text.length > minCharacters ? this.#formats.find((one) => formats.includes(one)) : undefined
+    const format =
+      text.length > minCharacters ? this.#formats.find((one) => formats.includes(one)) : undefined
     return { encoding: format, body: format === undefined ? text : await compressed(text, format) }
   }
 }

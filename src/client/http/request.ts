@@ -32,8 +32,8 @@ const FIRST_WAIT_MS = 200
 const LONGEST_WAIT_MS = 20_000
 
 /**
- * Makes a call and returns the JSON of its answer. Retries after 408, 429, a 5xx, a lost connection or an incomplete answer, with full
- * jitter and not before `Retry-After`, until the deadline.
+ * Makes a call and returns the JSON of its answer. Retries after 408, 429, a 5xx, a lost connection or an
+ * incomplete answer, with full jitter and not before `Retry-After`, until the deadline.
  *
  * @throws {SignalError}
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
@@ -81,7 +81,12 @@ async function callOnce(
   const abort = () => attempt.abort()
   signal?.addEventListener("abort", abort, { once: true })
   try {
-    const response = await fetcher(url, { method, headers, signal: attempt.signal, ...(body !== undefined && { body }) })
+    const response = await fetcher(url, {
+      method,
+      headers,
+      signal: attempt.signal,
+      ...(body !== undefined && { body }),
+    })
     onResponse?.(response)
     // The body is read under the same timer: a connection may be lost in the middle of an answer.
     return { json: await readAnswer(response, maxAnswerBytes, parse) }
@@ -89,7 +94,11 @@ async function callOnce(
     if (signal?.aborted) throw new AbortedError(signal.reason)
     if (cause instanceof RateLimitedError || cause instanceof UnavailableError) return { retriable: cause }
     if (cause instanceof SignalError) throw cause
-    return { retriable: new UnavailableError(timedOut ? "no answer in time" : "the service cannot be reached", { cause }) }
+    return {
+      retriable: new UnavailableError(timedOut ? "no answer in time" : "the service cannot be reached", {
+        cause,
+      }),
+    }
   } finally {
     clearTimeout(timer)
     signal?.removeEventListener("abort", abort)

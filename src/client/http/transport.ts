@@ -13,9 +13,15 @@ export interface ClientOptions {
   deadlineMs?: number | undefined
   /** Bytes of an answer's body, decoded, that are read. Default: 64 MiB. */
   maxAnswerBytes?: number | undefined
-  /** Compress bodies of more than 1 KB in a format that the service accepts. Default: true where the runtime has `CompressionStream`. */
+  /**
+   * Compress bodies of more than 1 KB in a format that the service accepts. Default: true where the runtime
+   * has `CompressionStream`.
+   */
   compress?: boolean | undefined
-  /** Reads the JSON of answers. Default: `JSON.parse`, which rounds numbers of a payload that a double cannot hold. It must throw what is not JSON. */
+  /**
+   * Reads the JSON of answers. Default: `JSON.parse`, which rounds numbers of a payload that a double cannot
+   * hold. It must throw what is not JSON.
+   */
   parse?: ((text: string) => unknown) | undefined
   /** Replaces the runtime's `fetch`. */
   fetch?: typeof fetch | undefined
@@ -39,9 +45,17 @@ export class Transport {
 
   constructor({ url, key, deadlineMs, maxAnswerBytes, compress, parse, fetch: fetcher }: ClientOptions) {
     this.#url = new URL(url)
-    this.#headers = { Accept: "application/json", ...(key !== undefined && { Authorization: `Bearer ${key}` }) }
+    this.#headers = {
+      Accept: "application/json",
+      ...(key !== undefined && { Authorization: `Bearer ${key}` }),
+    }
     this.#deadlineMs = checkRange("deadlineMs", deadlineMs ?? DEFAULT_DEADLINE_MS, 1, MAX_TIMER_MS)
-    this.#maxAnswerBytes = checkRange("maxAnswerBytes", maxAnswerBytes ?? DEFAULT_MAX_ANSWER_BYTES, 1, 2 ** 29)
+    this.#maxAnswerBytes = checkRange(
+      "maxAnswerBytes",
+      maxAnswerBytes ?? DEFAULT_MAX_ANSWER_BYTES,
+      1,
+      2 ** 29,
+    )
     this.#parse = parse
     this.#compression = new Compression({ enabled: compress ?? true })
     // Browsers refuse `fetch` as a method of another object.
@@ -68,14 +82,19 @@ export class Transport {
       this.#call(options, {
         url: this.#addressOf(path, query),
         method: "POST",
-        headers: { ...headers, "Content-Type": "application/json", ...(encoding && { "Content-Encoding": encoding }) },
+        headers: {
+          ...headers,
+          "Content-Type": "application/json",
+          ...(encoding && { "Content-Encoding": encoding }),
+        },
         body,
       })
     const first = await this.#compression.encode(text)
     try {
       return await send(first, options)
     } catch (error) {
-      if (!(error instanceof RequestError && error.status === 415) || first.encoding === undefined) throw error
+      if (!(error instanceof RequestError && error.status === 415) || first.encoding === undefined)
+        throw error
       // The answer named the formats that the service accepts.
       const second = await this.#compression.encode(text)
       if (second.encoding === first.encoding) throw error
@@ -90,10 +109,14 @@ export class Transport {
     return url
   }
 
-  async #call(options: CallOptions, call: Omit<Call, "headers"> & { headers: Record<string, string> }): Promise<unknown> {
+  async #call(
+    options: CallOptions,
+    call: Omit<Call, "headers"> & { headers: Record<string, string> },
+  ): Promise<unknown> {
     const deadlineMs = checkRange("deadlineMs", options.deadlineMs ?? this.#deadlineMs, 1, MAX_TIMER_MS)
     const headers = new Headers(options.headers)
-    for (const [name, value] of Object.entries({ ...this.#headers, ...call.headers })) headers.set(name, value)
+    for (const [name, value] of Object.entries({ ...this.#headers, ...call.headers }))
+      headers.set(name, value)
     const limits = { deadlineMs, maxAnswerBytes: this.#maxAnswerBytes, parse: this.#parse }
     const onResponse = (response: Response) => {
       if (call.method === "POST") this.#compression.learn(response)

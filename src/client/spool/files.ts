@@ -41,14 +41,28 @@ export interface SpoolState {
   damaged: DamagedLine[]
 }
 
-export const newSegment = (path: string): Segment => ({ path, bytes: 0, open: 0, signals: undefined, done: [] })
+export const newSegment = (path: string): Segment => ({
+  path,
+  bytes: 0,
+  open: 0,
+  signals: undefined,
+  done: [],
+})
 
-export const pathOf = (folder: string, file: number): string => join(folder, `${String(file).padStart(9, "0")}.spool`)
+export const pathOf = (folder: string, file: number): string =>
+  join(folder, `${String(file).padStart(9, "0")}.spool`)
 
 /** Reads the signals and batches of a folder that are not done. */
 export async function readSpool(folder: string): Promise<SpoolState> {
   const names = (await readdir(folder)).filter((name) => /^\d{9,15}\.spool$/.test(name)).sort()
-  const state: SpoolState = { nextFile: 1, nextSequence: 1, segments: [], loose: [], batches: new Map(), damaged: [] }
+  const state: SpoolState = {
+    nextFile: 1,
+    nextSequence: 1,
+    segments: [],
+    loose: [],
+    batches: new Map(),
+    damaged: [],
+  }
   const signals: Kept[] = []
   const cuts = new Map<string, Cut>()
   for (const name of names) {
@@ -64,12 +78,17 @@ export async function readSpool(folder: string): Promise<SpoolState> {
         signals.push({ ...entry, segment })
         noteSignal(segment, entry.sequence)
       } else if ("cut" in entry) cuts.set(entry.cut, { ...entry, segment })
-      else segment.done.push(...(entry.ranges.length > 0 ? entry.ranges : (cuts.get(entry.done)?.ranges ?? [])))
+      else
+        segment.done.push(...(entry.ranges.length > 0 ? entry.ranges : (cuts.get(entry.done)?.ranges ?? [])))
     }
   }
   const done = state.segments.flatMap((segment) => segment.done)
   const cut = [...cuts.values()].flatMap(({ ranges }) => ranges)
-  for (const [, to] of [...state.segments.flatMap((segment) => (segment.signals ? [segment.signals] : [])), ...done, ...cut])
+  for (const [, to] of [
+    ...state.segments.flatMap((segment) => (segment.signals ? [segment.signals] : [])),
+    ...done,
+    ...cut,
+  ])
     state.nextSequence = Math.max(state.nextSequence, to + 1)
   sortOut(state, signals, [...cuts.values()], done)
   return state
@@ -130,7 +149,8 @@ export function noteSignal(segment: Segment, sequence: number): void {
 }
 
 /**
- * The `done` ranges of a segment that must be kept when it is removed: without them, signals of other segments would be sent again.
+ * The `done` ranges of a segment that must be kept when it is removed: without them, signals of other
+ * segments would be sent again.
  */
 export function neededDone(segment: Segment, segments: readonly Segment[]): Range[] {
   const others = segments.flatMap((other) => (other !== segment && other.signals ? [other.signals] : []))

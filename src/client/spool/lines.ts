@@ -6,8 +6,9 @@ import type { NewSignal } from "../types.ts"
 export type Range = [from: number, to: number]
 
 /**
- * A line of a spool's file: an accepted signal; a batch, with the ranges of its signals and their count; or the ranges of signals that
- * are done. A `done` line repeats the ranges, so that it does not depend on the line of its batch.
+ * A line of a spool's file: an accepted signal; a batch, with the ranges of its signals and their count; or
+ * the ranges of signals that are done. A `done` line repeats the ranges, so that it does not depend on the
+ * line of its batch.
  */
 export type Entry =
   | { sequence: number; signal: NewSignal }
@@ -32,7 +33,10 @@ export function encodeLine(entry: Entry): Buffer {
   return Buffer.from(`${checksum(json)} ${json}\n`)
 }
 
-/** Reads a file of the spool. Text after the last line break is a line that a crash left incomplete; its signal was never accepted. */
+/**
+ * Reads a file of the spool. Text after the last line break is a line that a crash left incomplete; its
+ * signal was never accepted.
+ */
 export function decodeLines(path: string, bytes: Buffer): { entries: Entry[]; damaged: DamagedLine[] } {
   const lines = bytes.toString("utf8").split("\n")
   const entries: Entry[] = []
@@ -46,10 +50,14 @@ export function decodeLines(path: string, bytes: Buffer): { entries: Entry[]; da
   return { entries, damaged }
 }
 
-/** Splits a text into lines again where a damaged line break joined them. Each line begins with its checksum. */
+/**
+ * Splits a text into lines again where a damaged line break joined them. Each line begins with its checksum.
+ */
 function splitLine(text: string): string[] {
   if (decode(text)) return [text]
-  const starts = [...text.matchAll(/[0-9a-f]{8} (?=\{")/g)].map(({ index }) => index).filter((index) => index > 0)
+  const starts = [...text.matchAll(/[0-9a-f]{8} (?=\{")/g)]
+    .map(({ index }) => index)
+    .filter((index) => index > 0)
   return [0, ...starts].map((start, place) => text.slice(start, starts[place]))
 }
 
@@ -69,15 +77,23 @@ function decode(line: string): Entry | undefined {
 
 function upgraded(entry: Entry | FormerEntry): Entry {
   if ("signal" in entry || "ranges" in entry) return entry
-  return "cut" in entry ? { cut: entry.cut, ranges: [[entry.from, entry.to]], count: 0 } : { done: entry.done, ranges: [] }
+  return "cut" in entry
+    ? { cut: entry.cut, ranges: [[entry.from, entry.to]], count: 0 }
+    : { done: entry.done, ranges: [] }
 }
 
 const checksum = (json: string): string => crc32(json).toString(16).padStart(8, "0")
 
-/** Restores a bigint: an integer that a double cannot hold. A runtime without `source` cannot have written one. */
+/**
+ * Restores a bigint: an integer that a double cannot hold. A runtime without `source` cannot have written
+ * one.
+ */
 function restoreBigint(_: string, value: unknown, context?: { source?: string }): unknown {
   const { source } = context ?? {}
-  return typeof value === "number" && source !== undefined && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
+  return typeof value === "number" &&
+    source !== undefined &&
+    !Number.isSafeInteger(value) &&
+    /^-?\d+$/.test(source)
     ? BigInt(source)
     : value
 }

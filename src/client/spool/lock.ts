@@ -6,7 +6,10 @@ import { basename, join } from "node:path"
 
 /** The content of a lock file. */
 interface Holder {
-  /** The socket or pipe on which the holder listens. A bare name is in the folder, since containers may mount the folder elsewhere. */
+  /**
+   * The socket or pipe on which the holder listens. A bare name is in the folder, since containers may mount
+   * the folder elsewhere.
+   */
   address: string
   pid: number
   host: string
@@ -25,13 +28,14 @@ export class FolderInUse extends Error {}
 /**
  * Locks a folder until the holder releases the lock or its process ends, even by a crash.
  *
- * The holder listens on a socket, which closes with the process. Process ids are not used, because ids are reused and every container
- * has a process 1. A lock file has a number. A hard link creates the file with its whole content, and fails when the number is taken. A
- * file is removed only after one with a higher number exists: when several processes find a dead holder, the highest number has the lock.
+ * The holder listens on a socket, which closes with the process. Process ids are not used, because ids are
+ * reused and every container has a process 1. A lock file has a number. A hard link creates the file with its
+ * whole content, and fails when the number is taken. A file is removed only after one with a higher number
+ * exists: when several processes find a dead holder, the highest number has the lock.
  *
- * The lock works between processes and containers of one machine that share the folder; on Windows it uses a named pipe. It does not work
- * between machines (NFS, SMB), nor between containers when the folder's path is longer than 72 bytes or its file system has no
- * sockets. Use a folder for each of them there.
+ * The lock works between processes and containers of one machine that share the folder; on Windows it uses a
+ * named pipe. It does not work between machines (NFS, SMB), nor between containers when the folder's path is
+ * longer than 72 bytes or its file system has no sockets. Use a folder for each of them there.
  *
  * @param name the folder in messages, as the subject of a sentence
  * @returns a function that releases the lock
@@ -41,7 +45,9 @@ export async function lockFolder(folder: string, name = `The spool ${folder}`): 
   const { server, address } = await listen(folder)
   const draft = join(folder, `${randomUUID()}.draft`)
   try {
-    await writeFile(draft, JSON.stringify({ address, pid: process.pid, host: hostname() } satisfies Holder), { flag: "wx" })
+    await writeFile(draft, JSON.stringify({ address, pid: process.pid, host: hostname() } satisfies Holder), {
+      flag: "wx",
+    })
     await take(folder, name, draft)
   } catch (error) {
     await end(server)
@@ -54,10 +60,12 @@ export async function lockFolder(folder: string, name = `The spool ${folder}`): 
 }
 
 /**
- * Locks a folder that exists only for its lock: it is made here, and removed when the lock is released. See `lockFolder`.
+ * Locks a folder that exists only for its lock: it is made here, and removed when the lock is released. See
+ * `lockFolder`.
  *
- * The holder moves the folder away before it ends the lock. A file is linked only from a draft in the same folder, so a process that has
- * looked into the folder before finds its draft gone, and begins again in a new one.
+ * The holder moves the folder away before it ends the lock. A file is linked only from a draft in the same
+ * folder, so a process that has looked into the folder before finds its draft gone, and begins again in a new
+ * one.
  */
 export async function lockOwnFolder(folder: string, name: string): Promise<() => Promise<void>> {
   for (let attempt = 1; ; attempt++) {
@@ -87,7 +95,9 @@ async function take(folder: string, name: string, draft: string): Promise<void> 
     const highest = Math.max(0, ...(await lockNumbers(folder)))
     const holder = highest > 0 ? await readHolder(pathOf(folder, highest)) : undefined
     if (holder && (await isListening(folder, holder.address)))
-      throw new FolderInUse(`${name} is in use by process ${holder.pid} on ${holder.host}. Only one process can have it open.`)
+      throw new FolderInUse(
+        `${name} is in use by process ${holder.pid} on ${holder.host}. Only one process can have it open.`,
+      )
     const number = highest + 1
     try {
       await link(draft, pathOf(folder, number))
@@ -115,7 +125,8 @@ async function removeFormer(folder: string, numbers: number[], own: number): Pro
     const holder = await readHolder(pathOf(folder, number))
     await rm(pathOf(folder, number), { force: true })
     // A killed process leaves its socket.
-    if (holder && SOCKET.test(basename(holder.address))) await rm(locate(folder, holder.address), { force: true })
+    if (holder && SOCKET.test(basename(holder.address)))
+      await rm(locate(folder, holder.address), { force: true })
   }
 }
 
@@ -126,10 +137,15 @@ const locate = (folder: string, address: string) => (SOCKET.test(address) ? join
 const pathOf = (folder: string, number: number) => join(folder, `${number}.lock`)
 
 async function lockNumbers(folder: string): Promise<number[]> {
-  return (await readdir(folder)).flatMap((name) => (/^\d{1,15}\.lock$/.test(name) ? [Number.parseInt(name, 10)] : []))
+  return (await readdir(folder)).flatMap((name) =>
+    /^\d{1,15}\.lock$/.test(name) ? [Number.parseInt(name, 10)] : [],
+  )
 }
 
-/** Undefined when the file is gone or a power cut left it without content. In both cases its process has ended. */
+/**
+ * Undefined when the file is gone or a power cut left it without content. In both cases its process has
+ * ended.
+ */
 async function readHolder(path: string): Promise<Holder | undefined> {
   try {
     const holder = JSON.parse(await readFile(path, "utf8")) as Holder
@@ -175,7 +191,9 @@ function isListening(folder: string, address: string): Promise<boolean> {
     socket.setTimeout(REACH_MS, () => settle(true))
     socket.once("connect", () => settle(true))
     // Any other error, such as a full queue, comes from a running holder.
-    socket.once("error", ({ code }: NodeJS.ErrnoException) => settle(code !== "ECONNREFUSED" && code !== "ENOENT"))
+    socket.once("error", ({ code }: NodeJS.ErrnoException) =>
+      settle(code !== "ECONNREFUSED" && code !== "ENOENT"),
+    )
   })
 }
 

@@ -13,11 +13,14 @@ export type { DamagedLine } from "./lines.ts"
 export type { Spool, SpooledBatch } from "./types.ts"
 
 export interface SpoolOptions {
-  /** Bytes on disk beyond which no signal is accepted. Default: 256 MiB, from 1 MiB to 16 GiB. A start reads all of it into memory. */
+  /**
+   * Bytes on disk beyond which no signal is accepted. Default: 256 MiB, from 1 MiB to 16 GiB. A start reads
+   * all of it into memory.
+   */
   maxBytes?: number | undefined
   /**
-   * Receives each damaged line. Its signal is lost; when a batch's line is lost, the service may store the batch's signals twice.
-   * Default: a process warning.
+   * Receives each damaged line. Its signal is lost; when a batch's line is lost, the service may store the
+   * batch's signals twice. Default: a process warning.
    */
   onDamage?: ((damaged: DamagedLine) => void) | undefined
 }
@@ -27,9 +30,9 @@ const DEFAULT_MAX_BYTES = 256 * 1024 ** 2
 const SEGMENT_BYTES = 8 * 1024 ** 2
 
 /**
- * Opens a spool in a folder, and creates the folder when it does not exist. Files are only appended to, and a file is removed when all its
- * signals are done. A line that a crash left incomplete is skipped: its signal was never accepted. One process at a time can have the
- * folder open, see `lockFolder`.
+ * Opens a spool in a folder, and creates the folder when it does not exist. Files are only appended to, and a
+ * file is removed when all its signals are done. A line that a crash left incomplete is skipped: its signal
+ * was never accepted. One process at a time can have the folder open, see `lockFolder`.
  *
  * @throws {Error} another process has the folder open, or it cannot be read or written
  * @throws {RangeError} `maxBytes` is out of its range
@@ -84,7 +87,10 @@ class FileSpool implements Spool {
     this.#folder = folder
     this.#maxBytes = maxBytes
     this.#unlock = unlock
-    this.#writer = new SegmentWriter(folder, { ...state, segmentBytes: Math.min(SEGMENT_BYTES, maxBytes / 16) })
+    this.#writer = new SegmentWriter(folder, {
+      ...state,
+      segmentBytes: Math.min(SEGMENT_BYTES, maxBytes / 16),
+    })
     this.#recovered = state
     this.#nextSequence = state.nextSequence
     this.#loose = state.loose.map(({ sequence, segment }) => ({ sequence, segment }))

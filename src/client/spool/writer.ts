@@ -44,7 +44,8 @@ export class SegmentWriter {
   /**
    * Appends a line. Lines that arrive during a write share the next sync.
    *
-   * @returns the line's file, when the line is durable. Its `open` counts the line, unless it is a `done` line.
+   * @returns the line's file, when the line is durable. Its `open` counts the line, unless it is a `done`
+   *   line.
    * @throws {Error} the line is not in the spool: it could not be written, or the writer is closed or broken
    */
   append(entry: Entry): Promise<Segment> {
@@ -57,7 +58,10 @@ export class SegmentWriter {
     })
   }
 
-  /** Removes the files without an open line, oldest first. Before that, it copies the `done` ranges that are still needed to the current file. */
+  /**
+   * Removes the files without an open line, oldest first. Before that, it copies the `done` ranges that are
+   * still needed to the current file.
+   */
   sweep(): Promise<void> {
     this.#sweeping = this.#sweeping.then(() => this.#sweep())
     return this.#sweeping
@@ -86,7 +90,10 @@ export class SegmentWriter {
     }
   }
 
-  /** Removes files when the spool closes, without a new line: a file stays while signals of another file need its `done` ranges. */
+  /**
+   * Removes files when the spool closes, without a new line: a file stays while signals of another file need
+   * its `done` ranges.
+   */
   async #removeSegments(): Promise<void> {
     for (const segment of this.#segments.filter(({ open }) => open === 0))
       if (neededDone(segment, this.#segments).length === 0) await this.#remove(segment)
@@ -143,8 +150,8 @@ export class SegmentWriter {
   }
 
   /**
-   * After a failed write: truncates the file to its last good byte, so that no failed line is read later, and closes it. The next line
-   * starts a new file. If the repair fails too, the spool accepts no more lines.
+   * After a failed write: truncates the file to its last good byte, so that no failed line is read later, and
+   * closes it. The next line starts a new file. If the repair fails too, the spool accepts no more lines.
    */
   async #repair(): Promise<void> {
     const { file, segment } = this.#current ?? {}

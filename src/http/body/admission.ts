@@ -8,37 +8,46 @@ import { ReturnTimes } from "./return-times.ts"
 const MIB = 1024 * 1024
 
 /**
- * Bound of the heap that all bodies in flight of an isolate take, by estimate. Cloudflare ends an isolate that needs more than 128 MB, with
- * every request in it.
+ * Bound of the heap that all bodies in flight of an isolate take, by estimate. Cloudflare ends an isolate
+ * that needs more than 128 MB, with every request in it.
  */
 export const MAX_BYTES_IN_FLIGHT = 64 * MIB
 /** Bodies that take more than this leave a quarter of the budget to smaller ones. */
 export const SMALL_BYTES = 256 * 1024
 const LARGE_BYTES_IN_FLIGHT = 0.75 * MAX_BYTES_IN_FLIGHT
-/** Bounds of the wait for room: the number of waiting requests, which hold only their headers, and the time. */
+/**
+ * Bounds of the wait for room: the number of waiting requests, which hold only their headers, and the time.
+ */
 export const MAX_WAITING = 512
 export const MAX_WAIT_MS = 5000
 /**
- * Twice the writes in flight, and the small bodies of some groups. Other requests wait before their body is read, so that their number does not
- * change the work in hand: with 300 small bodies in 64 MiB, an isolate stored less than half as much.
+ * Twice the writes in flight, and the small bodies of some groups. Other requests wait before their body is
+ * read, so that their number does not change the work in hand: with 300 small bodies in 64 MiB, an isolate
+ * stored less than half as much.
  */
 const MAX_LARGE_BODIES = 16
 const SMALL_BYTES_IN_FLIGHT = 16 * MIB
 /**
- * When the line has not been empty for `STANDING_MS`, a request waits at most half a second for each MiB of its heap: more requests arrive than
- * leave, and a long line makes every answer late. A larger body may wait longer, since it also takes longer to store.
+ * When the line has not been empty for `STANDING_MS`, a request waits at most half a second for each MiB of
+ * its heap: more requests arrive than leave, and a long line makes every answer late. A larger body may wait
+ * longer, since it also takes longer to store.
  */
 const STANDING_MS = 1000
 const PATIENCE_MS_FOR_A_MIB = 500
 /** The longest time for a body to arrive. After it the request fails and its share of the budget is free. */
 export const BODY_DEADLINE_MS = 30_000
-/** A body of a few KB that does not arrive must not hold its share for as long as one of many MiB may need. */
+/**
+ * A body of a few KB that does not arrive must not hold its share for as long as one of many MiB may need.
+ */
 const SHORTEST_BODY_DEADLINE_MS = 5000
 const BODY_MS_FOR_A_MIB = 3000
 /** More than the deadlines of the body, the wait and the database together. */
 const CLAIM_MS = 60_000
 
-/** Bytes of heap for one byte of a body: the body, its text, the parsed values, and the statement that stores them. */
+/**
+ * Bytes of heap for one byte of a body: the body, its text, the parsed values, and the statement that stores
+ * them.
+ */
 const HEAP_FOR_A_BYTE = 5
 /** Bytes of heap for each object or array besides its text, when it is parsed, planned and encoded. */
 const HEAP_FOR_A_CONTAINER = 200
@@ -65,9 +74,17 @@ const returnTimes = { small: new ReturnTimes(), large: new ReturnTimes() }
 export const bodyDeadlineMs = (bytes: number) =>
   Math.min(BODY_DEADLINE_MS, SHORTEST_BODY_DEADLINE_MS + BODY_MS_FOR_A_MIB * Math.ceil(bytes / MIB))
 
-/** The bytes of heap that a body takes. It is an estimate for usual signals until its objects and arrays are counted. */
-export const costOf = ({ bytes, containers = bytes / BYTES_FOR_A_CONTAINER }: { bytes: number; containers?: number }) =>
-  Math.ceil(bytes * HEAP_FOR_A_BYTE + containers * HEAP_FOR_A_CONTAINER)
+/**
+ * The bytes of heap that a body takes. It is an estimate for usual signals until its objects and arrays are
+ * counted.
+ */
+export const costOf = ({
+  bytes,
+  containers = bytes / BYTES_FOR_A_CONTAINER,
+}: {
+  bytes: number
+  containers?: number
+}) => Math.ceil(bytes * HEAP_FOR_A_BYTE + containers * HEAP_FOR_A_CONTAINER)
 
 /** A single request can cost more than the budget. It then gets the whole budget of large bodies. */
 const wantedOf = (cost: number) => Math.min(cost, LARGE_BYTES_IN_FLIGHT)

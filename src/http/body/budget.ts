@@ -12,7 +12,10 @@ export const newClaim = (): Claim => ({ bytes: 0, isLarge: false, expiresAt: 0 }
 export interface BudgetOptions {
   /** The most bytes of all claims together. */
   bytes: number
-  /** The most bytes of all claims together after a claim of more than `smallBytes`. Large bodies so leave room for small ones. */
+  /**
+   * The most bytes of all claims together after a claim of more than `smallBytes`. Large bodies so leave room
+   * for small ones.
+   */
   largeBytes: number
   smallBytes: number
   /** The most large claims at once. */
@@ -22,15 +25,24 @@ export interface BudgetOptions {
   /** The most requests that wait at once. */
   waiters: number
   waitMs: number
-  /** When a lane has had waiters for longer than this, each waits only `patienceMs`: more arrive than leave, so a longer wait does not help. */
+  /**
+   * When a lane has had waiters for longer than this, each waits only `patienceMs`: more arrive than leave,
+   * so a longer wait does not help.
+   */
   standingMs: number
   /** The longest wait for so many bytes in such a lane. */
   patienceMs: (bytes: number) => number
-  /** When a client disconnects, the runtime stops its request without running `finally`. The claim then expires after this time. */
+  /**
+   * When a client disconnects, the runtime stops its request without running `finally`. The claim then
+   * expires after this time.
+   */
   claimMs: number
 }
 
-/** Each lane is a separate queue. A request that holds a part of its claim must not wait for requests that hold nothing. */
+/**
+ * Each lane is a separate queue. A request that holds a part of its claim must not wait for requests that
+ * hold nothing.
+ */
 type Lane = "growing" | "small" | "large"
 
 interface Ticket {
@@ -51,17 +63,21 @@ const NOTHING: Wanted = { claims: 0, bytes: 0 }
 /** A waiter that is this late has disconnected. */
 const GONE_AFTER_MS = 1000
 
-/** The pause between checks: the shortest for the first waiter of a lane, longer for each waiter behind it. */
+/**
+ * The pause between checks: the shortest for the first waiter of a lane, longer for each waiter behind it.
+ */
 const SHORTEST_PAUSE_MS = 5
 const LONGEST_PAUSE_MS = 250
 
 /**
- * A budget of bytes that requests share. A request without room waits in order of arrival, and is refused after a bounded time.
+ * A budget of bytes that requests share. A request without room waits in order of arrival, and is refused
+ * after a bounded time.
  *
- * Each waiter checks again by its own timer: in workerd a promise of one request must not wake another request, and the timers of a request
- * end when its client disconnects.
+ * Each waiter checks again by its own timer: in workerd a promise of one request must not wake another
+ * request, and the timers of a request end when its client disconnects.
  *
- * @see https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
+ * @see
+ *   https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
  */
 export class ByteBudget {
   readonly #options: BudgetOptions
@@ -80,7 +96,10 @@ export class ByteBudget {
     return this.#held
   }
 
-  /** Adds `bytes` to a claim. Returns false, and adds nothing, when there is no room in time, or too many requests wait. */
+  /**
+   * Adds `bytes` to a claim. Returns false, and adds nothing, when there is no room in time, or too many
+   * requests wait.
+   */
   async grow(claim: Claim, bytes: number): Promise<boolean> {
     if (this.growAtOnce(claim, bytes)) return true
     const lane = this.#laneOf(claim, bytes)
@@ -92,7 +111,11 @@ export class ByteBudget {
     try {
       for (let now = startedAt; now < startedAt + this.#waitMs(lane, bytes); now = Date.now()) {
         const leftMs = startedAt + this.#waitMs(lane, bytes) - now
-        const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * (this.#before(ticket).claims + 1), leftMs)
+        const pauseMs = Math.min(
+          LONGEST_PAUSE_MS,
+          SHORTEST_PAUSE_MS * (this.#before(ticket).claims + 1),
+          leftMs,
+        )
         ticket.checksAt = now + pauseMs
         await new Promise((resolve) => setTimeout(resolve, pauseMs))
         if (this.#take(claim, ticket, this.#before(ticket))) return true
@@ -128,7 +151,10 @@ export class ByteBudget {
     return bytes <= this.#options.smallBytes ? "small" : "large"
   }
 
-  /** The longest wait for so many bytes in a lane. @see https://queue.acm.org/detail.cfm?id=2839461 "controlled delay" */
+  /**
+   * The longest wait for so many bytes in a lane.
+   * @see https://queue.acm.org/detail.cfm?id=2839461 "controlled delay"
+   */
   #waitMs(lane: Lane, bytes: number): number {
     const { waitMs, patienceMs, standingMs } = this.#options
     const stands = lane !== "growing" && Date.now() - this.#standingSince[lane] > standingMs
@@ -153,7 +179,10 @@ export class ByteBudget {
     return { claims, bytes }
   }
 
-  /** Takes room that is free besides what the waiters before want. Otherwise the line would move one place with each check of its first waiter. */
+  /**
+   * Takes room that is free besides what the waiters before want. Otherwise the line would move one place
+   * with each check of its first waiter.
+   */
   #take(claim: Claim, { lane, bytes }: Pick<Ticket, "lane" | "bytes">, before: Wanted): boolean {
     const wanted = { claims: before.claims + 1, bytes: before.bytes + bytes }
     if (!this.#hasRoom(lane, wanted)) this.#expire()
@@ -169,7 +198,8 @@ export class ByteBudget {
 
   #hasRoom(lane: Lane, { claims, bytes }: Wanted): boolean {
     const { largeBytes, largeClaims, smallTotalBytes, bytes: all } = this.#options
-    if (lane === "large") return this.#held + bytes <= largeBytes && this.#largeClaims() + claims <= largeClaims
+    if (lane === "large")
+      return this.#held + bytes <= largeBytes && this.#largeClaims() + claims <= largeClaims
     return this.#held + bytes <= all && (lane === "growing" || this.#heldBySmall + bytes <= smallTotalBytes)
   }
 

@@ -15,12 +15,16 @@ export function mediaType(c: Context<App>): string {
  *
  * @throws {Problem} too large, cut off, too slow, or no room
  */
-export async function readSent(c: Context<App>, maxBytes = c.get("settings").limits.maxBodyBytes): Promise<Uint8Array> {
+export async function readSent(
+  c: Context<App>,
+  maxBytes = c.get("settings").limits.maxBodyBytes,
+): Promise<Uint8Array> {
   const declared = c.req.header("Content-Length")
   if (Number(declared ?? 0) > maxBytes) throw bodyTooLarge(maxBytes)
   if (!c.req.raw.body) return new Uint8Array()
   try {
-    // The runtime reads no more than the declared length. Reading it whole takes a tenth of the time of chunks of 4 KB.
+    // The runtime reads no more than the declared length. Reading it whole takes a tenth of the time of
+    // chunks of 4 KB.
     if (declared !== undefined) {
       await admit(c, costOf({ bytes: Number(declared) }))
       const reading = c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer))
@@ -36,7 +40,11 @@ export async function readSent(c: Context<App>, maxBytes = c.get("settings").lim
 const isLost = (error: unknown) => error instanceof Error && error.constructor === Error
 
 /** The waits for room do not count as time of arrival. */
-async function readChunks(c: Context<App>, body: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+async function readChunks(
+  c: Context<App>,
+  body: ReadableStream<Uint8Array>,
+  maxBytes: number,
+): Promise<Uint8Array> {
   const reader = body.getReader()
   const chunks: Uint8Array[] = []
   let [length, arrivingMs] = [0, 0]
@@ -78,9 +86,11 @@ async function inTime<T>(reading: Promise<T>, deadlineMs: number, passedMs = 0):
 }
 
 /**
- * Decodes a body by its `Content-Encoding`, and names the accepted codings in the answer (RFC 9110, section 12.5.3).
+ * Decodes a body by its `Content-Encoding`, and names the accepted codings in the answer (RFC 9110, section
+ * 12.5.3).
  *
- * @throws {Problem} the body is empty, damaged, in an unknown coding or too large when decoded, or there is no room
+ * @throws {Problem} the body is empty, damaged, in an unknown coding or too large when decoded, or there is
+ *   no room
  */
 export async function decodeBody(c: Context<App>, sent: Uint8Array): Promise<Uint8Array> {
   c.header("Accept-Encoding", ACCEPT_ENCODING)
@@ -93,7 +103,11 @@ export async function decodeBody(c: Context<App>, sent: Uint8Array): Promise<Uin
   return bytes
 }
 
-async function decodeWithRoom(c: Context<App>, encoding: EncodingName, sent: Uint8Array): Promise<Uint8Array> {
+async function decodeWithRoom(
+  c: Context<App>,
+  encoding: EncodingName,
+  sent: Uint8Array,
+): Promise<Uint8Array> {
   const { maxBodyBytes } = c.get("settings").limits
   const decoded = decode(encoding, sent, maxBodyBytes)
   const cost = costOf({ bytes: decoded.length })

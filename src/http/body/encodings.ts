@@ -13,17 +13,24 @@ interface DecoderOptions {
   params?: Record<number, number>
 }
 
-/** Throws a `RangeError` when `maxOutputLength` is reached, and another error when the bytes are damaged or end early. */
+/**
+ * Throws a `RangeError` when `maxOutputLength` is reached, and another error when the bytes are damaged or
+ * end early.
+ */
 type Decoder = (bytes: Uint8Array, options: DecoderOptions) => Decoded
 
 /** With `info`, Node's functions also return the decoder, which their types do not declare. */
-const withInfo = (decode: (bytes: Uint8Array, options: DecoderOptions) => Uint8Array) => decode as unknown as Decoder
+const withInfo = (decode: (bytes: Uint8Array, options: DecoderOptions) => Uint8Array) =>
+  decode as unknown as Decoder
 
 /** The largest window of a sender (RFC 9659): the decoder allocates the whole window. */
 const MAX_ZSTD_WINDOW_LOG = 23
 
 const decodeZstd: Decoder = (bytes, options) =>
-  withInfo(zstdDecompressSync)(bytes, { ...options, params: { [constants.ZSTD_d_windowLogMax]: MAX_ZSTD_WINDOW_LOG } })
+  withInfo(zstdDecompressSync)(bytes, {
+    ...options,
+    params: { [constants.ZSTD_d_windowLogMax]: MAX_ZSTD_WINDOW_LOG },
+  })
 
 interface Encoding {
   decode: Decoder
@@ -33,13 +40,17 @@ interface Encoding {
   title: string
 }
 
-/** A tool that compresses in parallel writes a frame for a few MiB. Every frame costs a decoder, so empty frames must be bounded. */
+/**
+ * A tool that compresses in parallel writes a frame for a few MiB. Every frame costs a decoder, so empty
+ * frames must be bounded.
+ */
 const MAX_ZSTD_FRAMES = 100
 
 /**
  * The content codings of a body, in the order of preference of `Accept-Encoding`.
  *
- * `deflate` is the zlib format (RFC 9110, section 8.4.1.2). Data without its header, which some senders call "deflate", is not accepted.
+ * `deflate` is the zlib format (RFC 9110, section 8.4.1.2). Data without its header, which some senders call
+ * "deflate", is not accepted.
  */
 const ENCODINGS = {
   zstd: { decode: decodeZstd, maxParts: MAX_ZSTD_FRAMES, title: "Zstandard" },
@@ -60,17 +71,20 @@ export function encodingOf(header: string | undefined): EncodingName | "identity
   const name = (header ?? "identity").trim().toLowerCase()
   // RFC 9110, section 8.4.1.3.
   if (name === "x-gzip") return "gzip"
-  return name === "identity" || Object.hasOwn(ENCODINGS, name) ? (name as EncodingName | "identity") : undefined
+  return name === "identity" || Object.hasOwn(ENCODINGS, name)
+    ? (name as EncodingName | "identity")
+    : undefined
 }
 
 /** The first size of the runtime's output buffer, which doubles as needed. */
 const FIRST_OUTPUT_BYTES = 16 * 1024
 
 /**
- * Decodes a body, and stops soon after `limitBytes`, so that a small body cannot expand without bound. It uses less than twice that much
- * memory.
+ * Decodes a body, and stops soon after `limitBytes`, so that a small body cannot expand without bound. It
+ * uses less than twice that much memory.
  *
- * @throws {Problem} 413: the decoded body is larger; 422: the body is damaged, ends early, or has more bytes after its end
+ * @throws {Problem} 413: the decoded body is larger; 422: the body is damaged, ends early, or has more bytes
+ *   after its end
  */
 export function decode(name: EncodingName, bytes: Uint8Array, limitBytes: number): Uint8Array {
   const encoding: Encoding = ENCODINGS[name]
@@ -89,8 +103,14 @@ export function decode(name: EncodingName, bytes: Uint8Array, limitBytes: number
   return parts.length === 1 && only ? only : Buffer.concat(parts, length)
 }
 
-function decodePart({ decode, title }: Encoding, name: EncodingName, bytes: Uint8Array, limitBytes: number): Decoded {
-  // The runtime compares the size of its buffer with the limit, not its content. Only a limit that is a power of two is exact.
+function decodePart(
+  { decode, title }: Encoding,
+  name: EncodingName,
+  bytes: Uint8Array,
+  limitBytes: number,
+): Decoded {
+  // The runtime compares the size of its buffer with the limit, not its content. Only a limit that is a power
+  // of two is exact.
   let maxOutputLength = FIRST_OUTPUT_BYTES
   while (maxOutputLength < limitBytes) maxOutputLength *= 2
   try {

@@ -66,7 +66,9 @@ function parseBatch(
 }
 
 /** Reads and validates the body of a single signal. Throws as `readBatch` does. */
-export async function readSignal(c: Context<App>): Promise<{ signal: Signal; idempotency: SentKey | undefined }> {
+export async function readSignal(
+  c: Context<App>,
+): Promise<{ signal: Signal; idempotency: SentKey | undefined }> {
   const type = mediaType(c)
   if (!JSON_TYPES.has(type)) throw unsupportedMediaType(type)
   const { text, idempotency } = await readText(c, "single:")
@@ -80,7 +82,9 @@ export async function readSignal(c: Context<App>): Promise<{ signal: Signal; ide
 }
 
 /** Reads and validates the body of an erasure. Throws as `readBatch` does. */
-export async function readErasure(c: Context<App>): Promise<{ request: ErasureRequest; idempotency: SentKey | undefined }> {
+export async function readErasure(
+  c: Context<App>,
+): Promise<{ request: ErasureRequest; idempotency: SentKey | undefined }> {
   const type = mediaType(c)
   if (!JSON_TYPES.has(type)) throw unsupportedMediaType(type)
   const { text, idempotency } = await readText(c, "erasure:")
@@ -91,12 +95,17 @@ export async function readErasure(c: Context<App>): Promise<{ request: ErasureRe
 }
 
 /** @param kind distinguishes equal bytes of different routes and types in the digest */
-async function readText(c: Context<App>, kind: string): Promise<{ text: string; idempotency: SentKey | undefined }> {
+async function readText(
+  c: Context<App>,
+  kind: string,
+): Promise<{ text: string; idempotency: SentKey | undefined }> {
   const key = readKey(c)
   const bytes = await decodeBody(c, await readSent(c))
   await admit(c, costOf({ bytes: bytes.length, containers: countContainers(bytes) }))
   const idempotency =
-    key === undefined ? undefined : { key, digest: `${kind}${createHash("sha256").update(bytes).digest("hex")}` }
+    key === undefined
+      ? undefined
+      : { key, digest: `${kind}${createHash("sha256").update(bytes).digest("hex")}` }
   return { text: decodeUtf8(bytes), idempotency }
 }
 

@@ -1,4 +1,7 @@
-/** The shortest and the longest `Retry-After` of an isolate without room. The client's deadline of 30 seconds has time for three attempts. */
+/**
+ * The shortest and the longest `Retry-After` of an isolate without room. The client's deadline of 30 seconds
+ * has time for three attempts.
+ */
 export const SHORTEST_RETURN_SECONDS = 1
 export const LONGEST_RETURN_SECONDS = 10
 /** The share of the admissions that returning senders get. The others are for new requests. */
@@ -7,8 +10,9 @@ const RETURNING_SHARE = 0.5
 const RATE_OVER_MS = 5000
 
 /**
- * Chooses when refused senders return: one after the other, half as fast as requests are admitted. After a constant time more of them would
- * return than there is room for, and to refuse them again takes the CPU that is needed to store.
+ * Chooses when refused senders return: one after the other, half as fast as requests are admitted. After a
+ * constant time more of them would return than there is room for, and to refuse them again takes the CPU that
+ * is needed to store.
  *
  * Times are in milliseconds since the epoch.
  *

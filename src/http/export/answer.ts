@@ -31,7 +31,12 @@ const FORMATS = {
   "application/x-ndjson": ndjson("application/x-ndjson"),
   "application/ndjson": ndjson("application/ndjson"),
   "application/jsonl": ndjson("application/jsonl"),
-  "text/csv": { name: "csv", contentType: "text/csv; charset=utf-8; header=present", head: CSV_HEADER, line: csvLine },
+  "text/csv": {
+    name: "csv",
+    contentType: "text/csv; charset=utf-8; header=present",
+    head: CSV_HEADER,
+    line: csvLine,
+  },
 } as const satisfies Record<string, Format | undefined>
 
 const OFFERS = Object.keys(FORMATS) as (keyof typeof FORMATS)[]
@@ -41,7 +46,9 @@ const GONE_AFTER_MS = 10_000
 
 const places = new Places({ most: MAX_STREAMS, goneAfterMs: GONE_AFTER_MS })
 
-/** Answers a list as a stream of lines if the caller prefers NDJSON or CSV, and otherwise as a page of JSON. */
+/**
+ * Answers a list as a stream of lines if the caller prefers NDJSON or CSV, and otherwise as a page of JSON.
+ */
 export const streamLists = createMiddleware<App>(async (c, next) => {
   c.header("Vary", "Accept", { append: true })
   const type = preferredType(c.req.header("Accept"), OFFERS)
@@ -58,7 +65,12 @@ export const streamLists = createMiddleware<App>(async (c, next) => {
   })
 })
 
-async function beginStream(c: Context<App>, format: Format, query: ExportQuery, place: Place): Promise<Response> {
+async function beginStream(
+  c: Context<App>,
+  format: Format,
+  query: ExportQuery,
+  place: Place,
+): Promise<Response> {
   const { limit, cursor, ...filter } = query
   const startedAt = Date.now()
   const used: Database["usage"][] = [c.get("db").usage]
@@ -105,8 +117,15 @@ const exported = (row: SelectedRow): ExportedRow => ({
 const PATIENCE_MS = 30_000
 const WAIT_MS = 250
 
-/** Each page has its own deadline. A stream queues for every statement like a new request, so it overtakes no other request. */
-async function readPatiently(c: Context<App>, used: Database["usage"][], page: ReturnType<typeof pageOf>): Promise<SignalRows> {
+/**
+ * Each page has its own deadline. A stream queues for every statement like a new request, so it overtakes no
+ * other request.
+ */
+async function readPatiently(
+  c: Context<App>,
+  used: Database["usage"][],
+  page: ReturnType<typeof pageOf>,
+): Promise<SignalRows> {
   const givesUpAt = Date.now() + PATIENCE_MS
   for (;;) {
     const db = connect(c.get("settings").database, { traffic: "reads", keepAlive: waitUntil })
@@ -123,9 +142,20 @@ async function readPatiently(c: Context<App>, used: Database["usage"][], page: R
 }
 
 /** Logs the end of a stream. The request's own line was written when the answer began. */
-function logEnd(c: Context<App>, { error, ...end }: StreamEnd, { ms, databaseMs }: { ms: number; databaseMs: number }): void {
+function logEnd(
+  c: Context<App>,
+  { error, ...end }: StreamEnd,
+  { ms, databaseMs }: { ms: number; databaseMs: number },
+): void {
   const reason = error && errorForLog(error)
   console.log(
-    JSON.stringify({ event: "stream_end", request_id: c.get("requestId"), ...end, ms, database_ms: databaseMs, error: reason }),
+    JSON.stringify({
+      event: "stream_end",
+      request_id: c.get("requestId"),
+      ...end,
+      ms,
+      database_ms: databaseMs,
+      error: reason,
+    }),
   )
 }

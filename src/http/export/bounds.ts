@@ -11,15 +11,24 @@ export interface StreamBounds {
 }
 
 /**
- * Statements are the Worker's subrequests, of which Cloudflare allows 10,000 a request on the paid plan, and 1,000 on older ones.
- * Signals cost CPU time, of which a request has 30 seconds by default: a million small ones
- * take about half of that. Where it is used up before, Cloudflare ends the request, which also fails the transfer.
+ * Statements are the Worker's subrequests, of which Cloudflare allows 10,000 a request on the paid plan, and
+ * 1,000 on older ones. Signals cost CPU time, of which a request has 30 seconds by default: a million small
+ * ones take about half of that. Where it is used up before, Cloudflare ends the request, which also fails the
+ * transfer.
  *
  * @see https://developers.cloudflare.com/workers/platform/limits/
  */
-export const STREAM_BOUNDS: StreamBounds = { signals: 1_000_000, statements: 900, totalMs: 15 * 60_000, idleMs: 60_000 }
+export const STREAM_BOUNDS: StreamBounds = {
+  signals: 1_000_000,
+  statements: 900,
+  totalMs: 15 * 60_000,
+  idleMs: 60_000,
+}
 
-/** Streams of an isolate at once. Each has one statement under way at most, of the 4 that all reads have by default. */
+/**
+ * Streams of an isolate at once. Each has one statement under way at most, of the 4 that all reads have by
+ * default.
+ */
 export const MAX_STREAMS = 2
 
 /** A statement reads so many signals, or ends by so many bytes before: what a stream holds. */

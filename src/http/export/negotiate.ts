@@ -18,17 +18,23 @@ interface Range {
 }
 
 /**
- * Returns the media type of `offers` that an `Accept` header prefers: by weight, then by the most specific name, then by the order of
- * `offers`. Parameters other than `q` are ignored.
+ * Returns the media type of `offers` that an `Accept` header prefers: by weight, then by the most specific
+ * name, then by the order of `offers`. Parameters other than `q` are ignored.
  *
- * @returns undefined when there is no header, none of the offers is acceptable, or the header does not follow the grammar
+ * @returns undefined when there is no header, none of the offers is acceptable, or the header does not follow
+ *   the grammar
  * @see https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
  */
-export function preferredType<Offer extends string>(header: string | undefined, offers: readonly Offer[]): Offer | undefined {
+export function preferredType<Offer extends string>(
+  header: string | undefined,
+  offers: readonly Offer[],
+): Offer | undefined {
   const ranges = readRanges(header)
   let best: { offer: Offer; weight: number; exactness: number } | undefined
   for (const offer of offers) {
-    const [range] = ranges.filter((one) => matches(one, offer)).sort((one, other) => exactnessOf(other) - exactnessOf(one))
+    const [range] = ranges
+      .filter((one) => matches(one, offer))
+      .sort((one, other) => exactnessOf(other) - exactnessOf(one))
     if (!range || range.weight === 0) continue
     const { weight } = range
     const exactness = exactnessOf(range)

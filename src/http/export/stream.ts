@@ -4,7 +4,10 @@ import { STREAM_PAGE, type StreamBounds } from "./bounds.ts"
 
 type Row = SignalRows["rows"][number]
 
-/** The outcome of a stream. `cut_off`: a bound or an error ended it early, and its reader sees a failed transfer. */
+/**
+ * The outcome of a stream. `cut_off`: a bound or an error ended it early, and its reader sees a failed
+ * transfer.
+ */
 export interface StreamEnd {
   outcome: "complete" | "cut_off" | "cancelled"
   signals: number
@@ -43,8 +46,8 @@ export const pageLimit = (limit: number | undefined, bounds: StreamBounds, sent:
   Math.min(STREAM_PAGE.signals, (limit ?? bounds.signals) - sent)
 
 /**
- * Streams the lines of a list. It reads the next page when the reader has read the last one, so that a slow reader keeps only one page in
- * memory, and no place for statements.
+ * Streams the lines of a list. It reads the next page when the reader has read the last one, so that a slow
+ * reader keeps only one page in memory, and no place for statements.
  *
  * An early end is an error of the stream: the HTTP body then has no end, which every client reports.
  */
@@ -76,13 +79,15 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
   /** The bound that the next page would exceed. */
   function reachedBound(): StreamCutOff | undefined {
     if (counts.signals >= bounds.signals) return new StreamCutOff(`more than ${bounds.signals} signals`)
-    if (statements() >= bounds.statements) return new StreamCutOff(`more than ${bounds.statements} statements`)
+    if (statements() >= bounds.statements)
+      return new StreamCutOff(`more than ${bounds.statements} statements`)
     return undefined
   }
 
   function look(controller: ReadableStreamDefaultController<Uint8Array>): void {
     const now = Date.now()
-    if (now - startedAt > bounds.totalMs) cutOff(controller, new StreamCutOff(`longer than ${bounds.totalMs / 1000} seconds`))
+    if (now - startedAt > bounds.totalMs)
+      cutOff(controller, new StreamCutOff(`longer than ${bounds.totalMs / 1000} seconds`))
     else if (now - takenAt > bounds.idleMs)
       cutOff(controller, new StreamCutOff(`the reader took nothing for ${bounds.idleMs / 1000} seconds`))
     else onAlive()

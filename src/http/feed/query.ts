@@ -29,10 +29,14 @@ export function encodeFeedCursor({ xid, transactionId, id }: FeedPosition): stri
 const FeedCursor = z.string().transform((text, context): FeedPosition | "now" => {
   if (text === "now") return text
   try {
-    const parts: unknown = JSON.parse(new TextDecoder().decode(Uint8Array.fromBase64(text, { alphabet: "base64url" })))
+    const parts: unknown = JSON.parse(
+      new TextDecoder().decode(Uint8Array.fromBase64(text, { alphabet: "base64url" })),
+    )
     return Parts.parse(parts)
   } catch {
-    context.addIssue(validationIssue("value_error", "Value error, this is not a feed cursor of this version of the service"))
+    context.addIssue(
+      validationIssue("value_error", "Value error, this is not a feed cursor of this version of the service"),
+    )
     return z.NEVER
   }
 })

@@ -5,7 +5,10 @@ export interface Place {
   leave(): void
 }
 
-/** The places of an isolate for long-running readers. The runtime stops the request of a disconnected caller without running `leave`, so a place also expires. */
+/**
+ * The places of an isolate for long-running readers. The runtime stops the request of a disconnected caller
+ * without running `leave`, so a place also expires.
+ */
 export class Places {
   readonly #most: number
   readonly #goneAfterMs: number

@@ -24,7 +24,13 @@ export const signalBatches = new Hono<App>()
       failOnError: c.req.valid("query").fail_on_error ?? false,
       lenient: preferences.get("handling")?.toLowerCase() === "lenient",
     }
-    const { signals, failOnError: allOrNothing, lenient, ignoredFields, idempotency } = await readBatch(c, asked)
+    const {
+      signals,
+      failOnError: allOrNothing,
+      lenient,
+      ignoredFields,
+      idempotency,
+    } = await readBatch(c, asked)
     const plan = planRequested(c, signals)
     notePlan(c, plan, allOrNothing ? "all_or_nothing" : "best_effort")
     await limitWork(c, { signals: signals.length, bytes: c.get("bodyBytes") })
@@ -49,20 +55,28 @@ export const signalBatches = new Hono<App>()
     throw methodNotAllowed(["POST"])
   })
 
-/** GET /api/batches: the ledger, newest first. GET /api/batches/{transaction_id}: one batch of the ledger. A key with only the scope `ingest` sees its own batches. */
+/**
+ * GET /api/batches: the ledger, newest first. GET /api/batches/{transaction_id}: one batch of the ledger. A
+ * key with only the scope `ingest` sees its own batches.
+ */
 export const ledger = new Hono<App>()
   .get("/", requireScope("read"), zValidator("query", BatchesQuery, refuseShape), async (c) => {
     const { cursor, limit, failed, failure_code: failureCode } = c.req.valid("query")
     const page = await listBatches(c.get("db"), { after: cursor, limit, failed, failureCode })
     return c.json({ batches: page.batches, next_cursor: page.next })
   })
-  .get("/:transaction_id", requireScope("read", "ingest"), zValidator("param", BatchPath, refuseShape), async (c) => {
-    const { transaction_id } = c.req.valid("param")
-    const record = await findBatch(ingestContext(c), transaction_id)
-    const mayRead = c.get("caller").scopes.includes("read") || record?.caller === c.get("caller").name
-    if (!record || !mayRead) throw notFound("No batch has this transaction_id.")
-    return c.json(record)
-  })
+  .get(
+    "/:transaction_id",
+    requireScope("read", "ingest"),
+    zValidator("param", BatchPath, refuseShape),
+    async (c) => {
+      const { transaction_id } = c.req.valid("param")
+      const record = await findBatch(ingestContext(c), transaction_id)
+      const mayRead = c.get("caller").scopes.includes("read") || record?.caller === c.get("caller").name
+      if (!record || !mayRead) throw notFound("No batch has this transaction_id.")
+      return c.json(record)
+    },
+  )
 
 /** Answers 202: the batch will be in the ledger, at `Location`. */
 function answerQueued(c: Context<App>, { record, replayed }: QueuedBatch, applied: readonly string[]) {

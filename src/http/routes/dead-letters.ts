@@ -19,12 +19,18 @@ export const deadLetters = new Hono<App>()
     const page = await listDeadLetters(c.get("db"), { ...query, state, transactionId, after: cursor })
     return c.json({ dead_letters: page.letters, next_cursor: page.next === null ? null : String(page.next) })
   })
-  .post("/replay", requireScope("read"), requireScope("ingest"), zValidator("query", ReplayQuery, refuseShape), async (c) => {
-    const { cursor, ...choice } = c.req.valid("query")
-    const { answer, stored } = await replayDeadLetters(replayContext(c), { ...choice, after: cursor })
-    notePlan(c, stored, "delivery")
-    return c.json(answer)
-  })
+  .post(
+    "/replay",
+    requireScope("read"),
+    requireScope("ingest"),
+    zValidator("query", ReplayQuery, refuseShape),
+    async (c) => {
+      const { cursor, ...choice } = c.req.valid("query")
+      const { answer, stored } = await replayDeadLetters(replayContext(c), { ...choice, after: cursor })
+      notePlan(c, stored, "delivery")
+      return c.json(answer)
+    },
+  )
   // Other methods must not go on to /:id.
   .all("/replay", () => {
     throw methodNotAllowed(["POST"])
@@ -32,12 +38,18 @@ export const deadLetters = new Hono<App>()
   .get("/:id", requireScope("read"), zValidator("param", DeadLetterPath, refuseShape), async (c) =>
     c.json(await letterOf(c, c.req.valid("param").id)),
   )
-  .delete("/:id", requireScope("read"), requireScope("ingest"), zValidator("param", DeadLetterPath, refuseShape), async (c) => {
-    const { id } = c.req.valid("param")
-    await letterOf(c, id)
-    await settleDeadLetter(c.get("db"), id, "discarded")
-    return c.json(await letterOf(c, id))
-  })
+  .delete(
+    "/:id",
+    requireScope("read"),
+    requireScope("ingest"),
+    zValidator("param", DeadLetterPath, refuseShape),
+    async (c) => {
+      const { id } = c.req.valid("param")
+      await letterOf(c, id)
+      await settleDeadLetter(c.get("db"), id, "discarded")
+      return c.json(await letterOf(c, id))
+    },
+  )
   .post(
     "/:id/replay",
     requireScope("read"),

@@ -4,7 +4,12 @@ import { type Context, Hono } from "hono"
 import { continueErasure } from "../../ingest/erase.ts"
 import type { ErasureRequest } from "../../signals/lifecycle/erasure.ts"
 import { connect } from "../../store/connection.ts"
-import { type ErasureTarget, enterErasure, findErasure, listErasures } from "../../store/lifecycle/erasures.ts"
+import {
+  type ErasureTarget,
+  enterErasure,
+  findErasure,
+  listErasures,
+} from "../../store/lifecycle/erasures.ts"
 import { requireScope } from "../auth.ts"
 import { readErasure } from "../body/read-batch.ts"
 import { type App, noteOutcome } from "../context.ts"
@@ -16,8 +21,8 @@ import { refuseShape } from "../validation.ts"
 const WORK_MS = 20_000
 
 /**
- * POST /api/erasures: records an erasure, and starts it. GET: the erasures, newest first, or one of them. Reading one also continues it, so that
- * a waiting caller need not wait for the cron.
+ * POST /api/erasures: records an erasure, and starts it. GET: the erasures, newest first, or one of them.
+ * Reading one also continues it, so that a waiting caller need not wait for the cron.
  */
 export const erasures = new Hono<App>()
   .post("/", requireScope("admin"), async (c) => {
@@ -62,7 +67,9 @@ function workOn(c: Context<App>, id: string): void {
   const work = continueErasure({ db, queue, bucket }, id, Date.now() + WORK_MS)
   waitUntil(
     work.catch((error) =>
-      console.log(JSON.stringify({ event: "erasure", request_id: requestId, erasure: id, error: String(error) })),
+      console.log(
+        JSON.stringify({ event: "erasure", request_id: requestId, erasure: id, error: String(error) }),
+      ),
     ),
   )
 }

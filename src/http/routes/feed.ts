@@ -12,15 +12,24 @@ import { LOOK_EVERY_MS, takeWaitingPlace } from "../feed/waiting-readers.ts"
 import { tooManyWaiting } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 
-/** GET /api/signals/feed: the signals after a cursor, in commit order. It waits for the next one if `wait` says so. */
-export const feed = new Hono<App>().get("/", requireScope("read"), zValidator("query", FeedQuery, refuseShape), async (c) => {
-  const { after = OLDEST, limit, wait } = c.req.valid("query")
-  const endsAt = Date.now() + wait * 1000
-  const begin = after === "now" ? await newestPosition(c.get("db")) : after
-  const first = await readFeed(c.get("db"), { after: begin, limit })
-  const page = first.signals.length > 0 || wait === 0 ? first : await waitForSignals(c, first, { limit, endsAt })
-  return c.json(answerOf(page))
-})
+/**
+ * GET /api/signals/feed: the signals after a cursor, in commit order. It waits for the next one if `wait`
+ * says so.
+ */
+export const feed = new Hono<App>().get(
+  "/",
+  requireScope("read"),
+  zValidator("query", FeedQuery, refuseShape),
+  async (c) => {
+    const { after = OLDEST, limit, wait } = c.req.valid("query")
+    const endsAt = Date.now() + wait * 1000
+    const begin = after === "now" ? await newestPosition(c.get("db")) : after
+    const first = await readFeed(c.get("db"), { after: begin, limit })
+    const page =
+      first.signals.length > 0 || wait === 0 ? first : await waitForSignals(c, first, { limit, endsAt })
+    return c.json(answerOf(page))
+  },
+)
 
 const answerOf = ({ signals, next, more, lagSeconds }: FeedPage): FeedAnswer => ({
   signals,
@@ -29,14 +38,24 @@ const answerOf = ({ signals, next, more, lagSeconds }: FeedPage): FeedAnswer => 
   lag_seconds: lagSeconds,
 })
 
-/** Reads until there is a signal or the time is over. When the caller disconnects, the runtime ends the request. */
-async function waitForSignals(c: Context<App>, first: FeedPage, query: { limit: number; endsAt: number }): Promise<FeedPage> {
+/**
+ * Reads until there is a signal or the time is over. When the caller disconnects, the runtime ends the
+ * request.
+ */
+async function waitForSignals(
+  c: Context<App>,
+  first: FeedPage,
+  query: { limit: number; endsAt: number },
+): Promise<FeedPage> {
   const place = takeWaitingPlace()
   if (!place) throw tooManyWaiting()
   try {
     let page = first
     while (page.signals.length === 0 && Date.now() < query.endsAt) {
-      if (!page.more) await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_EVERY_MS, query.endsAt - Date.now())))
+      if (!page.more)
+        await new Promise((resolve) =>
+          setTimeout(resolve, Math.min(LOOK_EVERY_MS, query.endsAt - Date.now())),
+        )
       place.keep()
       page = await readOn(c, page.next, query.limit)
     }

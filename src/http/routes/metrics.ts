@@ -11,10 +11,16 @@ import { MetricsQuery } from "../params.ts"
 import { refuseShape } from "../validation.ts"
 
 /**
- * The time for which all readers share one answer, a fraction of the window. With permanent readers of every window and of the counters, a
- * Cloudflare location sends 428 queries in 5 minutes.
+ * The time for which all readers share one answer, a fraction of the window. With permanent readers of every
+ * window and of the counters, a Cloudflare location sends 428 queries in 5 minutes.
  */
-const SHARED_SECONDS: Record<Window | "counters", number> = { "15m": 10, "1h": 30, "24h": 60, "7d": 300, counters: 10 }
+const SHARED_SECONDS: Record<Window | "counters", number> = {
+  "15m": 10,
+  "1h": 30,
+  "24h": 60,
+  "7d": 300,
+  counters: 10,
+}
 
 /** The cache key of an answer. It differs between accounts, and does not contain the token. */
 const sharedName = (analytics: AnalyticsSettings | undefined, view: string) =>

@@ -22,13 +22,18 @@ export const signals = new Hono<App>()
     notePlan(c, plan, "single")
     const [row] = plan.rows
     if (!row) throw refusedSignal(plan.failures[0])
-    const written = await storeRequested(c, requestedBatch(c, plan, { allOrNothing: true, idempotency })).catch((error) => {
+    const written = await storeRequested(
+      c,
+      requestedBatch(c, plan, { allOrNothing: true, idempotency }),
+    ).catch((error) => {
       throw error instanceof BatchRefused ? refusedSignal(error.failures[0]) : error
     })
     const [stored] = written.stored
-    if (stored?.duplicate) return c.json({ ...(await firstOf(c, stored)), id: stored.id, duplicate: true }, 200)
+    if (stored?.duplicate)
+      return c.json({ ...(await firstOf(c, stored)), id: stored.id, duplicate: true }, 200)
     const asStored = storedSignal(row, stored?.id ?? 0, written)
-    // The row may have been deleted since the first request: then the answer is built from this one, which is identical.
+    // The row may have been deleted since the first request: then the answer is built from this one, which is
+    // identical.
     return c.json((written.replayed && (await signalById(c.get("db"), asStored.id))) || asStored, 201)
   })
   .get("/", requireScope("read"), streamLists, zValidator("query", ListQuery, refuseShape), async (c) => {
@@ -46,7 +51,10 @@ export const signals = new Hono<App>()
     return c.json(signal)
   })
 
-/** The row of the signal with a `dedupe_key`, for a caller that may read it: with the scope `read`, or when its own batch stored the signal. */
+/**
+ * The row of the signal with a `dedupe_key`, for a caller that may read it: with the scope `read`, or when
+ * its own batch stored the signal.
+ */
 async function firstOf(c: Context<App>, { id }: StoredId): Promise<StoredSignal | undefined> {
   const db = c.get("db")
   const { name, scopes } = c.get("caller")
@@ -55,7 +63,10 @@ async function firstOf(c: Context<App>, { id }: StoredId): Promise<StoredSignal 
   return (await batchRecord(db, first.transaction_id))?.caller === name ? first : undefined
 }
 
-/** A rule violation of a single signal has the status of a validation error, so it has the code of the request. */
+/**
+ * A rule violation of a single signal has the status of a validation error, so it has the code of the
+ * request.
+ */
 function refusedSignal(failure: Failure | undefined) {
   const loc = failure?.field === undefined ? ["body"] : ["body", failure.field]
   return invalidShape([{ type: "value_error", loc, msg: failure?.error ?? "" }])

@@ -14,7 +14,10 @@ import { invalidShape, unauthorized } from "../problems.ts"
 /** Slack retries a request without an answer within 3 seconds. */
 const DEADLINE_MS = 2500
 
-/** An event has one message of at most 40,000 characters. A sender without the secret can make the service hash this much. */
+/**
+ * An event has one message of at most 40,000 characters. A sender without the secret can make the service
+ * hash this much.
+ */
 const MAX_EVENT_BYTES = 1024 * 1024
 
 const NOTHING_TO_STORE: DeliveryAnswer = {
@@ -71,12 +74,17 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
         ),
       )
       const envelope = withoutSecrets(body as Record<string, unknown>)
-      return c.json(await answerDelivery(c, { source: "slack", records: [envelope], delivered: [request.delivered] }))
+      return c.json(
+        await answerDelivery(c, { source: "slack", records: [envelope], delivered: [request.delivered] }),
+      )
     }
   }
 })
 
-/** The envelope for a dead letter: without the verification token, and without the text that an edit or a deletion removed. */
+/**
+ * The envelope for a dead letter: without the verification token, and without the text that an edit or a
+ * deletion removed.
+ */
 function withoutSecrets({ token: _, ...envelope }: Record<string, unknown>): Record<string, unknown> {
   if (!isFields(envelope.event)) return envelope
   const { previous_message: __, ...event } = envelope.event

@@ -1,4 +1,4 @@
-// biome-ignore lint/suspicious/noImportCycles: an expression may be a function, which translates its arguments.
+// biome-ignore-all lint/suspicious/noImportCycles: an expression may be a function, which translates its arguments.
 import { AGGREGATES, FUNCTIONS, functionNamed } from "./functions.ts"
 import type { Call, Expression } from "./parser.ts"
 import { refused, unknown } from "./tokens.ts"
@@ -20,13 +20,18 @@ import {
 export interface Fragment {
   sql: string
   type: Type
-  /** False when the value can be NaN or infinite. Postgres compares and orders those in another way than ClickHouse. */
+  /**
+   * False when the value can be NaN or infinite. Postgres compares and orders those in another way than
+   * ClickHouse.
+   */
   finite: boolean
 }
 
 /** The surroundings of an expression: the meaning of names, and whether rows are aggregated. */
 export interface Scope {
-  /** The query's values, in the order of $1, $2, ... No text of a query becomes a part of the Postgres query. */
+  /**
+   * The query's values, in the order of $1, $2, ... No text of a query becomes a part of the Postgres query.
+   */
   values: unknown[]
   /** The keys of GROUP BY, by `identityOf` their expressions. */
   keys: ReadonlyMap<string, Fragment>
@@ -89,11 +94,22 @@ export function translate(expression: Expression, scope: Scope): Fragment {
     case "arithmetic":
       return arithmetic(expression, scope)
     case "comparison":
-      return comparison(expression.sign, translate(expression.left, scope), translate(expression.right, scope), at)
+      return comparison(
+        expression.sign,
+        translate(expression.left, scope),
+        translate(expression.right, scope),
+        at,
+      )
     case "in": {
       const operand = translate(expression.operand, scope)
-      const equal = expression.list.map((item) => comparison("=", operand, translate(item, scope), item.at).sql)
-      return { sql: `(${expression.negated ? "not " : ""}(${equal.join(" or ")}))`, type: CONDITION, finite: true }
+      const equal = expression.list.map(
+        (item) => comparison("=", operand, translate(item, scope), item.at).sql,
+      )
+      return {
+        sql: `(${expression.negated ? "not " : ""}(${equal.join(" or ")}))`,
+        type: CONDITION,
+        finite: true,
+      }
     }
     case "call":
       return call(expression, scope)
@@ -108,7 +124,8 @@ export function condition(expression: Expression, scope: Scope): Fragment {
 
 export function number(expression: Expression, scope: Scope): Fragment {
   const fragment = translate(expression, scope)
-  if (!isNumber(fragment.type)) throw refused(`This must be a number, not a ${typeName(fragment.type)}`, expression.at)
+  if (!isNumber(fragment.type))
+    throw refused(`This must be a number, not a ${typeName(fragment.type)}`, expression.at)
   return fragment
 }
 
@@ -132,20 +149,29 @@ function column(name: string, at: number, scope: Scope): Fragment {
 function negative(operand: Expression, scope: Scope): Fragment {
   const { sql, type, finite } = number(operand, scope)
   const isLiteral = operand.kind === "number" && type.kind === "integer"
-  return { sql: `(-${sql})`, type: isLiteral ? literalType(-BigInt(operand.text)) : negativeType(type), finite }
+  return {
+    sql: `(-${sql})`,
+    type: isLiteral ? literalType(-BigInt(operand.text)) : negativeType(type),
+    finite,
+  }
 }
 
 function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scope): Fragment {
   const { sign, left, right } = expression
   if (right.kind === "interval" && (sign === "+" || sign === "-")) {
     const time = translate(left, scope)
-    if (time.type.kind !== "time") throw refused("An INTERVAL can only be added to or subtracted from a time", expression.at)
+    if (time.type.kind !== "time")
+      throw refused("An INTERVAL can only be added to or subtracted from a time", expression.at)
     const seconds = parameter(scope, right.seconds, "float8")
-    return { ...time, sql: `local_analytics.datetime(extract(epoch from ${time.sql})::float8 ${sign} ${seconds})` }
+    return {
+      ...time,
+      sql: `local_analytics.datetime(extract(epoch from ${time.sql})::float8 ${sign} ${seconds})`,
+    }
   }
   const [one, other] = [number(left, scope), number(right, scope)]
   const type = arithmeticType(sign, one.type, other.type)
-  if (sign === "/") return { sql: `local_analytics.divide(${one.sql}::float8, ${other.sql}::float8)`, type, finite: false }
+  if (sign === "/")
+    return { sql: `local_analytics.divide(${one.sql}::float8, ${other.sql}::float8)`, type, finite: false }
   return { sql: `(${one.sql} ${sign} ${other.sql})`, type, finite: one.finite && other.finite }
 }
 
@@ -155,7 +181,8 @@ export function comparison(sign: string, left: Fragment, right: Fragment, at: nu
   if (left.type.kind === "condition") throw refused("A condition must not be compared", at)
   const sql = `(${left.sql} ${sign === "!=" ? "<>" : sign} ${right.sql})`
   if (left.finite && right.finite) return { sql, type: CONDITION, finite: true }
-  // In ClickHouse NaN differs from every value, even from NaN. In Postgres NaN equals NaN and is larger than every other value.
+  // In ClickHouse NaN differs from every value, even from NaN. In Postgres NaN equals NaN and is larger than
+  // every other value.
   const hasNaN = [left, right].map((fragment) => `${fragment.sql}::float8 = 'NaN'`).join(" or ")
   return { sql: `(case when ${hasNaN} then ${sign === "!="} else ${sql} end)`, type: CONDITION, finite: true }
 }
@@ -164,7 +191,8 @@ function call(expression: Call, scope: Scope): Fragment {
   const name = functionNamed(expression.name)
   const aggregate = AGGREGATES.get(name)
   if (aggregate) {
-    if (scope.over === "rows") throw refused(`${expression.name} is an aggregate and is not allowed here`, expression.at)
+    if (scope.over === "rows")
+      throw refused(`${expression.name} is an aggregate and is not allowed here`, expression.at)
     return aggregate(expression, { ...scope, over: "rows" })
   }
   const translateCall = FUNCTIONS.get(name)
@@ -176,6 +204,8 @@ function call(expression: Call, scope: Scope): Fragment {
 export function aggregates(expression: Expression): boolean {
   if (expression.kind === "call" && AGGREGATES.has(functionNamed(expression.name))) return true
   return Object.values(expression).some((part) =>
-    (Array.isArray(part) ? part : [part]).some((one) => typeof one === "object" && one !== null && aggregates(one as Expression)),
+    (Array.isArray(part) ? part : [part]).some(
+      (one) => typeof one === "object" && one !== null && aggregates(one as Expression),
+    ),
   )
 }

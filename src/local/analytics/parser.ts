@@ -18,8 +18,17 @@ export type Expression = { at: number } & (
   | Call
 )
 
-/** `parameters` are in the first parentheses of a call with two lists, such as `quantileExactWeighted(0.5)(...)`. */
-export type Call = { kind: "call"; at: number; name: string; parameters: Expression[] | undefined; arguments: Expression[] }
+/**
+ * `parameters` are in the first parentheses of a call with two lists, such as
+ * `quantileExactWeighted(0.5)(...)`.
+ */
+export type Call = {
+  kind: "call"
+  at: number
+  name: string
+  parameters: Expression[] | undefined
+  arguments: Expression[]
+}
 
 export interface Select {
   items: { expression: Expression; name: string; alias: boolean; at: number }[]
@@ -85,7 +94,10 @@ class Parser {
   private ordering() {
     const expression = this.expression()
     if (expression.kind !== "name")
-      throw refused("ORDER BY takes names. Name this expression with AS in SELECT, and order by that name", expression.at)
+      throw refused(
+        "ORDER BY takes names. Name this expression with AS in SELECT, and order by that name",
+        expression.at,
+      )
     const descending = this.accept("DESC") !== undefined
     if (!descending) this.accept("ASC")
     return { expression, descending }
@@ -169,11 +181,14 @@ class Parser {
 
   private signed(): Expression {
     const minus = this.accept("-")
-    return minus ? { kind: "negative", operand: this.nested(() => this.signed()), at: minus.at } : this.primary()
+    return minus
+      ? { kind: "negative", operand: this.nested(() => this.signed()), at: minus.at }
+      : this.primary()
   }
 
   private nested(read: () => Expression): Expression {
-    if (++this.depth > MAX_DEPTH) throw refused(`The query nests deeper than ${MAX_DEPTH} levels`, this.token.at)
+    if (++this.depth > MAX_DEPTH)
+      throw refused(`The query nests deeper than ${MAX_DEPTH} levels`, this.token.at)
     const expression = read()
     this.depth--
     return expression
@@ -229,13 +244,17 @@ class Parser {
   /** Takes the next token when it is one of these words or signs. */
   private accept(...texts: string[]): Token | undefined {
     const { kind, text } = this.token
-    return (kind === "word" || kind === "sign") && texts.includes(text.toUpperCase()) ? this.take() : undefined
+    return (kind === "word" || kind === "sign") && texts.includes(text.toUpperCase())
+      ? this.take()
+      : undefined
   }
 
   private expect(text: string): Token {
     const token = this.accept(text)
     if (!token)
-      throw this.token.kind === "end" ? refused(`The query ends where ${text} is missing`, this.token.at) : this.unexpected()
+      throw this.token.kind === "end"
+        ? refused(`The query ends where ${text} is missing`, this.token.at)
+        : this.unexpected()
     return token
   }
 

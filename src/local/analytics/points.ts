@@ -8,8 +8,9 @@ const columns = (name: "blob" | "double", type: string) =>
   Array.from({ length: PLACES }, (_, place) => `${name}${place + 1} ${type}`).join(", ")
 
 /**
- * The stand-in's table and functions. They are not a migration, because production does not have them. As in ClickHouse, texts are ordered
- * by bytes, division by zero is not an error, and a time is between 1970 and 2106.
+ * The stand-in's table and functions. They are not a migration, because production does not have them. As in
+ * ClickHouse, texts are ordered by bytes, division by zero is not an error, and a time is between 1970 and
+ * 2106.
  */
 const TABLE = `
   create schema if not exists local_analytics;
@@ -29,7 +30,9 @@ const TABLE = `
   end $$;
 `
 
-/** Creates the table where it is missing, and deletes points that are older than Analytics Engine keeps them. */
+/**
+ * Creates the table where it is missing, and deletes points that are older than Analytics Engine keeps them.
+ */
 export async function preparePoints(pool: Pool): Promise<void> {
   await pool.query(TABLE)
   await pool.query("delete from local_analytics.points where timestamp < now() - interval '3 months'")
@@ -70,8 +73,10 @@ function readPoint(point: unknown): Point {
     blobs: list("blobs", blobs, PLACES, isText),
     doubles: list("doubles", doubles, PLACES, (value) => typeof value === "number" && Number.isFinite(value)),
   }
-  if (bytesOf(read.indexes) > INDEX_BYTES) throw new RefusedPoint(`An index must have at most ${INDEX_BYTES} bytes.`)
-  if (bytesOf(read.blobs) > BLOB_BYTES) throw new RefusedPoint(`The blobs must have at most ${BLOB_BYTES} bytes together.`)
+  if (bytesOf(read.indexes) > INDEX_BYTES)
+    throw new RefusedPoint(`An index must have at most ${INDEX_BYTES} bytes.`)
+  if (bytesOf(read.blobs) > BLOB_BYTES)
+    throw new RefusedPoint(`The blobs must have at most ${BLOB_BYTES} bytes together.`)
   return read
 }
 
@@ -80,7 +85,8 @@ const isText = (value: unknown) => typeof value === "string" && !value.includes(
 
 function list<Item>(name: string, value: unknown, most: number, fits: (item: unknown) => boolean): Item[] {
   const items: unknown = value ?? []
-  if (!Array.isArray(items) || items.length > most) throw new RefusedPoint(`${name} must be a list of at most ${most}.`)
+  if (!Array.isArray(items) || items.length > most)
+    throw new RefusedPoint(`${name} must be a list of at most ${most}.`)
   if (!items.every(fits)) throw new RefusedPoint(`${name} has a value of the wrong kind.`)
   return items
 }

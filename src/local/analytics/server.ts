@@ -18,9 +18,15 @@ export interface AnalyticsFaults {
   accept(): Promise<void>
 }
 
-/** A local stand-in for Analytics Engine: stores points in Postgres, and answers SQL queries as Cloudflare's API does. */
+/**
+ * A local stand-in for Analytics Engine: stores points in Postgres, and answers SQL queries as Cloudflare's
+ * API does.
+ */
 export interface LocalAnalytics {
-  /** Replaces https://api.cloudflare.com/client/v4. Queries go to `/accounts/ID/analytics_engine/sql` below it. */
+  /**
+   * Replaces https://api.cloudflare.com/client/v4. Queries go to `/accounts/ID/analytics_engine/sql` below
+   * it.
+   */
   url: string
   /** Receives points: `POST` with the token and `{"dataset": "...", "point": {...}}`. */
   pointsUrl: string
@@ -46,10 +52,16 @@ interface Answer {
 /** Bound of a request's body. */
 const MAX_BODY_BYTES = 1024 * 1024
 
-/** Times are UTC, whatever the time zone of the database is. A lost point costs nothing, so a commit does not wait for the disk. */
+/**
+ * Times are UTC, whatever the time zone of the database is. A lost point costs nothing, so a commit does not
+ * wait for the disk.
+ */
 const SESSION = "-c timezone=UTC -c synchronous_commit=off -c statement_timeout=30000"
 
-/** The classes of Postgres errors about a query: its values, such as a number out of range, and its size, such as 2,000 columns. */
+/**
+ * The classes of Postgres errors about a query: its values, such as a number out of range, and its size, such
+ * as 2,000 columns.
+ */
 const OF_THE_QUERY = /^(22|54)/
 
 export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAnalytics> {
@@ -84,7 +96,8 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
     const path = request.url?.split("?", 1)[0] ?? ""
     const isQuery = /^\/client\/v4\/accounts\/[^/]+\/analytics_engine\/sql$/.test(path)
     if (!isQuery && path !== "/points") return { status: 404, body: "Not found" }
-    if (request.method !== "POST") return { status: 405, body: "The local Analytics Engine accepts only POST." }
+    if (request.method !== "POST")
+      return { status: 405, body: "The local Analytics Engine accepts only POST." }
     if (request.headers.authorization !== `Bearer ${token}`) return NOT_AUTHENTICATED
     if (body === undefined) return { status: 413, body: `A request has at most ${MAX_BODY_BYTES} bytes.` }
     try {
@@ -112,7 +125,9 @@ export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAn
 
   async function exists(dataset: string): Promise<boolean> {
     if (datasets.includes(dataset)) return true
-    const { rows } = await pool.query("select from local_analytics.points where dataset = $1 limit 1", [dataset])
+    const { rows } = await pool.query("select from local_analytics.points where dataset = $1 limit 1", [
+      dataset,
+    ])
     return rows.length > 0
   }
 
@@ -137,7 +152,8 @@ const NOT_AUTHENTICATED: Answer = {
 
 function refusal(error: Error): Answer {
   if (error instanceof RefusedQuery) return { status: 422, body: error.message }
-  if (error instanceof RefusedPoint || error instanceof SyntaxError) return { status: 400, body: error.message }
+  if (error instanceof RefusedPoint || error instanceof SyntaxError)
+    return { status: 400, body: error.message }
   if (error instanceof DatabaseError && OF_THE_QUERY.test(error.code ?? ""))
     return { status: 422, body: `The local Analytics Engine cannot compute this: ${error.message}.` }
   return { status: 500, body: `The local Analytics Engine failed: ${error.message}` }

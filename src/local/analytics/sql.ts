@@ -1,4 +1,12 @@
-import { aggregates, COLUMNS, condition, type Fragment, identityOf, type Scope, translate } from "./expressions.ts"
+import {
+  aggregates,
+  COLUMNS,
+  condition,
+  type Fragment,
+  identityOf,
+  type Scope,
+  translate,
+} from "./expressions.ts"
 import { type Expression, parse, type Select } from "./parser.ts"
 import { refused } from "./tokens.ts"
 import { type Type, typeName } from "./types.ts"
@@ -23,11 +31,15 @@ export function translateQuery(query: string): Translation {
   const select = parse(query)
   const names = namesOf(select)
   const scope: Scope = { values: [], keys: new Map(), over: "rows" }
-  const orders = select.orderBy.map(({ expression, descending }) => ({ expression: named(expression, names), descending }))
+  const orders = select.orderBy.map(({ expression, descending }) => ({
+    expression: named(expression, names),
+    descending,
+  }))
   const keys = select.groupBy.map((expression) => named(expression, names))
   const grouped = keys.length > 0 || select.items.some(({ expression }) => aggregates(expression))
 
-  // The keys are computed in the subquery: Postgres does not recognize that two expressions with parameters are equal.
+  // The keys are computed in the subquery: Postgres does not recognize that two expressions with parameters
+  // are equal.
   const computed = new Map<string, Fragment & { below: string }>()
   for (const key of keys) {
     if (computed.has(identityOf(key))) continue
@@ -46,7 +58,8 @@ export function translateQuery(query: string): Translation {
   const above: Scope = grouped ? { values, keys: computed, over: "groups" } : scope
   const columns = select.items.map(({ expression, name }) => ({ name, ...translate(expression, above) }))
   const selected = columns.map((column, place) => `${asText(column)} as c${place}`)
-  const grouping = computed.size > 0 ? ` group by ${[...computed.values()].map(({ sql }) => sql).join(", ")}` : ""
+  const grouping =
+    computed.size > 0 ? ` group by ${[...computed.values()].map(({ sql }) => sql).join(", ")}` : ""
   const order = orders.map(({ expression, descending }) => ordering(translate(expression, above), descending))
   const text = [
     `select ${[...selected, `count(*) over () as ${TOTAL}`].join(", ")} from (${rows}) p${grouping}`,
@@ -65,7 +78,8 @@ function namesOf({ items }: Select): Map<string, Expression> {
     taken.add(name)
     if (!alias) continue
     const isItself = expression.kind === "name" && expression.name === name
-    if (COLUMNS.has(name) && !isItself) throw refused(`${name} is a column and must not name another expression`, at)
+    if (COLUMNS.has(name) && !isItself)
+      throw refused(`${name} is a column and must not name another expression`, at)
     names.set(name, expression)
   }
   return names
@@ -87,14 +101,19 @@ function ordering({ sql, finite }: Fragment, descending: boolean): string {
   return `${finite ? sql : `nullif(${sql}, 'NaN')`} ${descending ? "desc" : "asc"} nulls last`
 }
 
-/** Converts a value to text, so that no digit is lost: a time as ClickHouse writes it, a condition as 1 or 0. */
+/**
+ * Converts a value to text, so that no digit is lost: a time as ClickHouse writes it, a condition as 1 or 0.
+ */
 function asText({ sql, type }: Fragment): string {
   if (type.kind === "time") return `to_char(${sql}, 'YYYY-MM-DD HH24:MI:SS')`
   if (type.kind === "condition") return `(${sql})::int::text`
   return `(${sql})::text`
 }
 
-/** The answer to a query in production's format. A row holds the texts of its columns in order, then the total. */
+/**
+ * The answer to a query in production's format. A row holds the texts of its columns in order, then the
+ * total.
+ */
 export function answerText(columns: Translation["columns"], rows: readonly string[][]): string {
   const data = rows.map((row) =>
     Object.fromEntries(columns.map(({ name, type }, place) => [name, jsonValue(row[place] ?? "", type)])),

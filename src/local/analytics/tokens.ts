@@ -25,7 +25,10 @@ const TEXT = /'((?:[^'\\]|'')*)'/y
 const SIGN = /!=|<>|<=|>=|[()+\-*/,=<>]/y
 const COMMENT = /--|\/\*/y
 
-/** Several times what the longest query of the metrics has. Each sign of `1 + 1 + ...` nests one level, and each level takes stack. */
+/**
+ * Several times what the longest query of the metrics has. Each sign of `1 + 1 + ...` nests one level, and
+ * each level takes stack.
+ */
 const MAX_TOKENS = 2000
 
 /** Splits a query into words, numbers, texts and signs, and adds one `end`. */
@@ -46,7 +49,8 @@ export function tokenize(query: string): Token[] {
     if (comment) throw unknown(`comments such as ${comment[0]}`, at)
     const token = readToken(match, at)
     if (!token) throw unexpectedCharacter(query, at)
-    if (tokens.length === MAX_TOKENS) throw refused(`The query has more than ${MAX_TOKENS} words and signs`, at)
+    if (tokens.length === MAX_TOKENS)
+      throw refused(`The query has more than ${MAX_TOKENS} words and signs`, at)
     tokens.push(token)
     at += token.length
   }
@@ -54,8 +58,15 @@ export function tokenize(query: string): Token[] {
   return tokens
 }
 
-function readToken(match: (pattern: RegExp) => RegExpExecArray | null, at: number): (Token & { length: number }) | undefined {
-  for (const [kind, pattern] of [["word", WORD] as const, ["number", NUMBER] as const, ["sign", SIGN] as const]) {
+function readToken(
+  match: (pattern: RegExp) => RegExpExecArray | null,
+  at: number,
+): (Token & { length: number }) | undefined {
+  for (const [kind, pattern] of [
+    ["word", WORD] as const,
+    ["number", NUMBER] as const,
+    ["sign", SIGN] as const,
+  ]) {
     const found = match(pattern)
     if (found) return { kind, text: found[0], at, length: found[0].length }
   }

@@ -1,8 +1,20 @@
-/** The ClickHouse types that a value can have. They decide the type of arithmetic results, and which numbers are in quotes. */
+/**
+ * The ClickHouse types that a value can have. They decide the type of arithmetic results, and which numbers
+ * are in quotes.
+ */
 export type IntegerType = { kind: "integer"; bits: 8 | 16 | 32 | 64; signed: boolean }
-export type Type = IntegerType | { kind: "float" } | { kind: "text" } | { kind: "time" } | { kind: "condition" }
+export type Type =
+  | IntegerType
+  | { kind: "float" }
+  | { kind: "text" }
+  | { kind: "time" }
+  | { kind: "condition" }
 
-export const integer = (bits: IntegerType["bits"], signed = false): IntegerType => ({ kind: "integer", bits, signed })
+export const integer = (bits: IntegerType["bits"], signed = false): IntegerType => ({
+  kind: "integer",
+  bits,
+  signed,
+})
 export const FLOAT: Type = { kind: "float" }
 export const TEXT: Type = { kind: "text" }
 export const TIME: Type = { kind: "time" }
@@ -19,7 +31,8 @@ export function typeName(type: Type): string {
 /** The type of a number that has only digits: the smallest type that holds it. */
 export function literalType(value: bigint): IntegerType {
   for (const bits of [8, 16, 32, 64] as const) {
-    if (value >= 0n ? value < 1n << BigInt(bits) : value >= -(1n << BigInt(bits - 1))) return integer(bits, value < 0n)
+    if (value >= 0n ? value < 1n << BigInt(bits) : value >= -(1n << BigInt(bits - 1)))
+      return integer(bits, value < 0n)
   }
   return integer(64)
 }

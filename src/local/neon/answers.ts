@@ -25,14 +25,22 @@ const ERROR_KEYS = [
 
 export type PostgresError = Partial<DatabaseError>
 
-/** An error in Neon's format. It has all keys; `code` and `severity` are "" when Postgres did not send them. */
+/**
+ * An error in Neon's format. It has all keys; `code` and `severity` are "" when Postgres did not send them.
+ */
 export function errorAnswer(status: number, message: string, error: PostgresError = {}): EndpointAnswer {
   const rest = Object.fromEntries(ERROR_KEYS.map((key) => [key, error[key] ?? null]))
-  return { status, body: JSON.stringify({ message, code: error.code ?? "", severity: error.severity ?? "", ...rest }) }
+  return {
+    status,
+    body: JSON.stringify({ message, code: error.code ?? "", severity: error.severity ?? "", ...rest }),
+  }
 }
 
-/** Whether Postgres reported the error. Node's errors of a socket have codes too, but these are not SQLSTATEs. */
-export const isFromPostgres = ({ code, severity }: PostgresError) => code?.length === 5 && severity !== undefined
+/**
+ * Whether Postgres reported the error. Node's errors of a socket have codes too, but these are not SQLSTATEs.
+ */
+export const isFromPostgres = ({ code, severity }: PostgresError) =>
+  code?.length === 5 && severity !== undefined
 
 /** The answer of Neon's proxy when it cannot open a connection to Postgres. */
 export function connectFailure(error: PostgresError): EndpointAnswer {
@@ -45,7 +53,9 @@ export function connectFailure(error: PostgresError): EndpointAnswer {
 
 /** The answer of Neon's proxy when a statement fails; a lost connection is an error without an SQLSTATE. */
 export function statementFailure(error: PostgresError): EndpointAnswer {
-  return isFromPostgres(error) ? errorAnswer(400, error.message ?? "", error) : errorAnswer(400, "connection closed")
+  return isFromPostgres(error)
+    ? errorAnswer(400, error.message ?? "", error)
+    : errorAnswer(400, "connection closed")
 }
 
 /** The result of a statement, with every value in Postgres' text format. */
@@ -57,11 +67,21 @@ export interface QueryOutcome {
   rowCount: number | null
 }
 
-/** The result of a statement as JSON in Neon's format. The driver asks for both modes and parses the values itself. */
-export function resultText(outcome: QueryOutcome, { arrayMode, rawText }: { arrayMode: boolean; rawText: boolean }): string {
+/**
+ * The result of a statement as JSON in Neon's format. The driver asks for both modes and parses the values
+ * itself.
+ */
+export function resultText(
+  outcome: QueryOutcome,
+  { arrayMode, rawText }: { arrayMode: boolean; rawText: boolean },
+): string {
   const fields = JSON.stringify(outcome.fields.map((field) => ({ ...field, format: "text" })))
   const rows = arrayMode && rawText ? JSON.stringify(outcome.rows) : rowsText(outcome, arrayMode, rawText)
-  const rest = JSON.stringify({ command: outcome.command ?? "", rowCount: outcome.rowCount, rowAsArray: arrayMode })
+  const rest = JSON.stringify({
+    command: outcome.command ?? "",
+    rowCount: outcome.rowCount,
+    rowAsArray: arrayMode,
+  })
   return `{"fields":${fields},"rows":${rows},${rest.slice(1)}`
 }
 
@@ -71,7 +91,9 @@ function rowsText({ fields, rows }: QueryOutcome, arrayMode: boolean, rawText: b
   const cell = (value: string | null, column: number) =>
     rawText ? JSON.stringify(value) : valueText(value, fields[column]?.dataTypeID ?? 0)
   const row = (values: (string | null)[]) =>
-    arrayMode ? `[${values.map(cell)}]` : `{${values.map((value, column) => names[column] + cell(value, column))}}`
+    arrayMode
+      ? `[${values.map(cell)}]`
+      : `{${values.map((value, column) => names[column] + cell(value, column))}}`
   return `[${rows.map(row)}]`
 }
 

@@ -3,7 +3,14 @@ import type { IncomingMessage, ServerResponse } from "node:http"
 import { setTimeout as sleep } from "node:timers/promises"
 import { readBody, startServer } from "../http-server.ts"
 import { mayComeFromPage } from "../page-guard.ts"
-import { connectFailure, type EndpointAnswer, errorAnswer, type PostgresError, resultText, statementFailure } from "./answers.ts"
+import {
+  connectFailure,
+  type EndpointAnswer,
+  errorAnswer,
+  type PostgresError,
+  resultText,
+  statementFailure,
+} from "./answers.ts"
 import { BadRequest, readSqlRequest, type SqlRequest } from "./request.ts"
 import { ConnectError, inTransaction, ResponseTooLarge, runStatement, Sessions } from "./session.ts"
 
@@ -22,7 +29,10 @@ export interface EndpointFaults {
   accept(): Promise<void>
 }
 
-/** `cut`: the connection breaks in the middle of the body. `stall`: the rest of the body never arrives. Otherwise: a proxy's page. */
+/**
+ * `cut`: the connection breaks in the middle of the body. `stall`: the rest of the body never arrives.
+ * Otherwise: a proxy's page.
+ */
 export type SpoiledAnswer = "cut" | "stall" | { status: number; page: string }
 
 export interface NeonEndpoint {
@@ -37,7 +47,10 @@ export interface NeonEndpoint {
 export interface EndpointOptions {
   /** Default: any free port. */
   port?: number
-  /** The only connection string that is served, with any password. Default: every Postgres that a caller names. */
+  /**
+   * The only connection string that is served, with any password. Default: every Postgres that a caller
+   * names.
+   */
   only?: string
   /** Neon documents 64 MB each way. */
   maxRequestBytes?: number
@@ -51,10 +64,11 @@ const NEON_LIMIT_BYTES = 64 * 1024 * 1024
 /**
  * Implements Neon's SQL over HTTP in front of Postgres, so that Neon's driver works unchanged.
  *
- * It differs from Neon's proxy in four ways. It refuses web pages (no CORS headers, no `Origin`, no foreign `Host`), since it listens on the
- * developer's machine. A connection that was opened with a role's former password works until it is closed: Postgres checks the password
- * only when a connection opens. Above the response limit it reads up to the same amount again before it stops. In JSON mode, which the
- * driver never uses, it writes an array of an enum as text.
+ * It differs from Neon's proxy in four ways. It refuses web pages (no CORS headers, no `Origin`, no foreign
+ * `Host`), since it listens on the developer's machine. A connection that was opened with a role's former
+ * password works until it is closed: Postgres checks the password only when a connection opens. Above the
+ * response limit it reads up to the same amount again before it stops. In JSON mode, which the driver never
+ * uses, it writes an array of an enum as text.
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/serverless/sql_over_http.rs
  */
@@ -126,26 +140,39 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     }
   }
 
-  function run({ connectionString, statements, transaction, ...modes }: SqlRequest, gone: AbortSignal): Promise<string> {
+  function run(
+    { connectionString, statements, transaction, ...modes }: SqlRequest,
+    gone: AbortSignal,
+  ): Promise<string> {
     // Neon's proxy also closes a connection on which a single statement fails.
-    return sessions.lend(connectionString, gone, { keepOnError: transaction !== undefined }, async (client) => {
-      let length = 0
-      const texts: string[] = []
-      const runAll = async () => {
-        for (const statement of statements) {
-          gone.throwIfAborted()
-          const { arrayMode = modes.arrayMode } = statement
-          const text = resultText(await runStatement(client, statement, maxResponseBytes), { ...modes, arrayMode })
-          length += Buffer.byteLength(text)
-          // In a transaction this rolls back everything. A single statement has already committed, as in Neon.
-          if (length > maxResponseBytes) throw new ResponseTooLarge(maxResponseBytes, { rowsAreLeft: false })
-          texts.push(text)
+    return sessions.lend(
+      connectionString,
+      gone,
+      { keepOnError: transaction !== undefined },
+      async (client) => {
+        let length = 0
+        const texts: string[] = []
+        const runAll = async () => {
+          for (const statement of statements) {
+            gone.throwIfAborted()
+            const { arrayMode = modes.arrayMode } = statement
+            const text = resultText(await runStatement(client, statement, maxResponseBytes), {
+              ...modes,
+              arrayMode,
+            })
+            length += Buffer.byteLength(text)
+            // In a transaction this rolls back everything. A single statement has already committed, as in
+            // Neon.
+            if (length > maxResponseBytes)
+              throw new ResponseTooLarge(maxResponseBytes, { rowsAreLeft: false })
+            texts.push(text)
+          }
         }
-      }
-      if (!transaction) await runAll()
-      else await inTransaction(client, transaction, runAll)
-      return transaction ? `{"results":[${texts}]}` : texts.join()
-    })
+        if (!transaction) await runAll()
+        else await inTransaction(client, transaction, runAll)
+        return transaction ? `{"results":[${texts}]}` : texts.join()
+      },
+    )
   }
 
   return {
@@ -159,7 +186,10 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
   }
 }
 
-/** Whether two connection strings name the same database and role, whatever their passwords. Parameters count: `?host=` names another server. */
+/**
+ * Whether two connection strings name the same database and role, whatever their passwords. Parameters count:
+ * `?host=` names another server.
+ */
 function namesSameDatabase(one: string, other: string): boolean {
   const [left, right] = [new URL(one), new URL(other)]
   left.password = right.password

@@ -46,7 +46,8 @@ export function readSqlRequest(headers: IncomingHttpHeaders, body: Buffer): SqlR
   const isOn = (name: string) => headers[name] === "true"
   const connectionString = readConnectionString(headers["neon-connection-string"])
   const level = headers["neon-batch-isolation-level"]
-  if (level !== undefined && !Object.hasOwn(ISOLATION_LEVELS, String(level))) throw new BadRequest("invalid isolation level")
+  if (level !== undefined && !Object.hasOwn(ISOLATION_LEVELS, String(level)))
+    throw new BadRequest("invalid isolation level")
   const { statements, isBatch } = readBody(body)
   return {
     connectionString,

@@ -118,7 +118,8 @@ export class Sessions {
 
 /** Whether the connection can be used again after this error and a rollback. */
 const isHarmless = (error: PostgresError) =>
-  (error instanceof ResponseTooLarge && !error.rowsAreLeft) || (isFromPostgres(error) && error.severity === "ERROR")
+  (error instanceof ResponseTooLarge && !error.rowsAreLeft) ||
+  (isFromPostgres(error) && error.severity === "ERROR")
 
 /** The result is longer than the endpoint may send. */
 export class ResponseTooLarge extends Error {
@@ -135,8 +136,9 @@ export class ResponseTooLarge extends Error {
 const AS_TEXT = { getTypeParser: () => (value: string) => value }
 
 /**
- * Runs one statement by the extended protocol, which allows only one statement in a text, as in Neon. Keeps at most `limitBytes` of rows,
- * and reads at most the same amount again, so that a statement that is nearly done can commit.
+ * Runs one statement by the extended protocol, which allows only one statement in a text, as in Neon. Keeps
+ * at most `limitBytes` of rows, and reads at most the same amount again, so that a statement that is nearly
+ * done can commit.
  *
  * @throws {ResponseTooLarge}
  */
@@ -195,7 +197,11 @@ function arrayLiteral(values: unknown[]): string {
 }
 
 /** Opens a transaction for `work` and commits it; when `work` throws, the connection's reset rolls back. */
-export async function inTransaction<T>(client: Client, options: TransactionOptions, work: () => Promise<T>): Promise<T> {
+export async function inTransaction<T>(
+  client: Client,
+  options: TransactionOptions,
+  work: () => Promise<T>,
+): Promise<T> {
   const modes = [
     options.isolationLevel && `ISOLATION LEVEL ${options.isolationLevel}`,
     options.readOnly && "READ ONLY",

@@ -4,8 +4,8 @@ import type { Client } from "pg"
 const STEP_ROWS = 10_000
 
 /**
- * Copies the dedupe_keys of signals that former versions of the service stored, in steps that commit one by one while the service writes.
- * It can be stopped at any time: the next call continues after the last step.
+ * Copies the dedupe_keys of signals that former versions of the service stored, in steps that commit one by
+ * one while the service writes. It can be stopped at any time: the next call continues after the last step.
  */
 export async function backfillDedupeKeys(client: Client): Promise<void> {
   for (;;) {

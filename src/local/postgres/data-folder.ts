@@ -15,7 +15,10 @@ const PASSWORD_FILE = "superuser-password"
 /** The file with the server's last port, so that connection strings stay valid. */
 const PORT_FILE = "last-port"
 
-/** The file with the id of the process that started the server. A server whose starter was killed can be stopped. */
+/**
+ * The file with the id of the process that started the server. A server whose starter was killed can be
+ * stopped.
+ */
 const OWNER_FILE = "started-by.pid"
 
 /**
@@ -33,13 +36,17 @@ export async function claimDataFolder(dataDir: string): Promise<string | undefin
   if ((await readdir(dataDir)).length === 0) return undefined
   const version = (await readFile(join(dataDir, "PG_VERSION"), "utf8").catch(() => "")).trim()
   if (version === "")
-    throw new StartupError(`The folder ${dataDir} is not empty and holds no database. Choose another folder with --data.`)
+    throw new StartupError(
+      `The folder ${dataDir} is not empty and holds no database. Choose another folder with --data.`,
+    )
   if (version !== MAJOR)
     throw new StartupError(
       `The data in ${dataDir} was made by Postgres ${version}, and this is ${MAJOR}. Choose another folder with --data.`,
     )
   const password = await readFile(join(dataDir, PASSWORD_FILE), "utf8").catch(() => {
-    throw new StartupError(`The database in ${dataDir} was not made by npm start. Choose another folder with --data.`)
+    throw new StartupError(
+      `The database in ${dataDir} was not made by npm start. Choose another folder with --data.`,
+    )
   })
   await stopOrphan(dataDir)
   return password
@@ -93,13 +100,18 @@ async function stopOrphan(dataDir: string): Promise<void> {
   }
   process.kill(pid, "SIGINT")
   // The server removes its pid file last. The process itself can stay a zombie for a long time.
-  for (const deadline = Date.now() + 10_000; (await serverPid(dataDir)) === pid && Date.now() < deadline; ) await sleep(50)
+  for (const deadline = Date.now() + 10_000; (await serverPid(dataDir)) === pid && Date.now() < deadline; )
+    await sleep(50)
 }
 
 /**
- * Returns the folder above `path` that the user `postgres` cannot enter, if there is one. A server that root starts runs as that user.
+ * Returns the folder above `path` that the user `postgres` cannot enter, if there is one. A server that root
+ * starts runs as that user.
  */
-export async function closedFolder(path: string, postgresUid: number | undefined): Promise<string | undefined> {
+export async function closedFolder(
+  path: string,
+  postgresUid: number | undefined,
+): Promise<string | undefined> {
   for (let folder = dirname(await realpath(path)); ; folder = dirname(folder)) {
     const { mode, uid } = await stat(folder)
     if ((mode & 0o001) === 0 && uid !== postgresUid) return folder

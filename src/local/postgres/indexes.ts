@@ -8,12 +8,15 @@ interface Index {
 }
 
 /**
- * The indexes for reads of `signals`; docs/benchmarks.md has the cost of each. They are not in drizzle's schema, which supports neither
- * INCLUDE nor a build while the service writes.
+ * The indexes for reads of `signals`; docs/benchmarks.md has the cost of each. They are not in drizzle's
+ * schema, which supports neither INCLUDE nor a build while the service writes.
  */
 export const SIGNAL_INDEXES: readonly Index[] = [
   // The statistics, and list filters without an index of their own, read only this index.
-  { name: "signals_newest_idx", on: "(time, id) include (context_window_id, signal_score, escalate_flag, agent_id)" },
+  {
+    name: "signals_newest_idx",
+    on: "(time, id) include (context_window_id, signal_score, escalate_flag, agent_id)",
+  },
   { name: "signals_conversation_idx", on: "(context_window_id, time, id) include (signal_source)" },
   { name: "signals_source_idx", on: "(signal_source, time, id)" },
   { name: "signals_user_idx", on: "(user_id, time, id) where user_id is not null" },
@@ -24,18 +27,22 @@ export const SIGNAL_INDEXES: readonly Index[] = [
 const FORMER = ["signals_time_idx", "signals_context_window_id_time_idx", "signals_signal_source_time_idx"]
 
 /**
- * Builds the indexes of the table `signals` one at a time while the service writes, then drops those of former versions. When it is
- * stopped, the next call continues.
+ * Builds the indexes of the table `signals` one at a time while the service writes, then drops those of
+ * former versions. When it is stopped, the next call continues.
  */
 export async function buildSignalIndexes(client: Client): Promise<void> {
-  const { rows } = await client.query("select from pg_class where oid = 'signals'::regclass and relkind = 'p'")
+  const { rows } = await client.query(
+    "select from pg_class where oid = 'signals'::regclass and relkind = 'p'",
+  )
   const partitioned = rows.length > 0
   for (const index of SIGNAL_INDEXES) {
     if (partitioned) await buildOfPartitions(client, index)
     else await buildConcurrently(client, "signals", index)
   }
   for (const name of FORMER)
-    await withShortLocks(client, () => client.query(`drop index ${partitioned ? "" : "concurrently "}if exists ${name}`))
+    await withShortLocks(client, () =>
+      client.query(`drop index ${partitioned ? "" : "concurrently "}if exists ${name}`),
+    )
 }
 
 /** Builds an index. An invalid index of a stopped build is dropped first. */
@@ -49,9 +56,14 @@ async function buildConcurrently(client: Client, table: string, { name, on }: In
   await client.query(`create index concurrently ${name} on ${table} using btree ${on}`)
 }
 
-/** Adds an index to the parent table, which new partitions inherit, and builds it on each existing partition. It is valid when all have it. */
+/**
+ * Adds an index to the parent table, which new partitions inherit, and builds it on each existing partition.
+ * It is valid when all have it.
+ */
 async function buildOfPartitions(client: Client, { name, on }: Index): Promise<void> {
-  await withShortLocks(client, () => client.query(`create index if not exists ${name} on only signals using btree ${on}`))
+  await withShortLocks(client, () =>
+    client.query(`create index if not exists ${name} on only signals using btree ${on}`),
+  )
   for (;;) {
     const { rows } = await client.query<{ partition: string }>(WITHOUT_INDEX, [name])
     const partition = rows[0]?.partition

@@ -20,7 +20,9 @@ export async function makeLogin(ownerUrl: string, dataDir: string): Promise<stri
   try {
     const { rows } = await client.query("select from pg_roles where rolname = $1", [LOGIN])
     const [login, writer] = [escapeIdentifier(LOGIN), escapeIdentifier(WRITER)]
-    await client.query(`${rows.length > 0 ? "alter" : "create"} role ${login} login password ${escapeLiteral(password)}`)
+    await client.query(
+      `${rows.length > 0 ? "alter" : "create"} role ${login} login password ${escapeLiteral(password)}`,
+    )
     await client.query(`grant ${writer} to ${login}`)
   } finally {
     await client.end()

@@ -18,12 +18,14 @@ const { migrate: applyMigrations } =
 const MIGRATIONS = join(ROOT, "drizzle")
 
 /**
- * Migrates the database: runs all pending migrations in one transaction, one migrator at a time, then converts existing rows and builds
- * indexes in steps. When it is stopped, the next call continues. A new database gets a partitioned table `signals` at once.
+ * Migrates the database: runs all pending migrations in one transaction, one migrator at a time, then
+ * converts existing rows and builds indexes in steps. When it is stopped, the next call continues. A new
+ * database gets a partitioned table `signals` at once.
  *
  * @param databaseUrl of the owner; Neon's pooled host is replaced by the direct one
  * @returns the names of the migrations that were applied
- * @throws {StartupError} the database cannot be reached, or refuses; the message never has the connection string
+ * @throws {StartupError} the database cannot be reached, or refuses; the message never has the connection
+ *   string
  */
 export function migrate(databaseUrl: string): Promise<string[]> {
   return asMigrator(databaseUrl, "The database could not be migrated", async (client) => {
@@ -40,8 +42,9 @@ export function migrate(databaseUrl: string): Promise<string[]> {
 }
 
 /**
- * Begins the transaction of the migrations, and locks all tables that they may change in the same order as a write does. In the order of
- * the migrations there would be deadlocks with writes, under load in every attempt.
+ * Begins the transaction of the migrations, and locks all tables that they may change in the same order as a
+ * write does. In the order of the migrations there would be deadlocks with writes, under load in every
+ * attempt.
  *
  * The "begin" of drizzle's migrator has no effect in an open transaction, and its "commit" ends this one.
  */
@@ -58,15 +61,26 @@ async function lockTables(client: Client): Promise<void> {
   }
 }
 
-/** Uses the rule of drizzle's migrator: a migration is pending when it is newer than the newest that was applied. */
+/**
+ * Uses the rule of drizzle's migrator: a migration is pending when it is newer than the newest that was
+ * applied.
+ */
 async function pendingMigrations(client: Client): Promise<{ pending: string[]; isNew: boolean }> {
   const journal = JSON.parse(await readFile(join(MIGRATIONS, "meta/_journal.json"), "utf8")) as {
     entries: { tag: string; when: number }[]
   }
-  const { rows } = await client.query("select to_regclass('drizzle.__drizzle_migrations') is not null as exists")
+  const { rows } = await client.query(
+    "select to_regclass('drizzle.__drizzle_migrations') is not null as exists",
+  )
   const newest = rows[0].exists
-    ? (await client.query("select coalesce(max(created_at), 0)::float8 as newest from drizzle.__drizzle_migrations")).rows[0]
-        .newest
+    ? (
+        await client.query(
+          "select coalesce(max(created_at), 0)::float8 as newest from drizzle.__drizzle_migrations",
+        )
+      ).rows[0].newest
     : 0
-  return { pending: journal.entries.filter(({ when }) => when > newest).map(({ tag }) => tag), isNew: newest === 0 }
+  return {
+    pending: journal.entries.filter(({ when }) => when > newest).map(({ tag }) => tag),
+    isNew: newest === 0,
+  }
 }

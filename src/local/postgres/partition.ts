@@ -12,9 +12,9 @@ export interface Partitioned {
 }
 
 /**
- * Turns the plain table `signals` into the first partition of a new table with the same name, while the service reads and writes. The
- * service waits only for the last step, a transaction of a few milliseconds, which retries when it does not get its locks soon. When
- * this is stopped, the next call continues.
+ * Turns the plain table `signals` into the first partition of a new table with the same name, while the
+ * service reads and writes. The service waits only for the last step, a transaction of a few milliseconds,
+ * which retries when it does not get its locks soon. When this is stopped, the next call continues.
  *
  * Versions of the service without `dedupe_keys` cannot write to the partitioned table.
  *
@@ -25,7 +25,9 @@ export function partitionSignals(databaseUrl: string): Promise<Partitioned> {
   return asMigrator(databaseUrl, "The table signals could not be partitioned", async (client) => {
     if (await isPartitioned(client)) return { changed: false, lockedMs: 0 }
     if (!(await allKeysEntered(client)))
-      throw new StartupError("The dedupe_keys of stored signals are not all entered yet. Run npm run db:migrate first.")
+      throw new StartupError(
+        "The dedupe_keys of stored signals are not all entered yet. Run npm run db:migrate first.",
+      )
     for (let tried = 1; ; tried++) {
       const end = await chooseEnd(client)
       try {
@@ -52,22 +54,30 @@ const MOST_ENDS = 10
 
 const UNDEFINED_OBJECT = "42704"
 
-/** The constraint with the end of the first partition. With it, Postgres does not scan the rows in the last step. */
+/**
+ * The constraint with the end of the first partition. With it, Postgres does not scan the rows in the last
+ * step.
+ */
 const END = "signals_first_partition"
 
 async function isPartitioned(client: Client): Promise<boolean> {
-  const { rows } = await client.query("select from pg_class where oid = 'signals'::regclass and relkind = 'p'")
+  const { rows } = await client.query(
+    "select from pg_class where oid = 'signals'::regclass and relkind = 'p'",
+  )
   return rows.length > 0
 }
 
 async function allKeysEntered(client: Client): Promise<boolean> {
-  const { rows } = await client.query("select from backfills where name = 'dedupe_keys' and finished_at is not null")
+  const { rows } = await client.query(
+    "select from backfills where name = 'dedupe_keys' and finished_at is not null",
+  )
   return rows.length > 0
 }
 
 /**
- * Chooses the end of the first partition: a multiple of a partition's size, at least half a partition ahead, so that the ids do not reach it
- * before the last step. If they do, a write drops the constraint (see `make_signal_partitions`), and a new end is chosen.
+ * Chooses the end of the first partition: a multiple of a partition's size, at least half a partition ahead,
+ * so that the ids do not reach it before the last step. If they do, a write drops the constraint (see
+ * `make_signal_partitions`), and a new end is chosen.
  */
 async function chooseEnd(client: Client): Promise<string> {
   await withShortLocks(client, () =>

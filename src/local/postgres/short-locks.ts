@@ -2,8 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
 
 /**
- * Statements of the service queue behind a waiting lock, so the wait must be short. It is shorter than Postgres' `deadlock_timeout`, so that
- * in a deadlock this statement gives up and not one of the service.
+ * Statements of the service queue behind a waiting lock, so the wait must be short. It is shorter than
+ * Postgres' `deadlock_timeout`, so that in a deadlock this statement gives up and not one of the service.
  */
 const LOCK_TIMEOUT_MS = 500
 
@@ -17,9 +17,11 @@ const TRIES = 200
 const NO_LOCK = ["55P03", "40P01"]
 
 /**
- * Runs work that locks tables of the running service, and retries it when a lock is not available in time. `work` must be one transaction.
+ * Runs work that locks tables of the running service, and retries it when a lock is not available in time.
+ * `work` must be one transaction.
  *
- * @throws {unknown} the error of `work`, also when it got no lock within ten minutes; nothing was changed then
+ * @throws {unknown} the error of `work`, also when it got no lock within ten minutes; nothing was changed
+ *   then
  */
 export async function withShortLocks<T>(client: Client, work: () => Promise<T>): Promise<T> {
   await client.query(`set lock_timeout = ${LOCK_TIMEOUT_MS}`)

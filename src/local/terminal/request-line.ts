@@ -16,7 +16,10 @@ const PROBES = ["/healthz", "/readyz"]
 /** The steps of the sweep, and the sweep itself when it fails as a whole. */
 const SWEEP_EVENTS = ["scheduled", "bucket_swept", "expired_keys_released"]
 
-/** Successful reads of a route are shown once in this time, so that an open dashboard does not fill the terminal. */
+/**
+ * Successful reads of a route are shown once in this time, so that an open dashboard does not fill the
+ * terminal.
+ */
 const READS_SHOWN_EVERY_MS = 60_000
 
 /** The words for the counts of a log line, in the order in which they are shown. */
@@ -40,7 +43,8 @@ export class RequestLines {
 
   /**
    * @param now milliseconds since the epoch
-   * @returns the line to show: short for a request, a run of the consumer or a step of the sweep, unchanged for any other line;
+   * @returns the line to show: short for a request, a run of the consumer or a step of the sweep, unchanged
+   *   for any other line;
    *   undefined for a repeated read, a probe, and a step of the sweep that had nothing to do
    */
   show(line: string, now: number): string | undefined {
@@ -76,11 +80,23 @@ function requestLine(entry: LogLine, now: number): string {
   const style: Style = status < 400 ? "green" : status < 500 ? "yellow" : "red"
   const marks = ["queued", "replayed"].filter((mark) => entry[mark] === true)
   const name = `${entry.method} ${entry.route}`
-  return joined(now, paint(style, String(entry.status)), name, [...counts(entry), ...marks, ...errorOf(entry)], entry.ms)
+  return joined(
+    now,
+    paint(style, String(entry.status)),
+    name,
+    [...counts(entry), ...marks, ...errorOf(entry)],
+    entry.ms,
+  )
 }
 
 const consumedLine = (entry: LogLine, now: number) =>
-  joined(now, paint(entry.error ? "red" : "cyan", "···"), `queue ${entry.queue}`, [...counts(entry), ...errorOf(entry)], entry.ms)
+  joined(
+    now,
+    paint(entry.error ? "red" : "cyan", "···"),
+    `queue ${entry.queue}`,
+    [...counts(entry), ...errorOf(entry)],
+    entry.ms,
+  )
 
 function sweepLine(entry: LogLine, now: number): string | undefined {
   const { event, count, error: failed } = entry
@@ -99,5 +115,11 @@ const errorOf = ({ error }: LogLine) => (typeof error === "string" ? [paint("red
 
 function joined(now: number, mark: string, name: string, details: string[], ms: unknown): string {
   const time = paint("dim", new Date(now).toTimeString().slice(0, 8))
-  return [time, mark, name.padEnd(32), ...(details.length > 0 ? [details.join(", ")] : []), paint("dim", `${ms} ms`)].join("  ")
+  return [
+    time,
+    mark,
+    name.padEnd(32),
+    ...(details.length > 0 ? [details.join(", ")] : []),
+    paint("dim", `${ms} ms`),
+  ].join("  ")
 }

@@ -1,12 +1,18 @@
 import type { Environment } from "../environment.ts"
 
-/** How long a stop waits for what is under way: longer than the queue waits to fill a batch, and short enough for a user who waits. */
+/**
+ * How long a stop waits for what is under way: longer than the queue waits to fill a batch, and short enough
+ * for a user who waits.
+ */
 export const DRAIN_MS = 10_000
 
 /** How long the Worker's process may then take to end, before it is killed. */
 export const END_MS = 5000
 
-/** The settings of the Worker's process. They are sent as a message, since every user of the machine can see a command line. */
+/**
+ * The settings of the Worker's process. They are sent as a message, since every user of the machine can see a
+ * command line.
+ */
 export interface WorkerSettings {
   /** Path of wrangler.toml. */
   config: string
@@ -24,7 +30,10 @@ export interface WorkerSettings {
 
 export type ToWorker = { kind: "start"; settings: WorkerSettings } | { kind: "stop" }
 
-/** The work left when the Worker stops: requests without an answer, and messages that the next start sends again. */
+/**
+ * The work left when the Worker stops: requests without an answer, and messages that the next start sends
+ * again.
+ */
 export interface Left {
   requests: number
   messages: number
@@ -32,4 +41,7 @@ export interface Left {
 
 export type FromWorker =
   /** `resumed`: the Worker runs, and its queue has the messages of the last run. */
-  { kind: "resumed" } | { kind: "failed" } | { kind: "drained"; left: Left } | { kind: "log"; level: string; message: string }
+  | { kind: "resumed" }
+  | { kind: "failed" }
+  | { kind: "drained"; left: Left }
+  | { kind: "log"; level: string; message: string }

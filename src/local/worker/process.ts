@@ -25,18 +25,23 @@ async function start(settings: WorkerSettings): Promise<void> {
     envFiles: [],
     bindings: {
       ...Object.fromEntries(
-        Object.entries(settings.variables).map(([name, value]) => [name, { type: "secret_text" as const, value }]),
+        Object.entries(settings.variables).map(([name, value]) => [
+          name,
+          { type: "secret_text" as const, value },
+        ]),
       ),
       LOCAL_MESSAGES: { type: "r2_bucket", bucket_name: "signal-ingest-local-messages" },
     },
     dev: {
       remote: false,
       server: { hostname: settings.host, port: settings.port },
-      // No debugger: its port checks neither Host nor Origin, so every web page could read the Worker's settings.
+      // No debugger: its port checks neither Host nor Origin, so every web page could read the Worker's
+      // settings.
       inspector: false,
       persist: settings.stateDir,
       watch: true,
-      structuredLogsHandler: ({ level, message }: { level: string; message: string }) => send({ kind: "log", level, message }),
+      structuredLogsHandler: ({ level, message }: { level: string; message: string }) =>
+        send({ kind: "log", level, message }),
     },
   })
   await running.ready
@@ -63,7 +68,10 @@ async function start(settings: WorkerSettings): Promise<void> {
 
 let stopping = false
 
-/** wrangler does not notice when workerd ends, and every request would fail. When it reloads the Worker, wrangler kills workerd itself. */
+/**
+ * wrangler does not notice when workerd ends, and every request would fail. When it reloads the Worker,
+ * wrangler kills workerd itself.
+ */
 subscribe("child_process", (message) => {
   const { process: child } = message as { process: ChildProcess }
   child.once("exit", (code, signal) => {

@@ -16,7 +16,8 @@ export interface LocalWorker {
   /** Resolves with the exit code when the process has ended, for any reason. */
   ended: Promise<number>
   /**
-   * Refuses new requests, waits up to ten seconds for requests in progress and for the queue, and ends the process.
+   * Refuses new requests, waits up to ten seconds for requests in progress and for the queue, and ends the
+   * process.
    *
    * @param hurry aborts to end the wait at once
    * @returns the work that is left; undefined when the Worker does not answer
@@ -49,8 +50,15 @@ const QUIET = {
 }
 
 /** Runs the Worker in workerd, in a child process that ends with this process. */
-export function startWorker({ environment, analytics, knownHosts, log, ...options }: WorkerOptions): LocalWorker {
-  if (!existsSync(join(ROOT, "node_modules/wrangler"))) throw new StartupError("wrangler is not installed. Run npm ci.")
+export function startWorker({
+  environment,
+  analytics,
+  knownHosts,
+  log,
+  ...options
+}: WorkerOptions): LocalWorker {
+  if (!existsSync(join(ROOT, "node_modules/wrangler")))
+    throw new StartupError("wrangler is not installed. Run npm ci.")
   const child = fork(new URL("process.ts", import.meta.url), {
     cwd: ROOT,
     // In a process group of its own: Ctrl-C then reaches only this process, which stops everything in order.
@@ -68,7 +76,8 @@ export function startWorker({ environment, analytics, knownHosts, log, ...option
   })
   // While the Worker stops, it logs errors about interrupted work, which do not matter.
   for (const stream of [child.stdout, child.stderr])
-    if (stream) createInterface({ input: stream }).on("line", (line) => stopping || line.trim() === "" || log(line))
+    if (stream)
+      createInterface({ input: stream }).on("line", (line) => stopping || line.trim() === "" || log(line))
   const ended = new Promise<number>((resolve, reject) => {
     child.once("error", reject)
     child.once("exit", (code) => resolve(code ?? 1))
@@ -77,7 +86,12 @@ export function startWorker({ environment, analytics, knownHosts, log, ...option
 
   const points = analytics && { POINTS_URL: analytics.pointsUrl, POINTS_TOKEN: analytics.token }
   const token = randomBytes(24).toString("base64url")
-  const variables = { ...environment, ...points, LOCAL_TOKEN: token, LOCAL_HOSTS: knownHosts.join(" ").toLowerCase() }
+  const variables = {
+    ...environment,
+    ...points,
+    LOCAL_TOKEN: token,
+    LOCAL_HOSTS: knownHosts.join(" ").toLowerCase(),
+  }
   const [config, entrypoint] = [join(ROOT, "wrangler.toml"), join(ROOT, "src/local/workerd/entry.ts")]
   send(child, { kind: "start", settings: { ...options, config, entrypoint, variables } })
   return {
@@ -90,7 +104,10 @@ export function startWorker({ environment, analytics, knownHosts, log, ...option
       else send(child, { kind: "stop" })
       const left = await drained.promise
       if (!hurry.aborted)
-        await Promise.race([ended.catch(() => {}), sleep(END_MS, undefined, { ref: false, signal: hurry }).catch(() => {})])
+        await Promise.race([
+          ended.catch(() => {}),
+          sleep(END_MS, undefined, { ref: false, signal: hurry }).catch(() => {}),
+        ])
       endGroup(child)
       await ended.catch(() => {})
       return left

@@ -17,7 +17,10 @@ interface LocalBindings extends Bindings {
   POINTS_TOKEN?: string
 }
 
-/** The service's bindings, with replacements for those that work only at Cloudflare. The object is kept, since the service caches its settings by it. */
+/**
+ * The service's bindings, with replacements for those that work only at Cloudflare. The object is kept, since
+ * the service caches its settings by it.
+ */
 const replaced = new WeakMap<LocalBindings, { bindings: Bindings; messages: KeptMessages }>()
 
 function replace(local: LocalBindings) {
@@ -55,7 +58,8 @@ const CONTROLS: Record<string, (local: LocalBindings) => Promise<unknown>> = {
   },
 }
 
-const problem = (status: number, detail: string, headers: HeadersInit = {}) => Response.json({ detail }, { status, headers })
+const problem = (status: number, detail: string, headers: HeadersInit = {}) =>
+  Response.json({ detail }, { status, headers })
 
 /** The service of `npm start`: its own code, with local replacements for Cloudflare's bindings. */
 export default {
@@ -64,8 +68,12 @@ export default {
     if (control && request.headers.get("Authorization") === `Bearer ${local.LOCAL_TOKEN}`)
       return Response.json(await control(local))
     if (isForeignHost(request.headers.get("Host") ?? "", local.LOCAL_HOSTS.split(" ")))
-      return problem(403, "The service does not have this host name. Use localhost, or give the name with --host.")
-    if (stopping) return problem(503, "The service is stopping. Send the request again later.", { "Retry-After": "5" })
+      return problem(
+        403,
+        "The service does not have this host name. Use localhost, or give the name with --host.",
+      )
+    if (stopping)
+      return problem(503, "The service is stopping. Send the request again later.", { "Retry-After": "5" })
     underWay++
     try {
       return await service.fetch(request, replace(local).bindings, context)

@@ -1,7 +1,7 @@
 /**
- * A queue that survives a crash, as Cloudflare's queues do. Miniflare's queue is in memory, so each message is written to a bucket before it
- * is sent, and removed when its consumer has acknowledged it. After a restart the messages in the bucket are sent again. A message can
- * arrive twice, as at Cloudflare.
+ * A queue that survives a crash, as Cloudflare's queues do. Miniflare's queue is in memory, so each message
+ * is written to a bucket before it is sent, and removed when its consumer has acknowledged it. After a
+ * restart the messages in the bucket are sent again. A message can arrive twice, as at Cloudflare.
  */
 export class KeptMessages {
   readonly #bucket: R2Bucket
@@ -21,9 +21,17 @@ export class KeptMessages {
       return this.#send(id, text, options)
     }
     const sendBatch: Queue["sendBatch"] = async (messages, options) => {
-      const kept = [...messages].map(({ body, ...own }) => ({ ...own, id: crypto.randomUUID(), text: textOf(body) }))
+      const kept = [...messages].map(({ body, ...own }) => ({
+        ...own,
+        id: crypto.randomUUID(),
+        text: textOf(body),
+      }))
       await Promise.all(kept.map(({ id, text }) => this.#bucket.put(id, text)))
-      const wrapped = kept.map(({ id, text, ...own }) => ({ ...own, body: wrap(id, text), contentType: "text" as const }))
+      const wrapped = kept.map(({ id, text, ...own }) => ({
+        ...own,
+        body: wrap(id, text),
+        contentType: "text" as const,
+      }))
       return this.#producer().sendBatch(wrapped, options)
     }
     const metrics = () => this.#producer().metrics()
@@ -90,7 +98,8 @@ type Outcome = "acknowledged" | "retried" | undefined
 /**
  * Restores the batch as the service sent it. A message keeps its id over restarts.
  *
- * @returns the batch, and `acknowledged`, which returns the ids of the acknowledged messages. A consumer that returns acknowledges every
+ * @returns the batch, and `acknowledged`, which returns the ids of the acknowledged messages. A consumer that
+ *   returns acknowledges every
  *   message that it did not retry
  */
 export function unwrapBatch(batch: MessageBatch<unknown>) {
@@ -127,6 +136,8 @@ export function unwrapBatch(batch: MessageBatch<unknown>) {
     },
   }
   const acknowledged = ({ returned }: { returned: boolean }) =>
-    [...outcomes].filter(([, outcome]) => outcome === "acknowledged" || (returned && !outcome)).map(([id]) => id)
+    [...outcomes]
+      .filter(([, outcome]) => outcome === "acknowledged" || (returned && !outcome))
+      .map(([id]) => id)
   return { unwrapped, acknowledged }
 }

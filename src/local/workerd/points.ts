@@ -1,7 +1,10 @@
 import { waitUntil } from "cloudflare:workers"
 import type { Dataset } from "../../metrics/record.ts"
 
-/** Replaces the dataset binding of Analytics Engine, which stores nothing locally. Never fails: a point that cannot be stored is lost. */
+/**
+ * Replaces the dataset binding of Analytics Engine, which stores nothing locally. Never fails: a point that
+ * cannot be stored is lost.
+ */
 export const pointsOver = (url: string, token: string): Dataset => ({
   writeDataPoint(point) {
     const body = JSON.stringify({ dataset: "signal_ingest_requests", point })

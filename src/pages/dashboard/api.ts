@@ -39,7 +39,10 @@ export class NotAnswered extends Error {
   readonly retryAfterSeconds: number
   /** The code of the answer; undefined when there was none. */
   readonly code: string | undefined
-  constructor(detail: string, { retryAfterSeconds = 0, code }: { retryAfterSeconds?: number; code?: string | undefined } = {}) {
+  constructor(
+    detail: string,
+    { retryAfterSeconds = 0, code }: { retryAfterSeconds?: number; code?: string | undefined } = {},
+  ) {
     super(detail)
     this.retryAfterSeconds = retryAfterSeconds
     this.code = code
@@ -59,7 +62,9 @@ export async function askText(path: string, cancelled: AbortSignal, method = "GE
   const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` }
   const signal = AbortSignal.any([cancelled, AbortSignal.timeout(TIMEOUT_MS)])
   const response = await fetch(path, { method, headers, signal }).catch((error: Error) => {
-    throw new NotAnswered(error.name === "TimeoutError" ? "no answer in time" : "the service cannot be reached")
+    throw new NotAnswered(
+      error.name === "TimeoutError" ? "no answer in time" : "the service cannot be reached",
+    )
   })
   const text = await response.text().catch(() => "")
   const answer = parsed(text)
@@ -76,7 +81,11 @@ export async function get<Answer>(path: string, cancelled: AbortSignal): Promise
 }
 
 /** Sends a request that changes something; see `askText`. */
-export async function send<Answer>(method: "POST" | "DELETE", path: string, cancelled: AbortSignal): Promise<Answer> {
+export async function send<Answer>(
+  method: "POST" | "DELETE",
+  path: string,
+  cancelled: AbortSignal,
+): Promise<Answer> {
   return JSON.parse(await askText(path, cancelled, method)) as Answer
 }
 
@@ -100,6 +109,8 @@ function detailOf(answer: unknown): string | undefined {
   if (typeof detail === "string") return detail
   if (!Array.isArray(detail)) return undefined
   return detail
-    .map(({ loc, msg }: { loc?: unknown[]; msg?: string }) => `${loc?.slice(1).join(".") ?? ""}: ${msg ?? ""}`)
+    .map(
+      ({ loc, msg }: { loc?: unknown[]; msg?: string }) => `${loc?.slice(1).join(".") ?? ""}: ${msg ?? ""}`,
+    )
     .join("; ")
 }

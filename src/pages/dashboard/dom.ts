@@ -1,5 +1,8 @@
 /** The one element that matches; the page is broken without it. */
-export function find<E extends HTMLElement = HTMLElement>(selector: string, within: ParentNode = document): E {
+export function find<E extends HTMLElement = HTMLElement>(
+  selector: string,
+  within: ParentNode = document,
+): E {
   const element = within.querySelector<E>(selector)
   if (!element) throw new Error(`The page has no ${selector}.`)
   return element

@@ -14,7 +14,11 @@ const size = new Intl.NumberFormat(undefined, {
 const score = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 })
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" })
-const dayAndClock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" })
+const dayAndClock = new Intl.DateTimeFormat(undefined, {
+  dateStyle: "medium",
+  timeStyle: "medium",
+  hourCycle: "h23",
+})
 const tick = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })
 const dayTick = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" })
 
@@ -33,7 +37,9 @@ export const rate = orNone((value) => {
 export const share = orNone((value) => percent.format(value))
 export const points = orNone((value) => score.format(value))
 export const bytes = orNone((value) => size.format(value))
-export const duration = orNone((ms) => (ms < 1000 ? `${short.format(ms)} ms` : `${short.format(ms / 1000)} s`))
+export const duration = orNone((ms) =>
+  ms < 1000 ? `${short.format(ms)} ms` : `${short.format(ms / 1000)} s`,
+)
 
 const isToday = (date: Date) => date.toDateString() === new Date().toDateString()
 
@@ -50,8 +56,8 @@ export function axisTime(date: Date, stepSeconds: number): string {
 const STEPS_AT_LEAST = 8
 
 /**
- * What the time axis of a chart spans, of times in seconds: some steps at least, since around the only step of a new deployment uPlot
- * would show years.
+ * What the time axis of a chart spans, of times in seconds: some steps at least, since around the only step
+ * of a new deployment uPlot would show years.
  */
 export function axisSpan(times: ArrayLike<number>, stepSeconds: number): [number, number] {
   const first = times[0] ?? 0

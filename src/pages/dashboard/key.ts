@@ -19,7 +19,9 @@ export function askForKey(reason: string): void {
   sessionStorage.removeItem(NAME)
   forget.hidden = true
   find("[data-key-refusal]").textContent = reason
-  content.dataset.locked = String(content.querySelector('[data-state="fresh"], [data-state="stale"]') === null)
+  content.dataset.locked = String(
+    content.querySelector('[data-state="fresh"], [data-state="stale"]') === null,
+  )
   if (isAskingForKey()) return
   form.hidden = false
   input.focus()
@@ -33,7 +35,8 @@ export function watchKey(onKey: () => void): void {
     const key = input.value.trim()
     if (key === "") return
     // A header holds only visible ASCII characters.
-    if (!/^[\x21-\x7e]+$/.test(key)) return askForKey("A key holds visible ASCII characters only. Check it and paste it again.")
+    if (!/^[\x21-\x7e]+$/.test(key))
+      return askForKey("A key holds visible ASCII characters only. Check it and paste it again.")
     sessionStorage.setItem(NAME, key)
     form.reset()
     form.hidden = true

@@ -30,8 +30,8 @@ function currentAddress(): Address {
 }
 
 /**
- * Shows the view of the address, and the overview where the address names none. The address alone says what is shown, so that it can be
- * shared and the browser's buttons work.
+ * Shows the view of the address, and the overview where the address names none. The address alone says what
+ * is shown, so that it can be shared and the browser's buttons work.
  *
  * @returns shows the view of the address again, such as after a change of the key
  */
@@ -59,7 +59,9 @@ export function watchAddress(
     if (!view) return onOverview()
     place.setAttribute("aria-busy", "true")
     if (moveFocus) place.replaceChildren(heading(view.title), make("p", { class: "none" }, "Loading"))
-    const shown = await view.build(request.signal).catch((error: unknown) => failed(error, () => void show(false)))
+    const shown = await view
+      .build(request.signal)
+      .catch((error: unknown) => failed(error, () => void show(false)))
     if (request.signal.aborted) return
     place.replaceChildren(heading(view.title), ...shown)
     place.removeAttribute("aria-busy")
@@ -83,9 +85,13 @@ function markCurrent({ path }: Address): void {
 }
 
 function failed(error: unknown, again: () => void): Node[] {
-  if (error instanceof KeyNeeded && error.key === storedKey()) askForKey(`The service answered: ${error.message}`)
+  if (error instanceof KeyNeeded && error.key === storedKey())
+    askForKey(`The service answered: ${error.message}`)
   const reason = error instanceof Error ? error.message : String(error)
   const button = make("button", { type: "button" }, "Try again")
   button.addEventListener("click", again)
-  return [make("p", { class: "note", role: "alert" }, `Could not be read: ${reason.replace(/\.?$/, ".")}`), button]
+  return [
+    make("p", { class: "note", role: "alert" }, `Could not be read: ${reason.replace(/\.?$/, ".")}`),
+    button,
+  ]
 }

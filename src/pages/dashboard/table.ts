@@ -18,11 +18,18 @@ export interface Table<Row> {
  */
 export function table<Row>(
   panel: HTMLElement,
-  options: { label: string; none: string; hook: (row: Row) => [name: string, value: string]; columns: Column<Row>[] },
+  options: {
+    label: string
+    none: string
+    hook: (row: Row) => [name: string, value: string]
+    columns: Column<Row>[]
+  },
 ): Table<Row> {
   const body = make("tbody")
   const none = make("p", { class: "none" }, options.none)
-  const heads = options.columns.map(({ title, numeric }) => make("th", { scope: "col", ...align(numeric) }, title))
+  const heads = options.columns.map(({ title, numeric }) =>
+    make("th", { scope: "col", ...align(numeric) }, title),
+  )
   const box = make(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": options.label },

@@ -6,9 +6,16 @@ interface Code {
   cure: string
 }
 
-/** The reasons why one signal or record was not stored, in the order of the docs. A code is never renamed; new ones may be added. */
+/**
+ * The reasons why one signal or record was not stored, in the order of the docs. A code is never renamed; new
+ * ones may be added.
+ */
 export const FAILURE_CODES = {
-  missing_field: { meaning: "a required field is absent", retryable: false, cure: "send the field that `field` names" },
+  missing_field: {
+    meaning: "a required field is absent",
+    retryable: false,
+    cure: "send the field that `field` names",
+  },
   wrong_type: {
     meaning: "a value has another JSON type than its field takes",
     retryable: false,
@@ -20,16 +27,32 @@ export const FAILURE_CODES = {
     cure: "send ISO 8601, or a Unix epoch as a number",
   },
   invalid_json: { meaning: "a line of NDJSON is not JSON", retryable: false, cure: "correct the line" },
-  out_of_range: { meaning: "a number or a time is outside the range of its field", retryable: false, cure: "correct the value" },
+  out_of_range: {
+    meaning: "a number or a time is outside the range of its field",
+    retryable: false,
+    cure: "correct the value",
+  },
   wrong_length: {
     meaning: "a text is shorter or longer than its field takes",
     retryable: false,
     cure: "send 1 to 255 characters",
   },
   blank: { meaning: "a text is only white space", retryable: false, cure: "name the conversation" },
-  invalid_text: { meaning: "a text holds U+0000 or half of a surrogate pair", retryable: false, cure: "remove the character" },
-  too_deep: { meaning: "the payload nests deeper than 64 levels", retryable: false, cure: "flatten the payload" },
-  number_too_long: { meaning: "a number of the payload has too many digits", retryable: false, cure: "send it as text" },
+  invalid_text: {
+    meaning: "a text holds U+0000 or half of a surrogate pair",
+    retryable: false,
+    cure: "remove the character",
+  },
+  too_deep: {
+    meaning: "the payload nests deeper than 64 levels",
+    retryable: false,
+    cure: "flatten the payload",
+  },
+  number_too_long: {
+    meaning: "a number of the payload has too many digits",
+    retryable: false,
+    cure: "send it as text",
+  },
   too_large: {
     meaning: "the signal is larger than the limit",
     retryable: false,
@@ -91,8 +114,18 @@ export const PROBLEM_CODES = {
     retryable: false,
     cure: "correct the signals at these indexes, or send without `fail_on_error`",
   },
-  body_cut_off: { status: 400, meaning: "the connection ended before the body did", retryable: true, cure: "send it again" },
-  bad_request: { status: 400, meaning: "the request cannot be read", retryable: false, cure: "correct what `detail` names" },
+  body_cut_off: {
+    status: 400,
+    meaning: "the connection ended before the body did",
+    retryable: true,
+    cure: "send it again",
+  },
+  bad_request: {
+    status: 400,
+    meaning: "the request cannot be read",
+    retryable: false,
+    cure: "correct what `detail` names",
+  },
   unauthorized: {
     status: 401,
     meaning: "no key, an unknown key, or a wrong signature of a webhook",
@@ -124,7 +157,12 @@ export const PROBLEM_CODES = {
     retryable: false,
     cure: "use a method of the header `Allow`",
   },
-  body_timeout: { status: 408, meaning: "the body took too long to arrive", retryable: true, cure: "send smaller batches" },
+  body_timeout: {
+    status: 408,
+    meaning: "the body took too long to arrive",
+    retryable: true,
+    cure: "send smaller batches",
+  },
   too_many_signals: {
     status: 413,
     meaning: "the batch has more signals than the limit",
@@ -187,14 +225,24 @@ export const PROBLEM_CODES = {
     retryable: false,
     cure: "read the signal's other fields from a list",
   },
-  rate_limited: { status: 429, meaning: "over a rate limit", retryable: true, cure: "wait `Retry-After` seconds" },
+  rate_limited: {
+    status: 429,
+    meaning: "over a rate limit",
+    retryable: true,
+    cure: "wait `Retry-After` seconds",
+  },
   internal_error: {
     status: 500,
     meaning: "an error that the service does not know",
     retryable: true,
     cure: "report it with its `X-Request-Id`",
   },
-  overloaded: { status: 503, meaning: "the service has too much to do", retryable: true, cure: "wait `Retry-After` seconds" },
+  overloaded: {
+    status: 503,
+    meaning: "the service has too much to do",
+    retryable: true,
+    cure: "wait `Retry-After` seconds",
+  },
   database_unavailable: {
     status: 503,
     meaning: "the database cannot be reached",

@@ -14,12 +14,16 @@ export interface Violation {
 /** A validation error of a single signal, whose `loc` begins with the field. */
 export function shapeViolation({ type, loc, msg }: ShapeError): Violation {
   const [field] = loc
-  const code = type === "missing" ? "missing_field" : type === "datetime_parsing" ? "invalid_timestamp" : "wrong_type"
+  const code =
+    type === "missing" ? "missing_field" : type === "datetime_parsing" ? "invalid_timestamp" : "wrong_type"
   if (typeof field !== "string") return { code, message: msg }
   return { field, code, message: `${loc.join(".")}: ${msg}` }
 }
 
-/** A signal of the wrong shape in a batch whose other signals may be stored. It is a class, since a signal may have fields of any name. */
+/**
+ * A signal of the wrong shape in a batch whose other signals may be stored. It is a class, since a signal may
+ * have fields of any name.
+ */
 export class Rejected {
   readonly violation: Violation
 
@@ -43,8 +47,15 @@ const REFUSED = "refused by the database: "
 /** A failure in the ledger. Versions without codes recorded only `index` and `error`. */
 export type RecordedFailure = Pick<Failure, "index" | "error"> & Partial<Failure>
 
-/** Adds the code to a failure that was recorded without one, or by a newer version with one that this version does not know. */
+/**
+ * Adds the code to a failure that was recorded without one, or by a newer version with one that this version
+ * does not know.
+ */
 export function withCode({ index, error, code, field }: RecordedFailure): Failure {
   const guessed = error.startsWith(REFUSED) ? "refused_by_database" : "unclassified"
-  return failureAt(index, { field, code: code !== undefined && code in FAILURE_CODES ? code : guessed, message: error })
+  return failureAt(index, {
+    field,
+    code: code !== undefined && code in FAILURE_CODES ? code : guessed,
+    message: error,
+  })
 }

@@ -69,13 +69,18 @@ export const ErasureRequest = z
     const named = [...SUBJECT_FIELDS, "signal_ids" as const].filter((name) => request[name] != null)
     if (named.length !== 1)
       context.addIssue(
-        validationIssue("value_error", "Value error, give one of user_id, agent_id, context_window_id and signal_ids"),
+        validationIssue(
+          "value_error",
+          "Value error, give one of user_id, agent_id, context_window_id and signal_ids",
+        ),
       )
   })
   .meta({ id: "ErasureRequest" })
 export type ErasureRequest = z.infer<typeof ErasureRequest>
 
-const instant = z.iso.datetime().meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
+const instant = z.iso
+  .datetime()
+  .meta({ description: "UTC, microseconds.", example: "2025-01-15T09:30:00.000000Z" })
 
 export const ErasureRecord = z
   .object({
@@ -94,7 +99,9 @@ export const ErasureRecord = z
       .object({
         signals: z.int(),
         dead_letters: z.int(),
-        ledger_texts: z.int().meta({ description: "Batches in the ledger with a text that quoted the subject." }),
+        ledger_texts: z
+          .int()
+          .meta({ description: "Batches in the ledger with a text that quoted the subject." }),
         waiting_records: z.int().meta({ description: "Records in the bucket that waited for the database." }),
       })
       .meta({ description: "The counts of removed records so far." }),
@@ -105,5 +112,8 @@ export type ErasureRecord = z.infer<typeof ErasureRecord>
 
 export const ErasurePage = z.object({
   erasures: z.array(ErasureRecord),
-  next_cursor: z.string().nullable().meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
+  next_cursor: z
+    .string()
+    .nullable()
+    .meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })

@@ -9,11 +9,13 @@ import { DatabaseError } from "../errors.ts"
 import { isSuppressed, noneSuppressed, orSuppressed } from "../statement/suppression.ts"
 
 /*
- * Rows that change signals that arrived before, or will arrive later. A signal, its edits and its deletion lead to the same state in any order
- * and when they are repeated: a deletion always wins, and then the newest edit.
+ * Rows that change signals that arrived before, or will arrive later. A signal, its edits and its deletion
+ * lead to the same state in any order and when they are repeated: a deletion always wins, and then the newest
+ * edit.
  *
- * A deletion takes its key before the rows are written, so that its row becomes a duplicate without a signal. An edit is written like any
- * signal, since it can arrive first; when its key was taken, it then changes the signal with the key.
+ * A deletion takes its key before the rows are written, so that its row becomes a duplicate without a signal.
+ * An edit is written like any signal, since it can arrive first; when its key was taken, it then changes the
+ * signal with the key.
  */
 
 /** A row with the whole edited signal. */
@@ -37,7 +39,8 @@ export interface FailedSignal {
 }
 
 /**
- * Deletes the signals whose deletion is in `rows`, and keeps their keys. Call it before the rows are written. It is safe to repeat.
+ * Deletes the signals whose deletion is in `rows`, and keeps their keys. Call it before the rows are written.
+ * It is safe to repeat.
  *
  * @throws {DatabaseError}
  */
@@ -48,17 +51,19 @@ export async function deleteSignals(db: Database, rows: readonly SignalRow[]): P
 }
 
 /**
- * Applies the edits of written rows, all or none, but for those of suppressed subjects: a suppression can begin after their rows were
- * written. It is safe to repeat.
+ * Applies the edits of written rows, all or none, but for those of suppressed subjects: a suppression can
+ * begin after their rows were written. It is safe to repeat.
  *
  * @returns the edits of suppressed subjects
  * @throws {DatabaseError} marked as one that may have run, since the rows are written
  */
 export async function editTogether(db: Database, edits: readonly Edit[]): Promise<FailedSignal[]> {
   if (edits.length === 0) return []
-  const edited = await orSuppressed(withRetries(db, () => db.query<object>(editStatement(edits)))).catch((error) => {
-    throw error instanceof DatabaseError ? error.withDoubt(true) : error
-  })
+  const edited = await orSuppressed(withRetries(db, () => db.query<object>(editStatement(edits)))).catch(
+    (error) => {
+      throw error instanceof DatabaseError ? error.withDoubt(true) : error
+    },
+  )
   if (!isSuppressed(edited)) return []
   const failed = edits.flatMap(({ transactionId, row }, place) => {
     const field = edited.suppressed.get(place)
@@ -70,8 +75,8 @@ export async function editTogether(db: Database, edits: readonly Edit[]): Promis
 }
 
 /**
- * One statement checks the suppressions and applies the edits, so that an erasure either is seen by it or waits for it (see
- * `statement/suppression.ts`).
+ * One statement checks the suppressions and applies the edits, so that an erasure either is seen by it or
+ * waits for it (see `statement/suppression.ts`).
  */
 function editStatement(edits: readonly Edit[]): SQL {
   const list = (value: (edit: Edit) => string | null) => sql.param(edits.map(value))
@@ -98,7 +103,8 @@ function editStatement(edits: readonly Edit[]): SQL {
  * @throws {DatabaseError} marked as one that may have run, since the rows are written
  */
 export async function editEach(db: Database, edits: readonly Edit[]): Promise<FailedSignal[]> {
-  const isRefused = (error: unknown): error is DatabaseError => error instanceof DatabaseError && error.kind === "refused"
+  const isRefused = (error: unknown): error is DatabaseError =>
+    error instanceof DatabaseError && error.kind === "refused"
   try {
     return await editTogether(db, edits)
   } catch (refused) {

@@ -6,13 +6,18 @@ import { dedupeKeys, suppressions } from "../schema.ts"
 export type KeyedRow = Record<"dedupeKey" | "userId" | "agentId" | "contextWindowId", string | null>
 
 /**
- * Takes the free dedupe keys of rows that an erasure refuses or removes since they were accepted before it: a retry of their sender, or a later edit
- * that brings the whole text, then finds a key whose signal is gone. A subject that stays suppressed needs no keys. Safe to repeat.
+ * Takes the free dedupe keys of rows that an erasure refuses or removes since they were accepted before it: a
+ * retry of their sender, or a later edit that brings the whole text, then finds a key whose signal is gone. A
+ * subject that stays suppressed needs no keys. Safe to repeat.
  *
  * @param transactionId of the batch of the rows
  * @throws {DatabaseError}
  */
-export async function keepErasedKeys(db: Database, transactionId: string, rows: readonly KeyedRow[]): Promise<void> {
+export async function keepErasedKeys(
+  db: Database,
+  transactionId: string,
+  rows: readonly KeyedRow[],
+): Promise<void> {
   const keyed = rows.filter(({ dedupeKey }) => dedupeKey !== null)
   if (keyed.length === 0) return
   const list = (field: keyof KeyedRow) => sql.param(keyed.map((row) => row[field]))

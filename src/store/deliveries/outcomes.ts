@@ -21,8 +21,9 @@ interface Entered {
 }
 
 /**
- * The outcomes of the signals in batches that one call entered in the ledger. No other call counts them, so that a batch that is delivered again
- * counts once. They are valid also when the call throws: the next one finds these batches in the ledger.
+ * The outcomes of the signals in batches that one call entered in the ledger. No other call counts them, so
+ * that a batch that is delivered again counts once. They are valid also when the call throws: the next one
+ * finds these batches in the ledger.
  *
  * A batch whose answer was lost is not counted: no later call can distinguish it from one that was counted.
  */
@@ -32,7 +33,10 @@ export class Outcomes {
   /** Adds a batch that this call entered in the ledger. */
   enter(
     { transactionId, plan }: Pick<NewBatch, "transactionId" | "plan">,
-    { rows, failures }: { rows: readonly { index: number; duplicate: boolean }[]; failures: readonly Failure[] },
+    {
+      rows,
+      failures,
+    }: { rows: readonly { index: number; duplicate: boolean }[]; failures: readonly Failure[] },
   ): void {
     const planned = new Map(plan.rows.map((row) => [row.index, row]))
     const entered: Entered = { stored: new Map(), duplicates: new Set(), failures: new Map() }
@@ -45,7 +49,10 @@ export class Outcomes {
     for (const failure of failures) this.fail(transactionId, failure)
   }
 
-  /** Replaces the outcome of a signal by a failure, such as that of an edit. A batch of another call stays as that call counted it. */
+  /**
+   * Replaces the outcome of a signal by a failure, such as that of an edit. A batch of another call stays as
+   * that call counted it.
+   */
   fail(transactionId: string, failure: Failure): void {
     const entered = this.#entered.get(transactionId)
     entered?.stored.delete(failure.index)

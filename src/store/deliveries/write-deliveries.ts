@@ -16,12 +16,18 @@ import { isSuppressed, type Suppressed } from "../statement/suppression.ts"
 import { writeBatch } from "../write-batch.ts"
 import { type Counts, Outcomes } from "./outcomes.ts"
 
-/** A batch that was acknowledged before it was stored, and the dead letters of its records that cannot be stored. */
+/**
+ * A batch that was acknowledged before it was stored, and the dead letters of its records that cannot be
+ * stored.
+ */
 export interface Delivery extends BatchWrite {
   batch: NewBatch & { allOrNothing: false; idempotency?: undefined }
 }
 
-/** The counts have what this call entered in the ledger; a delivery that an earlier call entered counts nothing. */
+/**
+ * The counts have what this call entered in the ledger; a delivery that an earlier call entered counts
+ * nothing.
+ */
 export interface WrittenDeliveries extends Counts {
   /** Signals that only the database refused, which are dead letters now. */
   refused: Failure[]
@@ -33,8 +39,8 @@ export interface WrittenDeliveries extends Counts {
 type Failed = Pick<WrittenDeliveries, "refused" | "suppressed">
 
 /**
- * Stores the deliveries of many calls exactly once: their ledger rows, signals and dead letters, in one statement. Safe to repeat,
- * and with the same delivery more than once in it.
+ * Stores the deliveries of many calls exactly once: their ledger rows, signals and dead letters, in one
+ * statement. Safe to repeat, and with the same delivery more than once in it.
  *
  * @param outcomes receives what was entered in the ledger, also when it throws
  * @throws {BatchInDoubt} some or all of it may be stored; it names the first of them
@@ -56,7 +62,11 @@ interface Call {
 }
 
 /** Does `work`, and when the database refuses something stores the deliveries one after the other. */
-async function orEach(call: Call, deliveries: readonly Delivery[], work: () => Promise<Failed>): Promise<WrittenDeliveries> {
+async function orEach(
+  call: Call,
+  deliveries: readonly Delivery[],
+  work: () => Promise<Failed>,
+): Promise<WrittenDeliveries> {
   const failed = await work().catch((error) => {
     if (!(error instanceof DatabaseError)) throw error
     if (error.kind === "refused") return writeEach(call, deliveries)
@@ -66,11 +76,15 @@ async function orEach(call: Call, deliveries: readonly Delivery[], work: () => P
 }
 
 /**
- * Stores deliveries in one statement, or none of them; those with suppressed rows in another one, without these rows.
+ * Stores deliveries in one statement, or none of them; those with suppressed rows in another one, without
+ * these rows.
  *
  * @throws {DatabaseError} the database refused one of them, or did not answer
  */
-export async function writeTogether(db: Database, deliveries: readonly Delivery[]): Promise<WrittenDeliveries> {
+export async function writeTogether(
+  db: Database,
+  deliveries: readonly Delivery[],
+): Promise<WrittenDeliveries> {
   const outcomes = new Outcomes()
   const failed = await storeTogether({ db, outcomes }, deliveries)
   return { ...outcomes.counts(), ...failed }
@@ -100,7 +114,10 @@ export async function writeDelivery(db: Database, delivery: Delivery): Promise<W
   })
 }
 
-/** Counts what was inserted, applies its edits, and stores the deliveries with suppressed rows, without these rows. */
+/**
+ * Counts what was inserted, applies its edits, and stores the deliveries with suppressed rows, without these
+ * rows.
+ */
 async function finish(
   call: Call,
   deliveries: readonly Delivery[],
@@ -118,7 +135,8 @@ async function finish(
       others.push({ delivery: { ...delivery, batch: { ...batch, plan } }, refused })
       continue
     }
-    // An edit is applied again where its batch was in the ledger, since the call that entered it may have ended before.
+    // An edit is applied again where its batch was in the ledger, since the call that entered it may have
+    // ended before.
     edits.push(...editsOf(batch))
     if (!result) continue
     const rows = result.rows.map(({ index, id }) => ({ index, duplicate: id === undefined }))
@@ -145,7 +163,9 @@ async function finish(
   return { refused: rest.refused, suppressed: [...suppressed, ...rest.suppressed] }
 }
 
-/** One after the other, since the database refused a signal of one of them: each row of that in a savepoint. */
+/**
+ * One after the other, since the database refused a signal of one of them: each row of that in a savepoint.
+ */
 async function writeEach({ db, outcomes }: Call, deliveries: readonly Delivery[]): Promise<Failed> {
   const total: Failed = { refused: [], suppressed: [] }
   for (const delivery of deliveries) {
@@ -156,7 +176,9 @@ async function writeEach({ db, outcomes }: Call, deliveries: readonly Delivery[]
     const added = failures.filter(({ index }) => !known.has(index))
     if (isNew) outcomes.enter(batch, { rows: stored, failures: added })
     else for (const failure of added) outcomes.fail(transactionId, failure)
-    const { suppressed = [], refused = [] } = Object.groupBy(added, ({ code }) => (code === "suppressed" ? code : "refused"))
+    const { suppressed = [], refused = [] } = Object.groupBy(added, ({ code }) =>
+      code === "suppressed" ? code : "refused",
+    )
     total.suppressed.push(...suppressed.map((failure) => ({ transactionId, failure })))
     total.refused.push(...refused)
     await insertDeadLetters(db, [...letters, ...lettersOf(batch, refused)]).catch((error) => {

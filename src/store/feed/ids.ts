@@ -5,7 +5,10 @@ import type { FeedPosition } from "./position.ts"
 export interface FeedBatch {
   xid: string
   transaction_id: string
-  /** Null in rows of versions that did not keep ids. Such ids are between the first and the last, among ids of other batches. */
+  /**
+   * Null in rows of versions that did not keep ids. Such ids are between the first and the last, among ids of
+   * other batches.
+   */
   signal_ids: string | null
   first_signal_id: string | null
   last_signal_id: string | null
@@ -22,7 +25,8 @@ export interface FeedIds {
 }
 
 /**
- * Returns the next ids after a position, at most `limit`. Some may have no signal: duplicates, erased and expired signals.
+ * Returns the next ids after a position, at most `limit`. Some may have no signal: duplicates, erased and
+ * expired signals.
  *
  * @param after the position; in the first batch, the ids up to it are left out
  */
@@ -50,7 +54,8 @@ export function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: 
 function rangesOf(row: FeedBatch): { first: number; last: number }[] {
   const runs = row.signal_ids === null ? null : decodeRuns(row.signal_ids)
   // Earlier versions continued a run across a duplicate.
-  if (runs?.every(({ first }) => first > 0)) return runs.map(({ first, size }) => ({ first, last: first + size - 1 }))
+  if (runs?.every(({ first }) => first > 0))
+    return runs.map(({ first, size }) => ({ first, last: first + size - 1 }))
   if (row.first_signal_id === null || row.last_signal_id === null) return []
   return [{ first: Number(row.first_signal_id), last: Number(row.last_signal_id) }]
 }

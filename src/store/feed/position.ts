@@ -10,9 +10,16 @@ export interface FeedPosition {
 }
 
 /** Before every batch. */
-export const OLDEST: FeedPosition = { xid: "0", transactionId: "00000000-0000-0000-0000-000000000000", id: null }
+export const OLDEST: FeedPosition = {
+  xid: "0",
+  transactionId: "00000000-0000-0000-0000-000000000000",
+  id: null,
+}
 
-/** The database does not have this position: it was restored to an earlier time, or the position is another database's. */
+/**
+ * The database does not have this position: it was restored to an earlier time, or the position is another
+ * database's.
+ */
 export class FeedPositionUnknown extends Error {
   constructor() {
     super("the database has no such place in its feed")
@@ -20,8 +27,9 @@ export class FeedPositionUnknown extends Error {
 }
 
 /**
- * Whether the ledger must have the batch of a position. A position always belongs to a ledger row, and retention keeps rows at least as long as
- * an idempotency key. The time in a UUIDv7 is not after the row's time.
+ * Whether the ledger must have the batch of a position. A position always belongs to a ledger row, and
+ * retention keeps rows at least as long as an idempotency key. The time in a UUIDv7 is not after the row's
+ * time.
  */
 export const mustBeInLedger = ({ transactionId }: FeedPosition, now = Date.now()): boolean =>
   transactionId !== OLDEST.transactionId && timeOfUuid(transactionId) > now - KEY_LIFETIME_MS

@@ -21,27 +21,38 @@ export interface FeedPage {
   lagSeconds: number
 }
 
-/** Ledger rows that one read looks at: about a millisecond. Many may have no signals, such as those of duplicates. */
+/**
+ * Ledger rows that one read looks at: about a millisecond. Many may have no signals, such as those of
+ * duplicates.
+ */
 const MAX_BATCHES = 1000
 
 /**
- * The signals after a position, in the order in which their transactions began to write; within a batch in batch order. It ends by rows,
- * by bytes, and by the number of ledger rows.
+ * The signals after a position, in the order in which their transactions began to write; within a batch in
+ * batch order. It ends by rows, by bytes, and by the number of ledger rows.
  *
- * A transaction may commit later than one that began after it, so the feed ends before the oldest one that is still open: what
- * commits from now on comes after every position that was ever given.
+ * A transaction may commit later than one that began after it, so the feed ends before the oldest one that is
+ * still open: what commits from now on comes after every position that was ever given.
  *
  * @throws {FeedPositionUnknown}
  * @throws {DatabaseError}
  * @see https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
  */
-export async function readFeed(db: Database, page: { after: FeedPosition; limit: number }): Promise<FeedPage> {
+export async function readFeed(
+  db: Database,
+  page: { after: FeedPosition; limit: number },
+): Promise<FeedPage> {
   const { after, limit } = page
   const ledger = await readLedger(db, after, limit)
   const chosen = nextIds(after, ledger.rows, limit)
   const { found, cutAt } = await signalsOf(db, chosen, limit)
   const cut = cutAt !== undefined || chosen.cut
-  return { signals: found, next: cutAt ?? chosen.next, more: cut || ledger.more, lagSeconds: ledger.lagSeconds }
+  return {
+    signals: found,
+    next: cutAt ?? chosen.next,
+    more: cut || ledger.more,
+    lagSeconds: ledger.lagSeconds,
+  }
 }
 
 /** The position after the last batch that the feed has now. */
@@ -66,7 +77,10 @@ interface LedgerAnswer {
   more: boolean | null
 }
 
-/** The ledger rows from a position on, its own first, until they may have `limit` signals after the position's batch. */
+/**
+ * The ledger rows from a position on, its own first, until they may have `limit` signals after the position's
+ * batch.
+ */
 async function readLedger(
   db: Database,
   after: FeedPosition,
@@ -100,7 +114,8 @@ async function readLedger(
       order by chosen.xid, transaction_id`),
   )
   const [first] = answer
-  if (first?.is_foreign) throw new DatabaseError("broken", "the ledger has transactions of another server", false)
+  if (first?.is_foreign)
+    throw new DatabaseError("broken", "the ledger has transactions of another server", false)
   const rows = answer.filter(({ xid }) => xid !== null)
   const isThere = first?.xid === after.xid && first.transaction_id === after.transactionId
   if (first?.is_ahead || (!isThere && mustBeInLedger(after))) throw new FeedPositionUnknown()
@@ -135,5 +150,8 @@ async function signalsOf(
   const found = rows.map(({ more: _, ...row }) => readSignal(row))
   const last = hasNext(rows) ? found.at(-1) : undefined
   const batch = last && batchOfId[ids.indexOf(last.id)]
-  return { found, cutAt: last && batch && { xid: batch.xid, transactionId: batch.transaction_id, id: last.id } }
+  return {
+    found,
+    cutAt: last && batch && { xid: batch.xid, transactionId: batch.transaction_id, id: last.id },
+  }
 }

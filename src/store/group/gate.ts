@@ -21,12 +21,14 @@ const SHORTEST_LOOK_MS = 2
 const LONGEST_LOOK_MS = 50
 
 /**
- * Limits the number of concurrent statements. A bounded number of others wait in order of arrival for a bounded time.
+ * Limits the number of concurrent statements. A bounded number of others wait in order of arrival for a
+ * bounded time.
  *
- * The requests of an isolate share it. Each waiter checks again by its own timer, sooner at the front of the line: in workerd a promise of one
- * request must not wake another request.
+ * The requests of an isolate share it. Each waiter checks again by its own timer, sooner at the front of the
+ * line: in workerd a promise of one request must not wake another request.
  *
- * @see https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
+ * @see
+ *   https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
  */
 export class Gate {
   readonly #limits: { running: number; waiting: number }
@@ -38,19 +40,29 @@ export class Gate {
     this.#limits = limits
   }
 
-  /** @returns a function that frees the statement's place; undefined when there was none in time, or too many wait */
+  /**
+   * @returns a function that frees the statement's place; undefined when there was none in time, or too many
+   * wait
+   */
   async enter({ waitMs, longestMs, ahead }: Entry): Promise<(() => void) | undefined> {
     const givesUpAt = Date.now() + waitMs
     if (!ahead && this.#waiting() >= this.#limits.waiting) return undefined
     const ticket: Ticket = { ahead, looksAt: Date.now() }
-    this.#line.splice(ahead ? this.#line.findLastIndex((other) => other.ahead) + 1 : this.#line.length, 0, ticket)
+    this.#line.splice(
+      ahead ? this.#line.findLastIndex((other) => other.ahead) + 1 : this.#line.length,
+      0,
+      ticket,
+    )
     try {
       for (;;) {
         const place = this.#placeOf(ticket)
         if (place < this.#limits.running - this.#inFlight()) return this.#begin(Date.now() + longestMs())
         const now = Date.now()
         if (now >= givesUpAt) return undefined
-        const lookMs = Math.min(LONGEST_LOOK_MS, SHORTEST_LOOK_MS * Math.ceil((place + 1) / this.#limits.running))
+        const lookMs = Math.min(
+          LONGEST_LOOK_MS,
+          SHORTEST_LOOK_MS * Math.ceil((place + 1) / this.#limits.running),
+        )
         ticket.looksAt = now + lookMs
         await new Promise((resolve) => setTimeout(resolve, lookMs))
       }

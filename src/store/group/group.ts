@@ -52,13 +52,15 @@ const LONGEST_LOOK_MS = 50
 const FIRST_GUESS_MS = 10
 
 /**
- * Groups the writes of concurrent requests of an isolate: while `running` groups are being written, further items wait. When a group has ended,
- * the next request writes all waiting items in one group. A lone request does not wait.
+ * Groups the writes of concurrent requests of an isolate: while `running` groups are being written, further
+ * items wait. When a group has ended, the next request writes all waiting items in one group. A lone request
+ * does not wait.
  *
- * Each waiter checks by its own timer, at the expected end of a group: in workerd a promise of one request must not wake another request, and the
- * runtime ends a request that waits for nothing of its own.
+ * Each waiter checks by its own timer, at the expected end of a group: in workerd a promise of one request
+ * must not wake another request, and the runtime ends a request that waits for nothing of its own.
  *
- * @see https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
+ * @see
+ *   https://developers.cloudflare.com/workers/observability/errors/#cannot-perform-io-on-behalf-of-a-different-request
  */
 export class Group<Item, Result> {
   readonly #limits: GroupLimits
@@ -110,7 +112,10 @@ export class Group<Item, Result> {
     }
   }
 
-  /** The time until the expected end of the member's group, or of the first one before it. Checks become rarer when that group is late. */
+  /**
+   * The time until the expected end of the member's group, or of the first one before it. Checks become rarer
+   * when that group is late.
+   */
   #lookMs({ group }: Member<Item, Result>): number {
     const now = Date.now()
     const starts = group ? [group.startedAt] : [...this.#running].map(({ startedAt }) => startedAt)
@@ -125,7 +130,8 @@ export class Group<Item, Result> {
     let weight = leaderWeight
     for (;;) {
       const [next] = this.#waiting
-      if (!next || taken.length + 1 >= this.#limits.items || weight + next.weight > this.#limits.weight) return taken
+      if (!next || taken.length + 1 >= this.#limits.items || weight + next.weight > this.#limits.weight)
+        return taken
       this.#waiting.shift()
       if (next.looksAt + GONE_AFTER_MS < now) continue
       taken.push(next)

@@ -9,7 +9,10 @@ import { type BatchWrite, insertMany } from "./insert-many.ts"
 /** Larger batches gain nothing, since their rows cost more than the statement. */
 const MAX_GROUPED_ROWS = 100
 
-/** One group at a time would not use the time of the round trip; more groups are smaller. Measured at 0 and 5 ms of round trip. */
+/**
+ * One group at a time would not use the time of the round trip; more groups are smaller. Measured at 0 and 5
+ * ms of round trip.
+ */
 const GROUPS_AT_ONCE = 2
 const MAX_GROUP_ITEMS = 200
 /** The approximate characters of a group's rows. */
@@ -40,12 +43,13 @@ function groupOf(traffic: Traffic) {
 }
 
 /**
- * Inserts a batch. A small one shares a statement with batches of other requests of this isolate. Each has its own ledger row, ids, keys and
- * answer.
+ * Inserts a batch. A small one shares a statement with batches of other requests of this isolate. Each has
+ * its own ledger row, ids, keys and answer.
  *
  * @param alone inserts this batch by itself
  * @returns undefined when the ledger already has the batch
- * @throws {DatabaseError} `refused` when the database refused a row of this batch, or of another one in its group: insert it alone
+ * @throws {DatabaseError} `refused` when the database refused a row of this batch, or of another one in its
+ *   group: insert it alone
  */
 export async function insertGrouped(
   db: Database,
@@ -84,4 +88,7 @@ function noteStatement({ usage }: Database, before: { attempts: number; at: numb
 const ROW_WEIGHT = 300
 
 const weightOf = (rows: readonly SignalRow[]) =>
-  rows.reduce((sum, { rawContent, payload }) => sum + ROW_WEIGHT + (rawContent?.length ?? 0) + payload.length, ROW_WEIGHT)
+  rows.reduce(
+    (sum, { rawContent, payload }) => sum + ROW_WEIGHT + (rawContent?.length ?? 0) + payload.length,
+    ROW_WEIGHT,
+  )

@@ -20,10 +20,14 @@ export interface BatchWrite {
  *
  * A batch with suppressed rows is not inserted; a second statement inserts the others.
  *
- * @returns the results by transaction id, without batches that the ledger already has, by transaction id or idempotency key
+ * @returns the results by transaction id, without batches that the ledger already has, by transaction id or
+ *   idempotency key
  * @throws {DatabaseError} nothing was stored, unless it may have run
  */
-export async function insertMany(db: Database, writes: readonly BatchWrite[]): Promise<Map<string, Inserted | Suppressed>> {
+export async function insertMany(
+  db: Database,
+  writes: readonly BatchWrite[],
+): Promise<Map<string, Inserted | Suppressed>> {
   const distinct = distinctWrites(writes)
   const entered = await orSuppressed(db.query<Entered>(insertStatement(distinct)))
   if (isSuppressed(entered)) return insertOthers(db, distinct, entered)
@@ -51,24 +55,32 @@ async function insertOthers(
   const refused = new Map<string, Suppressed>()
   let before = 0
   for (const { batch } of writes) {
-    const own = [...suppressed].filter(([place]) => place >= before && place < before + batch.plan.rows.length)
+    const own = [...suppressed].filter(
+      ([place]) => place >= before && place < before + batch.plan.rows.length,
+    )
     const from = before
     if (own.length > 0)
-      refused.set(batch.transactionId, { suppressed: new Map(own.map(([place, field]) => [place - from, field])) })
+      refused.set(batch.transactionId, {
+        suppressed: new Map(own.map(([place, field]) => [place - from, field])),
+      })
     before += batch.plan.rows.length
   }
   const others = writes.filter(({ batch }) => !refused.has(batch.transactionId))
   return new Map([...refused, ...(others.length > 0 ? await insertMany(db, others) : [])])
 }
 
-/** Removes repeated batches: twice the same batch in one statement would be one ledger row with twice the signals. */
+/**
+ * Removes repeated batches: twice the same batch in one statement would be one ledger row with twice the
+ * signals.
+ */
 export const distinctWrites = <Write extends BatchWrite>(writes: readonly Write[]): Write[] => [
   ...new Map(writes.map((write) => [write.batch.transactionId, write])).values(),
 ]
 
 /**
- * The statement of `writeBatch` for many batches, with the rows of each joined to its ledger row. It returns the new ledger rows, each with the
- * ids of its signals in batch order: "" for a duplicate, or null without signals.
+ * The statement of `writeBatch` for many batches, with the rows of each joined to its ledger row. It returns
+ * the new ledger rows, each with the ids of its signals in batch order: "" for a duplicate, or null without
+ * signals.
  */
 function insertStatement(writes: readonly BatchWrite[]): SQL {
   const written = writes.map(({ batch }) => batch)

@@ -10,7 +10,10 @@ const lettersFrom = (position: string, target: ErasureTarget): SQL => sql`
   select *, ${letterMatches(target)} as is_hit from ${deadLetters}
   where id > ${position || "0"}::int8 order by id limit ${STEP.letters}::int4`
 
-/** Whether a dead letter is about the target: its record has the subject as a whole JSON string, also in JSON within a string. */
+/**
+ * Whether a dead letter is about the target: its record has the subject as a whole JSON string, also in JSON
+ * within a string.
+ */
 function letterMatches(target: ErasureTarget): SQL {
   if (target.kind === "signal_ids") return sql`false`
   const has = (text: string) =>
@@ -19,7 +22,8 @@ function letterMatches(target: ErasureTarget): SQL {
       sql` or `,
     )})`
   // A conversation of Slack has a team and a channel, which its events have as separate fields.
-  const [, team, channel] = (target.kind === "context_window_id" && SLACK_CONVERSATION.exec(target.subject)) || []
+  const [, team, channel] =
+    (target.kind === "context_window_id" && SLACK_CONVERSATION.exec(target.subject)) || []
   const ofSlack = team && channel ? sql` or (source = 'slack' and ${has(team)} and ${has(channel)})` : sql``
   return sql`(${has(target.subject)}${ofSlack})`
 }
@@ -53,8 +57,9 @@ interface KeyedLetter {
 }
 
 /**
- * The dead letters of the next step that were accepted with dedupe keys: whole messages of the queue, and signals that only the database
- * refused. The records of webhooks broke a rule: they become dead letters again when they are sent again.
+ * The dead letters of the next step that were accepted with dedupe keys: whole messages of the queue, and
+ * signals that only the database refused. The records of webhooks broke a rule: they become dead letters
+ * again when they are sent again.
  */
 export async function keyedLetters(db: Database, { position, target }: Progress): Promise<KeyedLetter[]> {
   if (!target || target.kind === "signal_ids") return []

@@ -34,7 +34,10 @@ export const mine = ({ id, phase, position }: Place): SQL => sql`
 export const HELD = sql`(select exists (select from mine))`
 
 /** Saves the progress of a step. `more`: whether the phase continues, at `at`. */
-export const advance = ({ id }: Place, { counts, more, at, next }: { counts: SQL; more: SQL; at: SQL; next: Phase }): SQL => sql`
+export const advance = (
+  { id }: Place,
+  { counts, more, at, next }: { counts: SQL; more: SQL; at: SQL; next: Phase },
+): SQL => sql`
   update ${erasures} set
     ${counts},
     phase = case when ${more} then phase else ${next} end,

@@ -23,15 +23,19 @@ export async function readProgress(db: Database, id: string): Promise<Progress |
   if (!row) return undefined
   const { phase, position, kind, subject, ids, at } = row
   const signalIds = ids?.split(",").map(Number)
-  const target = subject !== null ? ({ kind, subject } as ErasureTarget) : signalIds && { kind: "signal_ids" as const, signalIds }
+  const target =
+    subject !== null
+      ? ({ kind, subject } as ErasureTarget)
+      : signalIds && { kind: "signal_ids" as const, signalIds }
   return { id, phase, position, createdAt: new Date(at), target }
 }
 
 /**
- * Runs the next step of an erasure in one transaction that also saves the progress: a repeated step, or one that two processes run at once, has
- * an effect once.
+ * Runs the next step of an erasure in one transaction that also saves the progress: a repeated step, or one
+ * that two processes run at once, has an effect once.
  *
- * @returns false when nothing was done: it waits for earlier transactions, another process runs this step, or it is done
+ * @returns false when nothing was done: it waits for earlier transactions, another process runs this step, or
+ *   it is done
  * @throws {DatabaseError} the step is done or not; the next call continues
  */
 export async function eraseStep(db: Database, progress: Progress): Promise<boolean> {
@@ -57,8 +61,8 @@ function stepOf({ id, phase, position, target }: Progress): SQL | undefined {
 }
 
 /**
- * Saves the transactions that hold a lock on `suppressions`. Every write takes it before its snapshot and holds it until it commits, so any other
- * write sees the suppression.
+ * Saves the transactions that hold a lock on `suppressions`. Every write takes it before its snapshot and
+ * holds it until it commits, so any other write sees the suppression.
  */
 const beginWaiting = (id: string): SQL => sql`
   update ${erasures} set phase = 'wait', waits_for = array(
@@ -106,7 +110,10 @@ function eraseSignals(place: Place, target: ErasureTarget): SQL {
   }
 }
 
-/** There is no index on these columns: each would cost every batch more than all erasures together. The table is read by id. */
+/**
+ * There is no index on these columns: each would cost every batch more than all erasures together. The table
+ * is read by id.
+ */
 const walkSignals = (place: Place, column: SQL, subject: string): SQL => sql`
   with ${mine(place)}, step as materialized (
     select id, ${column} = ${subject} as is_hit from ${signals}
@@ -174,10 +181,14 @@ export async function finishErasure(db: Database, id: string): Promise<boolean> 
   return done.length > 0
 }
 
-/** After this time, everything that waited in the queue or the bucket before an erasure is stored or deleted. */
+/**
+ * After this time, everything that waited in the queue or the bucket before an erasure is stored or deleted.
+ */
 const WAITING_DAYS = 90
 
-/** Removes the suppressions of erasures without `suppress`, when no signal accepted before them can be left. */
+/**
+ * Removes the suppressions of erasures without `suppress`, when no signal accepted before them can be left.
+ */
 export async function releaseSuppressions(db: Database): Promise<number> {
   const gone = await db.query(sql`
     delete from ${suppressions} where not permanent and created_at < now() - ${sql.raw(`interval '${WAITING_DAYS} days'`)} returning kind`)

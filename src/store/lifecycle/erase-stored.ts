@@ -6,12 +6,13 @@ import { eraseStep, readProgress } from "./erase-steps.ts"
 const LOOK_AGAIN_MS = 250
 
 /**
- * Continues the work of an erasure in the database, step by step, until `untilMs`. It can be interrupted at any moment: the next call continues
- * after the last committed step.
+ * Continues the work of an erasure in the database, step by step, until `untilMs`. It can be interrupted at
+ * any moment: the next call continues after the last committed step.
  *
  * @param untilMs the time after which no step starts, in milliseconds since the epoch
  * @param beforeLetters called before each step that handles dead letters
- * @returns the progress; undefined when there is no such erasure, when it is not done in time, and when another process works on it
+ * @returns the progress; undefined when there is no such erasure, when it is not done in time, and when
+ *   another process works on it
  * @throws {DatabaseError} earlier steps are done
  */
 export async function eraseStored(

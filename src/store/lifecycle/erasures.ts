@@ -19,14 +19,17 @@ export type ErasureTarget =
   | { kind: "signal_ids"; signalIds: readonly number[] }
 
 /**
- * Records an erasure and its suppression in one transaction. From then on no signal of the subject that was accepted before is stored, and with
- * `suppress` none at all.
+ * Records an erasure and its suppression in one transaction. From then on no signal of the subject that was
+ * accepted before is stored, and with `suppress` none at all.
  *
  * @returns the erasure; with `replayed`, that of an earlier request under the same key
  * @throws {IdempotencyKeyReused} the key was used for another request; nothing was recorded
  * @throws {DatabaseError} it may be recorded; a retry is safe
  */
-export async function enterErasure(db: Database, erasure: NewErasure): Promise<{ record: ErasureRecord; replayed: boolean }> {
+export async function enterErasure(
+  db: Database,
+  erasure: NewErasure,
+): Promise<{ record: ErasureRecord; replayed: boolean }> {
   const id = uuidv7()
   const { requestedBy, idempotency } = erasure
   const [held] = await withRetries(db, async () => {
@@ -97,7 +100,9 @@ const recordOf = ({
 })
 
 export async function findErasure(db: Database, id: string): Promise<ErasureRecord | undefined> {
-  const [row] = await withRetries(db, () => db.query<Row>(sql`select ${RECORD} from ${erasures} where id = ${id}::uuid`))
+  const [row] = await withRetries(db, () =>
+    db.query<Row>(sql`select ${RECORD} from ${erasures} where id = ${id}::uuid`),
+  )
   return row && recordOf(row)
 }
 

@@ -17,10 +17,11 @@ export interface LedgerSweep {
 }
 
 /**
- * Deletes the ledger rows of more than `days` days ago that have no idempotency key and no signal any more, in steps that commit by
- * themselves, until the deadline of `db`. A run looks at the rows whose signals were dropped with their partitions, at those that have
- * become old since the run before, and in turns at a few of the others, whose signals may have been erased one by one. The order of
- * transaction ids is that of time but for the clocks of those who made them, and for the time that a batch waited in the queue.
+ * Deletes the ledger rows of more than `days` days ago that have no idempotency key and no signal any more,
+ * in steps that commit by themselves, until the deadline of `db`. A run looks at the rows whose signals were
+ * dropped with their partitions, at those that have become old since the run before, and in turns at a few of
+ * the others, whose signals may have been erased one by one. The order of transaction ids is that of time but
+ * for the clocks of those who made them, and for the time that a batch waited in the queue.
  *
  * @throws {DatabaseError} the steps before are done
  */
@@ -83,7 +84,10 @@ async function walkOn(
   }
 }
 
-/** A batch that waited in the queue is younger than its neighbours; so one young row is not the end of the old ones. */
+/**
+ * A batch that waited in the queue is younger than its neighbours; so one young row is not the end of the old
+ * ones.
+ */
 const isFew = (rows: number) => rows <= STEP_ROWS / 2
 
 interface Step extends LedgerSweep {
@@ -103,7 +107,8 @@ const deleted = (isDead: SQL): SQL => sql`gone as (
   returning transaction_id
 )`
 
-const lastOf = (which: SQL): SQL => sql`(select transaction_id from step where ${which} order by transaction_id desc limit 1)`
+const lastOf = (which: SQL): SQL =>
+  sql`(select transaction_id from step where ${which} order by transaction_id desc limit 1)`
 
 const COUNTS = sql`
   (select count(*) from gone)::int4 as deleted, (select count(*) from step)::int4 as visited,

@@ -17,4 +17,5 @@ export function needlesOf(text: string): string[] {
 export const SLACK_CONVERSATION = /^(\w{1,40})\/(\w{1,40})$/
 
 /** Whether `json` has `text` as a whole string, also in JSON within a string. */
-export const mentions = (json: string, text: string): boolean => needlesOf(text).some((needle) => json.includes(needle))
+export const mentions = (json: string, text: string): boolean =>
+  needlesOf(text).some((needle) => json.includes(needle))

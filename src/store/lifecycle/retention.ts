@@ -8,8 +8,8 @@ const STEP_ROWS = 5_000
 const ago = (days: number): SQL => sql`now() - make_interval(days => ${days}::int4)`
 
 /**
- * Drops the partitions of which every signal arrived more than `days` days ago, oldest first, each in a transaction of its own, until
- * the deadline of `db`.
+ * Drops the partitions of which every signal arrived more than `days` days ago, oldest first, each in a
+ * transaction of its own, until the deadline of `db`.
  *
  * @returns how many it dropped
  * @throws {DatabaseError} one that is in use was not dropped; the next call tries it again
@@ -17,15 +17,17 @@ const ago = (days: number): SQL => sql`now() - make_interval(days => ${days}::in
 export async function dropExpiredPartitions(db: Database, days: number): Promise<number> {
   for (let dropped = 0; ; dropped++) {
     if (Date.now() >= db.deadlineAt) return dropped
-    const [row] = await db.query<{ name: string | null }>(sql`select drop_expired_partition(${days}::int4) as name`)
+    const [row] = await db.query<{ name: string | null }>(
+      sql`select drop_expired_partition(${days}::int4) as name`,
+    )
     if (!row?.name) return dropped
     console.log(JSON.stringify({ event: "partition_dropped", partition: row.name, retention_days: days }))
   }
 }
 
 /**
- * Deletes the signals that arrived more than `days` days ago, in the order of their ids, in steps that commit by themselves, until the
- * deadline of `db`: those of the partition that also has younger ones.
+ * Deletes the signals that arrived more than `days` days ago, in the order of their ids, in steps that commit
+ * by themselves, until the deadline of `db`: those of the partition that also has younger ones.
  *
  * @returns how many it deleted
  * @throws {DatabaseError} the steps before are done
@@ -35,7 +37,8 @@ export const deleteExpiredSignals = (db: Database, days: number): Promise<number
     db,
     "0",
     (from) =>
-      // The order of arrival is that of the ids but for the length of a statement, so that the first young signal ends the walk.
+      // The order of arrival is that of the ids but for the length of a statement, so that the first young
+      // signal ends the walk.
       sql`
       with step as materialized (
         select id, signal_arrival(received_at, transaction_id) < ${ago(days)} as is_expired from ${signals}
@@ -47,7 +50,10 @@ export const deleteExpiredSignals = (db: Database, days: number): Promise<number
         (select count(*) from gone) = ${STEP_ROWS}::int4 as more`,
   )
 
-/** Deletes the dead letters of more than `days` days ago that were replayed or discarded, as `deleteExpiredSignals` does. */
+/**
+ * Deletes the dead letters of more than `days` days ago that were replayed or discarded, as
+ * `deleteExpiredSignals` does.
+ */
 export async function deleteSettledLetters(db: Database, days: number): Promise<number> {
   let deleted = 0
   for (const state of ["replayed", "discarded"])

@@ -12,8 +12,13 @@ export interface Retention {
 
 type StoredFigures = Omit<StorageRecord, "retention_days" | "ledger_retention_days">
 
-/** The size of the tables, and when the oldest partition is dropped, by the rule of `drop_expired_partition`. */
-export async function storageFigures(db: Database, { signalDays, ledgerDays }: Retention): Promise<StorageRecord> {
+/**
+ * The size of the tables, and when the oldest partition is dropped, by the rule of `drop_expired_partition`.
+ */
+export async function storageFigures(
+  db: Database,
+  { signalDays, ledgerDays }: Retention,
+): Promise<StorageRecord> {
   const [row] = await withRetries(db, () =>
     db.query<{ figures: StoredFigures }>(sql`
       with partition as (

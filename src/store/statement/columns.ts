@@ -5,8 +5,9 @@ import { type Column, type Columns, JOINED_BY, JOINED_NULL } from "./signal-sql.
 /**
  * The rows of a batch as columns, each one text, so that a batch of any size has the same few parameters.
  *
- * Numbers and times are a Postgres array literal. Texts are joined by a character. A literal would quote each text, and the JSON of Neon's
- * protocol would escape each quote, which takes 45 % more time. A column without any value is the empty array, which `unnest` pads with nulls.
+ * Numbers and times are a Postgres array literal. Texts are joined by a character. A literal would quote each
+ * text, and the JSON of Neon's protocol would escape each quote, which takes 45 % more time. A column without
+ * any value is the empty array, which `unnest` pads with nulls.
  *
  * @see https://www.postgresql.org/docs/18/arrays.html#ARRAYS-IO
  */
@@ -17,7 +18,8 @@ export function encodeColumns(rows: readonly SignalRow[]): Columns {
 
 function encode(rows: readonly SignalRow[], field: SignalField, type: SignalColumn["type"]): Column {
   if (type === "jsonb") return { form: "lines", text: lines(rows, field) }
-  if (type === "text") return joined(rows, field) ?? { form: "literal", text: literal(rows, (row) => quoted(row[field])) }
+  if (type === "text")
+    return joined(rows, field) ?? { form: "literal", text: literal(rows, (row) => quoted(row[field])) }
   return { form: "literal", text: literal(rows, (row) => row[field]) }
 }
 
@@ -52,7 +54,9 @@ function literal(rows: readonly SignalRow[], element: (row: SignalRow) => string
   return hasValue ? `{${elements.join(",")}}` : "{}"
 }
 
-/** Few texts hold anything to escape, and looking first is faster than a replacement that replaces nothing. */
+/**
+ * Few texts hold anything to escape, and looking first is faster than a replacement that replaces nothing.
+ */
 function quoted(value: string | number | null): string | null {
   if (value === null) return null
   const text = String(value)

@@ -2,11 +2,12 @@ import { type SQL, sql } from "drizzle-orm"
 import { dedupeKeys } from "../schema.ts"
 
 /**
- * The part of a write that stores only the first signal of each dedupe_key: it inserts each key with the id reserved for its signal, and waits for
- * another write that holds the key. A key stays in the table forever, even when its signal is deleted.
+ * The part of a write that stores only the first signal of each dedupe_key: it inserts each key with the id
+ * reserved for its signal, and waits for another write that holds the key. A key stays in the table forever,
+ * even when its signal is deleted.
  *
- * Keys are locked in their own order, like in the SQL function and in the trigger for the former version, so that there is no deadlock between
- * writes that share keys.
+ * Keys are locked in their own order, like in the SQL function and in the trigger for the former version, so
+ * that there is no deadlock between writes that share keys.
  *
  * @param rows the rows of `input` that may be written
  */

@@ -10,18 +10,30 @@ export interface BatchFilter {
   failureCode?: string | undefined
 }
 
-/** The batches of a page that are tested against a filter without an index. The page ends after them, and its cursor continues. */
+/**
+ * The batches of a page that are tested against a filter without an index. The page ends after them, and its
+ * cursor continues.
+ */
 export const MAX_TRIED = 2000
 
-/** The batches that pass a filter, newest first: at most `limit` and one more. It reads the primary key from its end. */
-export function searchBatches({ failed, failureCode }: BatchFilter, after: string | undefined, limit: number): Search {
+/**
+ * The batches that pass a filter, newest first: at most `limit` and one more. It reads the primary key from
+ * its end.
+ */
+export function searchBatches(
+  { failed, failureCode }: BatchFilter,
+  after: string | undefined,
+  limit: number,
+): Search {
   const where = after === undefined ? sql`` : sql`where transaction_id < ${after}::uuid`
   if (!failed && failureCode === undefined)
     return { steps: undefined, rows: sql`select * from ${batches} ${where}`, bounded: false }
 
-  const ofCode = failureCode === undefined ? sql`` : sql`and failures @> ${JSON.stringify([{ code: failureCode }])}::jsonb`
+  const ofCode =
+    failureCode === undefined ? sql`` : sql`and failures @> ${JSON.stringify([{ code: failureCode }])}::jsonb`
   const newest: SQL = sql`order by transaction_id desc`
-  // Postgres runs a step only as far as it is read: `tried` ends with the page, unless the page is not full and `reached` continues.
+  // Postgres runs a step only as far as it is read: `tried` ends with the page, unless the page is not full
+  // and `reached` continues.
   const steps = sql`
     tried as materialized (
       select transaction_id, failed_count, failures from ${batches} ${where} ${newest} limit ${MAX_TRIED}::int4

@@ -4,8 +4,8 @@ import { MAX_SIGNAL_BYTES } from "../../signals/rules.ts"
 export const MAX_RECORD_BYTES = MAX_SIGNAL_BYTES + 4096
 
 /**
- * The most characters of all records of a delivery in the statement that stores them. Each quotation mark and backslash takes four characters
- * there: it is escaped in a Postgres array, and the array again in JSON.
+ * The most characters of all records of a delivery in the statement that stores them. Each quotation mark and
+ * backslash takes four characters there: it is escaped in a Postgres array, and the array again in JSON.
  */
 export const MAX_STATEMENT_CHARACTERS = 16 * 1024 * 1024
 
@@ -16,12 +16,17 @@ interface Unbounded<Record> {
   record: Record
 }
 
-/** A dead letter whose record is JSON text, complete or truncated. The reason of a `truncated` one says so. */
+/**
+ * A dead letter whose record is JSON text, complete or truncated. The reason of a `truncated` one says so.
+ */
 type Bounded<Letter> = Omit<Letter, "record" | "truncated"> & { record: string; truncated: boolean }
 
-/** Bounds dead letters with records as they were delivered, each by itself and all of a statement together. */
-export const keepValues = <Letter extends Unbounded<unknown>>(letters: readonly Letter[]): Bounded<Letter>[] =>
-  keepEach(letters, keepValue)
+/**
+ * Bounds dead letters with records as they were delivered, each by itself and all of a statement together.
+ */
+export const keepValues = <Letter extends Unbounded<unknown>>(
+  letters: readonly Letter[],
+): Bounded<Letter>[] => keepEach(letters, keepValue)
 
 /** Bounds dead letters with records that are already JSON text. */
 export const keepTexts = <Letter extends Unbounded<string>>(letters: readonly Letter[]): Bounded<Letter>[] =>
@@ -70,12 +75,19 @@ function charactersWithin(text: string, maxBytes: number): number {
   return new TextEncoder().encodeInto(text, new Uint8Array(maxBytes)).read
 }
 
-/** Keeps the delivered record. A record that is too large is replaced by one that says so, which a version without `truncated` refuses. */
+/**
+ * Keeps the delivered record. A record that is too large is replaced by one that says so, which a version
+ * without `truncated` refuses.
+ */
 function keepValue(value: unknown, left: number): Kept {
   // A long text is checked first, since its JSON can be six times as long.
   const long = longestText(value)
   const json = long ?? JSON.stringify(value ?? null)
-  if (long === undefined && charactersWithin(json, MAX_RECORD_BYTES) === json.length && statementCharacters(json) <= left)
+  if (
+    long === undefined &&
+    charactersWithin(json, MAX_RECORD_BYTES) === json.length &&
+    statementCharacters(json) <= left
+  )
     return whole(json)
   return cutValue(json, left)
 }
@@ -89,7 +101,10 @@ function longestText(record: unknown): string | undefined {
   return texts.sort((one, other) => other.length - one.length)[0]
 }
 
-/** A control character takes six characters in JSON and seven in the statement; a quotation mark two and eight. */
+/**
+ * A control character takes six characters in JSON and seven in the statement; a quotation mark two and
+ * eight.
+ */
 const MOST_FOR_ONE = 8
 
 function cutValue(text: string, left: number): Kept {

@@ -6,7 +6,10 @@ export const MAX_PAGE_BYTES = 8 * 1024 * 1024
 export interface PageQuery {
   /** Steps before the page, each with its name, for `rows` to read. */
   steps?: SQL | undefined
-  /** Whether `steps` has the step `reached`. The columns of its only row, if there is one, are in every row of the answer, or in a row without a signal. */
+  /**
+   * Whether `steps` has the step `reached`. The columns of its only row, if there is one, are in every row of
+   * the answer, or in a row without a signal.
+   */
   bounded?: boolean
   /** The rows to page through, `select` and `where` without order. */
   rows: SQL
@@ -27,10 +30,11 @@ export interface PageQuery {
 }
 
 /**
- * Builds the statement of a page that is limited by rows and by bytes. Each row also has `more`: whether a row follows it.
+ * Builds the statement of a page that is limited by rows and by bytes. Each row also has `more`: whether a
+ * row follows it.
  *
- * The database decides where the page ends, so that it never sends more. It tests the stored sizes first, since writing a thousand large rows as
- * text to measure them would take seconds.
+ * The database decides where the page ends, so that it never sends more. It tests the stored sizes first,
+ * since writing a thousand large rows as text to measure them would take seconds.
  */
 export function pageStatement(page: PageQuery): SQL {
   const {

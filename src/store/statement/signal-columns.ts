@@ -8,7 +8,9 @@ export interface SignalColumn {
   type: "text" | "timestamptz" | "float8" | "int2" | "jsonb"
 }
 
-/** A signal's columns in the order of every statement: the field of the row, the column, its Postgres type. */
+/**
+ * A signal's columns in the order of every statement: the field of the row, the column, its Postgres type.
+ */
 export const SIGNAL_COLUMNS = [
   { field: "contextWindowId", column: "context_window_id", type: "text" },
   { field: "time", column: "time", type: "timestamptz" },

@@ -11,7 +11,10 @@ export interface Column {
 /** One parameter of a write for each column. */
 export type Columns = Record<(typeof SIGNAL_COLUMNS)[number]["field"], Column>
 
-/** Between two texts of the form `joined`, and in place of null: characters that few texts hold, and that JSON does not escape. */
+/**
+ * Between two texts of the form `joined`, and in place of null: characters that few texts hold, and that JSON
+ * does not escape.
+ */
 export const JOINED_BY = "\u007f"
 export const JOINED_NULL = "\u0080"
 
@@ -26,12 +29,14 @@ const NAMES = SIGNAL_COLUMNS.map(({ column }) => column)
 export const SIGNAL_NAMES = list(NAMES)
 
 /** The columns as arguments of `unnest`, each parameter with its type. */
-export const typedColumns = (columns: Columns) => eachColumn(({ field, type }) => arrayOf(columns[field], type))
+export const typedColumns = (columns: Columns) =>
+  eachColumn(({ field, type }) => arrayOf(columns[field], type))
 
 /** The columns as arrays of text, for a function that reads each value by itself. */
 export const textColumns = (columns: Columns) => eachColumn(({ field }) => arrayOf(columns[field], "text"))
 
-const eachColumn = (item: (column: (typeof SIGNAL_COLUMNS)[number]) => SQL) => sql.join(SIGNAL_COLUMNS.map(item), sql`, `)
+const eachColumn = (item: (column: (typeof SIGNAL_COLUMNS)[number]) => SQL) =>
+  sql.join(SIGNAL_COLUMNS.map(item), sql`, `)
 
 /** A column as an array of Postgres. */
 export function arrayOf({ form, text }: Column, type: SignalColumn["type"]): SQL {
@@ -52,7 +57,9 @@ export const SELECTED_SIGNAL = sql`id, ${utc(sql`time`)} as time, ${utc(sql`rece
 const TEXT_BYTES = list([
   [
     "300",
-    ...SIGNAL_COLUMNS.filter(({ type }) => type === "text").map(({ column }) => `coalesce(octet_length(${column}), 0)`),
+    ...SIGNAL_COLUMNS.filter(({ type }) => type === "text").map(
+      ({ column }) => `coalesce(octet_length(${column}), 0)`,
+    ),
   ].join(" + "),
 ])
 

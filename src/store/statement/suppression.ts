@@ -7,11 +7,13 @@ import { suppressions } from "../schema.ts"
 const SUPPRESSED = "P0S0S"
 
 /**
- * A condition of a write that is always true, or fails the write when a row is about a suppressed subject; see `orSuppressed`.
+ * A condition of a write that is always true, or fails the write when a row is about a suppressed subject;
+ * see `orSuppressed`.
  *
- * Without suppressions it only reads an empty table. It is a function, so that it takes almost no time to plan: through Neon's proxy each statement
- * is planned again. Every writer holds a lock on that table until it commits, so that an erasure knows the writers that did not see its
- * suppression (see `lifecycle/erase-steps.ts`).
+ * Without suppressions it only reads an empty table. It is a function, so that it takes almost no time to
+ * plan: through Neon's proxy each statement is planned again. Every writer holds a lock on that table until
+ * it commits, so that an erasure knows the writers that did not see its suppression (see
+ * `lifecycle/erase-steps.ts`).
  *
  * @param transactionIds the batch of each row of `input`, or one for all, as an array
  */
@@ -46,7 +48,8 @@ export async function orSuppressed<T>(write: Promise<T>): Promise<T | Suppressed
   }
 }
 
-export const isSuppressed = (result: object | undefined): result is Suppressed => result !== undefined && "suppressed" in result
+export const isSuppressed = (result: object | undefined): result is Suppressed =>
+  result !== undefined && "suppressed" in result
 
 function suppressedIn(error: unknown): Map<number, SubjectField> | undefined {
   if (!(error instanceof DatabaseError) || error.reason !== SUPPRESSED) return undefined

@@ -9,10 +9,15 @@ import { attack, BODIES, LOADS, wrongAnswers } from "./attacks.ts"
 /** The heap of an isolate at Cloudflare. V8 ends the process when the Worker needs more. */
 const V8_FLAGS = ["--max-heap-size=128"]
 
-/** `ATTACK=long npm run attack` sends every load to `npm start`, too; the short form sends it the bodies alone. */
+/**
+ * `ATTACK=long npm run attack` sends every load to `npm start`, too; the short form sends it the bodies
+ * alone.
+ */
 const LONG = process.env.ATTACK === "long"
 
-/** Asks `/healthz` all the time while `work` runs, and returns the longest time of an answer in milliseconds. */
+/**
+ * Asks `/healthz` all the time while `work` runs, and returns the longest time of an answer in milliseconds.
+ */
 async function worstHealth(address: string, work: Promise<unknown>): Promise<number> {
   let working = true
   let worstMs = 0
@@ -60,15 +65,19 @@ describe("npm start", () => {
   })
   afterAll(() => service?.stop())
 
-  it.each([...(LONG ? Object.keys(LOADS) : []), ...Object.keys(BODIES)])("answers %s", { timeout: 120_000 }, async (name) =>
-    expectSurvival(service.address, name),
+  it.each([...(LONG ? Object.keys(LOADS) : []), ...Object.keys(BODIES)])(
+    "answers %s",
+    { timeout: 120_000 },
+    async (name) => expectSurvival(service.address, name),
   )
 
   it("answers others while 150 bodies come in slowly", { timeout: 120_000 }, async () => {
     const { port } = new URL(service.address)
     const head =
       "POST /api/signals/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"
-    const sockets = Array.from({ length: 150 }, () => connect(Number(port), "localhost").on("error", () => {}))
+    const sockets = Array.from({ length: 150 }, () =>
+      connect(Number(port), "localhost").on("error", () => {}),
+    )
     for (const socket of sockets) socket.write(head)
     try {
       const healthMs = await worstHealth(service.address, sleep(3000))
@@ -94,7 +103,9 @@ describe("npm start with a key", () => {
   afterAll(() => service?.stop())
 
   const withKey = async (key: string) => {
-    const response = await fetch(`${service.address}/api/signals?limit=1`, { headers: { Authorization: `Bearer ${key}` } })
+    const response = await fetch(`${service.address}/api/signals?limit=1`, {
+      headers: { Authorization: `Bearer ${key}` },
+    })
     await response.arrayBuffer()
     return response.status
   }

@@ -18,7 +18,12 @@ const signals = (count: number, bytes: number, text = "x") =>
       raw_content: text.repeat(Math.max(0, Math.floor((bytes - 54) / text.length))),
     })),
   })
-const batches = (body: string, times: number): Attack => ({ path: "/api/signals/batch", headers: JSON_TYPE, body, times })
+const batches = (body: string, times: number): Attack => ({
+  path: "/api/signals/batch",
+  headers: JSON_TYPE,
+  body,
+  times,
+})
 const records = (body: string | Buffer, headers: Record<string, string> = JSON_TYPE, times = 1): Attack => ({
   path: "/webhooks/kafka",
   headers,
@@ -30,9 +35,12 @@ const list = (item: string, bytes: number) =>
   `[${Array(Math.floor(bytes / (item.length + 1)))
     .fill(item)
     .join()}]`
-const nested = (open: string, inner: string, close: string, levels: number) => open.repeat(levels) + inner + close.repeat(levels)
+const nested = (open: string, inner: string, close: string, levels: number) =>
+  open.repeat(levels) + inner + close.repeat(levels)
 
-/** More at once than fits into an isolate. Each has ended the process of a service that reads what it gets. */
+/**
+ * More at once than fits into an isolate. Each has ended the process of a service that reads what it gets.
+ */
 export const LOADS: Record<string, () => Attack> = {
   "8 batches of 10,000 signals": () => batches(signals(10_000, 440), 8),
   "4 bodies of 8 MiB": () => batches(signals(10_000, 820), 4),
@@ -44,7 +52,12 @@ export const LOADS: Record<string, () => Attack> = {
   "1,000 callers with 500 signals each": () => batches(signals(500, 450), 1000),
   "20 gzipped bodies of 8 MiB": () => {
     const body = gzipSync(signals(10_000, 820))
-    return { path: "/api/signals/batch", headers: { ...JSON_TYPE, "Content-Encoding": "gzip" }, body, times: 20 }
+    return {
+      path: "/api/signals/batch",
+      headers: { ...JSON_TYPE, "Content-Encoding": "gzip" },
+      body,
+      times: 20,
+    }
   },
 }
 
@@ -52,8 +65,12 @@ export const LOADS: Record<string, () => Attack> = {
 export const BODIES: Record<string, () => Attack> = {
   "2.8 million records": () => records(`{"records":${list("{}", 8 * MIB - 100)}}`),
   "2.8 million records, gzipped": () =>
-    records(gzipSync(`{"records":${list("{}", 8 * MIB - 100)}}`), { ...JSON_TYPE, "Content-Encoding": "gzip" }),
-  "2.8 million lines of NDJSON": () => records("{}\n".repeat(2_700_000), { "Content-Type": "application/x-ndjson" }),
+    records(gzipSync(`{"records":${list("{}", 8 * MIB - 100)}}`), {
+      ...JSON_TYPE,
+      "Content-Encoding": "gzip",
+    }),
+  "2.8 million lines of NDJSON": () =>
+    records("{}\n".repeat(2_700_000), { "Content-Type": "application/x-ndjson" }),
   "4 million lines of text": () => records("x\n".repeat(4 * MIB - 10), { "Content-Type": "text/plain" }),
   "a text of 4 million backslashes": () => records(`["${"\\\\".repeat(4 * MIB - 10)}"]`),
   "lines of control characters": () =>
@@ -61,10 +78,14 @@ export const BODIES: Record<string, () => Attack> = {
   "numbers that JSON writes with 21 digits": () => records(`[[${Array(1_500_000).fill("1e20").join()}]]`),
   "4 million opening brackets": () => batches(nested("[", "", "]", 4 * MIB - 10), 1),
   "4 million opening brackets as a record": () => records(nested("[", "", "]", 4 * MIB - 10)),
-  "a payload of empty arrays": () => single(`{"context_window_id":"a","payload":{"a":${list("[]", 8 * MIB - 100)}}}`),
+  "a payload of empty arrays": () =>
+    single(`{"context_window_id":"a","payload":{"a":${list("[]", 8 * MIB - 100)}}}`),
   "objects of many names": () =>
-    single(`{"context_window_id":"a","b":{${Array.from({ length: 600_000 }, (_, place) => `"k${place}":1`).join()}}}`),
-  "numbers of 20 digits": () => single(`{"context_window_id":"a","b":${list("12345678901234567890", 4 * MIB)}}`),
+    single(
+      `{"context_window_id":"a","b":{${Array.from({ length: 600_000 }, (_, place) => `"k${place}":1`).join()}}}`,
+    ),
+  "numbers of 20 digits": () =>
+    single(`{"context_window_id":"a","b":${list("12345678901234567890", 4 * MIB)}}`),
   "a CloudEvent of 100,000 levels": () =>
     records(`{"specversion":"1.0","id":"1","source":"s","type":"t","data":${nested("[", "", "]", 100_000)}}`),
   "a CloudEvent of 100,000 levels in base64": () => {
@@ -94,7 +115,11 @@ export interface Answer {
 export async function attack(address: string, { path, headers, body, times }: Attack): Promise<Answer[]> {
   const once = async (): Promise<Answer> => {
     try {
-      const response = await fetch(`${address}${path}`, { method: "POST", body: body as BodyInit, headers: headers ?? {} })
+      const response = await fetch(`${address}${path}`, {
+        method: "POST",
+        body: body as BodyInit,
+        headers: headers ?? {},
+      })
       await response.arrayBuffer()
       return { status: response.status, retryAfter: response.headers.get("Retry-After") }
     } catch {
@@ -104,6 +129,11 @@ export async function attack(address: string, { path, headers, body, times }: At
   return await Promise.all(Array.from({ length: times }, once))
 }
 
-/** The answers that an attack must not get: none at all, and an error of the service but a refusal that says when to come back. */
+/**
+ * The answers that an attack must not get: none at all, and an error of the service but a refusal that says
+ * when to come back.
+ */
 export const wrongAnswers = (answers: readonly Answer[]) =>
-  answers.filter(({ status, retryAfter }) => status === 0 || (status >= 500 && !(status === 503 && retryAfter !== null)))
+  answers.filter(
+    ({ status, retryAfter }) => status === 0 || (status >= 500 && !(status === 503 && retryAfter !== null)),
+  )

@@ -29,7 +29,11 @@ describe("the command line", () => {
     [["imprt"], 2, 'Unknown command "imprt". Did you mean "import"? Run "signals --help" for the list.'],
     [["frobnicate"], 2, 'Unknown command "frobnicate". Run "signals --help" for the list.'],
     [["import", "xml", "in.xml"], 2, 'Unknown command "xml". Run "signals import --help" for the list.'],
-    [["import", "jsonl"], 2, 'Missing required argument "file". Run "signals import jsonl --help" for its options.'],
+    [
+      ["import", "jsonl"],
+      2,
+      'Missing required argument "file". Run "signals import jsonl --help" for its options.',
+    ],
     [["import", "jsonl", "it's.jsonl"], 2, "it's.jsonl cannot be read: there is no such file or folder. Run"],
     [["import", "jsonl", "a", "b"], 2, "Expected 1 argument but got 2: a, b."],
     [["import", "jsonl", "a", "--batch-size", "0"], 2, "It must be a whole number from 1 to 10000."],
@@ -60,7 +64,8 @@ describe("the command line", () => {
 
   it("prints a key whose entry has only its digest", async () => {
     const { out } = await signals("key", "operator", ...SCOPES)
-    const [, key = "", entry = ""] = /^Key, shown only now: +(\S+)\nEntry for API_KEYS: +(.+)\n$/.exec(out) ?? []
+    const [, key = "", entry = ""] =
+      /^Key, shown only now: +(\S+)\nEntry for API_KEYS: +(.+)\n$/.exec(out) ?? []
     expect(JSON.parse(entry)).toEqual({
       name: "operator",
       sha256: createHash("sha256").update(key).digest("hex"),

@@ -52,7 +52,9 @@ describe("the progress of an import", () => {
   it("is plain lines elsewhere, without a share where the total is not known", () => {
     const { stream, written } = outputOf(false)
     openProgress(stream, undefined, START).show(checkpoint, 4)
-    expect(written).toEqual([expect.stringMatching(/^5,000 read, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, 4 in flight\n$/)])
+    expect(written).toEqual([
+      expect.stringMatching(/^5,000 read, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, 4 in flight\n$/),
+    ])
   })
 
   it.each([

@@ -31,7 +31,9 @@ const MAIN = new URL("../../../src/cli/main.ts", import.meta.url).pathname
 const ENVIRONMENT = { ...process.env, SIGNAL_INGEST_KEY: "" }
 
 function start(...args: string[]) {
-  const child = spawn(process.execPath, [MAIN, "tail", "--url", rig.service.address, ...args], { env: ENVIRONMENT })
+  const child = spawn(process.execPath, [MAIN, "tail", "--url", rig.service.address, ...args], {
+    env: ENVIRONMENT,
+  })
   return {
     child,
     ended: Promise.all([
@@ -55,7 +57,12 @@ describe("client.feed", () => {
     const stop = new AbortController()
     const seen: (string | null)[] = []
     const waiting = (async () => {
-      for await (const { signals } of client.feed({ after: now, wait: 2, deadlineMs: 300, signal: stop.signal }))
+      for await (const { signals } of client.feed({
+        after: now,
+        wait: 2,
+        deadlineMs: 300,
+        signal: stop.signal,
+      }))
         seen.push(...signals.map(({ raw_content }) => raw_content))
     })()
     await sendBatch(rig)
@@ -120,6 +127,9 @@ describe("signals tail", () => {
       output: "",
       errors: expect.stringContaining("cursor"),
     })
-    expect(await start("--after", "nonsense").ended).toMatchObject({ code: 2, errors: expect.stringContaining("query.after") })
+    expect(await start("--after", "nonsense").ended).toMatchObject({
+      code: 2,
+      errors: expect.stringContaining("query.after"),
+    })
   }, 60_000)
 })

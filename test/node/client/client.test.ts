@@ -33,7 +33,8 @@ beforeAll(() => {
 
 const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
 const signals = (count: number) => Array.from({ length: count }, (_, place) => signal(place))
-const rows = async () => (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
+const rows = async () =>
+  (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
 
 describe("the pages of a list", () => {
   it("continue behind a cursor, and have every digit with a reader of one's own", async () => {
@@ -56,7 +57,11 @@ describe("SignalClient", () => {
   it("stores a batch and returns one result for each signal", async () => {
     const answer = await client.createBatch([signal(0), { ...signal(1), signal_score: 2 }, signal(2)])
     expect(answer).toMatchObject({ total_count: 3, successful_count: 2, failed_count: 1 })
-    expect(answer.results.map(({ error }) => error)).toEqual([null, "signal_score must be between 0 and 1", null])
+    expect(answer.results.map(({ error }) => error)).toEqual([
+      null,
+      "signal_score must be between 0 and 1",
+      null,
+    ])
     expect(await client.batch(answer.transaction_id ?? "")).toMatchObject({
       state: "stored",
       caller: "client",
@@ -66,7 +71,10 @@ describe("SignalClient", () => {
   })
 
   it("stores one signal and returns the stored row", async () => {
-    const stored = await client.create({ ...signal(0), payload: { big: 12_345_678_901_234_567_890n, small: 7n } })
+    const stored = await client.create({
+      ...signal(0),
+      payload: { big: 12_345_678_901_234_567_890n, small: 7n },
+    })
     expect(stored).toMatchObject({ ...signal(0), signal_score: 0.5 })
     const [row] = await rig.query<{ payload: string }>("select payload::text from signals")
     expect(row?.payload).toBe('{"big": 12345678901234567890, "small": 7}')
@@ -75,7 +83,8 @@ describe("SignalClient", () => {
   it("lists every signal over any number of pages, and requests a page only when it is needed", async () => {
     await client.createBatch(signals(25))
     const found: (string | null)[] = []
-    for await (const { raw_content } of client.list({ context_window_id: "conv-client", pageSize: 10 })) found.push(raw_content)
+    for await (const { raw_content } of client.list({ context_window_id: "conv-client", pageSize: 10 }))
+      found.push(raw_content)
     expect(found).toEqual(
       signals(25)
         .map(({ raw_content }) => raw_content)
@@ -88,7 +97,9 @@ describe("SignalClient", () => {
 
   it("returns the statistics of conversations", async () => {
     await client.createBatch(signals(3))
-    expect(await client.stats()).toMatchObject([{ context_window_id: "conv-client", signal_count: 3, avg_score: 0.5 }])
+    expect(await client.stats()).toMatchObject([
+      { context_window_id: "conv-client", signal_count: 3, avg_score: 0.5 },
+    ])
   })
 })
 
@@ -99,15 +110,27 @@ describe("headers of a call", () => {
     proxy.mishaps.push({ kind: "refuse" })
     await client.createBatch(signals(1), { headers: { traceparent: TRACEPARENT, tracestate: "vendor=1" } })
     await client.stats({}, { headers: { traceparent: TRACEPARENT } })
-    expect(proxy.seen.map(({ headers }) => headers.traceparent)).toEqual([TRACEPARENT, TRACEPARENT, TRACEPARENT])
+    expect(proxy.seen.map(({ headers }) => headers.traceparent)).toEqual([
+      TRACEPARENT,
+      TRACEPARENT,
+      TRACEPARENT,
+    ])
     expect(proxy.seen[0]?.headers.tracestate).toBe("vendor=1")
     await expect
-      .poll(() => rig.service.log.filter((line) => line.includes('"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"')).length)
+      .poll(
+        () =>
+          rig.service.log.filter((line) => line.includes('"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"'))
+            .length,
+      )
       .toBe(2)
   })
 
   it("do not replace those of the library", async () => {
-    const headers = { "content-type": "text/plain", authorization: "Bearer another", "idempotency-key": "another" }
+    const headers = {
+      "content-type": "text/plain",
+      authorization: "Bearer another",
+      "idempotency-key": "another",
+    }
     await client.createBatch(signals(1), { headers, idempotencyKey: "the-call's-own" })
     expect(proxy.seen[0]?.headers).toMatchObject({
       "content-type": "application/json",
@@ -155,21 +178,43 @@ describe("an error of the client", () => {
     expect(one).toMatchObject({ code: "invalid_request", field: "signal_score" })
     const many = await failureOf(client.createBatch([{} as never]))
     expect(many).toMatchObject({ code: "invalid_request", field: undefined })
-    const whole = await failureOf(client.createBatch([{ ...signal(0), signal_score: 2 }], { allOrNothing: true }))
-    expect(whole).toMatchObject({ code: "batch_rejected", failureCode: "out_of_range", field: "signal_score", retryable: false })
+    const whole = await failureOf(
+      client.createBatch([{ ...signal(0), signal_score: 2 }], { allOrNothing: true }),
+    )
+    expect(whole).toMatchObject({
+      code: "batch_rejected",
+      failureCode: "out_of_range",
+      field: "signal_score",
+      retryable: false,
+    })
     expect(await failureOf(new SignalClient({ url: proxy.address, key: "another" }).stats())).toMatchObject({
       code: "unauthorized",
     })
-    proxy.mishaps.push({ kind: "answer", status: 503, headers: { "Retry-After": "60" }, body: '{"code":"overloaded"}' })
-    expect(await failureOf(client.stats({}, { deadlineMs: 5000 }))).toMatchObject({ name: "DeadlineError", code: "overloaded" })
-    expect(await failureOf(new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 }).stats())).toMatchObject({
+    proxy.mishaps.push({
+      kind: "answer",
+      status: 503,
+      headers: { "Retry-After": "60" },
+      body: '{"code":"overloaded"}',
+    })
+    expect(await failureOf(client.stats({}, { deadlineMs: 5000 }))).toMatchObject({
+      name: "DeadlineError",
+      code: "overloaded",
+    })
+    expect(
+      await failureOf(new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 }).stats()),
+    ).toMatchObject({
       code: undefined,
     })
   })
 
   it("differs for a wrong key, a limit and an unreachable service, and only the last is retried", async () => {
-    expect(await failureOf(new SignalClient({ url: proxy.address, key: "another" }).stats())).toBeInstanceOf(UnauthorizedError)
-    expect(await failureOf(client.createBatch(signals(1001)))).toMatchObject({ constructor: RequestError, status: 413 })
+    expect(await failureOf(new SignalClient({ url: proxy.address, key: "another" }).stats())).toBeInstanceOf(
+      UnauthorizedError,
+    )
+    expect(await failureOf(client.createBatch(signals(1001)))).toMatchObject({
+      constructor: RequestError,
+      status: 413,
+    })
     expect(proxy.seen).toHaveLength(2)
     const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 300 })
     const error = await failureOf(nowhere.stats())
@@ -181,24 +226,43 @@ describe("an error of the client", () => {
     const refused = await failureOf(client.createBatch([{} as never]))
     expect([refused.status, refused.requestId]).toEqual([422, expect.stringMatching(/^[\w-]{8,}$/)])
 
-    const answer = { kind: "answer" as const, status: 503, headers: { "Retry-After": "60", "X-Request-Id": "request-7" } }
+    const answer = {
+      kind: "answer" as const,
+      status: 503,
+      headers: { "Retry-After": "60", "X-Request-Id": "request-7" },
+    }
     proxy.mishaps.push(answer)
     const late = await failureOf(client.stats({}, { deadlineMs: 5000 }))
-    expect(late).toMatchObject({ name: "DeadlineError", status: 503, requestId: "request-7", cause: { requestId: "request-7" } })
+    expect(late).toMatchObject({
+      name: "DeadlineError",
+      status: 503,
+      requestId: "request-7",
+      cause: { requestId: "request-7" },
+    })
 
     const none = await failureOf(new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 }).stats())
     expect([none.status, none.requestId]).toEqual([undefined, undefined])
   })
 
   it.each([
-    [422, { detail: [null, 5, {}, { loc: [{}], msg: "a" }, { loc: ["body", 0], msg: "wrong" }] }, "body.0: wrong"],
+    [
+      422,
+      { detail: [null, 5, {}, { loc: [{}], msg: "a" }, { loc: ["body", 0], msg: "wrong" }] },
+      "body.0: wrong",
+    ],
     [422, { detail: [null] }, "The request has the wrong shape."],
     [400, { detail: "refused", errors: [null, "a"] }, "refused"],
-  ])("is final, whatever a proxy puts in the place of the service's errors: %i %j", async (status, body, message) => {
-    const answering = new SignalClient({ url: "http://proxy.test", fetch: async () => Response.json(body, { status }) })
-    const error = await failureOf(answering.createBatch([signal(0)]))
-    expect([error.status, error.message]).toEqual([status, message])
-  })
+  ])(
+    "is final, whatever a proxy puts in the place of the service's errors: %i %j",
+    async (status, body, message) => {
+      const answering = new SignalClient({
+        url: "http://proxy.test",
+        fetch: async () => Response.json(body, { status }),
+      })
+      const error = await failureOf(answering.createBatch([signal(0)]))
+      expect([error.status, error.message]).toEqual([status, message])
+    },
+  )
 
   it("is one of the named kinds, with the name of its kind", async () => {
     const error = await failureOf(client.createBatch([{} as never]))
@@ -218,14 +282,23 @@ describe("the bounds of a client", () => {
     }
     await failureOf(small.list({ pageSize: 50 }, { signal: stop.signal, onRetry }).next())
     expect(reasons).toMatchObject([
-      { name: "UnavailableError", status: 200, message: "the answer is larger than 1000 bytes (maxAnswerBytes)" },
+      {
+        name: "UnavailableError",
+        status: 200,
+        message: "the answer is larger than 1000 bytes (maxAnswerBytes)",
+      },
     ])
   })
 
-  it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])("refuses a deadline of %d ms", async (deadlineMs) => {
-    expect(() => new SignalClient({ url: proxy.address, deadlineMs })).toThrow("deadlineMs must be a whole number from 1")
-    await expect(client.stats({}, { deadlineMs })).rejects.toThrow(RangeError)
-  })
+  it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])(
+    "refuses a deadline of %d ms",
+    async (deadlineMs) => {
+      expect(() => new SignalClient({ url: proxy.address, deadlineMs })).toThrow(
+        "deadlineMs must be a whole number from 1",
+      )
+      await expect(client.stats({}, { deadlineMs })).rejects.toThrow(RangeError)
+    },
+  )
 })
 
 describe("dead letters", () => {
@@ -250,27 +323,46 @@ describe("dead letters", () => {
     await deliver(5)
     const letters = await listed({ pageSize: 2 })
     expect(letters.map(({ state }) => state)).toEqual(letters.map(() => "waiting"))
-    expect(letters.map(({ id }) => id)).toEqual([...letters.map(({ id }) => id)].sort((one, other) => other - one))
+    expect(letters.map(({ id }) => id)).toEqual(
+      [...letters.map(({ id }) => id)].sort((one, other) => other - one),
+    )
     expect(letters).toHaveLength(5)
 
     const [first, second] = letters.map(({ id }) => id)
-    expect(await client.deadLetter(first ?? 0)).toMatchObject({ id: first, source: "kafka", caller: "client" })
+    expect(await client.deadLetter(first ?? 0)).toMatchObject({
+      id: first,
+      source: "kafka",
+      caller: "client",
+    })
     expect(await client.deadLetter(999_999_999)).toBeUndefined()
 
-    expect(await client.replayDeadLetter(first ?? 0)).toMatchObject({ replayed: false, reason: expect.any(String) })
+    expect(await client.replayDeadLetter(first ?? 0)).toMatchObject({
+      replayed: false,
+      reason: expect.any(String),
+    })
     expect(await client.discardDeadLetter(second ?? 0)).toMatchObject({ id: second, state: "discarded" })
     expect((await listed({ state: "discarded" })).map(({ id }) => id)).toEqual([second])
     expect(await listed()).toHaveLength(4)
-    expect(await failureOf(client.discardDeadLetter(999_999_999))).toMatchObject({ name: "RequestError", status: 404 })
+    expect(await failureOf(client.discardDeadLetter(999_999_999))).toMatchObject({
+      name: "RequestError",
+      status: 404,
+    })
   })
 
   it("are stored once, however often they are replayed", async () => {
     await deliver(1)
     // A repaired record: the same one, with its conversation.
-    await rig.query(`update dead_letters set source = 'signal', record = '{"context_window_id": "conv-client"}'`)
+    await rig.query(
+      `update dead_letters set source = 'signal', record = '{"context_window_id": "conv-client"}'`,
+    )
     const [letter] = await listed()
-    const replays = [await client.replayDeadLetter(letter?.id ?? 0), await client.replayDeadLetter(letter?.id ?? 0)]
-    expect(replays).toEqual(replays.map(() => ({ replayed: true, transaction_id: letter?.replay_transaction_id })))
+    const replays = [
+      await client.replayDeadLetter(letter?.id ?? 0),
+      await client.replayDeadLetter(letter?.id ?? 0),
+    ]
+    expect(replays).toEqual(
+      replays.map(() => ({ replayed: true, transaction_id: letter?.replay_transaction_id })),
+    )
     expect(await rows()).toBe(1)
   })
 })
@@ -288,7 +380,9 @@ describe("replayDeadLetters", () => {
     )
   }
   const states = async () =>
-    (await rig.query<{ state: string }>("select state from dead_letters order by id")).map(({ state }) => state)
+    (await rig.query<{ state: string }>("select state from dead_letters order by id")).map(
+      ({ state }) => state,
+    )
 
   it("replays every waiting dead letter, and names those that stay", async () => {
     await fill(4)
@@ -315,15 +409,27 @@ describe("replayDeadLetters", () => {
 
   it("selects by state, source and ids", async () => {
     await fill(4)
-    expect(await client.replayDeadLetters({ source: "kafka" })).toMatchObject({ replayed_count: 0, failed_count: 0 })
-    expect(await client.replayDeadLetters({ state: "discarded" })).toMatchObject({ replayed_count: 0, failed_count: 0 })
-    expect(await client.replayDeadLetters({ ids: [1, 4] })).toMatchObject({ replayed_count: 1, failed_count: 1 })
+    expect(await client.replayDeadLetters({ source: "kafka" })).toMatchObject({
+      replayed_count: 0,
+      failed_count: 0,
+    })
+    expect(await client.replayDeadLetters({ state: "discarded" })).toMatchObject({
+      replayed_count: 0,
+      failed_count: 0,
+    })
+    expect(await client.replayDeadLetters({ ids: [1, 4] })).toMatchObject({
+      replayed_count: 1,
+      failed_count: 1,
+    })
     expect(await states()).toEqual(["waiting", "waiting", "waiting", "replayed"])
   })
 
   it("accepts 500 ids in a call, and refuses more, and an empty list", async () => {
     const ids = (count: number) => Array.from({ length: count }, (_, place) => 999_999_999_999_000 + place)
-    expect(await client.replayDeadLetters({ ids: ids(500) })).toMatchObject({ replayed_count: 0, failed_count: 0 })
+    expect(await client.replayDeadLetters({ ids: ids(500) })).toMatchObject({
+      replayed_count: 0,
+      failed_count: 0,
+    })
     await fill(2)
     expect(await failureOf(client.replayDeadLetters({ ids: ids(501) }))).toBeInstanceOf(ValidationError)
     expect(await failureOf(client.replayDeadLetters({ ids: [] }))).toBeInstanceOf(ValidationError)
@@ -345,7 +451,10 @@ describe("a call whose request or answer is lost", () => {
     ["the answer is lost", { kind: "lose" as const }],
     ["half of the answer is lost", { kind: "cut" as const }],
     ["a proxy answers 502", { kind: "answer" as const, status: 502, body: "<html>Bad gateway</html>" }],
-    ["a proxy answers 200 with its own page", { kind: "answer" as const, status: 200, body: "<html>Hello</html>" }],
+    [
+      "a proxy answers 200 with its own page",
+      { kind: "answer" as const, status: 200, body: "<html>Hello</html>" },
+    ],
     ["a proxy answers 408", { kind: "answer" as const, status: 408 }],
     [
       "the service answers 503",
@@ -365,16 +474,28 @@ describe("a call whose request or answer is lost", () => {
   })
 
   it("waits for Retry-After, and reports each wait to onRetry", async () => {
-    proxy.mishaps.push({ kind: "answer", status: 429, headers: { "Retry-After": "1" }, body: '{"detail": "slower"}' })
+    proxy.mishaps.push({
+      kind: "answer",
+      status: 429,
+      headers: { "Retry-After": "1" },
+      body: '{"detail": "slower"}',
+    })
     const waits: { attempt: number; waitMs: number; reason: SignalError }[] = []
     await client.create(signal(0), { onRetry: (retry) => waits.push(retry) })
-    expect(waits).toMatchObject([{ attempt: 1, reason: { name: "RateLimitedError", message: "slower", retryAfterMs: 1000 } }])
+    expect(waits).toMatchObject([
+      { attempt: 1, reason: { name: "RateLimitedError", message: "slower", retryAfterMs: 1000 } },
+    ])
     expect(waits[0]?.waitMs).toBeGreaterThanOrEqual(1000)
     expect(waits[0]?.reason).toBeInstanceOf(RateLimitedError)
   })
 
   it("ends at once when Retry-After is beyond its deadline", async () => {
-    proxy.mishaps.push({ kind: "answer", status: 503, headers: { "Retry-After": "3600" }, body: '{"detail": "later"}' })
+    proxy.mishaps.push({
+      kind: "answer",
+      status: 503,
+      headers: { "Retry-After": "3600" },
+      body: '{"detail": "later"}',
+    })
     const error = await failureOf(client.createBatch(signals(1), { deadlineMs: 5000 }))
     expect(error).toBeInstanceOf(DeadlineError)
     expect(error.message).toBe("no answer within 5000 ms; the last answer: later")
@@ -382,7 +503,10 @@ describe("a call whose request or answer is lost", () => {
 
   it("can be aborted before, during and between attempts", async () => {
     const before = AbortSignal.abort("enough")
-    expect(await failureOf(client.stats({}, { signal: before }))).toMatchObject({ constructor: AbortedError, cause: "enough" })
+    expect(await failureOf(client.stats({}, { signal: before }))).toMatchObject({
+      constructor: AbortedError,
+      cause: "enough",
+    })
 
     const during = new AbortController()
     const hanging = client.stats({}, { signal: during.signal })
@@ -397,7 +521,9 @@ describe("a call whose request or answer is lost", () => {
 
   it("stores each of many batches once while answers of the service and of the database are lost", async () => {
     proxy.mishaps.push(
-      ...Array.from({ length: 30 }, (_, place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })),
+      ...Array.from({ length: 30 }, (_, place) => ({
+        kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose",
+      })),
     )
     rig.endpoint.faults.loseAnswers = 10
     const sent = await Promise.all(Array.from({ length: 20 }, () => client.createBatch(signals(10))))

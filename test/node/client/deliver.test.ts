@@ -30,7 +30,10 @@ const mixed = (bad: number) => {
   return signals as NewSignal[]
 }
 const deliver = (signals: NewSignal[], more: object = {}) =>
-  deliverEach(new SignalClient({ url: proxy.address }), signals, { idempotencyKey: `test-${crypto.randomUUID()}`, ...more })
+  deliverEach(new SignalClient({ url: proxy.address }), signals, {
+    idempotencyKey: `test-${crypto.randomUUID()}`,
+    ...more,
+  })
 const stored = async () => (await rig.query("select raw_content from signals")).length
 
 describe("a batch in which signals have the wrong shape", () => {
@@ -49,7 +52,10 @@ describe("a batch in which signals have the wrong shape", () => {
 
   it("is stored once when it is sent again under its key", async () => {
     const idempotencyKey = crypto.randomUUID()
-    const [first, second] = [await deliver(mixed(30), { idempotencyKey }), await deliver(mixed(30), { idempotencyKey })]
+    const [first, second] = [
+      await deliver(mixed(30), { idempotencyKey }),
+      await deliver(mixed(30), { idempotencyKey }),
+    ]
     expect(second).toEqual(first)
     expect(await stored()).toBe(3)
   })
@@ -63,11 +69,15 @@ describe("a batch in which signals have the wrong shape", () => {
         return fetch(url, { ...init, headers })
       },
     })
-    await expect(deliverEach(former, mixed(3), { idempotencyKey: crypto.randomUUID() })).rejects.toMatchObject({
+    await expect(
+      deliverEach(former, mixed(3), { idempotencyKey: crypto.randomUUID() }),
+    ).rejects.toMatchObject({
       name: "RequestError",
       status: 422,
       requestId: expect.any(String),
-      message: expect.stringMatching(/^body\.signals\.2\.context_window_id: Field required, .*Deploy its newest version/),
+      message: expect.stringMatching(
+        /^body\.signals\.2\.context_window_id: Field required, .*Deploy its newest version/,
+      ),
     })
     expect(await stored()).toBe(0)
     expect(await deliverEach(former, [GOOD], { idempotencyKey: crypto.randomUUID() })).toEqual([])
@@ -82,9 +92,12 @@ describe("a batch that is over a limit", () => {
     const signals = [GOOD, { ...GOOD, payload: large }, GOOD]
     const idempotencyKey = `test-${crypto.randomUUID()}`
     const failures = await deliver(signals, { idempotencyKey })
-    expect(failures).toMatchObject([{ index: 1, code: "too_large", error: expect.stringContaining("MAX_BODY_BYTES") }])
+    expect(failures).toMatchObject([
+      { index: 1, code: "too_large", error: expect.stringContaining("MAX_BODY_BYTES") },
+    ])
     expect(await stored()).toBe(2)
-    for (const { headers } of proxy.seen) expect(String(headers["idempotency-key"]).length).toBeLessThanOrEqual(64)
+    for (const { headers } of proxy.seen)
+      expect(String(headers["idempotency-key"]).length).toBeLessThanOrEqual(64)
     expect(await deliver(signals, { idempotencyKey })).toEqual(failures)
     expect(await stored()).toBe(2)
   })

@@ -1,6 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
-import { BatchProcessor, DeadlineError, SignalClient, type Undelivered, type Unstored } from "../../../src/client/index.ts"
+import {
+  BatchProcessor,
+  DeadlineError,
+  SignalClient,
+  type Undelivered,
+  type Unstored,
+} from "../../../src/client/index.ts"
 import { storedNumbers, upTo, useEmptyTables, useProxy, useRig } from "../../setup/hooks/rig.ts"
 
 const rig = useRig()
@@ -23,7 +29,8 @@ afterEach(async () => {
 
 const signal = (place: number) => ({ context_window_id: "conv-processor", raw_content: String(place) })
 const stored = () => storedNumbers(rig)
-const addAll = (processor: BatchProcessor, places: number[]) => Promise.all(places.map((place) => processor.add(signal(place))))
+const addAll = (processor: BatchProcessor, places: number[]) =>
+  Promise.all(places.map((place) => processor.add(signal(place))))
 
 describe("BatchProcessor", () => {
   it("sends by count, and the rest when it is closed", async () => {
@@ -72,7 +79,12 @@ describe("BatchProcessor", () => {
   })
 
   it("makes add wait while the buffer is full, and never holds more than maxBuffered", async () => {
-    const processor = new BatchProcessor(client, { maxCount: 5, maxBuffered: 20, maxInFlight: 1, maxWaitMs: 10 })
+    const processor = new BatchProcessor(client, {
+      maxCount: 5,
+      maxBuffered: 20,
+      maxInFlight: 1,
+      maxWaitMs: 10,
+    })
     await rig.endpoint.faults.refuse()
     let accepted = 0
     const adding = Promise.all(upTo(60).map((place) => processor.add(signal(place)).then(() => accepted++)))
@@ -96,7 +108,10 @@ describe("BatchProcessor", () => {
 
   it("reports each refused signal with its reason, and stores the others of its batch", async () => {
     const failures: Unstored[] = []
-    const processor = new BatchProcessor(client, { maxCount: 100, onFailure: (failure) => failures.push(failure) })
+    const processor = new BatchProcessor(client, {
+      maxCount: 100,
+      onFailure: (failure) => failures.push(failure),
+    })
     const tooHigh = { ...signal(100), signal_score: 2 }
     const misshapen = { raw_content: "101" } as never
     await addAll(processor, [0, 1])
@@ -132,7 +147,10 @@ describe("BatchProcessor", () => {
   it("reports a batch that was not delivered in time", async () => {
     const undelivered: Undelivered[] = []
     const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 100 })
-    const processor = new BatchProcessor(nowhere, { maxCount: 2, onUndelivered: (batch) => undelivered.push(batch) })
+    const processor = new BatchProcessor(nowhere, {
+      maxCount: 2,
+      onUndelivered: (batch) => undelivered.push(batch),
+    })
     await addAll(processor, upTo(3))
     await processor.close()
     const places = undelivered.flatMap(({ signals }) => signals).map(({ raw_content }) => Number(raw_content))
@@ -158,8 +176,15 @@ describe("BatchProcessor", () => {
   })
 
   it("stores each signal once while connections and answers are lost", async () => {
-    const processor = new BatchProcessor(client, { maxCount: 20, maxInFlight: 6, maxBuffered: 300, maxWaitMs: 5 })
-    proxy.mishaps.push(...upTo(40).map((place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })))
+    const processor = new BatchProcessor(client, {
+      maxCount: 20,
+      maxInFlight: 6,
+      maxBuffered: 300,
+      maxWaitMs: 5,
+    })
+    proxy.mishaps.push(
+      ...upTo(40).map((place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })),
+    )
     rig.endpoint.faults.loseAnswers = 15
     for (const place of upTo(2000)) await processor.add(signal(place))
     await processor.close()
@@ -169,7 +194,12 @@ describe("BatchProcessor", () => {
 
 describe("close", () => {
   it("sends every signal whose add was called before it, including those that wait for room", async () => {
-    const processor = new BatchProcessor(client, { maxCount: 2, maxBuffered: 2, maxInFlight: 1, maxWaitMs: 60_000 })
+    const processor = new BatchProcessor(client, {
+      maxCount: 2,
+      maxBuffered: 2,
+      maxInFlight: 1,
+      maxWaitMs: 60_000,
+    })
     const accepted: number[] = []
     const adding = upTo(7).map((place) => processor.add(signal(place)).then(() => accepted.push(place)))
     await processor.close()

@@ -5,7 +5,10 @@ import type * as service from "../../../src/signals/responses.ts"
 import { Signal } from "../../../src/signals/schema.ts"
 import type { ShapeError } from "../../../src/signals/shape-errors.ts"
 
-/** The compiler compares them (`npm run check`). The library depends on nothing, so it has its own copy of the types, which must not drift. */
+/**
+ * The compiler compares them (`npm run check`). The library depends on nothing, so it has its own copy of the
+ * types, which must not drift.
+ */
 describe("the library's types", () => {
   it("are those of the service's own schemas", () => {
     expectTypeOf<client.BatchAnswer>().toEqualTypeOf<service.BatchAnswer>()

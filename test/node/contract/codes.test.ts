@@ -7,9 +7,13 @@ const api = await readFile(join(import.meta.dirname, "../../../docs/api.md"), "u
 
 const yes = (retryable: boolean) => (retryable ? "yes" : "no")
 
-/** The rows that docs/api.md must have, in the order of the code. Copy what is missing from the test's message. */
+/**
+ * The rows that docs/api.md must have, in the order of the code. Copy what is missing from the test's
+ * message.
+ */
 const PROBLEM_ROWS = Object.entries(PROBLEM_CODES).map(
-  ([code, { status, meaning, retryable, cure }]) => `| ${status} | \`${code}\` | ${meaning} | ${yes(retryable)} | ${cure} |`,
+  ([code, { status, meaning, retryable, cure }]) =>
+    `| ${status} | \`${code}\` | ${meaning} | ${yes(retryable)} | ${cure} |`,
 )
 const FAILURE_ROWS = Object.entries(FAILURE_CODES).map(
   ([code, { meaning, retryable, cure }]) => `| \`${code}\` | ${meaning} | ${yes(retryable)} | ${cure} |`,
@@ -18,7 +22,9 @@ const FAILURE_ROWS = Object.entries(FAILURE_CODES).map(
 const rowsAfter = (head: string) => {
   const lines = api.split("\n")
   const start = lines.indexOf(head) + 2
-  return start === 1 ? [] : lines.slice(start, start + lines.slice(start).findIndex((line) => !line.startsWith("|")))
+  return start === 1
+    ? []
+    : lines.slice(start, start + lines.slice(start).findIndex((line) => !line.startsWith("|")))
 }
 
 describe("docs/api.md", () => {

@@ -14,20 +14,32 @@ import { type Rig, startRig } from "../../setup/rig.ts"
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url))
 
 /** Every page of the documentation by its path. */
-const PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`)]
+const PAGES = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`),
+]
 const textOf = (page: string) => readFileSync(join(ROOT, page), "utf8")
 
-const { scripts, dependencies, devDependencies } = JSON.parse(textOf("package.json")) as Record<string, Record<string, string>>
+const { scripts, dependencies, devDependencies } = JSON.parse(textOf("package.json")) as Record<
+  string,
+  Record<string, string>
+>
 
 /** Each block of shell with the page it stands on; a block of JSON behind it is its answer. */
 const shellBlocks = PAGES.flatMap((page) => {
-  const blocks = [...textOf(page).matchAll(/```(\w+)\n([\s\S]*?)```/g)].map(([, language = "", text = ""]) => ({
-    language,
-    text,
-  }))
+  const blocks = [...textOf(page).matchAll(/```(\w+)\n([\s\S]*?)```/g)].map(
+    ([, language = "", text = ""]) => ({
+      language,
+      text,
+    }),
+  )
   return blocks.flatMap(({ language, text }, position) => {
     const next = blocks[position + 1]
-    return language === "sh" ? [{ page, text, answer: next?.language === "json" ? next.text : undefined }] : []
+    return language === "sh"
+      ? [{ page, text, answer: next?.language === "json" ? next.text : undefined }]
+      : []
   })
 })
 const calls = shellBlocks.filter(({ text }) => text.includes("http://localhost:8002/"))
@@ -42,18 +54,25 @@ const commands = shellBlocks
       .map((line) => ({ page, command: line.replace(/\s+#.*$/, "").trim() }))
       .filter(({ command }) => command !== "" && !command.startsWith("#")),
   )
-const importerCommands = commands.filter(({ command }) => /^npm run (?:-s )?(?:signals|dlq|key) -- /.test(command))
+const importerCommands = commands.filter(({ command }) =>
+  /^npm run (?:-s )?(?:signals|dlq|key) -- /.test(command),
+)
 
-/** Commands that this file cannot run, since they install, do not end, or contain this file, and the test that runs each instead. */
+/**
+ * Commands that this file cannot run, since they install, do not end, or contain this file, and the test that
+ * runs each instead.
+ */
 const RUN_ELSEWHERE: Record<string, string> = {
   "npm ci && npm start": "test/node/local/start.test.ts",
   "npm ci && npm test": ".ci/run",
   "npm start": "test/node/local/start.test.ts",
   "npm start -- --database-only": "test/node/local/stop.test.ts",
-  "docker compose up -d": "test/node/deploy/docker.test.ts compares the files with the code; no engine runs here",
+  "docker compose up -d":
+    "test/node/deploy/docker.test.ts compares the files with the code; no engine runs here",
   "docker compose logs app | tail -20": "test/node/deploy/docker.test.ts, which knows the service's name",
   "npm install ./signal-ingest-0.1.0.tgz": "test/node/package/package.test.ts",
-  "npx wrangler dev --env-file .data/dev.vars": "by hand, since it runs until it is stopped and opens a debugger",
+  "npx wrangler dev --env-file .data/dev.vars":
+    "by hand, since it runs until it is stopped and opens a debugger",
   "npm test": ".ci/run",
   "npm run simulate -- --callers 12 --batches-per-second 0.2 --batch 500 --road sync --colos 3 --cu 1":
     "test/node/simulate/simulate.test.ts",
@@ -72,7 +91,11 @@ const RUN_ELSEWHERE: Record<string, string> = {
 /** Ids differ from run to run; everything else must be as the page says. */
 const comparable = (text: string): unknown =>
   JSON.parse(text, (name, value) =>
-    name === "signal_id" && value !== null ? "an id" : name === "transaction_id" && value !== null ? "a batch" : value,
+    name === "signal_id" && value !== null
+      ? "an id"
+      : name === "transaction_id" && value !== null
+        ? "a batch"
+        : value,
   )
 
 let rig: Rig
@@ -89,7 +112,11 @@ async function makeSources(): Promise<void> {
   await pipeline(zip.outputStream, createWriteStream(join(folder, "export.zip")))
   await writeFile(join(folder, "messages.csv"), "id,room,body\n1,a,Hello\n")
   await writeFile(join(folder, "signals.jsonl.gz"), gzipSync('{"context_window_id": "docs-jsonl"}\n'))
-  const corrected = { context_window_id: "docs-corrected", _error: "context_window_id must not be blank", _place: "in.jsonl:1" }
+  const corrected = {
+    context_window_id: "docs-corrected",
+    _error: "context_window_id must not be blank",
+    _place: "in.jsonl:1",
+  }
   await writeFile(join(folder, "failed.jsonl"), `${JSON.stringify(corrected)}\n`)
   await rig.query("create table messages as select 1 as id, 'a' as room, 'Hello' as body")
 }
@@ -103,7 +130,9 @@ afterAll(async () => {
   if (folder) await rm(folder, { recursive: true, force: true })
 })
 
-/** Runs a command of a page in the folder of the sources, against the service and the database of this test. */
+/**
+ * Runs a command of a page in the folder of the sources, against the service and the database of this test.
+ */
 function runCommand(command: string) {
   const text = command
     .replace(
@@ -141,7 +170,9 @@ describe("the documentation", () => {
   })
 
   it("shows that a batch sent twice under one key is stored once", async () => {
-    const rows = await rig.query("select count(*)::int4 as count from signals where context_window_id = 'conv-125'")
+    const rows = await rig.query(
+      "select count(*)::int4 as count from signals where context_window_id = 'conv-125'",
+    )
     expect(rows).toEqual([{ count: 1 }])
   })
 
@@ -183,10 +214,14 @@ describe("the documentation", () => {
     expect(unexplained).toEqual([])
   })
 
-  it("has a README of at most 180 lines", () => expect(textOf("README.md").split("\n").length).toBeLessThanOrEqual(180))
+  it("has a README of at most 180 lines", () =>
+    expect(textOf("README.md").split("\n").length).toBeLessThanOrEqual(180))
 })
 
-/** The paths below the project's folder that a page names, links to other sites left out. A pattern such as `*.ts` is not a path. */
+/**
+ * The paths below the project's folder that a page names, links to other sites left out. A pattern such as
+ * `*.ts` is not a path.
+ */
 const pathsOf = (page: string) =>
   [
     ...textOf(page)

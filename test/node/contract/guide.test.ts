@@ -48,7 +48,10 @@ const QUICK_START = String.raw`curl -X POST http://localhost:8002/api/signals/ba
 
 describe.runIf(has("curl", "--version"))("the guide's calls with curl", () => {
   const inShell = async (command: string) => {
-    const { stdout } = await run("sh", ["-c", command.replaceAll("http://localhost:8002", rig.service.address)])
+    const { stdout } = await run("sh", [
+      "-c",
+      command.replaceAll("http://localhost:8002", rig.service.address),
+    ])
     return JSON.parse(stdout)
   }
 
@@ -72,9 +75,13 @@ describe.runIf(has("curl", "--version"))("the guide's calls with curl", () => {
 
 describe.runIf(has("python3", "-c", "import requests"))("the guide's Python snippets", () => {
   it("print the output of the guide", async () => {
-    const { stdout } = await run("python3", [new URL("guide.py", import.meta.url).pathname, rig.service.address], {
-      env: { ...process.env, PYTHONIOENCODING: "utf-8" },
-    })
+    const { stdout } = await run(
+      "python3",
+      [new URL("guide.py", import.meta.url).pathname, rig.service.address],
+      {
+        env: { ...process.env, PYTHONIOENCODING: "utf-8" },
+      },
+    )
     expect(stdout.split("\n")).toEqual([
       "Created 100/100 signals",
       "\u2713 All metrics imported successfully",
@@ -87,7 +94,11 @@ describe.runIf(has("python3", "-c", "import requests"))("the guide's Python snip
 
 describe("the guide's SQL queries", () => {
   beforeAll(async () => {
-    const signals = [0.2, 0.4].map((signal_score) => ({ context_window_id: "conv-sql", signal_score, signal_source: "Neo" }))
+    const signals = [0.2, 0.4].map((signal_score) => ({
+      context_window_id: "conv-sql",
+      signal_score,
+      signal_source: "Neo",
+    }))
     await fetch(`${rig.service.address}/api/signals/batch`, {
       method: "POST",
       body: new TextEncoder().encode(JSON.stringify({ signals })),

@@ -5,9 +5,12 @@ import { Webhook } from "standardwebhooks"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { type Rig, startRig } from "../../setup/rig.ts"
 
-/** What each sink sends, made by its own library or built by its source, with the settings of deploy/kafka. */
+/**
+ * What each sink sends, made by its own library or built by its source, with the settings of deploy/kafka.
+ */
 const settingsOf = (name: string) =>
-  JSON.parse(readFileSync(new URL(`../../../deploy/kafka/${name}`, import.meta.url), "utf8")).config as Record<string, string>
+  JSON.parse(readFileSync(new URL(`../../../deploy/kafka/${name}`, import.meta.url), "utf8"))
+    .config as Record<string, string>
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -43,9 +46,16 @@ const withRoom = ({ key, value }: (typeof RECORDS)[number]) => JSON.stringify({ 
 
 /** RecordSender: prefix, values joined by the separator, suffix. */
 function aiven(settings: Record<string, string>): Sent {
-  const { "batch.prefix": prefix = "", "batch.separator": separator = "\n", "batch.suffix": suffix = "\n" } = settings
+  const {
+    "batch.prefix": prefix = "",
+    "batch.separator": separator = "\n",
+    "batch.suffix": suffix = "\n",
+  } = settings
   const type = settings["http.headers.content.type"]
-  return { headers: type ? { "content-type": type } : {}, body: prefix + LIVING.map(withRoom).join(separator) + suffix }
+  return {
+    headers: type ? { "content-type": type } : {},
+    body: prefix + LIVING.map(withRoom).join(separator) + suffix,
+  }
 }
 
 const cloudEventOf = ({ key, value, topic, partition, offset, timestamp }: (typeof RECORDS)[number]) =>
@@ -75,7 +85,10 @@ function debezium(record: (typeof RECORDS)[number], messageId: string): Sent {
     time: new Date(record.timestamp).toISOString(),
     datacontenttype: "application/json",
     iodebeziumop: "c",
-    data: { schema: { type: "struct" }, payload: { before: null, after: { room: record.key, ...record.value }, op: "c" } },
+    data: {
+      schema: { type: "struct" },
+      payload: { before: null, after: { room: record.key, ...record.value }, op: "c" },
+    },
   })
   const now = new Date()
   return {
@@ -89,22 +102,38 @@ function debezium(record: (typeof RECORDS)[number], messageId: string): Sent {
   }
 }
 
-const json = (body: unknown): Sent => ({ headers: { "content-type": "application/json" }, body: JSON.stringify(body) })
+const json = (body: unknown): Sent => ({
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+})
 
-/** Each with the calls it makes for the three records; `known`: it tells enough for a record to be known again. */
+/**
+ * Each with the calls it makes for the three records; `known`: it tells enough for a record to be known
+ * again.
+ */
 const SINKS: Record<string, { calls: Sent[]; known: boolean }> = {
-  "Aiven's connector, as in deploy/kafka": { calls: [aiven(settingsOf("aiven-http-connector.json"))], known: false },
+  "Aiven's connector, as in deploy/kafka": {
+    calls: [aiven(settingsOf("aiven-http-connector.json"))],
+    known: false,
+  },
   "Aiven's connector with its defaults: lines, and no content type": { calls: [aiven({})], known: false },
   "Confluent's HTTP sink, an array of values": {
     calls: [json(LIVING.map((record) => JSON.parse(withRoom(record))))],
     known: false,
   },
   "Confluent's REST proxy, v2": {
-    calls: [{ headers: { "content-type": "application/vnd.kafka.json.v2+json" }, body: JSON.stringify({ records: RECORDS }) }],
+    calls: [
+      {
+        headers: { "content-type": "application/vnd.kafka.json.v2+json" },
+        body: JSON.stringify({ records: RECORDS }),
+      },
+    ],
     known: true,
   },
   "a consumer of the Strimzi bridge, handing on what it was answered": {
-    calls: [{ headers: { "content-type": "application/vnd.kafka.json.v2+json" }, body: JSON.stringify(RECORDS) }],
+    calls: [
+      { headers: { "content-type": "application/vnd.kafka.json.v2+json" }, body: JSON.stringify(RECORDS) },
+    ],
     known: true,
   },
   "CloudEvents in binary mode (Knative)": { calls: RECORDS.map(binary), known: true },
@@ -124,16 +153,25 @@ const SINKS: Record<string, { calls: Sent[]; known: boolean }> = {
     ],
     known: true,
   },
-  "Debezium Server, signed": { calls: LIVING.map((record) => debezium(record, crypto.randomUUID())), known: true },
+  "Debezium Server, signed": {
+    calls: LIVING.map((record) => debezium(record, crypto.randomUUID())),
+    known: true,
+  },
   "Vector, as in deploy/kafka, gzip": {
     calls: [
-      { headers: { "content-type": "application/json", "content-encoding": "gzip" }, body: gzipSync(JSON.stringify(RECORDS)) },
+      {
+        headers: { "content-type": "application/json", "content-encoding": "gzip" },
+        body: gzipSync(JSON.stringify(RECORDS)),
+      },
     ],
     known: true,
   },
   "Vector, lines": {
     calls: [
-      { headers: { "content-type": "application/x-ndjson" }, body: RECORDS.map((record) => JSON.stringify(record)).join("\n") },
+      {
+        headers: { "content-type": "application/x-ndjson" },
+        body: RECORDS.map((record) => JSON.stringify(record)).join("\n"),
+      },
     ],
     known: true,
   },
@@ -157,7 +195,9 @@ const SINKS: Record<string, { calls: Sent[]; known: boolean }> = {
   },
   "Redpanda Connect, as in deploy/kafka": { calls: [json(RECORDS)], known: true },
   "lines of values": {
-    calls: [{ headers: { "content-type": "application/x-ndjson" }, body: `${LIVING.map(withRoom).join("\n")}\n` }],
+    calls: [
+      { headers: { "content-type": "application/x-ndjson" }, body: `${LIVING.map(withRoom).join("\n")}\n` },
+    ],
     known: false,
   },
 }
@@ -215,7 +255,9 @@ describe("what Kafka's sinks send", () => {
 
   it("keeps Kafka's timestamp of a record", async () => {
     await deliver(SINKS["Redpanda Connect, as in deploy/kafka"]?.calls ?? [])
-    const times = await rig.query("select (extract(epoch from time) * 1000)::int8::text as ms from signals order by id")
+    const times = await rig.query(
+      "select (extract(epoch from time) * 1000)::int8::text as ms from signals order by id",
+    )
     expect(times).toEqual(LIVING.map(({ timestamp }) => ({ ms: String(timestamp) })))
   })
 })

@@ -41,7 +41,8 @@ describe("the readers of the metrics", () => {
     await storage?.stop()
   })
 
-  const read = (path: string, key = "read") => fetch(`${service.address}${path}`, { headers: { Authorization: `Bearer ${key}` } })
+  const read = (path: string, key = "read") =>
+    fetch(`${service.address}${path}`, { headers: { Authorization: `Bearer ${key}` } })
   const readers = async (path: string) => {
     const responses = await Promise.all(Array.from({ length: 50 }, () => read(path)))
     expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([200]))
@@ -59,8 +60,16 @@ describe("the readers of the metrics", () => {
   })
 
   it("see zeros while the dataset does not exist yet", async () => {
-    const { totals, by_route, series } = (await (await read("/api/metrics?window=7d")).json()) as MetricsAnswer
-    expect(totals).toMatchObject({ requests: 0, signals_created: 0, success_rate: null, error_rate: null, latency_ms: null })
+    const { totals, by_route, series } = (await (
+      await read("/api/metrics?window=7d")
+    ).json()) as MetricsAnswer
+    expect(totals).toMatchObject({
+      requests: 0,
+      signals_created: 0,
+      success_rate: null,
+      error_rate: null,
+      latency_ms: null,
+    })
     expect([by_route.length, series.length]).toEqual([0, 85])
   })
 

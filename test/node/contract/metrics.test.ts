@@ -15,7 +15,10 @@ interface LogEntry {
   outcome: string
   created: number
   failed: number
-  /** Signals that failed, by code. A request that failed before its signals were read has the code of the whole and none. */
+  /**
+   * Signals that failed, by code. A request that failed before its signals were read has the code of the
+   * whole and none.
+   */
   codes?: Record<string, number>
 }
 
@@ -63,7 +66,10 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     const random = seededRandom(SEED)
     const upTo = (most: number) => 1 + Math.floor(random() * most)
     const good = (count: number) =>
-      Array.from({ length: count }, () => ({ context_window_id: `conv-${upTo(9)}`, signal_source: `source ${upTo(9)}` }))
+      Array.from({ length: count }, () => ({
+        context_window_id: `conv-${upTo(9)}`,
+        signal_source: `source ${upTo(9)}`,
+      }))
     const bad = (count: number) => good(count).map((signal) => ({ ...signal, signal_score: 2 }))
     const note = async (sent: Promise<Response>, status: number, entry: LogEntry) => {
       const response = await sent
@@ -143,10 +149,24 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
       () => {
         const again = upTo(5)
         duplicates += again
-        const signals = Array.from({ length: again + 1 }, () => ({ ...good(1)[0], dedupe_key: `key-${log.length}` }))
-        return note(post("/api/signals/batch", { signals }), 200, { route: BATCH, outcome: "stored", created: 1, failed: 0 })
+        const signals = Array.from({ length: again + 1 }, () => ({
+          ...good(1)[0],
+          dedupe_key: `key-${log.length}`,
+        }))
+        return note(post("/api/signals/batch", { signals }), 200, {
+          route: BATCH,
+          outcome: "stored",
+          created: 1,
+          failed: 0,
+        })
       },
-      () => note(post("/api/signals", good(1)[0]), 201, { route: SINGLE, outcome: "stored", created: 1, failed: 0 }),
+      () =>
+        note(post("/api/signals", good(1)[0]), 201, {
+          route: SINGLE,
+          outcome: "stored",
+          created: 1,
+          failed: 0,
+        }),
       () =>
         note(post("/api/signals", bad(1)[0]), 422, {
           route: SINGLE,
@@ -165,9 +185,15 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
       () => {
         const records = good(upTo(20))
         queued += records.length
-        return note(post("/webhooks/kafka", records), 200, { route: KAFKA, outcome: "queued", created: 0, failed: 0 })
+        return note(post("/webhooks/kafka", records), 200, {
+          route: KAFKA,
+          outcome: "queued",
+          created: 0,
+          failed: 0,
+        })
       },
-      () => note(post("/webhooks/kafka", null), 200, { route: KAFKA, outcome: "skipped", created: 0, failed: 0 }),
+      () =>
+        note(post("/webhooks/kafka", null), 200, { route: KAFKA, outcome: "skipped", created: 0, failed: 0 }),
     ]
     while (log.length < REQUESTS) await kinds[Math.floor(random() * kinds.length)]?.()
   }
@@ -191,7 +217,9 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
   }
   /** The last points are still on their way when the last answer is there. */
   const allThere = () =>
-    expect.poll(async () => (await metrics()).totals).toMatchObject({ requests: ingest().length, signals_created: created() })
+    expect
+      .poll(async () => (await metrics()).totals)
+      .toMatchObject({ requests: ingest().length, signals_created: created() })
 
   it(`equal the client's own log, to the last signal (seed ${SEED})`, async () => {
     await allThere()
@@ -211,8 +239,16 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     const outcomes = Object.fromEntries(by_outcome.map(({ outcome, requests }) => [outcome, requests]))
     expect(outcomes).toEqual(countBy(ingest(), ({ outcome }) => outcome))
     const routes = by_route.filter(({ route }) => route !== "GET /api/metrics" && route !== CONSUMER)
-    expect(Object.fromEntries(routes.map(({ route, requests }) => [route, requests]))).toEqual(countBy(log, ({ route }) => route))
-    for (const name of ["requests", "batches", "signals_created", "signals_failed", "signals_duplicate"] as const)
+    expect(Object.fromEntries(routes.map(({ route, requests }) => [route, requests]))).toEqual(
+      countBy(log, ({ route }) => route),
+    )
+    for (const name of [
+      "requests",
+      "batches",
+      "signals_created",
+      "signals_failed",
+      "signals_duplicate",
+    ] as const)
       expect(
         series.reduce((total, step) => total + step[name], 0),
         name,
@@ -237,15 +273,17 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
       [null, others],
     ])
     expect(
-      Object.fromEntries(failure_codes.map(({ code, requests, signals_failed: signals }) => [code, { requests, signals }])),
+      Object.fromEntries(
+        failure_codes.map(({ code, requests, signals_failed: signals }) => [code, { requests, signals }]),
+      ),
     ).toEqual(byCode())
     const sumOf = (steps: readonly number[][]) => steps.flat().reduce((total, value) => total + value, 0)
     expect(sumOf(sources.map((line) => line.signals_created_by_step))).toBe(totals.signals_created)
     expect(sumOf(failure_codes.map((line) => line.signals_failed_by_step))).toBe(totals.signals_failed)
     for (const [place, step] of series.entries())
-      expect(sources.reduce((total, line) => total + (line.signals_created_by_step[place] ?? Number.NaN), 0)).toBe(
-        step.signals_created,
-      )
+      expect(
+        sources.reduce((total, line) => total + (line.signals_created_by_step[place] ?? Number.NaN), 0),
+      ).toBe(step.signals_created)
 
     const { family } = await scrape()
     const counted = (name: string) =>
@@ -308,9 +346,13 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     expect(before.value("batch_signals_created_total")).toBe(created())
     expect(before.value("batch_signals_duplicates_total")).toBe(duplicates)
     expect(before.value("batch_signals_failed_total")).toBe(failed())
-    const requests = before.family("batch_api_requests_total").filter(({ labels }) => labels?.route !== "GET /api/metrics")
+    const requests = before
+      .family("batch_api_requests_total")
+      .filter(({ labels }) => labels?.route !== "GET /api/metrics")
     expect(
-      Object.fromEntries(requests.map(({ labels, value }) => [`${labels?.route} ${labels?.outcome}`, Number(value)])),
+      Object.fromEntries(
+        requests.map(({ labels, value }) => [`${labels?.route} ${labels?.outcome}`, Number(value)]),
+      ),
     ).toEqual(countBy(log, ({ route, outcome }) => `${route} ${outcome}`))
     const [histogram] = before.family("batch_api_latency_seconds")
     const batches = log.filter(({ route }) => route === BATCH).length
@@ -331,9 +373,13 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
       batch_api_latency_seconds: "HISTOGRAM",
       batch_api_counters_reset_timestamp_seconds: "GAUGE",
     })
-    expect(before.value("batch_api_counters_reset_timestamp_seconds") * 1000).toBe(Math.floor(Date.now() / DAY_MS) * DAY_MS)
+    expect(before.value("batch_api_counters_reset_timestamp_seconds") * 1000).toBe(
+      Math.floor(Date.now() / DAY_MS) * DAY_MS,
+    )
 
-    expect((await post("/api/signals/batch", { signals: [{ context_window_id: "one more" }] })).status).toBe(200)
+    expect((await post("/api/signals/batch", { signals: [{ context_window_id: "one more" }] })).status).toBe(
+      200,
+    )
     await expect.poll(async () => (await scrape()).value("batch_signals_created_total")).toBe(created() + 1)
   })
 

@@ -3,10 +3,14 @@ import { gzipSync } from "node:zlib"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { type Rig, startRig } from "../../setup/rig.ts"
 
-/** 1,280 real Slack events, pseudonymised. They are not part of this project, so the test is skipped where they are missing. */
+/**
+ * 1,280 real Slack events, pseudonymised. They are not part of this project, so the test is skipped where
+ * they are missing.
+ */
 const FILE = new URL("../../../../shared/data/slack-day.jsonl", import.meta.url)
 const isThere = existsSync(FILE)
-if (!isThere) console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
+if (!isThere)
+  console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
 
 interface SlackMessage {
   type: string

@@ -4,10 +4,14 @@ import { type QueuedBundle, runQueuedBundle } from "../../setup/queued-bundle.ts
 import { type Storage, startStorage } from "../../setup/rig.ts"
 import { envelope, SIGNING_SECRET, signedRequest } from "../../setup/slack.ts"
 
-/** 1,280 real Slack events, pseudonymised. They are not part of this project, so the test is skipped where they are missing. */
+/**
+ * 1,280 real Slack events, pseudonymised. They are not part of this project, so the test is skipped where
+ * they are missing.
+ */
 const FILE = new URL("../../../../shared/data/slack-day.jsonl", import.meta.url)
 const isThere = existsSync(FILE)
-if (!isThere) console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
+if (!isThere)
+  console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
 
 interface SlackEvent {
   type: string
@@ -40,14 +44,20 @@ describe.runIf(isThere)("a day of real Slack events, delivered as Slack does", (
 
   beforeAll(async () => {
     storage = await startStorage()
-    service = await runQueuedBundle(inject("bundle"), { ...storage.bindings, SLACK_SIGNING_SECRET: SIGNING_SECRET })
+    service = await runQueuedBundle(inject("bundle"), {
+      ...storage.bindings,
+      SLACK_SIGNING_SECRET: SIGNING_SECRET,
+    })
   })
   afterAll(async () => {
     await service?.stop()
     await storage?.stop()
   })
 
-  /** Posts each event, some twice as Slack does when an answer is late, and counts the answers by state and kind. */
+  /**
+   * Posts each event, some twice as Slack does when an answer is late, and counts the answers by state and
+   * kind.
+   */
   async function deliver(): Promise<{ states: Record<string, number>; skipped: Record<string, number> }> {
     const answers: { state: string; skipped: Record<string, number> }[] = []
     for (const [place, event] of events.entries()) {
@@ -62,7 +72,9 @@ describe.runIf(isThere)("a day of real Slack events, delivered as Slack does", (
       expect(response.status).toBe(200)
       answers.push((await response.json()) as (typeof answers)[number])
       if (place % 10 === 0)
-        expect((await post({ "X-Slack-Retry-Num": "1", "X-Slack-Retry-Reason": "http_timeout" })).status).toBe(200)
+        expect(
+          (await post({ "X-Slack-Retry-Num": "1", "X-Slack-Retry-Reason": "http_timeout" })).status,
+        ).toBe(200)
     }
     return {
       states: countBy(answers, ({ state }) => state),
@@ -92,7 +104,12 @@ describe.runIf(isThere)("a day of real Slack events, delivered as Slack does", (
   })
 
   it("stores each message with its text, author, conversation and microsecond", async () => {
-    const rows = await storage.query<{ raw_content: string | null; user_id: string | null; conversation: string; time: string }>(
+    const rows = await storage.query<{
+      raw_content: string | null
+      user_id: string | null
+      conversation: string
+      time: string
+    }>(
       `select raw_content, user_id, context_window_id as conversation,
         extract(epoch from time)::numeric(16, 6)::text as time from signals`,
     )

@@ -23,7 +23,10 @@ interface Service {
   tmpfs: string[]
   cap_drop: string[]
 }
-const compose = parse(textOf("compose.yaml")) as { services: Record<string, Service>; volumes: Record<string, unknown> }
+const compose = parse(textOf("compose.yaml")) as {
+  services: Record<string, Service>
+  volumes: Record<string, unknown>
+}
 const app = compose.services.app as Service
 
 /** The instructions in order, continued lines joined, comments left out. */
@@ -37,26 +40,33 @@ const instructions = textOf("Dockerfile")
     return { name, value: rest.join(" ") }
   })
 const lastStage = instructions.slice(instructions.findLastIndex(({ name }) => name === "FROM"))
-const valuesOf = (name: string, from = lastStage) => from.filter((one) => one.name === name).map(({ value }) => value)
+const valuesOf = (name: string, from = lastStage) =>
+  from.filter((one) => one.name === name).map(({ value }) => value)
 const [entrypoint = "[]"] = valuesOf("ENTRYPOINT")
 const command = JSON.parse(entrypoint) as string[]
 const optionOf = (name: string) => command[command.indexOf(name) + 1]
 
 describe("the image", () => {
   it("has the Node of package.json, in every stage", () => {
-    const { devDependencies } = JSON.parse(textOf("package.json")) as { devDependencies: Record<string, string> }
+    const { devDependencies } = JSON.parse(textOf("package.json")) as {
+      devDependencies: Record<string, string>
+    }
     expect(valuesOf("ARG", instructions)).toEqual([`NODE_VERSION=${devDependencies.node}`])
     for (const base of valuesOf("FROM", instructions)) expect(base).toMatch(/^node:\$\{NODE_VERSION\}-/)
   })
 
   it("installs what package-lock.json says, and in no other way", () => {
-    const installs = valuesOf("RUN", instructions).flatMap((line) => [...line.matchAll(/npm (?:ci|i|install|update)\b/g)].flat())
+    const installs = valuesOf("RUN", instructions).flatMap((line) =>
+      [...line.matchAll(/npm (?:ci|i|install|update)\b/g)].flat(),
+    )
     expect(installs).toEqual(["npm ci"])
   })
 
   it("starts the service by options that it has, on every address of the container, as no root and not through npm", async () => {
     expect(command.slice(0, 2)).toEqual(["node", "src/local/start.ts"])
-    const { stdout } = await promisify(execFile)(process.execPath, [...command.slice(1), "--help"], { cwd: ROOT })
+    const { stdout } = await promisify(execFile)(process.execPath, [...command.slice(1), "--help"], {
+      cwd: ROOT,
+    })
     expect(stdout.trim()).toBe(HELP.trim())
     expect(optionOf("--host")).toBe("0.0.0.0")
     const [user] = valuesOf("USER")

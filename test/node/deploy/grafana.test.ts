@@ -49,7 +49,9 @@ describe("Grafana's dashboard", () => {
     "asks for %s what Analytics Engine answers, and shows columns of it",
     async (_, targets) => {
       for (const { url_options, columns } of targets)
-        expect(await columnsOf(asSent(url_options.data))).toEqual(expect.arrayContaining(columns.map(({ selector }) => selector)))
+        expect(await columnsOf(asSent(url_options.data))).toEqual(
+          expect.arrayContaining(columns.map(({ selector }) => selector)),
+        )
     },
   )
 })
@@ -59,7 +61,9 @@ describe("a table of Grafana's", () => {
     "$title begins with its names",
     ({ targets, transformations }) => {
       const names = targets.flatMap(({ columns }) => columns.map(({ text }) => text))
-      const order = Object.entries(transformations?.[0]?.options.indexByName ?? {}).sort(([, one], [, other]) => one - other)
+      const order = Object.entries(transformations?.[0]?.options.indexByName ?? {}).sort(
+        ([, one], [, other]) => one - other,
+      )
       expect(order.map(([name]) => name)).toEqual(names)
       expect(targets[0]?.columns[0]?.selector).toBe("name")
     },
@@ -67,7 +71,8 @@ describe("a table of Grafana's", () => {
 })
 
 describe("Grafana's alert", () => {
-  it("keeps its state while the API gives no answer", () => expect(made.alert.groups[0]?.rules[0]?.execErrState).toBe("KeepLast"))
+  it("keeps its state while the API gives no answer", () =>
+    expect(made.alert.groups[0]?.rules[0]?.execErrState).toBe("KeepLast"))
 
   it("has no variables, which Grafana would not replace, and returns one number", async () => {
     expect(rule.url_options.data).not.toContain("$")

@@ -42,7 +42,8 @@ describe.runIf(CHROMIUM)("the client library in a browser", { timeout: 60_000 },
     await page.goto(`${rig.service.address}/healthz`)
     await page.addScriptTag({ content: await libraryScript() })
     const listed = await page.evaluate(async () => {
-      const { BatchProcessor, SignalClient } = (globalThis as unknown as { signalIngest: typeof library }).signalIngest
+      const { BatchProcessor, SignalClient } = (globalThis as unknown as { signalIngest: typeof library })
+        .signalIngest
       const client = new SignalClient({ url: location.origin })
       const processor = new BatchProcessor(client)
       for (let place = 0; place < 250; place++)
@@ -69,7 +70,9 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", { tim
   let site: Server
   let port: number
   beforeAll(async () => {
-    site = createServer((_, response) => response.setHeader("Content-Type", "text/html").end("<p>an application"))
+    site = createServer((_, response) =>
+      response.setHeader("Content-Type", "text/html").end("<p>an application"),
+    )
     site.listen(0, "127.0.0.1")
     await once(site, "listening")
     port = (site.address() as AddressInfo).port
@@ -93,9 +96,13 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", { tim
     await page.addScriptTag({ content: await libraryScript() })
     const outcome = await page.evaluate(
       async ({ url, key, host }) => {
-        const { SignalClient, SignalError } = (globalThis as unknown as { signalIngest: typeof library }).signalIngest
+        const { SignalClient, SignalError } = (globalThis as unknown as { signalIngest: typeof library })
+          .signalIngest
         const client = new SignalClient({ url, key, deadlineMs: 3000 })
-        const signals = Array.from({ length: 40 }, (_, place) => ({ context_window_id: host, raw_content: String(place) }))
+        const signals = Array.from({ length: 40 }, (_, place) => ({
+          context_window_id: host,
+          raw_content: String(place),
+        }))
         try {
           await client.createBatch(signals)
           const { successful_count } = await client.createBatch(signals)
@@ -109,9 +116,10 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", { tim
       { url: rig.service.address, key, host },
     )
     await page.close()
-    const [row] = await rig.query<{ count: number }>("select count(*)::int4 as count from signals where context_window_id = $1", [
-      host,
-    ])
+    const [row] = await rig.query<{ count: number }>(
+      "select count(*)::int4 as count from signals where context_window_id = $1",
+      [host],
+    )
     return { outcome, encodings, stored: row?.count }
   }
 
@@ -124,7 +132,11 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", { tim
 
   it("reads an error and the id of its request", async () => {
     const { outcome, stored } = await sendFrom("app.localhost", "guess")
-    expect(outcome).toEqual({ name: "UnauthorizedError", status: 401, requestId: expect.stringMatching(/^[\da-f-]{36}$/) })
+    expect(outcome).toEqual({
+      name: "UnauthorizedError",
+      status: 401,
+      requestId: expect.stringMatching(/^[\da-f-]{36}$/),
+    })
     expect(stored).toBe(80)
   })
 
@@ -160,7 +172,8 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", { tim
     const client = new SignalClient({ url: rig.service.address, key: KEY })
     let done = false
     const storing = (async () => {
-      for (let place = 0; !done; place++) await client.create({ context_window_id: "conv-feed", raw_content: String(place) })
+      for (let place = 0; !done; place++)
+        await client.create({ context_window_id: "conv-feed", raw_content: String(place) })
     })()
     const first = await follow("now", 5).finally(() => {
       done = true
@@ -171,7 +184,8 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", { tim
     const [begin = -1] = first.seen
     expect(first.seen.length).toBeGreaterThanOrEqual(5)
     expect(first.seen).toEqual(first.seen.map((_, place) => begin + place))
-    // All that the first page has not seen, the last of it alone or with what was stored while that page closed.
+    // All that the first page has not seen, the last of it alone or with what was stored while that page
+    // closed.
     const rest: number[] = [...second.seen]
     for (let cursor = second.cursor; rest.at(-1) !== 1_000_000; ) {
       const more = await follow(cursor, 1)

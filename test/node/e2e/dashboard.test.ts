@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest"
-import { CHROMIUM, expectNoComplaints, figure, picture, scrollsSideways, seriousFindings } from "../../setup/browser.ts"
+import {
+  CHROMIUM,
+  expectNoComplaints,
+  figure,
+  picture,
+  scrollsSideways,
+  seriousFindings,
+} from "../../setup/browser.ts"
 import { useLocalPages } from "../../setup/hooks/pages.ts"
 
 const PANELS = [
@@ -72,18 +79,25 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
       ["rejected", "1"],
       ["invalid", "1"],
     ])
-      expect(await page.locator(`[data-outcome="${outcome}"]`).innerText()).toMatch(new RegExp(`\\b${count}\\b`))
+      expect(await page.locator(`[data-outcome="${outcome}"]`).innerText()).toMatch(
+        new RegExp(`\\b${count}\\b`),
+      )
 
     expect(await page.locator('[data-source="Slack"]').innerText()).toMatch(/\b22\b.*100%/s)
-    expect(await page.locator('[data-code="out_of_range"]').innerText()).toMatch(/outside the range.*\b1\b.*\b1\b/s)
+    expect(await page.locator('[data-code="out_of_range"]').innerText()).toMatch(
+      /outside the range.*\b1\b.*\b1\b/s,
+    )
     expect(await page.locator('[data-code="invalid_request"]').innerText()).toMatch(/\b1\b.*\b0\b/s)
-    expect(await page.locator("[data-code] a").allInnerTexts()).toEqual(expect.arrayContaining(["out_of_range", "blank"]))
+    expect(await page.locator("[data-code] a").allInnerTexts()).toEqual(
+      expect.arrayContaining(["out_of_range", "blank"]),
+    )
 
     const failed = page.locator("[data-batch]", { hasText: "1 reason" }).first()
     await failed.locator("summary").click()
     expect(await failed.innerText()).toContain("#1 signal_score must be between 0 and 1")
     expect(await page.locator('[data-conversation="conv-dashboard"]').innerText()).toContain("22")
-    for (const panel of PANELS) expect(await page.getAttribute(`[data-panel="${panel}"]`, "data-state"), panel).toBe("fresh")
+    for (const panel of PANELS)
+      expect(await page.getAttribute(`[data-panel="${panel}"]`, "data-state"), panel).toBe("fresh")
     expectNoComplaints(watched)
     await page.context().close()
   })
@@ -95,7 +109,9 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
       const plot = page.locator(`[data-panel="${panel}"] .plot`)
       // The colour of a line, which neither grid nor axis has.
       const coloured = await plot.locator("canvas").evaluate((canvas: HTMLCanvasElement) => {
-        const { data } = canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) ?? { data: [] }
+        const { data } = canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) ?? {
+          data: [],
+        }
         let count = 0
         for (let at = 0; at < data.length; at += 4) {
           const [red = 0, green = 0, blue = 0, alpha = 0] = data.slice(at, at + 4)
@@ -115,7 +131,11 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
 
   it.each([
     ["light", "dashboard-light", { colorScheme: "light" as const }],
-    ["dark at phone width", "dashboard-phone-dark", { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } }],
+    [
+      "dark at phone width",
+      "dashboard-phone-dark",
+      { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } },
+    ],
   ])("has no serious finding of axe's and nothing beside the screen: %s", async (_, name, options) => {
     const watched = await pages.open("/", options)
     const { page } = watched
@@ -158,7 +178,9 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
     )
     await page.route("**/api/batches*", (route) => route.abort())
     await page.locator('[data-note="metrics"]').waitFor()
-    expect(await page.locator('[data-note="metrics"]').innerText()).toContain("Metrics can't be read right now.")
+    expect(await page.locator('[data-note="metrics"]').innerText()).toContain(
+      "Metrics can't be read right now.",
+    )
     await page.locator('[data-note="batches"]').waitFor()
     expect(await page.getAttribute('[data-panel="figures"]', "data-state")).toBe("stale")
     expect(await page.getAttribute('[data-panel="signals"]', "data-state")).toBe("fresh")
@@ -182,11 +204,17 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
       await page.keyboard.press("Tab")
       const focused = await page.evaluate(() => {
         const element = document.activeElement as HTMLElement
-        const shown = element.matches("input[type=radio]") ? (element.nextElementSibling as HTMLElement) : element
+        const shown = element.matches("input[type=radio]")
+          ? (element.nextElementSibling as HTMLElement)
+          : element
         const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(shown)
         const seen = (outlineStyle !== "none" && Number.parseFloat(outlineWidth) > 0) || boxShadow !== "none"
         return {
-          name: element.getAttribute("name") ?? element.getAttribute("aria-label") ?? element.textContent?.trim() ?? "",
+          name:
+            element.getAttribute("name") ??
+            element.getAttribute("aria-label") ??
+            element.textContent?.trim() ??
+            "",
           seen,
           body: element === document.body,
         }
@@ -195,7 +223,9 @@ describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
       expect(focused.seen, focused.name).toBe(true)
       reached.push(focused.name)
     }
-    expect(reached).toEqual(expect.arrayContaining(["Docs", "Pause", "theme", "window", "Newest signals", "Newest batches"]))
+    expect(reached).toEqual(
+      expect.arrayContaining(["Docs", "Pause", "theme", "window", "Newest signals", "Newest batches"]),
+    )
 
     await page.getByLabel("15 min").focus()
     const asked = page.waitForRequest((request) => request.url().includes("window=1h"))

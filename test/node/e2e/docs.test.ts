@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest"
-import { CHROMIUM, expectNoComplaints, picture, scrollsSideways, seriousFindings } from "../../setup/browser.ts"
+import {
+  CHROMIUM,
+  expectNoComplaints,
+  picture,
+  scrollsSideways,
+  seriousFindings,
+} from "../../setup/browser.ts"
 import { useLocalPages } from "../../setup/hooks/pages.ts"
 
 describe.runIf(CHROMIUM)("the API reference", { timeout: 120_000 }, () => {

@@ -43,10 +43,16 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
       `{"signals":[{"context_window_id":"conv-exact","raw_content":"<b>no markup</b>","payload":{"amount":${EXACT},"list":[1,{"a":null}]}}]}`,
     )
     const bad = { context_window_id: "conv-bad", signal_score: 2 }
-    const failed = await post("/api/signals/batch", JSON.stringify({ signals: [bad, bad, { ...bad, signal_score: 0.2 }] }))
+    const failed = await post(
+      "/api/signals/batch",
+      JSON.stringify({ signals: [bad, bad, { ...bad, signal_score: 0.2 }] }),
+    )
     batch = failed.transaction_id
     // Without a conversation: acknowledged, and kept as dead letters.
-    await post("/webhooks/kafka", JSON.stringify([{ raw_content: "first" }, { raw_content: "second" }, { raw_content: "third" }]))
+    await post(
+      "/webhooks/kafka",
+      JSON.stringify([{ raw_content: "first" }, { raw_content: "second" }, { raw_content: "third" }]),
+    )
   }, 120_000)
   afterAll(async () => {
     await browser?.close()
@@ -57,7 +63,8 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     const response = await fetch(`${service.address}/api/dead-letters?state=waiting&limit=100`)
     return ((await response.json()) as { dead_letters: unknown[] }).dead_letters.length
   }
-  const open = (address: string, options = {}) => openPage(browser, `${service.address}/#/${address}`, options)
+  const open = (address: string, options = {}) =>
+    openPage(browser, `${service.address}/#/${address}`, options)
 
   it("shows signals page by page, and follows a link to the next page and back", async () => {
     const watched = await open("signals")
@@ -108,7 +115,9 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     const watched = await open(`batches/${batch}`)
     const { page } = watched
     await expect.poll(() => page.locator("[data-failure]").count()).toBe(2)
-    expect(await page.locator('[data-failure="1"]').innerText()).toContain("signal_score must be between 0 and 1")
+    expect(await page.locator('[data-failure="1"]').innerText()).toContain(
+      "signal_score must be between 0 and 1",
+    )
     await picture(page, "view-batch")
     await page.getByRole("link", { name: "Batches" }).click()
     await expect.poll(() => page.locator("[data-view] [data-batch]").count()).toBe(4)
@@ -121,7 +130,9 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     const { page } = watched
     await page.locator('[data-code="out_of_range"]').getByRole("link").click()
     await expect.poll(() => page.locator("[data-view] [data-batch]").count()).toBe(1)
-    expect(await page.locator("[data-view]").innerText()).toContain("A number or a time is outside the range of its field.")
+    expect(await page.locator("[data-view]").innerText()).toContain(
+      "A number or a time is outside the range of its field.",
+    )
     await page.getByRole("link", { name: "with failures" }).click()
     // The third batch, and the records without a conversation.
     await expect.poll(() => page.locator("[data-view] [data-batch]").count()).toBe(2)
@@ -140,7 +151,9 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     const { page } = watched
     await page.locator('[data-failure="1"]').getByRole("link", { name: "1", exact: true }).click()
     await expect.poll(() => page.locator("[data-view] h2").innerText()).toMatch(/^Dead letter \d+$/)
-    expect(await page.getByRole("region", { name: "Record" }).innerText()).toContain('"raw_content": "second"')
+    expect(await page.getByRole("region", { name: "Record" }).innerText()).toContain(
+      '"raw_content": "second"',
+    )
     expectNoComplaints(watched)
     await page.context().close()
   })
@@ -174,7 +187,10 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     await expect.poll(() => page.locator("[data-notice]").innerText()).toBe("")
     await expect.poll(() => letters.count()).toBe(3)
 
-    await post("/webhooks/kafka", JSON.stringify(Array.from({ length: 60 }, () => ({ raw_content: "without a conversation" }))))
+    await post(
+      "/webhooks/kafka",
+      JSON.stringify(Array.from({ length: 60 }, () => ({ raw_content: "without a conversation" }))),
+    )
     await expect.poll(waitingLetters).toBe(60)
     await page.getByRole("link", { name: "waiting" }).click()
     await page.getByRole("button", { name: "Discard these 50" }).waitFor()
@@ -216,7 +232,14 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     ["light", { colorScheme: "light" as const }],
     ["dark at phone width", { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } }],
   ])("have no serious finding of axe's and nothing beside the screen: %s", async (name, options) => {
-    for (const address of ["signals", "batches", "dead-letters", `batches/${batch}`, "signals/1", "storage"]) {
+    for (const address of [
+      "signals",
+      "batches",
+      "dead-letters",
+      `batches/${batch}`,
+      "signals/1",
+      "storage",
+    ]) {
       const { page } = await open(address, options)
       await page.locator("[data-view]:not([aria-busy])").waitFor()
       await picture(page, `view-${address.split("/").join("-").slice(0, 14)}-${name}`, { fullPage: false })

@@ -33,12 +33,18 @@ afterEach(() => limitSessions("reset all"))
 
 /** Keeps every statement on these tables waiting until the end of `work`. */
 async function whileLocked<T>(work: () => Promise<T>): Promise<T> {
-  const blocked = rig.query("begin; lock table signals, batches, dead_letters; select pg_sleep(60); commit").catch(() => {})
-  await expect.poll(() => rig.query("select from pg_locks where mode = 'AccessExclusiveLock' and granted")).not.toHaveLength(0)
+  const blocked = rig
+    .query("begin; lock table signals, batches, dead_letters; select pg_sleep(60); commit")
+    .catch(() => {})
+  await expect
+    .poll(() => rig.query("select from pg_locks where mode = 'AccessExclusiveLock' and granted"))
+    .not.toHaveLength(0)
   try {
     return await work()
   } finally {
-    await rig.query("select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock table%'")
+    await rig.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock table%'",
+    )
     await blocked
   }
 }
@@ -53,7 +59,11 @@ async function read(path: string, method = "GET") {
 const SIGNAL_FILTERS = "context_window_id, user_id, signal_source, since, until, limit"
 
 const tooCostly = (why: string, narrowBy: string) => [
-  { type: "read_too_costly", loc: ["query"], msg: `The database does not finish this read: ${why}. Narrow it by: ${narrowBy}` },
+  {
+    type: "read_too_costly",
+    loc: ["query"],
+    msg: `The database does not finish this read: ${why}. Narrow it by: ${narrowBy}`,
+  },
 ]
 
 const READS: { path: string; method?: string; narrowBy: string }[] = [
@@ -65,11 +75,14 @@ const READS: { path: string; method?: string; narrowBy: string }[] = [
 ]
 
 describe("a read that Postgres does not finish", () => {
-  it.each(READS)("$path: is cancelled by the service before its deadline, and the answer says what to narrow", async (route) => {
-    const { status, detail, ms } = await whileLocked(() => read(route.path, route.method))
-    expect([status, detail]).toEqual([422, tooCostly("it takes longer than 2 seconds", route.narrowBy)])
-    expect(ms).toBeLessThan(DEADLINE_MS)
-  })
+  it.each(READS)(
+    "$path: is cancelled by the service before its deadline, and the answer says what to narrow",
+    async (route) => {
+      const { status, detail, ms } = await whileLocked(() => read(route.path, route.method))
+      expect([status, detail]).toEqual([422, tooCostly("it takes longer than 2 seconds", route.narrowBy)])
+      expect(ms).toBeLessThan(DEADLINE_MS)
+    },
+  )
 
   it("that cancels itself is not sent again", async () => {
     await limitSessions("set statement_timeout = '200ms'")

@@ -40,7 +40,9 @@ describe("a database that does not answer in time", () => {
     const blocked = rig.query("begin; lock table signals; select pg_sleep(2); commit")
     await expect
       .poll(() =>
-        rig.query("select from pg_locks where relation = 'signals'::regclass and mode = 'AccessExclusiveLock' and granted"),
+        rig.query(
+          "select from pg_locks where relation = 'signals'::regclass and mode = 'AccessExclusiveLock' and granted",
+        ),
       )
       .toHaveLength(1)
     const { status, conversation } = await sendBatch(rig)
@@ -66,9 +68,15 @@ describe("a database that does not answer in time", () => {
   })
 
   it("is logged by its kind, without the statement, its values or the address", async () => {
-    rig.endpoint.faults.failures.push({ status: 400, code: "42P01", message: 'relation "batches" does not exist' })
+    rig.endpoint.faults.failures.push({
+      status: 400,
+      code: "42P01",
+      message: 'relation "batches" does not exist',
+    })
     await sendBatch(rig)
-    await expect.poll(() => rig.service.log.some((line) => line.includes("database error (broken): 42P01"))).toBe(true)
+    await expect
+      .poll(() => rig.service.log.some((line) => line.includes("database error (broken): 42P01")))
+      .toBe(true)
     expect(rig.service.log.join("\n")).not.toMatch(/postgres(ql)?:|insert into|raw_content/)
   })
 })

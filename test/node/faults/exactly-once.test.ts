@@ -69,7 +69,10 @@ describe("an answer that stalls in its middle until the deadline", () => {
     const { status, headers, body, conversation } = await sendBatch(rig)
     expect([status, headers.get("Retry-After")]).toEqual([503, "2"])
     const record = await fetch(`${rig.service.address}/api/batches/${body.transaction_id}`)
-    expect([record.status, await record.json()]).toMatchObject([200, { state: "stored", successful_count: 20 }])
+    expect([record.status, await record.json()]).toMatchObject([
+      200,
+      { state: "stored", successful_count: 20 },
+    ])
     expect(await misstored(rig, [conversation])).toEqual(NOTHING_WRONG)
   })
 })
@@ -106,16 +109,19 @@ describe("transient errors of the database", () => {
     { status: 400, code: "42501", message: "permission denied" },
     { status: 400, code: "", message: "password authentication failed for user 'neondb_owner'" },
     { status: 500, code: "", message: "Control plane request failed: endpoint cannot be found" },
-  ])("that no retry repairs are answered at once, and reveal nothing of the database: $message", async (failure) => {
-    rig.endpoint.faults.failures.push(failure)
-    const { status, headers, body } = await sendBatch(rig)
-    expect([status, headers.get("Retry-After")]).toEqual([503, "2"])
-    expect(body).toEqual({
-      detail: "The database is not ready for this service. Nothing was stored.",
-      code: "database_not_ready",
-    })
-    expect(rig.endpoint.faults.failures).toEqual([])
-  })
+  ])(
+    "that no retry repairs are answered at once, and reveal nothing of the database: $message",
+    async (failure) => {
+      rig.endpoint.faults.failures.push(failure)
+      const { status, headers, body } = await sendBatch(rig)
+      expect([status, headers.get("Retry-After")]).toEqual([503, "2"])
+      expect(body).toEqual({
+        detail: "The database is not ready for this service. Nothing was stored.",
+        code: "database_not_ready",
+      })
+      expect(rig.endpoint.faults.failures).toEqual([])
+    },
+  )
 })
 
 describe("a database that is away for 5 seconds", () => {
@@ -145,7 +151,8 @@ describe("Postgres killed in the midst of a load", () => {
       while (!done) {
         const headers = { "Idempotency-Key": crypto.randomUUID() }
         const conversation = crypto.randomUUID()
-        // A sender that keeps its promise to itself: the same batch under the same key until it is acknowledged.
+        // A sender that keeps its promise to itself: the same batch under the same key until it is
+        // acknowledged.
         while ((await sendBatch(rig, headers, conversation)).status !== 200);
         acknowledged.push(conversation)
         if (acknowledged.length === 60) enough.resolve()

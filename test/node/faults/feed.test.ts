@@ -31,7 +31,10 @@ afterAll(() => storage?.stop())
 /** Postgres ended the transaction: killed, deadlock, or the connection was lost with its server process. */
 const DEADLOCK = "40P01"
 
-/** Transactions of several batches can meet in a deadlock. The store gives its code as `reason`, the driver as `code`. */
+/**
+ * Transactions of several batches can meet in a deadlock. The store gives its code as `reason`, the driver as
+ * `code`.
+ */
 const isLoss = (error: unknown) =>
   error instanceof Error &&
   (/terminat|not queryable/i.test(error.message) ||
@@ -47,7 +50,9 @@ async function connected(): Promise<Client> {
 
 type Ending = "committed" | "rolled back" | "killed" | "lost"
 
-/** Writes batches in a transaction in every way of the service, holds it open, and ends it: `random` decides. */
+/**
+ * Writes batches in a transaction in every way of the service, holds it open, and ends it: `random` decides.
+ */
 async function transaction(client: Client, random: () => number): Promise<Ending> {
   const upTo = (most: number) => Math.floor(random() * (most + 1))
   const batch = () =>
@@ -64,7 +69,10 @@ async function transaction(client: Client, random: () => number): Promise<Ending
     const way = random()
     const written = batch()
     if (way < 0.7)
-      await insertMany(db, [{ batch: written, letters: [] }, ...(way < 0.3 ? [{ batch: batch(), letters: [] }] : [])])
+      await insertMany(db, [
+        { batch: written, letters: [] },
+        ...(way < 0.3 ? [{ batch: batch(), letters: [] }] : []),
+      ])
     else if (way < 0.85) await insertOneByOne(db, written, encodeColumns(written.plan.rows))
     else if (way < 0.93) await recordFailedBatch(db, written, { reason: "broken", failures: [] })
     else {
@@ -97,7 +105,10 @@ async function writer(random: () => number, count: (ending: Ending) => void): Pr
 }
 
 /** Follows the feed, and keeps each page together with its position, or neither when it stops in between. */
-async function reader(random: () => number, isOver: () => boolean): Promise<{ ids: number[]; pages: number }> {
+async function reader(
+  random: () => number,
+  isOver: () => boolean,
+): Promise<{ ids: number[]; pages: number }> {
   let client = await connected()
   const ids: number[] = []
   let kept: FeedPosition = OLDEST
@@ -126,17 +137,30 @@ it(`readers that stop and continue see every signal of ${WRITERS * TRANSACTIONS}
 }, async () => {
   const endings: Record<Ending, number> = { committed: 0, "rolled back": 0, killed: 0, lost: 0 }
   let writing = true
-  const readers = Array.from({ length: READERS }, (_, place) => reader(seededRandom(SEED + 1000 + place), () => !writing))
-  const writers = Array.from({ length: WRITERS }, (_, place) => writer(seededRandom(SEED + place), (ending) => endings[ending]++))
+  const readers = Array.from({ length: READERS }, (_, place) =>
+    reader(seededRandom(SEED + 1000 + place), () => !writing),
+  )
+  const writers = Array.from({ length: WRITERS }, (_, place) =>
+    writer(seededRandom(SEED + place), (ending) => endings[ending]++),
+  )
   const startedAt = Date.now()
   await Promise.all(writers).finally(() => {
     writing = false
   })
   const [first, ...others] = await Promise.all(readers)
   const ids = first?.ids ?? []
-  const stored = (await storage.query<{ id: string }>("select id from signals order by id")).map(({ id }) => Number(id))
+  const stored = (await storage.query<{ id: string }>("select id from signals order by id")).map(({ id }) =>
+    Number(id),
+  )
   const jumps = ids.filter((id, place) => id < (ids[place - 1] ?? 0)).length
-  console.info({ seed: SEED, ms: Date.now() - startedAt, ...endings, signals: stored.length, jumps, pages: first?.pages })
+  console.info({
+    seed: SEED,
+    ms: Date.now() - startedAt,
+    ...endings,
+    signals: stored.length,
+    jumps,
+    pages: first?.pages,
+  })
 
   for (const other of others) expect(other.ids).toEqual(ids)
   expect(ids.toSorted((one, other) => one - other)).toEqual(stored)

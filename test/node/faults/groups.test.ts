@@ -16,10 +16,19 @@ beforeEach(async () => {
 
 interface Sent {
   status: number
-  body: { id: number; context_window_id?: string; raw_content?: string; transaction_id: string; duplicate?: true }
+  body: {
+    id: number
+    context_window_id?: string
+    raw_content?: string
+    transaction_id: string
+    duplicate?: true
+  }
 }
 
-async function single(signal: string, more: { headers?: Record<string, string>; signal?: AbortSignal } = {}): Promise<Sent> {
+async function single(
+  signal: string,
+  more: { headers?: Record<string, string>; signal?: AbortSignal } = {},
+): Promise<Sent> {
   const response = await fetch(`${rig.service.address}/api/signals`, {
     method: "POST",
     body: signal,
@@ -29,7 +38,8 @@ async function single(signal: string, more: { headers?: Record<string, string>; 
   return { status: response.status, body: (await response.json()) as Sent["body"] }
 }
 
-const text = (conversation: string, more: object = {}) => JSON.stringify({ context_window_id: conversation, ...more })
+const text = (conversation: string, more: object = {}) =>
+  JSON.stringify({ context_window_id: conversation, ...more })
 
 /** Sends many at once, so that requests meet in groups; the database answers late, so that they do. */
 async function together<T>(sends: readonly (() => Promise<T>)[]): Promise<T[]> {
@@ -48,16 +58,19 @@ const stored = () =>
 describe("128 single signals at once", () => {
   it("share statements, and each has its own id, ledger row and answer", async () => {
     const sent = await together(
-      Array.from({ length: 128 }, (_, place) => () => single(text(`c-${place}`, { raw_content: `text ${place}` }))),
+      Array.from(
+        { length: 128 },
+        (_, place) => () => single(text(`c-${place}`, { raw_content: `text ${place}` })),
+      ),
     )
     for (const [place, { status, body }] of sent.entries()) {
       expect(status).toBe(201)
       expect([body.context_window_id, body.raw_content]).toEqual([`c-${place}`, `text ${place}`])
     }
     const rows = await stored()
-    expect(new Map(rows.map((row) => [row.context_window_id, [Number(row.id), row.ledger, row.total]]))).toEqual(
-      new Map(sent.map(({ body }) => [body.context_window_id, [body.id, body.transaction_id, 1]])),
-    )
+    expect(
+      new Map(rows.map((row) => [row.context_window_id, [Number(row.id), row.ledger, row.total]])),
+    ).toEqual(new Map(sent.map(({ body }) => [body.context_window_id, [body.id, body.transaction_id, 1]])))
     // Transactions that wrote more than one ledger row are groups.
     const [groups] = await rig.query<{ transactions: number }>(
       "select count(distinct xmin::text)::int4 as transactions from batches",
@@ -67,7 +80,10 @@ describe("128 single signals at once", () => {
 
   it("with the same dedupe_key are one signal and duplicates of it", async () => {
     const sent = await together(
-      Array.from({ length: 60 }, (_, place) => () => single(text(`c-${place}`, { dedupe_key: `k-${place % 3}` }))),
+      Array.from(
+        { length: 60 },
+        (_, place) => () => single(text(`c-${place}`, { dedupe_key: `k-${place % 3}` })),
+      ),
     )
     expect(sent.filter(({ status }) => status === 201)).toHaveLength(3)
     const ids = sent.map(({ body }, place) => `${place % 3}:${body.id}`)
@@ -90,7 +106,8 @@ describe("128 single signals at once", () => {
     const sent = await together(
       Array.from({ length: 64 }, (_, place) => () => single(place % 16 === 7 ? bad : text(`c-${place}`))),
     )
-    for (const [place, { status }] of sent.entries()) expect(status, `${place}`).toBe(place % 16 === 7 ? 422 : 201)
+    for (const [place, { status }] of sent.entries())
+      expect(status, `${place}`).toBe(place % 16 === 7 ? 422 : 201)
     expect(await rig.query("select count(*)::int4 as signals from signals")).toEqual([{ signals: 60 }])
   })
 

@@ -16,7 +16,9 @@ const connect = async () => {
   return one
 }
 
-/** The indexes for reads: whether each is valid, and how many partitions have one of each, by whatever name. */
+/**
+ * The indexes for reads: whether each is valid, and how many partitions have one of each, by whatever name.
+ */
 async function indexes(): Promise<Record<string, string>> {
   const { rows } = await client.query<{ name: string; state: string }>(
     `select relname as name, indisvalid || ', ' || count(inhrelid) || ' of partitions' as state
@@ -32,7 +34,10 @@ async function broken(): Promise<number> {
   return rows.length
 }
 
-/** A transaction that has written to a table: a build waits for its end after it has entered its index, which is not valid yet. */
+/**
+ * A transaction that has written to a table: a build waits for its end after it has entered its index, which
+ * is not valid yet.
+ */
 async function openWrite(table: string, id = 1): Promise<Client> {
   const writer = await connect()
   await writer.query("begin")
@@ -79,7 +84,9 @@ describe.each([
       await commit(await openWrite("signals"))
     }
     await migrate(postgres.url)
-    const { rows } = await client.query<{ name: string; to_id: string }>("select name, to_id from signal_partitions limit 1")
+    const { rows } = await client.query<{ name: string; to_id: string }>(
+      "select name, to_id from signal_partitions limit 1",
+    )
     table = rows[0]?.name ?? "signals"
     id = Number(rows[0]?.to_id ?? 1000)
     expect(table === "signals").toBe(plain)
@@ -127,7 +134,9 @@ describe.each([
     const writer = await openWrite(table, --id)
     const runs = Promise.all([migrate(postgres.url), migrate(postgres.url)])
     await expect
-      .poll(async () => (await client.query("select from pg_stat_progress_create_index")).rows.length, { interval: 5 })
+      .poll(async () => (await client.query("select from pg_stat_progress_create_index")).rows.length, {
+        interval: 5,
+      })
       .toBe(1)
     await commit(writer)
     await runs

@@ -41,7 +41,9 @@ describe("batches", () => {
     const sent = await sendBatches(rig, 100)
     await expect.poll(() => store.points.length).toBe(sent.length)
     // total, successes and failures; see src/metrics/point.ts
-    expect(store.points.map(({ double1, double2, double3 }) => [double1, double2, double3])).toEqual(sent.map(() => [20, 20, 0]))
+    expect(store.points.map(({ double1, double2, double3 }) => [double1, double2, double3])).toEqual(
+      sent.map(() => [20, 20, 0]),
+    )
   })
 
   it("go through, 1,000 of them, when the metrics store refuses connections", async () => {

@@ -53,7 +53,8 @@ async function kill(script: string, reached: () => Promise<boolean>): Promise<vo
   await ended
 }
 
-const isTrue = async (text: string) => (await admin.query(`select (${text}) as is`).catch(() => undefined))?.rows[0]?.is === true
+const isTrue = async (text: string) =>
+  (await admin.query(`select (${text}) as is`).catch(() => undefined))?.rows[0]?.is === true
 
 /** All that the fill has stored, to be compared. */
 const facts = async () =>
@@ -64,14 +65,21 @@ const facts = async () =>
       from signals where context_window_id = 'old'`)
   ).rows
 
-/** Writes until it is stopped: three signals a batch, of which one has a key of its own and one that of a stored signal. */
+/**
+ * Writes until it is stopped: three signals a batch, of which one has a key of its own and one that of a
+ * stored signal.
+ */
 async function writing(store: (client: Client, keys: [string, string], n: number) => Promise<void>) {
   const client = await connected()
   let stopped = false
   let batches = 0
   const ended = (async () => {
     for (; !stopped; batches++)
-      await store(client, [`new ${crypto.randomUUID()}`, `old ${2 + (((batches * 2_222) % FILLED) & ~1)}`], batches)
+      await store(
+        client,
+        [`new ${crypto.randomUUID()}`, `old ${2 + (((batches * 2_222) % FILLED) & ~1)}`],
+        batches,
+      )
   })()
   return {
     batches: () => batches,
@@ -110,7 +118,9 @@ describe("a change of a filled database that is killed, run again, and run by tw
     })
     await expect.poll(present.batches).toBeGreaterThan(20)
     const formerBatches = await former.stop()
-    await kill("partition", () => isTrue("exists (select from pg_constraint where conname = 'signals_first_partition')"))
+    await kill("partition", () =>
+      isTrue("exists (select from pg_constraint where conname = 'signals_first_partition')"),
+    )
     const partitioners = [start("partition"), start("partition")]
     expect(await Promise.all(partitioners.map(codeOf))).toEqual([0, 0])
     const then = present.batches()

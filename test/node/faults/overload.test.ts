@@ -15,8 +15,15 @@ beforeAll(async () => {
     try {
       const chunks: Buffer[] = []
       for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
-      const headers = Object.entries(request.headers).filter(([name]) => name.startsWith("neon-")) as [string, string][]
-      const answer = await fetch(storage.endpoint.url, { method: "POST", headers, body: Buffer.concat(chunks) })
+      const headers = Object.entries(request.headers).filter(([name]) => name.startsWith("neon-")) as [
+        string,
+        string,
+      ][]
+      const answer = await fetch(storage.endpoint.url, {
+        method: "POST",
+        headers,
+        body: Buffer.concat(chunks),
+      })
       response.writeHead(answer.status, { "Content-Type": "application/json" }).end(await answer.text())
     } catch {
       response.destroy()
@@ -47,12 +54,17 @@ const LARGE = 101
 
 /** Sends batches at the same time; each is stored once, or is answered 503 and not stored. */
 async function burst(callers: number, size = LARGE): Promise<{ stored: number; busy: number }> {
-  const sent = await Promise.all(Array.from({ length: callers }, () => sendBatch(rig, {}, crypto.randomUUID(), size)))
+  const sent = await Promise.all(
+    Array.from({ length: callers }, () => sendBatch(rig, {}, crypto.randomUUID(), size)),
+  )
   const stored = sent.filter(({ status }) => status === 200).map(({ conversation }) => conversation)
   const busy = sent.filter(({ status }) => status !== 200)
-  for (const { status, headers, body } of busy) expect([status, headers.get("Retry-After"), body]).toEqual([503, "1", BUSY])
+  for (const { status, headers, body } of busy)
+    expect([status, headers.get("Retry-After"), body]).toEqual([503, "1", BUSY])
   expect(await misstored(rig, stored, size)).toEqual({ lostOrDoubled: [], torn: [] })
-  const [row] = await rig.query<{ count: number }>("select count(*)::int4 as count from batches where transaction_id is not null")
+  const [row] = await rig.query<{ count: number }>(
+    "select count(*)::int4 as count from batches where transaction_id is not null",
+  )
   expect(row?.count).toBe(stored.length)
   await rig.query("truncate signals, batches, dedupe_keys")
   return { stored: stored.length, busy: busy.length }

@@ -59,7 +59,9 @@ it(`stores ${EVENTS} events once each, delivered one to four times in random ord
   async function handOver(): Promise<void> {
     const messagesNow = waiting.splice(0, 1 + Math.floor(random() * 100))
     handed += messagesNow.length
-    const { acknowledged } = await service.consume(messagesNow).catch(() => ({ acknowledged: [] as string[] }))
+    const { acknowledged } = await service
+      .consume(messagesNow)
+      .catch(() => ({ acknowledged: [] as string[] }))
     const done = new Set(acknowledged)
     const again = messagesNow.filter(({ id }) => !done.has(id))
     redelivered += again.length
@@ -69,7 +71,8 @@ it(`stores ${EVENTS} events once each, delivered one to four times in random ord
   while (waiting.length > 0) {
     // Several consumers at once, as Cloudflare runs them, of which some lose the answer of the database.
     if (random() < 0.2) storage.endpoint.faults.loseAnswers = 2
-    if (random() < 0.1) storage.endpoint.faults.failures.push({ status: 400, code: "40P01", message: "deadlock detected" })
+    if (random() < 0.1)
+      storage.endpoint.faults.failures.push({ status: 400, code: "40P01", message: "deadlock detected" })
     const running = Promise.all(Array.from({ length: 4 }, handOver))
     if (crashes < 5 && handed > (deliveries / 6) * (crashes + 1)) {
       crashes++
@@ -80,7 +83,9 @@ it(`stores ${EVENTS} events once each, delivered one to four times in random ord
 
   expect(crashes).toBe(5)
   expect(redelivered).toBeGreaterThan(0)
-  const [counts] = await storage.query("select count(*)::int4 as rows, count(distinct raw_content)::int4 as events from signals")
+  const [counts] = await storage.query(
+    "select count(*)::int4 as rows, count(distinct raw_content)::int4 as events from signals",
+  )
   expect(counts).toEqual({ rows: EVENTS, events: EVENTS })
   const [ledger] = await storage.query("select count(*)::int4 as batches from batches")
   expect(ledger).toEqual({ batches: EVENTS })

@@ -31,7 +31,8 @@ afterEach(() => {
 })
 
 /** The next statement fails for good. */
-const failNext = () => rig.endpoint.faults.failures.push({ status: 400, message: "permission denied", code: "42501" })
+const failNext = () =>
+  rig.endpoint.faults.failures.push({ status: 400, message: "permission denied", code: "42501" })
 const failuresLeft = () => rig.endpoint.faults.failures.length
 
 /** An answer whose body nobody reads yet. */
@@ -60,7 +61,14 @@ describe("a streamed list", () => {
 
   it("is a failed transfer for curl when the database fails in its middle", async () => {
     const transfer = new Promise<{ code: unknown; lines: number }>((resolve) => {
-      const args = ["-sS", "--limit-rate", "8M", "-H", "Accept: application/x-ndjson", `${rig.service.address}/api/signals`]
+      const args = [
+        "-sS",
+        "--limit-rate",
+        "8M",
+        "-H",
+        "Accept: application/x-ndjson",
+        `${rig.service.address}/api/signals`,
+      ]
       const child = execFile("curl", args, { maxBuffer: 2 ** 30 }, (error, stdout) =>
         resolve({ code: error?.code, lines: stdout.split("\n").length - 1 }),
       )

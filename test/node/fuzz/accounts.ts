@@ -70,7 +70,9 @@ export class Accounts {
       if (!claim) {
         unclaimed.push(transaction_id)
         if (signals > 0 || letters > 0)
-          throw new Error(`${signals} signals and ${letters} dead letters of ${transaction_id} were never acknowledged`)
+          throw new Error(
+            `${signals} signals and ${letters} dead letters of ${transaction_id} were never acknowledged`,
+          )
         continue
       }
       this.#claims.delete(transaction_id)
@@ -89,7 +91,13 @@ export class Accounts {
   }
 }
 
-function claimed({ results, successful_count = 0, accepted_count, duplicate_count = 0, failed_count = 0 }: Body) {
+function claimed({
+  results,
+  successful_count = 0,
+  accepted_count,
+  duplicate_count = 0,
+  failed_count = 0,
+}: Body) {
   if (accepted_count !== undefined) {
     const signals = accepted_count - duplicate_count
     return { signals: [signals, signals] as [number, number], letters: failed_count }

@@ -17,13 +17,35 @@ import { numberText, text } from "../../setup/fuzz/values.ts"
 const SPAN = { since: 1_736_933_400, until: 1_736_937_000 }
 
 const expression = fc.oneof(
-  fc.constantFrom("double1", "blob1", "timestamp", "now()", "_sample_interval", "'a'", "INTERVAL '1' DAY", "count()", "dataset"),
+  fc.constantFrom(
+    "double1",
+    "blob1",
+    "timestamp",
+    "now()",
+    "_sample_interval",
+    "'a'",
+    "INTERVAL '1' DAY",
+    "count()",
+    "dataset",
+  ),
   numberText,
   text.map((value) => `'${value}'`),
 )
 const chain = fc
   .tuple(
-    fc.constantFrom("1+", "1=1 AND ", "NOT ", "-", "(", "if(1=1,", "double1,", "abs(", "'a'=", "1 IN (", "'''' OR "),
+    fc.constantFrom(
+      "1+",
+      "1=1 AND ",
+      "NOT ",
+      "-",
+      "(",
+      "if(1=1,",
+      "double1,",
+      "abs(",
+      "'a'=",
+      "1 IN (",
+      "'''' OR ",
+    ),
     fc.constantFrom(3, 99, 101, 3000, 60_000),
   )
   .map(([piece, times]) => piece.repeat(times))
@@ -37,28 +59,39 @@ export const sqlText = edited(
         fc.constantFrom("", " WHERE 1 = 1", " GROUP BY dataset", " ORDER BY a LIMIT 3 FORMAT JSON"),
         fc.oneof({ weight: 4, arbitrary: fc.constant("") }, { weight: 1, arbitrary: chain }),
       )
-      .map(([items, end, more]) => `SELECT ${more}${items.join(", ")} AS a FROM signal_ingest_requests${end}`),
+      .map(
+        ([items, end, more]) => `SELECT ${more}${items.join(", ")} AS a FROM signal_ingest_requests${end}`,
+      ),
   ),
 )
 
 const entry = fc.oneof(
-  fc.record({ sequence: fc.nat(), signal: fc.record({ context_window_id: text, payload: fc.object({ withBigInt: true }) }) }),
+  fc.record({
+    sequence: fc.nat(),
+    signal: fc.record({ context_window_id: text, payload: fc.object({ withBigInt: true }) }),
+  }),
   fc.record({ cut: text, ranges: fc.array(fc.tuple(fc.nat(), fc.nat())), count: fc.nat() }),
   fc.record({ done: text, ranges: fc.array(fc.tuple(fc.nat(), fc.nat())) }),
 )
 
 const MAPPING = FieldMapping.parse({ conversation: ["$key", "$headers.room", "room"] })
-const bytes = fc.option(editedBytes(edited(kafkaBody).map((sent) => new TextEncoder().encode(sent))), { nil: undefined })
+const bytes = fc.option(editedBytes(edited(kafkaBody).map((sent) => new TextEncoder().encode(sent))), {
+  nil: undefined,
+})
 
 export const CLIENT_SUITES: Record<string, Suite> = {
   answers: suite({
     inputs: fc.record({
       sent: edited(answer),
       status: fc.constantFrom(200, 201, 202, 400, 401, 404, 408, 413, 415, 422, 429, 500, 501, 503),
-      retryAfter: fc.option(fc.oneof(fc.constantFrom("2", "Wed, 21 Oct 2026 07:28:00 GMT", "9".repeat(400)), text)),
+      retryAfter: fc.option(
+        fc.oneof(fc.constantFrom("2", "Wed, 21 Oct 2026 07:28:00 GMT", "9".repeat(400)), text),
+      ),
     }),
     async check({ sent, status, retryAfter }) {
-      const headers: Record<string, string> = retryAfter ? { "Retry-After": retryAfter.replace(/[^\x20-\x7e]/g, "?") } : {}
+      const headers: Record<string, string> = retryAfter
+        ? { "Retry-After": retryAfter.replace(/[^\x20-\x7e]/g, "?") }
+        : {}
       const failed = await readAnswer(new Response(sent, { status, headers }), 1_000_000).then(
         () => undefined,
         (error: unknown) => error,
@@ -73,7 +106,9 @@ export const CLIENT_SUITES: Record<string, Suite> = {
   }),
   spool: suite({
     inputs: fc.array(entry, { maxLength: 4 }).chain((entries) => {
-      const written = new Uint8Array(Buffer.concat(entries.map((one) => encodeLine(one as Parameters<typeof encodeLine>[0]))))
+      const written = new Uint8Array(
+        Buffer.concat(entries.map((one) => encodeLine(one as Parameters<typeof encodeLine>[0]))),
+      )
       return fc.record({
         entries: fc.constant(entries),
         written: fc.constant(written),
@@ -82,9 +117,13 @@ export const CLIENT_SUITES: Record<string, Suite> = {
     }),
     check({ entries, written, damaged }) {
       const read = decodeLines("a", Buffer.from(written))
-      expect(read.damaged.length === 0 && read.entries.length === entries.length, "lines that were written are not read again")
       expect(
-        read.entries.map(toJson).join() === entries.map((one) => toJson(JSON.parse(toJson(one)))).join() || hasBigint(written),
+        read.damaged.length === 0 && read.entries.length === entries.length,
+        "lines that were written are not read again",
+      )
+      expect(
+        read.entries.map(toJson).join() === entries.map((one) => toJson(JSON.parse(toJson(one)))).join() ||
+          hasBigint(written),
         "a line changes when it is read again",
       )
       decodeLines("a", Buffer.from(damaged))
@@ -109,7 +148,9 @@ export const CLIENT_SUITES: Record<string, Suite> = {
         value: buffer(value),
         headers,
       }
-      JSON.stringify(mapMessages([message as unknown as Parameters<typeof mapMessages>[0][number]], MAPPING, "main"))
+      JSON.stringify(
+        mapMessages([message as unknown as Parameters<typeof mapMessages>[0][number]], MAPPING, "main"),
+      )
     },
   }),
   analytics: suite({
@@ -117,7 +158,9 @@ export const CLIENT_SUITES: Record<string, Suite> = {
     check(sent) {
       const made = refusing(() => translateQuery(sent), RefusedQuery)
       // Texts of a query are parameters: none becomes text of Postgres' SQL.
-      const texts = [...sent.matchAll(/'([^'\\]{6,})'/g)].map(([, one = ""]) => one).filter((one) => /[^\w ]/.test(one))
+      const texts = [...sent.matchAll(/'([^'\\]{6,})'/g)]
+        .map(([, one = ""]) => one)
+        .filter((one) => /[^\w ]/.test(one))
       if (made) for (const one of texts) expect(!made.text.includes(one), `the text ${one} is in the SQL`)
     },
   }),

@@ -1,5 +1,13 @@
 import fc from "fast-check"
-import { expect, MAX_PARSE_MS, type Outcome, type Run, runSuite, type Suite, suite } from "../../setup/fuzz/check.ts"
+import {
+  expect,
+  MAX_PARSE_MS,
+  type Outcome,
+  type Run,
+  runSuite,
+  type Suite,
+  suite,
+} from "../../setup/fuzz/check.ts"
 import { Accounts } from "./accounts.ts"
 import { CLIENT_SUITES, sqlText } from "./clients.ts"
 import { type Answered, ask, reads, type Sent, writes } from "./service.ts"
@@ -23,9 +31,22 @@ export interface Report {
   failure?: { error: string; input: string; command: string }
 }
 
-/** The shares of the inputs. A parser takes many a millisecond, a file or a request some milliseconds each. */
+/**
+ * The shares of the inputs. A parser takes many a millisecond, a file or a request some milliseconds each.
+ */
 const SHARES: Record<string, number> = {
-  ...{ json: 12, ndjson: 6, batch: 12, erasure: 4, timestamp: 8, codecs: 4, utf8: 4, parameters: 6, cursors: 6, headers: 6 },
+  ...{
+    json: 12,
+    ndjson: 6,
+    batch: 12,
+    erasure: 4,
+    timestamp: 8,
+    codecs: 4,
+    utf8: 4,
+    parameters: 6,
+    cursors: 6,
+    headers: 6,
+  },
   ...{
     signatures: 2,
     slack: 8,
@@ -50,7 +71,10 @@ const SHARES: Record<string, number> = {
   ...{ writes: 6, reads: 3 },
 }
 
-/** Values of a chunk, each with a seed of its own: a run of any length repeats at once from the seed of the chunk that failed. */
+/**
+ * Values of a chunk, each with a seed of its own: a run of any length repeats at once from the seed of the
+ * chunk that failed.
+ */
 const CHUNK = 2000
 /** Requests are sent 1 to 16 at once, so that what fails shrinks to one. */
 const MOST_AT_ONCE = 16
@@ -73,10 +97,15 @@ interface Feed {
 }
 
 /** Feeds every suite with its share of the inputs; a suite ends with its first failure. */
-export async function fuzz(stand: Stand, options: FuzzOptions, onReport: (report: Report) => void = () => {}): Promise<Report[]> {
+export async function fuzz(
+  stand: Stand,
+  options: FuzzOptions,
+  onReport: (report: Report) => void = () => {},
+): Promise<Report[]> {
   const feeds = await feedsOf(stand)
   const unknown = options.only !== undefined && !feeds.has(options.only)
-  if (unknown) throw new Error(`There is no suite "${options.only}". The suites are: ${[...feeds.keys()].join(", ")}.`)
+  if (unknown)
+    throw new Error(`There is no suite "${options.only}". The suites are: ${[...feeds.keys()].join(", ")}.`)
   const total = [...feeds.keys()].reduce((sum, name) => sum + shareOf(name), 0)
   const reports: Report[] = []
   for (const [name, feed] of feeds) {
@@ -96,11 +125,19 @@ function shareOf(name: string): number {
   return share
 }
 
-async function feedAll(name: string, feed: Feed, { seed, values, path }: FuzzOptions & { values: number }): Promise<Report> {
+async function feedAll(
+  name: string,
+  feed: Feed,
+  { seed, values, path }: FuzzOptions & { values: number },
+): Promise<Report> {
   const startedAt = performance.now()
   const report: Report = { name, inputs: 0, seconds: 0, slowestMs: 0 }
   for (let chunk = 0, left = values; left > 0 && !report.failure; chunk++, left -= feed.chunk) {
-    const run: Run = { seed: (seed + Math.imul(chunk, 0x9e3779b1)) | 0, values: Math.min(left, feed.chunk), path }
+    const run: Run = {
+      seed: (seed + Math.imul(chunk, 0x9e3779b1)) | 0,
+      values: Math.min(left, feed.chunk),
+      path,
+    }
     const command = `npm run fuzz -- --only ${name} --count ${Math.round(run.values * (feed.mean ?? 1))} --seed ${run.seed}`
     try {
       await feed.begin?.()
@@ -110,7 +147,11 @@ async function feedAll(name: string, feed: Feed, { seed, values, path }: FuzzOpt
       if (failure) report.failure = { ...failure, command: `${command} --path ${failure.path}` }
       else await feed.settle?.()
     } catch (error) {
-      report.failure = { error: error instanceof Error ? error.message : String(error), input: "the whole chunk", command }
+      report.failure = {
+        error: error instanceof Error ? error.message : String(error),
+        input: "the whole chunk",
+        command,
+      }
     }
   }
   report.seconds = (performance.now() - startedAt) / 1000
@@ -124,7 +165,10 @@ async function feedsOf(stand: Stand): Promise<Map<string, Feed>> {
     { chunk: CHUNK, run: (run) => runInWorkerd(stand.parsers.address, name, run) },
   ])
   const here = (suites: Record<string, Suite>, maxMs: number) =>
-    Object.entries(suites).map(([name, one]): [string, Feed] => [name, { chunk: CHUNK, run: (run) => runSuite(one, run, maxMs) }])
+    Object.entries(suites).map(([name, one]): [string, Feed] => [
+      name,
+      { chunk: CHUNK, run: (run) => runSuite(one, run, maxMs) },
+    ])
   const accounts = new Accounts(stand.query)
   const write = requestSuite(stand, writes, accounts)
   const read = requestSuite(stand, reads)
@@ -132,7 +176,11 @@ async function feedsOf(stand: Stand): Promise<Map<string, Feed>> {
     ...inWorkerd,
     ...here(CLIENT_SUITES, MAX_PARSE_MS),
     ...here(
-      { ...sourceSuites(stand.folder), sql: sqlSuite(stand.databaseUrl), analyticsServer: analyticsSuite(stand) },
+      {
+        ...sourceSuites(stand.folder),
+        sql: sqlSuite(stand.databaseUrl),
+        analyticsServer: analyticsSuite(stand),
+      },
       MAX_REQUEST_MS,
     ),
     [
@@ -145,13 +193,20 @@ async function feedsOf(stand: Stand): Promise<Map<string, Feed>> {
         settle: () => accounts.settle(),
       },
     ],
-    ["reads", { mean: MEAN_AT_ONCE, chunk: CHUNK_OF_REQUESTS, run: (run) => runSuite(read, run, MAX_REQUEST_MS) }],
+    [
+      "reads",
+      { mean: MEAN_AT_ONCE, chunk: CHUNK_OF_REQUESTS, run: (run) => runSuite(read, run, MAX_REQUEST_MS) },
+    ],
   ])
 }
 
 async function runInWorkerd(address: string, name: string, run: Run): Promise<Outcome> {
   const body = JSON.stringify({ name, ...run })
-  const response = await fetch(address, { method: "POST", body, signal: AbortSignal.timeout(CHUNK_DEADLINE_MS) })
+  const response = await fetch(address, {
+    method: "POST",
+    body,
+    signal: AbortSignal.timeout(CHUNK_DEADLINE_MS),
+  })
   if (!response.ok) throw new Error(`workerd answered ${response.status}: ${await response.text()}`)
   return (await response.json()) as Outcome
 }
@@ -186,7 +241,8 @@ function expectGood(sent: Sent, { status, headers, text }: Answered, log: readon
     const line = log.findLast((one) => one.includes(String(headers["x-request-id"])))
     expect(asked, `${told}\nthe service's log: ${line}`)
   }
-  if (status >= 400) expect(typeof body.code === "string" && body.detail !== undefined, `no code or detail: ${told}`)
+  if (status >= 400)
+    expect(typeof body.code === "string" && body.detail !== undefined, `no code or detail: ${told}`)
   expect(headers["content-type"]?.includes("json") || status === 204, `not JSON: ${told}`)
 }
 
@@ -198,7 +254,10 @@ const analyticsSuite = ({ analytics }: Stand): Suite =>
       const url = `${analytics.url}/accounts/local/analytics_engine/sql`
       const response = await fetch(url, { method: "POST", body: sent, headers })
       const text = await response.text()
-      expect([200, 413, 422].includes(response.status), `it was answered ${response.status}: ${text.slice(0, 500)}`)
+      expect(
+        [200, 413, 422].includes(response.status),
+        `it was answered ${response.status}: ${text.slice(0, 500)}`,
+      )
       if (response.status === 200) JSON.parse(text)
     },
   })

@@ -24,7 +24,9 @@ if (!Number.isSafeInteger(options.count) || options.count < 1 || !Number.isInteg
 }
 
 const printed = ({ name, inputs, seconds, slowestMs, failure }: Report) => {
-  const figures = [String(inputs), (inputs / seconds).toFixed(0), slowestMs.toFixed(0)].map((text) => text.padStart(10)).join("")
+  const figures = [String(inputs), (inputs / seconds).toFixed(0), slowestMs.toFixed(0)]
+    .map((text) => text.padStart(10))
+    .join("")
   console.log(`${name.padEnd(16)}${figures}${failure ? "  failed" : ""}`)
   if (failure) console.log(`\n${failure.error}\n\ninput: ${failure.input}\n\nrepeat it: ${failure.command}\n`)
 }
@@ -36,7 +38,9 @@ try {
   const stand = await startStand(bundle)
   try {
     console.log(`seed ${options.seed}, about ${options.count} inputs\n`)
-    console.log(`${"suite".padEnd(16)}${["inputs", "a second", "worst ms"].map((text) => text.padStart(10)).join("")}`)
+    console.log(
+      `${"suite".padEnd(16)}${["inputs", "a second", "worst ms"].map((text) => text.padStart(10)).join("")}`,
+    )
     process.on("unhandledRejection", (error) => strange.push(`unhandled rejection: ${error}`))
     reports = await fuzz(stand, options, printed)
     strange = [...strange, ...strangeLines(stand.service.log), ...strangeLines(stand.parsers.log)]

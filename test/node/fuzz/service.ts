@@ -2,7 +2,15 @@ import { createHmac } from "node:crypto"
 import { Agent, request } from "node:http"
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib"
 import fc from "fast-check"
-import { batch, erasure, KAFKA_TYPES, kafkaBody, ndjson, signal, slackEvent } from "../../setup/fuzz/bodies.ts"
+import {
+  batch,
+  erasure,
+  KAFKA_TYPES,
+  kafkaBody,
+  ndjson,
+  signal,
+  slackEvent,
+} from "../../setup/fuzz/bodies.ts"
 import { edited, editedBytes } from "../../setup/fuzz/mutations.ts"
 import { jsonText, numberText, text } from "../../setup/fuzz/values.ts"
 import { signedRequest } from "../../setup/slack.ts"
@@ -35,7 +43,11 @@ export function ask(address: string, { method, path, headers, body }: Sent): Pro
         response.on("data", (chunk: Buffer) => chunks.push(chunk))
         response.on("error", reject)
         response.on("end", () =>
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, text: Buffer.concat(chunks).toString() }),
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            text: Buffer.concat(chunks).toString(),
+          }),
         )
       },
     )
@@ -45,10 +57,12 @@ export function ask(address: string, { method, path, headers, body }: Sent): Pro
 }
 
 /** What may stand in a header, and what may stand in an address. */
-const headerText = edited(text).map((value) => value.replaceAll(/[^\t\x20-\x7e\x80-\xff]/g, "?").slice(0, 2000))
+const headerText = edited(text).map((value) =>
+  value.replaceAll(/[^\t\x20-\x7e\x80-\xff]/g, "?").slice(0, 2000),
+)
 const addressText = edited(text).map((value) => encodeURIComponent(value.toWellFormed()).slice(0, 2000))
-const rawAddressText = edited(fc.constantFrom("%00", "%", "%E0%A4", "a+b", "1%2C2", "..%2f", "a=b&a=c")).map((value) =>
-  value.replaceAll(/[^\x21-\x7e]|#/g, "?").slice(0, 2000),
+const rawAddressText = edited(fc.constantFrom("%00", "%", "%E0%A4", "a+b", "1%2C2", "..%2f", "a=b&a=c")).map(
+  (value) => value.replaceAll(/[^\x21-\x7e]|#/g, "?").slice(0, 2000),
 )
 
 const orHostile = (...values: string[]) =>
@@ -56,7 +70,12 @@ const orHostile = (...values: string[]) =>
 
 const HEADERS: Record<string, fc.Arbitrary<string>> = {
   Accept: orHostile("application/json", "text/csv", "*/*;q=0"),
-  Prefer: orHostile("return=minimal", "handling=lenient", "respond-async", "handling=lenient, return=minimal"),
+  Prefer: orHostile(
+    "return=minimal",
+    "handling=lenient",
+    "respond-async",
+    "handling=lenient, return=minimal",
+  ),
   "Idempotency-Key": orHostile("key-1", "key-2", "key-3"),
   traceparent: orHostile("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
   "X-Request-Id": headerText,
@@ -67,9 +86,14 @@ const HEADERS: Record<string, fc.Arbitrary<string>> = {
 
 /** At most two of them, so that most requests reach their route. */
 const optionalHeaders = fc
-  .array(fc.oneof(...Object.entries(HEADERS).map(([name, value]) => value.map((one): [string, string] => [name, one]))), {
-    maxLength: 2,
-  })
+  .array(
+    fc.oneof(
+      ...Object.entries(HEADERS).map(([name, value]) => value.map((one): [string, string] => [name, one])),
+    ),
+    {
+      maxLength: 2,
+    },
+  )
   .map((some) => Object.fromEntries(some))
 
 const COMPRESS = { gzip: gzipSync, deflate: deflateSync, br: brotliCompressSync, zstd: zstdCompressSync }
@@ -95,15 +119,26 @@ const coded = (sent: fc.Arbitrary<string>): fc.Arbitrary<Coded> =>
       })
     })
 
-const writing = (path: fc.Arbitrary<string>, type: fc.Arbitrary<string>, sent: fc.Arbitrary<string>): fc.Arbitrary<Sent> =>
-  fc.tuple(path, type, coded(edited(sent)), optionalHeaders).map(([where, contentType, { body, coding }, headers]) => ({
-    method: "POST",
-    path: where,
-    headers: { ...headers, ...coding, ...(contentType && { "Content-Type": contentType }) },
-    body,
-  }))
+const writing = (
+  path: fc.Arbitrary<string>,
+  type: fc.Arbitrary<string>,
+  sent: fc.Arbitrary<string>,
+): fc.Arbitrary<Sent> =>
+  fc
+    .tuple(path, type, coded(edited(sent)), optionalHeaders)
+    .map(([where, contentType, { body, coding }, headers]) => ({
+      method: "POST",
+      path: where,
+      headers: { ...headers, ...coding, ...(contentType && { "Content-Type": contentType }) },
+      body,
+    }))
 
-const JSON_TYPE = orHostile("application/json", "application/json; charset=utf-8", "", "application/x-www-form-urlencoded")
+const JSON_TYPE = orHostile(
+  "application/json",
+  "application/json; charset=utf-8",
+  "",
+  "application/x-www-form-urlencoded",
+)
 const NDJSON_TYPE = orHostile("application/x-ndjson", "application/jsonl")
 const allOrNothing = fc.constantFrom("", "", "?fail_on_error=true", "?fail_on_error=maybe")
 
@@ -116,7 +151,11 @@ function signedWebhook({ headers, body = new Uint8Array(), ...sent }: Sent): Sen
   const timestamp = String(Math.floor(Date.now() / 1000))
   const key = Buffer.from(WEBHOOK_SECRET.slice("whsec_".length), "base64")
   const signature = createHmac("sha256", key).update(`msg-1.${timestamp}.`).update(body).digest("base64")
-  const proof = { "webhook-id": "msg-1", "webhook-timestamp": timestamp, "webhook-signature": `v1,${signature}` }
+  const proof = {
+    "webhook-id": "msg-1",
+    "webhook-timestamp": timestamp,
+    "webhook-signature": `v1,${signature}`,
+  }
   return { ...sent, body, headers: { ...headers, ...proof } }
 }
 
@@ -151,7 +190,9 @@ export const writes: fc.Arbitrary<Sent> = fc.oneof(
 )
 
 const ROUTES = [
-  ..."/healthz /readyz /metrics /api/metrics /api/storage /api/signals /api/signals/stats /api/signals/feed".split(" "),
+  ..."/healthz /readyz /metrics /api/metrics /api/storage /api/signals /api/signals/stats /api/signals/feed".split(
+    " ",
+  ),
   ..."/api/signals/1 /api/batches /api/batches/0195f2f4-0000-7000-8000-000000000000 /api/dead-letters /api/dead-letters/1".split(
     " ",
   ),
@@ -166,14 +207,22 @@ const path = fc
   .map(([route, last]) => (last === null ? route : route.replace(/[^/]*$/, last)))
 
 const NAMES = [
-  ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor".split(" "),
+  ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor".split(
+    " ",
+  ),
   ..."state source transaction_id ids after window fail_on_error cluster".split(" "),
 ]
 const value = fc.oneof(
   addressText,
   rawAddressText,
   numberText.map(encodeURIComponent),
-  fc.constantFrom("now", "waiting", "24h", "WyIyMDI1LTAxLTE1VDA5OjMwOjAwLjAwMDAwMFoiLDFd", "2025-01-15T09:30:00+02:00"),
+  fc.constantFrom(
+    "now",
+    "waiting",
+    "24h",
+    "WyIyMDI1LTAxLTE1VDA5OjMwOjAwLjAwMDAwMFoiLDFd",
+    "2025-01-15T09:30:00+02:00",
+  ),
   jsonText.map((sent) => Buffer.from(sent).toString("base64url").slice(0, 2000)),
 )
 const query = fc

@@ -15,7 +15,10 @@ import { expect, type Suite, suite } from "../../setup/fuzz/check.ts"
 import { edited, editedBytes } from "../../setup/fuzz/mutations.ts"
 import { json, jsonText, linesOf, listOf, mostly, shaped } from "../../setup/fuzz/values.ts"
 
-/** Reads a source as the importer does, to its end and once more from its middle. Only sentences for a person may end it. */
+/**
+ * Reads a source as the importer does, to its end and once more from its middle. Only sentences for a person
+ * may end it.
+ */
 async function readAll(request: SourceRequest): Promise<void> {
   try {
     const { source } = await openSource(request)
@@ -47,14 +50,23 @@ const packed = (sent: string, form: "plain" | "gzip" | "utf-16" | "mark") =>
     "utf-16": () => Buffer.from(`\uFEFF${sent}`, "utf16le"),
     mark: () => Buffer.from(`\uFEFF${sent}`),
   })[form]()
-const form = fc.constantFrom("plain" as const, "plain" as const, "gzip" as const, "utf-16" as const, "mark" as const)
+const form = fc.constantFrom(
+  "plain" as const,
+  "plain" as const,
+  "gzip" as const,
+  "utf-16" as const,
+  "mark" as const,
+)
 
 const fileOf = (content: fc.Arbitrary<string>) =>
   fc
     .tuple(edited(content), form)
     .map(([sent, one]) => new Uint8Array(packed(sent, one)))
     .chain((bytes) =>
-      fc.oneof({ weight: 3, arbitrary: fc.constant(bytes) }, { weight: 1, arbitrary: editedBytes(fc.constant(bytes)) }),
+      fc.oneof(
+        { weight: 3, arbitrary: fc.constant(bytes) },
+        { weight: 1, arbitrary: editedBytes(fc.constant(bytes)) },
+      ),
     )
 
 const csvText = fc
@@ -64,10 +76,15 @@ const csvText = fc
     fc.constantFrom(",", ";", "\t"),
   )
   .map(([columns, rows, delimiter]) =>
-    [columns, ...rows].map((cells) => cells.map((one) => `"${one.replaceAll('"', '""')}"`).join(delimiter)).join("\n"),
+    [columns, ...rows]
+      .map((cells) => cells.map((one) => `"${one.replaceAll('"', '""')}"`).join(delimiter))
+      .join("\n"),
   )
 
-const failure = shaped({ _error: json("blank") }, { _line: mostly(json("{}")), _message: slackMessage, _base64: json("AAA=") })
+const failure = shaped(
+  { _error: json("blank") },
+  { _line: mostly(json("{}")), _message: slackMessage, _base64: json("AAA=") },
+)
 const slackDay = fc.oneof(
   listOf(slackMessage),
   linesOf(fc.oneof(slackMessage, slackEvent, failure)),
@@ -101,7 +118,8 @@ function writeDatabase(path: string, { messages, people }: { messages: string[];
     create table S_USER (ID text not null, CHUNK_ID integer not null, DATA blob not null);
     create table WORKSPACE (ID integer primary key, CHUNK_ID integer not null, TEAM_ID text not null)`)
   const message = db.prepare("insert into MESSAGE values (?, 1, 'C1', ?, ?)")
-  for (const [place, data] of messages.entries()) message.run(place, String(place), place % 2 ? data : Buffer.from(data))
+  for (const [place, data] of messages.entries())
+    message.run(place, String(place), place % 2 ? data : Buffer.from(data))
   for (const data of people) {
     db.prepare("insert into S_USER values ('U1', 1, ?)").run(data)
     db.prepare("insert into CHANNEL values ('C1', 1, ?)").run(data)
@@ -133,24 +151,33 @@ export function sourceSuites(folder: string): Record<string, Suite> {
       inputs: fc.record({ bytes: fileOf(csvText), delimiter: fc.constantFrom(",", ";", "\\t") }),
       check: ({ bytes, delimiter }) =>
         withFiles({ a: bytes }, (root) =>
-          readAll({ kind: "csv", path: join(root, "a"), delimiter, map: { room: "context_window_id", a: "context_window_id" } }),
+          readAll({
+            kind: "csv",
+            path: join(root, "a"),
+            delimiter,
+            map: { room: "context_window_id", a: "context_window_id" },
+          }),
         ),
     }),
     slackFile: suite({
       inputs: fc.record({ bytes: fileOf(slackDay), followEdits: fc.boolean() }),
       check: ({ bytes, followEdits }) =>
-        withFiles({ a: bytes }, (root) => readAll({ kind: "slack", path: join(root, "a"), team: "T1", followEdits })),
+        withFiles({ a: bytes }, (root) =>
+          readAll({ kind: "slack", path: join(root, "a"), team: "T1", followEdits }),
+        ),
     }),
     slackFolder: suite({
       inputs: slackFiles,
       check: (files) => withFiles(files, (root) => readAll({ kind: "slack", path: root })),
     }),
     slackZip: suite({
-      inputs: fc
-        .record({ files: slackFiles, edit: fc.constant(undefined) })
-        .chain(({ files }) =>
-          fc.record({ files: fc.constant(files), edits: editedBytes(fc.constant(new Uint8Array(64))), at: fc.nat(2000) }),
-        ),
+      inputs: fc.record({ files: slackFiles, edit: fc.constant(undefined) }).chain(({ files }) =>
+        fc.record({
+          files: fc.constant(files),
+          edits: editedBytes(fc.constant(new Uint8Array(64))),
+          at: fc.nat(2000),
+        }),
+      ),
       async check({ files, edits, at }) {
         const zip = new Uint8Array(await zipOf(files))
         // Bytes other than zero are written over those of the ZIP.

@@ -17,7 +17,10 @@ afterEach(async () => {
   await rm(folder, { recursive: true })
 })
 
-/** Every setting that the Worker reads. The module's types are those of workerd, which this project of TypeScript does not have. */
+/**
+ * Every setting that the Worker reads. The module's types are those of workerd, which this project of
+ * TypeScript does not have.
+ */
 const { SETTING_NAMES }: { SETTING_NAMES: readonly string[] } = await import(
   new URL("../../../src/config.ts", import.meta.url).href
 )
@@ -36,12 +39,18 @@ describe("the settings of npm start", () => {
   it("come from the environment, and then from .dev.vars", async () => {
     await writeFile(file, 'DATABASE_URL="postgresql://user:a%24b@host/db"\nMAX_SIGNALS=5\nOTHER=1\n')
     vi.stubEnv("MAX_SIGNALS", "6")
-    expect(await readEnvironment(file)).toMatchObject({ DATABASE_URL: "postgresql://user:a%24b@host/db", MAX_SIGNALS: "6" })
+    expect(await readEnvironment(file)).toMatchObject({
+      DATABASE_URL: "postgresql://user:a%24b@host/db",
+      MAX_SIGNALS: "6",
+    })
     expect(await readEnvironment(file)).not.toHaveProperty("OTHER")
   })
 
   it("leave out the local database, which is written for wrangler dev", async () => {
-    await writeFile(file, "DATABASE_URL=postgresql://user:pw@localhost/db\nDATABASE_HTTP_ENDPOINT=http://127.0.0.1:8003/sql\n")
+    await writeFile(
+      file,
+      "DATABASE_URL=postgresql://user:pw@localhost/db\nDATABASE_HTTP_ENDPOINT=http://127.0.0.1:8003/sql\n",
+    )
     expect(await readEnvironment(file)).not.toHaveProperty("DATABASE_URL")
   })
 })

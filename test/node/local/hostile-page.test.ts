@@ -25,7 +25,9 @@ afterAll(async () => {
   await endAll(folder)
 }, 60_000)
 
-/** Every TCP port on which a process that npm start started listens, Postgres' apart, which speaks no HTTP. */
+/**
+ * Every TCP port on which a process that npm start started listens, Postgres' apart, which speaks no HTTP.
+ */
 async function listeners(): Promise<number[]> {
   const pids = new Set([
     service.child.pid,
@@ -38,7 +40,9 @@ async function listeners(): Promise<number[]> {
     .map((line) => Number(/:(\d+)\s/.exec(line)?.[1]))
 }
 
-/** By Node's own client, which, unlike fetch, sends any header. Returns the answer's first 2,000 characters. */
+/**
+ * By Node's own client, which, unlike fetch, sends any header. Returns the answer's first 2,000 characters.
+ */
 async function ask(to: number, path: string, headers: Record<string, string>, method = "GET", body = "") {
   const sent = request({
     host: "127.0.0.1",
@@ -77,7 +81,10 @@ describe("a web page, at every port that npm start opens,", { timeout: 120_000 }
       for (const path of ["/json", "/json/list", "/json/version"])
         expect((await ask(to, path, {})).text, `${to}${path}`).not.toMatch(/webSocketDebuggerUrl|devtools/i)
       for (const path of ["/", "/core:user:signal-ingest"])
-        expect((await ask(to, path, { ...WEBSOCKET, Origin: "https://evil.example" })).status, `${to}${path}`).not.toBe(101)
+        expect(
+          (await ask(to, path, { ...WEBSOCKET, Origin: "https://evil.example" })).status,
+          `${to}${path}`,
+        ).not.toBe(101)
     }
   })
 
@@ -86,10 +93,19 @@ describe("a web page, at every port that npm start opens,", { timeout: 120_000 }
     ["no origin, as for an image", { "Sec-Fetch-Site": "cross-site" }],
     ["a subdomain's site", { "Sec-Fetch-Site": "same-site" }],
     ["a name that points at this machine", { Host: "evil.example" }],
-    ["such a name, from its own page", { Host: "evil.example", Origin: "http://evil.example", "Sec-Fetch-Site": "same-origin" }],
+    [
+      "such a name, from its own page",
+      { Host: "evil.example", Origin: "http://evil.example", "Sec-Fetch-Site": "same-origin" },
+    ],
   ])("reads nothing and writes nothing, with %s", async (_, headers) => {
     for (const to of await listeners()) {
-      const written = await ask(to, "/api/signals", { ...headers, "Content-Type": "text/plain" }, "POST", signal)
+      const written = await ask(
+        to,
+        "/api/signals",
+        { ...headers, "Content-Type": "text/plain" },
+        "POST",
+        signal,
+      )
       expect(written.status, `writing at ${to}`).not.toBe(201)
       for (const path of [
         "/api/signals",
@@ -105,7 +121,9 @@ describe("a web page, at every port that npm start opens,", { timeout: 120_000 }
         expect(read.text).not.toContain("s3cret")
       }
     }
-    const own = await (await fetch(`http://localhost:${port}/api/signals?context_window_id=from%20a%20page`)).json()
+    const own = await (
+      await fetch(`http://localhost:${port}/api/signals?context_window_id=from%20a%20page`)
+    ).json()
     expect((own as { signals: unknown[] }).signals).toEqual([])
   })
 
@@ -128,7 +146,10 @@ describe.skipIf(!CHROMIUM)("a page of another site in Chromium", { timeout: 120_
       for (const to of await listeners()) await attack(page, to)
       await page.goto(`http://localhost:${port}/`)
       const own = await page.evaluate(
-        async () => (await (await fetch("/api/signals?limit=1000")).json()) as { signals: { context_window_id: string }[] },
+        async () =>
+          (await (await fetch("/api/signals?limit=1000")).json()) as {
+            signals: { context_window_id: string }[]
+          },
       )
       expect(own.signals.filter(({ context_window_id: id }) => id === "from Chromium")).toEqual([])
     } finally {

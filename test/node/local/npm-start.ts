@@ -28,20 +28,29 @@ export async function endAll(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true })
 }
 
-/** Empty settings, so that a developer's own environment and .dev.vars can't reach the tests, nor the tests their database. */
+/**
+ * Empty settings, so that a developer's own environment and .dev.vars can't reach the tests, nor the tests
+ * their database.
+ */
 const NO_SETTINGS = Object.fromEntries(SETTINGS.map((name) => [name, ""]))
 
 /** Runs a command, and gathers what it says. */
 export function run(command: string, args: string[], env: Record<string, string> = {}) {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...NO_SETTINGS, ...env } })
+  const child = spawn(command, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...NO_SETTINGS, ...env },
+  })
   running.add(child)
   const said = { text: "" }
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said.text += text))
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (text: string) => (said.text += text))
   const ended = once(child, "close").then(([code]) => {
     running.delete(child)
     return code as number | null
   })
-  /** Resolves when the words have been said; rejects with what was said when the process ends without them. */
+  /**
+   * Resolves when the words have been said; rejects with what was said when the process ends without them.
+   */
   const saying = (words: string) =>
     new Promise<void>((resolve, reject) => {
       const look = () => said.text.includes(words) && resolve()
@@ -52,4 +61,5 @@ export function run(command: string, args: string[], env: Record<string, string>
   return { child, said, ended, saying, processes: () => descendants(child.pid ?? 0) }
 }
 
-export const start = (args: string[], env?: Record<string, string>) => run(process.execPath, [START, ...args], env)
+export const start = (args: string[], env?: Record<string, string>) =>
+  run(process.execPath, [START, ...args], env)

@@ -78,14 +78,18 @@ describe.each([
 })
 
 describe("the SQL endpoint of one database", () => {
-  const changed = (parts: { [part in "username" | "password" | "hostname" | "port" | "pathname" | "search"]?: string }) =>
-    Object.assign(new URL(postgres.url), parts).href
+  const changed = (
+    parts: { [part in "username" | "password" | "hostname" | "port" | "pathname" | "search"]?: string },
+  ) => Object.assign(new URL(postgres.url), parts).href
 
   it("runs statements, and lets Postgres check the password", async () => {
     expect((await runSql()).status).toBe(200)
     expect((await runSql({}, changed({ search: "?application_name=driver" }))).status).toBe(200)
     const wrong = await runSql({}, changed({ password: "wrong" }))
-    expect([wrong.status, JSON.parse(wrong.text).message]).toEqual([400, "password authentication failed for user 'postgres'"])
+    expect([wrong.status, JSON.parse(wrong.text).message]).toEqual([
+      400,
+      "password authentication failed for user 'postgres'",
+    ])
   })
 
   it.each([

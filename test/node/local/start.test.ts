@@ -33,15 +33,17 @@ const send = (path: string, signal: object) =>
 
 /** By Node's own client, which, unlike fetch, sends any Host. */
 async function statusFor(headers: Record<string, string>): Promise<number | undefined> {
-  const [response] = (await once(get({ host: "127.0.0.1", port, path: "/api/signals", headers }), "response")) as [
-    IncomingMessage,
-  ]
+  const [response] = (await once(
+    get({ host: "127.0.0.1", port, path: "/api/signals", headers }),
+    "response",
+  )) as [IncomingMessage]
   response.resume()
   return response.statusCode
 }
 
 const list = async (query: string) =>
-  ((await (await fetch(`http://localhost:${port}/api/signals?${query}`)).json()) as { signals: unknown[] }).signals
+  ((await (await fetch(`http://localhost:${port}/api/signals?${query}`)).json()) as { signals: unknown[] })
+    .signals
 
 /** Some tests start the whole service twice. */
 describe("npm start", { timeout: 180_000 }, () => {
@@ -54,7 +56,9 @@ describe("npm start", { timeout: 180_000 }, () => {
       const { stdout } = await promisify(execFile)("sh", ["-c", command])
       expect(JSON.parse(stdout)).toMatchObject({ successful_count: 1 })
       const started = await processes()
-      expect(started.filter(({ command }) => /workerd|worker\/process|postgres -D/.test(command)).length).toBeGreaterThan(3)
+      expect(
+        started.filter(({ command }) => /workerd|worker\/process|postgres -D/.test(command)).length,
+      ).toBeGreaterThan(3)
       for (const signal of signals) child.kill(signal)
       expect(await ended).toBe(0)
       await gone(started)
@@ -150,7 +154,10 @@ describe("npm start", { timeout: 180_000 }, () => {
   })
 
   it("starts no Postgres when DATABASE_URL names a database, and says what is missing there", async () => {
-    const settings = { DATABASE_URL: "postgresql://user:s3cret@db.invalid/signals", DATABASE_DEADLINE_MS: "200" }
+    const settings = {
+      DATABASE_URL: "postgresql://user:s3cret@db.invalid/signals",
+      DATABASE_DEADLINE_MS: "200",
+    }
     const { child, said, ended, saying, processes } = start(here(), settings)
     await saying("Not ready yet: ")
     expect(said.text).toContain(
@@ -184,12 +191,20 @@ describe("npm start", { timeout: 180_000 }, () => {
       expect(said.text).toContain(
         `Warning: everyone who can reach 0.0.0.0:${port} can read and write signals. Set API_KEYS to ask for a key.`,
       )
-      const moved = /^Port 8003 is in use, so the database's endpoint listens on (\d+)\.$/m.exec(said.text)?.[1]
+      const moved = /^Port 8003 is in use, so the database's endpoint listens on (\d+)\.$/m.exec(
+        said.text,
+      )?.[1]
       expect(said.text).toContain(`SQL over HTTP at http://127.0.0.1:${moved}/sql`)
-      // Nor is it less careful there of what a page sends: another site, or a name that points at this machine.
+      // Nor is it less careful there of what a page sends: another site, or a name that points at this
+      // machine.
       const statuses = []
       const own = { Host: `localhost:${port}` }
-      for (const headers of [own, { Host: hostname() }, { Host: "evil.example" }, { ...own, "Sec-Fetch-Site": "cross-site" }])
+      for (const headers of [
+        own,
+        { Host: hostname() },
+        { Host: "evil.example" },
+        { ...own, "Sec-Fetch-Site": "cross-site" },
+      ])
         statuses.push(await statusFor(headers))
       expect(statuses).toEqual([200, 200, 403, 403])
       child.kill("SIGINT")

@@ -26,7 +26,10 @@ const post = (path: string, body: object, headers: Record<string, string> = {}) 
 const AT_ONCE = 10
 const conversation = (number: number) => `message ${number}`
 
-/** Sends a record each to the webhook, and one asynchronous batch. Returns the conversations of those that were acknowledged. */
+/**
+ * Sends a record each to the webhook, and one asynchronous batch. Returns the conversations of those that
+ * were acknowledged.
+ */
 async function sendAll(count: number): Promise<string[]> {
   const acknowledged: string[] = []
   const sendOne = async (id: string) => {
@@ -35,7 +38,9 @@ async function sendAll(count: number): Promise<string[]> {
   }
   for (let number = 0; number < count; number += AT_ONCE)
     await Promise.all(
-      Array.from({ length: Math.min(AT_ONCE, count - number) }, (_, place) => sendOne(conversation(number + place))),
+      Array.from({ length: Math.min(AT_ONCE, count - number) }, (_, place) =>
+        sendOne(conversation(number + place)),
+      ),
     )
   const batch = await post(
     "/api/signals/batch",
@@ -52,7 +57,9 @@ async function stored(databaseUrl: string, expected: number): Promise<string[]> 
   await client.connect()
   const read = async () =>
     (
-      await client.query<{ id: string }>('select context_window_id as id from signals order by context_window_id collate "C"')
+      await client.query<{ id: string }>(
+        'select context_window_id as id from signals order by context_window_id collate "C"',
+      )
     ).rows.map(({ id }) => id)
   try {
     await expect.poll(async () => (await read()).length, { timeout: 30_000 }).toBeGreaterThanOrEqual(expected)
@@ -124,7 +131,9 @@ describe("an acknowledged message", { timeout: 180_000 }, () => {
     await first.saying("Not ready yet: ")
     await sendAll(1)
     first.child.kill("SIGINT")
-    await expect.poll(async () => (await post("/api/signals", { context_window_id: "late" })).status).toBe(503)
+    await expect
+      .poll(async () => (await post("/api/signals", { context_window_id: "late" })).status)
+      .toBe(503)
     const pressedAt = Date.now()
     await new Promise((resolve) => setTimeout(resolve, 600))
     first.child.kill("SIGINT")

@@ -27,8 +27,10 @@ const isIngest = ({ route }: Seeded) => INGEST_ROUTES.includes(route)
 const isPart = ({ route }: Seeded) => route === PART_ROUTE
 const isStored = ({ route }: Seeded) => STORING_ROUTES.includes(route)
 const hasFailed = ({ failures, code }: Seeded) => failures > 0 || code !== ""
-const total = (points: readonly Seeded[], of: (point: Seeded) => number) => points.reduce((sum, point) => sum + of(point), 0)
-const count = (points: readonly Seeded[], when: (point: Seeded) => boolean) => String(points.filter(when).length)
+const total = (points: readonly Seeded[], of: (point: Seeded) => number) =>
+  points.reduce((sum, point) => sum + of(point), 0)
+const count = (points: readonly Seeded[], when: (point: Seeded) => boolean) =>
+  String(points.filter(when).length)
 
 /** The first value at which as many points as `level` asks for have been passed. */
 function percentile(points: readonly Seeded[], level: number): number | null {
@@ -49,7 +51,8 @@ const figures = (points: readonly Seeded[]) => ({
 })
 
 const groups = (points: readonly Seeded[], by: (point: Seeded) => string | number) => Map.groupBy(points, by)
-const byName = (rows: Record<string, unknown>[]) => rows.toSorted((a, b) => (String(a.name) < String(b.name) ? -1 : 1))
+const byName = (rows: Record<string, unknown>[]) =>
+  rows.toSorted((a, b) => (String(a.name) < String(b.name) ? -1 : 1))
 
 describe("the queries of the metrics", () => {
   const points = randomPoints(3000)
@@ -64,7 +67,9 @@ describe("the queries of the metrics", () => {
 
   it("have totals for each step, in order", async () => {
     const steps = groups(inSpan.filter(isIngest), ({ second }) => Math.floor(second / STEP) * STEP)
-    const expected = [...steps].sort(([a], [b]) => Number(a) - Number(b)).map(([time, own]) => ({ time, ...figures(own) }))
+    const expected = [...steps]
+      .sort(([a], [b]) => Number(a) - Number(b))
+      .map(([time, own]) => ({ time, ...figures(own) }))
     expect(await data(seriesQuery(SPAN, STEP))).toEqual(expected)
   })
 
@@ -83,7 +88,8 @@ describe("the queries of the metrics", () => {
 
   it("count for Prometheus", async () => {
     const rows = await data(countersQuery(SPAN))
-    const nameOf = ({ route, outcome, code }: Pick<Seeded, "route" | "outcome" | "code">) => [route, outcome, code].join("\n")
+    const nameOf = ({ route, outcome, code }: Pick<Seeded, "route" | "outcome" | "code">) =>
+      [route, outcome, code].join("\n")
     const expected = [...groups(inSpan, nameOf)].sort(([a], [b]) => (a < b ? -1 : 1))
     expect(rows.map((row) => nameOf(row as unknown as Seeded))).toEqual(expected.map(([name]) => name))
     for (const [place, [, own]] of expected.entries()) {
@@ -91,7 +97,9 @@ describe("the queries of the metrics", () => {
       expect(row).toMatchObject({
         requests: String(own.length),
         signals_created: total(own, ({ successes }) => successes),
-        ...Object.fromEntries(LATENCY_BUCKETS.map((s, at) => [`le_${at}`, count(own, ({ latencyMs }) => latencyMs <= s * 1000)])),
+        ...Object.fromEntries(
+          LATENCY_BUCKETS.map((s, at) => [`le_${at}`, count(own, ({ latencyMs }) => latencyMs <= s * 1000)]),
+        ),
       })
       expect(latency_ms).toBeCloseTo(
         total(own, ({ latencyMs }) => latencyMs),
@@ -102,14 +110,18 @@ describe("the queries of the metrics", () => {
 
   it("count stored signals by source and failed ones by code, from the parts where a point has several", async () => {
     const counted = inSpan.filter((point) => isStored(point) || isPart(point))
-    const ofOneSource = (points: readonly Seeded[]) => points.filter((point) => point.source !== MIXED || isPart(point))
+    const ofOneSource = (points: readonly Seeded[]) =>
+      points.filter((point) => point.source !== MIXED || isPart(point))
     const ofOneCode = (points: readonly Seeded[]) => points.filter(({ code }) => code !== MIXED)
     const cells = groups(
       counted.filter((point) => point.successes > 0 || hasFailed(point)),
       ({ second, source, code }) => JSON.stringify([Math.floor(second / STEP) * STEP, source, code]),
     )
     const rows = await data(breakdownQuery(SPAN, STEP))
-    const byCell = rows.map(({ time, source, code, ...counts }) => [JSON.stringify([time, source, code]), counts])
+    const byCell = rows.map(({ time, source, code, ...counts }) => [
+      JSON.stringify([time, source, code]),
+      counts,
+    ])
     expect(Object.fromEntries(byCell)).toEqual(
       Object.fromEntries(
         [...cells].map(([cell, points]) => [
@@ -136,7 +148,12 @@ describe("the queries of the metrics", () => {
       ({ source }) => source,
     )
     expect(byName(await data(bySourceQuery(SPAN)))).toEqual(
-      byName([...sources].map(([name, points]) => ({ name, signals_created: total(points, ({ successes }) => successes) }))),
+      byName(
+        [...sources].map(([name, points]) => ({
+          name,
+          signals_created: total(points, ({ successes }) => successes),
+        })),
+      ),
     )
   })
 

@@ -12,7 +12,10 @@ import {
   typescriptFetch,
 } from "./generators.ts"
 
-/** `npm run openapi:clients`: makes a client with every generator, compiles it, and has it send a batch to `npm start`. */
+/**
+ * `npm run openapi:clients`: makes a client with every generator, compiles it, and has it send a batch to
+ * `npm start`.
+ */
 
 const GENERATORS: { name: string; generator: Generator; needs: string[] }[] = [
   { name: "openapi-typescript", generator: openapiTypescript, needs: [] },

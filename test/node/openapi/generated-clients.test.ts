@@ -11,7 +11,10 @@ describe("a client that openapi-typescript generates from the description", { ti
   beforeAll(async () => {
     service = await startLocalService()
     folder = await mkdtemp(join(tmpdir(), "signal-ingest-client-"))
-    await writeFile(join(folder, "openapi.json"), await (await fetch(`${service.address}/openapi.json`)).text())
+    await writeFile(
+      join(folder, "openapi.json"),
+      await (await fetch(`${service.address}/openapi.json`)).text(),
+    )
   }, 120_000)
   afterAll(async () => {
     await service?.stop()

@@ -14,7 +14,10 @@ const PYTHON_PACKAGES = [
   "typing-extensions==4.16.0",
 ]
 
-/** What a client of `clients/` prints: it has sent a batch of two signals, and read one of them back by every kind of id. */
+/**
+ * What a client of `clients/` prints: it has sent a batch of two signals, and read one of them back by every
+ * kind of id.
+ */
 export interface Printed {
   successful: number
   failed?: string
@@ -23,14 +26,22 @@ export interface Printed {
   content: string
 }
 
-/** Makes a client from `folder/openapi.json`, compiles it, and runs a program on it that calls the service at `address`. */
+/**
+ * Makes a client from `folder/openapi.json`, compiles it, and runs a program on it that calls the service at
+ * `address`.
+ */
 export type Generator = (folder: string, address: string) => Promise<Printed>
 
 const CLIENTS = join(import.meta.dirname, "clients")
 const bin = (name: string) => join(ROOT, "node_modules/.bin", name)
 
 /** Its output; an error that says what a failed program printed. */
-async function run(command: string, args: string[], folder: string, environment: NodeJS.ProcessEnv = {}): Promise<string> {
+async function run(
+  command: string,
+  args: string[],
+  folder: string,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<string> {
   const env = { ...process.env, ...environment }
   const options = { cwd: folder, env, maxBuffer: 64 * 1024 * 1024 }
   const { stdout } = await promisify(execFile)(command, args, options).catch(
@@ -42,12 +53,26 @@ async function run(command: string, args: string[], folder: string, environment:
 }
 
 const compile = (folder: string, file: string, options: string[]) =>
-  run(bin("tsc"), ["--noEmit", "--strict", "--target", "es2024", "--lib", "esnext,dom", ...options, file], folder)
+  run(
+    bin("tsc"),
+    ["--noEmit", "--strict", "--target", "es2024", "--lib", "esnext,dom", ...options, file],
+    folder,
+  )
 
 const generate = (folder: string, kind: string, target: string) =>
   run(
     "java",
-    ["-jar", join(homedir(), ".m2/repository", JAR), "generate", "-i", "openapi.json", "-g", kind, "-o", target],
+    [
+      "-jar",
+      join(homedir(), ".m2/repository", JAR),
+      "generate",
+      "-i",
+      "openapi.json",
+      "-g",
+      kind,
+      "-o",
+      target,
+    ],
     folder,
   )
 
@@ -69,7 +94,11 @@ export const typescriptFetch: Generator = async (folder, address) => {
   await generate(folder, "typescript-fetch", "generated")
   await copyFile(join(CLIENTS, file), join(folder, file))
   await compile(folder, file, ["--module", "esnext", "--moduleResolution", "bundler"])
-  await run(bin("esbuild"), [file, "--bundle", "--format=esm", "--outfile=client.mjs", "--log-level=warning"], folder)
+  await run(
+    bin("esbuild"),
+    [file, "--bundle", "--format=esm", "--outfile=client.mjs", "--log-level=warning"],
+    folder,
+  )
   return JSON.parse(await run(process.execPath, ["client.mjs", address], folder))
 }
 
@@ -85,7 +114,9 @@ export const openapiPythonClient: Generator = async (folder, address) => {
   const args = ["generate", "--path", "openapi.json", "--output-path", "generated"]
   await run(join(folder, "python/bin/openapi-python-client"), args, folder)
   return JSON.parse(
-    await run(python(folder), [join(CLIENTS, "openapi_python_client.py"), address], folder, { PYTHONPATH: "generated" }),
+    await run(python(folder), [join(CLIENTS, "openapi_python_client.py"), address], folder, {
+      PYTHONPATH: "generated",
+    }),
   )
 }
 
@@ -93,13 +124,24 @@ export const openapiGeneratorPython: Generator = async (folder, address) => {
   await preparePython(folder)
   await generate(folder, "python", "generated")
   return JSON.parse(
-    await run(python(folder), [join(CLIENTS, "openapi_generator_python.py"), address], folder, { PYTHONPATH: "generated" }),
+    await run(python(folder), [join(CLIENTS, "openapi_generator_python.py"), address], folder, {
+      PYTHONPATH: "generated",
+    }),
   )
 }
 
 /** Brings openapi-generator into Maven's local repository. */
 export const fetchOpenapiGenerator = (folder: string) =>
-  run("mvn", ["-q", "dependency:get", "-Dartifact=org.openapitools:openapi-generator-cli:7.25.0", "-Dtransitive=false"], folder)
+  run(
+    "mvn",
+    [
+      "-q",
+      "dependency:get",
+      "-Dartifact=org.openapitools:openapi-generator-cli:7.25.0",
+      "-Dtransitive=false",
+    ],
+    folder,
+  )
 
 /** True when the machine has the program. */
 export const has = (command: string) =>

@@ -48,16 +48,16 @@ afterAll(async () => {
 })
 
 const tarball = async () =>
-  join(folder, `signal-ingest-${JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8")).version}.tgz`)
+  join(
+    folder,
+    `signal-ingest-${JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8")).version}.tgz`,
+  )
 
 describe("the package", () => {
   it("holds the library, the command line, and nothing else", () => {
-    expect(files.filter((path) => !/^client\/((spool|http)\/)?[\w-]+\.(js|d\.ts)$/.test(path)).sort()).toEqual([
-      "LICENSE",
-      "README.md",
-      "cli/signals.js",
-      "package.json",
-    ])
+    expect(
+      files.filter((path) => !/^client\/((spool|http)\/)?[\w-]+\.(js|d\.ts)$/.test(path)).sort(),
+    ).toEqual(["LICENSE", "README.md", "cli/signals.js", "package.json"])
   })
 
   it("depends on nothing", async () => {
@@ -67,7 +67,10 @@ describe("the package", () => {
       const text = await readFile(join(PACKAGE, path), "utf8")
       const imported = [...text.matchAll(/from "([^"]+)"/g)].map(([, name]) => name ?? "")
       const foreign = imported.filter((name) => !/^\.{1,2}\//.test(name))
-      expect(path.includes("spool") ? foreign.filter((name) => !name.startsWith("node:")) : foreign, path).toEqual([])
+      expect(
+        path.includes("spool") ? foreign.filter((name) => !name.startsWith("node:")) : foreign,
+        path,
+      ).toEqual([])
       expect(
         imported.filter((name) => name.endsWith(".ts")),
         path,
@@ -86,11 +89,16 @@ describe("the package", () => {
   })
 
   it("has types that are right for every import as a module", async () => {
-    const result = await checkPackage(createPackageFromTarballData(new Uint8Array(await readFile(await tarball()))))
+    const result = await checkPackage(
+      createPackageFromTarballData(new Uint8Array(await readFile(await tarball()))),
+    )
     if (!result.types) throw new Error("there are no types")
-    // By intent: node10 resolution does not read `exports`, and CommonJS uses import(), as docs/client.md says.
+    // By intent: node10 resolution does not read `exports`, and CommonJS uses import(), as docs/client.md
+    // says.
     const problems = result.problems.filter(
-      (problem) => !("resolutionKind" in problem && problem.resolutionKind === "node10") && problem.kind !== "CJSResolvesToESM",
+      (problem) =>
+        !("resolutionKind" in problem && problem.resolutionKind === "node10") &&
+        problem.kind !== "CJSResolvesToESM",
     )
     expect(problems).toEqual([])
   })
@@ -146,8 +154,19 @@ describe.runIf(OWN_NODE)("the installed package", () => {
     ],
   ])("compiles by %s in a CommonJS file under %s, or answers TS1479", async (_, module, text, code) => {
     await writeFile(join(folder, "send.cts"), text)
-    const options = ["--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom,esnext.disposable", "--module", module]
-    const { stdout } = await run(process.execPath, [TSC, ...options, "send.cts"], { cwd: folder }).catch((error) => error)
+    const options = [
+      "--noEmit",
+      "--strict",
+      "--target",
+      "es2022",
+      "--lib",
+      "es2022,dom,esnext.disposable",
+      "--module",
+      module,
+    ]
+    const { stdout } = await run(process.execPath, [TSC, ...options, "send.cts"], { cwd: folder }).catch(
+      (error) => error,
+    )
     expect(stdout).toMatch(code === "" ? /^$/ : new RegExp(code))
   })
 
@@ -157,16 +176,23 @@ describe.runIf(OWN_NODE)("the installed package", () => {
     expect(blocks.length).toBeGreaterThanOrEqual(5)
     const names = blocks.map((_, place) => `block-${place}.mts`)
     for (const [place, text] of blocks.entries())
-      await writeFile(join(folder, names[place] ?? ""), text.replaceAll("http://localhost:8002", rig.service.address))
+      await writeFile(
+        join(folder, names[place] ?? ""),
+        text.replaceAll("http://localhost:8002", rig.service.address),
+      )
     const types = ["--types", "node", "--typeRoots", join(ROOT, "node_modules/@types")]
     const options = ["--noEmit", "--strict", "--target", "esnext", "--module", "nodenext", ...types]
-    const { stdout } = await run(process.execPath, [TSC, ...options, ...names], { cwd: folder }).catch((error) => error)
+    const { stdout } = await run(process.execPath, [TSC, ...options, ...names], { cwd: folder }).catch(
+      (error) => error,
+    )
     expect(stdout).toBe("")
     for (const name of names) await run(process.execPath, [name], { cwd: folder })
-    expect(await rig.query("select count(*)::int4 as count from signals where context_window_id = 'conv-many'")).toEqual([
-      { count: 250 },
-    ])
-    expect(await rig.query("select 1 from signals where raw_content = 'On disk before add resolves'")).toHaveLength(1)
+    expect(
+      await rig.query("select count(*)::int4 as count from signals where context_window_id = 'conv-many'"),
+    ).toEqual([{ count: 250 }])
+    expect(
+      await rig.query("select 1 from signals where raw_content = 'On disk before add resolves'"),
+    ).toHaveLength(1)
   }, 60_000)
 
   it("has a command line that works where it is installed", async () => {

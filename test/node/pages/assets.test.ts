@@ -10,7 +10,10 @@ const asset = (name: string) => readFile(join(ROOT, "dist/assets", name), "utf8"
 /** The Content-Security-Policy that a page is served with. */
 async function policyOf(path: string): Promise<string> {
   const blocks = (await asset("_headers")).split("\n\n")
-  return /Content-Security-Policy: (.*)/.exec(blocks.find((block) => block.startsWith(`${path}\n`)) ?? "")?.[1] ?? ""
+  return (
+    /Content-Security-Policy: (.*)/.exec(blocks.find((block) => block.startsWith(`${path}\n`)) ?? "")?.[1] ??
+    ""
+  )
 }
 
 it("every static file requires HTTPS, and its type cannot be changed by the browser", async () => {
@@ -39,12 +42,19 @@ describe.each(["/", "/docs"])("the page %s", (path) => {
 
   it("runs only the service's own scripts, and sends no request to other origins", async () => {
     const policy = await policyOf(path)
-    for (const directive of ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"])
+    for (const directive of [
+      "default-src 'none'",
+      "script-src 'self'",
+      "connect-src 'self'",
+      "frame-ancestors 'none'",
+    ])
       expect(policy.split("; ")).toContain(directive)
   })
 
   it("has every file that it asks for", async () => {
-    const files = [...(await page()).matchAll(/(?:src|href)="\/([\w.-]+\.\w+)"/g)].map(([, name = ""]) => name)
+    const files = [...(await page()).matchAll(/(?:src|href)="\/([\w.-]+\.\w+)"/g)].map(
+      ([, name = ""]) => name,
+    )
     for (const name of files) expect((await asset(name)).length, name).toBeGreaterThan(0)
   })
 })

@@ -12,6 +12,8 @@ it(`the dashboard is less than ${BUDGET_BYTES / 1000} KB gzipped in all`, async 
   const page = await readFile("dist/assets/index.html", "utf8")
   const asked = [...page.matchAll(/(?:src|href)="\/([\w.-]+\.\w+)"/g)].map(([, name]) => name)
   expect(new Set(["index.html", ...asked])).toEqual(new Set(FILES))
-  const sizes = await Promise.all(FILES.map(async (name) => gzipSync(await readFile(`dist/assets/${name}`)).length))
+  const sizes = await Promise.all(
+    FILES.map(async (name) => gzipSync(await readFile(`dist/assets/${name}`)).length),
+  )
   expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(BUDGET_BYTES)
 })

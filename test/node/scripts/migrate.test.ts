@@ -9,7 +9,9 @@ import { queryAt } from "../../setup/rig.ts"
 import { startPlainStorage } from "../store/former-database.ts"
 
 const script = (name: string) => fileURLToPath(new URL(`../../../scripts/${name}.ts`, import.meta.url))
-const JOURNAL = JSON.parse(readFileSync(new URL("../../../drizzle/meta/_journal.json", import.meta.url), "utf8"))
+const JOURNAL = JSON.parse(
+  readFileSync(new URL("../../../drizzle/meta/_journal.json", import.meta.url), "utf8"),
+)
 const NAMES = (JOURNAL.entries as { tag: string }[]).map(({ tag }) => tag)
 
 describe("the migrations", () => {
@@ -18,7 +20,9 @@ describe("the migrations", () => {
     const applied = await Promise.all([migrate(postgres.url), migrate(postgres.url)])
     expect(applied.flat()).toEqual(NAMES)
     expect(applied).toContainEqual([])
-    expect(await queryAt(postgres.url, "select to_regclass('signals') is not null as there")).toEqual([{ there: true }])
+    expect(await queryAt(postgres.url, "select to_regclass('signals') is not null as there")).toEqual([
+      { there: true },
+    ])
     await postgres.stop()
   })
 
@@ -38,7 +42,8 @@ async function run(databaseUrl: string, command = "migrate") {
     env: { ...process.env, DATABASE_URL: databaseUrl },
   })
   let said = ""
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (said += text))
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (text: string) => (said += text))
   const [code] = await once(child, "close")
   return [code, said.trim()]
 }
@@ -48,7 +53,9 @@ describe("npm run db:partition", () => {
     const storage = await startPlainStorage()
     expect(await run(storage.url, "partition")).toEqual([
       0,
-      expect.stringMatching(/^The table signals is now partitioned\. Reads and writes waited for at most \d+ ms\.$/),
+      expect.stringMatching(
+        /^The table signals is now partitioned\. Reads and writes waited for at most \d+ ms\.$/,
+      ),
     ])
     expect(await run(storage.url, "partition")).toEqual([0, "The table signals is already partitioned."])
     await storage.stop()

@@ -8,7 +8,9 @@ const RUN = fileURLToPath(new URL("../../../scripts/simulate/run.ts", import.met
 
 function simulate(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [RUN, ...args], (error, out, err) => resolve({ code: error ? Number(error.code) : 0, out, err }))
+    execFile(process.execPath, [RUN, ...args], (error, out, err) =>
+      resolve({ code: error ? Number(error.code) : 0, out, err }),
+    )
   })
 }
 
@@ -22,7 +24,8 @@ const deployment = (more: Partial<Deployment> = {}): Deployment => ({
   ...more,
 })
 
-const total = (one: Deployment) => Object.values(estimate(one).dollars).reduce((sum, dollars) => sum + dollars, 0)
+const total = (one: Deployment) =>
+  Object.values(estimate(one).dollars).reduce((sum, dollars) => sum + dollars, 0)
 
 describe("the estimate of a deployment", () => {
   it("counts the signals of all callers", () => {

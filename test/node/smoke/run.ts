@@ -5,15 +5,31 @@ import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 import { buildBundle, runBundle } from "../../setup/workerd.ts"
 
-/** Runs the deployed bundle on bare workerd, where code from text and Node's APIs are no freer than in production. */
+/**
+ * Runs the deployed bundle on bare workerd, where code from text and Node's APIs are no freer than in
+ * production.
+ */
 const bundle = await buildBundle()
 const postgres = await startTemporaryPostgres()
 await migrate(postgres.url)
 const endpoint = await startNeonEndpoint()
-const service = await runBundle(bundle, { DATABASE_URL: postgres.url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" })
+const service = await runBundle(bundle, {
+  DATABASE_URL: postgres.url,
+  DATABASE_HTTP_ENDPOINT: endpoint.url,
+  OPEN_ACCESS: "true",
+})
 
-const request = async (method: string, path: string, body?: BodyInit, headers: Record<string, string> = {}) => {
-  const response = await fetch(service.address + path, { method, headers, ...(body !== undefined && { body }) })
+const request = async (
+  method: string,
+  path: string,
+  body?: BodyInit,
+  headers: Record<string, string> = {},
+) => {
+  const response = await fetch(service.address + path, {
+    method,
+    headers,
+    ...(body !== undefined && { body }),
+  })
   return { status: response.status, body: await response.json() }
 }
 const JSON_TYPE = { "Content-Type": "application/json" }
@@ -27,8 +43,16 @@ const CHECKS: Record<string, () => Promise<void>> = {
       { context_window_id: "smoke", timestamp: "2025-01-15T10:00:00+02:00" },
       { context_window_id: "smoke", signal_score: 2 },
     ]
-    const { status, body } = await request("POST", "/api/signals/batch", JSON.stringify({ signals }), JSON_TYPE)
-    assert.deepEqual([status, body.successful_count, body.results[1].error], [200, 1, "signal_score must be between 0 and 1"])
+    const { status, body } = await request(
+      "POST",
+      "/api/signals/batch",
+      JSON.stringify({ signals }),
+      JSON_TYPE,
+    )
+    assert.deepEqual(
+      [status, body.successful_count, body.results[1].error],
+      [200, 1, "signal_score must be between 0 and 1"],
+    )
   },
   async "tells a wrong shape by the schema that was compiled at start"() {
     const { status, body } = await request("POST", "/api/signals/batch", '{"signals":[{}]}', JSON_TYPE)
@@ -47,18 +71,26 @@ const CHECKS: Record<string, () => Promise<void>> = {
     }
     for (const [encoding, body] of Object.entries(bodies)) {
       const headers = { "Content-Type": "application/x-ndjson", "Content-Encoding": encoding }
-      assert.equal((await request("POST", "/api/signals/batch", body, headers)).body.successful_count, 2, encoding)
+      assert.equal(
+        (await request("POST", "/api/signals/batch", body, headers)).body.successful_count,
+        2,
+        encoding,
+      )
     }
   },
   async "keeps every digit of a payload"() {
     const text = '{"context_window_id":"smoke","payload":{"big":12345678901234567890}}'
     const { status, body } = await request("POST", "/api/signals", text, JSON_TYPE)
     assert.equal(status, 201)
-    assert.match(await (await fetch(`${service.address}/api/signals/${body.id}`)).text(), /"big":12345678901234567890/)
+    assert.match(
+      await (await fetch(`${service.address}/api/signals/${body.id}`)).text(),
+      /"big":12345678901234567890/,
+    )
   },
   async "replays a batch under its Idempotency-Key"() {
     const headers = { ...JSON_TYPE, "Idempotency-Key": "smoke-1" }
-    const send = () => request("POST", "/api/signals/batch", '{"signals":[{"context_window_id":"smoke"}]}', headers)
+    const send = () =>
+      request("POST", "/api/signals/batch", '{"signals":[{"context_window_id":"smoke"}]}', headers)
     assert.deepEqual(await send(), await send())
   },
   async "survives a row that only the database refuses"() {

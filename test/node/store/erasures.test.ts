@@ -40,7 +40,8 @@ const run = (client: Client, id: string, ms = 20_000) => continueErasure(databas
 
 async function begin(target: ErasureTarget, suppress = true): Promise<string> {
   const db = databaseOn(clientAt(0))
-  return (await enterErasure(db, { requestedBy: "tests", target, suppress, idempotency: undefined })).record.id
+  return (await enterErasure(db, { requestedBy: "tests", target, suppress, idempotency: undefined })).record
+    .id
 }
 
 const USER = { kind: "user_id", subject: "U1" } as const
@@ -92,12 +93,17 @@ describe("a transaction that began before a suppression", () => {
     expect(await storage.query("select phase from erasures")).toEqual([{ phase: "wait" }])
     // One that begins now sees the suppression, and is not waited for.
     await other.query("begin")
-    const late = await writeBatch(databaseOn(other), batchOf([{ context_window_id: "c" }])).catch(() => undefined)
+    const late = await writeBatch(databaseOn(other), batchOf([{ context_window_id: "c" }])).catch(
+      () => undefined,
+    )
     expect(late?.failures).toEqual([])
     const running = run(clientAt(0), id)
     await writer.query("commit")
     await running
-    expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({ state: "done", erased: { signals: 1 } })
+    expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({
+      state: "done",
+      erased: { signals: 1 },
+    })
     await other.query("commit")
     expect(await left()).toMatchObject({ signals: 1, subject: 0 })
   })
@@ -117,16 +123,26 @@ describe("a transaction that began before a suppression", () => {
   it("can commit an edit afterwards, and the erasure waits for it and removes the signal", async () => {
     const [writer, key] = [clientAt(1), "slack:T/C/1"]
     await write(writer, [{ context_window_id: "c", dedupe_key: key }])
-    const { transactionId, plan } = batchOf([{ context_window_id: "c", dedupe_key: key, user_id: "U1", raw_content: "a text" }])
-    const rows = plan.rows.map((row) => ({ ...row, change: { kind: "edited" as const, at: "2026-01-01T00:00:00Z" } }))
+    const { transactionId, plan } = batchOf([
+      { context_window_id: "c", dedupe_key: key, user_id: "U1", raw_content: "a text" },
+    ])
+    const rows = plan.rows.map((row) => ({
+      ...row,
+      change: { kind: "edited" as const, at: "2026-01-01T00:00:00Z" },
+    }))
     await writer.query("begin")
-    expect(await editTogether(databaseOn(writer), editsOf({ transactionId, plan: { ...plan, rows } }))).toEqual([])
+    expect(
+      await editTogether(databaseOn(writer), editsOf({ transactionId, plan: { ...plan, rows } })),
+    ).toEqual([])
     const id = await begin(USER)
     await run(clientAt(0), id, 600)
     expect(await storage.query("select phase from erasures")).toEqual([{ phase: "wait" }])
     await writer.query("commit")
     await run(clientAt(0), id)
-    expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({ state: "done", erased: { signals: 1 } })
+    expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({
+      state: "done",
+      erased: { signals: 1 },
+    })
     expect(await left()).toMatchObject({ signals: 0, subject: 0 })
   })
 })
@@ -144,7 +160,10 @@ describe("an erasure of several steps", () => {
       await client.connect()
       let refused = 0
       while (!isDone) {
-        const signals = Array.from({ length: 20 }, (_, n) => ({ context_window_id: "c", user_id: n === 7 ? "U1" : "U2" }))
+        const signals = Array.from({ length: 20 }, (_, n) => ({
+          context_window_id: "c",
+          user_id: n === 7 ? "U1" : "U2",
+        }))
         const { failures } = await writeBatch(databaseOn(client), batchOf(signals))
         expect(failures).toMatchObject([{ index: 7, code: "suppressed" }])
         refused++
@@ -160,41 +179,47 @@ describe("an erasure of several steps", () => {
     expect(await left()).toMatchObject({ subject: 0, letters: 405, texts: 0 })
   })
 
-  it.each(["before", "after"])("that is killed %s any of its statements, and run again, ends in the same state", async (when) => {
-    let isWhole = false
-    await fill(20_500)
-    for (let killedAt = 0; !isWhole; killedAt++) {
-      await storage.query("truncate batches, dead_letters, erasures, suppressions")
-      if (killedAt > 0) await fillSubject(205)
-      await fillOthers()
-      const id = await begin(USER)
-      const db = databaseOn(clientAt(0))
-      let statements = 0
-      const mortal: Database = {
-        ...db,
-        async query<Row>(statement: Parameters<Database["query"]>[0]): Promise<Row[]> {
-          const isLast = statements++ === killedAt
-          if (isLast && when === "before") throw new Error("killed")
-          const rows = await db.query<Row>(statement)
-          if (isLast) throw new Error("killed")
-          return rows
-        },
+  it.each(["before", "after"])(
+    "that is killed %s any of its statements, and run again, ends in the same state",
+    async (when) => {
+      let isWhole = false
+      await fill(20_500)
+      for (let killedAt = 0; !isWhole; killedAt++) {
+        await storage.query("truncate batches, dead_letters, erasures, suppressions")
+        if (killedAt > 0) await fillSubject(205)
+        await fillOthers()
+        const id = await begin(USER)
+        const db = databaseOn(clientAt(0))
+        let statements = 0
+        const mortal: Database = {
+          ...db,
+          async query<Row>(statement: Parameters<Database["query"]>[0]): Promise<Row[]> {
+            const isLast = statements++ === killedAt
+            if (isLast && when === "before") throw new Error("killed")
+            const rows = await db.query<Row>(statement)
+            if (isLast) throw new Error("killed")
+            return rows
+          },
+        }
+        isWhole = await continueErasure(mortal, id, 20_000).then(
+          () => true,
+          () => false,
+        )
+        await run(clientAt(1), id)
+        expect(
+          await findErasure(databaseOn(clientAt(0)), id),
+          `killed at statement ${killedAt}`,
+        ).toMatchObject({
+          state: "done",
+          erased: { ...expected, signals: 205 },
+        })
+        expect(await left()).toEqual({ signals: 20_295, subject: 0, letters: 405, texts: 0 })
+        expect(
+          await storage.query("select subject, signal_ids, transaction_ids, waits_for from erasures"),
+        ).toEqual([{ subject: null, signal_ids: null, transaction_ids: null, waits_for: null }])
       }
-      isWhole = await continueErasure(mortal, id, 20_000).then(
-        () => true,
-        () => false,
-      )
-      await run(clientAt(1), id)
-      expect(await findErasure(databaseOn(clientAt(0)), id), `killed at statement ${killedAt}`).toMatchObject({
-        state: "done",
-        erased: { ...expected, signals: 205 },
-      })
-      expect(await left()).toEqual({ signals: 20_295, subject: 0, letters: 405, texts: 0 })
-      expect(await storage.query("select subject, signal_ids, transaction_ids, waits_for from erasures")).toEqual([
-        { subject: null, signal_ids: null, transaction_ids: null, waits_for: null },
-      ])
-    }
-  })
+    },
+  )
 
   it("removes all signals of a conversation that has more than one step's number", async () => {
     await storage.query(
@@ -204,7 +229,10 @@ describe("an erasure of several steps", () => {
     const id = await begin({ kind: "context_window_id", subject: "long" })
     await Promise.all(clients.map((client) => run(client, id)))
     await run(clientAt(0), id)
-    expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({ state: "done", erased: { signals: 12_000 } })
+    expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({
+      state: "done",
+      erased: { signals: 12_000 },
+    })
     expect(await left()).toMatchObject({ signals: 0 })
   })
 })

@@ -19,7 +19,8 @@ beforeEach(async () => {
 })
 afterEach(() => Promise.all([former.end(), present.end()]))
 
-const signals = (...keys: string[]) => keys.map((dedupe_key) => ({ context_window_id: "present", dedupe_key }))
+const signals = (...keys: string[]) =>
+  keys.map((dedupe_key) => ({ context_window_id: "present", dedupe_key }))
 
 const waits = (client: Client) =>
   expect
@@ -78,7 +79,11 @@ describe("a signal that the former and the present version write with the same d
     await waits(former)
     await present.query("commit")
     expect(await written).toEqual(["", "", expect.stringMatching(/^\d+$/), expect.stringMatching(/^\d+$/)])
-    expect((await holders()).map((row) => (row as { by: string }).by)).toEqual(["present", "present", "former"])
+    expect((await holders()).map((row) => (row as { by: string }).by)).toEqual([
+      "present",
+      "present",
+      "former",
+    ])
 
     await present.query("begin")
     await write(present, signals("d"))
@@ -90,7 +95,9 @@ describe("a signal that the former and the present version write with the same d
   })
 
   it("is stored once when many of both write at once, in whatever order the keys are, without a deadlock", async () => {
-    const before = await storage.query("select deadlocks from pg_stat_database where datname = current_database()")
+    const before = await storage.query(
+      "select deadlocks from pg_stat_database where datname = current_database()",
+    )
     const clients = await Promise.all(
       Array.from({ length: 8 }, async () => {
         const client = new Client({ connectionString: storage.url })
@@ -110,7 +117,9 @@ describe("a signal that the former and the present version write with the same d
     await Promise.all(clients.map((client) => client.end()))
     expect(await counts()).toEqual({ signals: 400, keys: 400 })
     expect(await holders()).toHaveLength(400)
-    expect(await storage.query("select deadlocks from pg_stat_database where datname = current_database()")).toEqual(before)
+    expect(
+      await storage.query("select deadlocks from pg_stat_database where datname = current_database()"),
+    ).toEqual(before)
   })
 
   it("keeps its key when it is deleted, for both", async () => {

@@ -12,10 +12,16 @@ const SIZE = 100
 const { storage, database } = useSmallPartitions(SIZE)
 
 const signals = (count: number, more: (place: number) => Partial<Signal> = () => ({})): Signal[] =>
-  Array.from({ length: count }, (_, place) => ({ context_window_id: "c", raw_content: String(place), ...more(place) }))
+  Array.from({ length: count }, (_, place) => ({
+    context_window_id: "c",
+    raw_content: String(place),
+    ...more(place),
+  }))
 
 const partitions = () =>
-  storage.query<{ from: string; to: string }>(`select from_id as from, to_id as to from signal_partitions order by from_id`)
+  storage.query<{ from: string; to: string }>(
+    `select from_id as from, to_id as to from signal_partitions order by from_id`,
+  )
 
 const counts = async () =>
   (
@@ -46,7 +52,9 @@ describe("a write of signals whose ids have no partition", () => {
     // No rule lets such a value through: only the database refuses it.
     for (const row of batch.plan.rows.slice(0, 1)) row.signalScore = 7
     const { stored, failures } = await writeBatch(database(), batch)
-    expect(failures).toMatchObject([{ index: 0, error: expect.stringContaining("signals_signal_score_range") }])
+    expect(failures).toMatchObject([
+      { index: 0, error: expect.stringContaining("signals_signal_score_range") },
+    ])
     expect(stored).toHaveLength(299)
     expect(stored.every(({ id, duplicate }) => id !== null && !duplicate)).toBe(true)
     expect(await counts()).toEqual({ signals: 299, ids: 299, told: 299 })
@@ -57,9 +65,13 @@ describe("a write of signals whose ids have no partition", () => {
     const writers = Array.from({ length: 8 }, async (_, writer) => {
       for (const [number, size] of sizes.entries()) {
         if (number % 8 !== writer) continue
-        const batch = batchOf(signals(size, (place) => (place % 3 === 0 ? { dedupe_key: `${number} ${place}` } : {})))
+        const batch = batchOf(
+          signals(size, (place) => (place % 3 === 0 ? { dedupe_key: `${number} ${place}` } : {})),
+        )
         if (number % 2 === 0)
-          await writeDeliveries(database(), [{ batch: { ...batch, allOrNothing: false, idempotency: undefined }, letters: [] }])
+          await writeDeliveries(database(), [
+            { batch: { ...batch, allOrNothing: false, idempotency: undefined }, letters: [] },
+          ])
         else await writeBatch(database(), batch)
       }
     })
@@ -68,7 +80,9 @@ describe("a write of signals whose ids have no partition", () => {
     const total = sizes.reduce((sum, size) => sum + size)
     expect(await counts()).toEqual({ signals: total, ids: total, told: total })
     const ranges = await partitions()
-    expect(ranges.every(({ from }, place) => place === 0 || Number(from) >= Number(ranges[place - 1]?.to))).toBe(true)
+    expect(
+      ranges.every(({ from }, place) => place === 0 || Number(from) >= Number(ranges[place - 1]?.to)),
+    ).toBe(true)
   })
 })
 
@@ -76,7 +90,10 @@ describe("partitions that are made ahead", () => {
   it("hold one partition's ids more than are in use, and are made without waiting for reads and writes, nor they for it", async () => {
     expect(await makePartitions(database())).toBe(2)
     expect(await makePartitions(database())).toBe(0)
-    const [reader, writer] = [0, 1].map(() => new Client({ connectionString: storage.postgres.url })) as [Client, Client]
+    const [reader, writer] = [0, 1].map(() => new Client({ connectionString: storage.postgres.url })) as [
+      Client,
+      Client,
+    ]
     await Promise.all([reader.connect(), writer.connect()])
     await reader.query("begin")
     await reader.query("select count(*) from signals")

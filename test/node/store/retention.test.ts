@@ -2,7 +2,11 @@ import { Client } from "pg"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { connect, type Database } from "../../../src/store/connection.ts"
 import { deleteExpiredBatches } from "../../../src/store/lifecycle/ledger-retention.ts"
-import { deleteExpiredSignals, deleteSettledLetters, dropExpiredPartitions } from "../../../src/store/lifecycle/retention.ts"
+import {
+  deleteExpiredSignals,
+  deleteSettledLetters,
+  dropExpiredPartitions,
+} from "../../../src/store/lifecycle/retention.ts"
 import { storageFigures } from "../../../src/store/lifecycle/storage.ts"
 import { makePartitions } from "../../../src/store/partitions.ts"
 import { writeBatch } from "../../../src/store/write-batch.ts"
@@ -35,14 +39,20 @@ beforeEach(async () => {
   for (let batch = 0; batch < 7; batch++)
     await writeBatch(
       database(),
-      batchOf(Array.from({ length: 50 }, (_, n) => ({ context_window_id: "c", dedupe_key: `${batch} ${n}` }))),
+      batchOf(
+        Array.from({ length: 50 }, (_, n) => ({ context_window_id: "c", dedupe_key: `${batch} ${n}` })),
+      ),
     )
   await storage.query("update signals set received_at = now() - interval '40 days' where id <= 250")
 })
 
 /** With the privileges of the service. */
 const database = (deadlineMs = 30_000) =>
-  connect({ url: storage.bindings.DATABASE_URL ?? "", httpEndpoint: storage.bindings.DATABASE_HTTP_ENDPOINT, deadlineMs })
+  connect({
+    url: storage.bindings.DATABASE_URL ?? "",
+    httpEndpoint: storage.bindings.DATABASE_HTTP_ENDPOINT,
+    deadlineMs,
+  })
 
 const left = async () => {
   const [row] = await storage.query<{ first: string | null; count: number; partitions: string[] }>(
@@ -52,7 +62,10 @@ const left = async () => {
   return row
 }
 
-const sweep = async (db: Database, days: number) => [await dropExpiredPartitions(db, days), await deleteExpiredSignals(db, days)]
+const sweep = async (db: Database, days: number) => [
+  await dropExpiredPartitions(db, days),
+  await deleteExpiredSignals(db, days),
+]
 
 describe("signals past their retention", () => {
   it("are deleted by whole partitions, and row by row in a partition that has younger ones", async () => {
@@ -63,7 +76,10 @@ describe("signals past their retention", () => {
 
   it("are announced: when the newest of the oldest partition is past its time", async () => {
     await storage.query("update signals set received_at = received_at + interval '1 day' where id = 99")
-    const { next_drop, oldest_signal, partitions } = await storageFigures(database(), { signalDays: 45, ledgerDays: 90 })
+    const { next_drop, oldest_signal, partitions } = await storageFigures(database(), {
+      signalDays: 45,
+      ledgerDays: 90,
+    })
     const [row] = await storage.query<{ oldest: Date; newest: Date }>(
       "select min(received_at) filter (where id = 1) as oldest, max(received_at) filter (where id = 99) as newest from signals",
     )
@@ -106,7 +122,10 @@ describe("signals past their retention", () => {
     await reader.connect()
     await reader.query("begin")
     await reader.query("select from signals where id = 1")
-    await expect(dropExpiredPartitions(database(), 30)).rejects.toMatchObject({ kind: "transient", reason: "55P03" })
+    await expect(dropExpiredPartitions(database(), 30)).rejects.toMatchObject({
+      kind: "transient",
+      reason: "55P03",
+    })
     await reader.query("rollback")
     await reader.end()
     expect(await sweep(database(), 30)).toEqual([2, 51])
@@ -158,12 +177,14 @@ describe("signals past their retention", () => {
 
 describe("the ledger past its retention", () => {
   const ledger = async () =>
-    (await storage.query<{ first: string | null }>("select first_signal_id as first from batches order by 1")).map(
-      ({ first }) => first,
-    )
+    (
+      await storage.query<{ first: string | null }>("select first_signal_id as first from batches order by 1")
+    ).map(({ first }) => first)
 
   it("loses the rows without a signal and without a key, and no other", async () => {
-    await storage.query("update batches set created_at = now() - interval '100 days' where first_signal_id <= 301")
+    await storage.query(
+      "update batches set created_at = now() - interval '100 days' where first_signal_id <= 301",
+    )
     await storage.query("delete from signals where id <= 101 or id = 351")
     await storage.query("update batches set idempotency_key = 'k' where first_signal_id = 51")
     expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 1 })
@@ -175,7 +196,10 @@ describe("the ledger past its retention", () => {
 
   describe("with 20,000 old rows, each with a signal,", () => {
     const ROWS = 20_000
-    /** The rows of a run that deletes nothing: one step at the beginning, one at the end, and the five of the round. */
+    /**
+     * The rows of a run that deletes nothing: one step at the beginning, one at the end, and the five of the
+     * round.
+     */
     const IDLE = 7 * 1000
 
     beforeEach(async () => {
@@ -224,7 +248,8 @@ describe("the ledger past its retention", () => {
       await deleteExpiredBatches(database(), 90)
       await storage.query("delete from signals where id in (4321, 12345, 19999)")
       let deleted = 0
-      for (let run = 0; run < ROWS / 5000 + 1; run++) deleted += (await deleteExpiredBatches(database(), 90)).deleted
+      for (let run = 0; run < ROWS / 5000 + 1; run++)
+        deleted += (await deleteExpiredBatches(database(), 90)).deleted
       expect(deleted).toBe(3)
     })
 
@@ -256,7 +281,9 @@ describe("the ledger past its retention", () => {
        from unnest(array['waiting', 'replayed', 'discarded']) as state, unnest(array[100, 10]) as days`,
     )
     expect(await deleteSettledLetters(database(), 90)).toBe(2)
-    const kept = await storage.query("select state, count(*)::int4 as count from dead_letters group by 1 order by 1")
+    const kept = await storage.query(
+      "select state, count(*)::int4 as count from dead_letters group by 1 order by 1",
+    )
     expect(kept).toEqual([
       { state: "discarded", count: 1 },
       { state: "replayed", count: 1 },

@@ -72,7 +72,9 @@ describe("the migration of a filled table", () => {
   })
 
   it("rebuilds an invalid index of a stopped build", async () => {
-    await client.query("update pg_index set indisvalid = false where indexrelid = 'signals_user_idx'::regclass")
+    await client.query(
+      "update pg_index set indisvalid = false where indexrelid = 'signals_user_idx'::regclass",
+    )
     await buildSignalIndexes(client)
     expect(await indexes()).toEqual(ALL_VALID)
   })
@@ -86,9 +88,13 @@ it("every partition without an index gets it, and the table when all have it", a
     await owner.connect()
     await owner.query("drop index signals_user_idx, signals_newest_idx")
     await owner.query("create index signals_time_idx on signals (time, id)")
-    await owner.query("create table signals_20000000 partition of signals for values from (20000000) to (30000000)")
+    await owner.query(
+      "create table signals_20000000 partition of signals for values from (20000000) to (30000000)",
+    )
     await buildSignalIndexes(owner)
-    await owner.query("create table signals_30000000 partition of signals for values from (30000000) to (40000000)")
+    await owner.query(
+      "create table signals_30000000 partition of signals for values from (30000000) to (40000000)",
+    )
     const { rows } = await owner.query(
       `select relname as name, indisvalid as valid,
          (select count(*)::int4 from pg_inherits where inhparent = indexrelid) as partitions
@@ -96,8 +102,8 @@ it("every partition without an index gets it, and the table when all have it", a
     )
     const { rows: found } = await owner.query("select count(*)::int4 as count from signal_partitions")
     expect(rows.toSorted((one, other) => (one.name < other.name ? -1 : 1))).toEqual(
-      SIGNAL_INDEXES.map(({ name }) => ({ name, valid: true, partitions: found[0].count })).toSorted((one, other) =>
-        one.name < other.name ? -1 : 1,
+      SIGNAL_INDEXES.map(({ name }) => ({ name, valid: true, partitions: found[0].count })).toSorted(
+        (one, other) => (one.name < other.name ? -1 : 1),
       ),
     )
   } finally {
@@ -116,8 +122,13 @@ interface Plan {
   Plans?: Plan[]
 }
 
-/** The nodes of the plan of the first statement that `work` sends, which is carried out, and how many pages of 8 kB it read. */
-async function carryOut(work: (db: Database) => Promise<unknown>): Promise<{ nodes: Plan[]; buffers: number }> {
+/**
+ * The nodes of the plan of the first statement that `work` sends, which is carried out, and how many pages of
+ * 8 kB it read.
+ */
+async function carryOut(
+  work: (db: Database) => Promise<unknown>,
+): Promise<{ nodes: Plan[]; buffers: number }> {
   const sent: SQL[] = []
   const query = async (statement: SQL) => {
     sent.push(statement)
@@ -154,7 +165,12 @@ describe("a read of a large table", () => {
     ],
     ["a source", { signal_source: "slack" }, "signals_source_idx", 101],
     ["a source that none has", { signal_source: "none" }, "signals_source_idx", 0],
-    ["a source and an agent it never had", { signal_source: "slack", agent_id: "agent-1" }, "signals_source_idx", MAX_TRIED],
+    [
+      "a source and an agent it never had",
+      { signal_source: "slack", agent_id: "agent-1" },
+      "signals_source_idx",
+      MAX_TRIED,
+    ],
     ["a user", { user_id: "user-7" }, "signals_user_idx", 101],
     ["an agent that none has", { agent_id: "none" }, "signals_newest_idx", MAX_TRIED_IN_INDEX],
     ["escalated", { escalate_flag: 1 }, "signals_escalated_idx", 101],
@@ -185,11 +201,14 @@ describe("a read of a large table", () => {
       expect(node["Rows Removed by Filter"] ?? 0).toBe(0)
     }
     const others = scans.filter((node) => node["Index Name"] !== index)
-    for (const node of others) expect([node["Index Name"], node["Actual Rows"]]).toEqual(["signals_pkey", expect.any(Number)])
+    for (const node of others)
+      expect([node["Index Name"], node["Actual Rows"]]).toEqual(["signals_pkey", expect.any(Number)])
   })
 
   it("computes statistics from the index on time alone", async () => {
-    const { buffers } = await carryOut((db) => signalStats(db, { since: "2026-01-01T00:00:00Z", limit: 1000 }).catch(() => {}))
+    const { buffers } = await carryOut((db) =>
+      signalStats(db, { since: "2026-01-01T00:00:00Z", limit: 1000 }).catch(() => {}),
+    )
     const { rows } = await client.query<{ pages: number }>(
       "select pg_relation_size('signals_newest_idx')::float8 / 8192 as pages",
     )
@@ -231,7 +250,9 @@ describe("a read of a large table", () => {
       const { rows } = await client.query<{ signal_count: string }>(
         "select signal_count from signal_stats('2026-01-01T00:00:00Z', 1000, 1) order by context_window_id is not null",
       )
-      const { rows: left } = await client.query<{ count: number }>("select count(*)::int4 as count from signals")
+      const { rows: left } = await client.query<{ count: number }>(
+        "select count(*)::int4 as count from signals",
+      )
       expect(rows.map(({ signal_count }) => Number(signal_count))).toEqual([left[0]?.count, ROWS / 1000])
     } finally {
       await client.query("rollback")

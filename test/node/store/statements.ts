@@ -37,13 +37,22 @@ export function databaseOn(client: Client): Database {
 }
 
 /** Stores a batch as the service does, with `[id, duplicate]` of each signal. */
-export async function write(client: Client, signals: Signal[]): Promise<[id: number | null, duplicate: boolean][]> {
+export async function write(
+  client: Client,
+  signals: Signal[],
+): Promise<[id: number | null, duplicate: boolean][]> {
   const { stored } = await writeBatch(databaseOn(client), batchOf(signals))
   return stored.map(({ id, duplicate }) => [id, duplicate])
 }
 
-/** Stores signals with these keys by the statement of the version before `dedupe_keys`; the ids in order, "" for a duplicate. */
-export async function writeAsFormerVersion(client: Client, keys: readonly (string | null)[]): Promise<string[]> {
+/**
+ * Stores signals with these keys by the statement of the version before `dedupe_keys`; the ids in order, ""
+ * for a duplicate.
+ */
+export async function writeAsFormerVersion(
+  client: Client,
+  keys: readonly (string | null)[],
+): Promise<string[]> {
   const { rows } = await client.query<{ ids: string }>(
     `with input as materialized (
       select nextval('signals_id_seq') as id, signal.* from unnest($2::text[]) with ordinality as signal (dedupe_key, position)

@@ -1,16 +1,25 @@
 import fc from "fast-check"
 import { json, jsonText, linesOf, listOf, mostly, name, numberText, shaped, text } from "./values.ts"
 
-/** What the service and its senders write to each other, as JSON text: mostly right, here and there hostile. */
+/**
+ * What the service and its senders write to each other, as JSON text: mostly right, here and there hostile.
+ */
 const textValue = text.map((value) => JSON.stringify(value))
 const someText = json("a", "hello", "", null, "Ü 東京 😀")
 
-const payload = shaped({}, { a: jsonText, thread: numberText, tags: listOf(textValue), edited: shaped({ ts: json("1.5") }) })
+const payload = shaped(
+  {},
+  { a: jsonText, thread: numberText, tags: listOf(textValue), edited: shaped({ ts: json("1.5") }) },
+)
 
 export const signal = shaped(
   { context_window_id: mostly(json("conv-1", "conv-2", "fuzz")) },
   {
-    timestamp: mostly(json("2025-01-15T09:30:00Z", "2025-01-15", 1736933400, 1736933400000.5), textValue, numberText),
+    timestamp: mostly(
+      json("2025-01-15T09:30:00Z", "2025-01-15", 1736933400, 1736933400000.5),
+      textValue,
+      numberText,
+    ),
     raw_content: mostly(someText, textValue),
     signal_source: mostly(json("slack", "api", null), textValue),
     signal_score: mostly(json(0, 0.5, 1, null), numberText),
@@ -23,7 +32,10 @@ export const signal = shaped(
   },
 )
 
-export const batch = shaped({ signals: mostly(listOf(signal)) }, { fail_on_error: mostly(json(true, false, null)) })
+export const batch = shaped(
+  { signals: mostly(listOf(signal)) },
+  { fail_on_error: mostly(json(true, false, null)) },
+)
 
 export const ndjson = linesOf(mostly(signal))
 
@@ -45,19 +57,27 @@ export const slackMessage = shaped(
   {
     channel: mostly(json("C1", "C2")),
     team: mostly(json("T1")),
-    subtype: mostly(json("bot_message", "message_changed", "message_deleted", "tombstone", "channel_join", null)),
+    subtype: mostly(
+      json("bot_message", "message_changed", "message_deleted", "tombstone", "channel_join", null),
+    ),
     hidden: mostly(json(true, false)),
     bot_id: mostly(json("B1")),
     edited: shaped({ ts }),
     deleted_ts: ts,
     event_ts: ts,
-    message: shaped({ type: json("message"), ts, text: someText }, { subtype: json("tombstone"), edited: shaped({ ts }) }),
+    message: shaped(
+      { type: json("message"), ts, text: someText },
+      { subtype: json("tombstone"), edited: shaped({ ts }) },
+    ),
     slackdump_thread_replies: listOf(jsonText),
   },
 )
 
 export const slackEvent = shaped(
-  { type: mostly(json("event_callback", "event_callback", "url_verification", "app_rate_limited")), event: mostly(slackMessage) },
+  {
+    type: mostly(json("event_callback", "event_callback", "url_verification", "app_rate_limited")),
+    event: mostly(slackMessage),
+  },
   {
     team_id: mostly(json("T1", "T2")),
     event_id: mostly(json("Ev1")),
@@ -129,7 +149,9 @@ export const KAFKA_TYPES = [
   ..."application/json application/x-ndjson application/cloudevents+json application/cloudevents-batch+json text/plain".split(
     " ",
   ),
-  ..."application/vnd.kafka.json.v2+json application/vnd.kafka.binary.v2+json application/stream+json".split(" "),
+  ..."application/vnd.kafka.json.v2+json application/vnd.kafka.binary.v2+json application/stream+json".split(
+    " ",
+  ),
   "",
 ]
 
@@ -137,7 +159,10 @@ export const KAFKA_TYPES = [
 export const answer = shaped(
   {},
   {
-    detail: mostly(textValue, listOf(shaped({ type: textValue, loc: mostly(listOf(textValue)), msg: textValue }))),
+    detail: mostly(
+      textValue,
+      listOf(shaped({ type: textValue, loc: mostly(listOf(textValue)), msg: textValue })),
+    ),
     errors: mostly(listOf(shaped({ index: numberText, error: textValue }))),
     transaction_id: mostly(json("0195f2f4-0000-7000-8000-000000000000")),
     results: listOf(jsonText),
@@ -162,6 +187,9 @@ export const slackNames = listOf(
 /** A cell of a table. */
 export const cell = fc.oneof(text, jsonText, numberText)
 export const columnName = fc.oneof(
-  { weight: 2, arbitrary: fc.constantFrom("context_window_id", "raw_content", "payload", "timestamp", "signal_score") },
+  {
+    weight: 2,
+    arbitrary: fc.constantFrom("context_window_id", "raw_content", "payload", "timestamp", "signal_score"),
+  },
   { weight: 1, arbitrary: name },
 )

@@ -27,7 +27,9 @@ export interface Outcome {
   failure?: { error: string; input: string; path: string }
 }
 
-/** No input of a parser takes longer; the least of three tries counts, since a busy machine slows any of them. */
+/**
+ * No input of a parser takes longer; the least of three tries counts, since a busy machine slows any of them.
+ */
 export const MAX_PARSE_MS = 500
 
 const MAX_SHOWN_CHARACTERS = 4000
@@ -51,16 +53,24 @@ export async function runSuite(
     slowestMs = Math.max(slowestMs, least)
     if (least > maxMs) throw new Error(`It took ${Math.round(least)} ms, more than ${maxMs} ms`)
   })
-  const details = await fc.check(property, { seed, numRuns: values, ...(path !== undefined && { path }), maxSkipsPerRun: 0 })
+  const details = await fc.check(property, {
+    seed,
+    numRuns: values,
+    ...(path !== undefined && { path }),
+    maxSkipsPerRun: 0,
+  })
   if (!details.failed) return { inputs: count, slowestMs }
   const { counterexample, counterexamplePath, errorInstance } = details
-  const error = errorInstance instanceof Error ? (errorInstance.stack ?? errorInstance.message) : String(errorInstance)
+  const error =
+    errorInstance instanceof Error ? (errorInstance.stack ?? errorInstance.message) : String(errorInstance)
   const input = fc.stringify(counterexample?.[0])
   return { inputs: count, slowestMs, failure: { error, input: cut(input), path: counterexamplePath ?? "" } }
 }
 
 const cut = (text: string) =>
-  text.length <= MAX_SHOWN_CHARACTERS ? text : `${text.slice(0, MAX_SHOWN_CHARACTERS)} ... (${text.length} characters)`
+  text.length <= MAX_SHOWN_CHARACTERS
+    ? text
+    : `${text.slice(0, MAX_SHOWN_CHARACTERS)} ... (${text.length} characters)`
 
 export function expect(holds: unknown, sentence: string): asserts holds {
   if (!holds) throw new Error(sentence)

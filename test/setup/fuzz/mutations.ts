@@ -12,7 +12,18 @@ const at = fc.integer({ min: 0, max: 9999 })
 const piece = fc.oneof(
   text,
   numberText,
-  fc.constantFrom(...'{ } [ ] , : " \\ \\u000 e -'.split(" "), "\uFEFF", "\0", "\n", "\r\n", "null", "//", "/**/", "'", "NaN"),
+  fc.constantFrom(
+    ...'{ } [ ] , : " \\ \\u000 e -'.split(" "),
+    "\uFEFF",
+    "\0",
+    "\n",
+    "\r\n",
+    "null",
+    "//",
+    "/**/",
+    "'",
+    "NaN",
+  ),
 )
 
 const edit: fc.Arbitrary<Edit> = fc.oneof(
@@ -35,7 +46,11 @@ function applyEdit(before: string, one: Edit): string {
     case "remove":
       return before.slice(0, place) + before.slice(place + one.length)
     case "repeat":
-      return before.slice(0, place) + before.slice(place, place + one.length).repeat(one.times) + before.slice(place)
+      return (
+        before.slice(0, place) +
+        before.slice(place, place + one.length).repeat(one.times) +
+        before.slice(place)
+      )
     case "cut":
       return before.slice(0, place)
   }
@@ -45,7 +60,9 @@ function applyEdit(before: string, one: Edit): string {
 export const edited = (base: fc.Arbitrary<string>): fc.Arbitrary<string> =>
   fc.oneof(
     base,
-    fc.tuple(base, fc.array(edit, { minLength: 1, maxLength: 3 })).map(([before, edits]) => edits.reduce(applyEdit, before)),
+    fc
+      .tuple(base, fc.array(edit, { minLength: 1, maxLength: 3 }))
+      .map(([before, edits]) => edits.reduce(applyEdit, before)),
   )
 
 /** The same for bytes, where an edit writes bytes of its own. */
@@ -53,9 +70,16 @@ export const editedBytes = (base: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8A
   fc
     .tuple(
       base,
-      fc.array(fc.tuple(at, fc.uint8Array({ minLength: 0, maxLength: 6 }), fc.constantFrom("over", "into", "cut", "end")), {
-        maxLength: 2,
-      }),
+      fc.array(
+        fc.tuple(
+          at,
+          fc.uint8Array({ minLength: 0, maxLength: 6 }),
+          fc.constantFrom("over", "into", "cut", "end"),
+        ),
+        {
+          maxLength: 2,
+        },
+      ),
     )
     .map(([bytes, edits]) => edits.reduce(applyToBytes, bytes))
 

@@ -7,7 +7,9 @@ const often = <T>(...weighted: [number, fc.Arbitrary<T>][]) =>
 /** Names that mean something to a runtime, beside those that mean something to the service. */
 const NAMES = [
   ..."__proto__ constructor prototype toString valueOf toJSON then length hasOwnProperty".split(" "),
-  ..."signals fail_on_error context_window_id timestamp raw_content signal_score payload dedupe_key user_id".split(" "),
+  ..."signals fail_on_error context_window_id timestamp raw_content signal_score payload dedupe_key user_id".split(
+    " ",
+  ),
   ..."records value key name headers topic partition offset specversion type source data data_base64 schema before after op".split(
     " ",
   ),
@@ -68,9 +70,15 @@ export const numberText: fc.Arbitrary<string> = often(
   [
     5,
     fc.constantFrom(
-      ..."0 -0 1 0.5 -1 2 1.0 1E5 1e-7 0.1 255 256 1e16 9007199254740991 9007199254740993 12345678901234567890".split(" "),
-      ..."0.12345678901234567890 1e400 -1e400 1e-400 5e-324 1.7976931348623157e308 1e131071 1e131072 1e-16383".split(" "),
-      ..."1e999999999999 1e-999999999999 0e99999 1736933400 1736933400000 2e10 20000000001 253402300800 -62135596801".split(" "),
+      ..."0 -0 1 0.5 -1 2 1.0 1E5 1e-7 0.1 255 256 1e16 9007199254740991 9007199254740993 12345678901234567890".split(
+        " ",
+      ),
+      ..."0.12345678901234567890 1e400 -1e400 1e-400 5e-324 1.7976931348623157e308 1e131071 1e131072 1e-16383".split(
+        " ",
+      ),
+      ..."1e999999999999 1e-999999999999 0e99999 1736933400 1736933400000 2e10 20000000001 253402300800 -62135596801".split(
+        " ",
+      ),
       "9".repeat(400),
       `0.${"3".repeat(400)}`,
       `1${"0".repeat(1100)}`,
@@ -84,7 +92,10 @@ const stringText = text.map((value) => JSON.stringify(value))
 
 /** A value within as many arrays or objects. */
 const nested = fc
-  .tuple(fc.constantFrom(2, 63, 64, 65, 999, 1000, 1001, 6000), fc.constantFrom(["[", "]"], ['{"a":', "}"], ['{"payload":', "}"]))
+  .tuple(
+    fc.constantFrom(2, 63, 64, 65, 999, 1000, 1001, 6000),
+    fc.constantFrom(["[", "]"], ['{"a":', "}"], ['{"payload":', "}"]),
+  )
   .map(([levels, [open = "", close = ""]]) => `${open.repeat(levels)}1${close.repeat(levels)}`)
 
 const wide = fc
@@ -95,7 +106,10 @@ const wide = fc
 const objectText = (pairs: readonly (readonly [string, string])[]) =>
   `{${pairs.map(([key, value]) => `${JSON.stringify(key)}:${value}`).join()}}`
 
-/** Any JSON text, much of it hostile: no value of JavaScript could hold its numbers, its depth and its double names. */
+/**
+ * Any JSON text, much of it hostile: no value of JavaScript could hold its numbers, its depth and its double
+ * names.
+ */
 export const jsonText: fc.Arbitrary<string> = fc.letrec<{ value: string }>((tie) => ({
   value: fc.oneof(
     { depthSize: "small", withCrossShrink: true },
@@ -117,8 +131,8 @@ export const json = (...values: unknown[]): fc.Arbitrary<string> =>
   fc.constantFrom(...values.map((value) => JSON.stringify(value)))
 
 /**
- * JSON text of an object with these fields: each of `required` nearly always, each of `optional` in half of the objects, and now and
- * then further names, or one twice.
+ * JSON text of an object with these fields: each of `required` nearly always, each of `optional` in half of
+ * the objects, and now and then further names, or one twice.
  */
 export function shaped(
   required: Record<string, fc.Arbitrary<string>>,
@@ -147,5 +161,9 @@ export const listOf = (item: fc.Arbitrary<string>, maxLength = 4): fc.Arbitrary<
 
 export const linesOf = (item: fc.Arbitrary<string>, maxLength = 4): fc.Arbitrary<string> =>
   fc
-    .tuple(fc.array(item, { maxLength }), fc.constantFrom("\n", "\r\n", "\n\n", " \n", "\r"), fc.constantFrom("", "\n", "\uFEFF"))
+    .tuple(
+      fc.array(item, { maxLength }),
+      fc.constantFrom("\n", "\r\n", "\n\n", " \n", "\r"),
+      fc.constantFrom("", "\n", "\uFEFF"),
+    )
     .map(([lines, separator, end]) => lines.join(separator) + end)

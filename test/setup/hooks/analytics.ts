@@ -49,7 +49,8 @@ export function useAnalytics(): AnalyticsRig {
       return (await response.json()) as QueryAnswer
     },
     data: async (query: string) => (await calls.answer(query)).data,
-    write: (point: unknown, dataset = DATASET) => calls.post(analytics.pointsUrl, JSON.stringify({ dataset, point })),
+    write: (point: unknown, dataset = DATASET) =>
+      calls.post(analytics.pointsUrl, JSON.stringify({ dataset, point })),
     empty: () => calls.inPostgres("truncate local_analytics.points"),
   }
   const analytics = { ...calls } as AnalyticsRig

@@ -42,7 +42,9 @@ export function useEmptyTables(rig: Rig): void {
   beforeEach(() => rig.query("truncate signals, batches, dedupe_keys, dead_letters"))
 }
 
-/** Makes a temporary folder before each test, and removes it afterwards. `path` is that of the present test. */
+/**
+ * Makes a temporary folder before each test, and removes it afterwards. `path` is that of the present test.
+ */
 export function useFolder(): { path: string } {
   const folder = { path: "" }
   beforeEach(async () => {
@@ -54,7 +56,9 @@ export function useFolder(): { path: string } {
 
 /** The texts of the stored signals as numbers, in ascending order. */
 export async function storedNumbers(rig: Rig): Promise<number[]> {
-  const rows = await rig.query<{ raw_content: string }>("select raw_content from signals order by raw_content::int")
+  const rows = await rig.query<{ raw_content: string }>(
+    "select raw_content from signals order by raw_content::int",
+  )
   return rows.map(({ raw_content }) => Number(raw_content))
 }
 

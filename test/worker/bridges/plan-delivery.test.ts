@@ -18,7 +18,9 @@ describe("a delivery", () => {
       { index: 0, rawContent: "first", time: NOW },
       { index: 2, rawContent: "last", time: NOW },
     ])
-    expect(plan.failures).toMatchObject([{ index: 1, error: "signal_score must be between 0 and 1", code: "out_of_range" }])
+    expect(plan.failures).toMatchObject([
+      { index: 1, error: "signal_score must be between 0 and 1", code: "out_of_range" },
+    ])
   })
 
   it("leaves skipped records out of its total and counts them by kind", () => {
@@ -49,8 +51,20 @@ describe("a delivery", () => {
     expect(plan.rows).toMatchObject([{ index: 3 }])
     const field = "context_window_id"
     expect(plan.failures).toEqual([
-      { index: 0, error: "context_window_id: Input should be a valid string", code: "wrong_type", field, retryable: false },
-      { index: 1, error: "context_window_id: Field required", code: "missing_field", field, retryable: false },
+      {
+        index: 0,
+        error: "context_window_id: Input should be a valid string",
+        code: "wrong_type",
+        field,
+        retryable: false,
+      },
+      {
+        index: 1,
+        error: "context_window_id: Field required",
+        code: "missing_field",
+        field,
+        retryable: false,
+      },
       { index: 2, error: "the record has no key", code: "unreadable_record", retryable: false },
     ])
   })

@@ -17,7 +17,14 @@ const bucket = (env as Bindings).BUCKET as R2Bucket
 const record = async (transactionId: string) => (await send(`/api/batches/${transactionId}`)).json()
 
 const lettersOf = (transactionId: string) =>
-  query<{ index: number; reason: string; code: string; field: string | null; record: string; source: string }>(
+  query<{
+    index: number
+    reason: string
+    code: string
+    field: string | null
+    record: string
+    source: string
+  }>(
     "select index, reason, code, field, record, source from dead_letters where transaction_id = $1 order by index",
     [transactionId],
   )
@@ -41,9 +48,15 @@ describe("the consumer of the queue", () => {
 
   it("stores a redelivered message once, in the same batch of messages or a later one", async () => {
     const conversation = freshConversation()
-    const bodies = [1, 2, 3].map((place) => bodyOf(delivery([{ context_window_id: conversation, raw_content: String(place) }])))
+    const bodies = [1, 2, 3].map((place) =>
+      bodyOf(delivery([{ context_window_id: conversation, raw_content: String(place) }])),
+    )
     await consume([...bodies, ...bodies])
-    await consume([bodies[2], bodyOf(delivery([{ context_window_id: conversation, raw_content: "4" }])), bodies[0]])
+    await consume([
+      bodies[2],
+      bodyOf(delivery([{ context_window_id: conversation, raw_content: "4" }])),
+      bodies[0],
+    ])
     expect(await countOf(conversation)).toBe(4)
   })
 
@@ -53,10 +66,15 @@ describe("the consumer of the queue", () => {
     const conversation = freshConversation()
     const from = (signal_source: string) => ({ context_window_id: conversation, signal_source })
     const refused = { ...from("slack"), payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } }
-    await consume([bodyOf(delivery([from("slack"), from("slack"), refused])), bodyOf(delivery([from("axis")]))], {
-      bindings: { METRICS },
-    })
-    expect(points.map(({ blobs, doubles }) => [blobs[0], blobs[5], blobs[7], doubles[1], doubles[2]])).toEqual([
+    await consume(
+      [bodyOf(delivery([from("slack"), from("slack"), refused])), bodyOf(delivery([from("axis")]))],
+      {
+        bindings: { METRICS },
+      },
+    )
+    expect(
+      points.map(({ blobs, doubles }) => [blobs[0], blobs[5], blobs[7], doubles[1], doubles[2]]),
+    ).toEqual([
       ["QUEUE signals", "mixed", "refused_by_database", 3, 1],
       ["PART", "slack", "", 2, 0],
       ["PART", "axis", "", 1, 0],
@@ -64,20 +82,27 @@ describe("the consumer of the queue", () => {
     points.length = 0
     const split = [bodyOf(delivery([from("slack"), refused])), bodyOf(delivery([from("axis")]))]
     for (const bodies of [split, split]) await consume(bodies, { bindings: { METRICS } })
-    expect(points.filter(({ blobs }) => blobs[0] !== "PART").map(({ doubles }) => [doubles[1], doubles[2]])).toEqual([
+    expect(
+      points.filter(({ blobs }) => blobs[0] !== "PART").map(({ doubles }) => [doubles[1], doubles[2]]),
+    ).toEqual([
       [2, 1],
       [0, 0],
     ])
     points.length = 0
     const again = bodyOf(delivery([from("axis")]))
     await consume([again, again], { bindings: { METRICS } })
-    expect(points.map(({ blobs, doubles }) => [blobs[0], blobs[5], doubles[1]])).toEqual([["QUEUE signals", "axis", 1]])
+    expect(points.map(({ blobs, doubles }) => [blobs[0], blobs[5], doubles[1]])).toEqual([
+      ["QUEUE signals", "axis", 1],
+    ])
   })
 
   it("stores one signal of those that share a dedupe_key, even from different calls", async () => {
     const conversation = freshConversation()
     const signal = { context_window_id: conversation, dedupe_key: conversation }
-    await consume([bodyOf(delivery([signal])), bodyOf(delivery([signal, { context_window_id: conversation }]))])
+    await consume([
+      bodyOf(delivery([signal])),
+      bodyOf(delivery([signal, { context_window_id: conversation }])),
+    ])
     expect(await countOf(conversation)).toBe(2)
   })
 
@@ -109,7 +134,11 @@ describe("the consumer of the queue", () => {
     const good = delivery([{ context_window_id: conversation, raw_content: "good" }])
     const mixed = delivery([
       { context_window_id: conversation, raw_content: "before" },
-      { context_window_id: conversation, raw_content: "é", payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } },
+      {
+        context_window_id: conversation,
+        raw_content: "é",
+        payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) },
+      },
       { context_window_id: conversation, raw_content: "after" },
     ])
     for (let time = 0; time < 2; time++) {
@@ -132,7 +161,9 @@ describe("the consumer of the queue", () => {
   it("retries every message during an outage of the database", async () => {
     const conversation = freshConversation()
     const body = bodyOf(delivery([{ context_window_id: conversation }]))
-    const { explicitAcks, retryMessages } = await consume([body, "no message", body], { bindings: UNREACHABLE })
+    const { explicitAcks, retryMessages } = await consume([body, "no message", body], {
+      bindings: UNREACHABLE,
+    })
     expect(explicitAcks).toEqual([])
     expect(retryMessages).toHaveLength(3)
     await consume([body])
@@ -140,8 +171,12 @@ describe("the consumer of the queue", () => {
   })
 
   it("waits longer each time, up to an hour, and less than a queue's default retention of 4 days in total", () => {
-    expect([1, 2, 3, 4, 11, 12, 100].map((attempts) => retryDelaySeconds(attempts))).toEqual([2, 4, 8, 16, 2048, 3600, 3600])
-    const totalSeconds = Array.from({ length: 100 }, (_, place) => retryDelaySeconds(place + 1)).reduce((sum, one) => sum + one)
+    expect([1, 2, 3, 4, 11, 12, 100].map((attempts) => retryDelaySeconds(attempts))).toEqual([
+      2, 4, 8, 16, 2048, 3600, 3600,
+    ])
+    const totalSeconds = Array.from({ length: 100 }, (_, place) => retryDelaySeconds(place + 1)).reduce(
+      (sum, one) => sum + one,
+    )
     expect(totalSeconds).toBeLessThan(4 * 24 * 3600)
   })
 
@@ -172,7 +207,8 @@ describe("the consumer of the queue", () => {
       return messageText({ version: 1, kind: "claim_check", object })
     }
     const bodies = [await claimCheck(delivery([{ context_window_id: conversation }], "no uuid"))]
-    for (let place = 0; place < 3; place++) bodies.push(await claimCheck(delivery([{ context_window_id: conversation }])))
+    for (let place = 0; place < 3; place++)
+      bodies.push(await claimCheck(delivery([{ context_window_id: conversation }])))
     const { explicitAcks, retryMessages } = await consume(bodies)
     expect([explicitAcks.length, retryMessages.length]).toEqual([3, 1])
     expect(await countOf(conversation)).toBe(3)
@@ -181,7 +217,9 @@ describe("the consumer of the queue", () => {
   it("splits work that takes too long for one statement", async () => {
     const conversation = freshConversation()
     const bodies = Array.from({ length: 4 }, (_, place) =>
-      bodyOf(delivery([{ context_window_id: conversation, dedupe_key: place === 2 ? conversation : undefined }])),
+      bodyOf(
+        delivery([{ context_window_id: conversation, dedupe_key: place === 2 ? conversation : undefined }]),
+      ),
     )
     // Another transaction holds the dedupe_key of one message, so that its statement waits.
     const holding = query(
@@ -191,7 +229,10 @@ describe("the consumer of the queue", () => {
     ).then(() => undefined)
     await new Promise((resolve) => setTimeout(resolve, 300))
     const limits = { statementMs: 700 }
-    const { explicitAcks, retryMessages } = await consume(bodies, { limits, bindings: { DATABASE_DEADLINE_MS: "500" } })
+    const { explicitAcks, retryMessages } = await consume(bodies, {
+      limits,
+      bindings: { DATABASE_DEADLINE_MS: "500" },
+    })
     expect(explicitAcks).toHaveLength(3)
     expect(retryMessages.map(({ msgId }) => msgId.slice(-2))).toEqual(["-2"])
     await holding
@@ -229,9 +270,10 @@ describe("the consumer of the queue", () => {
     }
     expect(await bucket.head(object)).toBeNull()
     expect(await (await bucket.get(unreadableObject(object)))?.text()).toBe(text)
-    const letters = await query<{ record: string; code: string }>("select record, code from dead_letters where reason like $1", [
-      `%${object}%`,
-    ])
+    const letters = await query<{ record: string; code: string }>(
+      "select record, code from dead_letters where reason like $1",
+      [`%${object}%`],
+    )
     expect(letters.map(({ code }) => code)).toEqual(["unreadable_message"])
     // Replayed, it is read from where it is now, and stays there when it still can't be read.
     await consume([JSON.parse(letters[0]?.record ?? "")])
@@ -267,15 +309,21 @@ describe("the consumer of the queue", () => {
     const text = JSON.stringify({ version: 99, note: uuidv7() })
     const { explicitAcks } = await consume([text])
     expect(explicitAcks).toHaveLength(1)
-    const letters = await query("select source, code, reason from dead_letters where record = $1", [JSON.stringify(text)])
-    expect(letters).toEqual([{ source: "queue", code: "unreadable_message", reason: "No version of the service reads it." }])
+    const letters = await query("select source, code, reason from dead_letters where record = $1", [
+      JSON.stringify(text),
+    ])
+    expect(letters).toEqual([
+      { source: "queue", code: "unreadable_message", reason: "No version of the service reads it." },
+    ])
   })
 
   it("makes dead letters of the messages in the dead-letter queue", async () => {
     const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
     const { explicitAcks } = await consume([body], { queue: DEAD_LETTERS })
     expect(explicitAcks).toHaveLength(1)
-    const letters = await query("select source, code, reason from dead_letters where record = $1", [JSON.stringify(body)])
+    const letters = await query("select source, code, reason from dead_letters where record = $1", [
+      JSON.stringify(body),
+    ])
     expect(letters).toEqual([
       {
         source: "queue",

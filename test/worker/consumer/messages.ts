@@ -1,4 +1,9 @@
-import { createExecutionContext, createMessageBatch, getQueueResult, waitOnExecutionContext } from "cloudflare:test"
+import {
+  createExecutionContext,
+  createMessageBatch,
+  getQueueResult,
+  waitOnExecutionContext,
+} from "cloudflare:test"
 import { env } from "cloudflare:workers"
 import { uuidv7 } from "uuidv7"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
@@ -11,13 +16,28 @@ import type { Delivery } from "../../../src/store/deliveries/write-deliveries.ts
 export const QUEUE = "signal-ingest"
 export const DEAD_LETTERS = "signal-ingest-dead-letters"
 
-/** A delivery of these signals, as a webhook would hand it to the queue. Those of a `refused` reason come with their dead letter. */
-export function delivery(records: (Record<string, unknown> | { refused: string })[], transactionId = uuidv7()): Delivery {
-  const delivered = records.map((record) => ("refused" in record ? { refused: String(record.refused) } : { signal: record }))
+/**
+ * A delivery of these signals, as a webhook would hand it to the queue. Those of a `refused` reason come with
+ * their dead letter.
+ */
+export function delivery(
+  records: (Record<string, unknown> | { refused: string })[],
+  transactionId = uuidv7(),
+): Delivery {
+  const delivered = records.map((record) =>
+    "refused" in record ? { refused: String(record.refused) } : { signal: record },
+  )
   const { plan } = planDelivery(delivered, "2026-01-02T03:04:05.000000Z")
   const caller = "webhook:kafka"
   const letters = plan.failures.map(({ index, error }) => {
-    return { transactionId, index, source: "kafka" as const, caller, reason: error, record: JSON.stringify(records[index]) }
+    return {
+      transactionId,
+      index,
+      source: "kafka" as const,
+      caller,
+      reason: error,
+      record: JSON.stringify(records[index]),
+    }
   })
   return { batch: { transactionId, caller, plan, allOrNothing: false }, letters }
 }
@@ -25,7 +45,12 @@ export function delivery(records: (Record<string, unknown> | { refused: string }
 /** Hands messages to the consumer, as Cloudflare does, and tells what became of each. */
 export async function consume(
   bodies: readonly unknown[],
-  options: { queue?: string; attempts?: number | number[]; bindings?: Partial<Bindings>; limits?: Partial<typeof LIMITS> } = {},
+  options: {
+    queue?: string
+    attempts?: number | number[]
+    bindings?: Partial<Bindings>
+    limits?: Partial<typeof LIMITS>
+  } = {},
 ) {
   const { queue = QUEUE, attempts = 1, bindings = {}, limits = {} } = options
   const attemptsOf = (place: number) => (typeof attempts === "number" ? attempts : (attempts[place] ?? 1))
@@ -51,7 +76,11 @@ export interface PlayedMessage extends Message<unknown> {
   said?: { acknowledged: true } | { delaySeconds: number }
 }
 
-export function playedMessage(body: unknown, attempts: number, id: string = crypto.randomUUID()): PlayedMessage {
+export function playedMessage(
+  body: unknown,
+  attempts: number,
+  id: string = crypto.randomUUID(),
+): PlayedMessage {
   const message: PlayedMessage = {
     ...{ id, body, attempts, timestamp: new Date() },
     ack() {
@@ -65,7 +94,17 @@ export function playedMessage(body: unknown, attempts: number, id: string = cryp
 }
 
 /** Hands messages to the consumer, which also tells the delay of each retry. */
-export async function play(messages: readonly PlayedMessage[], queue: string, changed: Partial<Bindings> = {}): Promise<void> {
-  const batch = { queue, messages, metadata: { metrics: { backlogCount: 0, backlogBytes: 0 } }, ackAll() {}, retryAll() {} }
+export async function play(
+  messages: readonly PlayedMessage[],
+  queue: string,
+  changed: Partial<Bindings> = {},
+): Promise<void> {
+  const batch = {
+    queue,
+    messages,
+    metadata: { metrics: { backlogCount: 0, backlogBytes: 0 } },
+    ackAll() {},
+    retryAll() {},
+  }
   await consumeBatch(batch, { ...(env as Bindings), ...changed })
 }

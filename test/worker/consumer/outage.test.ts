@@ -67,9 +67,13 @@ const objectsOf = async (prefix: string) => (await realBucket.list({ prefix })).
 /**
  * An outage on a simulated clock. While the bucket is away, too, what is sent stays in the queue alone.
  *
- * @param options.answersAtTimes the database answers for one scheduled clean-up every other day, and no longer
+ * @param options.answersAtTimes the database answers for one scheduled clean-up every other day, and no
+ *   longer
  */
-async function outage(options: { bucketAwayDays: readonly [from: number, to: number]; answersAtTimes: boolean }) {
+async function outage(options: {
+  bucketAwayDays: readonly [from: number, to: number]
+  answersAtTimes: boolean
+}) {
   const start = Date.now()
   const clock = { now: start }
   const [bucketAwayFrom, bucketAwayTo] = options.bucketAwayDays
@@ -85,7 +89,9 @@ async function outage(options: { bucketAwayDays: readonly [from: number, to: num
 
   async function sendBurst(): Promise<void> {
     for (let place = 0; place < DELIVERIES_A_BURST; place++) {
-      const one = delivery([{ context_window_id: conversation, dedupe_key: place % 2 ? crypto.randomUUID() : undefined }])
+      const one = delivery([
+        { context_window_id: conversation, dedupe_key: place % 2 ? crypto.randomUUID() : undefined },
+      ])
       expect(await enqueueDelivery({ queue: services.QUEUE, bucket }, one)).toBe(true)
       sent.push(one.batch.transactionId)
     }
@@ -111,10 +117,12 @@ async function outage(options: { bucketAwayDays: readonly [from: number, to: num
     clock.now = Math.max(clock.now, Math.min(nextBurst, nextHour, queue.nextAt, deadLetters.nextAt))
     if (clock.now >= nextBurst) {
       await sendBurst()
-      nextBurst = day() < OUTAGE_DAYS - OUTAGE_DAYS / BURSTS ? clock.now + (OUTAGE_DAYS / BURSTS) * DAY : Infinity
+      nextBurst =
+        day() < OUTAGE_DAYS - OUTAGE_DAYS / BURSTS ? clock.now + (OUTAGE_DAYS / BURSTS) * DAY : Infinity
     }
     if (clock.now >= nextHour) {
-      const answers = isOver() || (options.answersAtTimes && Math.round((nextHour - start) / HOUR) % 48 === 12)
+      const answers =
+        isOver() || (options.answersAtTimes && Math.round((nextHour - start) / HOUR) % 48 === 12)
       await runScheduled(answers ? services : away, new Date(clock.now))
       nextHour += HOUR
       if (isOver() && day() > OUTAGE_DAYS + 0.5 && (await isDrained())) break
@@ -141,16 +149,23 @@ async function outage(options: { bucketAwayDays: readonly [from: number, to: num
 const MOST_MESSAGES = 2 * BURSTS + DELIVERIES_A_BURST + 1
 
 it.each([
-  ["and answered for a moment every other day", { bucketAwayDays: [Infinity, Infinity], answersAtTimes: true }, false],
+  [
+    "and answered for a moment every other day",
+    { bucketAwayDays: [Infinity, Infinity], answersAtTimes: true },
+    false,
+  ],
   ["and the bucket for 11 days of it", { bucketAwayDays: [5, 16], answersAtTimes: false }, true],
-] as const)("stores everything once after the database was away for 40 days %s", async (_, options, reachesDeadLetterQueue) => {
-  const { sent, stored, ledger, queue, deadLetters, objects } = await outage(options)
-  expect(sent.length).toBeGreaterThan(BURSTS * DELIVERIES_A_BURST)
-  expect(stored).toBe(sent.length)
-  expect(ledger).toEqual([{ state: "stored", count: sent.length }])
-  expect([queue.size, deadLetters.size]).toEqual([0, 0])
-  expect(objects.filter((key) => key !== "sweep/positions")).toEqual([])
-  expect(queue.peak).toBeLessThanOrEqual(MOST_MESSAGES)
-  expect(deadLetters.peak).toBeLessThanOrEqual(MOST_MESSAGES)
-  expect(queue.moved > 0).toBe(reachesDeadLetterQueue)
-})
+] as const)(
+  "stores everything once after the database was away for 40 days %s",
+  async (_, options, reachesDeadLetterQueue) => {
+    const { sent, stored, ledger, queue, deadLetters, objects } = await outage(options)
+    expect(sent.length).toBeGreaterThan(BURSTS * DELIVERIES_A_BURST)
+    expect(stored).toBe(sent.length)
+    expect(ledger).toEqual([{ state: "stored", count: sent.length }])
+    expect([queue.size, deadLetters.size]).toEqual([0, 0])
+    expect(objects.filter((key) => key !== "sweep/positions")).toEqual([])
+    expect(queue.peak).toBeLessThanOrEqual(MOST_MESSAGES)
+    expect(deadLetters.peak).toBeLessThanOrEqual(MOST_MESSAGES)
+    expect(queue.moved > 0).toBe(reachesDeadLetterQueue)
+  },
+)

@@ -15,7 +15,8 @@ interface Waiting {
 
 /** What `wrangler.toml` says of a queue's consumer. */
 function settingsOf(name: string) {
-  const block = config.split("[[queues.consumers]]").find((text) => text.startsWith(`\nqueue = "${name}"\n`)) ?? ""
+  const block =
+    config.split("[[queues.consumers]]").find((text) => text.startsWith(`\nqueue = "${name}"\n`)) ?? ""
   const setting = (key: string) => {
     const [, value] = new RegExp(`^${key} = "?([^"\\n]+)"?$`, "m").exec(block) ?? []
     return value
@@ -33,7 +34,10 @@ function settingsOf(name: string) {
   }
 }
 
-/** A queue by Cloudflare's rules on a clock of the test's: batches, retries, retention, and what becomes of a message after its last retry. */
+/**
+ * A queue by Cloudflare's rules on a clock of the test's: batches, retries, retention, and what becomes of a
+ * message after its last retry.
+ */
 export class SimulatedQueue {
   readonly settings: ReturnType<typeof settingsOf>
   readonly name: string
@@ -50,7 +54,8 @@ export class SimulatedQueue {
     this.clock = clock
     this.deadLetters = deadLetters
     this.settings = settingsOf(name)
-    if (this.settings.deadLetterQueue !== deadLetters?.name) throw new Error(`wrangler.toml names another queue after ${name}`)
+    if (this.settings.deadLetterQueue !== deadLetters?.name)
+      throw new Error(`wrangler.toml names another queue after ${name}`)
   }
 
   get size(): number {
@@ -65,7 +70,13 @@ export class SimulatedQueue {
   get binding(): Queue {
     const take = async (bodies: string[]) => {
       for (const body of bodies)
-        this.put({ id: crypto.randomUUID(), body, failures: 0, sentAt: this.clock.now, dueAt: this.clock.now })
+        this.put({
+          id: crypto.randomUUID(),
+          body,
+          failures: 0,
+          sentAt: this.clock.now,
+          dueAt: this.clock.now,
+        })
     }
     return {
       metrics: async () => ({ backlogCount: this.size, backlogBytes: 0 }),
@@ -79,7 +90,10 @@ export class SimulatedQueue {
     this.peak = Math.max(this.peak, this.size)
   }
 
-  /** Delivers what is due, a batch at a time. A consumer that throws has all of its messages retried after `retry_delay`. */
+  /**
+   * Delivers what is due, a batch at a time. A consumer that throws has all of its messages retried after
+   * `retry_delay`.
+   */
   async deliver(consumer: (messages: PlayedMessage[], queue: string) => Promise<void>): Promise<void> {
     this.expire()
     const due = this.waiting.filter(({ dueAt }) => dueAt <= this.clock.now)
@@ -93,7 +107,8 @@ export class SimulatedQueue {
       for (const [place, message] of some.entries()) {
         // Without an exception, a message that the consumer says nothing of is acknowledged.
         const said =
-          played[place]?.said ?? (ended ? { acknowledged: true } : { delaySeconds: this.settings.retryDelayMs / SECOND })
+          played[place]?.said ??
+          (ended ? { acknowledged: true } : { delaySeconds: this.settings.retryDelayMs / SECOND })
         if ("acknowledged" in said) this.waiting.splice(this.waiting.indexOf(message), 1)
         else this.retry(message, said.delaySeconds * SECOND)
       }

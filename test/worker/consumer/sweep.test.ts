@@ -17,7 +17,9 @@ beforeEach(empty)
 afterEach(empty)
 
 /** The objects whose messages one run of the sweep sends. */
-async function swept(options: { now?: Date; answers?: boolean; backlogCount?: number; from?: R2Bucket } = {}): Promise<string[]> {
+async function swept(
+  options: { now?: Date; answers?: boolean; backlogCount?: number; from?: R2Bucket } = {},
+): Promise<string[]> {
   const queue = testQueue({ backlogCount: options.backlogCount ?? 0 })
   await sweepBucket({ queue, bucket: options.from ?? bucket, now: options.now ?? later(HOUR + 1000) })
   return queue.sent.map((text) => JSON.parse(text).object)
@@ -50,7 +52,10 @@ describe("the sweep", () => {
       },
       list: async ({ prefix, startAfter = "" }: { prefix: string; startAfter?: string }) => {
         const left = prefix === "deliveries/" ? keys.filter((key) => key > startAfter) : []
-        return { objects: left.slice(0, 1000).map((key) => ({ key, uploaded })), truncated: left.length > 1000 }
+        return {
+          objects: left.slice(0, 1000).map((key) => ({ key, uploaded })),
+          truncated: left.length > 1000,
+        }
       },
     } as unknown as R2Bucket
     const runs: string[][] = []
@@ -62,7 +67,8 @@ describe("the sweep", () => {
 
 describe("the sweep of idempotency keys", () => {
   const DAY = 24 * HOUR
-  const keysLeft = async () => (await bucket.list({ prefix: "idempotency_keys/" })).objects.map(({ key }) => key)
+  const keysLeft = async () =>
+    (await bucket.list({ prefix: "idempotency_keys/" })).objects.map(({ key }) => key)
 
   it("deletes a key after 7 days, unless its batch still waits", async () => {
     await bucket.put("batches/1", "")
@@ -80,7 +86,10 @@ describe("the sweep of idempotency keys", () => {
   })
 
   it("continues where a bounded run stopped, and reads fewer keys while an old batch waits", async () => {
-    const all = Array.from({ length: 22_000 }, (_, place) => `idempotency_keys/${String(place).padStart(6, "0")}`)
+    const all = Array.from(
+      { length: 22_000 },
+      (_, place) => `idempotency_keys/${String(place).padStart(6, "0")}`,
+    )
     const uploaded = new Date(0)
     // 22,000 objects take minutes to write: this bucket only lists and deletes.
     const listing = (batches: string[]) => {
@@ -88,14 +97,27 @@ describe("the sweep of idempotency keys", () => {
       const runs: number[] = []
       let positions = "{}"
       const from = {
-        get: async (key: string) => ({ text: async () => (key.startsWith("sweep/") ? positions : '{"transactionId":"2"}') }),
+        get: async (key: string) => ({
+          text: async () => (key.startsWith("sweep/") ? positions : '{"transactionId":"2"}'),
+        }),
         head: async (key: string) => (batches.includes(key) ? {} : null),
         put: async (_: string, text: string) => {
           positions = text
         },
-        list: async ({ prefix, startAfter = "", limit = 1000 }: { prefix: string; startAfter?: string; limit?: number }) => {
+        list: async ({
+          prefix,
+          startAfter = "",
+          limit = 1000,
+        }: {
+          prefix: string
+          startAfter?: string
+          limit?: number
+        }) => {
           const left = [...(prefix === "batches/" ? batches : keys)].filter((key) => key > startAfter)
-          return { objects: left.slice(0, limit).map((key) => ({ key, uploaded })), truncated: left.length > limit }
+          return {
+            objects: left.slice(0, limit).map((key) => ({ key, uploaded })),
+            truncated: left.length > limit,
+          }
         },
         delete: async (some: string[]) => {
           if (some.length > 1000) throw new Error("R2 deletes at most 1,000 objects a call")
@@ -143,7 +165,12 @@ describe("the hourly sweep", () => {
   it("sends nothing while the database does not answer", async () => {
     await bucket.put("batches/1", "")
     const queue = testQueue()
-    const away = { ...bindings, QUEUE: queue, DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
+    const away = {
+      ...bindings,
+      QUEUE: queue,
+      DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql",
+      DATABASE_DEADLINE_MS: "200",
+    }
     await runScheduled(away, later(HOUR + 1000))
     expect(queue.sent).toEqual([])
     await runScheduled({ ...bindings, QUEUE: queue }, later(HOUR + 1000))

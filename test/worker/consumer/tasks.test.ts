@@ -3,7 +3,8 @@ import { tasksOf } from "../../../src/consumer/tasks.ts"
 import { cutIntoPieces } from "../../../src/ingest/pieces.ts"
 import { bodyOf, delivery, playedMessage } from "./messages.ts"
 
-const items = (count: number, bytes: number, rows: number) => Array.from({ length: count }, (_, item) => ({ item, bytes, rows }))
+const items = (count: number, bytes: number, rows: number) =>
+  Array.from({ length: count }, (_, item) => ({ item, bytes, rows }))
 
 describe("the work of one statement", () => {
   it("is at most 2 MB and 2,000 rows, or one item", () => {
@@ -20,6 +21,10 @@ describe("the work of one statement", () => {
       attempts.map((attempt) => playedMessage(body, attempt)),
       undefined,
     )
-    expect(tasks.map(({ messages }) => messages.map((message) => message.attempts))).toEqual([attempts.slice(0, 98), [3], [40]])
+    expect(tasks.map(({ messages }) => messages.map((message) => message.attempts))).toEqual([
+      attempts.slice(0, 98),
+      [3],
+      [40],
+    ])
   })
 })

@@ -1,7 +1,12 @@
 import fc from "fast-check"
 import type { Delivered } from "../../../src/bridges/delivery.ts"
 import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
-import { mapKafkaRecord, readKafkaRecords, readKafkaValue, withoutReservedKey } from "../../../src/bridges/kafka/requests.ts"
+import {
+  mapKafkaRecord,
+  readKafkaRecords,
+  readKafkaValue,
+  withoutReservedKey,
+} from "../../../src/bridges/kafka/requests.ts"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 import { readSlackRequest } from "../../../src/bridges/slack/events.ts"
 import { parseJson } from "../../../src/signals/json.ts"
@@ -18,7 +23,10 @@ const NOW = "2026-01-01T00:00:00.000000Z"
 function accept(records: readonly unknown[], delivered: readonly Delivered[]): void {
   const { plan, skipped } = planDelivery(delivered, NOW)
   const left = Object.values(skipped).reduce((sum, count) => sum + count, 0)
-  expect(plan.rows.length + plan.failures.length + left === records.length, "a record is neither a row, nor kept, nor skipped")
+  expect(
+    plan.rows.length + plan.failures.length + left === records.length,
+    "a record is neither a row, nor kept, nor skipped",
+  )
   for (const { payload } of plan.rows) if (payload !== "") JSON.parse(payload)
   const letters = plan.failures.map(({ index, error }) => ({ reason: error, record: records[index] }))
   for (const { record } of keepValues(letters)) JSON.parse(record)
@@ -28,7 +36,15 @@ function accept(records: readonly unknown[], delivered: readonly Delivered[]): v
 const MAPPINGS = [
   {},
   {
-    conversation: ["$headers.name", "$headers.__proto__", "$value.key", "$key", "$cloudevent.subject", "value.value", "toString"],
+    conversation: [
+      "$headers.name",
+      "$headers.__proto__",
+      "$value.key",
+      "$key",
+      "$cloudevent.subject",
+      "value.value",
+      "toString",
+    ],
     text: ["$value.name.value", "message.text", "$headers.value"],
     score: "signal_score",
     tone: "$headers.tone",
@@ -43,7 +59,9 @@ const headers = fc
   .tuple(
     fc.constantFrom(...KAFKA_TYPES),
     fc.option(
-      fc.dictionary(fc.constantFrom("ce-id", "ce-source", "ce-type", "ce-subject", "ce-time", "ce-a"), text, { maxKeys: 4 }),
+      fc.dictionary(fc.constantFrom("ce-id", "ce-source", "ce-type", "ce-subject", "ce-time", "ce-a"), text, {
+        maxKeys: 4,
+      }),
       {
         freq: 4,
       },
@@ -88,10 +106,19 @@ export const BRIDGE_SUITES: Record<string, Suite> = {
     },
   }),
   kafkaValues: suite({
-    inputs: fc.record({ sent: fc.option(edited(kafkaBody)), key: text, header: name, mapping: fc.constantFrom(...MAPPINGS) }),
+    inputs: fc.record({
+      sent: fc.option(edited(kafkaBody)),
+      key: text,
+      header: name,
+      mapping: fc.constantFrom(...MAPPINGS),
+    }),
     check({ sent, key, header, mapping }) {
       const place = { topic: "chat", partition: 0, offset: 1, timestamp: 1_736_933_400_000 }
-      const record = readKafkaValue({ ...place, key, headers: { [header]: key } }, sent ?? undefined, undefined)
+      const record = readKafkaValue(
+        { ...place, key, headers: { [header]: key } },
+        sent ?? undefined,
+        undefined,
+      )
       accept([record], [mapKafkaRecord(record, mapping)])
     },
   }),

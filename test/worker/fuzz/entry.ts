@@ -5,7 +5,10 @@ import { SIGNAL_SUITES } from "./signals.ts"
 
 const SUITES = { ...SIGNAL_SUITES, ...REQUEST_SUITES, ...BRIDGE_SUITES }
 
-/** A Worker that feeds the service's own parsers, in the runtime that they are made for. GET: the names of its suites. POST: a run. */
+/**
+ * A Worker that feeds the service's own parsers, in the runtime that they are made for. GET: the names of its
+ * suites. POST: a run.
+ */
 export default {
   async fetch(request: Request): Promise<Response> {
     if (request.method === "GET") return Response.json(Object.keys(SUITES))

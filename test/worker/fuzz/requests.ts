@@ -1,7 +1,10 @@
 import { brotliCompressSync, constants, deflateSync, gzipSync, zstdCompressSync } from "node:zlib"
 import fc from "fast-check"
 import type * as z from "zod"
-import { standardWebhookError, standardWebhookHeaderError } from "../../../src/bridges/kafka/standard-webhooks.ts"
+import {
+  standardWebhookError,
+  standardWebhookHeaderError,
+} from "../../../src/bridges/kafka/standard-webhooks.ts"
 import { slackHeaderError, slackSignatureError } from "../../../src/bridges/slack/signature.ts"
 import { decode, ENCODING_NAMES, encodingOf } from "../../../src/http/body/encodings.ts"
 import { encodeFeedCursor, FeedQuery } from "../../../src/http/feed/query.ts"
@@ -18,7 +21,8 @@ import { jsonText, numberText, text } from "../../setup/fuzz/values.ts"
 const LIMIT_BYTES = 64 * 1024
 
 /** The highest quality, Brotli's default, takes longer than all the rest. */
-const brotli = (bytes: Buffer) => brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } })
+const brotli = (bytes: Buffer) =>
+  brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } })
 const COMPRESS = { gzip: gzipSync, deflate: deflateSync, br: brotli, zstd: zstdCompressSync }
 
 /** What is packed: text, and what unfolds to more than the limit. */
@@ -26,7 +30,9 @@ const plain = fc.oneof(
   { weight: 6, arbitrary: jsonText.map((sent) => Buffer.from(sent)) },
   {
     weight: 1,
-    arbitrary: fc.constantFrom(0, 1, LIMIT_BYTES, LIMIT_BYTES + 1, 1024 * 1024).map((size) => Buffer.alloc(size, " ")),
+    arbitrary: fc
+      .constantFrom(0, 1, LIMIT_BYTES, LIMIT_BYTES + 1, 1024 * 1024)
+      .map((size) => Buffer.alloc(size, " ")),
   },
 )
 
@@ -53,7 +59,9 @@ const QUERIES: Record<string, z.ZodType> = {
 }
 
 const PARAMETERS = [
-  ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor".split(" "),
+  ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor".split(
+    " ",
+  ),
   ..."fail_on_error cluster window state source transaction_id ids after wait id erasure_id".split(" "),
 ]
 
@@ -64,7 +72,9 @@ const UUID = "0195f2f4-0000-7000-8000-000000000000"
 const cursor = fc
   .oneof(
     jsonText,
-    fc.tuple(fc.constantFrom("2025-01-15T09:30:00.000000Z", "2025-01-15"), fc.integer()).map((parts) => JSON.stringify(parts)),
+    fc
+      .tuple(fc.constantFrom("2025-01-15T09:30:00.000000Z", "2025-01-15"), fc.integer())
+      .map((parts) => JSON.stringify(parts)),
     fc
       .tuple(
         fc.constantFrom(1, 2),
@@ -80,7 +90,17 @@ const parameter = fc.oneof(
   text,
   numberText,
   edited(cursor),
-  fc.constantFrom("true", "0", "now", "1h", "waiting", UUID, "1,2,3", "2025-01-15 09:30:00 02:00", "2025-01-15T09:30:00 02:00"),
+  fc.constantFrom(
+    "true",
+    "0",
+    "now",
+    "1h",
+    "waiting",
+    UUID,
+    "1,2,3",
+    "2025-01-15 09:30:00 02:00",
+    "2025-01-15T09:30:00 02:00",
+  ),
 )
 
 const TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -108,7 +128,9 @@ const SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "not base64 !", "whse
 
 export const REQUEST_SUITES: Record<string, Suite> = {
   codecs: suite({
-    inputs: packed.chain(({ name, bytes }) => fc.record({ name: fc.constant(name), bytes: editedBytes(fc.constant(bytes)) })),
+    inputs: packed.chain(({ name, bytes }) =>
+      fc.record({ name: fc.constant(name), bytes: editedBytes(fc.constant(bytes)) }),
+    ),
     check({ name, bytes }) {
       if (bytes.length === 0) return
       const decoded = refusing(() => decode(name, bytes, LIMIT_BYTES), Problem)
@@ -116,9 +138,15 @@ export const REQUEST_SUITES: Record<string, Suite> = {
     },
   }),
   utf8: suite({
-    inputs: fc.oneof(fc.uint8Array({ maxLength: 40 }), editedBytes(text.map((sent) => new TextEncoder().encode(sent)))),
+    inputs: fc.oneof(
+      fc.uint8Array({ maxLength: 40 }),
+      editedBytes(text.map((sent) => new TextEncoder().encode(sent))),
+    ),
     check(bytes) {
-      expect(refusing(() => decodeUtf8(bytes), Unreadable)?.isWellFormed() !== false, "text with a lone surrogate was decoded")
+      expect(
+        refusing(() => decodeUtf8(bytes), Unreadable)?.isWellFormed() !== false,
+        "text with a lone surrogate was decoded",
+      )
     },
   }),
   parameters: suite({
@@ -144,13 +172,19 @@ export const REQUEST_SUITES: Record<string, Suite> = {
       const position = listed.success ? listed.data.cursor : undefined
       if (position) {
         const again = params.ListQuery.parse({ cursor: params.encodeCursor(position) })
-        expect(JSON.stringify(again.cursor) === JSON.stringify(position), "a cursor changes when it is read again")
+        expect(
+          JSON.stringify(again.cursor) === JSON.stringify(position),
+          "a cursor changes when it is read again",
+        )
       }
       const fed = FeedQuery.safeParse({ after: sent })
       const after = fed.success ? fed.data.after : undefined
       if (typeof after === "object") {
         const again = FeedQuery.parse({ after: encodeFeedCursor(after) })
-        expect(JSON.stringify(again.after) === JSON.stringify(after), "a cursor of the feed changes when it is read again")
+        expect(
+          JSON.stringify(again.after) === JSON.stringify(after),
+          "a cursor of the feed changes when it is read again",
+        )
       }
     },
   }),
@@ -167,7 +201,11 @@ export const REQUEST_SUITES: Record<string, Suite> = {
           "a preference was made up",
         )
       const trace = readTraceparent(traceparent)
-      if (trace) expect(readTraceparent(traceparentOf(continueTrace(trace)))?.traceId === trace.traceId, "a trace changes its id")
+      if (trace)
+        expect(
+          readTraceparent(traceparentOf(continueTrace(trace)))?.traceId === trace.traceId,
+          "a trace changes its id",
+        )
       encodingOf(encoding)
     },
   }),
@@ -180,7 +218,10 @@ export const REQUEST_SUITES: Record<string, Suite> = {
     }),
     check({ body, ...sent }) {
       const slack = { ...sent, secrets: SECRETS, nowSeconds: NOW_SECONDS }
-      expect(slackHeaderError(slack) === undefined || slackSignatureError(slack, body), "a wrong signature of Slack's is good")
+      expect(
+        slackHeaderError(slack) === undefined || slackSignatureError(slack, body),
+        "a wrong signature of Slack's is good",
+      )
       expect(slackSignatureError(slack, body), "a wrong signature of Slack's is good")
       standardWebhookHeaderError(slack)
       expect(standardWebhookError(slack, body), "a wrong signature of Standard Webhooks is good")

@@ -29,11 +29,17 @@ const isJson = (sent: string) => refusing(() => ({ value: JSON.parse(sent) as un
 const readsAsRuntime = (sent: string) => {
   const runtime = isJson(sent)
   const read = refusing(() => ({ value: parseJson(sent) }), Unreadable)
-  expect((read === undefined) === (runtime === undefined), "parseJson and JSON.parse disagree on whether it is JSON")
+  expect(
+    (read === undefined) === (runtime === undefined),
+    "parseJson and JSON.parse disagree on whether it is JSON",
+  )
   refusing(() => countContainers(new TextEncoder().encode(sent)), TooManyContainers)
   if (!read || !runtime || isDeeperThan(runtime.value, 500)) return
   const written = JSON.stringify(read.value)
-  expect(JSON.stringify(JSON.parse(written)) === JSON.stringify(runtime.value), "a value changed on its way through parseJson")
+  expect(
+    JSON.stringify(JSON.parse(written)) === JSON.stringify(runtime.value),
+    "a value changed on its way through parseJson",
+  )
   expect(JSON.stringify(parseJson(written)) === written, "a number changes when it is read again")
 }
 
@@ -43,9 +49,13 @@ const isTold = (errors: readonly ShapeError[]) => {
 }
 
 /** As `readBatch` does with a body's text. */
-function judge(sent: string, { isLines, lenient, failOnError }: { isLines: boolean; lenient: boolean; failOnError: boolean }) {
+function judge(
+  sent: string,
+  { isLines, lenient, failOnError }: { isLines: boolean; lenient: boolean; failOnError: boolean },
+) {
   const read = refusing(
-    () => (isLines ? { signals: parseNdjson(sent, 1000, { lenient: lenient && !failOnError }) } : parseJson(sent)),
+    () =>
+      isLines ? { signals: parseNdjson(sent, 1000, { lenient: lenient && !failOnError }) } : parseJson(sent),
     Unreadable,
   )
   if (read === undefined) return
@@ -60,7 +70,8 @@ function judge(sent: string, { isLines, lenient, failOnError }: { isLines: boole
     expect(UTC_TEXT.test(time), `a row has the time ${time}`)
     if (payload !== "") JSON.parse(payload)
   }
-  for (const { code, error } of failures) expect(CODES.has(code) && error.isWellFormed(), `a failure has the code ${code}`)
+  for (const { code, error } of failures)
+    expect(CODES.has(code) && error.isWellFormed(), `a failure has the code ${code}`)
   const ignored = ignoredFields(read as { signals: unknown[] })
   expect(ignored.length <= 100, "more than 100 ignored fields are named")
 }
@@ -70,7 +81,15 @@ const flags = { isLines: fc.boolean(), lenient: fc.boolean(), failOnError: fc.bo
 const timestampText = fc.oneof(
   fc
     .tuple(
-      fc.constantFrom("2025-01-15", "20250115", "0001-01-01", "9999-12-31", "2024-02-29", "2025-02-29", "0000-00-00"),
+      fc.constantFrom(
+        "2025-01-15",
+        "20250115",
+        "0001-01-01",
+        "9999-12-31",
+        "2024-02-29",
+        "2025-02-29",
+        "0000-00-00",
+      ),
       fc.constantFrom("T", " ", "t", ""),
       fc.constantFrom("09:30:00", "0930", "09", "23:59:59.9999999", "24:00", "23:59:60", "09:30:00,5", ""),
       fc.constantFrom("Z", "+02:00", "-2359", "+24:00", "z", "+", ""),
@@ -86,7 +105,10 @@ export const SIGNAL_SUITES: Record<string, Suite> = {
     check(sent) {
       const values = refusing(() => parseNdjson(sent, 3), Unreadable)
       expect((values?.length ?? 0) <= 4, "reading went on behind the first value too many")
-      expect(parseNdjson(sent, 3, { lenient: true }).length <= 4, "reading went on behind the first value too many")
+      expect(
+        parseNdjson(sent, 3, { lenient: true }).length <= 4,
+        "reading went on behind the first value too many",
+      )
     },
   }),
   batch: suite({

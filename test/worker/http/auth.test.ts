@@ -61,24 +61,30 @@ describe("a deployment with keys", () => {
   })
 
   it("shows a key with the scope ingest alone its own batches in the ledger, and no other caller's", async () => {
-    const { transaction_id } = (await (await request("/api/signals/batch", "bridge-key", batch())).json()) as BatchAnswer
+    const { transaction_id } = (await (
+      await request("/api/signals/batch", "bridge-key", batch())
+    ).json()) as BatchAnswer
     const statusFor = async (key: string) => (await request(`/api/batches/${transaction_id}`, key)).status
-    expect([await statusFor("bridge-key"), await statusFor("dashboard-key"), await statusFor("other-key")]).toEqual([
-      200, 200, 404,
-    ])
+    expect([
+      await statusFor("bridge-key"),
+      await statusFor("dashboard-key"),
+      await statusFor("other-key"),
+    ]).toEqual([200, 200, 404])
   })
 
   it("keeps the callers' idempotency keys apart", async () => {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID() }
     const replayed = async (key: string) =>
       (
-        await request("/api/signals/batch", key, { ...batch(), headers, body: '{"signals":[{"context_window_id":"a"}]}' })
+        await request("/api/signals/batch", key, {
+          ...batch(),
+          headers,
+          body: '{"signals":[{"context_window_id":"a"}]}',
+        })
       ).headers.has("Idempotency-Replayed")
-    expect([await replayed("bridge-key"), await replayed("other-key"), await replayed("bridge-key")]).toEqual([
-      false,
-      false,
-      true,
-    ])
+    expect([await replayed("bridge-key"), await replayed("other-key"), await replayed("bridge-key")]).toEqual(
+      [false, false, true],
+    )
   })
 
   it("needs no key for its health", async () => {
@@ -141,11 +147,19 @@ describe("a duplicate of another caller's signal", () => {
 describe("a dedupe key of the bridges", () => {
   const keys = async (scopes: string[]) =>
     deployment({ API_KEYS: JSON.stringify([{ name: "sender", sha256: await sha256("the-key"), scopes }]) })
-  const KEYS = ["slack:T1/C1/", "kafka:topic/0/", "cloudevent:/source "].map((prefix) => prefix + crypto.randomUUID())
+  const KEYS = ["slack:T1/C1/", "kafka:topic/0/", "cloudevent:/source "].map(
+    (prefix) => prefix + crypto.randomUUID(),
+  )
   const body = () =>
-    JSON.stringify({ signals: KEYS.map((dedupe_key) => ({ context_window_id: freshConversation(), dedupe_key })) })
+    JSON.stringify({
+      signals: KEYS.map((dedupe_key) => ({ context_window_id: freshConversation(), dedupe_key })),
+    })
   const sendTo = async (path: string, text: string, scopes: string[]) =>
-    (await keys(scopes))(path, "the-key", { method: "POST", headers: { "Content-Type": "application/json" }, body: text })
+    (await keys(scopes))(path, "the-key", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: text,
+    })
 
   it("fails its signal without the scope bridge, on every route", async () => {
     const answer = (await (await sendTo("/api/signals/batch", body(), ["ingest"])).json()) as BatchAnswer
@@ -163,7 +177,9 @@ describe("a dedupe key of the bridges", () => {
   })
 
   it("is stored with the scope bridge", async () => {
-    const answer = (await (await sendTo("/api/signals/batch", body(), ["ingest", "bridge"])).json()) as BatchAnswer
+    const answer = (await (
+      await sendTo("/api/signals/batch", body(), ["ingest", "bridge"])
+    ).json()) as BatchAnswer
     expect(answer.successful_count).toBe(3)
   })
 })
@@ -176,8 +192,13 @@ describe("a key named anonymous", () => {
 })
 
 describe("an address over its rate", () => {
-  const ADDRESS_RATE_LIMITER: RateLimit = { limit: async ({ key }) => ({ success: key !== "address:2001:db8:0:1::/64" }) }
-  const from = (address: string) => ({ ...batch(), headers: { ...batch().headers, "CF-Connecting-IP": address } })
+  const ADDRESS_RATE_LIMITER: RateLimit = {
+    limit: async ({ key }) => ({ success: key !== "address:2001:db8:0:1::/64" }),
+  }
+  const from = (address: string) => ({
+    ...batch(),
+    headers: { ...batch().headers, "CF-Connecting-IP": address },
+  })
 
   it("gets 429 before its key is checked, as do the other addresses of its IPv6 /64", async () => {
     const request = deployment({ API_KEYS, ADDRESS_RATE_LIMITER })
@@ -187,11 +208,17 @@ describe("an address over its rate", () => {
     expect((await request("/api/signals/batch", "bridge-key", from("192.0.2.1"))).status).toBe(200)
   })
 
-  it.each(["/webhooks/slack", "/webhooks/kafka", "/metrics", "/readyz", "/api/signals"])("is refused at %s", async (path) => {
-    const request = deployment({ API_KEYS, ADDRESS_RATE_LIMITER })
-    const init = { method: path.startsWith("/webhooks") ? "POST" : "GET", headers: { "CF-Connecting-IP": "2001:db8:0:1::7" } }
-    expect((await request(path, undefined, init)).status).toBe(429)
-  })
+  it.each(["/webhooks/slack", "/webhooks/kafka", "/metrics", "/readyz", "/api/signals"])(
+    "is refused at %s",
+    async (path) => {
+      const request = deployment({ API_KEYS, ADDRESS_RATE_LIMITER })
+      const init = {
+        method: path.startsWith("/webhooks") ? "POST" : "GET",
+        headers: { "CF-Connecting-IP": "2001:db8:0:1::7" },
+      }
+      expect((await request(path, undefined, init)).status).toBe(429)
+    },
+  )
 })
 
 describe("a large request", () => {
@@ -222,7 +249,9 @@ describe("a large request", () => {
 describe("a rate limiter that fails", () => {
   it("costs no signal", async () => {
     const RATE_LIMITER: RateLimit = { limit: () => Promise.reject(new Error("no storage")) }
-    expect((await deployment({ API_KEYS, RATE_LIMITER })("/api/signals/batch", "bridge-key", batch())).status).toBe(200)
+    expect(
+      (await deployment({ API_KEYS, RATE_LIMITER })("/api/signals/batch", "bridge-key", batch())).status,
+    ).toBe(200)
   })
 })
 

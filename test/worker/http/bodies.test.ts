@@ -3,19 +3,25 @@ import { describe, expect, it } from "vitest"
 import type { BatchAnswer } from "../../../src/signals/responses.ts"
 import { countOf, freshConversation, send } from "../service.ts"
 
-const post = (body: BodyInit, headers: Record<string, string>) => send("/api/signals/batch", { method: "POST", body, headers })
+const post = (body: BodyInit, headers: Record<string, string>) =>
+  send("/api/signals/batch", { method: "POST", body, headers })
 const batchText = (conversation: string) => JSON.stringify({ signals: [{ context_window_id: conversation }] })
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 describe("a batch's content type", () => {
-  it.each(["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/x-www-form-urlencoded", ""])(
-    "may be %j",
-    async (type) => {
-      const conversation = freshConversation()
-      expect((await post(bytes(batchText(conversation)), type ? { "Content-Type": type } : {})).status).toBe(200)
-      expect(await countOf(conversation)).toBe(1)
-    },
-  )
+  it.each([
+    "application/json",
+    "application/json; charset=utf-8",
+    "APPLICATION/JSON",
+    "application/x-www-form-urlencoded",
+    "",
+  ])("may be %j", async (type) => {
+    const conversation = freshConversation()
+    expect((await post(bytes(batchText(conversation)), type ? { "Content-Type": type } : {})).status).toBe(
+      200,
+    )
+    expect(await countOf(conversation)).toBe(1)
+  })
 
   it.each(["text/csv", "multipart/form-data", "application/xml"])("must not be %s", async (type) => {
     const response = await post(batchText(freshConversation()), { "Content-Type": type })
@@ -38,9 +44,13 @@ describe("a batch in NDJSON", () => {
 
   it("names the line that is not JSON", async () => {
     const conversation = freshConversation()
-    const response = await post(`{"context_window_id":"${conversation}"}\n{oops\n`, { "Content-Type": "application/x-ndjson" })
+    const response = await post(`{"context_window_id":"${conversation}"}\n{oops\n`, {
+      "Content-Type": "application/x-ndjson",
+    })
     expect(response.status).toBe(422)
-    expect(await response.json()).toMatchObject({ detail: [{ type: "json_invalid", loc: ["body", "signals", 1] }] })
+    expect(await response.json()).toMatchObject({
+      detail: [{ type: "json_invalid", loc: ["body", "signals", 1] }],
+    })
     expect(await countOf(conversation)).toBe(0)
   })
 })
@@ -72,15 +82,18 @@ describe("a batch's content encoding", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it.each(["compress", "gzip, br", "gzip, gzip"])("must not be %s, and the answer names what is accepted", async (encoding) => {
-    const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": encoding })
-    expect(response.status).toBe(415)
-    expect(response.headers.get("Accept-Encoding")).toBe("zstd, gzip, br, deflate")
-    expect(await response.json()).toEqual({
-      detail: `Content-Encoding ${encoding} is not read here. Send one of zstd, gzip, br, deflate, or none.`,
-      code: "unsupported_encoding",
-    })
-  })
+  it.each(["compress", "gzip, br", "gzip, gzip"])(
+    "must not be %s, and the answer names what is accepted",
+    async (encoding) => {
+      const response = await post(bytes(batchText(freshConversation())), { "Content-Encoding": encoding })
+      expect(response.status).toBe(415)
+      expect(response.headers.get("Accept-Encoding")).toBe("zstd, gzip, br, deflate")
+      expect(await response.json()).toEqual({
+        detail: `Content-Encoding ${encoding} is not read here. Send one of zstd, gzip, br, deflate, or none.`,
+        code: "unsupported_encoding",
+      })
+    },
+  )
 })
 
 describe("a batch's limits", () => {
@@ -114,7 +127,10 @@ describe("a batch's limits", () => {
       detail: "A batch may hold at most 10000 signals (MAX_SIGNALS). Nothing was stored.",
       code: "too_many_signals",
     })
-    expect((await post(JSON.stringify({ signals: signals.slice(1) }), { "Content-Type": "application/json" })).status).toBe(200)
+    expect(
+      (await post(JSON.stringify({ signals: signals.slice(1) }), { "Content-Type": "application/json" }))
+        .status,
+    ).toBe(200)
     expect(await countOf(conversation)).toBe(10_000)
   })
 

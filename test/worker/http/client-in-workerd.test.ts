@@ -5,7 +5,10 @@ import { countOf, freshConversation } from "../service.ts"
 
 /** The service under test, as another Worker's binding to it would be. */
 const service = (exports as unknown as { default: { fetch: typeof fetch } }).default
-const client = new SignalClient({ url: "http://signal-ingest.test", fetch: (input, init) => service.fetch(input, init) })
+const client = new SignalClient({
+  url: "http://signal-ingest.test",
+  fetch: (input, init) => service.fetch(input, init),
+})
 
 it("the client library runs in workerd, too", async () => {
   const conversation = freshConversation()

@@ -7,7 +7,9 @@ const PAGE = "https://app.example.com"
 const OTHER = "https://evil.example"
 const KEY = "page-key"
 const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(KEY))
-const API_KEYS = JSON.stringify([{ name: "page", sha256: new Uint8Array(digest).toHex(), scopes: ["ingest"] }])
+const API_KEYS = JSON.stringify([
+  { name: "page", sha256: new Uint8Array(digest).toHex(), scopes: ["ingest"] },
+])
 
 const settings = { CORS_ORIGINS: ` ${PAGE}, http://localhost:5173 `, OPEN_ACCESS: "false", API_KEYS }
 const request = (path: string, init: RequestInit, more: Partial<Bindings> = {}) =>
@@ -25,32 +27,44 @@ const preflight = (origin: string, path = "/api/signals/batch", more: Partial<Bi
     },
     more,
   )
-const corsHeaders = ({ headers }: Response) => [...headers.keys()].filter((name) => name.startsWith("access-control-"))
+const corsHeaders = ({ headers }: Response) =>
+  [...headers.keys()].filter((name) => name.startsWith("access-control-"))
 const write = (headers: Record<string, string>, more: Partial<Bindings> = {}, body = "{}") =>
-  request("/api/signals", { method: "POST", headers: { "Content-Type": "application/json", ...headers }, body }, more)
+  request(
+    "/api/signals",
+    { method: "POST", headers: { "Content-Type": "application/json", ...headers }, body },
+    more,
+  )
 
 describe("a preflight", () => {
-  it.each([PAGE, "http://localhost:5173"])("of %s is answered without a key, for two hours", async (origin) => {
-    const response = await preflight(origin)
-    expect(response.status).toBe(204)
-    expect(response.headers.get("Access-Control-Allow-Origin")).toBe(origin)
-    expect(response.headers.get("Access-Control-Max-Age")).toBe("7200")
-    expect(response.headers.get("Access-Control-Allow-Methods")).toBe("GET,HEAD,POST,DELETE")
-    expect(response.headers.get("Access-Control-Allow-Headers")).toBe(
-      "Authorization,Content-Encoding,Content-Type,Idempotency-Key,Prefer,X-Request-Id,traceparent,tracestate",
-    )
-    expect(response.headers.get("Access-Control-Allow-Credentials")).toBeNull()
-    expect(response.headers.get("Vary")).toContain("Origin")
-  })
-
-  it.each([OTHER, "null", `${PAGE}.evil.example`, `${PAGE}:8443`, "http://app.example.com", "HTTPS://APP.EXAMPLE.COM"])(
-    "of %s is not answered, and no cache mixes the two up",
+  it.each([PAGE, "http://localhost:5173"])(
+    "of %s is answered without a key, for two hours",
     async (origin) => {
       const response = await preflight(origin)
-      expect([response.status, corsHeaders(response)]).toEqual([401, []])
-      expect(response.headers.get("Vary")).toBe("Origin")
+      expect(response.status).toBe(204)
+      expect(response.headers.get("Access-Control-Allow-Origin")).toBe(origin)
+      expect(response.headers.get("Access-Control-Max-Age")).toBe("7200")
+      expect(response.headers.get("Access-Control-Allow-Methods")).toBe("GET,HEAD,POST,DELETE")
+      expect(response.headers.get("Access-Control-Allow-Headers")).toBe(
+        "Authorization,Content-Encoding,Content-Type,Idempotency-Key,Prefer,X-Request-Id,traceparent,tracestate",
+      )
+      expect(response.headers.get("Access-Control-Allow-Credentials")).toBeNull()
+      expect(response.headers.get("Vary")).toContain("Origin")
     },
   )
+
+  it.each([
+    OTHER,
+    "null",
+    `${PAGE}.evil.example`,
+    `${PAGE}:8443`,
+    "http://app.example.com",
+    "HTTPS://APP.EXAMPLE.COM",
+  ])("of %s is not answered, and no cache mixes the two up", async (origin) => {
+    const response = await preflight(origin)
+    expect([response.status, corsHeaders(response)]).toEqual([401, []])
+    expect(response.headers.get("Vary")).toBe("Origin")
+  })
 
   it("is only for /api", async () => {
     for (const path of ["/metrics", "/webhooks/kafka", "/webhooks/slack", "/readyz", "/healthz"]) {
@@ -81,7 +95,9 @@ describe("a page of a configured origin", () => {
     expect(response.headers.get("Access-Control-Allow-Origin")).toBe(PAGE)
     expect(response.headers.get("Vary")).toBe("Origin")
     const exposed = response.headers.get("Access-Control-Expose-Headers")?.split(",")
-    expect(exposed).toEqual(expect.arrayContaining(["Accept-Encoding", "Retry-After", "X-Request-Id", "RateLimit-Policy"]))
+    expect(exposed).toEqual(
+      expect.arrayContaining(["Accept-Encoding", "Retry-After", "X-Request-Id", "RateLimit-Policy"]),
+    )
   })
 
   const limiter = { limit: async () => ({ success: false }) }
@@ -111,7 +127,10 @@ describe("a page of a configured origin", () => {
 
   it("does not allow other pages", async () => {
     const open = { OPEN_ACCESS: "true", API_KEYS: "" }
-    for (const headers of [{ Origin: OTHER, "Sec-Fetch-Site": "cross-site" }, { "Sec-Fetch-Site": "cross-site" }]) {
+    for (const headers of [
+      { Origin: OTHER, "Sec-Fetch-Site": "cross-site" },
+      { "Sec-Fetch-Site": "cross-site" },
+    ]) {
       const response = await write(headers, open, JSON.stringify({ context_window_id: freshConversation() }))
       expect([response.status, corsHeaders(response)]).toEqual([403, []])
     }
@@ -131,7 +150,9 @@ describe("CORS_ORIGINS", () => {
     "file://",
     "https://user@app.example.com",
     Array.from({ length: 51 }, (_, place) => `https://a${place}.example.com`).join(),
-  ])("must not be %s", (CORS_ORIGINS) => expect(() => readSettings({ ...bindings, CORS_ORIGINS })).toThrow(ConfigurationError))
+  ])("must not be %s", (CORS_ORIGINS) =>
+    expect(() => readSettings({ ...bindings, CORS_ORIGINS })).toThrow(ConfigurationError),
+  )
 
   it.each([
     ["", []],

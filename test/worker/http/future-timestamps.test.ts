@@ -7,7 +7,8 @@ import { ASYNC, postTo, recordOf } from "./routes/queued.ts"
 
 const HOUR_SECONDS = 3600
 const inHours = (hours: number) => new Date(Date.now() + hours * HOUR_SECONDS * 1000).toISOString()
-const tooEarly = (seconds = 86_400) => `timestamp must be at most ${seconds} seconds ahead of the service's clock`
+const tooEarly = (seconds = 86_400) =>
+  `timestamp must be at most ${seconds} seconds ahead of the service's clock`
 
 it("a signal of more than a day ahead fails alone in a batch, and the batch with fail_on_error", async () => {
   const context_window_id = freshConversation()
@@ -17,12 +18,18 @@ it("a signal of more than a day ahead fails alone in a batch, and the batch with
     results: [{ success: true }, { success: false, error: tooEarly() }],
   })
   const refused = await postBatch({ signals, fail_on_error: true })
-  expect([refused.status, await refused.json()]).toMatchObject([400, { errors: [{ index: 1, error: tooEarly() }] }])
+  expect([refused.status, await refused.json()]).toMatchObject([
+    400,
+    { errors: [{ index: 1, error: tooEarly() }] },
+  ])
   expect(await countOf(context_window_id)).toBe(1)
 })
 
 it("a single signal of more than a day ahead is 422 with the field", async () => {
-  const response = await postJson("/api/signals", { context_window_id: freshConversation(), timestamp: inHours(25) })
+  const response = await postJson("/api/signals", {
+    context_window_id: freshConversation(),
+    timestamp: inHours(25),
+  })
   expect([response.status, await response.json()]).toMatchObject([
     422,
     { detail: [{ loc: ["body", "timestamp"], msg: tooEarly() }] },
@@ -55,13 +62,26 @@ it("a webhook's record of more than a day ahead becomes a dead letter", async ()
   const context_window_id = freshConversation()
   const context = createExecutionContext()
   const records = [{ value: { context_window_id, timestamp: inHours(25) } }, { value: { context_window_id } }]
-  const init = { method: "POST", body: JSON.stringify({ records }), headers: { "Content-Type": "application/json" } }
-  const response = await app.request("/webhooks/kafka", init, { ...bindings, QUEUE: undefined } as never, context)
+  const init = {
+    method: "POST",
+    body: JSON.stringify({ records }),
+    headers: { "Content-Type": "application/json" },
+  }
+  const response = await app.request(
+    "/webhooks/kafka",
+    init,
+    { ...bindings, QUEUE: undefined } as never,
+    context,
+  )
   await waitOnExecutionContext(context)
   const answer = (await response.json()) as { transaction_id: string }
-  expect(answer).toMatchObject({ state: "stored", accepted_count: 1, failures: [{ index: 0, error: tooEarly() }] })
-  expect(await query("select reason from dead_letters where transaction_id = $1", [answer.transaction_id])).toEqual([
-    { reason: tooEarly() },
-  ])
+  expect(answer).toMatchObject({
+    state: "stored",
+    accepted_count: 1,
+    failures: [{ index: 0, error: tooEarly() }],
+  })
+  expect(
+    await query("select reason from dead_letters where transaction_id = $1", [answer.transaction_id]),
+  ).toEqual([{ reason: tooEarly() }])
   expect(await countOf(context_window_id)).toBe(1)
 })

@@ -7,7 +7,15 @@ const nested = (levels: number) => `${"[".repeat(levels)}${"]".repeat(levels)}`
 
 describe("a batch with more validation errors than zod can hold", () => {
   it("is answered with the first 100, and that there are more", async () => {
-    const wrong = { context_window_id: 1, raw_content: 1, user_id: 1, agent_id: 1, payload: 1, timestamp: {}, signal_vector: 1 }
+    const wrong = {
+      context_window_id: 1,
+      raw_content: 1,
+      user_id: 1,
+      agent_id: 1,
+      payload: 1,
+      timestamp: {},
+      signal_vector: 1,
+    }
     const response = await postBatch({
       signals: Array(10_000).fill({
         ...wrong,
@@ -46,9 +54,15 @@ describe("a signal that nests too deeply", () => {
 
   it.each([
     ["a CloudEvent", `{"specversion":"1.0","id":"1","source":"s","type":"t","data":${nested(100_000)}}`],
-    ["a CloudEvent in base64", `{"specversion":"1.0","id":"2","source":"s","type":"t","data_base64":"${btoa(nested(100_000))}"}`],
+    [
+      "a CloudEvent in base64",
+      `{"specversion":"1.0","id":"2","source":"s","type":"t","data_base64":"${btoa(nested(100_000))}"}`,
+    ],
     ["a record", `{"records":[{"value":${nested(100_000)}}]}`],
-    ["one of Debezium's", `{"specversion":"1.0","id":"3","source":"s","type":"io.debezium.x","data":${nested(7000)}}`],
+    [
+      "one of Debezium's",
+      `{"specversion":"1.0","id":"3","source":"s","type":"io.debezium.x","data":${nested(7000)}}`,
+    ],
   ])("is kept as the text of a dead letter: %s", async (_, body) => {
     const response = await postJson("/webhooks/kafka", body)
     expect(response.status).toBe(200)
@@ -75,7 +89,9 @@ describe("text that cannot be stored", () => {
   it.each(["context_window_id=%00", "signal_source=a%00b"])("is 422 in a query: %s", async (query) => {
     const response = await send(`/api/signals?${query}`)
     expect(response.status).toBe(422)
-    expect(await response.json()).toMatchObject({ detail: [{ msg: "Value error, this must not contain U+0000" }] })
+    expect(await response.json()).toMatchObject({
+      detail: [{ msg: "Value error, this must not contain U+0000" }],
+    })
   })
 })
 

@@ -25,7 +25,9 @@ describe("a batch sent again under its Idempotency-Key", () => {
   it("is stored once by 50 requests at the same time, which all get the same answer", async () => {
     const conversation = freshConversation()
     const headers = { "Idempotency-Key": freshKey() }
-    const responses = await Promise.all(Array.from({ length: 50 }, () => postBatch(batchOf(conversation, 20), headers)))
+    const responses = await Promise.all(
+      Array.from({ length: 50 }, () => postBatch(batchOf(conversation, 20), headers)),
+    )
     const answers = await Promise.all(responses.map((response) => response.json()))
     expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([200]))
     expect(new Set(answers.map((answer) => JSON.stringify(answer))).size).toBe(1)
@@ -64,16 +66,20 @@ describe("a batch sent again under its Idempotency-Key", () => {
     const headers = { "Idempotency-Key": freshKey() }
     const conversation = freshConversation()
     expect((await postBatch({ ...batchOf(conversation), fail_on_error: true }, headers)).status).toBe(400)
-    expect((await postBatch({ signals: [{ context_window_id: conversation }], fail_on_error: true }, headers)).status).toBe(200)
+    expect(
+      (await postBatch({ signals: [{ context_window_id: conversation }], fail_on_error: true }, headers))
+        .status,
+    ).toBe(200)
   })
 
   it("after seven days is a new batch", async () => {
     const headers = { "Idempotency-Key": freshKey() }
     const conversation = freshConversation()
     const first = (await (await postBatch(batchOf(conversation), headers)).json()) as BatchAnswer
-    await query("update batches set created_at = now() - interval '7 days 1 second' where transaction_id = $1", [
-      first.transaction_id,
-    ])
+    await query(
+      "update batches set created_at = now() - interval '7 days 1 second' where transaction_id = $1",
+      [first.transaction_id],
+    )
     const later = await postBatch(batchOf(conversation), headers)
     expect(later.headers.has("Idempotency-Replayed")).toBe(false)
     expect(((await later.json()) as BatchAnswer).transaction_id).not.toBe(first.transaction_id)
@@ -93,14 +99,19 @@ describe("a batch sent again under its Idempotency-Key", () => {
 })
 
 describe("a signal sent again under its dedupe_key", () => {
-  const keyed = (conversation: string, dedupe_key: string) => ({ context_window_id: conversation, dedupe_key })
+  const keyed = (conversation: string, dedupe_key: string) => ({
+    context_window_id: conversation,
+    dedupe_key,
+  })
 
   it("is stored once, and every later answer has the first one's id as a duplicate", async () => {
     const conversation = freshConversation()
     const key = freshKey()
     const first = (await (await postBatch({ signals: [keyed(conversation, key)] })).json()) as BatchAnswer
     const later = (await (
-      await postBatch({ signals: [{ context_window_id: conversation }, keyed(conversation, key), keyed(conversation, key)] })
+      await postBatch({
+        signals: [{ context_window_id: conversation }, keyed(conversation, key), keyed(conversation, key)],
+      })
     ).json()) as BatchAnswer
     expect(later).toMatchObject({ successful_count: 3, failed_count: 0 })
     const duplicate = { success: true, signal_id: first.results[0]?.signal_id, error: null, duplicate: true }
@@ -120,7 +131,8 @@ describe("a signal sent again under its dedupe_key", () => {
     )
     const idsOfKey = new Map(keys.map((key) => [key, new Set<number | null>()]))
     for (const [turn, answer] of answers.entries()) {
-      for (const { index, signal_id } of answer.results) idsOfKey.get(orders[turn]?.[index] ?? "")?.add(signal_id)
+      for (const { index, signal_id } of answer.results)
+        idsOfKey.get(orders[turn]?.[index] ?? "")?.add(signal_id)
     }
     expect([...idsOfKey.values()].map((ids) => ids.size)).toEqual(keys.map(() => 1))
     expect(await countOf(conversation)).toBe(30)

@@ -9,9 +9,18 @@ const LINES = { "Content-Type": "application/x-ndjson" }
 
 /** Of three signals the second has no conversation. */
 const mixed = (conversation: string) => ({
-  signals: [{ context_window_id: conversation }, { raw_content: "lost" }, { context_window_id: conversation }],
+  signals: [
+    { context_window_id: conversation },
+    { raw_content: "lost" },
+    { context_window_id: conversation },
+  ],
 })
-const MISSING = { index: 1, error: "context_window_id: Field required", code: "missing_field", field: "context_window_id" }
+const MISSING = {
+  index: 1,
+  error: "context_window_id: Field required",
+  code: "missing_field",
+  field: "context_window_id",
+}
 
 describe("a batch with Prefer: handling=lenient", () => {
   it("stores the other signals where one has the wrong shape", async () => {
@@ -23,10 +32,18 @@ describe("a batch with Prefer: handling=lenient", () => {
       total_count: 3,
       successful_count: 2,
       failed_count: 1,
-      results: [{ success: true }, { ...MISSING, success: false, signal_id: null, retryable: false }, { success: true }],
+      results: [
+        { success: true },
+        { ...MISSING, success: false, signal_id: null, retryable: false },
+        { success: true },
+      ],
     })
     expect(await countOf(conversation)).toBe(2)
-    expect(await recordOf(answer.transaction_id ?? "")).toMatchObject({ total_count: 3, failed_count: 1, failures: [MISSING] })
+    expect(await recordOf(answer.transaction_id ?? "")).toMatchObject({
+      total_count: 3,
+      failed_count: 1,
+      failures: [MISSING],
+    })
   })
 
   it("stores the other lines where one is not JSON, whatever it contains", async () => {
@@ -63,37 +80,56 @@ describe("a batch with Prefer: handling=lenient", () => {
   it.each([
     ["in the body", "", { fail_on_error: true }],
     ["in the query", "?fail_on_error=true", {}],
-  ])("is refused as a whole with fail_on_error %s, and the answer names no preference", async (_, search, more) => {
-    const conversation = freshConversation()
-    const body = JSON.stringify({ ...mixed(conversation), ...more })
-    const response = await send(`/api/signals/batch${search}`, { method: "POST", body, headers: { ...LENIENT, ...JSON_TYPE } })
-    expect([response.status, response.headers.get("Preference-Applied")]).toEqual([422, null])
-    expect(await response.json()).toMatchObject({
-      detail: [{ type: "missing", loc: ["body", "signals", 1, "context_window_id"] }],
-    })
-    expect(await countOf(conversation)).toBe(0)
-  })
+  ])(
+    "is refused as a whole with fail_on_error %s, and the answer names no preference",
+    async (_, search, more) => {
+      const conversation = freshConversation()
+      const body = JSON.stringify({ ...mixed(conversation), ...more })
+      const response = await send(`/api/signals/batch${search}`, {
+        method: "POST",
+        body,
+        headers: { ...LENIENT, ...JSON_TYPE },
+      })
+      expect([response.status, response.headers.get("Preference-Applied")]).toEqual([422, null])
+      expect(await response.json()).toMatchObject({
+        detail: [{ type: "missing", loc: ["body", "signals", 1, "context_window_id"] }],
+      })
+      expect(await countOf(conversation)).toBe(0)
+    },
+  )
 
   it.each([
     ["is not JSON", '{"signals": [', JSON_TYPE],
     ["has no list of signals", '{"signals": {}}', JSON_TYPE],
     ["is not UTF-8 NDJSON", new Uint8Array([0x7b, 0xff]), LINES],
   ])("is 422 where the body %s", async (_, body, headers) => {
-    const response = await send("/api/signals/batch", { method: "POST", body, headers: { ...LENIENT, ...headers } })
+    const response = await send("/api/signals/batch", {
+      method: "POST",
+      body,
+      headers: { ...LENIENT, ...headers },
+    })
     expect(response.status).toBe(422)
   })
 
   it("is 413 with more lines than a batch may have, readable or not", async () =>
     expect((await postBatch("x\n".repeat(10_001), { ...LENIENT, ...LINES })).status).toBe(413))
 
-  it.each([undefined, "handling=strict", "handling"])("is refused as a whole with Prefer: %s", async (prefer) => {
-    const response = await postBatch(mixed(freshConversation()), prefer === undefined ? {} : { Prefer: prefer })
-    expect([response.status, response.headers.get("Preference-Applied")]).toEqual([422, null])
-  })
+  it.each([undefined, "handling=strict", "handling"])(
+    "is refused as a whole with Prefer: %s",
+    async (prefer) => {
+      const response = await postBatch(
+        mixed(freshConversation()),
+        prefer === undefined ? {} : { Prefer: prefer },
+      )
+      expect([response.status, response.headers.get("Preference-Applied")]).toEqual([422, null])
+    },
+  )
 
   it("counts its failures in the data point", async () => {
     const points: AnalyticsEngineDataPoint[] = []
-    const METRICS = { writeDataPoint: (point: AnalyticsEngineDataPoint) => void points.push(point) } as AnalyticsEngineDataset
+    const METRICS = {
+      writeDataPoint: (point: AnalyticsEngineDataPoint) => void points.push(point),
+    } as AnalyticsEngineDataset
     await postTo(mixed(freshConversation()), LENIENT, { METRICS })
     expect(points[0]).toMatchObject({
       blobs: expect.arrayContaining(["best_effort", "partly_stored"]),
@@ -106,8 +142,14 @@ describe("a lenient batch with respond-async", () => {
   it("is planned once, when it is accepted", async () => {
     const conversation = freshConversation()
     const response = await postBatch(mixed(conversation), { Prefer: "respond-async, handling=lenient" })
-    expect([response.status, response.headers.get("Preference-Applied")]).toEqual([202, "respond-async, handling=lenient"])
-    const { transaction_id, failures } = (await response.json()) as { transaction_id: string; failures: unknown }
+    expect([response.status, response.headers.get("Preference-Applied")]).toEqual([
+      202,
+      "respond-async, handling=lenient",
+    ])
+    const { transaction_id, failures } = (await response.json()) as {
+      transaction_id: string
+      failures: unknown
+    }
     expect(failures).toEqual([{ ...MISSING, retryable: false }])
     await expect
       .poll(() => recordOf(transaction_id))

@@ -6,7 +6,9 @@ import { bindings } from "../service.ts"
 
 const KEY = "a-limited-key"
 const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(KEY))
-const API_KEYS = JSON.stringify([{ name: "limited", sha256: new Uint8Array(digest).toHex(), scopes: ["read"] }])
+const API_KEYS = JSON.stringify([
+  { name: "limited", sha256: new Uint8Array(digest).toHex(), scopes: ["read"] },
+])
 const limiter = (success = true): RateLimit => ({ limit: async () => ({ success }) })
 
 const LIMITED: Partial<Bindings> = {
@@ -42,8 +44,10 @@ describe("RateLimit-Policy", () => {
     ["/healthz", {}],
     ["/readyz", { ADDRESS_RATE_LIMIT: "" }],
     ["/readyz", { ADDRESS_RATE_LIMITER: undefined }],
-  ])("is absent where nothing is limited, or the deployment does not say how much: %s %j", async (path, settings) =>
-    expect(await policyOf(path, settings as Partial<Bindings>)).toEqual([200, null, null]),
+  ])(
+    "is absent where nothing is limited, or the deployment does not say how much: %s %j",
+    async (path, settings) =>
+      expect(await policyOf(path, settings as Partial<Bindings>)).toEqual([200, null, null]),
   )
 
   it("has the limits of wrangler.toml", () => {
@@ -53,7 +57,9 @@ describe("RateLimit-Policy", () => {
     ]) {
       const [, said] = new RegExp(`^${limit} = "(\\d+)"$`, "m").exec(toml) ?? []
       const [, limited, period] =
-        new RegExp(`^name = "${name}"\\n.*\\nsimple = \\{ limit = (\\d+), period = (\\d+) \\}`, "m").exec(toml) ?? []
+        new RegExp(`^name = "${name}"\\n.*\\nsimple = \\{ limit = (\\d+), period = (\\d+) \\}`, "m").exec(
+          toml,
+        ) ?? []
       expect([said, period]).toEqual([limited, "10"])
     }
   })

@@ -66,8 +66,22 @@ describe("the data point of a request", () => {
     const { points } = await pointsOf(BATCH, post({ signals: [good(), kafka, known, kafka] }), {}, 3)
     expect(points).toEqual([
       expect.objectContaining({ source: "mixed", outcome: "stored", successes: 3, duplicates: 1, code: "" }),
-      expect.objectContaining({ route: "PART", outcome: "stored", source: "Kafka", successes: 2, failures: 0, total: 0 }),
-      expect.objectContaining({ route: "PART", outcome: "stored", source: "Slack", successes: 1, failures: 0, total: 0 }),
+      expect.objectContaining({
+        route: "PART",
+        outcome: "stored",
+        source: "Kafka",
+        successes: 2,
+        failures: 0,
+        total: 0,
+      }),
+      expect.objectContaining({
+        route: "PART",
+        outcome: "stored",
+        source: "Slack",
+        successes: 1,
+        failures: 0,
+        total: 0,
+      }),
     ])
   })
 
@@ -83,7 +97,12 @@ describe("the data point of a request", () => {
   })
 
   it("counts the signals that failed with an all-or-nothing batch under the batch's code, and the others under their own", async () => {
-    const { points } = await pointsOf(BATCH, post({ signals: [good(), bad(), good()], fail_on_error: true }), {}, 3)
+    const { points } = await pointsOf(
+      BATCH,
+      post({ signals: [good(), bad(), good()], fail_on_error: true }),
+      {},
+      3,
+    )
     expect(points.map(({ code, failures }) => [code, failures])).toEqual([
       ["mixed", 3],
       ["batch_rejected", 2],
@@ -94,16 +113,36 @@ describe("the data point of a request", () => {
   it("counts a batch that is sent again as replayed, and its signals once", async () => {
     const key = { "Idempotency-Key": crypto.randomUUID() }
     const batch = post({ signals: [good(), bad()] }, key)
-    expect((await pointsOf(BATCH, batch)).points[0]).toMatchObject({ outcome: "partly_stored", successes: 1, failures: 1 })
-    expect((await pointsOf(BATCH, batch)).points[0]).toMatchObject({ outcome: "replayed", successes: 0, failures: 0 })
+    expect((await pointsOf(BATCH, batch)).points[0]).toMatchObject({
+      outcome: "partly_stored",
+      successes: 1,
+      failures: 1,
+    })
+    expect((await pointsOf(BATCH, batch)).points[0]).toMatchObject({
+      outcome: "replayed",
+      successes: 0,
+      failures: 0,
+    })
   })
 
   it("counts a duplicate apart from the signals that are stored, on both routes", async () => {
     const signal = { ...good(), dedupe_key: crypto.randomUUID() }
     const { points } = await pointsOf(BATCH, post({ signals: [signal, signal, bad(), good()] }))
-    expect(points[0]).toMatchObject({ outcome: "partly_stored", total: 4, successes: 2, duplicates: 1, failures: 1 })
+    expect(points[0]).toMatchObject({
+      outcome: "partly_stored",
+      total: 4,
+      successes: 2,
+      duplicates: 1,
+      failures: 1,
+    })
     const single = await pointsOf("/api/signals", post(signal))
-    expect(single.points[0]).toMatchObject({ outcome: "stored", total: 1, successes: 0, duplicates: 1, failures: 0 })
+    expect(single.points[0]).toMatchObject({
+      outcome: "stored",
+      total: 1,
+      successes: 0,
+      duplicates: 1,
+      failures: 0,
+    })
   })
 
   it.each<[string, number, () => RequestInit, Partial<Bindings>, object]>([
@@ -112,7 +151,14 @@ describe("the data point of a request", () => {
       400,
       () => post({ signals: [bad(), bad()], fail_on_error: true }),
       {},
-      { outcome: "rejected", mode: "all_or_nothing", total: 2, successes: 0, failures: 2, code: "out_of_range" },
+      {
+        outcome: "rejected",
+        mode: "all_or_nothing",
+        total: 2,
+        successes: 0,
+        failures: 2,
+        code: "out_of_range",
+      },
     ],
     [
       "too many signals",
@@ -121,7 +167,13 @@ describe("the data point of a request", () => {
       { MAX_SIGNALS: "1" },
       { outcome: "too_large", code: "too_many_signals" },
     ],
-    ["the wrong shape", 422, () => post({ signals: [{}] }), {}, { outcome: "invalid", total: 0, code: "invalid_request" }],
+    [
+      "the wrong shape",
+      422,
+      () => post({ signals: [{}] }),
+      {},
+      { outcome: "invalid", total: 0, code: "invalid_request" },
+    ],
     [
       "no database",
       503,
@@ -148,12 +200,20 @@ describe("the data point of a request", () => {
     ["/api/signals/stats", { route: "GET /api/signals/stats", outcome: "answered" }],
     ["/api/nowhere", { route: "GET (none)", outcome: "refused", status: "404" }],
   ])("is written for reads, too: GET %s", async (path, expected) => {
-    expect((await pointsOf(path, {})).points).toEqual([expect.objectContaining({ mode: "", total: 0, ...expected })])
+    expect((await pointsOf(path, {})).points).toEqual([
+      expect.objectContaining({ mode: "", total: 0, ...expected }),
+    ])
   })
 
   it("is written for a single signal", async () => {
     const { points } = await pointsOf("/api/signals", post(good()))
-    expect(points[0]).toMatchObject({ route: "POST /api/signals", mode: "single", outcome: "stored", total: 1, successes: 1 })
+    expect(points[0]).toMatchObject({
+      route: "POST /api/signals",
+      mode: "single",
+      outcome: "stored",
+      total: 1,
+      successes: 1,
+    })
   })
 
   it.each<[string, number, Partial<Bindings>]>([
@@ -205,7 +265,12 @@ describe("a dataset that fails", () => {
     ["never answers", () => new Promise(() => {})],
   ])("costs no signal when it %s", async (_, writeDataPoint) => {
     const warn = vi.spyOn(console, "warn").mockImplementation(() => {})
-    const { response } = await pointsOf(BATCH, post({ signals: [good()] }), { METRICS: { writeDataPoint } }, 0)
+    const { response } = await pointsOf(
+      BATCH,
+      post({ signals: [good()] }),
+      { METRICS: { writeDataPoint } },
+      0,
+    )
     expect(await response.json()).toMatchObject({ successful_count: 1 })
     warn.mockRestore()
   })

@@ -38,7 +38,9 @@ describe("a signal that only the database refuses", () => {
 
   it("fails an all-or-nothing batch, of which nothing is stored", async () => {
     const conversation = freshConversation()
-    const signals = ["{}", UNSTORABLE].map((payload) => `{"context_window_id":"${conversation}","payload":${payload}}`)
+    const signals = ["{}", UNSTORABLE].map(
+      (payload) => `{"context_window_id":"${conversation}","payload":${payload}}`,
+    )
     const response = await postBatch(`{"signals":[${signals}],"fail_on_error":true}`)
     expect(response.status).toBe(400)
     expect(await response.json()).toEqual({
@@ -50,7 +52,10 @@ describe("a signal that only the database refuses", () => {
   })
 
   it("is 422 when it was sent alone", async () => {
-    const response = await postJson("/api/signals", `{"context_window_id":"${freshConversation()}","payload":${UNSTORABLE}}`)
+    const response = await postJson(
+      "/api/signals",
+      `{"context_window_id":"${freshConversation()}","payload":${UNSTORABLE}}`,
+    )
     expect(response.status).toBe(422)
     expect(await response.json()).toEqual({
       detail: [{ type: "value_error", loc: ["body"], msg: SENTENCE }],

@@ -14,7 +14,10 @@ it("a read says how long the database took", async () =>
 
 it("a refused batch says how long the validation took, since the database was not asked", async () => {
   const { status, headers } = await postBatch({ signals: [{}] })
-  expect([status, headers.get("Server-Timing")]).toEqual([422, expect.stringMatching(/^validation;dur=\d+\.\d$/)])
+  expect([status, headers.get("Server-Timing")]).toEqual([
+    422,
+    expect.stringMatching(/^validation;dur=\d+\.\d$/),
+  ])
 })
 
 it("an answer that needed neither has no Server-Timing", async () =>

@@ -4,7 +4,11 @@ import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
 import { mapKafkaRecord } from "../../../src/bridges/kafka/requests.ts"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 import { acceptDelivery } from "../../../src/ingest/accept-delivery.ts"
-import { keepValues, MAX_RECORD_BYTES, MAX_STATEMENT_CHARACTERS } from "../../../src/store/statement/letter-records.ts"
+import {
+  keepValues,
+  MAX_RECORD_BYTES,
+  MAX_STATEMENT_CHARACTERS,
+} from "../../../src/store/statement/letter-records.ts"
 import { countOf, freshConversation, query } from "../service.ts"
 import { testContext, testQueue, unreachable } from "./context.ts"
 
@@ -16,13 +20,23 @@ const received = (delivered: Delivered[]) => ({
 })
 
 const letters = (transactionId: string | undefined) =>
-  query("select index, reason, record, truncated from dead_letters where transaction_id = $1 order by index", [transactionId])
+  query(
+    "select index, reason, record, truncated from dead_letters where transaction_id = $1 order by index",
+    [transactionId],
+  )
 
 describe("a delivery", () => {
   it("goes to the queue whole, so that the database need not answer", async () => {
     const queue = testQueue()
-    const delivered = [{ signal: { context_window_id: "c" } }, { refused: "no key" }, { skipped: "tombstone" }]
-    const { answer, queueError } = await acceptDelivery(testContext({ queue, db: unreachable() }), received(delivered))
+    const delivered = [
+      { signal: { context_window_id: "c" } },
+      { refused: "no key" },
+      { skipped: "tombstone" },
+    ]
+    const { answer, queueError } = await acceptDelivery(
+      testContext({ queue, db: unreachable() }),
+      received(delivered),
+    )
     expect(answer).toMatchObject({
       state: "queued",
       total_count: 2,
@@ -39,7 +53,11 @@ describe("a delivery", () => {
     const queue = testQueue({ failure: new Error("Too Many Requests") })
     const delivered = [{ signal: { context_window_id: conversation } }, { refused: "no key" }]
     const { answer, queueError } = await acceptDelivery(testContext({ queue }), received(delivered))
-    expect(answer).toMatchObject({ state: "stored", accepted_count: 1, failures: [{ index: 1, error: "no key" }] })
+    expect(answer).toMatchObject({
+      state: "stored",
+      accepted_count: 1,
+      failures: [{ index: 1, error: "no key" }],
+    })
     expect(queueError).toBe("queue out of order: Too Many Requests")
     expect(await countOf(conversation)).toBe(1)
     expect(await letters(answer.transaction_id)).toEqual([
@@ -53,7 +71,10 @@ describe("a delivery", () => {
     const context = testContext({ queue: undefined })
     const first = await acceptDelivery(context, received([{ signal }]))
     expect(first.answer).toMatchObject({ state: "stored", accepted_count: 1, duplicate_count: 0 })
-    const second = await acceptDelivery(context, received([{ signal }, { signal: { context_window_id: conversation } }]))
+    const second = await acceptDelivery(
+      context,
+      received([{ signal }, { signal: { context_window_id: conversation } }]),
+    )
     expect(second.answer).toMatchObject({ state: "stored", accepted_count: 2, duplicate_count: 1 })
   })
 
@@ -89,13 +110,25 @@ describe("a delivery", () => {
     ["backslashes", "\\".repeat(600_000)],
     ["texts in an object", { a: ["y".repeat(MAX_RECORD_BYTES)] }],
   ])("keeps the beginning of a record that is too large, and says how long it was: %s", async (_, value) => {
-    const delivery = { ...received([{ refused: "no key" }, { refused: "no key" }]), records: [{ value }, { value: "small" }] }
-    const { answer } = await acceptDelivery(testContext({ queue: testQueue({ failure: new Error("away") }) }), delivery)
-    const [large, small] = (await letters(answer.transaction_id)) as { reason: string; record: string; truncated: boolean }[]
+    const delivery = {
+      ...received([{ refused: "no key" }, { refused: "no key" }]),
+      records: [{ value }, { value: "small" }],
+    }
+    const { answer } = await acceptDelivery(
+      testContext({ queue: testQueue({ failure: new Error("away") }) }),
+      delivery,
+    )
+    const [large, small] = (await letters(answer.transaction_id)) as {
+      reason: string
+      record: string
+      truncated: boolean
+    }[]
     expect(large?.reason).toMatch(/^no key \(of \d{7} characters, the first 131072 are kept\)$/)
     expect(large?.record.length).toBeLessThanOrEqual(MAX_RECORD_BYTES)
     expect(mapKafkaRecord(JSON.parse(large?.record ?? ""), FieldMapping.parse({}))).toEqual({
-      refused: expect.stringMatching(/^The record is too large: of \d{7} characters, the first 131072 are kept\.$/),
+      refused: expect.stringMatching(
+        /^The record is too large: of \d{7} characters, the first 131072 are kept\.$/,
+      ),
     })
     expect(large?.truncated).toBe(true)
     expect(small).toMatchObject({ truncated: false, reason: "no key", record: '{"value":"small"}' })
@@ -103,9 +136,23 @@ describe("a delivery", () => {
 
   it("keeps records that fit completely, and the beginning of the others", () => {
     const kept = keepValues(
-      Array.from({ length: 10 }, () => ({ reason: "no key", record: { value: "\\".repeat(1024 * 512 - 20) } })),
+      Array.from({ length: 10 }, () => ({
+        reason: "no key",
+        record: { value: "\\".repeat(1024 * 512 - 20) },
+      })),
     )
-    expect(kept.map(({ truncated }) => !truncated)).toEqual([true, true, true, true, false, false, false, false, false, false])
+    expect(kept.map(({ truncated }) => !truncated)).toEqual([
+      true,
+      true,
+      true,
+      true,
+      false,
+      false,
+      false,
+      false,
+      false,
+      false,
+    ])
     const characters = kept.map(({ record }) => JSON.stringify(JSON.stringify(record)).length)
     expect(characters.reduce((sum, one) => sum + one)).toBeLessThan(MAX_STATEMENT_CHARACTERS * 1.001)
   })

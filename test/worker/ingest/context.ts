@@ -40,9 +40,13 @@ export const unreachable = () =>
   connect({ ...readSettings(bindings).database, httpEndpoint: "http://127.0.0.1:9/sql", deadlineMs: 200 })
 
 /** A batch of these signals as a route would make it. */
-export const requestOf = (signals: Partial<Signal>[], options: { key?: string; hash?: string; allOrNothing?: boolean } = {}) => ({
+export const requestOf = (
+  signals: Partial<Signal>[],
+  options: { key?: string; hash?: string; allOrNothing?: boolean } = {},
+) => ({
   caller: "tester",
   plan: planBatch(signals as Signal[], "2026-01-02T03:04:05.000000Z"),
   allOrNothing: options.allOrNothing ?? false,
-  idempotency: options.key === undefined ? undefined : { key: options.key, requestHash: options.hash ?? "hash" },
+  idempotency:
+    options.key === undefined ? undefined : { key: options.key, requestHash: options.hash ?? "hash" },
 })

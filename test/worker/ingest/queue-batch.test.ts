@@ -13,7 +13,9 @@ describe("a batch that is queued", () => {
   it("waits in the bucket, and one message names it", async () => {
     const queue = testQueue()
     const context = testContext({ queue })
-    const batch = newBatch(requestOf([{ context_window_id: freshConversation() }, { context_window_id: " " }]))
+    const batch = newBatch(
+      requestOf([{ context_window_id: freshConversation() }, { context_window_id: " " }]),
+    )
     expect(await queueBatch(context, batch)).toMatchObject({
       record: {
         transaction_id: batch.transactionId,
@@ -31,7 +33,9 @@ describe("a batch that is queued", () => {
     await queueBatch(testContext(), batch)
     for (const context of [testContext(), testContext({ db: unreachable() })])
       expect(await findBatch(context, batch.transactionId)).toMatchObject({ state: "queued" })
-    await expect(findBatch(testContext({ db: unreachable() }), crypto.randomUUID())).rejects.toThrow(DatabaseError)
+    await expect(findBatch(testContext({ db: unreachable() }), crypto.randomUUID())).rejects.toThrow(
+      DatabaseError,
+    )
     expect(await findBatch(testContext(), crypto.randomUUID())).toBeUndefined()
   })
 
@@ -43,7 +47,8 @@ describe("a batch that is queued", () => {
     const racing = {
       async get(object: string, options: R2GetOptions) {
         looks.push(object)
-        if (looks.length === 1) await storeClaimCheck({ db, bucket, count: () => {} }, batchObject(batch.transactionId))
+        if (looks.length === 1)
+          await storeClaimCheck({ db, bucket, count: () => {} }, batchObject(batch.transactionId))
         return bucket?.get(object, options)
       },
     } as unknown as R2Bucket
@@ -58,7 +63,10 @@ describe("a batch that is queued", () => {
     ["the first 64 KiB, whatever the size of the batch", 10, [64 * 1024]],
     ["the whole object where its record is longer", 2000, [64 * 1024, undefined]],
   ])("is described by %s", async (_, failures, expected) => {
-    const good = Array.from({ length: 200 }, () => ({ context_window_id: freshConversation(), raw_content: "x".repeat(1000) }))
+    const good = Array.from({ length: 200 }, () => ({
+      context_window_id: freshConversation(),
+      raw_content: "x".repeat(1000),
+    }))
     const refused = Array.from({ length: failures }, () => ({ context_window_id: " " }))
     const context = testContext({ db: unreachable() })
     const batch = newBatch(requestOf([...good, ...refused]))
@@ -92,6 +100,8 @@ describe("a batch that is queued", () => {
     expect(await queueBatch(testContext({ queue: undefined }), batch())).toEqual({ queueError: undefined })
     expect(await queueBatch(testContext({ bucket: undefined }), batch())).toEqual({ queueError: undefined })
     const failing = testContext({ queue: testQueue({ failure: new Error("Storage Limit Exceeded") }) })
-    expect(await queueBatch(failing, batch())).toEqual({ queueError: "queue out of order: Storage Limit Exceeded" })
+    expect(await queueBatch(failing, batch())).toEqual({
+      queueError: "queue out of order: Storage Limit Exceeded",
+    })
   })
 })

@@ -8,13 +8,19 @@ import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src
 import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { testContext, testQueue } from "./context.ts"
 
-const around = { mapping: FieldMapping.parse({}), followSlackEdits: true, timeLimit: timeLimitAt(new Date(), 86_400) }
+const around = {
+  mapping: FieldMapping.parse({}),
+  followSlackEdits: true,
+  timeLimit: timeLimitAt(new Date(), 86_400),
+}
 
 async function kept(fields: Pick<DeadLetter, "source" | "record">) {
   const transactionId = uuidv7()
   const { db } = testContext()
   await insertDeadLetters(db, [{ transactionId, index: 0, caller: "bridge", reason: "why", ...fields }])
-  const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [transactionId])
+  const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
+    transactionId,
+  ])
   return async () => {
     const letter = await deadLetterById(testContext().db, Number(row?.id))
     if (!letter) throw new Error("the dead letter is gone")
@@ -25,7 +31,10 @@ async function kept(fields: Pick<DeadLetter, "source" | "record">) {
 describe("a dead letter that is replayed", () => {
   it("is stored once, and counts as stored once", async () => {
     const conversation = freshConversation()
-    const letter = await kept({ source: "kafka", record: JSON.stringify({ value: { context_window_id: conversation } }) })
+    const letter = await kept({
+      source: "kafka",
+      record: JSON.stringify({ value: { context_window_id: conversation } }),
+    })
     const first = await replayDeadLetter({ ...testContext(), ...around }, await letter())
     const second = await replayDeadLetter({ ...testContext(), ...around }, await letter())
     expect([first.stored?.total, second.stored]).toEqual([1, undefined])
@@ -47,7 +56,9 @@ describe("a dead letter that is replayed", () => {
     const none = await replayDeadLetter({ ...testContext({ queue: undefined }), ...around }, await letter())
     expect(none.answer).toEqual({ replayed: false, reason: "There is no queue to send it to." })
     const queue = testQueue()
-    expect((await replayDeadLetter({ ...testContext({ queue }), ...around }, await letter())).answer).toEqual({ replayed: true })
+    expect((await replayDeadLetter({ ...testContext({ queue }), ...around }, await letter())).answer).toEqual(
+      { replayed: true },
+    )
     expect(queue.sent).toEqual(["a message"])
     expect((await letter()).state).toBe("replayed")
   })
@@ -55,7 +66,10 @@ describe("a dead letter that is replayed", () => {
 
 describe("a record whose time was too far ahead when it arrived", () => {
   it("is checked by the clock of its replay", async () => {
-    const record = JSON.stringify({ context_window_id: freshConversation(), timestamp: "2026-01-10T00:00:00Z" })
+    const record = JSON.stringify({
+      context_window_id: freshConversation(),
+      timestamp: "2026-01-10T00:00:00Z",
+    })
     const letter = await kept({ source: "signal", record })
     const replayAt = async (time: string) => {
       const timeLimit = timeLimitAt(new Date(time), 86_400)
@@ -72,8 +86,13 @@ describe("a record whose time was too far ahead when it arrived", () => {
 describe("a record without a time of its own", () => {
   it("gets the time of its dead letter, not of its replay", async () => {
     const conversation = freshConversation()
-    const letter = await kept({ source: "signal", record: JSON.stringify({ context_window_id: conversation }) })
-    await query("update dead_letters set created_at = '2025-03-04T05:06:07Z' where id = $1", [(await letter()).id])
+    const letter = await kept({
+      source: "signal",
+      record: JSON.stringify({ context_window_id: conversation }),
+    })
+    await query("update dead_letters set created_at = '2025-03-04T05:06:07Z' where id = $1", [
+      (await letter()).id,
+    ])
     await replayDeadLetter({ ...testContext(), ...around }, await letter())
     expect(await query("select time from signals where context_window_id = $1", [conversation])).toEqual([
       { time: new Date("2025-03-04T05:06:07Z") },
@@ -87,8 +106,16 @@ describe("many dead letters that are replayed", () => {
     const ids: number[] = []
     for (let place = 0; place < 7; place++) {
       const broken =
-        place === 2 ? { signal_score: 2 } : place === 4 ? { payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } } : {}
-      const record = JSON.stringify({ context_window_id: conversation, raw_content: String(place), ...broken })
+        place === 2
+          ? { signal_score: 2 }
+          : place === 4
+            ? { payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } }
+            : {}
+      const record = JSON.stringify({
+        context_window_id: conversation,
+        raw_content: String(place),
+        ...broken,
+      })
       ids.push((await (await kept({ source: "signal", record }))()).id)
     }
     for (let time = 0; time < 2; time++) {
@@ -115,11 +142,19 @@ describe("many dead letters that are replayed", () => {
     const conversation = freshConversation()
     const record = JSON.stringify({ context_window_id: conversation, raw_content: "x".repeat(900_000) })
     for (let place = 0; place < 6; place++) await kept({ source: "signal", record })
-    const first = await replayDeadLetters({ ...testContext(), ...around }, { state: "waiting", source: "signal", limit: 500 })
+    const first = await replayDeadLetters(
+      { ...testContext(), ...around },
+      { state: "waiting", source: "signal", limit: 500 },
+    )
     expect(first.answer.next_cursor).not.toBeNull()
     let cursor = first.answer.next_cursor
     while (cursor !== null) {
-      const choice = { state: "waiting" as const, source: "signal" as const, limit: 500, after: Number(cursor) }
+      const choice = {
+        state: "waiting" as const,
+        source: "signal" as const,
+        limit: 500,
+        after: Number(cursor),
+      }
       cursor = (await replayDeadLetters({ ...testContext(), ...around }, choice)).answer.next_cursor
     }
     expect(await countOf(conversation)).toBe(6)
@@ -130,7 +165,10 @@ describe("many dead letters that are replayed", () => {
     for (let place = 0; place < 5; place++)
       ids.push((await (await kept({ source: "queue", record: JSON.stringify("m".repeat(100_000)) }))()).id)
     const queue = testQueue()
-    const { answer } = await replayDeadLetters({ ...testContext({ queue }), ...around }, { ids, state: "waiting", limit: 500 })
+    const { answer } = await replayDeadLetters(
+      { ...testContext({ queue }), ...around },
+      { ids, state: "waiting", limit: 500 },
+    )
     expect(answer).toEqual({ replayed_count: 5, failed_count: 0, failures: [], next_cursor: null })
     expect(queue.sent).toHaveLength(5)
   })

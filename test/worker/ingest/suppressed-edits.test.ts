@@ -40,20 +40,34 @@ function ownMessage() {
     said: () => message(channel, { user, text, ts: TS }),
     changed,
     deleted: () =>
-      message(channel, { subtype: "message_deleted", hidden: true, user: undefined, text: undefined, deleted_ts: TS }),
+      message(channel, {
+        subtype: "message_deleted",
+        hidden: true,
+        user: undefined,
+        text: undefined,
+        deleted_ts: TS,
+      }),
   }
 }
 
 async function erase(target: ErasureTarget, suppress: boolean): Promise<void> {
-  const { record } = await enterErasure(testContext().db, { requestedBy: "tests", target, suppress, idempotency: undefined })
+  const { record } = await enterErasure(testContext().db, {
+    requestedBy: "tests",
+    target,
+    suppress,
+    idempotency: undefined,
+  })
   await continueErasure(testContext(), record.id, Date.now() + 10_000)
 }
 
 const textsOf = async (channel: string) =>
-  (await query<{ raw_content: string }>("select raw_content from signals where context_window_id = $1", [`T1/${channel}`])).map(
-    ({ raw_content }) => raw_content,
-  )
-const lettersOf = (user: string) => query("select reason from dead_letters where strpos(record, $1) > 0", [user])
+  (
+    await query<{ raw_content: string }>("select raw_content from signals where context_window_id = $1", [
+      `T1/${channel}`,
+    ])
+  ).map(({ raw_content }) => raw_content)
+const lettersOf = (user: string) =>
+  query("select reason from dead_letters where strpos(record, $1) > 0", [user])
 
 describe.each<[string, Partial<Bindings>]>([
   ["through the queue", {}],
@@ -117,7 +131,8 @@ describe("a message that waited in the queue when its user was erased", () => {
     await erase({ kind: "user_id", subject: user }, false)
     await consume(waiting.queued)
     expect(await textsOf(channel)).toEqual([])
-    for (const event of [changed(), said()]) await consume((await sendSigned(event, { changed: settings })).queued)
+    for (const event of [changed(), said()])
+      await consume((await sendSigned(event, { changed: settings })).queued)
     expect(await textsOf(channel)).toEqual([])
   })
 })
@@ -130,20 +145,33 @@ describe("a dead letter of an edit", () => {
     const edited = changed({ message: { type: "message", user: author, text: "an edit", ts: TS } })
     const { db } = testContext()
     const [transactionId, record] = [uuidv7(), JSON.stringify(edited)]
-    await insertDeadLetters(db, [{ transactionId, index: 0, source: "slack", caller: "slack", reason: "why", record }])
-    const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [transactionId])
+    await insertDeadLetters(db, [
+      { transactionId, index: 0, source: "slack", caller: "slack", reason: "why", record },
+    ])
+    const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
+      transactionId,
+    ])
     const letter = await deadLetterById(db, Number(row?.id))
     if (!letter) throw new Error("the dead letter is gone")
     const suppressing: Database = {
       ...db,
       async query(statement, options) {
         if (new PgDialect().sqlToQuery(statement).sql.includes("edit_signals_by_key"))
-          await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [author, uuidv7()])
+          await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [
+            author,
+            uuidv7(),
+          ])
         return db.query(statement, options)
       },
     }
     const timeLimit = timeLimitAt(new Date("2030-01-01"), 86_400)
-    const context = { ...testContext(), db: suppressing, mapping: FieldMapping.parse({}), followSlackEdits: true, timeLimit }
+    const context = {
+      ...testContext(),
+      db: suppressing,
+      mapping: FieldMapping.parse({}),
+      followSlackEdits: true,
+      timeLimit,
+    }
     const { answer, stored } = await replayDeadLetter(context, letter)
     expect([answer.replayed, stored]).toEqual([false, undefined])
     expect(answer.reason).toMatch(/^user_id is suppressed: .* The dead letter was deleted\.$/)

@@ -17,10 +17,19 @@ import { bodyOf, consume, DEAD_LETTERS, delivery } from "../consumer/messages.ts
 import { bindings, countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { requestOf, testContext } from "./context.ts"
 
-const replaying = { mapping: FieldMapping.parse({}), followSlackEdits: false, timeLimit: timeLimitAt(new Date(), 86_400) }
+const replaying = {
+  mapping: FieldMapping.parse({}),
+  followSlackEdits: false,
+  timeLimit: timeLimitAt(new Date(), 86_400),
+}
 
 async function begin(target: ErasureTarget, suppress = true): Promise<string> {
-  const { record } = await enterErasure(testContext().db, { requestedBy: "tests", target, suppress, idempotency: undefined })
+  const { record } = await enterErasure(testContext().db, {
+    requestedBy: "tests",
+    target,
+    suppress,
+    idempotency: undefined,
+  })
   return record.id
 }
 
@@ -48,13 +57,27 @@ const lettersOf = (user: string) => query("select id from dead_letters where str
 describe("a signal of a suppressed user", () => {
   it("is skipped by name where a webhook stores at once, even when it breaks a rule, without a dead letter", async () => {
     const signal = await suppressedUser()
-    const delivered = [{ signal }, { signal: { ...signal, user_id: "another" } }, { signal: { ...signal, signal_score: 7 } }]
+    const delivered = [
+      { signal },
+      { signal: { ...signal, user_id: "another" } },
+      { signal: { ...signal, signal_score: 7 } },
+    ]
     const { answer } = await acceptDelivery(testContext({ queue: undefined }), received(delivered))
-    expect(answer).toMatchObject({ state: "stored", total_count: 2, accepted_count: 1, skipped: { suppressed: 1 } })
+    expect(answer).toMatchObject({
+      state: "stored",
+      total_count: 2,
+      accepted_count: 1,
+      skipped: { suppressed: 1 },
+    })
     expect(await countOf(signal.context_window_id)).toBe(1)
     expect(await lettersOf(signal.user_id)).toEqual([])
     const { answer: alone } = await acceptDelivery(testContext({ queue: undefined }), received([{ signal }]))
-    expect(alone).toMatchObject({ state: "skipped", total_count: 0, failed_count: 0, skipped: { suppressed: 1 } })
+    expect(alone).toMatchObject({
+      state: "skipped",
+      total_count: 0,
+      failed_count: 0,
+      skipped: { suppressed: 1 },
+    })
   })
 
   it("is acknowledged by the consumer, and neither stored nor kept as a dead letter", async () => {
@@ -73,10 +96,17 @@ describe("a signal of a suppressed user", () => {
     for (const allOrNothing of [false, true]) {
       const batch = newBatch(requestOf([signal, { ...signal, user_id: "another" }], { allOrNothing }))
       await putClaimCheck(bucket, { kind: "batch", record: {} as never, batch })
-      await consume([messageText({ version: 1, kind: "claim_check", object: batchObject(batch.transactionId) })])
+      await consume([
+        messageText({ version: 1, kind: "claim_check", object: batchObject(batch.transactionId) }),
+      ])
       expect(await bucket.head(batchObject(batch.transactionId))).toBeNull()
-      const [ledger] = await query("select state, failures from batches where transaction_id = $1", [batch.transactionId])
-      expect(ledger).toMatchObject({ state: allOrNothing ? "failed" : "stored", failures: [{ index: 0, code: "suppressed" }] })
+      const [ledger] = await query("select state, failures from batches where transaction_id = $1", [
+        batch.transactionId,
+      ])
+      expect(ledger).toMatchObject({
+        state: allOrNothing ? "failed" : "stored",
+        failures: [{ index: 0, code: "suppressed" }],
+      })
     }
     expect(await countOf(signal.context_window_id)).toBe(1)
   })
@@ -90,13 +120,16 @@ describe("a signal of a suppressed user", () => {
       await insertDeadLetters(testContext().db, [
         { transactionId, index: 0, source: "kafka", caller: "bridge", reason: "why", record },
       ])
-      const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [transactionId])
+      const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
+        transactionId,
+      ])
       ids.push(Number(row?.id))
     }
     const [first = 0, second = 0, other = 0] = ids
     const letter = await deadLetterById(testContext().db, first)
     if (!letter) throw new Error("the dead letter is gone")
-    const reason = "user_id is suppressed: it was erased on request, and its signals are refused. The dead letter was deleted."
+    const reason =
+      "user_id is suppressed: it was erased on request, and its signals are refused. The dead letter was deleted."
     const alone = await replayDeadLetter({ ...testContext(), ...replaying }, letter)
     expect(alone.answer).toEqual({ replayed: false, reason })
     const choice = { ids: [second, other], state: "waiting" as const, limit: 10 }
@@ -125,12 +158,22 @@ describe("a signal that waits in the queue when an erasure without suppression s
 /** Keeps a message of the queue as a dead letter. */
 const keepMessage = (message: string) =>
   insertDeadLetters(testContext().db, [
-    { transactionId: uuidv7(), index: 0, source: "queue", caller: "queue", reason: "why", record: JSON.stringify(message) },
+    {
+      transactionId: uuidv7(),
+      index: 0,
+      source: "queue",
+      caller: "queue",
+      reason: "why",
+      record: JSON.stringify(message),
+    },
   ])
 
 /** The message in the dead letter that has this text. */
 async function messageAbout(text: string): Promise<string> {
-  const [row] = await query<{ record: string }>("select record from dead_letters where strpos(record, $1) > 0", [text])
+  const [row] = await query<{ record: string }>(
+    "select record from dead_letters where strpos(record, $1) > 0",
+    [text],
+  )
   return JSON.parse(row?.record ?? "")
 }
 
@@ -155,9 +198,9 @@ describe("a message that becomes a dead letter after an erasure is done", () => 
       expect(await messageAbout(untouched.context_window_id)).toBe(messages[1])
       await consume([bodyOf(delivery(signals))])
       await consume([await messageAbout(context_window_id)])
-      expect(await query("select dedupe_key from signals where context_window_id = $1", [context_window_id])).toEqual([
-        { dedupe_key: others },
-      ])
+      expect(
+        await query("select dedupe_key from signals where context_window_id = $1", [context_window_id]),
+      ).toEqual([{ dedupe_key: others }])
     },
   )
 
@@ -213,9 +256,9 @@ describe("an erasure", () => {
     // The sender's late retry: an erased signal does not come back, and another's is stored once.
     await consume([bodyOf(delivery(signals))])
     await consume([await messageAbout(context_window_id)])
-    expect(await query("select dedupe_key from signals where context_window_id = $1", [context_window_id])).toEqual([
-      { dedupe_key: others },
-    ])
+    expect(
+      await query("select dedupe_key from signals where context_window_id = $1", [context_window_id]),
+    ).toEqual([{ dedupe_key: others }])
   })
 
   it("without suppression takes the dedupe key of a dead letter that only the database had refused", async () => {
@@ -223,7 +266,9 @@ describe("an erasure", () => {
     const dedupe_key = `key ${context_window_id}`
     const payload = { number: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) }
     await consume([bodyOf(delivery([{ context_window_id, user_id, dedupe_key, payload }]))])
-    expect(await query("select source from dead_letters where strpos(record, $1) > 0", [user_id])).toEqual([{ source: "signal" }])
+    expect(await query("select source from dead_letters where strpos(record, $1) > 0", [user_id])).toEqual([
+      { source: "signal" },
+    ])
     await continued(await begin({ kind: "user_id", subject: user_id }, false))
     expect(await lettersOf(user_id)).toEqual([])
     await consume([bodyOf(delivery([{ context_window_id, user_id, dedupe_key }]))])

@@ -1,7 +1,15 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { commonName, withParts } from "../../../src/metrics/parts.ts"
-import { COLUMNS, dataPoint, ERRORS, OUTCOMES, type Point, SUCCESSES, TURNED_AWAY } from "../../../src/metrics/point.ts"
+import {
+  COLUMNS,
+  dataPoint,
+  ERRORS,
+  OUTCOMES,
+  type Point,
+  SUCCESSES,
+  TURNED_AWAY,
+} from "../../../src/metrics/point.ts"
 
 const full: Required<Point> = {
   route: "POST /api/signals/batch",
@@ -54,7 +62,17 @@ describe("a data point", () => {
     ])
     expect(Object.keys(COLUMNS)).toEqual([
       ...["route", "mode", "outcome", "status", "caller", "source", "kind", "code"],
-      ...["total", "successes", "failures", "latencyMs", "databaseMs", "bytes", "databaseAttempts", "skipped", "duplicates"],
+      ...[
+        "total",
+        "successes",
+        "failures",
+        "latencyMs",
+        "databaseMs",
+        "bytes",
+        "databaseAttempts",
+        "skipped",
+        "duplicates",
+      ],
     ])
   })
 
@@ -101,13 +119,16 @@ describe("the parts of a point", () => {
   it("name a source that is called mixed", () => {
     const sources = new Map([["mixed", 9]])
     const parts = withParts({ ...point, source: commonName(sources) }, { sources, codes: new Map() })
-    expect(parts.slice(1)).toEqual([{ route: "PART", outcome: "partly_stored", caller: "bridge", source: "mixed", successes: 9 }])
+    expect(parts.slice(1)).toEqual([
+      { route: "PART", outcome: "partly_stored", caller: "bridge", source: "mixed", successes: 9 },
+    ])
   })
 
   it("are far fewer than Analytics Engine accepts, and count every signal, for any number of names from a sender", () => {
     const all = withParts(point, { sources: counts(10_000), codes: counts(40, 5) })
     expect(all.length).toBeLessThanOrEqual(51)
-    const sum = (field: "successes" | "failures") => all.slice(1).reduce((total, part) => total + (part[field] ?? 0), 0)
+    const sum = (field: "successes" | "failures") =>
+      all.slice(1).reduce((total, part) => total + (part[field] ?? 0), 0)
     expect(sum("successes")).toBe((10_000 * 10_001) / 2)
     expect(sum("failures")).toBe(40 * 5 + (39 * 40) / 2)
   })

@@ -52,7 +52,8 @@ describe("a shared answer", () => {
   it("can be an error, so that a failing API is not called more often", async () => {
     const [shared, of] = [await isolate(), name()]
     const make = vi.fn(() => Promise.reject(new MetricsUnavailable("Analytics Engine answered 429.")))
-    for (let reader = 0; reader < 5; reader++) await expect(shared(of, 1, make)).rejects.toThrow("answered 429")
+    for (let reader = 0; reader < 5; reader++)
+      await expect(shared(of, 1, make)).rejects.toThrow("answered 429")
     expect(make).toHaveBeenCalledTimes(1)
     await new Promise((resolve) => setTimeout(resolve, 1100))
     await expect(shared(of, 1, make)).rejects.toThrow("answered 429")

@@ -20,7 +20,10 @@ const OPERATIONS: Record<string, ZodOpenApiOperationObject> = Object.fromEntries
 )
 
 const responsesOf = (operation: string) =>
-  Object.entries(OPERATIONS[operation]?.responses ?? {}) as [status: string, response: ZodOpenApiResponseObject][]
+  Object.entries(OPERATIONS[operation]?.responses ?? {}) as [
+    status: string,
+    response: ZodOpenApiResponseObject,
+  ][]
 
 interface Body {
   schema: z.ZodType
@@ -30,7 +33,10 @@ interface Body {
 const bodiesOf = (part: Pick<ZodOpenApiResponseObject, "content"> | undefined): Body[] =>
   Object.values(part?.content ?? {}).map((media) => ({
     schema: media?.schema as z.ZodType,
-    examples: Object.entries(media?.examples ?? {}).map(([name, example]) => [name, "value" in example && example.value]),
+    examples: Object.entries(media?.examples ?? {}).map(([name, example]) => [
+      name,
+      "value" in example && example.value,
+    ]),
   }))
 
 describe("the OpenAPI document", () => {
@@ -86,7 +92,8 @@ describe("a parameter", () => {
       ]),
     ),
   )
-  const named = (...names: string[]) => parameters.filter(([, { name, in: place }]) => place !== "header" && names.includes(name))
+  const named = (...names: string[]) =>
+    parameters.filter(([, { name, in: place }]) => place !== "header" && names.includes(name))
 
   it.each(named("limit"))("%s is an integer with its bounds and its default", (name, { schema }) => {
     const maximum = name.endsWith("/replay") ? 500 : 1000
@@ -94,7 +101,12 @@ describe("a parameter", () => {
   })
 
   it.each(named("id"))("%s is an integer that JSON keeps exact", (_, { schema }) =>
-    expect(schema).toMatchObject({ type: "integer", format: "int64", minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+    expect(schema).toMatchObject({
+      type: "integer",
+      format: "int64",
+      minimum: 0,
+      maximum: Number.MAX_SAFE_INTEGER,
+    }),
   )
 
   it.each(named("since", "until"))("%s is a time", (_, { schema }) =>
@@ -109,7 +121,9 @@ describe("a parameter", () => {
 
 describe.each(Object.keys(OPERATIONS))("the description of %s", (operation) => {
   it("names each example by a phrase", () => {
-    const names = responsesOf(operation).flatMap(([, response]) => bodiesOf(response).flatMap(({ examples }) => examples))
+    const names = responsesOf(operation).flatMap(([, response]) =>
+      bodiesOf(response).flatMap(({ examples }) => examples),
+    )
     for (const [name] of names) expect(name).toMatch(/^[a-z][a-z' _]+$/)
   })
 
@@ -141,8 +155,13 @@ const KEYS: Partial<Bindings> = {
     { name: "dashboard", sha256: await sha256("read"), scopes: ["read"] },
   ]),
 }
-const AWAY: Partial<Bindings> = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:1/sql", DATABASE_DEADLINE_MS: "300" }
-const BUSY = { ADDRESS_RATE_LIMITER: { limit: async () => ({ success: false }) } } as unknown as Partial<Bindings>
+const AWAY: Partial<Bindings> = {
+  DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:1/sql",
+  DATABASE_DEADLINE_MS: "300",
+}
+const BUSY = {
+  ADDRESS_RATE_LIMITER: { limit: async () => ({ success: false }) },
+} as unknown as Partial<Bindings>
 const SLACK: Partial<Bindings> = { SLACK_SIGNING_SECRET: "slack-secret" }
 
 interface Sent {
@@ -155,60 +174,69 @@ interface Sent {
 /** Sends a request to a deployment of its own. */
 function refused(method: string, { path, body, headers, settings }: Sent) {
   const text = typeof body === "object" ? JSON.stringify(body) : body
-  const init = { method, headers: { "Content-Type": "application/json", ...headers }, ...(text !== undefined && { body: text }) }
+  const init = {
+    method,
+    headers: { "Content-Type": "application/json", ...headers },
+    ...(text !== undefined && { body: text }),
+  }
   return app.request(path, init, { ...bindings, ...settings })
 }
 
 const key = (secret: string) => ({ Authorization: `Bearer ${secret}` })
 const KEY_REUSED = { "Idempotency-Key": crypto.randomUUID() }
-const FORGED = { "X-Slack-Request-Timestamp": String(Math.floor(Date.now() / 1000)), "X-Slack-Signature": `v0=${"0".repeat(64)}` }
+const FORGED = {
+  "X-Slack-Request-Timestamp": String(Math.floor(Date.now() / 1000)),
+  "X-Slack-Signature": `v0=${"0".repeat(64)}`,
+}
 
 const BATCHES = "POST /api/signals/batch"
 const SINGLE = "POST /api/signals"
 const LIST = "GET /api/signals"
 
 describe("an error in the document equals the service's answer:", () => {
-  it.each<[operation: string, status: number, example: string, sent: Omit<Sent, "path"> & { path?: string }]>([
-    [BATCHES, 400, "one failed", { body: { ...BAD_BATCH, fail_on_error: true } }],
-    [BATCHES, 401, "no key", { body: BATCH, settings: KEYS }],
-    [BATCHES, 401, "unknown key", { body: BATCH, settings: KEYS, headers: key("guess") }],
-    [BATCHES, 403, "another scope", { body: BATCH, settings: KEYS, headers: key("read") }],
-    [BATCHES, 413, "too many signals", { body: { signals: Array(10_001).fill({}) } }],
-    [BATCHES, 413, "too large", { body: "x".repeat(8_388_609) }],
-    [BATCHES, 413, "too many containers", { body: `[${"[],".repeat(MAX_CONTAINERS)}[]]` }],
-    [BATCHES, 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
-    [BATCHES, 415, "encoding", { body: "packed", headers: { "Content-Encoding": "compress" } }],
-    [BATCHES, 422, "shape", { body: { signals: [{ signal_score: "high" }] } }],
-    [BATCHES, 422, "key reused", { body: BATCH, headers: KEY_REUSED }],
-    [BATCHES, 429, "too many", { body: BATCH, settings: BUSY }],
-    [SINGLE, 422, "rule", { body: { context_window_id: "conv-123", signal_score: 1.5 } }],
-    [LIST, 403, "another scope", { settings: KEYS, headers: key("ingest") }],
-    [LIST, 422, "limit", { path: "/api/signals?limit=0" }],
-    [LIST, 503, "unreachable", { settings: AWAY }],
-    ["GET /api/signals/stats", 422, "limit", { path: "/api/signals/stats?limit=0" }],
-    ["GET /api/signals/{id}", 404, "unknown", { path: "/api/signals/0" }],
-    ["GET /api/signals/{id}", 422, "id", { path: "/api/signals/newest" }],
-    ["GET /api/batches", 422, "cursor", { path: "/api/batches?cursor=latest" }],
-    ["GET /api/batches/{transaction_id}", 404, "unknown", { path: `/api/batches/${crypto.randomUUID()}` }],
-    ["GET /api/batches/{transaction_id}", 422, "transaction_id", { path: "/api/batches/latest" }],
-    ["POST /api/erasures", 422, "two subjects", { body: { user_id: "a", agent_id: "b" } }],
-    ["GET /api/erasures", 422, "cursor", { path: "/api/erasures?cursor=latest" }],
-    ["GET /api/erasures/{erasure_id}", 404, "unknown", { path: `/api/erasures/${crypto.randomUUID()}` }],
-    ["GET /api/erasures/{erasure_id}", 422, "erasure_id", { path: "/api/erasures/latest" }],
-    ["GET /api/metrics", 422, "window", { path: "/api/metrics?window=1y" }],
-    ["GET /api/metrics", 503, "not configured", {}],
-    ["GET /metrics", 503, "not configured", {}],
-    ["GET /api/dead-letters", 422, "limit", { path: "/api/dead-letters?limit=0" }],
-    ["POST /api/dead-letters/replay", 422, "limit", { path: "/api/dead-letters/replay?limit=501" }],
-    ["GET /api/dead-letters/{id}", 404, "unknown", { path: "/api/dead-letters/0" }],
-    ["GET /api/dead-letters/{id}", 422, "id", { path: "/api/dead-letters/oldest" }],
-    ["POST /api/dead-letters/{id}/replay", 404, "unknown", { path: "/api/dead-letters/0/replay" }],
-    ["POST /webhooks/kafka", 401, "unknown key", { body: {}, settings: KEYS, headers: key("guess") }],
-    ["POST /webhooks/kafka", 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
-    ["POST /webhooks/kafka", 422, "gzip", { body: "not packed", headers: { "Content-Encoding": "gzip" } }],
-    ["POST /webhooks/slack", 401, "unsigned", { body: {}, settings: SLACK }],
-    ["POST /webhooks/slack", 401, "forged", { body: {}, settings: SLACK, headers: FORGED }],
-  ])("%s %i, %s", async (operation, status, example, sent) => {
+  it.each<[operation: string, status: number, example: string, sent: Omit<Sent, "path"> & { path?: string }]>(
+    [
+      [BATCHES, 400, "one failed", { body: { ...BAD_BATCH, fail_on_error: true } }],
+      [BATCHES, 401, "no key", { body: BATCH, settings: KEYS }],
+      [BATCHES, 401, "unknown key", { body: BATCH, settings: KEYS, headers: key("guess") }],
+      [BATCHES, 403, "another scope", { body: BATCH, settings: KEYS, headers: key("read") }],
+      [BATCHES, 413, "too many signals", { body: { signals: Array(10_001).fill({}) } }],
+      [BATCHES, 413, "too large", { body: "x".repeat(8_388_609) }],
+      [BATCHES, 413, "too many containers", { body: `[${"[],".repeat(MAX_CONTAINERS)}[]]` }],
+      [BATCHES, 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
+      [BATCHES, 415, "encoding", { body: "packed", headers: { "Content-Encoding": "compress" } }],
+      [BATCHES, 422, "shape", { body: { signals: [{ signal_score: "high" }] } }],
+      [BATCHES, 422, "key reused", { body: BATCH, headers: KEY_REUSED }],
+      [BATCHES, 429, "too many", { body: BATCH, settings: BUSY }],
+      [SINGLE, 422, "rule", { body: { context_window_id: "conv-123", signal_score: 1.5 } }],
+      [LIST, 403, "another scope", { settings: KEYS, headers: key("ingest") }],
+      [LIST, 422, "limit", { path: "/api/signals?limit=0" }],
+      [LIST, 503, "unreachable", { settings: AWAY }],
+      ["GET /api/signals/stats", 422, "limit", { path: "/api/signals/stats?limit=0" }],
+      ["GET /api/signals/{id}", 404, "unknown", { path: "/api/signals/0" }],
+      ["GET /api/signals/{id}", 422, "id", { path: "/api/signals/newest" }],
+      ["GET /api/batches", 422, "cursor", { path: "/api/batches?cursor=latest" }],
+      ["GET /api/batches/{transaction_id}", 404, "unknown", { path: `/api/batches/${crypto.randomUUID()}` }],
+      ["GET /api/batches/{transaction_id}", 422, "transaction_id", { path: "/api/batches/latest" }],
+      ["POST /api/erasures", 422, "two subjects", { body: { user_id: "a", agent_id: "b" } }],
+      ["GET /api/erasures", 422, "cursor", { path: "/api/erasures?cursor=latest" }],
+      ["GET /api/erasures/{erasure_id}", 404, "unknown", { path: `/api/erasures/${crypto.randomUUID()}` }],
+      ["GET /api/erasures/{erasure_id}", 422, "erasure_id", { path: "/api/erasures/latest" }],
+      ["GET /api/metrics", 422, "window", { path: "/api/metrics?window=1y" }],
+      ["GET /api/metrics", 503, "not configured", {}],
+      ["GET /metrics", 503, "not configured", {}],
+      ["GET /api/dead-letters", 422, "limit", { path: "/api/dead-letters?limit=0" }],
+      ["POST /api/dead-letters/replay", 422, "limit", { path: "/api/dead-letters/replay?limit=501" }],
+      ["GET /api/dead-letters/{id}", 404, "unknown", { path: "/api/dead-letters/0" }],
+      ["GET /api/dead-letters/{id}", 422, "id", { path: "/api/dead-letters/oldest" }],
+      ["POST /api/dead-letters/{id}/replay", 404, "unknown", { path: "/api/dead-letters/0/replay" }],
+      ["POST /webhooks/kafka", 401, "unknown key", { body: {}, settings: KEYS, headers: key("guess") }],
+      ["POST /webhooks/kafka", 415, "content type", { body: "a,b", headers: { "Content-Type": "text/csv" } }],
+      ["POST /webhooks/kafka", 422, "gzip", { body: "not packed", headers: { "Content-Encoding": "gzip" } }],
+      ["POST /webhooks/slack", 401, "unsigned", { body: {}, settings: SLACK }],
+      ["POST /webhooks/slack", 401, "forged", { body: {}, settings: SLACK, headers: FORGED }],
+    ],
+  )("%s %i, %s", async (operation, status, example, sent) => {
     const [method = "", path = ""] = operation.split(" ")
     if (sent.headers === KEY_REUSED) await refused(method, { path, ...sent, body: BAD_BATCH })
     const response = await refused(method, { path, ...sent })
@@ -217,7 +245,9 @@ describe("an error in the document equals the service's answer:", () => {
     const value = bodiesOf(described)[0]?.examples.find(([name]) => name === example)?.[1]
     expect(await response.json()).toEqual(value)
     // Those that routes share are tested in headers.test.ts.
-    for (const [header, { $ref }] of Object.entries((described?.headers ?? {}) as Record<string, { $ref?: string }>))
+    for (const [header, { $ref }] of Object.entries(
+      (described?.headers ?? {}) as Record<string, { $ref?: string }>,
+    ))
       if ($ref === undefined && (header !== "Accept-Encoding" || example === "encoding"))
         expect(response.headers.has(header), header).toBe(true)
   })

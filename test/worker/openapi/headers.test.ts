@@ -24,14 +24,23 @@ const SETTINGS: Partial<Bindings> = {
 const OPERATIONS = Object.entries(openApi().paths ?? {})
   .filter(([path]) => path !== "/openapi.json")
   .flatMap(([path, item]) =>
-    Object.entries(item).map(([method, described]): [string, string, Described] => [method.toUpperCase(), path, described]),
+    Object.entries(item).map(([method, described]): [string, string, Described] => [
+      method.toUpperCase(),
+      path,
+      described,
+    ]),
   )
 
 /** No row has the id 0, and no list takes the limit: nothing is changed. */
 const ask = (method: string, path: string, headers: Record<string, string>) =>
-  app.request(`${path.replaceAll(/\{\w+\}/g, "0")}?limit=x`, { method, headers }, { ...bindings, ...SETTINGS })
+  app.request(
+    `${path.replaceAll(/\{\w+\}/g, "0")}?limit=x`,
+    { method, headers },
+    { ...bindings, ...SETTINGS },
+  )
 
-const names = (refs: readonly { $ref?: string }[] | undefined) => refs?.flatMap(({ $ref }) => $ref?.split("/").at(-1) ?? []) ?? []
+const names = (refs: readonly { $ref?: string }[] | undefined) =>
+  refs?.flatMap(({ $ref }) => $ref?.split("/").at(-1) ?? []) ?? []
 
 describe.each(OPERATIONS)("the description of %s %s", (method, path, described) => {
   it("has the shared headers that its answers have, and no other", async () => {
@@ -53,7 +62,10 @@ describe.each(OPERATIONS)("the description of %s %s", (method, path, described) 
     expect(names(described.parameters)).toEqual(Object.keys(REQUEST_HEADERS))
     const lines: string[] = []
     const log = vi.spyOn(console, "log").mockImplementation((line) => void lines.push(String(line)))
-    await ask(method, path, { traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "X-Request-Id": "mine" })
+    await ask(method, path, {
+      traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+      "X-Request-Id": "mine",
+    })
     log.mockRestore()
     const line = lines.join()
     expect(line).toContain('"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"')
@@ -63,7 +75,10 @@ describe.each(OPERATIONS)("the description of %s %s", (method, path, described) 
 
 describe("the description of a preflight", () => {
   it("is as the service answers it", async () => {
-    const response = await ask("OPTIONS", "/api/signals/batch", { Origin: ORIGIN, "Access-Control-Request-Method": "POST" })
+    const response = await ask("OPTIONS", "/api/signals/batch", {
+      Origin: ORIGIN,
+      "Access-Control-Request-Method": "POST",
+    })
     expect(response.status).toBe(204)
     for (const [name, header] of Object.entries<{ example?: string; $ref?: string }>(PREFLIGHT.headers))
       expect(response.headers.get(name), name).toBe(header.example ?? ORIGIN)
@@ -77,8 +92,11 @@ describe("the list of shared headers", () => {
     expect(Object.keys(parameters)).toEqual(Object.keys(REQUEST_HEADERS))
   })
 
-  it.each(["/api/signals", "/api/signals/stats"])("has the timing of a request that asks the database: %s", async (path) => {
-    const response = await app.request(path, {}, bindings)
-    expect(response.headers.get("Server-Timing")).toMatch(/^db;dur=\d/)
-  })
+  it.each(["/api/signals", "/api/signals/stats"])(
+    "has the timing of a request that asks the database: %s",
+    async (path) => {
+      const response = await app.request(path, {}, bindings)
+      expect(response.headers.get("Server-Timing")).toMatch(/^db;dur=\d/)
+    },
+  )
 })

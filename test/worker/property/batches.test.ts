@@ -5,7 +5,9 @@ import type { BatchAnswer, StoredSignal } from "../../../src/signals/responses.t
 import { bindings, countOf, freshConversation, postBatch, query, send } from "../service.ts"
 
 /** Text that may be stored: well-formed, without U+0000. */
-const text = fc.string({ unit: "binary", maxLength: 60 }).filter((value) => value.isWellFormed() && !value.includes("\0"))
+const text = fc
+  .string({ unit: "binary", maxLength: 60 })
+  .filter((value) => value.isWellFormed() && !value.includes("\0"))
 
 /** Any object that survives JSON, with names and texts that may be stored. */
 const payload = fc
@@ -35,7 +37,8 @@ const goodSignal = fc.record({
 })
 
 /** A double's sign of zero is the one thing that Postgres' jsonb and this comparison do not keep. */
-const comparable = (value: unknown) => JSON.parse(JSON.stringify(value), (_, item) => (item === 0 ? 0 : item)) as unknown
+const comparable = (value: unknown) =>
+  JSON.parse(JSON.stringify(value), (_, item) => (item === 0 ? 0 : item)) as unknown
 
 /** Postgres' jsonb keeps values, not the order of names. */
 const sorted = (value: unknown): unknown => {
@@ -53,10 +56,14 @@ describe("any signal that is accepted", () => {
     fc.assert(
       fc.asyncProperty(fc.array(goodSignal, { minLength: 1, maxLength: 20 }), async (signals) => {
         const conversation = freshConversation()
-        const response = await postBatch({ signals: signals.map((signal) => ({ ...signal, context_window_id: conversation })) })
+        const response = await postBatch({
+          signals: signals.map((signal) => ({ ...signal, context_window_id: conversation })),
+        })
         const answer = (await response.json()) as BatchAnswer
         expect(answer.failed_count).toBe(0)
-        const page = (await (await send(`/api/signals?context_window_id=${conversation}&limit=1000`)).json()) as {
+        const page = (await (
+          await send(`/api/signals?context_window_id=${conversation}&limit=1000`)
+        ).json()) as {
           signals: StoredSignal[]
         }
         const byId = new Map(page.signals.map((signal) => [signal.id, signal]))
@@ -97,7 +104,9 @@ describe("the results of any batch", () => {
           expect(successes.map(({ signal_id }) => contentOf.get(signal_id ?? 0))).toEqual(
             successes.map(({ index }) => signals[index]?.raw_content),
           )
-          const distinct = new Set(signals.filter(({ signal_score }) => signal_score === 1).map(({ raw_content }) => raw_content))
+          const distinct = new Set(
+            signals.filter(({ signal_score }) => signal_score === 1).map(({ raw_content }) => raw_content),
+          )
           expect(rows).toHaveLength(distinct.size)
         },
       ),
@@ -114,7 +123,14 @@ const anything = fc.oneof(
       fc.oneof(
         fc.jsonValue(),
         fc.dictionary(
-          fc.constantFrom("context_window_id", "timestamp", "payload", "signal_score", "escalate_flag", "dedupe_key"),
+          fc.constantFrom(
+            "context_window_id",
+            "timestamp",
+            "payload",
+            "signal_score",
+            "escalate_flag",
+            "dedupe_key",
+          ),
           fc.jsonValue(),
         ),
       ),
@@ -191,12 +207,17 @@ describe("any JSON", () => {
 const KEY = crypto.randomUUID()
 const CALLER = `property-${KEY}`
 const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(KEY))
-const API_KEYS = JSON.stringify([{ name: CALLER, sha256: new Uint8Array(digest).toHex(), scopes: ["ingest"] }])
+const API_KEYS = JSON.stringify([
+  { name: CALLER, sha256: new Uint8Array(digest).toHex(), scopes: ["ingest"] },
+])
 
 interface Totals {
   batches: number
   signals: number
-  /** Signals of a batch that the ledger does not know. The service's batches have a UUIDv7, what other tests insert themselves a UUIDv4. */
+  /**
+   * Signals of a batch that the ledger does not know. The service's batches have a UUIDv7, what other tests
+   * insert themselves a UUIDv4.
+   */
   torn: number
 }
 

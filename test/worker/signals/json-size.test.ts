@@ -15,7 +15,9 @@ describe("the count of a body's objects and arrays", () => {
     fc.assert(
       fc.property(fc.json(), fc.nat(7), (text, offset) => {
         const buffer = new Uint8Array([...new Uint8Array(offset), ...bytes(text)])
-        expect(countContainers(buffer.subarray(offset))).toBeGreaterThanOrEqual(containersIn(JSON.parse(text)))
+        expect(countContainers(buffer.subarray(offset))).toBeGreaterThanOrEqual(
+          containersIn(JSON.parse(text)),
+        )
       }),
     ))
 

@@ -43,14 +43,18 @@ describe("a JSON number that a double cannot hold", () => {
 
   it("never loses a digit, in any spelling and beside any text", () =>
     fc.assert(
-      fc.property(fc.array(fc.oneof(number, textOfDigits), { minLength: 1, maxLength: 5 }), whitespace, (sources, space) => {
-        const values = parseJson(`{"a":[${sources.join(`${space},${space}`)}${space}]}`) as { a: unknown[] }
-        for (const [place, source] of sources.entries()) {
-          const written = JSON.stringify(values.a[place])
-          if (source.startsWith('"')) expect(written).toBe(source)
-          else expect(decimalValue(written)).toEqual(decimalValue(source))
-        }
-      }),
+      fc.property(
+        fc.array(fc.oneof(number, textOfDigits), { minLength: 1, maxLength: 5 }),
+        whitespace,
+        (sources, space) => {
+          const values = parseJson(`{"a":[${sources.join(`${space},${space}`)}${space}]}`) as { a: unknown[] }
+          for (const [place, source] of sources.entries()) {
+            const written = JSON.stringify(values.a[place])
+            if (source.startsWith('"')) expect(written).toBe(source)
+            else expect(decimalValue(written)).toEqual(decimalValue(source))
+          }
+        },
+      ),
       { numRuns: 5000 },
     ))
 
@@ -62,13 +66,20 @@ describe("a JSON number that a double cannot hold", () => {
   })
 
   it("is not looked for in a name or a text", () => {
-    const text = '{"12345678901234567890":"\\\\\\"12345678901234567890\\\\","a":"12345678901234567890","b":12345678901234567890}'
+    const text =
+      '{"12345678901234567890":"\\\\\\"12345678901234567890\\\\","a":"12345678901234567890","b":12345678901234567890}'
     expect(roundTrip(text)).toBe(text)
   })
 
   it("is refused where JSON allows no number, with the place in the text that was sent", () => {
-    for (const text of ["[12345678901234567890,01234567890123456789]", "{12345678901234567890:1}", "[12345678901234567890,oops]"])
-      expect(errorsOf(() => parseJson(text))?.[0]?.msg).toBe(`Invalid JSON: ${messageOf(() => JSON.parse(text))}`)
+    for (const text of [
+      "[12345678901234567890,01234567890123456789]",
+      "{12345678901234567890:1}",
+      "[12345678901234567890,oops]",
+    ])
+      expect(errorsOf(() => parseJson(text))?.[0]?.msg).toBe(
+        `Invalid JSON: ${messageOf(() => JSON.parse(text))}`,
+      )
   })
 
   it("does not affect names: the last of equal names wins, and __proto__ is an ordinary one", () => {
@@ -121,10 +132,11 @@ function decimalValue(number: string): [digits: bigint, exponent: number] {
 }
 
 describe("any other JSON", () => {
-  it.each(['{"ts":"1517781728.000107"}', '{"id":"7021321E-C6E2-46F3-8895-CD9AB167F132"}', "[1.0,1e2,-0,0.10,123456789012345]"])(
-    "%s is read as ever",
-    (text) => expect(parseJson(text)).toEqual(JSON.parse(text)),
-  )
+  it.each([
+    '{"ts":"1517781728.000107"}',
+    '{"id":"7021321E-C6E2-46F3-8895-CD9AB167F132"}',
+    "[1.0,1e2,-0,0.10,123456789012345]",
+  ])("%s is read as ever", (text) => expect(parseJson(text)).toEqual(JSON.parse(text)))
 
   it("is equal to JSON.parse's result", () =>
     fc.assert(
@@ -143,10 +155,12 @@ describe("any other JSON", () => {
 })
 
 describe("a text that is not JSON", () => {
-  it.each(["", "{", "{a:1}", "[1,]", "nul", '"\n"', "1 2", "\ufeff1"])("%j is refused with a reason", (text) =>
-    expect(errorsOf(() => parseJson(text))).toEqual([
-      { type: "json_invalid", loc: ["body"], msg: expect.stringMatching(/^Invalid JSON: .+/) },
-    ]),
+  it.each(["", "{", "{a:1}", "[1,]", "nul", '"\n"', "1 2", "\ufeff1"])(
+    "%j is refused with a reason",
+    (text) =>
+      expect(errorsOf(() => parseJson(text))).toEqual([
+        { type: "json_invalid", loc: ["body"], msg: expect.stringMatching(/^Invalid JSON: .+/) },
+      ]),
   )
 })
 
@@ -164,7 +178,9 @@ describe("JSON that nests by the thousand", () => {
   })
 
   it("is not JSON when it is truncated", () =>
-    expect(errorsOf(() => parseJson(`[1e400,${"[".repeat(200_000)}`))).toMatchObject([{ type: "json_invalid" }]))
+    expect(errorsOf(() => parseJson(`[1e400,${"[".repeat(200_000)}`))).toMatchObject([
+      { type: "json_invalid" },
+    ]))
 })
 
 describe("NDJSON", () => {
@@ -175,11 +191,20 @@ describe("NDJSON", () => {
 
   it("names every bad line by its place and its number", () =>
     expect(errorsOf(() => parseNdjson('{"a":1}\n{oops\n\n{"b":2}\nno'))).toEqual([
-      { type: "json_invalid", loc: ["body", "signals", 1], msg: expect.stringMatching(/^Invalid JSON: line 2: /) },
-      { type: "json_invalid", loc: ["body", "signals", 3], msg: expect.stringMatching(/^Invalid JSON: line 5: /) },
+      {
+        type: "json_invalid",
+        loc: ["body", "signals", 1],
+        msg: expect.stringMatching(/^Invalid JSON: line 2: /),
+      },
+      {
+        type: "json_invalid",
+        loc: ["body", "signals", 3],
+        msg: expect.stringMatching(/^Invalid JSON: line 5: /),
+      },
     ]))
 
-  it("is read until one value beyond the maximum", () => expect(parseLines("1\n".repeat(4_000_000), 3)).toEqual([1, 1, 1, 1]))
+  it("is read until one value beyond the maximum", () =>
+    expect(parseLines("1\n".repeat(4_000_000), 3)).toEqual([1, 1, 1, 1]))
 
   it("names at most 100 bad lines, and then says that there are more", () => {
     expect(errorsOf(() => parseNdjson("x\n".repeat(100)))).toHaveLength(100)

@@ -24,11 +24,24 @@ describe("a batch that is validated leniently", () => {
     ],
     [
       { context_window_id: "a", timestamp: "tomorrow" },
-      { error: expect.stringMatching(/^timestamp: Input should be/), code: "invalid_timestamp", field: "timestamp" },
+      {
+        error: expect.stringMatching(/^timestamp: Input should be/),
+        code: "invalid_timestamp",
+        field: "timestamp",
+      },
     ],
-    [null, { error: "Input should be a valid dictionary or object to extract fields from", code: "wrong_type" }],
-    ["text", { error: "Input should be a valid dictionary or object to extract fields from", code: "wrong_type" }],
-    [[], { error: "Input should be a valid dictionary or object to extract fields from", code: "wrong_type" }],
+    [
+      null,
+      { error: "Input should be a valid dictionary or object to extract fields from", code: "wrong_type" },
+    ],
+    [
+      "text",
+      { error: "Input should be a valid dictionary or object to extract fields from", code: "wrong_type" },
+    ],
+    [
+      [],
+      { error: "Input should be a valid dictionary or object to extract fields from", code: "wrong_type" },
+    ],
     [
       { context_window_id: "a", signal_score: 2 },
       { code: "out_of_range", field: "signal_score" },
@@ -56,8 +69,12 @@ describe("a batch that is validated leniently", () => {
         const strict = validateBatch({ signals }, STRICT)
         const lenient = validateBatch({ signals }, LENIENT)
         if (Array.isArray(lenient)) throw new Error("the batch is invalid as a whole")
-        const rejected = lenient.signals.flatMap((signal, index) => (signal instanceof Rejected ? [index] : []))
-        expect(new Set(rejected)).toEqual(new Set(Array.isArray(strict) ? strict.map(({ loc }) => loc[2]) : []))
+        const rejected = lenient.signals.flatMap((signal, index) =>
+          signal instanceof Rejected ? [index] : [],
+        )
+        expect(new Set(rejected)).toEqual(
+          new Set(Array.isArray(strict) ? strict.map(({ loc }) => loc[2]) : []),
+        )
       }),
     )
   })
@@ -68,13 +85,20 @@ describe("a batch that is validated leniently", () => {
     ["there is no list of signals", { signals: 1 }, LENIENT],
     ["there is no batch", [], LENIENT],
     ["what stands beside the signals is wrong", { signals: [{}], fail_on_error: 1 }, LENIENT],
-  ])("is invalid as a whole where %s", (_, body, asked) => expect(validateBatch(body, asked)).toBeInstanceOf(Array))
+  ])("is invalid as a whole where %s", (_, body, asked) =>
+    expect(validateBatch(body, asked)).toBeInstanceOf(Array),
+  )
 
   it("says whether it was validated leniently", () => {
     const body = { signals: [{ context_window_id: "a" }] }
     expect(validateBatch(body, LENIENT)).toMatchObject({ lenient: true, failOnError: false })
-    expect(validateBatch({ ...body, fail_on_error: true }, LENIENT)).toMatchObject({ lenient: false, failOnError: true })
-    expect(validateBatch({ ...body, fail_on_error: false }, { failOnError: true, lenient: true })).toMatchObject({
+    expect(validateBatch({ ...body, fail_on_error: true }, LENIENT)).toMatchObject({
+      lenient: false,
+      failOnError: true,
+    })
+    expect(
+      validateBatch({ ...body, fail_on_error: false }, { failOnError: true, lenient: true }),
+    ).toMatchObject({
       lenient: true,
     })
   })
@@ -89,18 +113,24 @@ describe("a line of NDJSON that is not JSON", () => {
       failures: [{ index: 1, code: "invalid_json", error: expect.stringMatching(/^Invalid JSON: line 3: /) }],
     }))
 
-  it.each(["secret words", "\u{1F600}", "[\0]", `[1 "\u{1F600}\u{1F600}\u{1F600}\u{1F600}\u{1F600}\u{1F600}"]`, "{", '{"a":"'])(
-    "is not quoted in the failure, which Postgres can store: %j",
-    (line) => {
-      const [failure] = lines(line).failures
-      expect(failure?.error).not.toMatch(/secret|words/)
-      expect(JSON.stringify(failure)).not.toMatch(/\\u0000|\\ud[89a-f]/)
-    },
-  )
+  it.each([
+    "secret words",
+    "\u{1F600}",
+    "[\0]",
+    `[1 "\u{1F600}\u{1F600}\u{1F600}\u{1F600}\u{1F600}\u{1F600}"]`,
+    "{",
+    '{"a":"',
+  ])("is not quoted in the failure, which Postgres can store: %j", (line) => {
+    const [failure] = lines(line).failures
+    expect(failure?.error).not.toMatch(/secret|words/)
+    expect(JSON.stringify(failure)).not.toMatch(/\\u0000|\\ud[89a-f]/)
+  })
 
   it("ends the reading where there are more lines than a batch may have", () =>
     expect(parseNdjson("x\n".repeat(1000), 10, { lenient: true })).toHaveLength(11))
 
   it("has no fields that could be ignored", () =>
-    expect(ignoredFields({ signals: [...parseNdjson('x\n"ab"\n[1]\nnull\n{"z":1}', 9, { lenient: true })] })).toEqual(["z"]))
+    expect(
+      ignoredFields({ signals: [...parseNdjson('x\n"ab"\n[1]\nnull\n{"z":1}', 9, { lenient: true })] }),
+    ).toEqual(["z"]))
 })

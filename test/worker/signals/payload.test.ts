@@ -12,12 +12,17 @@ const nested = (levels: number): Record<string, unknown> => {
 }
 
 describe("a payload", () => {
-  it.each([null, undefined])("that is %s becomes no text", (payload) => expect(encodePayload(payload)).toEqual({ text: "" }))
+  it.each([null, undefined])("that is %s becomes no text", (payload) =>
+    expect(encodePayload(payload)).toEqual({ text: "" }),
+  )
 
   it("becomes its JSON text, with every digit of a raw number", () =>
-    expect(encodePayload({ id: JSON.rawJSON("12345678901234567890.10") })).toEqual({ text: '{"id":12345678901234567890.10}' }))
+    expect(encodePayload({ id: JSON.rawJSON("12345678901234567890.10") })).toEqual({
+      text: '{"id":12345678901234567890.10}',
+    }))
 
-  it("becomes text without a line break", () => expect(encodePayload({ text: "a\nb\r\u2028" }).text).not.toMatch(/[\n\r]/))
+  it("becomes text without a line break", () =>
+    expect(encodePayload({ text: "a\nb\r\u2028" }).text).not.toMatch(/[\n\r]/))
 
   it("can nest 64 levels deep", () => expect(encodePayload(nested(64)).text).toBe(JSON.stringify(nested(64))))
 
@@ -29,7 +34,11 @@ describe("a payload", () => {
 
   it.each([65, 100_000])("must not nest %i levels deep", (levels) =>
     expect(encodePayload(nested(levels))).toEqual({
-      violation: { field: "payload", code: "too_deep", message: "payload must not nest deeper than 64 levels" },
+      violation: {
+        field: "payload",
+        code: "too_deep",
+        message: "payload must not nest deeper than 64 levels",
+      },
     }),
   )
 
@@ -54,8 +63,11 @@ describe("a payload", () => {
   ])("is measured as Postgres prints it: %s", (number, characters) => {
     const { text, printedCharacters } = encodePayload({ a: JSON.rawJSON(number) })
     expect(text).toBe(`{"a":${number}}`)
-    expect((printedCharacters ?? text?.length ?? 0) - '{"a":}'.length).toBeGreaterThanOrEqual(Math.min(characters, 3))
-    if (characters > number.length) expect(printedCharacters).toBeGreaterThanOrEqual(characters + '{"a":}'.length)
+    expect((printedCharacters ?? text?.length ?? 0) - '{"a":}'.length).toBeGreaterThanOrEqual(
+      Math.min(characters, 3),
+    )
+    if (characters > number.length)
+      expect(printedCharacters).toBeGreaterThanOrEqual(characters + '{"a":}'.length)
   })
 
   it("is too large when its numbers expand to more than 1 MiB", () => {
@@ -66,19 +78,26 @@ describe("a payload", () => {
     ])
   })
 
-  it.each([{ a: "\0" }, { "\0": 1 }, { a: [{ b: "x\0" }] }])("may not hold U+0000 in a value or a name", (payload) =>
-    expect(encodePayload(payload)).toEqual({
-      violation: { field: "payload", code: "invalid_text", message: "payload must not contain U+0000" },
-    }),
+  it.each([{ a: "\0" }, { "\0": 1 }, { a: [{ b: "x\0" }] }])(
+    "may not hold U+0000 in a value or a name",
+    (payload) =>
+      expect(encodePayload(payload)).toEqual({
+        violation: { field: "payload", code: "invalid_text", message: "payload must not contain U+0000" },
+      }),
   )
 
   it.each([{ a: "\ud83d" }, { "\ude00": 1 }, { a: ["\udfff"] }])(
     "may not hold a lone surrogate in a value or a name",
     (payload) =>
       expect(encodePayload(payload)).toEqual({
-        violation: { field: "payload", code: "invalid_text", message: "payload must not contain a lone surrogate" },
+        violation: {
+          field: "payload",
+          code: "invalid_text",
+          message: "payload must not contain a lone surrogate",
+        },
       }),
   )
 
-  it("can have \\u0000 as text", () => expect(encodePayload({ a: "\\u0000" })).toEqual({ text: '{"a":"\\\\u0000"}' }))
+  it("can have \\u0000 as text", () =>
+    expect(encodePayload({ a: "\\u0000" })).toEqual({ text: '{"a":"\\\\u0000"}' }))
 })

@@ -27,7 +27,10 @@ describe("a plan", () => {
 
   it("sets the defaults, and treats null as absent", () => {
     const [absent, nulls] = planBatch(
-      [{ context_window_id: "a" }, { context_window_id: "a", signal_source: null, signal_score: null, escalate_flag: null }],
+      [
+        { context_window_id: "a" },
+        { context_window_id: "a", signal_source: null, signal_score: null, escalate_flag: null },
+      ],
       NOW,
     ).rows
     expect(absent).toMatchObject({

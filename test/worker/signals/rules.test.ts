@@ -37,8 +37,9 @@ describe("a signal's escalate_flag", () => {
 })
 
 describe.each(["context_window_id", "signal_source", "dedupe_key"] as const)("a signal's %s", (field) => {
-  it.each(["a", "x".repeat(255), "\u{1F600}".repeat(255)])("may be 1 to 255 characters long, whatever their size", (value) =>
-    expect(broken({ [field]: value })).toBeUndefined(),
+  it.each(["a", "x".repeat(255), "\u{1F600}".repeat(255)])(
+    "may be 1 to 255 characters long, whatever their size",
+    (value) => expect(broken({ [field]: value })).toBeUndefined(),
   )
 
   it.each(["", "x".repeat(256), "\u{1F600}".repeat(256)])("may not be empty or longer", (value) =>
@@ -72,6 +73,8 @@ describe("a signal's size", () => {
 
   it("must not be larger, with its texts and payload together", () => {
     const half = "x".repeat(MAX_SIGNAL_BYTES / 2)
-    expect(broken({ raw_content: half }, JSON.stringify({ half }))).toBe("signal must not be larger than 1 MiB")
+    expect(broken({ raw_content: half }, JSON.stringify({ half }))).toBe(
+      "signal must not be larger than 1 MiB",
+    )
   })
 })

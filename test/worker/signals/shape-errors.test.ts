@@ -23,7 +23,12 @@ describe("a signal's wrong shape", () => {
     ["emotional_tone", false, "float_type", "Input should be a valid number"],
     ["escalate_flag", "1", "int_type", "Input should be a valid integer"],
     ["escalate_flag", true, "int_type", "Input should be a valid integer"],
-    ["escalate_flag", 0.5, "int_from_float", "Input should be a valid integer, got a number with a fractional part"],
+    [
+      "escalate_flag",
+      0.5,
+      "int_from_float",
+      "Input should be a valid integer, got a number with a fractional part",
+    ],
     ["payload", "text", "dict_type", "Input should be a valid dictionary"],
     ["timestamp", false, "datetime_type", "Input should be a valid datetime"],
     [
@@ -39,15 +44,18 @@ describe("a signal's wrong shape", () => {
   it("of a missing field says that it is missing, without an input", () =>
     expect(errorsOf(Signal, {})).toEqual(told("missing", "context_window_id", "Field required")))
 
-  it.each([{ payload: [1] }, { raw_content: { a: 1 } }])("%j is not repeated in the error when it is not a scalar", (fields) =>
-    expect(ofSignal(fields)[0]).not.toHaveProperty("input"),
+  it.each([{ payload: [1] }, { raw_content: { a: 1 } }])(
+    "%j is not repeated in the error when it is not a scalar",
+    (fields) => expect(ofSignal(fields)[0]).not.toHaveProperty("input"),
   )
 
   it("repeats a long text truncated, between characters", () =>
     expect(ofSignal({ timestamp: "\u{1F600}".repeat(1000) })[0]?.input).toBe("\u{1F600}".repeat(100)))
 
   it("repeats a long number with its digits", () =>
-    expect(JSON.stringify(ofSignal({ raw_content: parseJson("12345678901234567890") })[0]?.input)).toBe("12345678901234567890"))
+    expect(JSON.stringify(ofSignal({ raw_content: parseJson("12345678901234567890") })[0]?.input)).toBe(
+      "12345678901234567890",
+    ))
 
   it("can be an infinite number, which JSON cannot repeat", () =>
     expect(ofSignal({ signal_score: Infinity })).toEqual(
@@ -69,7 +77,9 @@ describe("a batch's wrong shape", () => {
     [{ signals: {} }, ["body", "signals"], "list_type"],
     [{ signals: [1] }, ["body", "signals", 0], "model_attributes_type"],
     [{ signals: [], fail_on_error: "yes" }, ["body", "fail_on_error"], "bool_type"],
-  ])("%j has an error at its place", (input, loc, type) => expect(errorsOf(BatchRequest, input)).toMatchObject([{ type, loc }]))
+  ])("%j has an error at its place", (input, loc, type) =>
+    expect(errorsOf(BatchRequest, input)).toMatchObject([{ type, loc }]),
+  )
 
   it("is reported error by error up to 100, then the rest is counted", () => {
     const errors = errorsOf(BatchRequest, { signals: Array.from({ length: 257 }, () => ({})) })
@@ -89,17 +99,47 @@ describe("any error that zod finds", () => {
       "int_from_float",
       "Input should be a valid integer, got a number with a fractional part",
     ],
-    ["an int beyond 2^53", int(), 2 ** 60, "less_than_equal", "Input should be less than or equal to 9007199254740991"],
+    [
+      "an int beyond 2^53",
+      int(),
+      2 ** 60,
+      "less_than_equal",
+      "Input should be less than or equal to 9007199254740991",
+    ],
     ["a number not above", number().gt(0), 0, "greater_than", "Input should be greater than 0"],
-    ["a number below", number().min(1), 0, "greater_than_equal", "Input should be greater than or equal to 1"],
+    [
+      "a number below",
+      number().min(1),
+      0,
+      "greater_than_equal",
+      "Input should be greater than or equal to 1",
+    ],
     ["a number not below", number().lt(9), 9, "less_than", "Input should be less than 9"],
     ["no multiple", number().multipleOf(5), 3, "multiple_of", "Input should be a multiple of 5"],
     ["a short text", string().min(2), "a", "string_too_short", "String should have at least 2 characters"],
     ["a long text", string().max(1), "ab", "string_too_long", "String should have at most 1 character"],
-    ["a short list", array(int()).min(1), [], "too_short", "List should have at least 1 item after validation, not 0"],
-    ["a long list", array(int()).max(2), [1, 2, 3], "too_long", "List should have at most 2 items after validation, not 3"],
+    [
+      "a short list",
+      array(int()).min(1),
+      [],
+      "too_short",
+      "List should have at least 1 item after validation, not 0",
+    ],
+    [
+      "a long list",
+      array(int()).max(2),
+      [1, 2, 3],
+      "too_long",
+      "List should have at most 2 items after validation, not 3",
+    ],
     ["no UUID", z.uuid(), "a", "uuid_parsing", "Input should be a valid UUID"],
-    ["no match", string().regex(/^b$/), "a", "string_pattern_mismatch", "String should match pattern '/^b$/'"],
+    [
+      "no match",
+      string().regex(/^b$/),
+      "a",
+      "string_pattern_mismatch",
+      "String should match pattern '/^b$/'",
+    ],
     ["no literal", literal(["a", "b", 3]), "c", "literal_error", "Input should be 'a', 'b' or 3"],
     ["no record", z.record(string(), int()), [], "dict_type", "Input should be a valid dictionary"],
     ["a refusal in zod's words", string().refine(() => false, "no"), "a", "value_error", "no"],
@@ -123,9 +163,12 @@ const PLAIN_REQUEST = z.looseObject({ signals: z.array(Signal), fail_on_error: z
 
 const nearlyBatch = fc.record(
   {
-    signals: fc.array(fc.dictionary(fc.constantFrom(...Object.keys(Signal.shape)), fc.jsonValue({ maxDepth: 1 })), {
-      maxLength: 5,
-    }),
+    signals: fc.array(
+      fc.dictionary(fc.constantFrom(...Object.keys(Signal.shape)), fc.jsonValue({ maxDepth: 1 })),
+      {
+        maxLength: 5,
+      },
+    ),
     fail_on_error: fc.jsonValue({ maxDepth: 1 }),
   },
   { requiredKeys: [] },

@@ -72,10 +72,14 @@ describe("an ISO 8601 timestamp", () => {
     ["1517781728", "a Unix epoch is sent as a number, not as a string"],
     ["-1517781728.000107", "a Unix epoch is sent as a number, not as a string"],
     ["20251315", "month value is outside expected range of 1-12"],
-  ])("may not be %j, told in Pydantic's words", (text, reason) => expect(databaseErrorOf(text)).toBe(shape(reason)))
+  ])("may not be %j, told in Pydantic's words", (text, reason) =>
+    expect(databaseErrorOf(text)).toBe(shape(reason)),
+  )
 
   it("is refused as fast when it is a megabyte of digits", () =>
-    expect(databaseErrorOf(`${"1".repeat(1_000_000)}x`)).toBe(shape("invalid datetime separator, expected `T`, `t` or space")))
+    expect(databaseErrorOf(`${"1".repeat(1_000_000)}x`)).toBe(
+      shape("invalid datetime separator, expected `T`, `t` or space"),
+    ))
 
   it.each(["0000-01-01", "0001-01-01T00:30:00+01:00", "9999-12-31T23:30:00-01:00"])(
     "may not leave the years 0001-9999 as %s does",
@@ -84,14 +88,23 @@ describe("an ISO 8601 timestamp", () => {
 
   it("is the same instant in every spelling", () =>
     fc.assert(
-      fc.property(localTime, spelling, zone, (local, { dash, separator, colon, precision, fraction }, { text, minutes }) => {
-        const [date, time] = [local.slice(0, 10), local.slice(11, 11 + precision)]
-        const digits = precision === "hh:mm:ss".length ? fraction : ""
-        const utc = new Date(Date.parse(`${date}T${time}${"00:00:00".slice(precision)}Z`) - minutes * 60_000)
-        expect(parseTimestamp(`${date.replaceAll("-", dash)}${separator}${time.replaceAll(":", colon)}${digits}${text}`)).toBe(
-          `${utc.toISOString().slice(0, 19)}.${digits.slice(1, 7).padEnd(6, "0")}Z`,
-        )
-      }),
+      fc.property(
+        localTime,
+        spelling,
+        zone,
+        (local, { dash, separator, colon, precision, fraction }, { text, minutes }) => {
+          const [date, time] = [local.slice(0, 10), local.slice(11, 11 + precision)]
+          const digits = precision === "hh:mm:ss".length ? fraction : ""
+          const utc = new Date(
+            Date.parse(`${date}T${time}${"00:00:00".slice(precision)}Z`) - minutes * 60_000,
+          )
+          expect(
+            parseTimestamp(
+              `${date.replaceAll("-", dash)}${separator}${time.replaceAll(":", colon)}${digits}${text}`,
+            ),
+          ).toBe(`${utc.toISOString().slice(0, 19)}.${digits.slice(1, 7).padEnd(6, "0")}Z`)
+        },
+      ),
       { numRuns: 5000 },
     ))
 
@@ -121,7 +134,12 @@ const spelling = fc.record({
 const zone = fc.oneof(
   fc.constantFrom("Z", "z", "", "+00", "-00:00").map((text) => ({ text, minutes: 0 })),
   fc
-    .tuple(fc.constantFrom("+", "-"), fc.integer({ min: 0, max: 23 }), fc.integer({ min: 0, max: 59 }), fc.constantFrom(":", ""))
+    .tuple(
+      fc.constantFrom("+", "-"),
+      fc.integer({ min: 0, max: 23 }),
+      fc.integer({ min: 0, max: 59 }),
+      fc.constantFrom(":", ""),
+    )
     .map(([sign, hour, minute, colon]) => ({
       text: `${sign}${String(hour).padStart(2, "0")}${colon}${String(minute).padStart(2, "0")}`,
       minutes: Number(`${sign}${hour * 60 + minute}`),
@@ -169,11 +187,15 @@ describe("a Unix epoch", () => {
 
   it("keeps every microsecond that a double can distinguish", () =>
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 4_000_000_000 }), fc.integer({ min: 0, max: 999_999 }), (seconds, micros) => {
-        const fraction = String(micros).padStart(6, "0")
-        expect(parseTimestamp(Number(`${seconds}.${fraction}`))).toBe(
-          `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${fraction}Z`,
-        )
-      }),
+      fc.property(
+        fc.integer({ min: 0, max: 4_000_000_000 }),
+        fc.integer({ min: 0, max: 999_999 }),
+        (seconds, micros) => {
+          const fraction = String(micros).padStart(6, "0")
+          expect(parseTimestamp(Number(`${seconds}.${fraction}`))).toBe(
+            `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${fraction}Z`,
+          )
+        },
+      ),
     ))
 })

@@ -7,7 +7,11 @@ import { bindings } from "../service.ts"
 
 /** The database as a request sees it. */
 export const database = () =>
-  connect({ url: bindings.DATABASE_URL ?? "", httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT, deadlineMs: 10_000 })
+  connect({
+    url: bindings.DATABASE_URL ?? "",
+    httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT,
+    deadlineMs: 10_000,
+  })
 
 /** A best-effort batch of these signals, under a transaction id of its own unless one is given. */
 export function batchOf(signals: Signal[], more: Partial<NewBatch> = {}): NewBatch {

@@ -3,10 +3,12 @@ import { describe, expect, it } from "vitest"
 import { databaseErrorOf } from "../../../src/store/errors.ts"
 
 /** An error as the driver makes it from an answer with status 400. */
-const fromPostgres = (code: string, message = "words of Postgres") => Object.assign(new NeonDbError(message), { code })
+const fromPostgres = (code: string, message = "words of Postgres") =>
+  Object.assign(new NeonDbError(message), { code })
 
 /** An error as the driver makes it from any other status. */
-const fromProxy = (status: number, body: string) => new NeonDbError(`Server error (HTTP status ${status}): ${body}`)
+const fromProxy = (status: number, body: string) =>
+  new NeonDbError(`Server error (HTTP status ${status}): ${body}`)
 
 const fromFetch = (name: string) => {
   const error = new NeonDbError("Error connecting to database")
@@ -17,17 +19,24 @@ const fromFetch = (name: string) => {
 describe("an error that was rolled back", () => {
   it.each(["40001", "40P01", "55P03", "57014", "57P03", "25006", "53100", "53300"])(
     "with SQLSTATE %s may be tried again, and nothing was stored",
-    (code) => expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "transient", reason: code, mayHaveRun: false }),
-  )
-
-  it.each(["Couldn't connect to compute node", "Control plane request failed", "Too many connections attempts"])(
-    "of the proxy is known by its words: %s",
-    (message) =>
-      expect(databaseErrorOf(fromProxy(500, JSON.stringify({ message, code: "" })))).toMatchObject({
+    (code) =>
+      expect(databaseErrorOf(fromPostgres(code))).toMatchObject({
         kind: "transient",
-        reason: "HTTP 500",
+        reason: code,
         mayHaveRun: false,
       }),
+  )
+
+  it.each([
+    "Couldn't connect to compute node",
+    "Control plane request failed",
+    "Too many connections attempts",
+  ])("of the proxy is known by its words: %s", (message) =>
+    expect(databaseErrorOf(fromProxy(500, JSON.stringify({ message, code: "" })))).toMatchObject({
+      kind: "transient",
+      reason: "HTTP 500",
+      mayHaveRun: false,
+    }),
   )
 })
 
@@ -72,22 +81,37 @@ describe("a missing partition", () => {
   it.each([
     fromPostgres("23514"),
     Object.assign(fromPostgres("23514"), { constraint: "signals_first_partition" }),
-    fromProxy(500, '{"message":"no partition of relation \\"signals\\" found for row","code":"23514","constraint":null}'),
+    fromProxy(
+      500,
+      '{"message":"no partition of relation \\"signals\\" found for row","code":"23514","constraint":null}',
+    ),
   ])("may be made, and nothing was stored: %#", (error) =>
-    expect(databaseErrorOf(error)).toMatchObject({ kind: "transient", reason: "missing partition", mayHaveRun: false }),
+    expect(databaseErrorOf(error)).toMatchObject({
+      kind: "transient",
+      reason: "missing partition",
+      mayHaveRun: false,
+    }),
   )
 })
 
 describe("an error of the values", () => {
   it("is a refusal where a value breaks a check", () =>
-    expect(databaseErrorOf(Object.assign(fromPostgres("23514"), { constraint: "signals_signal_score_range" }))).toMatchObject({
+    expect(
+      databaseErrorOf(Object.assign(fromPostgres("23514"), { constraint: "signals_signal_score_range" })),
+    ).toMatchObject({
       kind: "refused",
       reason: "23514",
       mayHaveRun: false,
     }))
 
-  it.each(["22003", "22P02", "23502", "23505", "44000", "54000", "P0001"])("with SQLSTATE %s is a refusal", (code) =>
-    expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "refused", reason: code, mayHaveRun: false }),
+  it.each(["22003", "22P02", "23502", "23505", "44000", "54000", "P0001"])(
+    "with SQLSTATE %s is a refusal",
+    (code) =>
+      expect(databaseErrorOf(fromPostgres(code))).toMatchObject({
+        kind: "refused",
+        reason: code,
+        mayHaveRun: false,
+      }),
   )
 })
 
@@ -101,12 +125,14 @@ describe("an error that an operator must repair", () => {
     fromProxy(500, '{"message":"Control plane request failed: endpoint cannot be found","code":""}'),
     fromProxy(500, '{"message":"database \\"x\\" does not exist","code":"3D000"}'),
     fromProxy(413, "{}"),
-  ])("is not tried again: %s", (error) => expect(databaseErrorOf(error)).toMatchObject({ kind: "broken", mayHaveRun: false }))
+  ])("is not tried again: %s", (error) =>
+    expect(databaseErrorOf(error)).toMatchObject({ kind: "broken", mayHaveRun: false }),
+  )
 })
 
 describe("any error", () => {
   it("names no value, statement or address in its message", () =>
-    expect(databaseErrorOf(fromPostgres("23505", 'Key (dedupe_key)=(s3cret) in "insert into signals"')).message).toBe(
-      "database error (refused): 23505",
-    ))
+    expect(
+      databaseErrorOf(fromPostgres("23505", 'Key (dedupe_key)=(s3cret) in "insert into signals"')).message,
+    ).toBe("database error (refused): 23505"))
 })

@@ -5,8 +5,8 @@ import { countOf, freshConversation, query } from "../service.ts"
 import { batchOf, database } from "./batches.ts"
 
 /**
- * Ledger rows of a caller of their own whose keys have expired: `key-1`, `key-2` and so on. Their ids are old, too, so that they
- * stand on the last pages of the ledger that other tests read.
+ * Ledger rows of a caller of their own whose keys have expired: `key-1`, `key-2` and so on. Their ids are
+ * old, too, so that they stand on the last pages of the ledger that other tests read.
  */
 async function expiredKeys(count: number): Promise<string> {
   const caller = `caller-${crypto.randomUUID()}`
@@ -20,14 +20,24 @@ async function expiredKeys(count: number): Promise<string> {
 }
 
 const keysLeft = async (caller: string) =>
-  Number((await query<{ count: string }>("select count(idempotency_key) from batches where caller = $1", [caller]))[0]?.count)
+  Number(
+    (
+      await query<{ count: string }>("select count(idempotency_key) from batches where caller = $1", [caller])
+    )[0]?.count,
+  )
 
 describe("idempotency keys past their lifetime", () => {
   it("are released one by one by a request that uses one, which changes only its own row", async () => {
     const context_window_id = freshConversation()
     const caller = await expiredKeys(3)
-    const batch = batchOf([{ context_window_id }], { caller, idempotency: { key: "key-2", requestHash: "best-effort:01" } })
-    expect(await writeBatch(database(), batch)).toMatchObject({ replayed: false, transactionId: batch.transactionId })
+    const batch = batchOf([{ context_window_id }], {
+      caller,
+      idempotency: { key: "key-2", requestHash: "best-effort:01" },
+    })
+    expect(await writeBatch(database(), batch)).toMatchObject({
+      replayed: false,
+      transactionId: batch.transactionId,
+    })
     expect(await countOf(context_window_id)).toBe(1)
     expect(
       await query(
@@ -61,7 +71,8 @@ describe("idempotency keys past their lifetime", () => {
       get deadlineAt() {
         return deadlineAt
       },
-      query: <Row>(statement: Parameters<typeof ask>[0]) => ask<Row>(statement).finally(() => (deadlineAt = 0)),
+      query: <Row>(statement: Parameters<typeof ask>[0]) =>
+        ask<Row>(statement).finally(() => (deadlineAt = 0)),
     }
     expect(await releaseExpiredKeys(short)).toBe(5000)
     expect(await keysLeft(caller)).toBe(7000)
@@ -71,7 +82,10 @@ describe("idempotency keys past their lifetime", () => {
   it("stay where they are younger", async () => {
     const caller = `caller-${crypto.randomUUID()}`
     const idempotency = { key: "young", requestHash: "best-effort:00" }
-    await writeBatch(database(), batchOf([{ context_window_id: freshConversation() }], { caller, idempotency }))
+    await writeBatch(
+      database(),
+      batchOf([{ context_window_id: freshConversation() }], { caller, idempotency }),
+    )
     await releaseExpiredKeys(database())
     expect(await keysLeft(caller)).toBe(1)
   })

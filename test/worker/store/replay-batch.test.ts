@@ -19,7 +19,11 @@ function keyedBatch(...signals: Parameters<typeof batchOf>[0]): NewBatch {
 describe("a replay", () => {
   it("returns every signal's own id after one of them was deleted", async () => {
     const context_window_id = freshConversation()
-    const batch = keyedBatch({ context_window_id }, { context_window_id, dedupe_key: key() }, { context_window_id })
+    const batch = keyedBatch(
+      { context_window_id },
+      { context_window_id, dedupe_key: key() },
+      { context_window_id },
+    )
     const first = await idsOf(batch)
     await query("delete from signals where id = any($1::int8[])", [first.slice(0, 2).map(([, id]) => id)])
     expect(await idsOf(again(batch))).toEqual(first)
@@ -29,7 +33,11 @@ describe("a replay", () => {
     const context_window_id = freshConversation()
     const dedupe_key = key()
     const [[, holder]] = (await idsOf(batchOf([{ context_window_id, dedupe_key }]))) as [[number, number]]
-    const batch = keyedBatch({ context_window_id }, { context_window_id, dedupe_key }, { context_window_id, dedupe_key: key() })
+    const batch = keyedBatch(
+      { context_window_id },
+      { context_window_id, dedupe_key },
+      { context_window_id, dedupe_key: key() },
+    )
     const first = await idsOf(batch)
     expect(first[1]).toEqual([1, holder, true])
     expect(await idsOf(again(batch))).toEqual(first)
@@ -49,7 +57,9 @@ describe("a replay", () => {
     const [one] = rows
     if (!one) throw new Error("the plan has no row")
     expect(await idsOf(again({ ...batch, plan: { ...plan, rows: rows.slice(1) } }))).toEqual(first)
-    expect(await idsOf(again({ ...batch, plan: { ...plan, rows: [...rows, { ...one, index: 1 }] } }))).toEqual(first)
+    expect(
+      await idsOf(again({ ...batch, plan: { ...plan, rows: [...rows, { ...one, index: 1 }] } })),
+    ).toEqual(first)
   })
 
   it("gives the same ids for a batch of which the database refused signals", async () => {
@@ -99,7 +109,11 @@ describe("a replay", () => {
 
   it("of a ledger row that an earlier version wrote finds the ids in the table", async () => {
     const context_window_id = freshConversation()
-    const batch = keyedBatch({ context_window_id }, { context_window_id, dedupe_key: key() }, { context_window_id })
+    const batch = keyedBatch(
+      { context_window_id },
+      { context_window_id, dedupe_key: key() },
+      { context_window_id },
+    )
     const first = await idsOf(batch)
     await query("update batches set signal_ids = null where transaction_id = $1::uuid", [batch.transactionId])
     expect(await idsOf(again(batch))).toEqual(first)
@@ -110,10 +124,15 @@ describe("a replay", () => {
       idempotency: { key: key(), requestHash: "best-effort:00" },
     })
     const first = await idsOf(batch)
-    const later = (requestHash: string) => again({ ...batch, idempotency: { key: batch.idempotency?.key ?? "", requestHash } })
+    const later = (requestHash: string) =>
+      again({ ...batch, idempotency: { key: batch.idempotency?.key ?? "", requestHash } })
     expect(await idsOf(later("best-effort:/api/signals/batch:application/json:00"))).toEqual(first)
-    await expect(idsOf(later("best-effort:/api/signals/batch:application/json:01"))).rejects.toThrow("another request")
-    await expect(idsOf(later("all-or-nothing:/api/signals/batch:application/json:00"))).rejects.toThrow("another request")
+    await expect(idsOf(later("best-effort:/api/signals/batch:application/json:01"))).rejects.toThrow(
+      "another request",
+    )
+    await expect(idsOf(later("all-or-nothing:/api/signals/batch:application/json:00"))).rejects.toThrow(
+      "another request",
+    )
   })
 })
 
@@ -122,9 +141,10 @@ describe("the ids that the ledger keeps", () => {
     const context_window_id = freshConversation()
     const batch = batchOf(Array.from({ length: 500 }, () => ({ context_window_id })))
     const ids = (await idsOf(batch)).map(([, id]) => Number(id))
-    const [row] = await query<{ signal_ids: string }>("select signal_ids from batches where transaction_id = $1::uuid", [
-      batch.transactionId,
-    ])
+    const [row] = await query<{ signal_ids: string }>(
+      "select signal_ids from batches where transaction_id = $1::uuid",
+      [batch.transactionId],
+    )
     // Other tests may take ids from the same sequence meanwhile, which makes a gap.
     const gaps = ids.filter((id, place) => place > 0 && id !== (ids[place - 1] ?? 0) + 1).length
     expect(row?.signal_ids.split(",").length).toBe(gaps + 1)

@@ -32,10 +32,19 @@ async function statementOf(work: (db: Database) => Promise<unknown>): Promise<st
 // Neon's proxy parses and plans a statement anew each time, so its text is part of what it costs.
 it.each<[name: string, work: (db: Database) => Promise<unknown>]>([
   ["a batch", (db) => writeBatch(db, batchOf([{ context_window_id: "c" }]))],
-  ["a batch with dedupe_keys", (db) => writeBatch(db, batchOf([{ context_window_id: "c", dedupe_key: "k" }]))],
-  ["a batch one by one", (db) => insertOneByOne(db, batchOf([{ context_window_id: "c" }]), encodeColumns([]))],
+  [
+    "a batch with dedupe_keys",
+    (db) => writeBatch(db, batchOf([{ context_window_id: "c", dedupe_key: "k" }])),
+  ],
+  [
+    "a batch one by one",
+    (db) => insertOneByOne(db, batchOf([{ context_window_id: "c" }]), encodeColumns([])),
+  ],
   ["deliveries", (db) => writeDeliveries(db, [delivery([{ context_window_id: "c" }])])],
-  ["deliveries with dedupe_keys", (db) => writeDeliveries(db, [delivery([{ context_window_id: "c", dedupe_key: "k" }])])],
+  [
+    "deliveries with dedupe_keys",
+    (db) => writeDeliveries(db, [delivery([{ context_window_id: "c", dedupe_key: "k" }])]),
+  ],
   ["a signal read by its id", (db) => signalById(db, 1)],
 ])("the statement for %s is this one", async (_, work) => {
   expect(await statementOf(work)).toMatchSnapshot()

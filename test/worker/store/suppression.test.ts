@@ -10,7 +10,11 @@ import { batchOf, database } from "./batches.ts"
 const FIELDS = ["user_id", "agent_id", "context_window_id"] as const
 
 /** Suppresses a subject, as an erasure does. */
-async function suppress(field: string, subject: string, more: { permanent?: boolean; erasureId?: string } = {}) {
+async function suppress(
+  field: string,
+  subject: string,
+  more: { permanent?: boolean; erasureId?: string } = {},
+) {
   await query("insert into suppressions values ($1, subject_hash($1, $2), $3, $4)", [
     field,
     subject,
@@ -20,7 +24,8 @@ async function suppress(field: string, subject: string, more: { permanent?: bool
 }
 
 const subjectOf = (field: string) => `${field} ${crypto.randomUUID()}`
-const sentence = (field: string) => `${field} is suppressed: it was erased on request, and its signals are refused`
+const sentence = (field: string) =>
+  `${field} is suppressed: it was erased on request, and its signals are refused`
 
 describe("a suppressed subject", () => {
   it.each(FIELDS)("is refused by its %s, and the other signals of its batch are stored", async (field) => {
@@ -29,13 +34,18 @@ describe("a suppressed subject", () => {
     const conversation = freshConversation()
     const other = { context_window_id: conversation, user_id: "other", agent_id: "other" }
     const written = await writeBatch(database(), batchOf([other, { ...other, [field]: subject }, other]))
-    expect(written.failures).toEqual([{ index: 1, error: sentence(field), code: "suppressed", field, retryable: false }])
-    expect(written.stored.map(({ index }) => index)).toEqual([0, 2])
-    expect(await query(`select count(*)::int4 as count from signals where ${field} = $1`, [subject])).toEqual([{ count: 0 }])
-    expect(await countOf(conversation)).toBe(2)
-    const [ledger] = await query("select total_count, failed_count, failures from batches where transaction_id = $1", [
-      written.transactionId,
+    expect(written.failures).toEqual([
+      { index: 1, error: sentence(field), code: "suppressed", field, retryable: false },
     ])
+    expect(written.stored.map(({ index }) => index)).toEqual([0, 2])
+    expect(await query(`select count(*)::int4 as count from signals where ${field} = $1`, [subject])).toEqual(
+      [{ count: 0 }],
+    )
+    expect(await countOf(conversation)).toBe(2)
+    const [ledger] = await query(
+      "select total_count, failed_count, failures from batches where transaction_id = $1",
+      [written.transactionId],
+    )
     expect(ledger).toEqual({ total_count: 3, failed_count: 1, failures: written.failures })
   })
 
@@ -53,7 +63,9 @@ describe("a suppressed subject", () => {
     const plan = {
       total: 3,
       failures: [],
-      rows: rows.map((row) => (row.index === 1 ? { ...row, payload: `{"number":${TOO_LONG_FOR_POSTGRES}}` } : row)),
+      rows: rows.map((row) =>
+        row.index === 1 ? { ...row, payload: `{"number":${TOO_LONG_FOR_POSTGRES}}` } : row,
+      ),
     }
     const { failures, stored } = await writeBatch(database(), { ...batch, plan })
     expect(failures.map(({ index, code }) => [index, code])).toEqual([
@@ -68,7 +80,10 @@ describe("a suppressed subject", () => {
     const subject = subjectOf("user_id")
     await suppress("user_id", subject)
     const conversation = freshConversation()
-    const signals = [{ context_window_id: conversation }, { context_window_id: conversation, user_id: subject }]
+    const signals = [
+      { context_window_id: conversation },
+      { context_window_id: conversation, user_id: subject },
+    ]
     const written = writeBatch(database(), batchOf(signals, { allOrNothing: true }))
     await expect(written).rejects.toThrow(BatchRefused)
     await expect(written).rejects.toMatchObject({ failures: [{ index: 1, code: "suppressed" }] })
@@ -80,15 +95,23 @@ describe("a suppressed subject", () => {
     await suppress("user_id", subject)
     for (const number of ["1", TOO_LONG_FOR_POSTGRES]) {
       const conversation = freshConversation()
-      const one = delivery([{ context_window_id: conversation, user_id: subject }, { context_window_id: conversation }])
+      const one = delivery([
+        { context_window_id: conversation, user_id: subject },
+        { context_window_id: conversation },
+      ])
       const two = delivery([{ context_window_id: conversation }])
       for (const row of two.batch.plan.rows) row.payload = `{"number":${number}}`
       const { stored, suppressed } = await writeDeliveries(database(), [one, two])
       expect(stored).toBe(number === "1" ? 2 : 1)
       expect(suppressed).toMatchObject([
-        { transactionId: one.batch.transactionId, failure: { index: 0, error: sentence("user_id"), code: "suppressed" } },
+        {
+          transactionId: one.batch.transactionId,
+          failure: { index: 0, error: sentence("user_id"), code: "suppressed" },
+        },
       ])
-      expect(await query("select from dead_letters where transaction_id = $1", [one.batch.transactionId])).toEqual([])
+      expect(
+        await query("select from dead_letters where transaction_id = $1", [one.batch.transactionId]),
+      ).toEqual([])
     }
   })
 
@@ -116,7 +139,11 @@ describe("a suppressed subject", () => {
     for (const allOrNothing of [false, true]) {
       const key = { ...idempotency, key: `${idempotency.key}${allOrNothing}` }
       const signals = [
-        { context_window_id: freshConversation(), agent_id: `${subject}${allOrNothing}`, dedupe_key: `${key.key}` },
+        {
+          context_window_id: freshConversation(),
+          agent_id: `${subject}${allOrNothing}`,
+          dedupe_key: `${key.key}`,
+        },
       ]
       const batch = batchOf(signals, { idempotency: key, allOrNothing })
       const first = await writeBatch(database(), batch)

@@ -42,7 +42,14 @@ describe("the counts of written deliveries", () => {
       refused: [],
       suppressed: [],
     })
-    const nothing = { stored: 0, sources: new Map(), duplicates: 0, failures: [], refused: [], suppressed: [] }
+    const nothing = {
+      stored: 0,
+      sources: new Map(),
+      duplicates: 0,
+      failures: [],
+      refused: [],
+      suppressed: [],
+    }
     expect(await writeDeliveries(database(), [one, other])).toEqual(nothing)
     expect(await countOf(context_window_id)).toBe(2)
   })
@@ -57,7 +64,13 @@ describe("the counts of written deliveries", () => {
     const [row] = mixed.batch.plan.rows.slice(1)
     if (row) row.signalScore = 7
     const { refused, ...counts } = await writeDeliveries(database(), [good, mixed])
-    expect(counts).toEqual({ stored: 1, sources: new Map([["unknown", 1]]), duplicates: 1, failures: refused, suppressed: [] })
+    expect(counts).toEqual({
+      stored: 1,
+      sources: new Map([["unknown", 1]]),
+      duplicates: 1,
+      failures: refused,
+      suppressed: [],
+    })
     expect(refused).toMatchObject([{ index: 1 }])
   })
 })
@@ -66,7 +79,14 @@ describe("a batch that the ledger has as failed", () => {
   it("stays failed, and stores nothing, when it is redelivered", async () => {
     const context_window_id = freshConversation()
     const batch = batchOf([{ context_window_id }, { context_window_id }])
-    const failures = [{ index: 1, error: "refused by the database: why", code: "refused_by_database" as const, retryable: false }]
+    const failures = [
+      {
+        index: 1,
+        error: "refused by the database: why",
+        code: "refused_by_database" as const,
+        retryable: false,
+      },
+    ]
     await recordFailedBatch(database(), batch, { reason: "The database refused signals.", failures })
     expect(await writeBatch(database(), batch)).toEqual({
       transactionId: batch.transactionId,

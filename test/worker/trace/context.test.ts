@@ -6,7 +6,9 @@ const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 const SPAN = "00f067aa0ba902b7"
 
 const digits = (length: number) =>
-  fc.array(fc.constantFrom(..."0123456789abcdef"), { minLength: length, maxLength: length }).map((all) => all.join(""))
+  fc
+    .array(fc.constantFrom(..."0123456789abcdef"), { minLength: length, maxLength: length })
+    .map((all) => all.join(""))
 const id = (length: number) => digits(length).filter((text) => !/^0+$/.test(text))
 
 describe("a traceparent of version 00", () => {
@@ -83,6 +85,11 @@ it("a trace continues under the same id, with a new span each time", () => {
   expect(new Set(spans.map(({ spanId }) => spanId)).size).toBe(100)
   for (const span of spans) {
     expect(readTraceparent(traceparentOf(span))).toEqual({ traceId: TRACE, spanId: span.spanId, flags: 1 })
-    expect(spanForLog(span)).toEqual({ trace_id: TRACE, span_id: span.spanId, parent_span_id: SPAN, trace_flags: "01" })
+    expect(spanForLog(span)).toEqual({
+      trace_id: TRACE,
+      span_id: span.spanId,
+      parent_span_id: SPAN,
+      trace_flags: "01",
+    })
   }
 })

@@ -45,7 +45,9 @@ const traceOf = (place: number) => `00-${String(place + 1).padStart(32, "0")}-${
 
 describe("a request that is part of a trace", () => {
   const lineOf = async (headers: Record<string, string>) => {
-    const [line] = await linesOf(() => postBatch({ signals: [{ context_window_id: freshConversation() }] }, headers))
+    const [line] = await linesOf(() =>
+      postBatch({ signals: [{ context_window_id: freshConversation() }] }, headers),
+    )
     return line
   }
 
@@ -74,17 +76,30 @@ describe("a request that is part of a trace", () => {
     const context = createExecutionContext()
     const requests = await linesOf(async () => {
       const record = JSON.stringify({ context_window_id: conversation })
-      const init = { method: "POST", body: record, headers: { "Content-Type": "application/json", traceparent: TRACEPARENT } }
-      expect((await app.request("/webhooks/kafka", init, { ...bindings, QUEUE: queue }, context)).status).toBe(200)
+      const init = {
+        method: "POST",
+        body: record,
+        headers: { "Content-Type": "application/json", traceparent: TRACEPARENT },
+      }
+      expect(
+        (await app.request("/webhooks/kafka", init, { ...bindings, QUEUE: queue }, context)).status,
+      ).toBe(200)
       await waitOnExecutionContext(context)
-      const batch = await postTo({ signals: [{ context_window_id: conversation }] }, { ...ASYNC, traceparent: TRACEPARENT })
+      const batch = await postTo(
+        { signals: [{ context_window_id: conversation }] },
+        { ...ASYNC, traceparent: TRACEPARENT },
+      )
       expect(batch.response.status).toBe(202)
       sent.push(...batch.sent)
     })
     for (const [place, text] of sent.entries()) {
       const [line] = await linesOf(() => consume([text]))
       // The request's span is the parent of the run's.
-      expect(line).toMatchObject({ event: "consumed", trace_id: TRACE, parent_span_id: requests[place]?.span_id })
+      expect(line).toMatchObject({
+        event: "consumed",
+        trace_id: TRACE,
+        parent_span_id: requests[place]?.span_id,
+      })
       expect(line?.span_id).not.toBe(requests[place]?.span_id)
     }
     expect(await countOf(conversation)).toBe(2)
@@ -92,10 +107,16 @@ describe("a request that is part of a trace", () => {
 })
 
 describe("a run of the consumer", () => {
-  const lineOf = async (bodies: string[]) => (await linesOf(() => consume(bodies))).find(({ event }) => event === "consumed")
+  const lineOf = async (bodies: string[]) =>
+    (await linesOf(() => consume(bodies))).find(({ event }) => event === "consumed")
 
   it("links to the trace of each message, where they have several", async () => {
-    const line = await lineOf([message(traceOf(0)), message(traceOf(1)), message(traceOf(0)), message(undefined)])
+    const line = await lineOf([
+      message(traceOf(0)),
+      message(traceOf(1)),
+      message(traceOf(0)),
+      message(undefined),
+    ])
     expect(line?.links).toEqual([traceOf(0), traceOf(1)])
     expect(line).not.toHaveProperty("trace_id")
     expect(line).not.toHaveProperty("links_omitted")
@@ -108,7 +129,11 @@ describe("a run of the consumer", () => {
 
   it("stores messages without a valid trace, and has no trace then", async () => {
     const conversation = freshConversation()
-    const line = await lineOf([message("nonsense", conversation), message(7, conversation), message({}, conversation)])
+    const line = await lineOf([
+      message("nonsense", conversation),
+      message(7, conversation),
+      message({}, conversation),
+    ])
     for (const name of ["trace_id", "links"]) expect(line).not.toHaveProperty(name)
     expect(await countOf(conversation)).toBe(3)
   })

@@ -48,16 +48,21 @@ export async function filesOfFolder(path: string): Promise<HistoryFile[]> {
 /** Lists the files of a ZIP, sorted by name. A file is unpacked when it is read. */
 export async function filesOfZip(path: string): Promise<HistoryFile[]> {
   const zip = await openPromise(path, { lazyEntries: true, autoClose: false }).catch((error: Error) => {
-    throw new UsageError(`${path} is not a readable ZIP: ${error.message.replace(/\.$/, "")}. Download or copy it again.`)
+    throw new UsageError(
+      `${path} is not a readable ZIP: ${error.message.replace(/\.$/, "")}. Download or copy it again.`,
+    )
   })
   // A damaged ZIP can emit a second error, which has no other listener.
   zip.on("error", () => {})
   refuseMany(path, zip.entryCount)
   const files: HistoryFile[] = []
   try {
-    for await (const entry of zip.eachEntry()) if (!entry.fileName.endsWith("/")) files.push(fileOf(zip, entry, path))
+    for await (const entry of zip.eachEntry())
+      if (!entry.fileName.endsWith("/")) files.push(fileOf(zip, entry, path))
   } catch (error) {
-    throw new UsageError(`${path} cannot be read: ${(error as Error).message}. Unpack it, and import the folder.`)
+    throw new UsageError(
+      `${path} cannot be read: ${(error as Error).message}. Unpack it, and import the folder.`,
+    )
   }
   return files.sort(byName)
 }
@@ -75,7 +80,9 @@ function fileOf(zip: ZipFile, entry: Entry, path: string): HistoryFile {
         yield* unpack(await zip.openReadStreamPromise(entry), `${path}: ${name}`)
       } catch (error) {
         if (error instanceof SourceError) throw error
-        throw new SourceError(`${path}: ${name} cannot be unpacked: ${(error as Error).message}. Download or copy the ZIP again.`)
+        throw new SourceError(
+          `${path}: ${name} cannot be unpacked: ${(error as Error).message}. Download or copy the ZIP again.`,
+        )
       }
     },
   }
@@ -85,7 +92,9 @@ const byName = (one: HistoryFile, other: HistoryFile) => (one.name < other.name 
 
 function refuseMany(path: string, count: number): void {
   if (count > MAX_FILES)
-    throw new UsageError(`${path} has ${count} files, more than ${MAX_FILES}. Import it in parts, such as a channel at a time.`)
+    throw new UsageError(
+      `${path} has ${count} files, more than ${MAX_FILES}. Import it in parts, such as a channel at a time.`,
+    )
 }
 
 /** Throws `UsageError` when a file of a ZIP is larger than the bound. */

@@ -12,8 +12,9 @@ import { isSqlite, openSlackdumpDatabase } from "./sqlite.ts"
 import { valuesOf } from "./values.ts"
 
 /**
- * Opens a Slack history: an export (ZIP or folder); slackdump's dump, recording, archive folder or database; one message or event on
- * each line; or the failures file of such an import. The content decides, not the name.
+ * Opens a Slack history: an export (ZIP or folder); slackdump's dump, recording, archive folder or database;
+ * one message or event on each line; or the failures file of such an import. The content decides, not the
+ * name.
  *
  * @param options.folder the files, where the path is a folder
  */
@@ -21,7 +22,8 @@ export async function openSlackHistory(
   path: string,
   { folder, ...options }: SlackSourceOptions & { folder: HistoryFile[] | undefined },
 ): Promise<Source> {
-  if (folder?.some(({ name }) => name === DATABASE)) return openSlackdumpDatabase(join(path, DATABASE), options)
+  if (folder?.some(({ name }) => name === DATABASE))
+    return openSlackdumpDatabase(join(path, DATABASE), options)
   const files = folder ?? (await filesOfPath(path, options))
   if (!Array.isArray(files)) return files
   const { about, messages } = await sorted(path, files)
@@ -46,10 +48,12 @@ export async function openSlackHistory(
 const DATABASE = "slackdump.sqlite"
 
 async function filesOfPath(path: string, options: SlackSourceOptions): Promise<HistoryFile[] | Source> {
-  if (path === "-") return [{ name: path, bytes: 0, changedMs: 0, isPacked: false, open: () => openBytes(path) }]
+  if (path === "-")
+    return [{ name: path, bytes: 0, changedMs: 0, isPacked: false, open: () => openBytes(path) }]
   const start = firstBytes(path, 16)
   if (isSqlite(start)) return openSlackdumpDatabase(path, options)
-  if (start.subarray(0, 2).toString("latin1") === "PK" || path.toLowerCase().endsWith(".zip")) return filesOfZip(path)
+  if (start.subarray(0, 2).toString("latin1") === "PK" || path.toLowerCase().endsWith(".zip"))
+    return filesOfZip(path)
   const { size, mtimeMs } = await stat(path)
   const file = { name: path, bytes: size, changedMs: mtimeMs, isPacked: false, open: () => openBytes(path) }
   if (!(await looksLikeJson(file)))
@@ -66,15 +70,31 @@ async function looksLikeJson(file: HistoryFile): Promise<boolean> {
 
 /** Files of a history that hold no messages. */
 const ABOUT = new Set(
-  ["users", "channels", "groups", "mpims", "dms", "integration_logs", "canvases", "file_conversations", "lists"]
+  [
+    "users",
+    "channels",
+    "groups",
+    "mpims",
+    "dms",
+    "integration_logs",
+    "canvases",
+    "file_conversations",
+    "lists",
+  ]
     .concat(["huddle_transcripts", "org_users", "workspace"])
     .map((name) => `${name}.json`),
 )
 /** Folders of attachments, hidden files, and what macOS adds to a ZIP. */
 const NOT_MESSAGES = /(^|\/)(__uploads|__avatars|__MACOSX|attachments|\.[^/]*)(\/|$)/
 
-/** Separates the files that name people and channels from those with messages. Throws `UsageError` when no file has messages. */
-async function sorted(path: string, files: HistoryFile[]): Promise<{ about: HistoryFile[]; messages: HistoryFile[] }> {
+/**
+ * Separates the files that name people and channels from those with messages. Throws `UsageError` when no
+ * file has messages.
+ */
+async function sorted(
+  path: string,
+  files: HistoryFile[],
+): Promise<{ about: HistoryFile[]; messages: HistoryFile[] }> {
   const [only] = files
   if (files.length === 1 && only?.name === path) return { about: [], messages: files }
   const names = new Set(files.map(({ name }) => name))
@@ -88,7 +108,8 @@ async function sorted(path: string, files: HistoryFile[]): Promise<{ about: Hist
     // Users come first: the name of a direct message consists of its members.
     if (ABOUT.has(kind)) kind === "users.json" ? about.unshift(file) : about.push(file)
     else if (/\.(json|jsonl|ndjson)(\.gz)?$/.test(file.name)) messages.push(file)
-    else if (/(^|\/)([^./]+|[^/]+\.(txt|log))(\.gz)?$/.test(file.name) && (await looksLikeJson(file))) messages.push(file)
+    else if (/(^|\/)([^./]+|[^/]+\.(txt|log))(\.gz)?$/.test(file.name) && (await looksLikeJson(file)))
+      messages.push(file)
   }
   if (messages.length > 0) return { about, messages }
   throw new UsageError(
@@ -96,7 +117,10 @@ async function sorted(path: string, files: HistoryFile[]): Promise<{ about: Hist
   )
 }
 
-/** Reads files in the order of their names. A position is a file name, the byte after a JSON value, and the records read of that value. */
+/**
+ * Reads files in the order of their names. A position is a file name, the byte after a JSON value, and the
+ * records read of that value.
+ */
 async function* readHistory(
   about: HistoryFile[],
   messages: HistoryFile[],
@@ -105,14 +129,20 @@ async function* readHistory(
 ): ReturnType<Source["records"]> {
   const names = new SlackNames()
   for (const file of about)
-    for await (const value of valuesOf(file)) if ("json" in value) learn(names, basename(file.name).split(".")[0], value.json)
+    for await (const value of valuesOf(file))
+      if ("json" in value) learn(names, basename(file.name).split(".")[0], value.json)
   const [nameFrom, endFrom, doneFrom] = JSON.parse(from) as [string, number, number]
   for (const file of messages) {
     if (file.name < nameFrom) continue
-    // Names in a file apply to that file alone, so that its records do not depend on the file where reading starts.
+    // Names in a file apply to that file alone, so that its records do not depend on the file where reading
+    // starts.
     const own = new SlackNames(names)
     const folder = file.name.split("/").at(-2)
-    const around = { ...options, names: own, channel: folder === undefined ? undefined : own.channelId(folder) }
+    const around = {
+      ...options,
+      names: own,
+      channel: folder === undefined ? undefined : own.channelId(folder),
+    }
     for await (const value of valuesOf(file)) {
       if ("json" in value) learn(own, undefined, value.json)
       const isBefore = file.name === nameFrom && value.end < endFrom
@@ -136,7 +166,9 @@ function recordsOfLine(json: unknown, around: LineAround, place: string): Iterab
   return [readFailure(json, place, { ...around, readLine })]
 }
 
-/** Adds the names in a value: `list` is the kind of an export's list; a chunk of slackdump has its own fields. */
+/**
+ * Adds the names in a value: `list` is the kind of an export's list; a chunk of slackdump has its own fields.
+ */
 function learn(names: SlackNames, list: string | undefined, json: unknown): void {
   if (list === "users" || list === "org_users") names.addUsers(json)
   else if (list !== undefined) names.addChannels(json)

@@ -58,7 +58,9 @@ export class SlackNames {
   /** Returns the id of the channel whose messages are in this folder. */
   channelId(folder: string): string | undefined {
     return (
-      this.#channelIds.get(folder) ?? this.#parent?.channelId(folder) ?? (/^[CDG][A-Z0-9]{5,}$/.test(folder) ? folder : undefined)
+      this.#channelIds.get(folder) ??
+      this.#parent?.channelId(folder) ??
+      (/^[CDG][A-Z0-9]{5,}$/.test(folder) ? folder : undefined)
     )
   }
 
@@ -69,7 +71,8 @@ export class SlackNames {
 
   #countTeam(id: string, by: number): void {
     this.#teams.set(id, (this.#teams.get(id) ?? 0) + by)
-    if (this.#team === undefined || (this.#teams.get(id) ?? 0) > (this.#teams.get(this.#team) ?? 0)) this.#team = id
+    if (this.#team === undefined || (this.#teams.get(id) ?? 0) > (this.#teams.get(this.#team) ?? 0))
+      this.#team = id
   }
 }
 

@@ -4,11 +4,14 @@ import { linesOf, type TextLine } from "../lines.ts"
 import { type HistoryFile, MAX_FILE_BYTES } from "./files.ts"
 
 /** One JSON value of a file, or the reason why it cannot be read. */
-export type FileValue = { place: string; end: number } & ({ json: unknown } | { error: string; kept?: Record<string, unknown> })
+export type FileValue = { place: string; end: number } & (
+  | { json: unknown }
+  | { error: string; kept?: Record<string, unknown> }
+)
 
 /**
- * Bound of the JSON values of a file that is one document: parsed, each takes up to 100 bytes beside its text. A message of Slack has
- * about 30.
+ * Bound of the JSON values of a file that is one document: parsed, each takes up to 100 bytes beside its
+ * text. A message of Slack has about 30.
  */
 const MAX_VALUES = 10_000_000
 const TOO_MANY_VALUES = `The file is one JSON document of more than ${MAX_VALUES / 1_000_000} million values. Split it into several files`
@@ -16,7 +19,10 @@ const TOO_MANY_VALUES = `The file is one JSON document of more than ${MAX_VALUES
 /** Matches the first line of a document that has several lines. */
 const OPENS_DOCUMENT = /[[{,]\s*$/
 
-/** Reads a file that is one JSON document, or has one JSON value on each line; the content decides. `end` is the byte after a value. */
+/**
+ * Reads a file that is one JSON document, or has one JSON value on each line; the content decides. `end` is
+ * the byte after a value.
+ */
 export async function* valuesOf(file: HistoryFile): AsyncGenerator<FileValue> {
   let isFirst = true
   const lines = linesOf(file.open(), { name: file.name, maxBytes: MAX_FILE_BYTES })
@@ -49,7 +55,11 @@ async function documentOf(name: string, first: TextLine, more: AsyncIterable<Tex
     values += countValues(line.bytes)
     if (values > MAX_VALUES) return { place: name, end, error: TOO_MANY_VALUES }
     if (end > MAX_FILE_BYTES)
-      return { place: name, end, error: `The file is one JSON document of more than ${MAX_FILE_BYTES / 1024 / 1024} MiB` }
+      return {
+        place: name,
+        end,
+        error: `The file is one JSON document of more than ${MAX_FILE_BYTES / 1024 / 1024} MiB`,
+      }
     parts.push(line.text)
   }
   if (parts.includes(undefined)) return { place: name, end, error: "The file is not UTF-8" }
@@ -60,7 +70,10 @@ async function documentOf(name: string, first: TextLine, more: AsyncIterable<Tex
 
 const [QUOTE, BACKSLASH, COMMA, BRACKET, BRACE] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b]
 
-/** Counts the values of a line of JSON before anything is built from it; a string does not go on in the next line. */
+/**
+ * Counts the values of a line of JSON before anything is built from it; a string does not go on in the next
+ * line.
+ */
 function countValues(bytes: Uint8Array): number {
   let count = 0
   let isInText = false

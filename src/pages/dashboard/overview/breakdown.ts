@@ -9,19 +9,27 @@ import { type NamedLine, namedChart, OTHERS } from "./charts/named-chart.ts"
 
 /** The length of a step in words: "15 seconds", "minute", "2 hours". */
 function stepInWords(seconds: number): string {
-  const [size, unit] = seconds % 3600 === 0 ? [3600, "hour"] : seconds % 60 === 0 ? [60, "minute"] : [1, "second"]
+  const [size, unit] =
+    seconds % 3600 === 0 ? [3600, "hour"] : seconds % 60 === 0 ? [60, "minute"] : [1, "second"]
   return seconds === size ? String(unit) : `${seconds / Number(size)} ${unit}s`
 }
 
 /** The name of a row behind the colour of its line, and a link where a view helps. */
 function named(name: string, colour: Colour, href?: string): HTMLElement {
   const text = make("span", { class: "name" }, name)
-  return make("span", { class: `key line-${colour}` }, make("i"), href === undefined ? text : make("a", { href }, text))
+  return make(
+    "span",
+    { class: `key line-${colour}` },
+    make("i"),
+    href === undefined ? text : make("a", { href }, text),
+  )
 }
 
 /** Steps before the first request that brought signals show nothing. */
 function measured({ series, step_seconds, measured_since }: MetricsAnswer) {
-  const first = series.findIndex(({ time }) => Date.parse(time) + step_seconds * 1000 > Date.parse(measured_since))
+  const first = series.findIndex(
+    ({ time }) => Date.parse(time) + step_seconds * 1000 > Date.parse(measured_since),
+  )
   const times = series.slice(first).map(({ time }) => new Date(time))
   return { times, stepSeconds: step_seconds, from: Math.max(0, first) }
 }
@@ -44,7 +52,11 @@ export function sourcesPanel() {
       {
         title: "Source",
         cell: ({ name, colour }) =>
-          named(name ?? OTHERS, colour, name === null ? undefined : linkTo("signals", { signal_source: name })),
+          named(
+            name ?? OTHERS,
+            colour,
+            name === null ? undefined : linkTo("signals", { signal_source: name }),
+          ),
       },
       { title: "Signals", numeric: true, cell: ({ signals }) => count(signals) },
       { title: "Share", numeric: true, cell: (row) => share(row.share) },
@@ -54,7 +66,10 @@ export function sourcesPanel() {
     show(answer: MetricsAnswer): void {
       const { from, ...steps } = measured(answer)
       const lines = answer.sources.map(
-        ({ source, signals_created_by_step }): NamedLine => ({ name: source, values: signals_created_by_step.slice(from) }),
+        ({ source, signals_created_by_step }): NamedLine => ({
+          name: source,
+          values: signals_created_by_step.slice(from),
+        }),
       )
       chart.show(lines, steps)
       const total = answer.sources.reduce((sum, { signals_created }) => sum + signals_created, 0)
@@ -69,7 +84,13 @@ export function sourcesPanel() {
   }
 }
 
-type FailureRow = { name: string | null; colour: Colour; requests: number; signals: number; meaning: Meaning | undefined }
+type FailureRow = {
+  name: string | null
+  colour: Colour
+  requests: number
+  signals: number
+  meaning: Meaning | undefined
+}
 
 /** A code that the ledger knows leads to its batches. */
 function codeCell({ name, colour, meaning }: FailureRow): HTMLElement {
@@ -102,14 +123,23 @@ export function failuresPanel() {
       const { failure_codes: failures } = answer
       const { from, ...steps } = measured(answer)
       chart.show(
-        failures.map(({ code, requests_by_step }): NamedLine => ({ name: code, values: requests_by_step.slice(from) })),
+        failures.map(
+          ({ code, requests_by_step }): NamedLine => ({ name: code, values: requests_by_step.slice(from) }),
+        ),
         steps,
       )
-      find("[data-step]", panel).textContent = `requests with a failure in each ${stepInWords(answer.step_seconds)}`
+      find("[data-step]", panel).textContent =
+        `requests with a failure in each ${stepInWords(answer.step_seconds)}`
       const meanings = failures.length > 0 ? await codeMeanings() : new Map<string, Meaning>()
       rows.show(
         failures.map(({ code, requests, signals_failed: signals }) => {
-          return { name: code, colour: chart.colourOf(code), requests, signals, meaning: meanings.get(code ?? "") }
+          return {
+            name: code,
+            colour: chart.colourOf(code),
+            requests,
+            signals,
+            meaning: meanings.get(code ?? ""),
+          }
         }),
       )
     },

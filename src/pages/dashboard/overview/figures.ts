@@ -5,7 +5,11 @@ import { type Table, table } from "../table.ts"
 
 /** The tiles. */
 export function showFigures({ totals, measured_since, until }: MetricsAnswer): void {
-  const show = (name: string, value: number | null | undefined, format: (value: number | null | undefined) => string) => {
+  const show = (
+    name: string,
+    value: number | null | undefined,
+    format: (value: number | null | undefined) => string,
+  ) => {
     const place = find(`[data-figure="${name}"]`)
     place.textContent = format(value)
     if (value === null || value === undefined) delete place.dataset.value

@@ -36,7 +36,10 @@ export const batchesTable = (): Table<BatchRecord> =>
     none: "No batches.",
     hook: (batch) => ["data-batch", batch.transaction_id],
     columns: [
-      { title: "Time", cell: (batch) => link(linkTo(`batches/${batch.transaction_id}`), time(batch.created_at)) },
+      {
+        title: "Time",
+        cell: (batch) => link(linkTo(`batches/${batch.transaction_id}`), time(batch.created_at)),
+      },
       { title: "Caller", cell: (batch) => make("span", { class: "name" }, batch.caller) },
       { title: "Stored", numeric: true, cell: (batch) => count(batch.successful_count) },
       { title: "Failed", numeric: true, cell: (batch) => count(batch.failed_count) },
@@ -47,11 +50,14 @@ export const batchesTable = (): Table<BatchRecord> =>
 /** The failures of a batch, collapsed: there can be thousands. */
 function failures(batch: BatchRecord): Node | string {
   if (batch.failed_count === 0) return NONE
-  const items = batch.failures.map(({ index, error }) => make("li", {}, make("b", {}, `#${index}`), ` ${error}`))
+  const items = batch.failures.map(({ index, error }) =>
+    make("li", {}, make("b", {}, `#${index}`), ` ${error}`),
+  )
   const more = batch.failed_count - batch.failures.length
   // A batch that failed as a whole has one reason.
   if (batch.reason !== undefined) items.unshift(make("li", {}, batch.reason))
-  else if (more > 0) items.push(make("li", {}, link(linkTo(`batches/${batch.transaction_id}`), `and ${count(more)} more`)))
+  else if (more > 0)
+    items.push(make("li", {}, link(linkTo(`batches/${batch.transaction_id}`), `and ${count(more)} more`)))
   const reasons = batch.failed_count === 1 ? "1 reason" : `${count(batch.failed_count)} reasons`
   return make("details", {}, make("summary", {}, reasons), make("ul", {}, ...items))
 }

@@ -5,7 +5,10 @@ import type { Source } from "./source.ts"
 
 export const EVERY_MS = 5000
 
-/** Refreshes every source periodically, except while paused, hidden, or waiting for a key, and while another view is shown. Returns a function that refreshes at once. */
+/**
+ * Refreshes every source periodically, except while paused, hidden, or waiting for a key, and while another
+ * view is shown. Returns a function that refreshes at once.
+ */
 export function keepFresh(sources: Source[]): () => void {
   const button = find<HTMLButtonElement>("[data-pause]")
   const updated = find("[data-updated]")

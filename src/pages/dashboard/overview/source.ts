@@ -9,12 +9,16 @@ const LONGEST_WAIT_MS = 60_000
 const waitMs = (failures: number, everyMs: number) => Math.min(everyMs * 2 ** failures, LONGEST_WAIT_MS)
 
 export interface Source {
-  /** Refreshes, unless a request is in flight or the wait after a failure is not over; `now` refreshes in any case. Returns whether new data came. */
+  /**
+   * Refreshes, unless a request is in flight or the wait after a failure is not over; `now` refreshes in any
+   * case. Returns whether new data came.
+   */
   refresh(now?: boolean): Promise<boolean>
 }
 
 /**
- * One route and the panels that show its answer. A failure affects these alone: they keep the old figures, and a note gives the reason.
+ * One route and the panels that show its answer. A failure affects these alone: they keep the old figures,
+ * and a note gives the reason.
  *
  * @param everyMs the refresh interval without failures
  */
@@ -24,7 +28,10 @@ export function source<Answer>(options: {
   panels: string[]
   everyMs: number
   show: (answer: Answer) => void
-  /** Called when the service refuses the path for good. Returns whether `path` is another one now, which is asked for at once. */
+  /**
+   * Called when the service refuses the path for good. Returns whether `path` is another one now, which is
+   * asked for at once.
+   */
   instead?: (error: NotAnswered) => boolean
 }): Source {
   const note = find(`[data-note="${options.name}"]`)

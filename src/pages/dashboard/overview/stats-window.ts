@@ -5,12 +5,18 @@ const WINDOWS = [
   { seconds: 300, words: "last 5 minutes" },
 ] as const
 
-/** A refused question costs the database a second, so the longest window is asked for again only after this time. */
+/**
+ * A refused question costs the database a second, so the longest window is asked for again only after this
+ * time.
+ */
 const LONGEST_AGAIN_MS = 15 * 60 * 1000
 
 export interface StatsWindow {
   path(nowMs: number): string
-  /** Takes the next shorter window after the service refused the current one. Returns false when there is none. */
+  /**
+   * Takes the next shorter window after the service refused the current one. Returns false when there is
+   * none.
+   */
   narrow(nowMs: number): boolean
   /** What the window covers. */
   words(): string

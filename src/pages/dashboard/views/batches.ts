@@ -12,16 +12,26 @@ export const batchesView = (params: URLSearchParams): View => ({
   title: "Batches",
   async build(cancelled) {
     const query = new URLSearchParams({ limit: "50", ...Object.fromEntries(params) })
-    const [page, meanings] = await Promise.all([get<BatchPage>(`/api/batches?${query}`, cancelled), codeMeanings()])
+    const [page, meanings] = await Promise.all([
+      get<BatchPage>(`/api/batches?${query}`, cancelled),
+      codeMeanings(),
+    ])
     const code = params.get("failure_code")
     const filtered = code !== null || params.get("failed") !== null
     const panel = make("section", { class: "card" })
     table<BatchRecord>(panel, {
       label: "Batches",
-      none: !filtered ? "No batches." : page.next_cursor === null ? "No such batch." : "None yet; older ones may be.",
+      none: !filtered
+        ? "No batches."
+        : page.next_cursor === null
+          ? "No such batch."
+          : "None yet; older ones may be.",
       hook: (batch) => ["data-batch", batch.transaction_id],
       columns: [
-        { title: "Time", cell: (batch) => link(linkTo(`batches/${batch.transaction_id}`), time(batch.created_at)) },
+        {
+          title: "Time",
+          cell: (batch) => link(linkTo(`batches/${batch.transaction_id}`), time(batch.created_at)),
+        },
         { title: "State", cell: (batch) => batch.state },
         { title: "Caller", cell: (batch) => make("span", { class: "name" }, batch.caller) },
         { title: "Signals", numeric: true, cell: (batch) => count(batch.total_count) },
@@ -34,7 +44,11 @@ export const batchesView = (params: URLSearchParams): View => ({
 })
 
 /** All batches, those with a failure, or those with a failure of one code. */
-function filters(params: URLSearchParams, code: string | null, meanings: ReadonlyMap<string, Meaning>): HTMLElement {
+function filters(
+  params: URLSearchParams,
+  code: string | null,
+  meanings: ReadonlyMap<string, Meaning>,
+): HTMLElement {
   const failed = code === null && params.get("failed") !== null
   const tabs: [label: string, href: string, current: boolean][] = [
     ["all", linkTo("batches"), code === null && !failed],
@@ -79,20 +93,31 @@ export const batchView = (id: string): View => ({
       "ul",
       {},
       ...dead_letters.map((letter) =>
-        make("li", {}, link(linkTo(`dead-letters/${letter.id}`), `#${letter.index}`), ` ${letter.reason} (${letter.state})`),
+        make(
+          "li",
+          {},
+          link(linkTo(`dead-letters/${letter.id}`), `#${letter.index}`),
+          ` ${letter.reason} (${letter.state})`,
+        ),
       ),
     )
     if (next_cursor !== null)
-      letters.append(make("li", {}, link(linkTo("dead-letters", { transaction_id: id }), "all of this batch")))
+      letters.append(
+        make("li", {}, link(linkTo("dead-letters", { transaction_id: id }), "all of this batch")),
+      )
     return [
       card("Batch", shown),
-      ...failures(batch.failures, { meanings, letters: new Map(dead_letters.map((letter) => [letter.index, letter.id])) }),
+      ...failures(batch.failures, {
+        meanings,
+        letters: new Map(dead_letters.map((letter) => [letter.index, letter.id])),
+      }),
       ...(dead_letters.length > 0 ? [card("Dead letters", letters)] : []),
     ]
   },
 })
 
-const codeOf = (failure: Failure) => ("code" in failure && typeof failure.code === "string" ? failure.code : NONE)
+const codeOf = (failure: Failure) =>
+  "code" in failure && typeof failure.code === "string" ? failure.code : NONE
 
 interface Explanations {
   meanings: ReadonlyMap<string, Meaning>

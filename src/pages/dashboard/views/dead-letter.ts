@@ -21,17 +21,26 @@ export const deadLetterView = (id: string, again: ShowAgain): View => ({
       ["Caller", letter.caller],
       ["Batch", link(linkTo(`batches/${transaction_id}`), transaction_id)],
       ["Place in the batch", String(letter.index)],
-      ["Stored as batch", state === "replayed" ? link(linkTo(`batches/${replay_transaction_id}`), replay_transaction_id) : null],
+      [
+        "Stored as batch",
+        state === "replayed" ? link(linkTo(`batches/${replay_transaction_id}`), replay_transaction_id) : null,
+      ],
     ])
     // The beginning of a record that was cut is no JSON.
-    const record = letter.truncated ? block("Record, its beginning", letter.record) : jsonBlock("Record", letter.record)
+    const record = letter.truncated
+      ? block("Record, its beginning", letter.record)
+      : jsonBlock("Record", letter.record)
     return [card("Dead letter", shown), ...actions(letter, again), card("Record", record)]
   },
 })
 
 function actions({ id, state, truncated }: DeadLetterRecord, again: ShowAgain): Node[] {
   const replay = action("Replay", async (say) => {
-    const answer = await send<ReplayAnswer>("POST", `/api/dead-letters/${id}/replay`, new AbortController().signal)
+    const answer = await send<ReplayAnswer>(
+      "POST",
+      `/api/dead-letters/${id}/replay`,
+      new AbortController().signal,
+    )
     if (answer.replayed) again("The dead letter is replayed.")
     else say(`It still cannot be stored: ${answer.reason ?? "no reason given"}`)
   })
@@ -40,6 +49,9 @@ function actions({ id, state, truncated }: DeadLetterRecord, again: ShowAgain): 
     await send("DELETE", `/api/dead-letters/${id}`, new AbortController().signal)
     again("The dead letter is discarded.")
   })
-  const offered = [...(state !== "replayed" && !truncated ? [replay] : []), ...(state === "waiting" ? [discard] : [])]
+  const offered = [
+    ...(state !== "replayed" && !truncated ? [replay] : []),
+    ...(state === "waiting" ? [discard] : []),
+  ]
   return offered.length > 0 ? [make("p", { class: "actions" }, ...offered)] : []
 }

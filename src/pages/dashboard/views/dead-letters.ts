@@ -22,7 +22,10 @@ export const deadLettersView = (params: URLSearchParams, again: ShowAgain): View
       none: "No dead letters.",
       hook: (letter) => ["data-dead-letter", String(letter.id)],
       columns: [
-        { title: "Time", cell: (letter) => link(linkTo(`dead-letters/${letter.id}`), time(letter.created_at)) },
+        {
+          title: "Time",
+          cell: (letter) => link(linkTo(`dead-letters/${letter.id}`), time(letter.created_at)),
+        },
         ...(ofBatch === null ? [] : [{ title: "State", cell: (letter: ListedDeadLetter) => letter.state }]),
         { title: "Source", cell: (letter) => letter.source },
         { title: "Caller", cell: (letter) => make("span", { class: "name" }, letter.caller) },
@@ -34,7 +37,10 @@ export const deadLettersView = (params: URLSearchParams, again: ShowAgain): View
     if (ofBatch !== null) return [states(undefined), panel, pages]
     const state = params.get("state") ?? "waiting"
     const hasMore = page.next_cursor !== null || params.has("cursor")
-    const waiting = state === "waiting" && page.dead_letters.length > 0 ? actions(page.dead_letters, { hasMore, again }) : []
+    const waiting =
+      state === "waiting" && page.dead_letters.length > 0
+        ? actions(page.dead_letters, { hasMore, again })
+        : []
     return [states(state), ...waiting, panel, pages]
   },
 })
@@ -49,7 +55,10 @@ function states(shown: string | undefined): HTMLElement {
 }
 
 /** @param options.hasMore more wait than are listed */
-function actions(listed: readonly ListedDeadLetter[], { hasMore, again }: { hasMore: boolean; again: ShowAgain }): Node[] {
+function actions(
+  listed: readonly ListedDeadLetter[],
+  { hasMore, again }: { hasMore: boolean; again: ShowAgain },
+): Node[] {
   const replay = action("Replay all that wait", async (say) => {
     if (!confirm("Replay every dead letter that waits?")) return
     again(await replayAll(say))
@@ -66,7 +75,12 @@ function actions(listed: readonly ListedDeadLetter[], { hasMore, again }: { hasM
   })
   if (!hasMore) return [make("p", { class: "actions" }, replay, discard)]
   const discardAll = action("Discard all that wait", async (say) => {
-    if (!confirm("Discard every dead letter that waits? They stay listed as discarded, and can still be replayed.")) return
+    if (
+      !confirm(
+        "Discard every dead letter that waits? They stay listed as discarded, and can still be replayed.",
+      )
+    )
+      return
     const discarded = await discardWaiting((done) => say(`${count(done)} discarded`))
     again(`${count(discarded)} discarded`)
   })
@@ -76,7 +90,10 @@ function actions(listed: readonly ListedDeadLetter[], { hasMore, again }: { hasM
 /** Calls of the service that run at once. */
 const AT_ONCE = 4
 
-async function discardEach(letters: readonly Pick<ListedDeadLetter, "id">[], say: (done: number) => void): Promise<void> {
+async function discardEach(
+  letters: readonly Pick<ListedDeadLetter, "id">[],
+  say: (done: number) => void,
+): Promise<void> {
   const waiting = letters.values()
   let done = 0
   const work = async () => {
@@ -88,7 +105,10 @@ async function discardEach(letters: readonly Pick<ListedDeadLetter, "id">[], say
   await Promise.all(Array.from({ length: AT_ONCE }, work))
 }
 
-/** From the newest down, so that what comes meanwhile, which nobody has seen, stays. Returns how many it discarded. */
+/**
+ * From the newest down, so that what comes meanwhile, which nobody has seen, stays. Returns how many it
+ * discarded.
+ */
 async function discardWaiting(say: (done: number) => void): Promise<number> {
   let before = 0
   let cursor: string | null = ""
@@ -110,7 +130,11 @@ async function replayAll(say: (sentence: string) => void): Promise<string> {
   let cursor: string | null = ""
   while (cursor !== null) {
     const query = new URLSearchParams({ state: "waiting", ...(cursor && { cursor }) })
-    const answer: BulkReplayAnswer = await send("POST", `/api/dead-letters/replay?${query}`, new AbortController().signal)
+    const answer: BulkReplayAnswer = await send(
+      "POST",
+      `/api/dead-letters/replay?${query}`,
+      new AbortController().signal,
+    )
     replayed += answer.replayed_count
     failed += answer.failed_count
     cursor = answer.next_cursor

@@ -18,20 +18,42 @@ function localTime(instant: string): string {
 
 function inputOf({ name, kind = "text" }: FilterField, value: string): HTMLInputElement {
   const id = `filter-${name}`
-  if (kind === "flag") return make("input", { id, name, type: "checkbox", value: "1", ...(value === "1" && { checked: "" }) })
-  if (kind === "score") return make("input", { id, name, type: "number", min: "0", max: "1", step: "any", value })
-  if (kind === "time") return make("input", { id, name, type: "datetime-local", step: "1", value: localTime(value) })
-  return make("input", { id, name, type: "text", maxlength: "255", autocomplete: "off", spellcheck: "false", value })
+  if (kind === "flag")
+    return make("input", { id, name, type: "checkbox", value: "1", ...(value === "1" && { checked: "" }) })
+  if (kind === "score")
+    return make("input", { id, name, type: "number", min: "0", max: "1", step: "any", value })
+  if (kind === "time")
+    return make("input", { id, name, type: "datetime-local", step: "1", value: localTime(value) })
+  return make("input", {
+    id,
+    name,
+    type: "text",
+    maxlength: "255",
+    autocomplete: "off",
+    spellcheck: "false",
+    value,
+  })
 }
 
 /** A form whose fields go into the address, which says what the view shows. */
-export function filterForm(path: string, fields: readonly FilterField[], params: URLSearchParams): HTMLElement {
+export function filterForm(
+  path: string,
+  fields: readonly FilterField[],
+  params: URLSearchParams,
+): HTMLElement {
   const inputs = fields.map((field) => ({ field, input: inputOf(field, params.get(field.name) ?? "") }))
   const form = make(
     "form",
     { class: "card filters", "data-filters": path },
-    ...inputs.map(({ field, input }) => make("div", {}, make("label", { for: input.id }, field.label), input)),
-    make("div", { class: "ends" }, make("button", { type: "submit", class: "main" }, "Filter"), link(linkTo(path), "Clear")),
+    ...inputs.map(({ field, input }) =>
+      make("div", {}, make("label", { for: input.id }, field.label), input),
+    ),
+    make(
+      "div",
+      { class: "ends" },
+      make("button", { type: "submit", class: "main" }, "Filter"),
+      link(linkTo(path), "Clear"),
+    ),
   )
   form.addEventListener("submit", (event) => {
     event.preventDefault()

@@ -17,7 +17,10 @@ export const lifecycleView = (): View => ({
       ["Signals stay", retention_days === null ? "for ever" : `${count(retention_days)} days`],
       ["Ledger rows stay", `${count(storage.ledger_retention_days)} days`],
       ["Oldest signal", oldest_signal === null ? "none" : time(oldest_signal)],
-      ["Next drop", next_drop === null ? "none is due" : make("span", {}, `${next_drop.partition}, `, time(next_drop.at))],
+      [
+        "Next drop",
+        next_drop === null ? "none is due" : make("span", {}, `${next_drop.partition}, `, time(next_drop.at)),
+      ],
       ["Signals", bytes(storage.bytes.signals)],
       ["Ledger", bytes(storage.bytes.batches)],
       ["Dedupe keys", bytes(storage.bytes.dedupe_keys)],
@@ -36,7 +39,11 @@ function partitions({ partitions }: StorageRecord): HTMLElement {
     hook: ({ name }) => ["data-partition", name],
     columns: [
       { title: "Name", cell: ({ name }) => name },
-      { title: "From id", numeric: true, cell: ({ from_id }) => (from_id === null ? NONE : from_id.toLocaleString()) },
+      {
+        title: "From id",
+        numeric: true,
+        cell: ({ from_id }) => (from_id === null ? NONE : from_id.toLocaleString()),
+      },
       { title: "To id", numeric: true, cell: ({ to_id }) => to_id.toLocaleString() },
       { title: "Size", numeric: true, cell: (partition) => bytes(partition.bytes) },
     ],

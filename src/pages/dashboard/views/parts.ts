@@ -8,14 +8,17 @@ export function card(title: string, ...children: (Node | string)[]): HTMLElement
   return make("section", { class: "card" }, make("h3", {}, title), ...children)
 }
 
-export const link = (href: string, ...children: (Node | string)[]): HTMLElement => make("a", { href }, ...children)
+export const link = (href: string, ...children: (Node | string)[]): HTMLElement =>
+  make("a", { href }, ...children)
 
 /** A time in the viewer's zone; its tooltip has UTC. */
 export const time = (instant: string): HTMLElement =>
   make("time", { datetime: instant, title: `${instant} (UTC)` }, moment(new Date(instant)))
 
 /** Names and what they stand for; one without a value is left out. */
-export function facts(rows: readonly (readonly [name: string, value: Node | string | null | undefined])[]): HTMLElement {
+export function facts(
+  rows: readonly (readonly [name: string, value: Node | string | null | undefined])[],
+): HTMLElement {
   const shown = rows.filter(([, value]) => value !== null && value !== undefined && value !== "")
   return make(
     "dl",
@@ -35,7 +38,9 @@ export function jsonBlock(label: string, json: string): HTMLElement {
   const whole = json.length <= SHOWN_CHARACTERS
   return block(
     label,
-    whole ? indented(json) : `${json.slice(0, SHOWN_CHARACTERS)}\n… ${json.length - SHOWN_CHARACTERS} more characters`,
+    whole
+      ? indented(json)
+      : `${json.slice(0, SHOWN_CHARACTERS)}\n… ${json.length - SHOWN_CHARACTERS} more characters`,
   )
 }
 

@@ -30,14 +30,21 @@ const COLUMNS: Column<StoredSignal>[] = [
     cell: ({ context_window_id }) => name(context_window_id, linkTo("signals", { context_window_id })),
   },
   { title: "Source", cell: ({ signal_source }) => name(signal_source, linkTo("signals", { signal_source })) },
-  { title: "User", cell: ({ user_id }) => (user_id === null ? NONE : name(user_id, linkTo("signals", { user_id }))) },
+  {
+    title: "User",
+    cell: ({ user_id }) => (user_id === null ? NONE : name(user_id, linkTo("signals", { user_id }))),
+  },
   { title: "Score", numeric: true, cell: (signal) => points(signal.signal_score) },
   { title: "Content", cell: (signal) => (signal.raw_content === null ? NONE : cut(signal.raw_content)) },
 ]
 
 function cut(text: string): HTMLElement {
   const characters = [...text.slice(0, 4 * CUT_AT)]
-  return make("span", { class: "content" }, characters.length > CUT_AT ? `${characters.slice(0, CUT_AT).join("")}…` : text)
+  return make(
+    "span",
+    { class: "content" },
+    characters.length > CUT_AT ? `${characters.slice(0, CUT_AT).join("")}…` : text,
+  )
 }
 
 /** The signals that the filters of the address leave, newest first. */
@@ -49,7 +56,10 @@ export const signalsView = (params: URLSearchParams): View => ({
     const panel = make("section", { class: "card", "data-panel": "found-signals" })
     table(panel, {
       label: "Signals",
-      none: page.next_cursor === null ? "No signal passes these filters." : "None yet passes these filters; older ones may.",
+      none:
+        page.next_cursor === null
+          ? "No signal passes these filters."
+          : "None yet passes these filters; older ones may.",
       hook: (signal) => ["data-signal", String(signal.id)],
       columns: COLUMNS,
     }).show(page.signals)

@@ -33,8 +33,11 @@ function dlq(...args: string[]): Promise<Ended> {
 
 function dlqWith(env: Record<string, string>, ...args: string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, "dlq", ...args], { env: { PATH: process.env.PATH, ...env } }, (error, out, err) =>
-      resolve({ code: error ? Number(error.code) : 0, out, err }),
+    execFile(
+      process.execPath,
+      [MAIN, "dlq", ...args],
+      { env: { PATH: process.env.PATH, ...env } },
+      (error, out, err) => resolve({ code: error ? Number(error.code) : 0, out, err }),
     )
   })
 }
@@ -44,13 +47,20 @@ async function failSomeRecords(): Promise<void> {
   const response = await fetch(`${rig.service.address}/webhooks/kafka`, {
     method: "POST",
     headers: { "Content-Type": "application/json", Authorization: `Bearer ${KEY}` },
-    body: JSON.stringify([{ text: "nowhere" }, { context_window_id: "c", signal_score: 2 }, { text: "nowhere either" }]),
+    body: JSON.stringify([
+      { text: "nowhere" },
+      { context_window_id: "c", signal_score: 2 },
+      { text: "nowhere either" },
+    ]),
   })
   expect(await response.json()).toMatchObject({ failed_count: 3 })
 }
 
 const mend = (id: number) =>
-  rig.query(`update dead_letters set record = replace(record, '"signal_score":2', '"signal_score":1') where id = $1`, [id])
+  rig.query(
+    `update dead_letters set record = replace(record, '"signal_score":2', '"signal_score":1') where id = $1`,
+    [id],
+  )
 
 describe("signals dlq", () => {
   it("lists waiting dead letters, newest first, with the reason", async () => {
@@ -114,7 +124,9 @@ describe("signals dlq", () => {
       .map((line) => JSON.parse(line))
     expect(code).toBe(1)
     expect(outcomes.map(({ id }) => id)).toEqual(Array.from({ length: 502 }, (_, place) => place + 1))
-    expect(outcomes.filter(({ replayed }) => !replayed)).toEqual([{ id: 501, replayed: false, reason: expect.any(String) }])
+    expect(outcomes.filter(({ replayed }) => !replayed)).toEqual([
+      { id: 501, replayed: false, reason: expect.any(String) },
+    ])
     const stored = await rig.query<{ transaction_id: string }>("select transaction_id from signals")
     expect(stored.map(({ transaction_id }) => transaction_id).sort()).toEqual(
       outcomes.flatMap(({ transaction_id }) => transaction_id ?? []).sort(),

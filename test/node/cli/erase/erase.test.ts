@@ -8,7 +8,11 @@ import { type Rig, startRig } from "../../../setup/rig.ts"
 const MAIN = fileURLToPath(new URL("../../../../src/cli/main.ts", import.meta.url))
 const KEYS = { desk: ["admin"], operator: ["read", "ingest"] }
 const API_KEYS = JSON.stringify(
-  Object.entries(KEYS).map(([name, scopes]) => ({ name, scopes, sha256: createHash("sha256").update(name).digest("hex") })),
+  Object.entries(KEYS).map(([name, scopes]) => ({
+    name,
+    scopes,
+    sha256: createHash("sha256").update(name).digest("hex"),
+  })),
 )
 
 let rig: Rig
@@ -21,7 +25,10 @@ afterAll(() => rig?.stop())
 const clientOf = (key: keyof typeof KEYS) => new SignalClient({ url: rig.service.address, key })
 
 /** Runs the command with a key in the environment, without a terminal. */
-function erase(key: keyof typeof KEYS, ...args: string[]): Promise<{ code: number; out: string; err: string }> {
+function erase(
+  key: keyof typeof KEYS,
+  ...args: string[]
+): Promise<{ code: number; out: string; err: string }> {
   const env = { PATH: process.env.PATH, SIGNAL_INGEST_URL: rig.service.address, SIGNAL_INGEST_KEY: key }
   return new Promise((resolve) => {
     execFile(process.execPath, [MAIN, "erase", ...args], { env }, (error, out, err) =>
@@ -34,15 +41,24 @@ const signal = (user_id: string) => ({ context_window_id: `of ${user_id}`, user_
 
 describe("signals erase", () => {
   it("erases, waits until it is done, and prints the counts of removed records", async () => {
-    const { results } = await clientOf("operator").createBatch([signal("U1"), signal("U1"), signal("U2"), signal("U2")])
+    const { results } = await clientOf("operator").createBatch([
+      signal("U1"),
+      signal("U1"),
+      signal("U2"),
+      signal("U2"),
+    ])
     const user = await erase("desk", "--user", "U1", "--suppress", "--yes")
     expect(user).toMatchObject({ code: 0, err: "" })
-    expect(user.out).toMatch(/^Erasure [\w-]{36} of user_id, with suppression\nDone: 2 signals, 0 dead letters, /)
+    expect(user.out).toMatch(
+      /^Erasure [\w-]{36} of user_id, with suppression\nDone: 2 signals, 0 dead letters, /,
+    )
     const ids = await erase("desk", "--signal", String(results[2]?.signal_id), "--signal", "999999", "--yes")
     expect(ids.out).toContain("Done: 1 signals")
     expect(await rig.query("select user_id from signals")).toEqual([{ user_id: "U2" }])
     const again = await clientOf("operator").createBatch([signal("U1")])
-    expect(again.results).toMatchObject([{ success: false, code: "suppressed", field: "user_id", retryable: false }])
+    expect(again.results).toMatchObject([
+      { success: false, code: "suppressed", field: "user_id", retryable: false },
+    ])
   })
 
   it.each([

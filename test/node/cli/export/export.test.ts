@@ -36,7 +36,9 @@ beforeAll(async () => {
      from generate_series(1, $3::int4) as n`,
     [id, ROW_CHARACTERS, ROWS],
   )
-  ids = (await rig.query<{ id: string }>("select id from signals order by time desc, id desc")).map((row) => Number(row.id))
+  ids = (await rig.query<{ id: string }>("select id from signals order by time desc, id desc")).map((row) =>
+    Number(row.id),
+  )
 })
 afterAll(async () => {
   await proxy?.stop()
@@ -97,30 +99,35 @@ const FORMATS: [name: string, format: Format, more: string[]][] = [
 ]
 
 describe("signals export", () => {
-  it.each(FORMATS)("continues %s after kill -9, and has each signal once, in order", async (name, format, more) => {
-    const args = ["--format", format, "--out", name, ...more]
-    const first = start(folder, ["export", ...args], environment())
-    await expect.poll(async () => (await stateOf(name))?.bytes ?? 0, { interval: 5 }).toBeGreaterThan(0)
-    first.child.kill("SIGKILL")
-    await first.ended
-    const state = await stateOf(name)
-    expect(state?.finished).toBe(false)
-    expect(existsSync(path(name))).toBe(false)
-    const before = digestOf((await readFile(path(`${name}.partial/data`))).subarray(0, state?.bytes))
+  it.each(FORMATS)(
+    "continues %s after kill -9, and has each signal once, in order",
+    async (name, format, more) => {
+      const args = ["--format", format, "--out", name, ...more]
+      const first = start(folder, ["export", ...args], environment())
+      await expect.poll(async () => (await stateOf(name))?.bytes ?? 0, { interval: 5 }).toBeGreaterThan(0)
+      first.child.kill("SIGKILL")
+      await first.ended
+      const state = await stateOf(name)
+      expect(state?.finished).toBe(false)
+      expect(existsSync(path(name))).toBe(false)
+      const before = digestOf((await readFile(path(`${name}.partial/data`))).subarray(0, state?.bytes))
 
-    const second = await exported(...args)
-    expect([second.code, second.err]).toEqual([0, expect.stringContaining("Continuing after ")])
-    expect(await idsIn(name, format)).toEqual(ids)
-    expect(digestOf((await readFile(path(name))).subarray(0, state?.bytes))).toBe(before)
-    expect(existsSync(path(`${name}.partial`))).toBe(false)
-  })
+      const second = await exported(...args)
+      expect([second.code, second.err]).toEqual([0, expect.stringContaining("Continuing after ")])
+      expect(await idsIn(name, format)).toEqual(ids)
+      expect(digestOf((await readFile(path(name))).subarray(0, state?.bytes))).toBe(before)
+      expect(existsSync(path(`${name}.partial`))).toBe(false)
+    },
+  )
 
   it("writes Parquet in row groups, with types", async () => {
     expect((await exported("--format", "parquet", "--out", "a.parquet")).code).toBe(0)
     const metadata = await parquetMetadataAsync(await asyncBufferFromFile(path("a.parquet")))
     expect(metadata.row_groups.length).toBeGreaterThan(1)
     expect(
-      Object.fromEntries(metadata.schema.map(({ name, type, logical_type }) => [name, [type, logical_type?.type]])),
+      Object.fromEntries(
+        metadata.schema.map(({ name, type, logical_type }) => [name, [type, logical_type?.type]]),
+      ),
     ).toMatchObject({
       id: ["INT64", undefined],
       time: ["INT64", "TIMESTAMP"],
@@ -149,7 +156,9 @@ describe("signals export", () => {
     const { code, err } = await cutShort(args)
     expect([code, err]).toEqual([
       3,
-      expect.stringMatching(/Gave up: no answer within 2000 ms.*\nSo far: [\d,]+ signals, .*The same command continues\./),
+      expect.stringMatching(
+        /Gave up: no answer within 2000 ms.*\nSo far: [\d,]+ signals, .*The same command continues\./,
+      ),
     ])
     expect((await exported(...args)).code).toBe(0)
     expect(await idsIn("a.csv", "csv")).toEqual(ids)
@@ -159,11 +168,15 @@ describe("signals export", () => {
     const args = ["--format", "ndjson", "--out", "a.jsonl"]
     const { ended, said } = start(folder, ["export", ...args], environment())
     await expect.poll(() => proxy.seen.length, { interval: 5 }).toBeGreaterThan(2)
-    const detail = [{ type: "read_too_costly", loc: ["query"], msg: "The database does not finish this read" }]
+    const detail = [
+      { type: "read_too_costly", loc: ["query"], msg: "The database does not finish this read" },
+    ]
     proxy.mishaps.push({ kind: "answer", status: 422, body: JSON.stringify({ detail }) })
     expect([await ended, said.err]).toEqual([
       3,
-      expect.stringMatching(/Gave up: query: The database does not finish this read.*\nSo far: .*The same command continues\./),
+      expect.stringMatching(
+        /Gave up: query: The database does not finish this read.*\nSo far: .*The same command continues\./,
+      ),
     ])
     expect((await exported(...args)).code).toBe(0)
     expect(await idsIn("a.jsonl", "ndjson")).toEqual(ids)
@@ -176,12 +189,16 @@ describe("signals export", () => {
       const args = ["export", "--format", "ndjson", "--out", join(disk.path, "a.jsonl")]
       const first = start(folder, args, environment())
       await expect
-        .poll(() => readFile(join(disk.path, "a.jsonl.partial/state.json"), "utf8").catch(() => ""), { interval: 5 })
+        .poll(() => readFile(join(disk.path, "a.jsonl.partial/state.json"), "utf8").catch(() => ""), {
+          interval: 5,
+        })
         .not.toBe("")
       await disk.fill()
       expect([await first.ended, first.said.err]).toEqual([
         3,
-        expect.stringMatching(/Gave up: the disk is full \(ENOSPC.*Make room\.\nSo far: .*The same command continues\./),
+        expect.stringMatching(
+          /Gave up: the disk is full \(ENOSPC.*Make room\.\nSo far: .*The same command continues\./,
+        ),
       ])
       await disk.free()
       expect((await run(folder, args, environment())).code).toBe(0)
@@ -216,7 +233,9 @@ describe("signals export", () => {
     expect(await idsIn("a.jsonl", "ndjson")).toEqual(rows.map(({ id }) => Number(id)))
     expect((await exported("--format", "csv", "--out", "none.csv", "--agent", "nobody")).code).toBe(0)
     expect(await readFile(path("none.csv"), "utf8")).toBe(CSV_HEADER)
-    expect((await exported("--format", "ndjson", "--gzip", "--out", "none.gz", "--agent", "nobody")).code).toBe(0)
+    expect(
+      (await exported("--format", "ndjson", "--gzip", "--out", "none.gz", "--agent", "nobody")).code,
+    ).toBe(0)
     expect(gunzipSync(await readFile(path("none.gz"))).toString()).toBe("")
     expect((await exported("--format", "parquet", "--out", "none.parquet", "--agent", "nobody")).code).toBe(0)
     expect(await idsIn("none.parquet", "parquet")).toEqual([])
@@ -234,7 +253,10 @@ describe("signals export", () => {
     await writeFile(path("a.jsonl"), "mine")
     const args = ["--format", "ndjson", "--out", "a.jsonl", "--user", "u1"]
     const { code, err } = await exported(...args)
-    expect([code, err]).toEqual([2, expect.stringContaining("a.jsonl exists already. Replace it with --force")])
+    expect([code, err]).toEqual([
+      2,
+      expect.stringContaining("a.jsonl exists already. Replace it with --force"),
+    ])
     expect(await readFile(path("a.jsonl"), "utf8")).toBe("mine")
     expect((await exported(...args, "--force")).code).toBe(0)
     expect((await idsIn("a.jsonl", "ndjson")).length).toBe(ROWS / 100)

@@ -54,14 +54,17 @@ beforeAll(async () => {
       }),
     ),
     ...PAYLOADS.map(
-      (payload) => `{"context_window_id": "payload", "payload": ${payload}, "emotional_tone": 0.30000000000000004}`,
+      (payload) =>
+        `{"context_window_id": "payload", "payload": ${payload}, "emotional_tone": 0.30000000000000004}`,
     ),
     ...[
       "0001-01-01T00:00:00.000001Z",
       "1969-12-31T23:59:59.999999Z",
       "1970-01-01T00:00:00Z",
       "2026-06-30T23:59:59.123456+05:30",
-    ].map((timestamp) => JSON.stringify({ context_window_id: "time", timestamp, signal_score: 0.1, escalate_flag: 1 })),
+    ].map((timestamp) =>
+      JSON.stringify({ context_window_id: "time", timestamp, signal_score: 0.1, escalate_flag: 1 }),
+    ),
     '{"context_window_id": "score", "signal_score": 1e-7, "emotional_tone": 0}',
     '{"context_window_id": "same", "timestamp": "2026-01-01"}',
     '{"context_window_id": "same", "timestamp": "2026-01-01"}',
@@ -71,7 +74,10 @@ beforeAll(async () => {
     headers: { "Content-Type": "application/x-ndjson" },
     body: signals.join("\n"),
   })
-  expect([response.status, await response.text()]).toEqual([200, expect.stringContaining(`"successful_count":${signals.length}`)])
+  expect([response.status, await response.text()]).toEqual([
+    200,
+    expect.stringContaining(`"successful_count":${signals.length}`),
+  ])
   await rig.query(`create table original as select ${FIELDS} from signals`)
   await rig.query("create table kept as select * from signals")
 })
@@ -124,8 +130,12 @@ describe("an export", () => {
   })
 
   it("has the same bytes from the list as CSV as from the command, but for the spelling of payloads", async () => {
-    const response = await fetch(`${rig.service.address}/api/signals?context_window_id=time`, { headers: { Accept: "text/csv" } })
-    expect(await signals("export", "--format", "csv", "--out", "a.csv", "--conversation", "time")).toMatchObject({ code: 0 })
+    const response = await fetch(`${rig.service.address}/api/signals?context_window_id=time`, {
+      headers: { Accept: "text/csv" },
+    })
+    expect(
+      await signals("export", "--format", "csv", "--out", "a.csv", "--conversation", "time"),
+    ).toMatchObject({ code: 0 })
     expect(await readFile(join(folder, "a.csv"), "utf8")).toBe(await response.text())
   })
 

@@ -44,7 +44,10 @@ describe("a hostile source", () => {
   it("is refused with a sentence where a line nests deeply", async () => {
     await file("in.jsonl", `{"context_window_id":"c","payload":{"a":${deep}}}\n`)
     const { code, err } = await signals("import", "jsonl", "in.jsonl", "--dry-run")
-    expect([code, err]).toEqual([1, expect.stringContaining("in.jsonl:1: The value nests deeper than 1000 levels")])
+    expect([code, err]).toEqual([
+      1,
+      expect.stringContaining("in.jsonl:1: The value nests deeper than 1000 levels"),
+    ])
   })
 })
 
@@ -86,7 +89,10 @@ describe("signals import jsonl", () => {
         err: expect.stringContaining("its database is another one"),
       })
       const differs = await signals("verify", "jsonl", "in.jsonl")
-      expect(differs).toMatchObject({ code: 1, out: expect.stringContaining("conv-0: 177 in the source, 354 in the service") })
+      expect(differs).toMatchObject({
+        code: 1,
+        out: expect.stringContaining("conv-0: 177 in the source, 354 in the service"),
+      })
       expect(differs.err).toMatch(
         /too many signals after .+ to count them at once, so each of the 7 conversations is read by itself/,
       )
@@ -106,7 +112,9 @@ describe("signals import jsonl", () => {
     await file("in.jsonl.gz", gzipSync(`\uFEFF${lines(3).replaceAll("\n", "\r\n")}${line(3).trim()}`))
     expect(await signals("import", "jsonl", "in.jsonl.gz")).toMatchObject({ code: 0 })
     expect(await stored()).toEqual(upTo(4))
-    expect(await run(folder.path, ["import", "jsonl", "-"], { SIGNAL_INGEST_URL: proxy.address }, line(4))).toMatchObject({
+    expect(
+      await run(folder.path, ["import", "jsonl", "-"], { SIGNAL_INGEST_URL: proxy.address }, line(4)),
+    ).toMatchObject({
       code: 0,
     })
     expect(await stored()).toEqual(upTo(5))
@@ -115,11 +123,16 @@ describe("signals import jsonl", () => {
   it("keeps every digit", async () => {
     await file("in.jsonl", '{"context_window_id": "c", "payload": {"n": 12345678901234567890.10}}\n')
     await signals("import", "jsonl", "in.jsonl")
-    expect(await rig.query("select payload::text from signals")).toEqual([{ payload: '{"n": 12345678901234567890.10}' }])
+    expect(await rig.query("select payload::text from signals")).toEqual([
+      { payload: '{"n": 12345678901234567890.10}' },
+    ])
   })
 
   it("writes records that were not stored into a file that can be corrected and imported", async () => {
-    await file("in.jsonl", `${line(0)}not JSON\n${line(1, { signal_score: 2 })}{"raw_content": "no conversation"}\n${line(2)}`)
+    await file(
+      "in.jsonl",
+      `${line(0)}not JSON\n${line(1, { signal_score: 2 })}{"raw_content": "no conversation"}\n${line(2)}`,
+    )
     const first = await signals("import", "jsonl", "in.jsonl", "--failures", "failed.jsonl")
     expect(first).toMatchObject({ code: 1, out: expect.stringContaining("5 read, 2 stored, 3 failed") })
     const failed = (await readFile(join(folder.path, "failed.jsonl"), "utf8"))
@@ -165,13 +178,17 @@ describe("signals import jsonl", () => {
         Buffer.from(`"}\n${line(1)}`),
       ]),
     )
-    expect(await signals("import", "jsonl", "in.jsonl", "--failures", "failed.jsonl")).toMatchObject({ code: 1 })
+    expect(await signals("import", "jsonl", "in.jsonl", "--failures", "failed.jsonl")).toMatchObject({
+      code: 1,
+    })
     expect(await stored()).toEqual([0, 1])
     const [failed] = (await readFile(join(folder.path, "failed.jsonl"), "utf8"))
       .split("\n")
       .map((text) => JSON.parse(text || "{}"))
     expect(failed).toMatchObject({ _error: "The line is not UTF-8", _place: "in.jsonl:2" })
-    expect(Buffer.from(failed._base64, "base64").toString("latin1")).toBe('{"context_window_id":"c","raw_content":"café"}')
+    expect(Buffer.from(failed._base64, "base64").toString("latin1")).toBe(
+      '{"context_window_id":"c","raw_content":"café"}',
+    )
   })
 
   it("names the fields that the service does not store", async () => {
@@ -182,20 +199,25 @@ describe("signals import jsonl", () => {
     })
   })
 
-  it.each(["[\n", '{"signals": [\n'])("refuses a JSON document that begins with %j, and says how to convert it", async (text) => {
-    await file("in.json", text)
-    expect(await signals("import", "jsonl", "in.json")).toMatchObject({
-      code: 2,
-      err: expect.stringContaining("Convert it: jq -c"),
-    })
-  })
+  it.each(["[\n", '{"signals": [\n'])(
+    "refuses a JSON document that begins with %j, and says how to convert it",
+    async (text) => {
+      await file("in.json", text)
+      expect(await signals("import", "jsonl", "in.json")).toMatchObject({
+        code: 2,
+        err: expect.stringContaining("Convert it: jq -c"),
+      })
+    },
+  )
 
   it("finishes a batch of signals with the wrong shape, and prints the reasons", async () => {
     const bad = JSON.stringify({ raw_content: 1, user_id: 2, agent_id: 3 })
     await file("in.jsonl", `${`${bad}\n`.repeat(499)}${line(7)}`)
     expect(await signals("import", "jsonl", "in.jsonl")).toMatchObject({
       code: 1,
-      out: expect.stringMatching(/500 read, 1 stored, 499 failed[\s\S]*\n {2}499: context_window_id: Field required\n/),
+      out: expect.stringMatching(
+        /500 read, 1 stored, 499 failed[\s\S]*\n {2}499: context_window_id: Field required\n/,
+      ),
     })
     expect(await stored()).toEqual([7])
     expect(proxy.seen.length).toBeLessThan(4)
@@ -204,13 +226,19 @@ describe("signals import jsonl", () => {
   it("prints the signals, or writes them for curl, and sends nothing", async () => {
     await file("in.jsonl", lines(3))
     const dry = await signals("import", "jsonl", "in.jsonl", "--dry-run")
-    expect(dry).toMatchObject({ code: 0, out: lines(3), err: expect.stringContaining("3 signals would be sent") })
+    expect(dry).toMatchObject({
+      code: 0,
+      out: lines(3),
+      err: expect.stringContaining("3 signals would be sent"),
+    })
     expect(await signals("import", "jsonl", "in.jsonl", "-o", "batch.json")).toMatchObject({
       code: 0,
       err: "3 signals in batch.json.\n",
     })
     expect(JSON.parse(await readFile(join(folder.path, "batch.json"), "utf8")).signals).toHaveLength(3)
-    expect(await signals("import", "jsonl", "in.jsonl", "-o", "batch.json", "--batch-size", "2")).toMatchObject({
+    expect(
+      await signals("import", "jsonl", "in.jsonl", "-o", "batch.json", "--batch-size", "2"),
+    ).toMatchObject({
       err: "3 signals in batch-1.json to batch-2.json.\n",
     })
     expect(proxy.seen).toEqual([])
@@ -224,7 +252,9 @@ describe("signals import jsonl", () => {
       code: 2,
       err: expect.stringContaining("or the source has changed. Start again with --restart"),
     })
-    expect(await signals("import", "jsonl", "in.jsonl", "--state", "state.json", "--restart")).toMatchObject({ code: 0 })
+    expect(await signals("import", "jsonl", "in.jsonl", "--state", "state.json", "--restart")).toMatchObject({
+      code: 0,
+    })
   })
 })
 
@@ -239,7 +269,9 @@ describe("an interrupted import", () => {
     })
     proxy.mishaps.push(
       ...upTo(30).map(
-        (place) => [{ kind: "lose" as const }, answer(503), answer(429), { kind: "cut" as const }][place % 4] ?? answer(503),
+        (place) =>
+          [{ kind: "lose" as const }, answer(503), answer(429), { kind: "cut" as const }][place % 4] ??
+          answer(503),
       ),
     )
     rig.endpoint.faults.loseAnswers = 5
@@ -276,13 +308,24 @@ describe("an interrupted import", () => {
     expect(said.out).toMatch(/^Stopped; the same command continues: \d+ read/)
     const before = (await stored()).length
     expect(before).toBeLessThan(3000)
-    expect(await signals(...args)).toMatchObject({ code: 0, out: expect.stringContaining("3000 read, 3000 stored") })
+    expect(await signals(...args)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("3000 read, 3000 stored"),
+    })
     expect(await stored()).toEqual(upTo(3000))
   })
 
   it("gives up when the service does not answer, and says that the same command continues", async () => {
     await file("in.jsonl", lines(10))
-    const gone = await run(folder.path, ["import", "jsonl", "in.jsonl", "--deadline", "1", "--url", "http://127.0.0.1:9"])
+    const gone = await run(folder.path, [
+      "import",
+      "jsonl",
+      "in.jsonl",
+      "--deadline",
+      "1",
+      "--url",
+      "http://127.0.0.1:9",
+    ])
     expect(gone).toMatchObject({
       code: 3,
       err: expect.stringMatching(

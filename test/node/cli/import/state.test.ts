@@ -30,9 +30,10 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
 const lines = (count: number) =>
-  Array.from({ length: count }, (_, place) => `${JSON.stringify({ context_window_id: "c", raw_content: String(place) })}\n`).join(
-    "",
-  )
+  Array.from(
+    { length: count },
+    (_, place) => `${JSON.stringify({ context_window_id: "c", raw_content: String(place) })}\n`,
+  ).join("")
 const importTo = (address: string, ...more: string[]) =>
   run(folder, ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--url", address, ...more])
 const SLOWLY = ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--concurrency", "1"]
@@ -47,7 +48,10 @@ describe("the state of an import", () => {
   it("belongs to one service: an import to a second service sends everything", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     for (const rig of [first, second, second, first])
-      expect(await importTo(rig.service.address)).toMatchObject({ code: 0, out: expect.stringContaining("25 read, 25 stored") })
+      expect(await importTo(rig.service.address)).toMatchObject({
+        code: 0,
+        out: expect.stringContaining("25 read, 25 stored"),
+      })
     for (const rig of [first, second]) expect(await count(rig)).toEqual({ signals: 25, distinct: 25 })
   })
 
@@ -64,11 +68,15 @@ describe("the state of an import", () => {
     child.kill("SIGCONT")
     expect(await ended).toBe(0)
     expect(await count(first)).toEqual({ signals: 3000, distinct: 3000 })
-    expect(await importTo(proxy.address)).toMatchObject({ code: 0, out: expect.stringContaining("imported before") })
+    expect(await importTo(proxy.address)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("imported before"),
+    })
   })
 
   it("leaves no lock behind, however the import ends", async () => {
-    const kept = async () => (await readdir(join(folder, ".signals"))).map((name) => name.replace(/.*(?=\.)/, ""))
+    const kept = async () =>
+      (await readdir(join(folder, ".signals"))).map((name) => name.replace(/.*(?=\.)/, ""))
     await writeFile(join(folder, "in.jsonl"), lines(2000))
     const { child, ended } = start(folder, [...SLOWLY, "--url", proxy.address])
     await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
@@ -104,7 +112,10 @@ describe("the state of an import", () => {
     child.kill("SIGINT")
     expect(await ended).toBe(130)
     expect(await importTo(second.service.address)).toMatchObject({ code: 0 })
-    expect(await importTo(proxy.address)).toMatchObject({ code: 0, err: expect.stringContaining("Continuing after") })
+    expect(await importTo(proxy.address)).toMatchObject({
+      code: 0,
+      err: expect.stringContaining("Continuing after"),
+    })
     for (const rig of [first, second]) expect(await count(rig)).toEqual({ signals: 2000, distinct: 2000 })
   })
 
@@ -136,7 +147,9 @@ describe("the state of an import", () => {
     await importTo(first.service.address, "--state", "state.json")
     expect(await importTo(second.service.address, "--state", "state.json")).toMatchObject({
       code: 2,
-      err: expect.stringContaining(`belongs to an import to ${first.service.address}, not to ${second.service.address}`),
+      err: expect.stringContaining(
+        `belongs to an import to ${first.service.address}, not to ${second.service.address}`,
+      ),
     })
   })
 
@@ -144,13 +157,22 @@ describe("the state of an import", () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     await importTo(first.service.address)
     const [name = ""] = await readdir(join(folder, ".signals"))
-    const { service: _, transaction: __, ...state } = JSON.parse(await readFile(join(folder, ".signals", name), "utf8"))
+    const {
+      service: _,
+      transaction: __,
+      ...state
+    } = JSON.parse(await readFile(join(folder, ".signals", name), "utf8"))
     await rm(join(folder, ".signals", name))
     await mkdir(join(folder, ".signals"), { recursive: true })
-    await writeFile(join(folder, ".signals", name.replace(/-\w+\.json$/, ".json")), JSON.stringify({ ...state, version: 1 }))
+    await writeFile(
+      join(folder, ".signals", name.replace(/-\w+\.json$/, ".json")),
+      JSON.stringify({ ...state, version: 1 }),
+    )
     expect(await importTo(first.service.address)).toMatchObject({
       code: 2,
-      err: expect.stringContaining("was written by an earlier version, which did not save the address of the service"),
+      err: expect.stringContaining(
+        "was written by an earlier version, which did not save the address of the service",
+      ),
     })
     expect(await importTo(first.service.address, "--restart")).toMatchObject({ code: 0 })
   })

@@ -52,11 +52,16 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     })
   /** The lines of every failures file of a topic, whichever process wrote them. */
   const failuresOf = async (topic: string): Promise<Record<string, unknown>[]> => {
-    const names = (await readdir(folder)).filter((name) => name.startsWith(`${topic}.`) && name.endsWith(".jsonl"))
+    const names = (await readdir(folder)).filter(
+      (name) => name.startsWith(`${topic}.`) && name.endsWith(".jsonl"),
+    )
     const texts = await Promise.all(names.map((name) => readFile(join(folder, name), "utf8")))
     return texts.flatMap((text) => text.trimEnd().split("\n")).map((line) => JSON.parse(line))
   }
-  const consume = (topic: string, more: { brokers?: string; args?: string[]; env?: Record<string, string> } = {}) =>
+  const consume = (
+    topic: string,
+    more: { brokers?: string; args?: string[]; env?: Record<string, string> } = {},
+  ) =>
     start(
       folder,
       [
@@ -130,7 +135,9 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
 
   it("writes records that cannot be stored into the failures file, and continues", async () => {
     await produce("odd", 0, 3, (place) =>
-      place === 1 ? JSON.stringify({ context_window_id: "c", signal_score: 2 }) : JSON.stringify({ text: String(place) }),
+      place === 1
+        ? JSON.stringify({ context_window_id: "c", signal_score: 2 })
+        : JSON.stringify({ text: String(place) }),
     )
     const { child, ended } = consume("odd")
     await expect.poll(() => stored("odd"), { timeout: 60_000 }).toEqual([0, 2])
@@ -142,13 +149,20 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
   })
 
   it("keeps the failures of an earlier run, and bytes that are not text unchanged", async () => {
-    const raw = new Producer({ clientId: "raw", bootstrapBrokers: [broker.address], autocreateTopics: true, retries: 50 })
+    const raw = new Producer({
+      clientId: "raw",
+      bootstrapBrokers: [broker.address],
+      autocreateTopics: true,
+      retries: 50,
+    })
     const latin1 = Buffer.from("636166e9", "hex")
     const avro = Buffer.from([0, 0, 0, 0, 7, 2, 104, 105])
     for (const [round, value] of [latin1, avro].entries()) {
       await raw.send({ messages: [{ topic: "bytes", key: Buffer.from("room"), value, headers: new Map() }] })
       const { child, ended } = consume("bytes")
-      await expect.poll(async () => (await failuresOf("bytes").catch(() => [])).length, { timeout: 60_000 }).toBe(round + 1)
+      await expect
+        .poll(async () => (await failuresOf("bytes").catch(() => [])).length, { timeout: 60_000 })
+        .toBe(round + 1)
       child.kill("SIGINT")
       await ended
     }
@@ -169,7 +183,13 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
   ])("logs in by %s, with TLS: %s", async (mechanism, hasTls) => {
     const topic = `secure-${mechanism}`
     await produce(topic, 0, 3)
-    const args = ["--sasl", mechanism, "--username", USER.name, ...(hasTls ? ["--tls", "--tls-ca", broker.ca] : [])]
+    const args = [
+      "--sasl",
+      mechanism,
+      "--username",
+      USER.name,
+      ...(hasTls ? ["--tls", "--tls-ca", broker.ca] : []),
+    ]
     const brokers = hasTls ? broker.saslSsl : broker.sasl
     const { child, said, ended } = consume(topic, { brokers, args, env: { KAFKA_PASSWORD: USER.password } })
     await expect.poll(() => stored(topic), { timeout: 60_000 }).toEqual(upTo(3))
@@ -180,12 +200,26 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
   it.each([
     [
       "a wrong password",
-      () => ({ brokers: broker.sasl, args: ["--sasl", "plain", "--username", USER.name], env: { KAFKA_PASSWORD: "x" } }),
+      () => ({
+        brokers: broker.sasl,
+        args: ["--sasl", "plain", "--username", USER.name],
+        env: { KAFKA_PASSWORD: "x" },
+      }),
       3,
       /uthenticat/,
     ],
-    ["a certificate of an unknown CA", () => ({ brokers: broker.saslSsl, args: ["--tls"] }), 3, /certificate/],
-    ["no broker", () => ({ brokers: "127.0.0.1:9" }), 3, /the Kafka brokers at 127\.0\.0\.1:9: .*ECONNREFUSED/],
+    [
+      "a certificate of an unknown CA",
+      () => ({ brokers: broker.saslSsl, args: ["--tls"] }),
+      3,
+      /certificate/,
+    ],
+    [
+      "no broker",
+      () => ({ brokers: "127.0.0.1:9" }),
+      3,
+      /the Kafka brokers at 127\.0\.0\.1:9: .*ECONNREFUSED/,
+    ],
     ["no password", () => ({ args: ["--sasl", "plain", "--username", "u"] }), 2, /KAFKA_PASSWORD/],
   ])("stops with a sentence on %s", async (_, more, code, sentence) => {
     const { said, ended } = consume("never", more())

@@ -30,12 +30,17 @@ describe("signals import csv", () => {
       .split("\n")
       .map((text) => JSON.parse(text))
     expect(Buffer.from(failed[0]._base64, "base64").toString("latin1")).toBe("c,café\n")
-    expect(failed[1]).toMatchObject({ _line: "c,1,x", _error: expect.stringContaining("Invalid Record Length") })
+    expect(failed[1]).toMatchObject({
+      _line: "c,1,x",
+      _error: expect.stringContaining("Invalid Record Length"),
+    })
   })
 
   it("reads UTF-16 with its mark, and names in any script", async () => {
     await file("in.csv", Buffer.from("\uFEFFraum,größe,raw_content\ncafé,ß,5\n", "utf16le"))
-    expect(await signals("import", "csv", "in.csv", "--map", "raum=context_window_id")).toMatchObject({ code: 0 })
+    expect(await signals("import", "csv", "in.csv", "--map", "raum=context_window_id")).toMatchObject({
+      code: 0,
+    })
     expect(await rig.query("select context_window_id, payload from signals")).toEqual([
       { context_window_id: "café", payload: { größe: "ß" } },
     ])
@@ -45,11 +50,18 @@ describe("signals import csv", () => {
     ["room,text\na,b\n", [], "no column for context_window_id. Its columns are: room, text."],
     ["room;text\na;b\n", [], "Or choose another --delimiter."],
     ["a,a\n1,2\n", [], 'two columns named "a"'],
-    ["context_window_id,__proto__\nc,1\n", [], 'a column named "__proto__", which cannot be read. Rename it.'],
+    [
+      "context_window_id,__proto__\nc,1\n",
+      [],
+      'a column named "__proto__", which cannot be read. Rename it.',
+    ],
     ["context_window_id\nc\n", ["--map", "x=user_id"], 'no column "x"'],
   ])("names a mistake that every row would repeat: %j", async (text, args, sentence) => {
     await file("in.csv", text)
-    expect(await signals("import", "csv", "in.csv", ...args)).toMatchObject({ code: 2, err: expect.stringContaining(sentence) })
+    expect(await signals("import", "csv", "in.csv", ...args)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining(sentence),
+    })
   })
 
   it("fails only the row whose payload nests too deeply to be written again", async () => {
@@ -70,12 +82,18 @@ describe("signals import csv", () => {
       "in.csv",
       '\uFEFFroom,raw_content,signal_score,team,payload\r\n"a ""b""",7,0.25,red,"{""k"": 1}"\r\na,"8\nmore",,blue,\r\n',
     )
-    expect(await signals("import", "csv", "in.csv", "--map", "room=context_window_id")).toMatchObject({ code: 0 })
-    const rows = await rig.query("select context_window_id, raw_content, signal_score, payload from signals order by id")
+    expect(await signals("import", "csv", "in.csv", "--map", "room=context_window_id")).toMatchObject({
+      code: 0,
+    })
+    const rows = await rig.query(
+      "select context_window_id, raw_content, signal_score, payload from signals order by id",
+    )
     expect(rows).toEqual([
       { context_window_id: 'a "b"', raw_content: "7", signal_score: 0.25, payload: { team: "red", k: 1 } },
       { context_window_id: "a", raw_content: "8\nmore", signal_score: 0.5, payload: { team: "blue" } },
     ])
-    expect(await signals("verify", "csv", "in.csv", "--map", "room=context_window_id")).toMatchObject({ code: 0 })
+    expect(await signals("verify", "csv", "in.csv", "--map", "room=context_window_id")).toMatchObject({
+      code: 0,
+    })
   })
 })

@@ -69,7 +69,9 @@ describe("a Parquet file of another program", () => {
   it("is read row group by row group, and from a position on", async () => {
     parquetWriteFile({
       filename: path(),
-      columnData: [{ name: "room", data: Array.from({ length: 25 }, (_, place) => `c${place}`), type: "STRING" }],
+      columnData: [
+        { name: "room", data: Array.from({ length: 25 }, (_, place) => `c${place}`), type: "STRING" },
+      ],
       rowGroupSize: 10,
     })
     const records = await recordsOf({ room: "context_window_id" }, "17")

@@ -58,7 +58,9 @@ describe("signals import sql", () => {
   it("stores integer and boolean keys as text, NaN and Infinity in the payload as text, and leaves out NULL", async () => {
     const query =
       "select 7 as context_window_id, true as agent_id, 42 as user_id, '' as raw_content, null as signal_source, 1 as signal_score, true as escalate_flag, 'NaN'::float8 as nan, '-Infinity'::float8 as low, 1.5::float8 as plain, null as nothing"
-    expect(await signals("import", "sql", "--from", rig.postgres.url, "--query", query)).toMatchObject({ code: 0 })
+    expect(await signals("import", "sql", "--from", rig.postgres.url, "--query", query)).toMatchObject({
+      code: 0,
+    })
     expect(
       await rig.query(
         "select context_window_id, agent_id, user_id, raw_content, signal_source, signal_score, escalate_flag, payload from signals",
@@ -78,11 +80,15 @@ describe("signals import sql", () => {
   })
 
   it("explains an error of the query or the database", async () => {
-    expect(await signals("import", "sql", "--from", rig.postgres.url, "--query", "select nothing from nowhere")).toMatchObject({
+    expect(
+      await signals("import", "sql", "--from", rig.postgres.url, "--query", "select nothing from nowhere"),
+    ).toMatchObject({
       code: 2,
       err: expect.stringContaining('relation "nowhere" does not exist'),
     })
-    expect(await signals("import", "sql", "--from", "postgres://postgres:x@127.0.0.1:9/x", "--query", "select 1")).toMatchObject({
+    expect(
+      await signals("import", "sql", "--from", "postgres://postgres:x@127.0.0.1:9/x", "--query", "select 1"),
+    ).toMatchObject({
       code: 2,
       err: expect.stringContaining("cannot be reached"),
     })

@@ -17,7 +17,8 @@ useEmptyTables(rig)
 
 const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
 const signals = (count: number) => Array.from({ length: count }, (_, place) => signal(place))
-const rows = async () => (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
+const rows = async () =>
+  (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
 
 describe("the compression of the client", () => {
   const encodings = () => proxy.seen.map(({ headers }) => headers["content-encoding"])

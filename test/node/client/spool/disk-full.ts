@@ -1,7 +1,10 @@
 import { execFileSync } from "node:child_process"
 import { openSpool } from "../../../../src/client/spool/spool.ts"
 
-/** Run under a limit of the size of files: adds until the disk is full, lifts the limit, adds once more, and crashes. */
+/**
+ * Run under a limit of the size of files: adds until the disk is full, lifts the limit, adds once more, and
+ * crashes.
+ */
 const [folder = ""] = process.argv.slice(2)
 const spool = await openSpool(folder)
 for (const name of ["one", "two", "three", "four"]) {

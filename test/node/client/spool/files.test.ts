@@ -32,7 +32,10 @@ async function recovered(damaged: DamagedLine[] = []) {
   const spool = await openSpool(folder, { onDamage: (line) => damaged.push(line) })
   const { loose, batches } = await spool.recover()
   await spool.close()
-  return { loose: namesOf(loose), batches: Object.fromEntries(batches.map(({ key, signals }) => [key, namesOf(signals)])) }
+  return {
+    loose: namesOf(loose),
+    batches: Object.fromEntries(batches.map(({ key, signals }) => [key, namesOf(signals)])),
+  }
 }
 
 /** The prototype of file handles: a test replaces one of its methods to make the disk fail. */
@@ -87,7 +90,9 @@ describe("a full spool", () => {
     const refused = async () => {
       for (; accepted < 100; accepted++) await spool.append(large)
     }
-    await expect(refused()).rejects.toThrow(/is full: it holds 1\d{6} bytes, and its limit is 1048576 \(maxBytes\)/)
+    await expect(refused()).rejects.toThrow(
+      /is full: it holds 1\d{6} bytes, and its limit is 1048576 \(maxBytes\)/,
+    )
     expect(accepted).toBe(11)
     await spool.cut("K", accepted)
     await spool.done("K")
@@ -145,7 +150,10 @@ describe("lines of version 0.1.0", () => {
       { cut: "L", from: 3, to: 3 },
       { done: "K" },
     ]
-    await writeFile(join(folder, "000000001.spool"), lines.map((line) => `${JSON.stringify(line)}\n`).join(""))
+    await writeFile(
+      join(folder, "000000001.spool"),
+      lines.map((line) => `${JSON.stringify(line)}\n`).join(""),
+    )
     const damaged: DamagedLine[] = []
     expect(await recovered(damaged)).toEqual({ loose: ["d"], batches: { L: ["c"] } })
     expect(damaged).toEqual([])
@@ -199,7 +207,8 @@ describe("a disk that fails", () => {
     vi.spyOn(methods, "datasync").mockRejectedValueOnce(new Error("EIO"))
     vi.spyOn(methods, "truncate").mockRejectedValueOnce(new Error("EROFS"))
     await expect(append(spool, "failed")).rejects.toThrow("EIO")
-    for (let attempt = 0; attempt < 3; attempt++) await expect(append(spool, "later")).rejects.toThrow(/could not be repaired/)
+    for (let attempt = 0; attempt < 3; attempt++)
+      await expect(append(spool, "later")).rejects.toThrow(/could not be repaired/)
     await spool.close()
     expect((await recovered()).loose).toContain("before")
   })
@@ -220,22 +229,25 @@ describe("a disk that fails", () => {
     expect((await recovered()).batches).toEqual({ K: ["before"] })
   })
 
-  it.skipIf(process.platform === "win32")("has the folder entry of a new file before a signal is accepted", async () => {
-    const spool = await openSpool(folder)
-    const { ino } = await stat(folder)
-    const methods = await fileMethods()
-    const sync = methods.sync
-    const synced: number[] = []
-    vi.spyOn(methods, "sync").mockImplementation(async function (this: FileHandle) {
-      synced.push((await this.stat()).ino)
-      return sync.call(this)
-    })
-    await append(spool, "first")
-    expect(synced).toEqual([ino])
-    await append(spool, "second")
-    expect(synced).toEqual([ino])
-    await spool.close()
-  })
+  it.skipIf(process.platform === "win32")(
+    "has the folder entry of a new file before a signal is accepted",
+    async () => {
+      const spool = await openSpool(folder)
+      const { ino } = await stat(folder)
+      const methods = await fileMethods()
+      const sync = methods.sync
+      const synced: number[] = []
+      vi.spyOn(methods, "sync").mockImplementation(async function (this: FileHandle) {
+        synced.push((await this.stat()).ino)
+        return sync.call(this)
+      })
+      await append(spool, "first")
+      expect(synced).toEqual([ino])
+      await append(spool, "second")
+      expect(synced).toEqual([ino])
+      await spool.close()
+    },
+  )
 
   it("is not written after the lock is released", async () => {
     const spool = await openSpool(folder)

@@ -92,17 +92,22 @@ describe("the lock of a spool", () => {
     await spool.close()
   })
 
-  it.skipIf(!canUnshare)("holds between containers, in each of which the process is 1, and ends with them", async () => {
-    const first = startContender("unshare", UNSHARE)
-    const second = startContender("unshare", UNSHARE)
-    expect(await first.ask(folder)).toBe("won")
-    expect(await second.ask(folder)).toContain("in use by process 1 on")
-    first.child.kill("SIGKILL")
-    await once(first.child, "close")
-    await expect.poll(() => second.ask(folder)).toBe("won")
-  })
+  it.skipIf(!canUnshare)(
+    "holds between containers, in each of which the process is 1, and ends with them",
+    async () => {
+      const first = startContender("unshare", UNSHARE)
+      const second = startContender("unshare", UNSHARE)
+      expect(await first.ask(folder)).toBe("won")
+      expect(await second.ask(folder)).toContain("in use by process 1 on")
+      first.child.kill("SIGKILL")
+      await once(first.child, "close")
+      await expect.poll(() => second.ask(folder)).toBe("won")
+    },
+  )
 
-  it(`is won by one of two that find a dead holder, ${ROUNDS} times`, { timeout: 120_000 + ROUNDS * 1000 }, async () => {
+  it(`is won by one of two that find a dead holder, ${ROUNDS} times`, {
+    timeout: 120_000 + ROUNDS * 1000,
+  }, async () => {
     const contenders = [startContender(), startContender()]
     const askBoth = (line: string) => Promise.all(contenders.map(({ ask }) => ask(line)))
     const outcomes: Record<string, number> = {}
@@ -150,9 +155,14 @@ describe("the lock of a folder that exists only for it", () => {
   it("takes over what a killed process has left, and removes that, too", async () => {
     const own = join(folder, "state.json.lock")
     await mkdir(own)
-    await writeFile(join(own, "7.lock"), JSON.stringify({ address: "signal-ingest-00000000.sock", pid: 1, host: "h" }))
+    await writeFile(
+      join(own, "7.lock"),
+      JSON.stringify({ address: "signal-ingest-00000000.sock", pid: 1, host: "h" }),
+    )
     const release = await lockOwnFolder(own, "The state")
-    await expect(lockOwnFolder(own, "The state")).rejects.toThrow(`The state is in use by process ${process.pid} on `)
+    await expect(lockOwnFolder(own, "The state")).rejects.toThrow(
+      `The state is in use by process ${process.pid} on `,
+    )
     await release()
     expect(await readdir(folder)).toEqual([])
   })

@@ -48,38 +48,61 @@ describe("a spool", () => {
     // Every answer is lost until the deadline: the first run leaves the batches in doubt.
     proxy.mishaps.push(...upTo(50).map(() => ({ kind: "lose" as const })))
     const losing = new SignalClient({ url: proxy.address, deadlineMs: 300 })
-    const first = new BatchProcessor(losing, { maxCount: 5, spool: await openSpool(folder.path), onUndelivered: () => {} })
+    const first = new BatchProcessor(losing, {
+      maxCount: 5,
+      spool: await openSpool(folder.path),
+      onUndelivered: () => {},
+    })
     for (const place of upTo(10)) await first.add(signal(place))
     await first.close()
     expect(await stored()).toEqual(upTo(10))
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder.path) }).close()
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), {
+      spool: await openSpool(folder.path),
+    }).close()
     expect(await stored()).toEqual(upTo(10))
     expect(await files()).toEqual([])
   })
 
   it("skips a line that a crash left incomplete", async () => {
-    const first = new BatchProcessor(nowhere(), { maxCount: 100, spool: await openSpool(folder.path), onUndelivered: () => {} })
+    const first = new BatchProcessor(nowhere(), {
+      maxCount: 100,
+      spool: await openSpool(folder.path),
+      onUndelivered: () => {},
+    })
     for (const place of upTo(3)) await first.add(signal(place))
     await first.close()
     const [name = ""] = await files()
     await appendFile(join(folder.path, name), '0badc0de {"sequence":4,"signal":{"context_win')
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder.path) }).close()
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), {
+      spool: await openSpool(folder.path),
+    }).close()
     expect(await stored()).toEqual(upTo(3))
   })
 
   it("keeps every digit of a bigint", async () => {
-    const first = new BatchProcessor(nowhere(), { spool: await openSpool(folder.path), onUndelivered: () => {} })
+    const first = new BatchProcessor(nowhere(), {
+      spool: await openSpool(folder.path),
+      onUndelivered: () => {},
+    })
     await first.add({ ...signal(0), payload: { big: 12_345_678_901_234_567_890n } })
     await first.close()
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool: await openSpool(folder.path) }).close()
-    expect(await rig.query("select payload::text from signals")).toEqual([{ payload: '{"big": 12345678901234567890}' }])
+    await new BatchProcessor(new SignalClient({ url: rig.service.address }), {
+      spool: await openSpool(folder.path),
+    }).close()
+    expect(await rig.query("select payload::text from signals")).toEqual([
+      { payload: '{"big": 12345678901234567890}' },
+    ])
   })
 })
 
 describe("a batch that lost a signal to the disk", () => {
   /** Leaves a batch of three signals in the spool, and damages the second. */
   const leaveDamaged = async (client: SignalClient) => {
-    const first = new BatchProcessor(client, { maxCount: 3, spool: await openSpool(folder.path), onUndelivered: () => {} })
+    const first = new BatchProcessor(client, {
+      maxCount: 3,
+      spool: await openSpool(folder.path),
+      onUndelivered: () => {},
+    })
     for (const place of upTo(3)) await first.add(signal(place))
     await first.close()
     const [name = ""] = await files()
@@ -114,9 +137,13 @@ describe("a process that is killed again and again", () => {
     for (let run = 0; run < 6; run++) {
       const last = run === 5
       proxy.mishaps.push(...upTo(5).map(() => ({ kind: "lose" as const })))
-      const child = spawn(process.execPath, [SPOOLER, proxy.address, folder.path, String(next), last ? "50" : "100000"], {
-        stdio: ["ignore", "pipe", "inherit"],
-      })
+      const child = spawn(
+        process.execPath,
+        [SPOOLER, proxy.address, folder.path, String(next), last ? "50" : "100000"],
+        {
+          stdio: ["ignore", "pipe", "inherit"],
+        },
+      )
       let said = ""
       const killAt = 20 + Math.floor(random() * 150)
       child.stdout.setEncoding("utf8").on("data", (text: string) => {

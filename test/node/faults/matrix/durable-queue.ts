@@ -4,8 +4,8 @@ import type { AddressInfo } from "node:net"
 import type { QueuedMessage } from "../../../setup/queued-bundle.ts"
 
 /**
- * A queue whose messages outlive the Worker, as Cloudflare's do and Miniflare's do not: the Worker's binding posts what it sends here.
- * It fails on request.
+ * A queue whose messages outlive the Worker, as Cloudflare's do and Miniflare's do not: the Worker's binding
+ * posts what it sends here. It fails on request.
  */
 export interface DurableQueue {
   url: string

@@ -10,7 +10,10 @@ import type { Stand } from "./stand.ts"
 
 let broker: Promise<Broker> | undefined
 
-/** `signals consume kafka`: a record is acknowledged once the broker has it, and has to come into the table from there. */
+/**
+ * `signals consume kafka`: a record is acknowledged once the broker has it, and has to come into the table
+ * from there.
+ */
 export const kafkaConsumer: Sender = {
   name: "consume kafka",
   queued: false,
@@ -42,15 +45,37 @@ async function produce(broker: string, topic: string, texts: readonly string[]):
     autocreateTopics: true,
   })
   try {
-    await producer.send({ messages: texts.map((text) => ({ topic, key: "matrix", value: JSON.stringify({ text }) })) })
+    await producer.send({
+      messages: texts.map((text) => ({ topic, key: "matrix", value: JSON.stringify({ text }) })),
+    })
   } finally {
     await producer.close()
   }
 }
 
-/** Runs a consumer until the table has `count` signals, or until it gives up, whereupon its operator starts it again. */
-async function isConsumed(stand: Stand, broker: string, topic: string, folder: string, count: number): Promise<boolean> {
-  const args = ["consume", "kafka", "--brokers", broker, "--topic", topic, "--group", topic, "--batch-size", "5"]
+/**
+ * Runs a consumer until the table has `count` signals, or until it gives up, whereupon its operator starts it
+ * again.
+ */
+async function isConsumed(
+  stand: Stand,
+  broker: string,
+  topic: string,
+  folder: string,
+  count: number,
+): Promise<boolean> {
+  const args = [
+    "consume",
+    "kafka",
+    "--brokers",
+    broker,
+    "--topic",
+    topic,
+    "--group",
+    topic,
+    "--batch-size",
+    "5",
+  ]
   const { child, ended } = start(folder, args, { SIGNAL_INGEST_URL: stand.address })
   const gaveUp = ended.then(() => true)
   for (;;) {

@@ -12,11 +12,13 @@ const disk = await mountSmallDisk(300)
 /**
  * Why a mishap cannot meet a sender; undefined when it can.
  *
- * An outage of many days is played on a simulated clock for all that is queued: test/worker/queue. No other sender is acknowledged during one.
+ * An outage of many days is played on a simulated clock for all that is queued: test/worker/queue. No other
+ * sender is acknowledged during one.
  */
 function cannotMeet(mishap: Mishap, sender: Sender): string | undefined {
   if (mishap.name === "the queue fails" && !sender.queued) return "it does not pass the queue"
-  if (mishap.name === "the bucket fails" && sender.name !== "asynchronous batch") return "it does not pass the bucket"
+  if (mishap.name === "the bucket fails" && sender.name !== "asynchronous batch")
+    return "it does not pass the bucket"
   if (mishap.name === "the database's disk is full" && !disk) return "no file system can be mounted here"
   return undefined
 }
@@ -59,7 +61,9 @@ describe.each([...SENDERS, ...KAFKA_SENDERS])("$name", (sender) => {
       it.skip(`cannot meet this, since ${reason}: ${mishap.name}`)
       continue
     }
-    it(`is stored exactly once once it is acknowledged, although ${mishap.name}`, { timeout: 4 * PATIENCE_MS }, async () => {
+    it(`is stored exactly once once it is acknowledged, although ${mishap.name}`, {
+      timeout: 4 * PATIENCE_MS,
+    }, async () => {
       const texts = Array.from({ length: TEXTS }, (_, place) => `${cell}-${place}`)
       cell++
       await mishap.begin(stand)

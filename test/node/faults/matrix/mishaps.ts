@@ -3,16 +3,24 @@ import { isAlive } from "../../../../src/local/processes.ts"
 import { descendants } from "../../../setup/processes.ts"
 import type { Stand } from "./stand.ts"
 
-/** Something that goes wrong while a sender sends: it begins before the first request, and ends while the sender still tries. */
+/**
+ * Something that goes wrong while a sender sends: it begins before the first request, and ends while the
+ * sender still tries.
+ */
 export interface Mishap {
   name: string
   begin(stand: Stand): Promise<void> | void
-  /** How long it lasts at most; it ends sooner when the sender is done. An outage is its length, so that is waited for. */
+  /**
+   * How long it lasts at most; it ends sooner when the sender is done. An outage is its length, so that is
+   * waited for.
+   */
   lastsMs: number
   end(stand: Stand): Promise<void> | void
 }
 
-/** Longer than the deadline of a request, so that a request fails as a whole and not only an attempt of it. */
+/**
+ * Longer than the deadline of a request, so that a request fails as a whole and not only an attempt of it.
+ */
 const OUTAGE_MS = 1500
 
 const ANSWERS = 4
@@ -52,7 +60,10 @@ export const MISHAPS: Mishap[] = [
   },
   spoiledAnswers("the database's answer is cut in its middle", "cut"),
   spoiledAnswers("the database's answer is not JSON", { status: 200, page: "<html>hello</html>" }),
-  spoiledAnswers("a proxy's page stands for the database's answer", { status: 502, page: "<html>bad gateway</html>" }),
+  spoiledAnswers("a proxy's page stands for the database's answer", {
+    status: 502,
+    page: "<html>bad gateway</html>",
+  }),
   {
     name: "the database is killed",
     begin: ({ storage }) => storage.postgres.kill(),

@@ -9,7 +9,10 @@ import { envelope, signedRequest } from "../../../setup/slack.ts"
 import { run } from "../../cli/import/importer.ts"
 import type { Stand } from "./stand.ts"
 
-/** One way in. It sends signals whose `raw_content` are `texts`, as a sender that keeps its word: until each is acknowledged. */
+/**
+ * One way in. It sends signals whose `raw_content` are `texts`, as a sender that keeps its word: until each
+ * is acknowledged.
+ */
 export interface Sender {
   name: string
   /** Whether it is acknowledged before the database has it. */
@@ -19,10 +22,18 @@ export interface Sender {
 
 const PAUSE_MS = 100
 const CONVERSATION = "matrix"
-const signal = (text: string, more: object = {}) => ({ context_window_id: CONVERSATION, raw_content: text, ...more })
+const signal = (text: string, more: object = {}) => ({
+  context_window_id: CONVERSATION,
+  raw_content: text,
+  ...more,
+})
 
 /** Posts until the status is a success, as a sender does that takes everything else for "not yet". */
-async function postUntilAccepted(url: string, body: BodyInit, headers: Record<string, string>): Promise<void> {
+async function postUntilAccepted(
+  url: string,
+  body: BodyInit,
+  headers: Record<string, string>,
+): Promise<void> {
   for (;;) {
     const response = await fetch(url, { method: "POST", body, headers }).catch(() => undefined)
     if (response?.ok && (await response.text().catch(() => undefined)) !== undefined) return
@@ -37,8 +48,9 @@ const chunks = (texts: readonly string[]) =>
   Array.from({ length: Math.ceil(texts.length / SIZE) }, (_, at) => texts.slice(at * SIZE, (at + 1) * SIZE))
 
 /**
- * A batch without any identity: an answer in doubt is resolved by the ledger. What has no answer at all was not acknowledged, and
- * whoever sends it again without a key may store it twice; so it gets other texts, which count as another batch.
+ * A batch without any identity: an answer in doubt is resolved by the ledger. What has no answer at all was
+ * not acknowledged, and whoever sends it again without a key may store it twice; so it gets other texts,
+ * which count as another batch.
  */
 const withoutKey: Sender = {
   name: "batch, best effort, without a key",
@@ -90,7 +102,11 @@ const single: Sender = {
   queued: false,
   async send({ address }, texts) {
     for (const text of texts)
-      await postUntilAccepted(`${address}/api/signals`, JSON.stringify(signal(text, { dedupe_key: text })), JSON_TYPE)
+      await postUntilAccepted(
+        `${address}/api/signals`,
+        JSON.stringify(signal(text, { dedupe_key: text })),
+        JSON_TYPE,
+      )
   },
 }
 
@@ -101,7 +117,9 @@ const slack: Sender = {
     for (const [place, text] of texts.entries()) {
       const ts = `${Math.floor(Date.now() / 1000)}.${String(nextNumber++).padStart(6, "0")}`
       const event = { type: "message", channel: "C1", user: "U1", text, ts, event_ts: ts }
-      const { headers, body } = signedRequest(Buffer.from(JSON.stringify(envelope(event, `Ev${place}${text}`))))
+      const { headers, body } = signedRequest(
+        Buffer.from(JSON.stringify(envelope(event, `Ev${place}${text}`))),
+      )
       await postUntilAccepted(`${address}/webhooks/slack`, new Uint8Array(body), headers)
     }
   },
@@ -137,7 +155,11 @@ const library: Sender = {
   send: ({ address }, texts) =>
     inFolder(async (folder) => {
       const client = new SignalClient({ url: address, deadlineMs: 60_000 })
-      await using processor = new BatchProcessor(client, { spool: await openSpool(folder), maxCount: SIZE, maxWaitMs: 50 })
+      await using processor = new BatchProcessor(client, {
+        spool: await openSpool(folder),
+        maxCount: SIZE,
+        maxWaitMs: 50,
+      })
       for (const text of texts) await processor.add(signal(text))
       await processor.flush()
     }),
@@ -148,7 +170,10 @@ const importer: Sender = {
   queued: false,
   send: ({ address }, texts) =>
     inFolder(async (folder) => {
-      await writeFile(join(folder, "in.jsonl"), texts.map((text) => `${JSON.stringify(signal(text))}\n`).join(""))
+      await writeFile(
+        join(folder, "in.jsonl"),
+        texts.map((text) => `${JSON.stringify(signal(text))}\n`).join(""),
+      )
       const args = ["import", "jsonl", "in.jsonl", "--batch-size", String(SIZE), "--url", address]
       // As its messages say: the same command goes on.
       while ((await run(folder, args)).code !== 0) await sleep(PAUSE_MS)

@@ -19,7 +19,14 @@ const run = promisify(execFile)
 export async function mountSmallDisk(megabytes: number): Promise<SmallDisk | undefined> {
   const path = await mkdtemp(join(tmpdir(), "signal-ingest-disk-"))
   await chmod(path, 0o755)
-  const mounted = await run("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m,mode=755`, "none", path]).catch(() => undefined)
+  const mounted = await run("mount", [
+    "-t",
+    "tmpfs",
+    "-o",
+    `size=${megabytes}m,mode=755`,
+    "none",
+    path,
+  ]).catch(() => undefined)
   if (!mounted) {
     await rmdir(path)
     console.log("skipped: no file system can be mounted here, so the cells of a full disk do not run")

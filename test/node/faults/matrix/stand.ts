@@ -47,7 +47,11 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
   const bundle = inject("bundle")
   const contents = await readFile(bundle.path, "utf8")
   const objects = join(tmpdir(), `signal-ingest-bucket-${port}`)
-  const settings = { ...storage.bindings, DATABASE_DEADLINE_MS: DEADLINE_MS, SLACK_SIGNING_SECRET: SIGNING_SECRET }
+  const settings = {
+    ...storage.bindings,
+    DATABASE_DEADLINE_MS: DEADLINE_MS,
+    SLACK_SIGNING_SECRET: SIGNING_SECRET,
+  }
 
   const start = async ({ settings: changed = {}, bucketFails = false }: Changes = {}) => {
     const miniflare = new Miniflare({
@@ -120,7 +124,10 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
       const result = await handOver(messages)
       const retried = new Set(result?.retryMessages.map(({ msgId }) => msgId))
       // A handler that throws has said nothing, and then Cloudflare delivers all of them again.
-      const again = result?.outcome === "ok" ? messages.filter(({ id }) => result.retryBatch.retry || retried.has(id)) : messages
+      const again =
+        result?.outcome === "ok"
+          ? messages.filter(({ id }) => result.retryBatch.retry || retried.has(id))
+          : messages
       queue.waiting.push(...again.map((message) => ({ ...message, attempts: message.attempts + 1 })))
       inHand = 0
     },

@@ -1,4 +1,11 @@
-import { CONSUMER_ROUTE, dataPoint, INGEST_ROUTES, OUTCOMES, PART_ROUTE, type Point } from "../../../../src/metrics/point.ts"
+import {
+  CONSUMER_ROUTE,
+  dataPoint,
+  INGEST_ROUTES,
+  OUTCOMES,
+  PART_ROUTE,
+  type Point,
+} from "../../../../src/metrics/point.ts"
 import { LATENCY_BUCKETS } from "../../../../src/metrics/queries.ts"
 import type { AnalyticsRig } from "../../../setup/hooks/analytics.ts"
 
@@ -53,4 +60,5 @@ export async function seed({ inPostgres }: AnalyticsRig, points: readonly Seeded
 }
 const places = (count: number) => Array.from({ length: count }, (_, place) => place)
 const names = (name: string, count: number) => places(count).map((place) => `${name}${place + 1}`)
-const picks = (name: string, count: number, cast: string) => places(count).map((place) => `(p->'${name}'->>${place})${cast}`)
+const picks = (name: string, count: number, cast: string) =>
+  places(count).map((place) => `(p->'${name}'->>${place})${cast}`)

@@ -9,7 +9,8 @@ const { answer, ask, data, empty, inPostgres, post, write } = analytics
 const DATASET = "signal_ingest_requests"
 
 /** The values of the one row of a query over no table's rows in particular. */
-const values = async (expressions: string) => Object.values((await data(`SELECT ${expressions} FROM ${DATASET}`))[0] ?? {})
+const values = async (expressions: string) =>
+  Object.values((await data(`SELECT ${expressions} FROM ${DATASET}`))[0] ?? {})
 
 describe("an answer", () => {
   beforeAll(empty)
@@ -69,12 +70,24 @@ describe("an expression", () => {
     ["countIf(blob1 IN ('a', 'B')), countIf(blob1 NOT IN ('a', 'B'))", ["3", "2"]],
     ["countIf(double1 >= 2 AND NOT (double1 = 3 OR double1 = 4))", ["2"]],
     ["countIf(double1 > 1 AND double1 <> 2 OR blob1 = '')", ["3"]],
-    ["quantileExactWeighted(0)(double1, _sample_interval), quantileExactWeighted(1)(double1, _sample_interval)", [1, 10]],
-    ["quantileExactWeighted(0.5)(double1, _sample_interval), quantileExactWeighted(0.4)(double1, _sample_interval)", [3, 2]],
+    [
+      "quantileExactWeighted(0)(double1, _sample_interval), quantileExactWeighted(1)(double1, _sample_interval)",
+      [1, 10],
+    ],
+    [
+      "quantileExactWeighted(0.5)(double1, _sample_interval), quantileExactWeighted(0.4)(double1, _sample_interval)",
+      [3, 2],
+    ],
     ["1 + 2 * 3 - -4, 7 / 2, 2 - 3, (1 + 2) * 3", ["11", 3.5, -1, 9]],
     ["sum(_sample_interval) * 2, sum(_sample_interval) / 2, 4294967296 + 1", ["10", 2.5, "4294967297"]],
-    ["1 / 0, 0 / 0, sum(double1) / sum(double2), 0 / 0 = 0 / 0, 0 / 0 != 1, 1 / 0 > 5", [null, null, null, 0, 1, 1]],
-    ["sum(double2 / double2), sum(double1 / double2), if(sum(double2) = 0, 0, 1 / sum(double2))", [null, null, 0]],
+    [
+      "1 / 0, 0 / 0, sum(double1) / sum(double2), 0 / 0 = 0 / 0, 0 / 0 != 1, 1 / 0 > 5",
+      [null, null, null, 0, 1, 1],
+    ],
+    [
+      "sum(double2 / double2), sum(double1 / double2), if(sum(double2) = 0, 0, 1 / sum(double2))",
+      [null, null, 0],
+    ],
     ["intDiv(7, 2), intDiv(-7, 2), intDiv(sum(_sample_interval), 2)", [3, -3, "2"]],
     ["intDiv(100, -3), intDiv(65535, -3), intDiv(-200, 255), intDiv(-7, 255)", [-33, 0, 0, 7]],
     ["round(2.5), round(3.5), round(1.256, 2), round(7)", [2, 4, 1.26, 7]],
@@ -112,7 +125,9 @@ describe("an expression", () => {
 
   it("has a row for each point where nothing is aggregated", async () =>
     expect(
-      await data(`SELECT blob1, double1 * 2 AS twice FROM ${DATASET} WHERE double1 > 2 ORDER BY twice DESC LIMIT 2`),
+      await data(
+        `SELECT blob1, double1 * 2 AS twice FROM ${DATASET} WHERE double1 > 2 ORDER BY twice DESC LIMIT 2`,
+      ),
     ).toEqual([
       { blob1: "", twice: 20 },
       { blob1: "é", twice: 8 },
@@ -120,7 +135,8 @@ describe("an expression", () => {
 
   it("orders NaN last in both directions", async () => {
     const query = `SELECT double1 AS x, double1 / (double1 - 1) - 1 / (double1 - 1) AS one FROM ${DATASET} ORDER BY one`
-    for (const direction of ["ASC", "DESC"]) expect((await data(`${query} ${direction}`)).at(-1)).toEqual({ x: 1, one: null })
+    for (const direction of ["ASC", "DESC"])
+      expect((await data(`${query} ${direction}`)).at(-1)).toEqual({ x: 1, one: null })
   })
 
   it("may hold a key of the groups within", async () =>
@@ -170,12 +186,21 @@ describe("a query outside the dialect is refused", () => {
       `SELECT quantileExactWeighted(0.5)(double4, double1) FROM ${DATASET}`,
       "quantileExactWeighted takes only _sample_interval as its weight (at character 44).",
     ],
-    [`SELECT blob1, count() FROM ${DATASET}`, "blob1 is neither in GROUP BY nor in an aggregate (at character 8)."],
+    [
+      `SELECT blob1, count() FROM ${DATASET}`,
+      "blob1 is neither in GROUP BY nor in an aggregate (at character 8).",
+    ],
     [`${SELECT} WHERE sum(double1) > 1`, "sum is an aggregate and is not allowed here (at character 55)."],
-    [`SELECT sum(sum(double1)) FROM ${DATASET}`, "sum is an aggregate and is not allowed here (at character 12)."],
+    [
+      `SELECT sum(sum(double1)) FROM ${DATASET}`,
+      "sum is an aggregate and is not allowed here (at character 12).",
+    ],
     [`SELECT sum(blob1) FROM ${DATASET}`, "This must be a number, not a String (at character 12)."],
     [`${SELECT} WHERE blob4 = 200`, "A String cannot be compared with a UInt8 (at character 61)."],
-    [`${SELECT} WHERE timestamp > '2025-01-15 09:30:00'`, "A DateTime cannot be compared with a String (at character 65)."],
+    [
+      `${SELECT} WHERE timestamp > '2025-01-15 09:30:00'`,
+      "A DateTime cannot be compared with a String (at character 65).",
+    ],
     [`${SELECT} WHERE double1`, "This must be a condition (at character 55)."],
     [`${SELECT} WHERE blob1 = 'a`, "A text has no closing quote (at character 63)."],
     [
@@ -186,9 +211,15 @@ describe("a query outside the dialect is refused", () => {
       `SELECT toStartOfInterval(timestamp, INTERVAL '5' HOUR) FROM ${DATASET}`,
       "toStartOfInterval takes hours that divide a day: 1, 2, 3, 4, 6, 8, 12 or 24 (at character 37).",
     ],
-    [`SELECT blob1 AS double1 FROM ${DATASET}`, "double1 is a column and must not name another expression (at character 8)."],
+    [
+      `SELECT blob1 AS double1 FROM ${DATASET}`,
+      "double1 is a column and must not name another expression (at character 8).",
+    ],
     [`SELECT 1 AS a, 2 AS a FROM ${DATASET}`, "Two columns are named a (at character 16)."],
-    [`SELECT intDiv(count(), 0) FROM ${DATASET}`, "The local Analytics Engine cannot compute this: division by zero."],
+    [
+      `SELECT intDiv(count(), 0) FROM ${DATASET}`,
+      "The local Analytics Engine cannot compute this: division by zero.",
+    ],
     [
       `SELECT toDateTime(4294967296) FROM ${DATASET}`,
       "The local Analytics Engine cannot compute this: a time is before 1970 or after 2106.",
@@ -241,7 +272,9 @@ describe("a query outside the dialect is refused", () => {
   })
 
   it("treats SQL in a text as text", async () =>
-    expect(await data(`${SELECT} WHERE blob1 = '''; DROP SCHEMA local_analytics CASCADE; --'`)).toEqual([{ n: "0" }]))
+    expect(await data(`${SELECT} WHERE blob1 = '''; DROP SCHEMA local_analytics CASCADE; --'`)).toEqual([
+      { n: "0" },
+    ]))
 })
 
 describe("the API", () => {
@@ -249,7 +282,12 @@ describe("the API", () => {
     const response = await post(analytics.url + path, "SELECT 1", "wrong")
     expect([response.status, await response.json()]).toEqual([
       401,
-      { success: false, errors: [{ code: 10_000, message: "Authentication error" }], messages: [], result: null },
+      {
+        success: false,
+        errors: [{ code: 10_000, message: "Authentication error" }],
+        messages: [],
+        result: null,
+      },
     ])
   })
 
@@ -271,9 +309,17 @@ describe("a point", () => {
   })
 
   it("can be as large as Analytics Engine accepts", async () => {
-    const full = { indexes: ["i".repeat(96)], blobs: Array(20).fill("b".repeat(800)), doubles: Array(20).fill(1.5) }
+    const full = {
+      indexes: ["i".repeat(96)],
+      blobs: Array(20).fill("b".repeat(800)),
+      doubles: Array(20).fill(1.5),
+    }
     expect((await write(full)).status).toBe(204)
-    expect(await values("max(index1), max(blob20), sum(double20)")).toEqual(["i".repeat(96), "b".repeat(800), 1.5])
+    expect(await values("max(index1), max(blob20), sum(double20)")).toEqual([
+      "i".repeat(96),
+      "b".repeat(800),
+      1.5,
+    ])
   })
 
   it.each([
@@ -293,9 +339,10 @@ describe("a point", () => {
 
   it("is deleted at the next start when it is older than three months; others stay", async () => {
     await write({ doubles: [1] })
-    await inPostgres("insert into local_analytics.points (timestamp, dataset) values (now() - interval '4 months', $1)", [
-      DATASET,
-    ])
+    await inPostgres(
+      "insert into local_analytics.points (timestamp, dataset) values (now() - interval '4 months', $1)",
+      [DATASET],
+    )
     const next = await startAnalytics({ databaseUrl: analytics.databaseUrl, token: analytics.token })
     expect(await values("count(), sum(double1)")).toEqual(["1", 1])
     await next.stop()

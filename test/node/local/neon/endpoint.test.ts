@@ -15,17 +15,26 @@ describe("a statement", () => {
     ).toEqual([{ int: 1, float: 2.5, bool: true, nothing: null, text: "x", json: { a: [1] } }]))
 
   it("returns values without a JavaScript type as text, with every digit", async () =>
-    expect(await neon.sql`select 9223372036854775807::int8 as big, 0.1234567890123456789::numeric as exact`).toEqual([
-      { big: "9223372036854775807", exact: "0.1234567890123456789" },
-    ]))
+    expect(
+      await neon.sql`select 9223372036854775807::int8 as big, 0.1234567890123456789::numeric as exact`,
+    ).toEqual([{ big: "9223372036854775807", exact: "0.1234567890123456789" }]))
 
   it("takes parameters of every type that the driver writes", async () => {
     const at = new Date("2026-01-02T03:04:05.678Z")
     const bytes = Buffer.from([0, 1, 254, 255])
     const text = 'a "quoted" \\ {brace}, \u{1F680} \u2028'
-    const [row] = await neon.sql`select ${at}::timestamptz as at, ${bytes} as bytes, ${[text, null, ""]}::text[] as texts,
+    const [row] =
+      await neon.sql`select ${at}::timestamptz as at, ${bytes} as bytes, ${[text, null, ""]}::text[] as texts,
       ${[1, 2]}::int[] as ints, ${123n}::int8 as big, ${{ a: text }}::jsonb as json, ${undefined}::text as nothing`
-    expect(row).toEqual({ at, bytes, texts: [text, null, ""], ints: [1, 2], big: "123", json: { a: text }, nothing: null })
+    expect(row).toEqual({
+      at,
+      bytes,
+      texts: [text, null, ""],
+      ints: [1, 2],
+      big: "123",
+      json: { a: text },
+      nothing: null,
+    })
   })
 
   it("carries megabytes both ways unchanged", async () => {
@@ -36,12 +45,16 @@ describe("a statement", () => {
 
   it("answers with arrays and with full results when asked to", async () => {
     expect(await neon.sql.query("select 1 as a, 2 as b", [], { arrayMode: true })).toEqual([[1, 2]])
-    const full = await neon.sql.query("insert into things values (1, 'one'), (2, 'two') returning id", [], { fullResults: true })
+    const full = await neon.sql.query("insert into things values (1, 'one'), (2, 'two') returning id", [], {
+      fullResults: true,
+    })
     expect(full).toMatchObject({
       rows: [{ id: 1 }, { id: 2 }],
       rowCount: 2,
       command: "INSERT",
-      fields: [{ name: "id", dataTypeID: 23, columnID: 1, dataTypeSize: 4, dataTypeModifier: -1, format: "text" }],
+      fields: [
+        { name: "id", dataTypeID: 23, columnID: 1, dataTypeSize: 4, dataTypeModifier: -1, format: "text" },
+      ],
     })
   })
 
@@ -49,7 +62,11 @@ describe("a statement", () => {
     ["create temp table t (a int)", "CREATE"],
     ["", ""],
   ])("may be one that returns nothing: %j", async (text, command) =>
-    expect(await neon.sql.query(text, [], { fullResults: true })).toMatchObject({ rows: [], rowCount: null, command }),
+    expect(await neon.sql.query(text, [], { fullResults: true })).toMatchObject({
+      rows: [],
+      rowCount: null,
+      command,
+    }),
   )
 })
 
@@ -63,7 +80,8 @@ describe("session state", () => {
     ["a subscription", "listen left_over"],
   ])("does not reach the next statement: %s", async (_, text) => {
     await neon.sql.query(text)
-    const [row] = await neon.sql`select current_setting('application_name') as name, to_regclass('left_over') as table,
+    const [row] =
+      await neon.sql`select current_setting('application_name') as name, to_regclass('left_over') as table,
       (select count(*)::int from pg_locks where locktype = 'advisory') as locks, (select count(*)::int from pg_prepared_statements) as prepared,
       session_user as role, array(select pg_listening_channels()) as channels`
     expect(row).toEqual({
@@ -151,9 +169,16 @@ describe("a transaction", () => {
       [{ transaction_read_only: "on" }],
       [{ transaction_deferrable: "on" }],
     ])
-    expect(await neon.sql.transaction(modes())).toEqual([[{ transaction_read_only: "off" }], [{ transaction_deferrable: "off" }]])
+    expect(await neon.sql.transaction(modes())).toEqual([
+      [{ transaction_read_only: "off" }],
+      [{ transaction_deferrable: "off" }],
+    ])
     expect(
-      (await failureOf(neon.sql.transaction([neon.sql`insert into things values (12, 'x')`], { readOnly: true }))).code,
+      (
+        await failureOf(
+          neon.sql.transaction([neon.sql`insert into things values (12, 'x')`], { readOnly: true }),
+        )
+      ).code,
     ).toBe("25006")
   })
 })
@@ -174,7 +199,8 @@ describe("an answer in the modes that the driver does not use", () => {
     return /"rows":\[(.*)\],"command"/.exec(await response.text())?.[1]
   }
 
-  it("holds JSON values under their names, every digit kept", async () => expect(await rows({})).toBe(`{${OBJECT}}`))
+  it("holds JSON values under their names, every digit kept", async () =>
+    expect(await rows({})).toBe(`{${OBJECT}}`))
 
   it("holds JSON values in arrays", async () => {
     const array = `[${OBJECT.replace(/"[a-i]":/g, "")}]`

@@ -10,7 +10,11 @@ beforeAll(async () => {
 afterAll(() => neon?.stop())
 
 const post = (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) =>
-  fetch(neon.endpoint.url, { method: "POST", body, headers: { "Neon-Connection-String": neon.postgres.url, ...headers } })
+  fetch(neon.endpoint.url, {
+    method: "POST",
+    body,
+    headers: { "Neon-Connection-String": neon.postgres.url, ...headers },
+  })
 
 const answerTo = async (...request: Parameters<typeof post>) => {
   const response = await post(...request)
@@ -75,16 +79,18 @@ describe("an error of Postgres", () => {
 describe("a caller who is refused", () => {
   it("because of a wrong password gets no code, as at Neon", async () => {
     const { username, password, host } = new URL(neon.postgres.url)
-    expect(await failureOf(connect(`postgresql://${username}:${password}x@${host}/postgres`)`select 1`)).toMatchObject({
+    expect(
+      await failureOf(connect(`postgresql://${username}:${password}x@${host}/postgres`)`select 1`),
+    ).toMatchObject({
       code: "",
       message: "password authentication failed for user 'postgres'",
     })
   })
 
   it("because of an unknown database gets Neon's 500 with Postgres' code", async () =>
-    expect((await failureOf(connect(neon.postgres.url.replace(/postgres$/, "nowhere"))`select 1`)).message).toMatch(
-      /^Server error \(HTTP status 500\): .*"code":"3D000"/,
-    ))
+    expect(
+      (await failureOf(connect(neon.postgres.url.replace(/postgres$/, "nowhere"))`select 1`)).message,
+    ).toMatch(/^Server error \(HTTP status 500\): .*"code":"3D000"/))
 
   it("because Postgres does not run gets Neon's 500 without a code", async () =>
     expect((await failureOf(connect("postgresql://user:password@localhost:1/db")`select 1`)).message).toMatch(
@@ -98,12 +104,18 @@ describe("a caller who is refused", () => {
     ["postgresql://user@host/db", "missing authentication credentials: required password"],
     ["postgresql://user:password@127.0.0.1/db", "missing hostname"],
   ])("by the connection string %s gets 400", async (url, message) =>
-    expect(await answerTo('{"query": "select 1"}', { "Neon-Connection-String": url })).toEqual([400, message]),
+    expect(await answerTo('{"query": "select 1"}', { "Neon-Connection-String": url })).toEqual([
+      400,
+      message,
+    ]),
   )
 
   it("without a connection string gets 400", async () => {
     const response = await fetch(neon.endpoint.url, { method: "POST", body: '{"query": "select 1"}' })
-    expect([response.status, (await response.json()).message]).toEqual([400, "invalid header: neon-connection-string"])
+    expect([response.status, (await response.json()).message]).toEqual([
+      400,
+      "invalid header: neon-connection-string",
+    ])
   })
 })
 
@@ -114,8 +126,12 @@ describe("a message that is too large", () => {
     ))
 
   it("is 507 as an answer, and the statement has run", async () => {
-    const failure = await failureOf(neon.sql`insert into things values (20, repeat('x', 200000)) returning name`)
-    expect(failure.message).toMatch(/^Server error \(HTTP status 507\): .*response is too large \(max is 100000 bytes\)/)
+    const failure = await failureOf(
+      neon.sql`insert into things values (20, repeat('x', 200000)) returning name`,
+    )
+    expect(failure.message).toMatch(
+      /^Server error \(HTTP status 507\): .*response is too large \(max is 100000 bytes\)/,
+    )
     expect(await neon.sql`select id from things where id = 20`).toEqual([{ id: 20 }])
   })
 
@@ -129,16 +145,30 @@ describe("a message that is too large", () => {
   })
 
   it("is 507 as the answer of a transaction, which is rolled back", async () => {
-    const insert = (id: number) => neon.sql`insert into things values (${id}, repeat('x', 60000)) returning name`
-    expect((await failureOf(neon.sql.transaction([insert(21), insert(22)]))).message).toMatch(/HTTP status 507/)
+    const insert = (id: number) =>
+      neon.sql`insert into things values (${id}, repeat('x', 60000)) returning name`
+    expect((await failureOf(neon.sql.transaction([insert(21), insert(22)]))).message).toMatch(
+      /HTTP status 507/,
+    )
     expect(await neon.sql`select id from things where id in (21, 22)`).toEqual([])
   })
 })
 
 describe("an invalid request", () => {
-  it.each(["", "{", "null", "[]", '{"query":5}', '{"queries":{}}', '{"query":"select 1","params":5}', '{"query":"\\ud800"}'])(
-    "is 400 with the body %j",
-    async (body) => expect(await answerTo(body)).toEqual([400, expect.stringContaining("could not parse the HTTP request body")]),
+  it.each([
+    "",
+    "{",
+    "null",
+    "[]",
+    '{"query":5}',
+    '{"queries":{}}',
+    '{"query":"select 1","params":5}',
+    '{"query":"\\ud800"}',
+  ])("is 400 with the body %j", async (body) =>
+    expect(await answerTo(body)).toEqual([
+      400,
+      expect.stringContaining("could not parse the HTTP request body"),
+    ]),
   )
 
   it("is 400 when it is not UTF-8", async () =>
@@ -153,7 +183,8 @@ describe("an invalid request", () => {
       "invalid isolation level",
     ]))
 
-  it("is 404 on another path", async () => expect((await fetch(neon.endpoint.url.replace("/sql", "/other"))).status).toBe(404))
+  it("is 404 on another path", async () =>
+    expect((await fetch(neon.endpoint.url.replace("/sql", "/other"))).status).toBe(404))
 
   it("returns the options of its transaction when they took effect", async () => {
     const options = {
@@ -162,7 +193,11 @@ describe("an invalid request", () => {
       "Neon-Batch-Deferrable": "false",
     }
     const echoed = (response: Response) => Object.keys(options).map((name) => response.headers.get(name))
-    expect(echoed(await post('{"queries":[{"query":"select 1"}]}', options))).toEqual(["Serializable", "true", null])
+    expect(echoed(await post('{"queries":[{"query":"select 1"}]}', options))).toEqual([
+      "Serializable",
+      "true",
+      null,
+    ])
     expect(echoed(await post('{"query":"select 1"}', options))).toEqual([null, null, null])
   })
 })

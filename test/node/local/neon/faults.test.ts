@@ -54,12 +54,16 @@ describe("an injected fault", () => {
       { status: 500, message: "Couldn't connect to compute node" },
     )
     expect((await failureOf(neon.sql`insert into things values (32, 'x')`)).code).toBe("40P01")
-    expect((await failureOf(neon.sql`insert into things values (32, 'x')`)).message).toContain("Couldn't connect to compute node")
+    expect((await failureOf(neon.sql`insert into things values (32, 'x')`)).message).toContain(
+      "Couldn't connect to compute node",
+    )
     expect(await neon.sql`select from things where id = 32`).toEqual([])
   })
 
   it("can be set at the start", async () => {
-    const endpoint = await startNeonEndpoint({ faults: { failures: [{ status: 503, message: "not today" }] } })
+    const endpoint = await startNeonEndpoint({
+      faults: { failures: [{ status: 503, message: "not today" }] },
+    })
     const response = await fetch(endpoint.url, { method: "POST", body: "{}" })
     await endpoint.stop()
     expect([response.status, (await response.json()).message]).toEqual([503, "not today"])
@@ -69,7 +73,9 @@ describe("an injected fault", () => {
 describe("a caller that goes away", () => {
   it("has its statement cancelled", async () => {
     const gone = new AbortController()
-    const query = failureOf(neon.sql.query("select pg_sleep(60)", [], { fetchOptions: { signal: gone.signal } }))
+    const query = failureOf(
+      neon.sql.query("select pg_sleep(60)", [], { fetchOptions: { signal: gone.signal } }),
+    )
     await expect.poll(() => running("pg_sleep(60)")).toBe(1)
     gone.abort()
     expect((await query).sourceError?.name).toBe("AbortError")
@@ -100,7 +106,9 @@ describe("a caller that goes away", () => {
 
   it("never cancels the statement of another caller", async () => {
     const impatient = Array.from({ length: 40 }, (_, turn) =>
-      neon.sql.query("select 1", [], { fetchOptions: { signal: AbortSignal.timeout(turn % 8) } }).catch(() => {}),
+      neon.sql
+        .query("select 1", [], { fetchOptions: { signal: AbortSignal.timeout(turn % 8) } })
+        .catch(() => {}),
     )
     const patient = Array.from({ length: 40 }, () => neon.sql`select pg_sleep(0.02), 1 as one`)
     for (const rows of await Promise.all(patient)) expect(rows).toMatchObject([{ one: 1 }])
@@ -127,7 +135,8 @@ describe("an endpoint that stops", () => {
   it("leaves no connection to Postgres, not even one that is busy", async () => {
     const endpoint = await startNeonEndpoint()
     const headers = { "Neon-Connection-String": `${neon.postgres.url}?application_name=stopped` }
-    const ask = (query: string) => fetch(endpoint.url, { method: "POST", body: JSON.stringify({ query }), headers })
+    const ask = (query: string) =>
+      fetch(endpoint.url, { method: "POST", body: JSON.stringify({ query }), headers })
     await ask("select 1")
     const busy = ask("select pg_sleep(64)").catch(() => {})
     await expect.poll(() => running("pg_sleep(64)")).toBe(1)
@@ -135,7 +144,11 @@ describe("an endpoint that stops", () => {
     await busy
     // One that is cut off while it sleeps takes note when it wakes; all others are gone.
     await expect
-      .poll(() => neon.count("select from pg_stat_activity where application_name = 'stopped' and query not like '%pg_sleep%'"))
+      .poll(() =>
+        neon.count(
+          "select from pg_stat_activity where application_name = 'stopped' and query not like '%pg_sleep%'",
+        ),
+      )
       .toBe(0)
     await neon.count(
       "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(64)%' and pid <> pg_backend_pid()",

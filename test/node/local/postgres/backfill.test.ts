@@ -37,9 +37,13 @@ describe("the dedupe_keys of stored signals", () => {
     // Its connection is lost after the first steps.
     const first = migrate(postgres.url).catch((error: Error) => error)
     await expect
-      .poll(async () => (await ask<{ id: string }>("select last_id as id from backfills").catch(() => []))[0]?.id ?? "0", {
-        interval: 1,
-      })
+      .poll(
+        async () =>
+          (await ask<{ id: string }>("select last_id as id from backfills").catch(() => []))[0]?.id ?? "0",
+        {
+          interval: 1,
+        },
+      )
       .not.toBe("0")
     await ask("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
     expect(await first).toBeInstanceOf(Error)
@@ -49,9 +53,16 @@ describe("the dedupe_keys of stored signals", () => {
     expect(progress?.finished_at).toBeNull()
     expect(progress?.last_id).toBeLessThan(ROWS)
 
-    // Keys that are entered, keys that are not yet, and new ones; none of the stored ones may be stored again.
+    // Keys that are entered, keys that are not yet, and new ones; none of the stored ones may be stored
+    // again.
     const keys = [1, 2, 54_998, 54_999, 60_000].map((number) => `key ${number}`)
-    expect(await writeAsFormerVersion(writer, keys)).toEqual(["", "", "", expect.stringMatching(/^\d+$/), expect.any(String)])
+    expect(await writeAsFormerVersion(writer, keys)).toEqual([
+      "",
+      "",
+      "",
+      expect.stringMatching(/^\d+$/),
+      expect.any(String),
+    ])
     expect(await migrate(postgres.url)).toEqual([])
     expect(
       await ask(
@@ -61,7 +72,9 @@ describe("the dedupe_keys of stored signals", () => {
         from signals left join dedupe_keys on key_hash = dedupe_key_hash(dedupe_key)`,
       ),
     ).toEqual([{ signals: ROWS + 2, keyed: 36_669, wrong: 0, keys: 36_669 }])
-    expect(await ask("select finished_at is not null as finished from backfills")).toEqual([{ finished: true }])
+    expect(await ask("select finished_at is not null as finished from backfills")).toEqual([
+      { finished: true },
+    ])
     await writer.end()
   })
 })

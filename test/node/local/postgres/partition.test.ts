@@ -124,7 +124,9 @@ describe("db:partition", () => {
       from signals`,
     )
     const keyed =
-      FILLED / 3 + [...sent.values()].filter((row) => (row as unknown as { dedupeKey: string | null }).dedupeKey !== null).length
+      FILLED / 3 +
+      [...sent.values()].filter((row) => (row as unknown as { dedupeKey: string | null }).dedupeKey !== null)
+        .length
     expect(counts).toEqual({
       signals: FILLED + sent.size,
       ids: FILLED + sent.size,
@@ -139,7 +141,8 @@ describe("db:partition", () => {
     )
     expect(
       stored.every(
-        ({ id, raw_content }) => (sent.get(Number(id)) as unknown as { rawContent: string }).rawContent === raw_content,
+        ({ id, raw_content }) =>
+          (sent.get(Number(id)) as unknown as { rawContent: string }).rawContent === raw_content,
       ),
     ).toBe(true)
     expect(await partitionSignals(storage.url)).toEqual({ changed: false, lockedMs: 0 })
@@ -149,24 +152,32 @@ describe("db:partition", () => {
     await setSize()
     await fill()
     // As after the first step.
-    await storage.query("alter table signals add constraint signals_first_partition check (id < 15000) not valid")
+    await storage.query(
+      "alter table signals add constraint signals_first_partition check (id < 15000) not valid",
+    )
     const signals = Array.from({ length: 2_000 }, () => ({ context_window_id: "w" }))
     for (let number = 0; number < 2; number++) {
       const { stored, failures } = await writeBatch(database(), batchOf(signals))
       expect([stored.length, failures]).toEqual([2_000, []])
     }
-    await storage.query("alter table signals add constraint signals_first_partition check (id < 25000) not valid")
+    await storage.query(
+      "alter table signals add constraint signals_first_partition check (id < 25000) not valid",
+    )
     expect((await partitionSignals(storage.url)).changed).toBe(true)
     expect(await storage.query("select name, to_id from signal_partitions order by to_id limit 1")).toEqual([
       { name: "signals_0", to_id: "25000" },
     ])
-    expect(await storage.query("select count(*)::int4 as count from signals")).toEqual([{ count: FILLED + 4_000 }])
+    expect(await storage.query("select count(*)::int4 as count from signals")).toEqual([
+      { count: FILLED + 4_000 },
+    ])
   })
 
   it("starts over when the ids reach the chosen end while it waits for its last step", async () => {
     await setSize()
     await fill()
-    await storage.query("alter table signals add constraint signals_first_partition check (id < 15000) not valid")
+    await storage.query(
+      "alter table signals add constraint signals_first_partition check (id < 15000) not valid",
+    )
     const holder = new Client({ connectionString: storage.url })
     await holder.connect()
     await holder.query("begin")
@@ -182,9 +193,13 @@ describe("db:partition", () => {
     await holder.query("commit")
     await holder.end()
     expect((await partitioned).changed).toBe(true)
-    const [first] = await storage.query<{ to_id: string }>("select to_id from signal_partitions order by to_id limit 1")
+    const [first] = await storage.query<{ to_id: string }>(
+      "select to_id from signal_partitions order by to_id limit 1",
+    )
     expect(Number(first?.to_id)).toBeGreaterThan(FILLED + 4_000)
-    expect(await storage.query("select count(*)::int4 as count from signals")).toEqual([{ count: FILLED + 4_000 }])
+    expect(await storage.query("select count(*)::int4 as count from signals")).toEqual([
+      { count: FILLED + 4_000 },
+    ])
   })
 
   it("is refused while the keys of stored signals are not all copied", async () => {
@@ -210,7 +225,9 @@ describe("a new database", () => {
     await client.connect()
     try {
       expect((await client.query(SURFACE)).rows).toEqual(await storage.query(SURFACE))
-      expect((await client.query("select name, from_id, to_id from signal_partitions order by to_id")).rows).toEqual([
+      expect(
+        (await client.query("select name, from_id, to_id from signal_partitions order by to_id")).rows,
+      ).toEqual([
         { name: "signals_0", from_id: null, to_id: "10000000" },
         { name: "signals_10000000", from_id: "10000000", to_id: "20000000" },
       ])

@@ -48,7 +48,9 @@ describe("the embedded Postgres", () => {
       const { startPostgres } = await import(${JSON.stringify(MODULE)})
       const { pid } = await startPostgres(${JSON.stringify(join(folder, "data"))})
       process.stdout.write(String(pid), () => process.exit(3))`
-    const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: ["ignore", "pipe", "inherit"] })
+    const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], {
+      stdio: ["ignore", "pipe", "inherit"],
+    })
     const [pid] = await once(starter.stdout, "data")
     expect(await once(starter, "exit")).toEqual([3, null])
     await expect.poll(() => isRunning(Number(pid))).toBe(false)
@@ -77,7 +79,9 @@ describe("the embedded Postgres", () => {
   it("stops a server whose starter was killed, and uses its data", async () => {
     const program = `import { startPostgres } from ${JSON.stringify(MODULE)}
       console.log((await startPostgres(${JSON.stringify(join(folder, "data"))})).pid)`
-    const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: ["ignore", "pipe", "inherit"] })
+    const starter = spawn(process.execPath, ["--input-type=module", "--eval", program], {
+      stdio: ["ignore", "pipe", "inherit"],
+    })
     const [said] = await once(starter.stdout, "data")
     const orphan = Number(String(said))
     starter.kill("SIGKILL")
@@ -135,7 +139,12 @@ describe("the embedded Postgres", () => {
     await client.connect()
     const busy = client.query("select count(*) from generate_series(1, 20000000)").catch(() => {})
     await expect
-      .poll(() => queryAt(postgres.url, "select from pg_stat_activity where query like '%(1, 20000000)' and state = 'active'"))
+      .poll(() =>
+        queryAt(
+          postgres.url,
+          "select from pg_stat_activity where query like '%(1, 20000000)' and state = 'active'",
+        ),
+      )
       .toHaveLength(1)
     await postgres.kill()
     await postgres.restart()
@@ -171,7 +180,9 @@ describe("the embedded Postgres", () => {
 
   it("refuses a path that can't be a folder", async () => {
     await writeFile(join(folder, "file"), "")
-    await expect(startPostgres(join(folder, "file", "data"))).rejects.toThrow(/^The data folder .* can't be used: ENOTDIR/)
+    await expect(startPostgres(join(folder, "file", "data"))).rejects.toThrow(
+      /^The data folder .* can't be used: ENOTDIR/,
+    )
   })
 
   it.runIf(process.getuid?.() === 0)("names the folder that root's server user cannot enter", async () => {

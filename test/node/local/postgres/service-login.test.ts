@@ -22,7 +22,9 @@ describe("the login of the service", () => {
         "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls from pg_roles where rolname = current_user",
       ),
     ).toEqual([{ rolsuper: false, rolcreaterole: false, rolcreatedb: false, rolbypassrls: false }])
-    expect(await queryAt(login, "select relname from pg_class where pg_has_role(relowner, 'member')")).toEqual([])
+    expect(
+      await queryAt(login, "select relname from pg_class where pg_has_role(relowner, 'member')"),
+    ).toEqual([])
   })
 
   it.each([
@@ -65,15 +67,20 @@ describe("the migration of the group role", () => {
   it("needs no right to create roles where the role exists", async () => {
     const url = await plainMigrator(postgres.url)
     await migrate(url)
-    expect(await queryAt(url, "select has_table_privilege('signal_ingest_writer', 'signals', 'insert') as granted")).toEqual([
-      { granted: true },
-    ])
+    expect(
+      await queryAt(
+        url,
+        "select has_table_privilege('signal_ingest_writer', 'signals', 'insert') as granted",
+      ),
+    ).toEqual([{ granted: true }])
   })
 
   it("says what an administrator has to do where the migrator may not create it", async () => {
     const fresh = await startTemporaryPostgres()
     const url = await plainMigrator(fresh.url)
-    await expect(migrate(url)).rejects.toThrow(/Run "create role signal_ingest_writer nologin" as an administrator/)
+    await expect(migrate(url)).rejects.toThrow(
+      /Run "create role signal_ingest_writer nologin" as an administrator/,
+    )
     await queryAt(fresh.url, "create role signal_ingest_writer nologin")
     expect(await migrate(url)).not.toEqual([])
     await fresh.stop()

@@ -17,9 +17,17 @@ const read = { event: "request", method: "GET", route: "/api/signals", status: 2
 
 describe("a line at the terminal", () => {
   it("is short for a request", () =>
-    expect(show({ ...read, method: "POST", route: "/api/signals/batch", status: 207, total: 2, stored: 1, failed: 1 })).toBe(
-      "207  POST /api/signals/batch           2 signals, 1 stored, 1 failed  3 ms",
-    ))
+    expect(
+      show({
+        ...read,
+        method: "POST",
+        route: "/api/signals/batch",
+        status: 207,
+        total: 2,
+        stored: 1,
+        failed: 1,
+      }),
+    ).toBe("207  POST /api/signals/batch           2 signals, 1 stored, 1 failed  3 ms"))
 
   it("comes once a minute for a read that repeats", () => {
     expect(show(read)).toContain("GET /api/signals")

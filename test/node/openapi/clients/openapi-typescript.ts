@@ -27,7 +27,9 @@ const { data: page } = await api.GET("/api/signals", {
 const { data: batch } = await api.GET("/api/batches/{transaction_id}", {
   params: { path: { transaction_id: stored.transaction_id ?? "" } },
 })
-const { data: one } = await api.GET("/api/signals/{id}", { params: { path: { id: stored.results[0]?.signal_id ?? 0 } } })
+const { data: one } = await api.GET("/api/signals/{id}", {
+  params: { path: { id: stored.results[0]?.signal_id ?? 0 } },
+})
 
 console.log(
   JSON.stringify({

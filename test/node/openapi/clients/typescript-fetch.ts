@@ -25,7 +25,11 @@ const stored = await signals.createBatch({
   idempotencyKey: conversation,
   failOnError: false,
 })
-const page = await signals.listSignals({ contextWindowId: conversation, since: new Date("2025-01-15"), limit: 1 })
+const page = await signals.listSignals({
+  contextWindowId: conversation,
+  since: new Date("2025-01-15"),
+  limit: 1,
+})
 const batch = await new BatchesApi(configuration).getBatch({ transactionId: stored.transactionId ?? "" })
 const one = await signals.getSignal({ id: stored.results[0]?.signalId ?? 0 })
 

@@ -4,13 +4,23 @@ import { FieldMapping } from "../../../../src/bridges/kafka/field-mapping.ts"
 import { mapKafkaRecord, readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
 
 const DATA = { room: "room-7", text: "Hello" }
-const ATTRIBUTES = { id: "a-1", source: "/chat", type: "message", time: "2026-01-01T00:00:00.000Z", subject: "room-7" }
+const ATTRIBUTES = {
+  id: "a-1",
+  source: "/chat",
+  type: "message",
+  time: "2026-01-01T00:00:00.000Z",
+  subject: "room-7",
+}
 
 const read = (headers: Record<string, unknown>, body: unknown) => {
   const text = typeof body === "string" ? body : JSON.stringify(body ?? "")
   return (
-    readKafkaRecords({ headers: new Headers(headers as Record<string, string>), text, cluster: undefined, maxRecords: 10_000 }) ??
-    []
+    readKafkaRecords({
+      headers: new Headers(headers as Record<string, string>),
+      text,
+      cluster: undefined,
+      maxRecords: 10_000,
+    }) ?? []
   )
 }
 const map = (records: ReturnType<typeof read>, mapping: object = {}) =>
@@ -26,46 +36,62 @@ const sent = (mode: "binary" | "structured", fields: object = {}) => {
 }
 
 describe("a CloudEvent", () => {
-  it.each(["binary", "structured"] as const)("is known by its source and id, its time and subject count: %s mode", (mode) =>
-    expect(map(sent(mode))).toMatchObject([
-      {
-        signal: {
-          context_window_id: "room-7",
-          raw_content: "Hello",
-          timestamp: ATTRIBUTES.time,
-          dedupe_key: "cloudevent:/chat a-1",
-          payload: { value: DATA, cloudevent: { type: "message" } },
+  it.each(["binary", "structured"] as const)(
+    "is known by its source and id, its time and subject count: %s mode",
+    (mode) =>
+      expect(map(sent(mode))).toMatchObject([
+        {
+          signal: {
+            context_window_id: "room-7",
+            raw_content: "Hello",
+            timestamp: ATTRIBUTES.time,
+            dedupe_key: "cloudevent:/chat a-1",
+            payload: { value: DATA, cloudevent: { type: "message" } },
+          },
         },
-      },
-    ]),
+      ]),
   )
 
   it("passes as a signal when its data is one, with its time where the data has none", () => {
     const data = { context_window_id: "conv-1", raw_content: "Hi" }
-    expect(map(sent("structured", { data }))).toMatchObject([{ signal: { ...data, timestamp: ATTRIBUTES.time } }])
+    expect(map(sent("structured", { data }))).toMatchObject([
+      { signal: { ...data, timestamp: ATTRIBUTES.time } },
+    ])
   })
 
   it("may come in a batch, or a batch of none", () => {
     const type = { "content-type": "application/cloudevents-batch+json" }
     const events = ["a-1", "a-2"].map((id) => new CloudEvent({ ...ATTRIBUTES, id, data: DATA }))
-    expect(read(type, events)).toMatchObject([{ identity: "cloudevent:/chat a-1" }, { identity: "cloudevent:/chat a-2" }])
+    expect(read(type, events)).toMatchObject([
+      { identity: "cloudevent:/chat a-1" },
+      { identity: "cloudevent:/chat a-2" },
+    ])
     expect(read(type, [])).toEqual([])
   })
 
   it("is in structured mode when its content type says so, even when a gateway sets the headers of the other mode", () =>
     expect(
-      read({ ...STRUCTURED, "ce-specversion": "1.0", "ce-id": "b" }, { specversion: "1.0", ...ATTRIBUTES, data: DATA }),
+      read(
+        { ...STRUCTURED, "ce-specversion": "1.0", "ce-id": "b" },
+        { specversion: "1.0", ...ATTRIBUTES, data: DATA },
+      ),
     ).toMatchObject([{ value: DATA, identity: "cloudevent:/chat a-1" }]))
 
   it("can have its data in base64, JSON or text", () => {
-    expect(structured({ data_base64: btoa(JSON.stringify(DATA)), datacontenttype: "application/json" })).toMatchObject([
-      { value: DATA },
+    expect(
+      structured({ data_base64: btoa(JSON.stringify(DATA)), datacontenttype: "application/json" }),
+    ).toMatchObject([{ value: DATA }])
+    expect(structured({ data_base64: btoa("Hello"), datacontenttype: "text/plain" })).toMatchObject([
+      { value: "Hello" },
     ])
-    expect(structured({ data_base64: btoa("Hello"), datacontenttype: "text/plain" })).toMatchObject([{ value: "Hello" }])
     expect(map(structured({ data_base64: "/w==" }))).toEqual([{ refused: "data_base64 is not UTF-8 text" }])
     expect(map(structured({ data_base64: "%%%" }))).toEqual([{ refused: "data_base64 is not base64" }])
     expect(map(structured({ data_base64: btoa("\0\0\0\0\x07Hi") }))).toEqual([
-      { refused: expect.stringMatching(/^data_base64 is in the wire format of a schema registry .*schema 7\)/) },
+      {
+        refused: expect.stringMatching(
+          /^data_base64 is in the wire format of a schema registry .*schema 7\)/,
+        ),
+      },
     ])
   })
 
@@ -90,19 +116,21 @@ describe("a CloudEvent", () => {
     expect(sent("binary", { subject: "Gr%C3%BC%C3%9Fe" })).toMatchObject([{ subject: "Grüße" }]))
 
   it("can be mapped by an attribute", () =>
-    expect(map(structured({ tenant: "t-9", data: { text: "Hello" } }), { conversation: "$cloudevent.tenant" })).toMatchObject([
-      { signal: { context_window_id: "t-9" } },
-    ]))
+    expect(
+      map(structured({ tenant: "t-9", data: { text: "Hello" } }), { conversation: "$cloudevent.tenant" }),
+    ).toMatchObject([{ signal: { context_window_id: "t-9" } }]))
 
   it.each(["", undefined, 7])("without a valid id is refused, since nothing would identify it: %j", (id) =>
-    expect(map(structured({ id, data: DATA }))).toEqual([{ refused: "a CloudEvent must have an id and a source" }]),
+    expect(map(structured({ id, data: DATA }))).toEqual([
+      { refused: "a CloudEvent must have an id and a source" },
+    ]),
   )
 
   it("without data is skipped as a tombstone", () => {
     expect(map(structured({}))).toEqual([{ skipped: "tombstone" }])
-    expect(map(read({ "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t" }, ""))).toEqual([
-      { skipped: "tombstone" },
-    ])
+    expect(
+      map(read({ "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t" }, "")),
+    ).toEqual([{ skipped: "tombstone" }])
   })
 })
 
@@ -115,7 +143,9 @@ describe("an event of Knative's KafkaSource", () => {
   }
 
   it("has the record's key as its conversation", () =>
-    expect(map(sent("binary", { ...place, key: "room-7" }))).toMatchObject([{ signal: { context_window_id: "room-7" } }]))
+    expect(map(sent("binary", { ...place, key: "room-7" }))).toMatchObject([
+      { signal: { context_window_id: "room-7" } },
+    ]))
 
   it("without a key is refused, rather than made a conversation by the subject that holds its place", () =>
     expect(map(sent("binary", place))).toMatchObject([
@@ -123,7 +153,9 @@ describe("an event of Knative's KafkaSource", () => {
     ]))
 })
 
-/** https://github.com/debezium/debezium/blob/main/documentation/modules/ROOT/pages/integrations/cloudevents.adoc */
+/**
+ * https://github.com/debezium/debezium/blob/main/documentation/modules/ROOT/pages/integrations/cloudevents.adoc
+ */
 describe("a change event of Debezium's", () => {
   const change = (after: object, more: object = {}) => ({
     id: 'name:chat;lsn:29274832;txId:565;sequence:[null,"29274832"]',

@@ -2,7 +2,14 @@ import { describe, expect, it } from "vitest"
 import { FieldMapping } from "../../../../src/bridges/kafka/field-mapping.ts"
 import { mapKafkaRecord, readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
 
-const SOURCE = { version: "3.6.0.Final", connector: "postgresql", name: "chat", db: "chat", schema: "public", table: "messages" }
+const SOURCE = {
+  version: "3.6.0.Final",
+  connector: "postgresql",
+  name: "chat",
+  db: "chat",
+  schema: "public",
+  table: "messages",
+}
 const ROW = { id: 4, room: "room-7", text: "Hello" }
 const ATTRIBUTES = {
   specversion: "1.0",
@@ -12,28 +19,49 @@ const ATTRIBUTES = {
   datacontenttype: "application/json",
 }
 
-const envelope = (op: string, rows: object) => ({ ...rows, source: SOURCE, op, ts_ms: 1_790_000_000_123, transaction: null })
+const envelope = (op: string, rows: object) => ({
+  ...rows,
+  source: SOURCE,
+  op,
+  ts_ms: 1_790_000_000_123,
+  transaction: null,
+})
 const withSchema = (payload: unknown) => ({ schema: { type: "struct", fields: [] }, payload })
 const JSON_TYPE = { "content-type": "application/json" }
 const STRUCTURED = { "content-type": "application/cloudevents+json" }
 const BINARY = (op: string) => ({
   ...JSON_TYPE,
-  ...Object.fromEntries(Object.entries({ ...ATTRIBUTES, iodebeziumop: op }).map(([name, value]) => [`ce-${name}`, value])),
+  ...Object.fromEntries(
+    Object.entries({ ...ATTRIBUTES, iodebeziumop: op }).map(([name, value]) => [`ce-${name}`, value]),
+  ),
 })
 
 /** The change in each form in which Debezium and Kafka's sinks send it. */
 const formsOf = (op: string, rows: object): [string, Record<string, string>, unknown][] => [
   ["an envelope", JSON_TYPE, envelope(op, rows)],
   ["an envelope with Connect's schema", JSON_TYPE, withSchema(envelope(op, rows))],
-  ["an envelope as the value of a record", JSON_TYPE, { records: [{ key: "room-7", value: envelope(op, rows) }] }],
+  [
+    "an envelope as the value of a record",
+    JSON_TYPE,
+    { records: [{ key: "room-7", value: envelope(op, rows) }] },
+  ],
   ["a CloudEvent", STRUCTURED, { ...ATTRIBUTES, iodebeziumop: op, data: rows }],
-  ["a CloudEvent with Connect's schema", STRUCTURED, { ...ATTRIBUTES, iodebeziumop: op, data: withSchema(rows) }],
+  [
+    "a CloudEvent with Connect's schema",
+    STRUCTURED,
+    { ...ATTRIBUTES, iodebeziumop: op, data: withSchema(rows) },
+  ],
   ["a CloudEvent in binary mode", BINARY(op), rows],
 ]
 
 const deliver = (headers: Record<string, string>, body: unknown, mapping: object = {}) =>
   (
-    readKafkaRecords({ headers: new Headers(headers), text: JSON.stringify(body), cluster: undefined, maxRecords: 100 }) ?? []
+    readKafkaRecords({
+      headers: new Headers(headers),
+      text: JSON.stringify(body),
+      cluster: undefined,
+      maxRecords: 100,
+    }) ?? []
   ).map((record) => mapKafkaRecord(record, FieldMapping.parse(mapping)))
 
 const DELETED = { before: ROW, after: null }
@@ -48,9 +76,9 @@ describe("a deleted row of Debezium's", () => {
   it.each(formsOf("d", DELETED))(
     "becomes a signal where the mapping finds its conversation in `before`: %s",
     (_, headers, body) =>
-      expect(deliver(headers, body, { conversation: ["after.room", "before.room"], text: "before.text" })).toMatchObject([
-        { signal: { context_window_id: "room-7", raw_content: "Hello" } },
-      ]),
+      expect(
+        deliver(headers, body, { conversation: ["after.room", "before.room"], text: "before.text" }),
+      ).toMatchObject([{ signal: { context_window_id: "room-7", raw_content: "Hello" } }]),
   )
 
   it("becomes a signal by the path's long form too", () =>
@@ -59,35 +87,50 @@ describe("a deleted row of Debezium's", () => {
     ]))
 
   it("is skipped where `before` holds only the primary key, as with Postgres' default replica identity", () =>
-    expect(deliver(JSON_TYPE, envelope("d", { before: { id: 4 }, after: null }), { conversation: "before.room" })).toEqual([
-      { skipped: "debezium_delete" },
-    ]))
+    expect(
+      deliver(JSON_TYPE, envelope("d", { before: { id: 4 }, after: null }), { conversation: "before.room" }),
+    ).toEqual([{ skipped: "debezium_delete" }]))
 })
 
 describe("a truncated table of Debezium's", () => {
   it.each(formsOf("t", TRUNCATED))("is skipped by its own name: %s", (_, headers, body) =>
-    expect(deliver(headers, body, { conversation: ["before.room", "$key"] })).toEqual([{ skipped: "debezium_truncate" }]),
+    expect(deliver(headers, body, { conversation: ["before.room", "$key"] })).toEqual([
+      { skipped: "debezium_truncate" },
+    ]),
   )
 
   it("is skipped by its own name when the CloudEvent has no data", () =>
-    expect(deliver(STRUCTURED, { ...ATTRIBUTES, iodebeziumop: "t" })).toEqual([{ skipped: "debezium_truncate" }]))
+    expect(deliver(STRUCTURED, { ...ATTRIBUTES, iodebeziumop: "t" })).toEqual([
+      { skipped: "debezium_truncate" },
+    ]))
 })
 
 describe("any other change or value", () => {
-  it.each(["c", "u", "r"].flatMap((op) => formsOf(op, { before: null, after: ROW })))("is stored: %s", (_, headers, body) =>
-    expect(deliver(headers, body, AFTER)).toMatchObject([{ signal: { context_window_id: "room-7", raw_content: "Hello" } }]),
+  it.each(["c", "u", "r"].flatMap((op) => formsOf(op, { before: null, after: ROW })))(
+    "is stored: %s",
+    (_, headers, body) =>
+      expect(deliver(headers, body, AFTER)).toMatchObject([
+        { signal: { context_window_id: "room-7", raw_content: "Hello" } },
+      ]),
   )
 
-  it.each([{ op: "d" }, { op: "t", source: "crm" }, { op: "d", source: {}, before: ROW }, { op: "d", iodebeziumop: "d" }])(
-    "that only resembles a change of Debezium's is stored: %j",
-    (fields) =>
-      expect(deliver(JSON_TYPE, { room: "room-7", text: "Hello", ...fields }, { conversation: "room" })).toMatchObject([
-        { signal: { context_window_id: "room-7" } },
-      ]),
+  it.each([
+    { op: "d" },
+    { op: "t", source: "crm" },
+    { op: "d", source: {}, before: ROW },
+    { op: "d", iodebeziumop: "d" },
+  ])("that only resembles a change of Debezium's is stored: %j", (fields) =>
+    expect(
+      deliver(JSON_TYPE, { room: "room-7", text: "Hello", ...fields }, { conversation: "room" }),
+    ).toMatchObject([{ signal: { context_window_id: "room-7" } }]),
   )
 
   it("of a CloudEvent by another sender is stored, whatever attributes it has", () =>
     expect(
-      deliver(STRUCTURED, { ...ATTRIBUTES, type: "chat.message", iodebeziumop: "d", data: ROW }, { conversation: "room" }),
+      deliver(
+        STRUCTURED,
+        { ...ATTRIBUTES, type: "chat.message", iodebeziumop: "d", data: ROW },
+        { conversation: "room" },
+      ),
     ).toMatchObject([{ signal: { context_window_id: "room-7" } }]))
 })

@@ -18,7 +18,9 @@ describe("the field mapping", () => {
     { conversation: [] },
     { conversation: 7 },
     { room: "a" },
-  ])("refuses what it can't follow: %j", (mapping) => expect(FieldMapping.safeParse(mapping).success).toBe(false))
+  ])("refuses what it can't follow: %j", (mapping) =>
+    expect(FieldMapping.safeParse(mapping).success).toBe(false),
+  )
 
   it.each([
     ["room.id", 7],

@@ -21,7 +21,8 @@ describe("the identity of a record", () => {
 
   it("has the record's timestamp, so that a topic that is created again is not taken for the former one", () => {
     const place = { topic: "chat", partition: 0, offset: 5, value: "v" }
-    const identityAt = (timestamp: unknown) => read(JSON_TYPE, { records: [{ ...place, timestamp }] })[0]?.identity
+    const identityAt = (timestamp: unknown) =>
+      read(JSON_TYPE, { records: [{ ...place, timestamp }] })[0]?.identity
     expect(identityAt(1_700_000_000_000)).toBe("kafka:chat/0/5/1700000000000")
     expect(identityAt("1700000000000")).toBe("kafka:chat/0/5/1700000000000")
     for (const none of [-1, "-1", null, "", undefined]) expect(identityAt(none)).toBe("kafka:chat/0/5")
@@ -45,7 +46,9 @@ describe("the identity of a record", () => {
 
   it("is undefined when the sender gives nothing to identify the record", () => {
     expect(read(JSON_TYPE, SIGNAL)[0]).not.toHaveProperty("identity")
-    expect(read(JSON_TYPE, { records: [{ topic: "t", value: 1, offset: 4 }] })[0]).not.toHaveProperty("identity")
+    expect(read(JSON_TYPE, { records: [{ topic: "t", value: 1, offset: 4 }] })[0]).not.toHaveProperty(
+      "identity",
+    )
   })
 
   it("is never longer than a dedupe_key", () => {
@@ -62,14 +65,20 @@ describe("the identity of a record", () => {
 
   it("is the same for a record that is twice in a request, so that it is stored once", () => {
     const record = { topic: "chat", partition: 0, offset: 5, value: "v" }
-    const identities = read(JSON_TYPE, [record, record, { ...record, offset: "5" }]).map(({ identity }) => identity)
+    const identities = read(JSON_TYPE, [record, record, { ...record, offset: "5" }]).map(
+      ({ identity }) => identity,
+    )
     expect(new Set(identities)).toEqual(new Set(["kafka:chat/0/5"]))
   })
 
   it("keeps every digit of an offset", () => {
     const text =
       '[{"topic": "t", "partition": 0, "offset": 9223372036854775807, "value": 1}, {"topic": "t", "partition": 0, "offset": 9223372036854775806, "value": 1}]'
-    const records = readKafkaRecords({ headers: new Headers(), text, cluster: undefined, maxRecords: 10_000 }) ?? []
-    expect(records.map(({ identity }) => identity)).toEqual(["kafka:t/0/9223372036854775807", "kafka:t/0/9223372036854775806"])
+    const records =
+      readKafkaRecords({ headers: new Headers(), text, cluster: undefined, maxRecords: 10_000 }) ?? []
+    expect(records.map(({ identity }) => identity)).toEqual([
+      "kafka:t/0/9223372036854775807",
+      "kafka:t/0/9223372036854775806",
+    ])
   })
 })

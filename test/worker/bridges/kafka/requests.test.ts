@@ -8,7 +8,14 @@ const DEFAULTS = FieldMapping.parse({})
 
 const read = (type: string, body: unknown, more: Record<string, string> = {}, cluster?: string) => {
   const text = typeof body === "string" ? body : JSON.stringify(body)
-  return readKafkaRecords({ headers: new Headers({ "Content-Type": type, ...more }), text, cluster, maxRecords: 10_000 }) ?? []
+  return (
+    readKafkaRecords({
+      headers: new Headers({ "Content-Type": type, ...more }),
+      text,
+      cluster,
+      maxRecords: 10_000,
+    }) ?? []
+  )
 }
 /** What a body becomes, each record by the mapping given. */
 const deliver = (type: string, body: unknown, mapping: object = {}, more: Record<string, string> = {}) =>
@@ -44,10 +51,12 @@ describe("a value that is a signal", () => {
 })
 
 describe("a value in base64 that is no text", () => {
-  it.each(["12345678901234567890", "1234", '{"toString":1,"valueOf":1}', "[1]", "true"])("is refused: %s", (value) =>
-    expect(deliver("application/vnd.kafka.binary.v2+json", `{"records":[{"key":"a","value":${value}}]}`)).toEqual([
-      { refused: "the value is not base64" },
-    ]),
+  it.each(["12345678901234567890", "1234", '{"toString":1,"valueOf":1}', "[1]", "true"])(
+    "is refused: %s",
+    (value) =>
+      expect(
+        deliver("application/vnd.kafka.binary.v2+json", `{"records":[{"key":"a","value":${value}}]}`),
+      ).toEqual([{ refused: "the value is not base64" }]),
   )
 })
 
@@ -96,7 +105,9 @@ describe("any other value", () => {
       tone: 0.1,
       from: { id: "ann" },
     }
-    expect(deliver(JSON_TYPE, { records: [{ value, headers: { app: "crm" }, topic: "chat" }] }, mapping)).toMatchObject([
+    expect(
+      deliver(JSON_TYPE, { records: [{ value, headers: { app: "crm" }, topic: "chat" }] }, mapping),
+    ).toMatchObject([
       {
         signal: {
           context_window_id: "12",
@@ -130,10 +141,16 @@ describe("any other value", () => {
   })
 
   it("keeps every digit of its numbers", () => {
-    const [delivered] = deliver(JSON_TYPE, '{"records": [{"key": 12345678901234567890, "value": {"n": 1.10000000000000000001}}]}')
+    const [delivered] = deliver(
+      JSON_TYPE,
+      '{"records": [{"key": 12345678901234567890, "value": {"n": 1.10000000000000000001}}]}',
+    )
     const { plan } = planDelivery(delivered ? [delivered] : [], "2026-01-01T00:00:00.000000Z")
     expect(plan.rows).toMatchObject([
-      { contextWindowId: "12345678901234567890", payload: expect.stringContaining('"n":1.10000000000000000001') },
+      {
+        contextWindowId: "12345678901234567890",
+        payload: expect.stringContaining('"n":1.10000000000000000001'),
+      },
     ])
   })
 
@@ -145,12 +162,18 @@ describe("any other value", () => {
 
 describe("a tombstone", () => {
   it.each([
-    ["of a proxy's envelope", "application/vnd.kafka.json.v2+json", { records: [{ key: "room-7", value: null }] }],
+    [
+      "of a proxy's envelope",
+      "application/vnd.kafka.json.v2+json",
+      { records: [{ key: "room-7", value: null }] },
+    ],
     ["of an envelope that leaves the value out", JSON_TYPE, { records: [{ key: "room-7" }] }],
     ["of a sink that sends null", JSON_TYPE, "null"],
     ["of a sink that sends nothing", JSON_TYPE, ""],
     ["in base64", "application/vnd.kafka.binary.v2+json", { records: [{ key: "a2V5", value: null }] }],
-  ])("is skipped by that name: %s", (_, type, body) => expect(deliver(type, body)).toEqual([{ skipped: "tombstone" }]))
+  ])("is skipped by that name: %s", (_, type, body) =>
+    expect(deliver(type, body)).toEqual([{ skipped: "tombstone" }]),
+  )
 
   it("of a CloudEvent without data is skipped too", () => {
     const attributes = {
@@ -165,10 +188,9 @@ describe("a tombstone", () => {
 
 describe("records as sinks send them", () => {
   it("can be only values joined by line breaks, with any content type (Aiven's connector)", () =>
-    expect(deliver(JSON_TYPE, `${JSON.stringify(SIGNAL)}\n${JSON.stringify({ ...SIGNAL, raw_content: "Bye" })}`)).toMatchObject([
-      { signal: { raw_content: "Hello" } },
-      { signal: { raw_content: "Bye" } },
-    ]))
+    expect(
+      deliver(JSON_TYPE, `${JSON.stringify(SIGNAL)}\n${JSON.stringify({ ...SIGNAL, raw_content: "Bye" })}`),
+    ).toMatchObject([{ signal: { raw_content: "Hello" } }, { signal: { raw_content: "Bye" } }]))
 
   it("can be records of a consumer, in the format of REST proxies and the Strimzi bridge", () => {
     const records = [
@@ -185,7 +207,13 @@ describe("records as sinks send them", () => {
     ]
     expect(deliver("application/vnd.kafka.json.v2+json", records)).toMatchObject([
       { signal: { context_window_id: "room-7", raw_content: "one", dedupe_key: "kafka:chat/0/0" } },
-      { signal: { raw_content: "two", dedupe_key: "kafka:chat/0/1/1790000000000", timestamp: 1_790_000_000_000 } },
+      {
+        signal: {
+          raw_content: "two",
+          dedupe_key: "kafka:chat/0/1/1790000000000",
+          timestamp: 1_790_000_000_000,
+        },
+      },
     ])
   })
 
@@ -203,21 +231,21 @@ describe("records as sinks send them", () => {
     expect(good).toMatchObject({ signal: { context_window_id: "room-7", raw_content: "Hello" } })
     expect(text).toMatchObject({ signal: { context_window_id: "room-7", raw_content: "Hello, not JSON" } })
     expect(bad).toEqual({ refused: "the value is not UTF-8 text" })
-    expect(avro).toEqual({ refused: expect.stringMatching(/^the value is in the wire format of a schema registry .*schema 7\)/) })
+    expect(avro).toEqual({
+      refused: expect.stringMatching(/^the value is in the wire format of a schema registry .*schema 7\)/),
+    })
     expect(broken).toEqual({ refused: "the value is not base64" })
   })
 
   it("can name their topic once for all records", () =>
-    expect(read(JSON_TYPE, { topic: "chat", records: [{ value: 1, partition: 2, offset: 3 }] })).toMatchObject([
-      { topic: "chat", identity: "kafka:chat/2/3" },
-    ]))
+    expect(
+      read(JSON_TYPE, { topic: "chat", records: [{ value: 1, partition: 2, offset: 3 }] }),
+    ).toMatchObject([{ topic: "chat", identity: "kafka:chat/2/3" }]))
 
   it("fail alone when a line is not JSON", () =>
-    expect(deliver("application/x-ndjson", `${JSON.stringify(SIGNAL)}\nnot JSON\n\n${JSON.stringify(SIGNAL)}`)).toMatchObject([
-      { signal: SIGNAL },
-      { refused: "the line is not JSON" },
-      { signal: SIGNAL },
-    ]))
+    expect(
+      deliver("application/x-ndjson", `${JSON.stringify(SIGNAL)}\nnot JSON\n\n${JSON.stringify(SIGNAL)}`),
+    ).toMatchObject([{ signal: SIGNAL }, { refused: "the line is not JSON" }, { signal: SIGNAL }]))
 
   it("are one dead letter when no part of the body is JSON, so that a sink does not send it forever", () => {
     expect(deliver(JSON_TYPE, '{"context_window_id": ')).toEqual([{ refused: "the value is not JSON" }])
@@ -225,9 +253,19 @@ describe("records as sinks send them", () => {
   })
 
   it("are undefined for an unknown content type", () => {
-    for (const type of ["application/octet-stream", "application/vnd.kafka.avro.v2", "image/png", "application/xml"])
+    for (const type of [
+      "application/octet-stream",
+      "application/vnd.kafka.avro.v2",
+      "image/png",
+      "application/xml",
+    ])
       expect(
-        readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text: "", cluster: undefined, maxRecords: 10_000 }),
+        readKafkaRecords({
+          headers: new Headers({ "Content-Type": type }),
+          text: "",
+          cluster: undefined,
+          maxRecords: 10_000,
+        }),
       ).toBeUndefined()
   })
 })
@@ -246,14 +284,19 @@ describe("whatever is sent", () => {
         fc.oneof(fc.json(), fc.string()),
         (type, text) => {
           const records =
-            readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text, cluster: undefined, maxRecords: 10_000 }) ??
-            []
+            readKafkaRecords({
+              headers: new Headers({ "Content-Type": type }),
+              text,
+              cluster: undefined,
+              maxRecords: 10_000,
+            }) ?? []
           const delivered = records.map((record) => mapKafkaRecord(record, DEFAULTS))
           const { plan, skipped } = planDelivery(delivered, "2026-01-01T00:00:00.000000Z")
           const skips = Object.values(skipped).reduce((sum, count) => sum + count, 0)
           expect(plan.rows.length + plan.failures.length + skips).toBe(records.length)
           // As a dead letter it is read again the same way.
-          for (const record of records) expect(mapKafkaRecord(JSON.parse(JSON.stringify(record)), DEFAULTS)).toBeDefined()
+          for (const record of records)
+            expect(mapKafkaRecord(JSON.parse(JSON.stringify(record)), DEFAULTS)).toBeDefined()
         },
       ),
     ))

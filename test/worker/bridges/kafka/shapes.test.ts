@@ -3,9 +3,14 @@ import { FieldMapping } from "../../../../src/bridges/kafka/field-mapping.ts"
 import { mapKafkaRecord, readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
 
 const deliver = (type: string, text: string, mapping: object = {}) =>
-  (readKafkaRecords({ headers: new Headers({ "Content-Type": type }), text, cluster: undefined, maxRecords: 10_000 }) ?? []).map(
-    (record) => mapKafkaRecord(record, FieldMapping.parse(mapping)),
-  )
+  (
+    readKafkaRecords({
+      headers: new Headers({ "Content-Type": type }),
+      text,
+      cluster: undefined,
+      maxRecords: 10_000,
+    }) ?? []
+  ).map((record) => mapKafkaRecord(record, FieldMapping.parse(mapping)))
 
 const JSON_TYPE = "application/json"
 const line = (raw_content: string) => JSON.stringify({ context_window_id: "conv-1", raw_content })
@@ -20,12 +25,18 @@ describe("values that a sink joins", () => {
     ["line breaks of Windows", "\r\n"],
     ["empty lines", "\n\n"],
   ])("are separate records when they are joined by %s", (_, separator) =>
-    expect(contents(JSON_TYPE, [line("one, {two}"), line('"three"')].join(separator))).toEqual(["one, {two}", '"three"']),
+    expect(contents(JSON_TYPE, [line("one, {two}"), line('"three"')].join(separator))).toEqual([
+      "one, {two}",
+      '"three"',
+    ]),
   )
 
   it("are separated when each takes several lines", () =>
     expect(
-      contents(JSON_TYPE, ["one", "two"].map((text) => JSON.stringify(JSON.parse(line(text)), undefined, 2)).join("\n")),
+      contents(
+        JSON_TYPE,
+        ["one", "two"].map((text) => JSON.stringify(JSON.parse(line(text)), undefined, 2)).join("\n"),
+      ),
     ).toEqual(["one", "two"]))
 
   it("fail alone when one of them is not JSON", () =>
@@ -36,7 +47,9 @@ describe("values that a sink joins", () => {
     ]))
 
   it("are one dead letter when the last value is truncated", () =>
-    expect(deliver(JSON_TYPE, `${line("one")},{"context_window_id": `)).toEqual([{ refused: "the value is not JSON" }]))
+    expect(deliver(JSON_TYPE, `${line("one")},{"context_window_id": `)).toEqual([
+      { refused: "the value is not JSON" },
+    ]))
 })
 
 describe("a record's headers", () => {
@@ -60,9 +73,9 @@ describe("a record's headers", () => {
       ],
     ],
   ])("can be mapped: %s", (_, headers) =>
-    expect(deliver(JSON_TYPE, JSON.stringify({ records: [{ value: { text: "Hello" }, headers }] }), mapping)).toMatchObject(
-      expected,
-    ),
+    expect(
+      deliver(JSON_TYPE, JSON.stringify({ records: [{ value: { text: "Hello" }, headers }] }), mapping),
+    ).toMatchObject(expected),
   )
 
   it("are decoded from the base64 of the Strimzi bridge", () => {
@@ -86,7 +99,9 @@ describe("a record's headers", () => {
   it.each([[null], [[]], [[7, null]], ["text"], [7]])(
     "that hold nothing to be found leave the record without it: %j",
     (headers) =>
-      expect(deliver(JSON_TYPE, JSON.stringify({ records: [{ value: { text: "Hello" }, headers }] }), mapping)).toMatchObject([
+      expect(
+        deliver(JSON_TYPE, JSON.stringify({ records: [{ value: { text: "Hello" }, headers }] }), mapping),
+      ).toMatchObject([
         { refused: "the record has no conversation: $headers.room must be text or a number" },
       ]),
   )
@@ -94,7 +109,8 @@ describe("a record's headers", () => {
 
 describe("a key", () => {
   const mapping = { conversation: ["$key", "room"] }
-  const keyed = (key: unknown) => deliver(JSON_TYPE, JSON.stringify({ records: [{ key, value: { room: "room-7" } }] }), mapping)
+  const keyed = (key: unknown) =>
+    deliver(JSON_TYPE, JSON.stringify({ records: [{ key, value: { room: "room-7" } }] }), mapping)
 
   it.each([
     ["room-1", "room-1"],

@@ -20,7 +20,10 @@ const signed = (body: string, secret = SECRET, at = NOW) => ({
 })
 const errorOf = ({ body, ...headers }: Partial<WebhookHeaders & { body: Uint8Array }>) => {
   const { body: signedBody, ...signedHeaders } = signed("{}")
-  return standardWebhookError({ ...signedHeaders, secrets: [SECRET], nowSeconds: NOW, ...headers }, body ?? signedBody)
+  return standardWebhookError(
+    { ...signedHeaders, secrets: [SECRET], nowSeconds: NOW, ...headers },
+    body ?? signedBody,
+  )
 }
 
 describe("a Standard Webhooks signature", () => {
@@ -48,10 +51,14 @@ describe("a Standard Webhooks signature", () => {
     const list = (count: number) => Array(count).fill(headers.signature).join(" ")
     expect(headerFault(list(MAX_SIGNATURES))).toBeUndefined()
     expect(headerFault(list(MAX_SIGNATURES + 1))).toBe("webhook-signature must hold at most 10 signatures.")
-    expect(headerFault(Array(3000).fill("v1,").join(" "))).toBe("webhook-signature must hold at most 10 signatures.")
+    expect(headerFault(Array(3000).fill("v1,").join(" "))).toBe(
+      "webhook-signature must hold at most 10 signatures.",
+    )
     for (const bytes of [0, 31, 33]) {
       const signature = `v1,${new Uint8Array(bytes).toBase64()}`
-      expect(headerFault(signature)).toBe("webhook-signature must hold v1, and a signature of 32 bytes in base64.")
+      expect(headerFault(signature)).toBe(
+        "webhook-signature must hold v1, and a signature of 32 bytes in base64.",
+      )
     }
   })
 

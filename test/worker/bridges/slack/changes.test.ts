@@ -12,7 +12,11 @@ const NAMED = {
 }
 const DELETED = { signal: { ...NAMED, payload: { subtype: "tombstone" } }, change: { kind: "deleted" } }
 
-const envelope = (event: object) => ({ team_id: "T1", event_id: "Ev1", event: { type: "message", channel: "C1", ...event } })
+const envelope = (event: object) => ({
+  team_id: "T1",
+  event_id: "Ev1",
+  event: { type: "message", channel: "C1", ...event },
+})
 const map = (event: object) => mapSlackEvent(envelope(event), { followEdits: true })
 
 /** As https://docs.slack.dev/reference/events/message/message_changed/ shows it. */
@@ -50,7 +54,8 @@ describe("message_changed", () => {
       change: { kind: "edited", at: "2013-01-22T18:19:15.000001Z" },
     }))
 
-  it("keeps nothing of the former text", () => expect(JSON.stringify(map(CHANGED))).not.toContain("the text before"))
+  it("keeps nothing of the former text", () =>
+    expect(JSON.stringify(map(CHANGED))).not.toContain("the text before"))
 
   it("is followed where Slack added a link's preview, which has no edited", () => {
     const { edited: _, ...message } = CHANGED.message
@@ -62,19 +67,32 @@ describe("message_changed", () => {
   })
 
   it("is followed for a broadcast of a thread and for a bot", () => {
-    expect(map({ ...CHANGED, message: { ...CHANGED.message, subtype: "thread_broadcast" } })).toHaveProperty("change")
-    expect(map({ ...CHANGED, message: { ...CHANGED.message, subtype: "bot_message", bot_id: "B1" } })).toMatchObject({
+    expect(map({ ...CHANGED, message: { ...CHANGED.message, subtype: "thread_broadcast" } })).toHaveProperty(
+      "change",
+    )
+    expect(
+      map({ ...CHANGED, message: { ...CHANGED.message, subtype: "bot_message", bot_id: "B1" } }),
+    ).toMatchObject({
       signal: { agent_id: "B1" },
     })
   })
 
   it("is a deletion when a tombstone replaces a message with replies", () => {
-    const tombstone = { subtype: "tombstone", text: "This message was deleted.", hidden: true, ts: "1355517523.000005" }
+    const tombstone = {
+      subtype: "tombstone",
+      text: "This message was deleted.",
+      hidden: true,
+      ts: "1355517523.000005",
+    }
     expect(map({ ...CHANGED, message: tombstone })).toEqual(DELETED)
   })
 
-  it.each(["channel_topic", "channel_join"])("is skipped by its name for a message that nobody said: %s", (subtype) =>
-    expect(map({ ...CHANGED, message: { ...CHANGED.message, subtype } })).toEqual({ skipped: "message_changed" }),
+  it.each(["channel_topic", "channel_join"])(
+    "is skipped by its name for a message that nobody said: %s",
+    (subtype) =>
+      expect(map({ ...CHANGED, message: { ...CHANGED.message, subtype } })).toEqual({
+        skipped: "message_changed",
+      }),
   )
 
   it.each([
@@ -82,12 +100,19 @@ describe("message_changed", () => {
     ["event.event_ts", { event_ts: "now", ts: undefined }],
     ["event.ts", { message: { text: "no ts" } }],
   ])("that can't be one is refused by naming its field: %s", (field, more) =>
-    expect(map({ ...CHANGED, ...more })).toMatchObject({ refused: expect.stringMatching(new RegExp(`^${field} `)) }),
+    expect(map({ ...CHANGED, ...more })).toMatchObject({
+      refused: expect.stringMatching(new RegExp(`^${field} `)),
+    }),
   )
 })
 
 describe("message_deleted", () => {
-  const event = { subtype: "message_deleted", hidden: true, ts: "1358878755.000001", deleted_ts: "1355517523.000005" }
+  const event = {
+    subtype: "message_deleted",
+    hidden: true,
+    ts: "1358878755.000001",
+    deleted_ts: "1355517523.000005",
+  }
 
   it("becomes the name of the message", () => expect(map(event)).toEqual(DELETED))
 
@@ -127,7 +152,8 @@ describe("a copy of a message", () => {
     { context_window_id: " " },
     NAMED,
   ].map((signal) => Signal.parse(signal))
-  const plan = (followEdits: boolean) => withShownChanges(planBatch(signals, NAMED.timestamp), signals, { followEdits })
+  const plan = (followEdits: boolean) =>
+    withShownChanges(planBatch(signals, NAMED.timestamp), signals, { followEdits })
 
   it("changes the stored signal where edits are followed", () =>
     expect(plan(true).rows.map(({ index, change }) => [index, change?.kind])).toEqual([

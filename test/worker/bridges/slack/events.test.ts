@@ -4,7 +4,10 @@ import { describe, expect, it } from "vitest"
 import { planDelivery } from "../../../../src/bridges/plan-delivery.ts"
 import { mapSlackEvent, readSlackRequest } from "../../../../src/bridges/slack/events.ts"
 
-/** The envelope of https://docs.slack.dev/apis/events-api/#event-type-structure, around an event by Slack's own types. */
+/**
+ * The envelope of https://docs.slack.dev/apis/events-api/#event-type-structure, around an event by Slack's
+ * own types.
+ */
 const envelope = (event: SlackEvent | object, more: object = {}) => ({
   token: "verification-token",
   team_id: "T024BE7LD",
@@ -18,9 +21,20 @@ const envelope = (event: SlackEvent | object, more: object = {}) => ({
   ...more,
 })
 
-const AT = { ts: "1355517523.000005", event_ts: "1355517523.000005", channel: "C2147483705", channel_type: "channel" } as const
+const AT = {
+  ts: "1355517523.000005",
+  event_ts: "1355517523.000005",
+  channel: "C2147483705",
+  channel_type: "channel",
+} as const
 
-const PLAIN: AllMessageEvents = { type: "message", subtype: undefined, user: "U2147483697", text: "Hello world", ...AT }
+const PLAIN: AllMessageEvents = {
+  type: "message",
+  subtype: undefined,
+  user: "U2147483697",
+  text: "Hello world",
+  ...AT,
+}
 
 const ENVELOPE = {
   event_id: "Ev08MFMKH6",
@@ -38,7 +52,12 @@ const COMMON = {
   dedupe_key: "slack:T024BE7LD/C2147483705/1355517523.000005",
 }
 
-const REST = { channel: "C2147483705", channel_type: "channel", event_ts: "1355517523.000005", envelope: ENVELOPE }
+const REST = {
+  channel: "C2147483705",
+  channel_type: "channel",
+  event_ts: "1355517523.000005",
+  envelope: ENVELOPE,
+}
 
 const SAID: Record<string, { event: AllMessageEvents; signal: object }> = {
   "a plain message": {
@@ -81,7 +100,13 @@ const SAID: Record<string, { event: AllMessageEvents; signal: object }> = {
     },
   },
   "a /me message": {
-    event: { type: "message", subtype: "me_message", user: "U2147483697", text: "is doing that thing", ...AT },
+    event: {
+      type: "message",
+      subtype: "me_message",
+      user: "U2147483697",
+      text: "is doing that thing",
+      ...AT,
+    },
     signal: {
       ...COMMON,
       raw_content: "is doing that thing",
@@ -90,7 +115,15 @@ const SAID: Record<string, { event: AllMessageEvents; signal: object }> = {
     },
   },
   "a shared file without a word": {
-    event: { type: "message", subtype: "file_share", user: "U2147483697", text: "", x_files: ["F1"], upload: true, ...AT },
+    event: {
+      type: "message",
+      subtype: "file_share",
+      user: "U2147483697",
+      text: "",
+      x_files: ["F1"],
+      upload: true,
+      ...AT,
+    },
     signal: {
       ...COMMON,
       raw_content: "",
@@ -121,7 +154,11 @@ const SAID: Record<string, { event: AllMessageEvents; signal: object }> = {
       ...COMMON,
       raw_content: "Broadcast this",
       user_id: "U2147483697",
-      payload: expect.objectContaining({ ...REST, subtype: "thread_broadcast", thread_ts: "1355517500.000001" }),
+      payload: expect.objectContaining({
+        ...REST,
+        subtype: "thread_broadcast",
+        thread_ts: "1355517500.000001",
+      }),
     },
   },
 }
@@ -131,7 +168,11 @@ describe("a message", () => {
     const delivered = mapSlackEvent(envelope(event))
     expect(delivered).toEqual({ signal })
     const { plan } = planDelivery([delivered], "2026-01-01T00:00:00.000000Z")
-    expect(plan).toMatchObject({ total: 1, failures: [], rows: [{ time: "2012-12-14T20:38:43.000005Z", signalSource: "Slack" }] })
+    expect(plan).toMatchObject({
+      total: 1,
+      failures: [],
+      rows: [{ time: "2012-12-14T20:38:43.000005Z", signalSource: "Slack" }],
+    })
   })
 
   it("has the same dedupe_key in every event, so that it is stored once", () => {
@@ -226,7 +267,11 @@ describe("a request of Slack's", () => {
 
   it.each([null, [], "text", {}, { type: "block_actions" }, { type: "url_verification" }])(
     "is refused with the expected types when it has none of them: %j",
-    (body) => expect(readSlackRequest(body)).toMatchObject({ type: "unreadable", error: expect.stringMatching(/\w/) }),
+    (body) =>
+      expect(readSlackRequest(body)).toMatchObject({
+        type: "unreadable",
+        error: expect.stringMatching(/\w/),
+      }),
   )
 
   it("is read from any JSON", () =>

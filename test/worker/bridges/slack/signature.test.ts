@@ -15,10 +15,15 @@ const SIGNATURE = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 const errorOf = ({ body = bytes(BODY), ...headers }: Partial<SlackHeaders & { body: Uint8Array }> = {}) =>
-  slackSignatureError({ timestamp: String(NOW), signature: SIGNATURE, secrets: [SECRET], nowSeconds: NOW, ...headers }, body)
+  slackSignatureError(
+    { timestamp: String(NOW), signature: SIGNATURE, secrets: [SECRET], nowSeconds: NOW, ...headers },
+    body,
+  )
 
 async function sign(secret: string, timestamp: string, body: Uint8Array): Promise<string> {
-  const key = await crypto.subtle.importKey("raw", bytes(secret), { name: "HMAC", hash: "SHA-256" }, false, ["sign"])
+  const key = await crypto.subtle.importKey("raw", bytes(secret), { name: "HMAC", hash: "SHA-256" }, false, [
+    "sign",
+  ])
   const signed = new Uint8Array([...bytes(`v0:${timestamp}:`), ...body])
   return `v0=${new Uint8Array(await crypto.subtle.sign("HMAC", key, signed)).toHex()}`
 }
@@ -32,10 +37,15 @@ describe("a request's signature", () => {
         const nowSeconds = Math.floor(Date.now() / 1000)
         const timestamp = String(nowSeconds)
         const signature = await sign(forged ? "another secret" : SECRET, timestamp, bytes(text))
-        const headers = new Headers({ "x-slack-request-timestamp": timestamp, "x-slack-signature": signature })
+        const headers = new Headers({
+          "x-slack-request-timestamp": timestamp,
+          "x-slack-signature": signature,
+        })
         const oracle = await verifySlackRequest(SECRET, headers, text)
         expect(oracle).toBe(!forged)
-        expect((await errorOf({ timestamp, signature, body: bytes(text), nowSeconds })) === undefined).toBe(oracle)
+        expect((await errorOf({ timestamp, signature, body: bytes(text), nowSeconds })) === undefined).toBe(
+          oracle,
+        )
       }),
     )
   })
@@ -48,7 +58,9 @@ describe("a request's signature", () => {
   it("can be made with the former secret during a rotation", async () => {
     expect(await errorOf({ secrets: ["the new one", SECRET] })).toBeUndefined()
     expect(await errorOf({ secrets: [SECRET, "the new one"] })).toBeUndefined()
-    expect(await errorOf({ secrets: ["the new one", "the one after"] })).toMatch(/^X-Slack-Signature is not that of this body/)
+    expect(await errorOf({ secrets: ["the new one", "the one after"] })).toMatch(
+      /^X-Slack-Signature is not that of this body/,
+    )
   })
 
   it.each([-300, 300])("is valid %i seconds from now", async (away) =>
@@ -56,7 +68,9 @@ describe("a request's signature", () => {
   )
 
   it.each([-301, 301, 86_400])("is not valid %i seconds from now", async (away) =>
-    expect(await errorOf({ nowSeconds: NOW + away })).toBe("X-Slack-Request-Timestamp is more than 300 seconds from now."),
+    expect(await errorOf({ nowSeconds: NOW + away })).toBe(
+      "X-Slack-Request-Timestamp is more than 300 seconds from now.",
+    ),
   )
 
   const WRONG = {

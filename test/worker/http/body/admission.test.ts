@@ -12,7 +12,8 @@ afterEach(() => {
 const MIB = 1024 * 1024
 
 const secondsOf = (response: Response | undefined) => Number(response?.headers.get("Retry-After"))
-const isReturnTime = (seconds: number) => seconds >= SHORTEST_RETURN_SECONDS && seconds <= LONGEST_RETURN_SECONDS
+const isReturnTime = (seconds: number) =>
+  seconds >= SHORTEST_RETURN_SECONDS && seconds <= LONGEST_RETURN_SECONDS
 
 /** A request whose body is declared, and never arrives. */
 const sendNothing = async (bytes = 8 * MIB) => {

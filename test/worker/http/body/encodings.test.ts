@@ -32,7 +32,11 @@ describe.each(ENCODING_NAMES)("%s", (name) => {
   it("can be as long as the limit when decoded, and not a byte longer", () => {
     for (const length of [16_384, 50_000, LIMIT]) {
       const encoded = encode(new Uint8Array(length).fill(32))
-      expect([length, statusOf(name, encoded, length), statusOf(name, encoded, length - 1)]).toEqual([length, length, 413])
+      expect([length, statusOf(name, encoded, length), statusOf(name, encoded, length - 1)]).toEqual([
+        length,
+        length,
+        413,
+      ])
     }
   })
 
@@ -42,9 +46,11 @@ describe.each(ENCODING_NAMES)("%s", (name) => {
       expect([missing, statusOf(name, encoded.subarray(0, encoded.length - missing))]).toEqual([missing, 422])
   })
 
-  it("must match its header", () => expect(statusOf(name, new TextEncoder().encode('{"signals":[]}'))).toBe(422))
+  it("must match its header", () =>
+    expect(statusOf(name, new TextEncoder().encode('{"signals":[]}'))).toBe(422))
 
-  it("must not be followed by anything else", () => expect(statusOf(name, joined(encode(TEXT), garbage))).toBe(422))
+  it("must not be followed by anything else", () =>
+    expect(statusOf(name, joined(encode(TEXT), garbage))).toBe(422))
 
   it("answers any bytes with a size or a refusal", () =>
     fc.assert(
@@ -89,7 +95,8 @@ it("deflate is the zlib format alone", () => expect(statusOf("deflate", deflateR
 
 it("a zstd frame that needs a window above 8 MiB is refused", () => {
   // The frame header of RFC 8878, section 3.1.1: a window of 2^27 bytes, then one raw block of a byte.
-  const frame = (windowLog: number) => new Uint8Array([0x28, 0xb5, 0x2f, 0xfd, 0, (windowLog - 10) << 3, 9, 0, 0, 120])
+  const frame = (windowLog: number) =>
+    new Uint8Array([0x28, 0xb5, 0x2f, 0xfd, 0, (windowLog - 10) << 3, 9, 0, 0, 120])
   expect(statusOf("zstd", frame(23))).toBe(1)
   expect(statusOf("zstd", frame(24))).toBe(422)
 })

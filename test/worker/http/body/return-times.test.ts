@@ -4,7 +4,11 @@ import { LONGEST_RETURN_SECONDS, ReturnTimes } from "../../../../src/http/body/r
 const START = Date.UTC(2026, 10, 1)
 
 /** Admits so many requests a second, and returns the time after the last one. */
-function admit(times: ReturnTimes, from: number, { aSecond, seconds }: { aSecond: number; seconds: number }): number {
+function admit(
+  times: ReturnTimes,
+  from: number,
+  { aSecond, seconds }: { aSecond: number; seconds: number },
+): number {
   for (let number = 1; number <= aSecond * seconds; number++) times.admitted(from + (number * 1000) / aSecond)
   return from + seconds * 1000
 }
@@ -15,7 +19,8 @@ function busy(aSecond: number): { times: ReturnTimes; now: number } {
   return { times, now: admit(times, START, { aSecond, seconds: 60 }) }
 }
 
-const refusals = (times: ReturnTimes, now: number, count: number) => Array.from({ length: count }, () => times.next(now))
+const refusals = (times: ReturnTimes, now: number, count: number) =>
+  Array.from({ length: count }, () => times.next(now))
 
 describe("the times at which refused senders return", () => {
   it("follow each other half as fast as requests are admitted", () => {

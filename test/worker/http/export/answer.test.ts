@@ -5,10 +5,13 @@ import type { StoredSignal } from "../../../../src/signals/responses.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"
 
 const list = (filter: Record<string, string | number>, accept: string, init: RequestInit = {}) =>
-  send(`/api/signals?${new URLSearchParams(Object.entries(filter).map(([name, value]) => [name, `${value}`]))}`, {
-    ...init,
-    headers: { Accept: accept, ...init.headers },
-  })
+  send(
+    `/api/signals?${new URLSearchParams(Object.entries(filter).map(([name, value]) => [name, `${value}`]))}`,
+    {
+      ...init,
+      headers: { Accept: accept, ...init.headers },
+    },
+  )
 
 const linesOf = async (response: Response): Promise<StoredSignal[]> =>
   (await response.text())
@@ -26,7 +29,12 @@ describe("a list as NDJSON or CSV", () => {
     const signals = [
       { raw_content: "0", payload: JSON.parse('{"a": 1}') },
       { raw_content: "", agent_id: 'line\nbreak "quoted", comma', signal_score: 0.1 },
-      { raw_content: "2\u0001\u001f\u2028😀", user_id: "u", escalate_flag: 1, dedupe_key: crypto.randomUUID() },
+      {
+        raw_content: "2\u0001\u001f\u2028😀",
+        user_id: "u",
+        escalate_flag: 1,
+        dedupe_key: crypto.randomUUID(),
+      },
       { raw_content: null, emotional_tone: 0.30000000000000004, signal_source: "é" },
     ].map((signal, place) => ({ context_window_id, timestamp: at(place), ...signal }))
     expect((await postBatch({ signals, fail_on_error: true })).status).toBe(200)
@@ -37,13 +45,15 @@ describe("a list as NDJSON or CSV", () => {
   })
 
   it("has the same objects as the pages, in the same order", async () => {
-    const pages = (await (await list({ context_window_id }, "application/json")).json()) as { signals: StoredSignal[] }
+    const pages = (await (await list({ context_window_id }, "application/json")).json()) as {
+      signals: StoredSignal[]
+    }
     const response = await list({ context_window_id }, NDJSON)
-    expect([response.status, response.headers.get("Content-Type"), response.headers.get("Cache-Control")]).toEqual([
-      200,
-      NDJSON,
-      "no-store",
-    ])
+    expect([
+      response.status,
+      response.headers.get("Content-Type"),
+      response.headers.get("Cache-Control"),
+    ]).toEqual([200, NDJSON, "no-store"])
     expect(await linesOf(response)).toEqual(pages.signals)
     expect(pages.signals.map(({ time }) => time)).toEqual([at(3), at(2), at(1), at(0)])
   })
@@ -127,17 +137,26 @@ describe("a list as NDJSON or CSV", () => {
   it("answers HEAD with only the headers, and takes no place", async () => {
     for (let call = 0; call <= MAX_STREAMS; call++) {
       const response = await list({ context_window_id }, NDJSON, { method: "HEAD" })
-      expect([response.status, response.headers.get("Content-Type"), await response.text()]).toEqual([200, NDJSON, ""])
+      expect([response.status, response.headers.get("Content-Type"), await response.text()]).toEqual([
+        200,
+        NDJSON,
+        "",
+      ])
     }
   })
 
   it("refuses a stream above its bound, with Retry-After, until a reader has left", async () => {
-    const open = await Promise.all(Array.from({ length: MAX_STREAMS }, () => list({ context_window_id }, NDJSON)))
+    const open = await Promise.all(
+      Array.from({ length: MAX_STREAMS }, () => list({ context_window_id }, NDJSON)),
+    )
     const refused = await list({ context_window_id }, NDJSON)
     expect([refused.status, refused.headers.get("Retry-After"), await refused.json()]).toEqual([
       503,
       "5",
-      expect.objectContaining({ code: "overloaded", detail: expect.stringContaining("stream the list already") }),
+      expect.objectContaining({
+        code: "overloaded",
+        detail: expect.stringContaining("stream the list already"),
+      }),
     ])
     expect((await list({ context_window_id, limit: 1 }, "application/json")).status).toBe(200)
     await open[0]?.body?.cancel()

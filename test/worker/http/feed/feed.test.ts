@@ -11,18 +11,24 @@ interface Query {
 }
 
 const ask = (parameters: Query) =>
-  send(`/api/signals/feed?${new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)]))}`)
+  send(
+    `/api/signals/feed?${new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)]))}`,
+  )
 
 async function read(parameters: Query): Promise<FeedAnswer> {
   const response = await ask(parameters)
-  expect([response.status, response.headers.get("Cache-Control")], await response.clone().text()).toEqual([200, "no-store"])
+  expect([response.status, response.headers.get("Cache-Control")], await response.clone().text()).toEqual([
+    200,
+    "no-store",
+  ])
   return (await response.json()) as FeedAnswer
 }
 
 /** What this test stores, since others store meanwhile. */
 let conversation = ""
 
-const ownOf = ({ signals }: FeedAnswer) => signals.filter(({ context_window_id }) => context_window_id === conversation)
+const ownOf = ({ signals }: FeedAnswer) =>
+  signals.filter(({ context_window_id }) => context_window_id === conversation)
 
 /** Reads on until nothing follows. */
 async function readAll(after: string | undefined, limit = 1000): Promise<(string | null)[]> {
@@ -44,7 +50,9 @@ interface Sent {
 }
 
 async function store(...signals: Sent[]): Promise<number[]> {
-  const response = await postBatch({ signals: signals.map((signal) => ({ context_window_id: conversation, ...signal })) })
+  const response = await postBatch({
+    signals: signals.map((signal) => ({ context_window_id: conversation, ...signal })),
+  })
   const { results } = (await response.json()) as { results: { signal_id: number }[] }
   return results.map(({ signal_id }) => signal_id)
 }
@@ -78,7 +86,11 @@ describe("the feed", () => {
   it("leaves out duplicates, failed signals and erased ones, and continues after them", async () => {
     const dedupe_key = crypto.randomUUID()
     const ids = await store({ raw_content: "first", dedupe_key }, { raw_content: "erased" })
-    await store({ raw_content: "again", dedupe_key }, { raw_content: "bad", signal_score: 7 }, { raw_content: "last" })
+    await store(
+      { raw_content: "again", dedupe_key },
+      { raw_content: "bad", signal_score: 7 },
+      { raw_content: "last" },
+    )
     await query("delete from signals where id = $1::int8", [ids[1]])
     expect(await readAll(end, 1)).toEqual(["first", "last"])
   })
@@ -89,7 +101,10 @@ describe("the feed", () => {
       await store(...numbered(5).map(({ raw_content }) => ({ raw_content: raw_content + text })))
     const first = await read({ after: end, limit: 1000 })
     expect([ownOf(first).length < 15, first.more]).toEqual([true, true])
-    const contents = [...ownOf(first).map(({ raw_content }) => raw_content), ...(await readAll(first.next_cursor))]
+    const contents = [
+      ...ownOf(first).map(({ raw_content }) => raw_content),
+      ...(await readAll(first.next_cursor)),
+    ]
     expect(contents.map((content) => content?.[0]).join("")).toBe("012340123401234")
   })
 
@@ -118,7 +133,8 @@ describe("the feed", () => {
     const taken = Array.from({ length: MAX_WAITING }, () => takeWaitingPlace())
     const refused = await ask({ after: (await read({ after: "now" })).next_cursor, wait: 2 })
     // Unless another test has stored a signal in between.
-    if (refused.status !== 200) expect([refused.status, refused.headers.get("Retry-After")]).toEqual([503, "5"])
+    if (refused.status !== 200)
+      expect([refused.status, refused.headers.get("Retry-After")]).toEqual([503, "5"])
     for (const place of taken) place?.leave()
   })
 })
@@ -132,17 +148,24 @@ describe("a cursor of the feed", () => {
     ["one with a transaction beyond 64 bits", btoa(`[1,"18446744073709551616","${newest}",null]`)],
   ])("that is %s is refused", async (_, after) => {
     const response = await ask({ after })
-    expect([response.status, await response.json()]).toMatchObject([422, { detail: [{ loc: ["query", "after"] }] }])
+    expect([response.status, await response.json()]).toMatchObject([
+      422,
+      { detail: [{ loc: ["query", "after"] }] },
+    ])
   })
 
   it.each<[string, (now: string) => Parameters<typeof encodeFeedCursor>[0]]>([
     ["a batch that the ledger never had", (now) => ({ xid: "1", transactionId: now, id: null })],
     ["a transaction that has not begun", () => ({ xid: "9999999999", transactionId: newest, id: null })],
   ])("of %s says that the database was restored, or is another", async (_, position) => {
-    const [row] = await query<{ id: string }>("select transaction_id as id from batches order by created_at desc limit 1")
+    const [row] = await query<{ id: string }>(
+      "select transaction_id as id from batches order by created_at desc limit 1",
+    )
     const now = (row?.id ?? newest).replace(/.{12}$/, "000000000000")
     const response = await ask({ after: encodeFeedCursor(position(now)) })
-    const detail = [{ type: "feed_cursor_unknown", loc: ["query", "after"], msg: expect.stringContaining("restored") }]
+    const detail = [
+      { type: "feed_cursor_unknown", loc: ["query", "after"], msg: expect.stringContaining("restored") },
+    ]
     const body = { code: "invalid_request", detail }
     expect([response.status, await response.json()]).toEqual([422, body])
   })

@@ -95,19 +95,25 @@ describe("the answer to a batch", () => {
     expect(await answerOf(response)).toMatchObject({
       total_count: 3,
       successful_count: 2,
-      results: [{ index: 2, success: false, signal_id: null, error: "emotional_tone must be between 0 and 1" }],
+      results: [
+        { index: 2, success: false, signal_id: null, error: "emotional_tone must be between 0 and 1" },
+      ],
     })
   })
 
   it("names unknown fields", async () => {
-    const signals = batchOf(freshConversation(), 2, (index) => (index === 1 ? { signalScore: 1, channel: "x" } : {})).signals
+    const signals = batchOf(freshConversation(), 2, (index) =>
+      index === 1 ? { signalScore: 1, channel: "x" } : {},
+    ).signals
     expect(await answerOf(await postBatch({ signals, failOnError: true }))).toMatchObject({
       ignored_fields: ["failOnError", "signalScore", "channel"],
     })
   })
 
   it("has no ignored_fields when every field is known", async () =>
-    expect(await answerOf(await postBatch(batchOf(freshConversation(), 1)))).not.toHaveProperty("ignored_fields"))
+    expect(await answerOf(await postBatch(batchOf(freshConversation(), 1)))).not.toHaveProperty(
+      "ignored_fields",
+    ))
 
   it("to an empty batch has zero counts, and nothing is written", async () => {
     expect(await answerOf(await postBatch({ signals: [] }))).toEqual({
@@ -120,7 +126,9 @@ describe("the answer to a batch", () => {
   })
 
   it("names the record in the ledger even when no signal could be stored", async () => {
-    const answer = await answerOf(await postBatch(batchOf(freshConversation(), 2, () => ({ signal_score: 9 }))))
+    const answer = await answerOf(
+      await postBatch(batchOf(freshConversation(), 2, () => ({ signal_score: 9 }))),
+    )
     expect(answer).toMatchObject({ total_count: 2, successful_count: 0, failed_count: 2 })
     const record = await (await send(`/api/batches/${answer.transaction_id}`)).json()
     expect(record).toMatchObject({
@@ -133,24 +141,32 @@ describe("the answer to a batch", () => {
 })
 
 describe("a batch of the wrong shape", () => {
-  it.each([false, true])("is refused as a whole, with every error, with fail_on_error %s", async (fail_on_error) => {
-    const conversation = freshConversation()
-    const signals = [
-      { raw_content: "no conversation" },
-      { context_window_id: conversation },
-      { context_window_id: conversation, payload: "text" },
-    ]
-    const response = await postBatch({ signals, fail_on_error })
-    expect(response.status).toBe(422)
-    expect(await response.json()).toEqual({
-      detail: [
-        { type: "missing", loc: ["body", "signals", 0, "context_window_id"], msg: "Field required" },
-        { type: "dict_type", loc: ["body", "signals", 2, "payload"], msg: "Input should be a valid dictionary", input: "text" },
-      ],
-      code: "invalid_request",
-    })
-    expect(await countOf(conversation)).toBe(0)
-  })
+  it.each([false, true])(
+    "is refused as a whole, with every error, with fail_on_error %s",
+    async (fail_on_error) => {
+      const conversation = freshConversation()
+      const signals = [
+        { raw_content: "no conversation" },
+        { context_window_id: conversation },
+        { context_window_id: conversation, payload: "text" },
+      ]
+      const response = await postBatch({ signals, fail_on_error })
+      expect(response.status).toBe(422)
+      expect(await response.json()).toEqual({
+        detail: [
+          { type: "missing", loc: ["body", "signals", 0, "context_window_id"], msg: "Field required" },
+          {
+            type: "dict_type",
+            loc: ["body", "signals", 2, "payload"],
+            msg: "Input should be a valid dictionary",
+            input: "text",
+          },
+        ],
+        code: "invalid_request",
+      })
+      expect(await countOf(conversation)).toBe(0)
+    },
+  )
 
   it.each([
     ["no body", "", "missing"],
@@ -168,7 +184,11 @@ describe("a batch of the wrong shape", () => {
       0xff,
       ...new TextEncoder().encode('"}]}'),
     ])
-    const response = await send("/api/signals/batch", { method: "POST", body, headers: { "Content-Type": "application/json" } })
+    const response = await send("/api/signals/batch", {
+      method: "POST",
+      body,
+      headers: { "Content-Type": "application/json" },
+    })
     expect(response.status).toBe(422)
     expect(await response.json()).toMatchObject({ detail: [{ type: "string_unicode", loc: ["body"] }] })
   })
@@ -178,7 +198,12 @@ describe("an all-or-nothing batch", () => {
   it("lists every failure, and quotes the first one", async () => {
     const signals = batchOf(freshConversation(), 4, (index) => ({ escalate_flag: index % 2 ? 7 : 0 })).signals
     const response = await postBatch({ signals, fail_on_error: true })
-    const outOfRange = { error: "escalate_flag must be 0 or 1", code: "out_of_range", field: "escalate_flag", retryable: false }
+    const outOfRange = {
+      error: "escalate_flag must be 0 or 1",
+      code: "out_of_range",
+      field: "escalate_flag",
+      retryable: false,
+    }
     expect(response.status).toBe(400)
     expect(await response.json()).toEqual({
       detail: "Batch failed at index 1: escalate_flag must be 0 or 1. No signals were created.",

@@ -30,20 +30,26 @@ const kept = async (fields: { source: string; record: unknown; reason?: string }
   return Number(row?.id)
 }
 
-const read = async <Answer>(path: string, init?: RequestInit) => (await (await send(path, init)).json()) as Answer
+const read = async <Answer>(path: string, init?: RequestInit) =>
+  (await (await send(path, init)).json()) as Answer
 const letter = (id: number) => read<Letter>(`/api/dead-letters/${id}`)
 const replay = (id: number) =>
-  read<{ replayed: boolean; reason?: string; transaction_id?: string }>(`/api/dead-letters/${id}/replay`, { method: "POST" })
+  read<{ replayed: boolean; reason?: string; transaction_id?: string }>(`/api/dead-letters/${id}/replay`, {
+    method: "POST",
+  })
 
 describe("the dead letters", () => {
   it("are listed newest first, page by page, while they wait", async () => {
     const ids: number[] = []
-    for (let number = 0; number < 5; number++) ids.unshift(await kept({ source: "kafka", record: { value: number } }))
+    for (let number = 0; number < 5; number++)
+      ids.unshift(await kept({ source: "kafka", record: { value: number } }))
     const found: number[] = []
     let cursor: string | null = null
     do {
       const query = new URLSearchParams({ limit: "2", ...(cursor !== null && { cursor }) })
-      const page: { dead_letters: Letter[]; next_cursor: string | null } = await read(`/api/dead-letters?${query}`)
+      const page: { dead_letters: Letter[]; next_cursor: string | null } = await read(
+        `/api/dead-letters?${query}`,
+      )
       found.push(...page.dead_letters.map(({ id }) => id))
       cursor = page.next_cursor
     } while (cursor !== null)
@@ -56,17 +62,25 @@ describe("the dead letters", () => {
     const { transaction_id } = await read<{ transaction_id: string }>(`/api/dead-letters/${id}`)
     await read(`/api/dead-letters/${id}`, { method: "DELETE" })
     const listed = async (more = "") => {
-      const page = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?transaction_id=${transaction_id}${more}`)
+      const page = await read<{ dead_letters: Letter[] }>(
+        `/api/dead-letters?transaction_id=${transaction_id}${more}`,
+      )
       return page.dead_letters.map((letter) => letter.id)
     }
-    expect([await listed(), await listed("&state=discarded"), await listed("&state=waiting")]).toEqual([[id], [id], []])
+    expect([await listed(), await listed("&state=discarded"), await listed("&state=waiting")]).toEqual([
+      [id],
+      [id],
+      [],
+    ])
   })
 
   it("are listed without their records, which each has by its id", async () => {
     const id = await kept({ source: "kafka", record: { value: "x" } })
     const { record, ...listed } = await letter(id)
     // Other tests keep dead letters meanwhile, so the newest one can be theirs.
-    const { dead_letters } = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?transaction_id=${listed.transaction_id}`)
+    const { dead_letters } = await read<{ dead_letters: Letter[] }>(
+      `/api/dead-letters?transaction_id=${listed.transaction_id}`,
+    )
     expect(dead_letters).toEqual([listed])
     expect(record).toBe('{"value":"x"}')
   })
@@ -79,13 +93,19 @@ describe("the dead letters", () => {
     const own = (letters: readonly Letter[]) => letters.map(({ id }) => id).filter((id) => ids.includes(id))
     const first = await read<{ dead_letters: Letter[]; next_cursor: string }>("/api/dead-letters?limit=1000")
     expect(own(first.dead_letters)).toEqual(ids.slice(0, 10))
-    const second = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?limit=1000&cursor=${first.next_cursor}`)
+    const second = await read<{ dead_letters: Letter[] }>(
+      `/api/dead-letters?limit=1000&cursor=${first.next_cursor}`,
+    )
     expect(own(second.dead_letters)).toEqual(ids.slice(10))
     await query("delete from dead_letters where id = any($1)", [ids])
   })
 
   it("have the record, and the reason why it could not be stored", async () => {
-    const id = await kept({ source: "kafka", record: { value: { text: "x" } }, reason: "the record has no conversation" })
+    const id = await kept({
+      source: "kafka",
+      record: { value: { text: "x" } },
+      reason: "the record has no conversation",
+    })
     expect(await letter(id)).toMatchObject({
       id,
       state: "waiting",
@@ -99,18 +119,28 @@ describe("the dead letters", () => {
     const fresh = { transactionId, source: "kafka" as const, caller: "bridge", record: "{}" }
     const ahead = { index: 1, reason: "too far ahead", code: "too_far_ahead" as const, field: "timestamp" }
     await insertDeadLetters(
-      connect({ url: bindings.DATABASE_URL ?? "", httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT, deadlineMs: 10_000 }),
+      connect({
+        url: bindings.DATABASE_URL ?? "",
+        httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT,
+        deadlineMs: 10_000,
+      }),
       [
         { ...fresh, index: 0, reason: "no key", code: "unreadable_record" },
         { ...fresh, ...ahead },
       ],
     )
-    const { dead_letters } = await read<{ dead_letters: Letter[] }>(`/api/dead-letters?transaction_id=${transactionId}`)
+    const { dead_letters } = await read<{ dead_letters: Letter[] }>(
+      `/api/dead-letters?transaction_id=${transactionId}`,
+    )
     const [second, first] = dead_letters
     expect(first).toMatchObject({ code: "unreadable_record", retryable: false })
     expect(first).not.toHaveProperty("field")
     expect(second).toMatchObject({ code: "too_far_ahead", field: "timestamp", retryable: true })
-    expect(await letter(second?.id ?? 0)).toMatchObject({ code: "too_far_ahead", field: "timestamp", retryable: true })
+    expect(await letter(second?.id ?? 0)).toMatchObject({
+      code: "too_far_ahead",
+      field: "timestamp",
+      retryable: true,
+    })
   })
 
   it("are unclassified when a version without codes kept them, or have a code of a newer version", async () => {
@@ -129,10 +159,16 @@ describe("the dead letters", () => {
   it("need both scopes to be changed", async () => {
     const id = await kept({ source: "kafka", record: {} })
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode("read-key"))
-    const API_KEYS = JSON.stringify([{ name: "reader", sha256: new Uint8Array(digest).toHex(), scopes: ["read"] }])
+    const API_KEYS = JSON.stringify([
+      { name: "reader", sha256: new Uint8Array(digest).toHex(), scopes: ["read"] },
+    ])
     const environment: Bindings = { ...bindings, OPEN_ACCESS: "false", API_KEYS }
     const ask = (path: string, method: string) =>
-      app.request(`/api/dead-letters/${path}`, { method, headers: { Authorization: "Bearer read-key" } }, environment)
+      app.request(
+        `/api/dead-letters/${path}`,
+        { method, headers: { Authorization: "Bearer read-key" } },
+        environment,
+      )
     expect((await ask(`${id}`, "GET")).status).toBe(200)
     expect((await ask(`${id}/replay`, "POST")).status).toBe(403)
     expect((await ask(`${id}`, "DELETE")).status).toBe(403)
@@ -142,13 +178,19 @@ describe("the dead letters", () => {
 describe("a dead letter that is replayed", () => {
   it("is stored after its cause is repaired, and only once however often it is replayed", async () => {
     const conversation = freshConversation()
-    const id = await kept({ source: "kafka", record: { value: { context_window_id: conversation, raw_content: "Hello" } } })
+    const id = await kept({
+      source: "kafka",
+      record: { value: { context_window_id: conversation, raw_content: "Hello" } },
+    })
     const answers = await Promise.all([replay(id), replay(id), replay(id)])
     const { replay_transaction_id, state } = await letter(id)
     expect(state).toBe("replayed")
     expect(answers).toEqual([1, 2, 3].map(() => ({ replayed: true, transaction_id: replay_transaction_id })))
     expect(await countOf(conversation)).toBe(1)
-    expect(await read(`/api/batches/${replay_transaction_id}`)).toMatchObject({ state: "stored", caller: "bridge" })
+    expect(await read(`/api/batches/${replay_transaction_id}`)).toMatchObject({
+      state: "stored",
+      caller: "bridge",
+    })
   })
 
   it("counts as stored the first time, and never as failed", async () => {
@@ -198,16 +240,24 @@ describe("a dead letter that is replayed", () => {
 
   it("stays, with the reason, when the database still refuses it", async () => {
     const conversation = freshConversation()
-    const broken = delivery([{ context_window_id: conversation, payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } }])
+    const broken = delivery([
+      { context_window_id: conversation, payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } },
+    ])
     await consume([bodyOf(broken)])
     const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
       broken.batch.transactionId,
     ])
     const id = Number(row?.id)
     for (let time = 0; time < 2; time++)
-      expect(await replay(id)).toMatchObject({ replayed: false, reason: expect.stringContaining("refused by the database") })
+      expect(await replay(id)).toMatchObject({
+        replayed: false,
+        reason: expect.stringContaining("refused by the database"),
+      })
     // Mended by hand, it goes in.
-    await query(`update dead_letters set record = replace(record, $2, '1') where id = $1`, [id, TOO_LONG_FOR_POSTGRES])
+    await query(`update dead_letters set record = replace(record, $2, '1') where id = $1`, [
+      id,
+      TOO_LONG_FOR_POSTGRES,
+    ])
     expect(await replay(id)).toMatchObject({ replayed: true })
     expect(await countOf(conversation)).toBe(1)
   })
@@ -216,7 +266,9 @@ describe("a dead letter that is replayed", () => {
     const conversation = freshConversation()
     const body = bodyOf(delivery([{ context_window_id: conversation }]))
     await consume([body], { queue: DEAD_LETTERS })
-    const [row] = await query<{ id: string }>("select id from dead_letters where record = $1", [JSON.stringify(body)])
+    const [row] = await query<{ id: string }>("select id from dead_letters where record = $1", [
+      JSON.stringify(body),
+    ])
     expect(await replay(Number(row?.id))).toEqual({ replayed: true })
     await expect.poll(() => countOf(conversation)).toBe(1)
   })
@@ -224,7 +276,10 @@ describe("a dead letter that is replayed", () => {
   it("is not listed once it is discarded, and can still be replayed", async () => {
     const conversation = freshConversation()
     const id = await kept({ source: "signal", record: { context_window_id: conversation } })
-    expect(await read(`/api/dead-letters/${id}`, { method: "DELETE" })).toMatchObject({ id, state: "discarded" })
+    expect(await read(`/api/dead-letters/${id}`, { method: "DELETE" })).toMatchObject({
+      id,
+      state: "discarded",
+    })
     const { dead_letters } = await read<{ dead_letters: Letter[] }>("/api/dead-letters?state=discarded")
     expect(dead_letters.map((one) => one.id)).toContain(id)
     expect(await replay(id)).toMatchObject({ replayed: true })
@@ -235,26 +290,37 @@ describe("a dead letter that is replayed", () => {
 describe("a record of more than 1 MiB", () => {
   const large = async (source: LetterSource, unit: string): Promise<number> => {
     const transactionId = uuidv7()
-    const record = JSON.stringify({ value: { context_window_id: freshConversation(), raw_content: unit.repeat(1_200_000) } })
+    const record = JSON.stringify({
+      value: { context_window_id: freshConversation(), raw_content: unit.repeat(1_200_000) },
+    })
     await insertDeadLetters(
-      connect({ url: bindings.DATABASE_URL ?? "", httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT, deadlineMs: 10_000 }),
+      connect({
+        url: bindings.DATABASE_URL ?? "",
+        httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT,
+        deadlineMs: 10_000,
+      }),
       [{ transactionId, index: 0, source, caller: "bridge", reason: "It is too large.", record }],
     )
-    const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [transactionId])
+    const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
+      transactionId,
+    ])
     return Number(row?.id)
   }
 
-  it.each(["x", "é", "\u{1F600}"])("keeps its beginning of whole characters (%s), and its reason says so", async (unit) => {
-    const { record, truncated, reason } = await letter(await large("kafka", unit))
-    const bytes = new TextEncoder().encode(record)
-    expect(truncated).toBe(true)
-    expect(bytes.length).toBeLessThanOrEqual(1024 * 1024 + 4096)
-    expect(bytes.length).toBeGreaterThan(1024 * 1024 + 4090)
-    expect(record.isWellFormed()).toBe(true)
-    expect(reason).toBe(
-      "It is too large. The record is larger than 1 MiB: only its beginning is kept, so that it cannot be replayed.",
-    )
-  })
+  it.each(["x", "é", "\u{1F600}"])(
+    "keeps its beginning of whole characters (%s), and its reason says so",
+    async (unit) => {
+      const { record, truncated, reason } = await letter(await large("kafka", unit))
+      const bytes = new TextEncoder().encode(record)
+      expect(truncated).toBe(true)
+      expect(bytes.length).toBeLessThanOrEqual(1024 * 1024 + 4096)
+      expect(bytes.length).toBeGreaterThan(1024 * 1024 + 4090)
+      expect(record.isWellFormed()).toBe(true)
+      expect(reason).toBe(
+        "It is too large. The record is larger than 1 MiB: only its beginning is kept, so that it cannot be replayed.",
+      )
+    },
+  )
 
   it.each(["kafka", "queue"] as const)("is not replayed, and the answer says why (%s)", async (source) => {
     const id = await large(source, "x")

@@ -30,20 +30,30 @@ async function store(...signals: object[]): Promise<number[]> {
 const someone = () => `user ${crypto.randomUUID()}`
 
 describe("an erasure", () => {
-  it.each(["user_id", "agent_id", "context_window_id"])("by %s removes every signal of it, and no other", async (field) => {
-    const [subject, conversation] = [someone(), freshConversation()]
-    const mine = { context_window_id: conversation, [field]: subject }
-    await store(mine, { context_window_id: conversation, [field]: `${subject} junior` }, mine)
-    const record = await erased({ [field]: subject })
-    expect(record).toMatchObject({ kind: field, suppress: false, requested_by: "anonymous", erased: { signals: 2 } })
-    expect(await query(`select ${field} as subject from signals where ${field} like $1`, [`${subject}%`])).toEqual([
-      { subject: `${subject} junior` },
-    ])
-  })
+  it.each(["user_id", "agent_id", "context_window_id"])(
+    "by %s removes every signal of it, and no other",
+    async (field) => {
+      const [subject, conversation] = [someone(), freshConversation()]
+      const mine = { context_window_id: conversation, [field]: subject }
+      await store(mine, { context_window_id: conversation, [field]: `${subject} junior` }, mine)
+      const record = await erased({ [field]: subject })
+      expect(record).toMatchObject({
+        kind: field,
+        suppress: false,
+        requested_by: "anonymous",
+        erased: { signals: 2 },
+      })
+      expect(
+        await query(`select ${field} as subject from signals where ${field} like $1`, [`${subject}%`]),
+      ).toEqual([{ subject: `${subject} junior` }])
+    },
+  )
 
   it("by ids removes these signals, even when some do not exist, and the dead letter that one of them came from", async () => {
     const conversation = freshConversation()
-    const [first = 0, , third = 0] = await store(...Array.from({ length: 3 }, () => ({ context_window_id: conversation })))
+    const [first = 0, , third = 0] = await store(
+      ...Array.from({ length: 3 }, () => ({ context_window_id: conversation })),
+    )
     await query(
       `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id, state)
        select gen_random_uuid(), 0, 'signal', 'tests', '', '{}', transaction_id, 'replayed' from signals where id = $1`,
@@ -64,7 +74,9 @@ describe("an erasure", () => {
     )
     expect(JSON.stringify(rows)).toContain(record.id)
     expect(JSON.stringify(rows)).not.toContain(subject)
-    expect(new Date(record.finished_at ?? 0).getTime()).toBeGreaterThanOrEqual(new Date(record.created_at).getTime())
+    expect(new Date(record.finished_at ?? 0).getTime()).toBeGreaterThanOrEqual(
+      new Date(record.created_at).getTime(),
+    )
   })
 
   it("keeps the dedupe keys taken, so that a late retry does not store a signal again", async () => {
@@ -107,11 +119,14 @@ describe("an erasure", () => {
     )
     const { erased: counts } = await erased({ user_id: subject })
     expect(counts).toMatchObject({ ledger_texts: 1 })
-    expect(await query("select id from dead_letters where id = any($1::int8[]) order by id", [[...gone, ...kept]])).toEqual(
-      kept.map((id) => ({ id })),
-    )
+    expect(
+      await query("select id from dead_letters where id = any($1::int8[]) order by id", [[...gone, ...kept]]),
+    ).toEqual(kept.map((id) => ({ id })))
     expect(await query("select failures, reason from batches where transaction_id = $1", [ledger])).toEqual([
-      { failures: [{ ...failures[0], error: "Removed by an erasure." }, failures[1]], reason: "Removed by an erasure." },
+      {
+        failures: [{ ...failures[0], error: "Removed by an erasure." }, failures[1]],
+        reason: "Removed by an erasure.",
+      },
     ])
   })
 
@@ -124,7 +139,10 @@ describe("an erasure", () => {
         [JSON.stringify({ team_id: team, event: { channel: name } })],
       )
     await erased({ context_window_id: `${team}/${channel}` })
-    const rows = await query<{ record: string }>("select record from dead_letters where strpos(record, $1) > 0", [team])
+    const rows = await query<{ record: string }>(
+      "select record from dead_letters where strpos(record, $1) > 0",
+      [team],
+    )
     expect(rows.map(({ record }) => JSON.parse(record).event.channel)).toEqual(["C2"])
   })
 
@@ -136,15 +154,23 @@ describe("an erasure", () => {
     expect([again.status, again.headers.get("Idempotency-Replayed")]).toEqual([202, "true"])
     expect((await again.json<ErasureRecord>()).id).toBe(first.id)
     const other = await erase({ user_id: someone() }, key)
-    expect([other.status, await other.json()]).toMatchObject([422, { detail: [{ type: "idempotency_key_reused" }] }])
+    expect([other.status, await other.json()]).toMatchObject([
+      422,
+      { detail: [{ type: "idempotency_key_reused" }] },
+    ])
   })
 
   it("is listed, newest first, by pages", async () => {
     const ids: string[] = []
     for (let count = 0; count < 3; count++) ids.push((await erased({ signal_ids: [1] })).id)
-    const page = await (await send("/api/erasures?limit=2")).json<{ erasures: ErasureRecord[]; next_cursor: string }>()
+    const page = await (await send("/api/erasures?limit=2")).json<{
+      erasures: ErasureRecord[]
+      next_cursor: string
+    }>()
     expect(page.erasures.map(({ id }) => id)).toEqual([ids[2], ids[1]])
-    const next = await (await send(`/api/erasures?limit=1&cursor=${page.next_cursor}`)).json<{ erasures: ErasureRecord[] }>()
+    const next = await (await send(`/api/erasures?limit=1&cursor=${page.next_cursor}`)).json<{
+      erasures: ErasureRecord[]
+    }>()
     expect(next.erasures.map(({ id }) => id)).toEqual([ids[0]])
   })
 
@@ -179,11 +205,17 @@ describe("after an erasure with suppression", () => {
     await erased({ user_id: subject, suppress: true })
     const failure = { code: "suppressed", field: "user_id", retryable: false }
     const batch = await postBatch({ signals: [signal, { context_window_id }] })
-    expect((await batch.json<BatchAnswer>()).results).toMatchObject([{ success: false, ...failure }, { success: true }])
+    expect((await batch.json<BatchAnswer>()).results).toMatchObject([
+      { success: false, ...failure },
+      { success: true },
+    ])
     const whole = await postBatch({ signals: [{ context_window_id }, signal], fail_on_error: true })
     expect([whole.status, await whole.json()]).toMatchObject([400, { errors: [{ index: 1, ...failure }] }])
     const single = await postJson("/api/signals", signal)
-    expect([single.status, await single.json()]).toMatchObject([422, { detail: [{ loc: ["body", "user_id"] }] }])
+    expect([single.status, await single.json()]).toMatchObject([
+      422,
+      { detail: [{ loc: ["body", "user_id"] }] },
+    ])
     expect(await countOf(context_window_id)).toBe(1)
   })
 })

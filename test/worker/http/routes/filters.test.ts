@@ -18,7 +18,9 @@ async function list(filter: Record<string, string | number>): Promise<Page> {
 }
 
 /** All pages of a list: how many, and the contents of their signals. */
-async function listAll(filter: Record<string, string | number>): Promise<{ pages: number; contents: (string | null)[] }> {
+async function listAll(
+  filter: Record<string, string | number>,
+): Promise<{ pages: number; contents: (string | null)[] }> {
   const contents: (string | null)[] = []
   let pages = 0
   for (let cursor: string | null = ""; cursor !== null; pages++) {
@@ -39,7 +41,14 @@ describe("a list of signals with filters", () => {
     const signals = [
       { raw_content: "0", timestamp: at(0), signal_score: 0.1, user_id, signal_source: "slack" },
       { raw_content: "1", timestamp: at(1), signal_score: 0.5, user_id, agent_id },
-      { raw_content: "2", timestamp: at(2), signal_score: 0.9, user_id, escalate_flag: 1, signal_source: "slack" },
+      {
+        raw_content: "2",
+        timestamp: at(2),
+        signal_score: 0.9,
+        user_id,
+        escalate_flag: 1,
+        signal_source: "slack",
+      },
       { raw_content: "3", timestamp: at(3), signal_score: 1, agent_id, escalate_flag: 1 },
       { raw_content: "4", timestamp: at(4), signal_score: 0.5 },
     ].map((signal) => ({ ...signal, context_window_id: conversation }))
@@ -54,8 +63,16 @@ describe("a list of signals with filters", () => {
     ["escalated ones", { escalate_flag: 1, user_id }, ["2"]],
     ["those that are not escalated", { escalate_flag: 0, context_window_id: conversation }, ["4", "1", "0"]],
     ["a lowest score, which is included", { min_score: 0.5, user_id }, ["2", "1"]],
-    ["a highest score, which is included", { max_score: 0.5, context_window_id: conversation }, ["4", "1", "0"]],
-    ["a range of scores", { min_score: 0.5, max_score: ".9", context_window_id: conversation }, ["4", "2", "1"]],
+    [
+      "a highest score, which is included",
+      { max_score: 0.5, context_window_id: conversation },
+      ["4", "1", "0"],
+    ],
+    [
+      "a range of scores",
+      { min_score: 0.5, max_score: ".9", context_window_id: conversation },
+      ["4", "2", "1"],
+    ],
     ["a conversation and a source", { context_window_id: conversation, signal_source: "slack" }, ["2", "0"]],
     ["a source and a user", { signal_source: "slack", user_id, limit: 1 }, ["2", "0"]],
     [
@@ -73,9 +90,9 @@ describe("a list of signals with filters", () => {
       ["2"],
     ],
   ])("has %s", async (_, filter, expected) => {
-    expect((await listAll({ since: "2026-01-01T00:00:00Z", until: "2026-01-01T00:05:00Z", ...filter })).contents).toEqual(
-      expected,
-    )
+    expect(
+      (await listAll({ since: "2026-01-01T00:00:00Z", until: "2026-01-01T00:05:00Z", ...filter })).contents,
+    ).toEqual(expected)
   })
 
   it.each([
@@ -98,7 +115,10 @@ describe("a list of signals with filters", () => {
 describe("a list whose filters leave few of many signals", () => {
   const conversation = freshConversation()
 
-  /** Signals a second apart, the first the oldest; those whose number `rare` divides have another source and user. */
+  /**
+   * Signals a second apart, the first the oldest; those whose number `rare` divides have another source and
+   * user.
+   */
   async function fill(context: string, count: number, rare: number) {
     await query(
       `insert into signals (time, transaction_id, context_window_id, signal_source, signal_score, escalate_flag, raw_content, user_id)
@@ -116,7 +136,10 @@ describe("a list whose filters leave few of many signals", () => {
     expect([first.signals, first.next_cursor]).toEqual([[], expect.any(String)])
     expect(await listAll({ ...filter, max_score: 0.4 })).toEqual({ pages: 3, contents: [] })
     expect(await listAll(filter)).toEqual({ pages: 3, contents: [`${2 * MAX_TRIED}`, `${MAX_TRIED}`] })
-    expect(await listAll({ ...filter, limit: 1 })).toEqual({ pages: 3, contents: [`${2 * MAX_TRIED}`, `${MAX_TRIED}`] })
+    expect(await listAll({ ...filter, limit: 1 })).toEqual({
+      pages: 3,
+      contents: [`${2 * MAX_TRIED}`, `${MAX_TRIED}`],
+    })
   })
 
   it("ends with a cursor of null when the last tested signal is the last of all", async () => {

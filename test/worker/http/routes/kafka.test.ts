@@ -17,7 +17,9 @@ interface Options {
   changed?: Partial<Bindings>
 }
 
-/** Sends as a sink does. Also returns the messages and data points that the service sends; none is delivered. */
+/**
+ * Sends as a sink does. Also returns the messages and data points that the service sends; none is delivered.
+ */
 async function post(body: unknown, { path = "/webhooks/kafka", headers = {}, changed = {} }: Options = {}) {
   const queued: string[] = []
   const points: DataPoint[] = []
@@ -25,7 +27,11 @@ async function post(body: unknown, { path = "/webhooks/kafka", headers = {}, cha
   const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
   const context = createExecutionContext()
   const content = typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body)
-  const init = { method: "POST", body: content as BodyInit, headers: { "Content-Type": "application/json", ...headers } }
+  const init = {
+    method: "POST",
+    body: content as BodyInit,
+    headers: { "Content-Type": "application/json", ...headers },
+  }
   const response = await app.request(path, init, { ...bindings, QUEUE, METRICS, ...changed }, context)
   await waitOnExecutionContext(context)
   return { response, answer: (await response.json()) as Record<string, unknown>, queued, point: points[0] }
@@ -52,7 +58,13 @@ describe("POST /webhooks/kafka", () => {
         code: "unreadable_record",
         retryable: false,
       },
-      { index: 3, error: "signal_score must be between 0 and 1", code: "out_of_range", field: "signal_score", retryable: false },
+      {
+        index: 3,
+        error: "signal_score must be between 0 and 1",
+        code: "out_of_range",
+        field: "signal_score",
+        retryable: false,
+      },
     ]
     expect(answer).toEqual({
       state: "queued",
@@ -71,7 +83,9 @@ describe("POST /webhooks/kafka", () => {
       "select index, reason as error, code, field from dead_letters where transaction_id = $1 order by index",
       [answer.transaction_id],
     )
-    expect(letters).toEqual(failures.map(({ index, error, code, field = null }) => ({ index, error, code, field })))
+    expect(letters).toEqual(
+      failures.map(({ index, error, code, field = null }) => ({ index, error, code, field })),
+    )
   })
 
   it("stores once a record that its sink sends again", async () => {
@@ -90,7 +104,9 @@ describe("POST /webhooks/kafka", () => {
     ["%00", "value_error"],
     ["x".repeat(101), "string_too_long"],
   ])("refuses a name of the cluster that no dedupe key can hold: %s", async (cluster, type) => {
-    const { response, answer } = await post([signal(freshConversation())], { path: `/webhooks/kafka?cluster=${cluster}` })
+    const { response, answer } = await post([signal(freshConversation())], {
+      path: `/webhooks/kafka?cluster=${cluster}`,
+    })
     expect([response.status, answer]).toMatchObject([422, { detail: [{ type, loc: ["query", "cluster"] }] }])
   })
 
@@ -100,7 +116,9 @@ describe("POST /webhooks/kafka", () => {
     const { response, answer } = await post(body, { changed: WITHOUT_QUEUE })
     expect([response.status, answer.state, answer.accepted_count]).toEqual([200, "stored", 2])
     expect(await countOf(conversation)).toBe(2)
-    expect(await query("select reason from dead_letters where transaction_id = $1", [answer.transaction_id])).toHaveLength(1)
+    expect(
+      await query("select reason from dead_letters where transaction_id = $1", [answer.transaction_id]),
+    ).toHaveLength(1)
   })
 
   it("lists the signals that only the database refuses, when it writes directly", async () => {
@@ -111,18 +129,27 @@ describe("POST /webhooks/kafka", () => {
         changed: WITHOUT_QUEUE,
       },
     )
-    expect(answer).toMatchObject({ state: "stored", accepted_count: 1, failed_count: 1, failures: [{ index: 0 }] })
+    expect(answer).toMatchObject({
+      state: "stored",
+      accepted_count: 1,
+      failed_count: 1,
+      failures: [{ index: 0 }],
+    })
     expect(await countOf(conversation)).toBe(1)
   })
 
   it("asks the sink to retry when neither queue nor database accepts them", async () => {
-    const { response } = await post(signal(freshConversation()), { changed: { ...UNREACHABLE, ...WITHOUT_QUEUE } })
+    const { response } = await post(signal(freshConversation()), {
+      changed: { ...UNREACHABLE, ...WITHOUT_QUEUE },
+    })
     expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "2"])
   })
 
   it("keeps a delivery too large for a message in the bucket", async () => {
     const conversation = freshConversation()
-    const many = Array.from({ length: 500 }, (_, place) => signal(conversation, { raw_content: `${place} ${"x".repeat(400)}` }))
+    const many = Array.from({ length: 500 }, (_, place) =>
+      signal(conversation, { raw_content: `${place} ${"x".repeat(400)}` }),
+    )
     const { answer, queued } = await post(many)
     expect([answer.state, answer.accepted_count]).toEqual(["queued", 500])
     expect(queued.map((text) => text.length < 1000)).toEqual([true])
@@ -135,29 +162,53 @@ describe("POST /webhooks/kafka", () => {
     const packed = new Response(
       new Blob([JSON.stringify(signal(conversation))]).stream().pipeThrough(new CompressionStream("gzip")),
     )
-    const { answer } = await post(new Uint8Array(await packed.arrayBuffer()), { headers: { "Content-Encoding": "gzip" } })
+    const { answer } = await post(new Uint8Array(await packed.arrayBuffer()), {
+      headers: { "Content-Encoding": "gzip" },
+    })
     expect(answer).toMatchObject({ accepted_count: 1 })
     const bad = await post(new Uint8Array([0xff, 0xfe]))
-    expect(bad.answer).toMatchObject({ failed_count: 1, failures: [{ index: 0, error: "the body is not UTF-8" }] })
+    expect(bad.answer).toMatchObject({
+      failed_count: 1,
+      failures: [{ index: 0, error: "the body is not UTF-8" }],
+    })
   })
 
   it("reads a sink's empty body as a tombstone", async () => {
     const { response, answer, queued } = await post("")
-    expect([response.status, answer.state, answer.skipped, queued]).toEqual([200, "skipped", { tombstone: 1 }, []])
+    expect([response.status, answer.state, answer.skipped, queued]).toEqual([
+      200,
+      "skipped",
+      { tombstone: 1 },
+      [],
+    ])
   })
 
   it("maps by the setting", async () => {
     const conversation = freshConversation()
     const changed = { KAFKA_FIELD_MAPPING: '{"conversation": "room", "text": "body"}', ...WITHOUT_QUEUE }
     await post({ room: conversation, body: "Hello" }, { changed })
-    const rows = await query("select raw_content, signal_source from signals where context_window_id = $1", [conversation])
+    const rows = await query("select raw_content, signal_source from signals where context_window_id = $1", [
+      conversation,
+    ])
     expect(rows).toEqual([{ raw_content: "Hello", signal_source: "Kafka" }])
   })
 
   it.each([
-    ["415 to a content type that is not read", 415, "", { "Content-Type": "application/vnd.kafka.avro.v2" }, {}],
+    [
+      "415 to a content type that is not read",
+      415,
+      "",
+      { "Content-Type": "application/vnd.kafka.avro.v2" },
+      {},
+    ],
     ["413 to more records than a batch may hold", 413, "[1, 2, 3]", {}, { MAX_SIGNALS: "2" }],
-    ["429 to an address over its rate", 429, "1", {}, { ADDRESS_RATE_LIMITER: { limit: async () => ({ success: false }) } }],
+    [
+      "429 to an address over its rate",
+      429,
+      "1",
+      {},
+      { ADDRESS_RATE_LIMITER: { limit: async () => ({ success: false }) } },
+    ],
     ["503 when the mapping is wrong", 503, "1", {}, { KAFKA_FIELD_MAPPING: '{"room": "a"}' }],
   ])("answers %s, and keeps nothing", async (_, status, body, headers, changed) => {
     const { response, answer, queued } = await post(body, { headers, changed })
@@ -180,7 +231,9 @@ describe("the sender of records", () => {
 
   it("is accepted by a key with the scope ingest", async () => {
     const headers = { Authorization: `Bearer ${KEY}` }
-    expect((await post(signal("c"), { headers, changed: await closed(["ingest"]) })).response.status).toBe(200)
+    expect((await post(signal("c"), { headers, changed: await closed(["ingest"]) })).response.status).toBe(
+      200,
+    )
     expect((await post(signal("c"), { headers, changed: await closed(["read"]) })).response.status).toBe(403)
     expect((await post(signal("c"), { changed: await closed(["ingest"]) })).response.status).toBe(401)
   })

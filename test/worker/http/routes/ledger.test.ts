@@ -39,9 +39,10 @@ describe("the ledger's pages", () => {
   })
 
   it("are read from the end of the primary key", async () => {
-    const plan = await query("explain select * from batches where transaction_id < $1 order by transaction_id desc limit 21", [
-      crypto.randomUUID(),
-    ])
+    const plan = await query(
+      "explain select * from batches where transaction_id < $1 order by transaction_id desc limit 21",
+      [crypto.randomUUID()],
+    )
     expect(JSON.stringify(plan)).toContain("Index Scan Backward using batches_pkey")
   })
 
@@ -53,7 +54,9 @@ describe("the ledger's pages", () => {
       const found: string[] = []
       let cursor: string | null = ""
       do {
-        const { batches, next_cursor } = await page(`/api/batches?${filter}&limit=2${cursor && `&cursor=${cursor}`}`)
+        const { batches, next_cursor } = await page(
+          `/api/batches?${filter}&limit=2${cursor && `&cursor=${cursor}`}`,
+        )
         found.push(...batches.map(({ transaction_id }) => transaction_id))
         cursor = next_cursor
       } while (cursor !== null && !found.includes(sent[0] ?? ""))
@@ -77,7 +80,10 @@ describe("the ledger's pages", () => {
     const first = await page(`/api/batches?failure_code=blank&cursor=${id(MAX_TRIED + 2)}`)
     expect(first).toEqual({ batches: [], next_cursor: id(2) })
     const second = await page(`/api/batches?failure_code=blank&cursor=${first.next_cursor}`)
-    expect([second.batches.map(({ transaction_id }) => transaction_id), second.next_cursor]).toEqual([[id(1)], null])
+    expect([second.batches.map(({ transaction_id }) => transaction_id), second.next_cursor]).toEqual([
+      [id(1)],
+      null,
+    ])
     await query("delete from batches where transaction_id < '00000001-0000-7000-8000-000000000000'")
   })
 

@@ -13,7 +13,11 @@ const batch = (): RequestInit => ({
 })
 
 const UNREADABLE: [string, Partial<Bindings>, string][] = [
-  ["no secrets are set", { CLOUDFLARE_ACCOUNT_ID: "", ANALYTICS_API_TOKEN: "" }, "CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN"],
+  [
+    "no secrets are set",
+    { CLOUDFLARE_ACCOUNT_ID: "", ANALYTICS_API_TOKEN: "" },
+    "CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN",
+  ],
   ["one secret is missing", { CLOUDFLARE_ACCOUNT_ID: "a", ANALYTICS_API_TOKEN: "" }, "are not both set"],
   [
     "nobody answers",
@@ -23,12 +27,18 @@ const UNREADABLE: [string, Partial<Bindings>, string][] = [
 ]
 
 describe.each(["/api/metrics", "/metrics"])("%s", (path) => {
-  it.each(UNREADABLE)("is a 503 with the reason when %s, and ingestion continues", async (_, settings, words) => {
-    const response = await request(path, settings)
-    expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "2"])
-    expect(await response.json()).toEqual({ detail: expect.stringContaining(words), code: "metrics_unavailable" })
-    expect((await request("/api/signals/batch", settings, batch())).status).toBe(200)
-  })
+  it.each(UNREADABLE)(
+    "is a 503 with the reason when %s, and ingestion continues",
+    async (_, settings, words) => {
+      const response = await request(path, settings)
+      expect([response.status, response.headers.get("Retry-After")]).toEqual([503, "2"])
+      expect(await response.json()).toEqual({
+        detail: expect.stringContaining(words),
+        code: "metrics_unavailable",
+      })
+      expect((await request("/api/signals/batch", settings, batch())).status).toBe(200)
+    },
+  )
 
   it("needs the scope read", async () => {
     expect((await request(path, { OPEN_ACCESS: "false" })).status).toBe(401)

@@ -40,7 +40,10 @@ describe("a page of signals", () => {
   it("ends by bytes, and its cursor continues", async () => {
     const context_window_id = freshConversation()
     for (let batch = 0; batch < 4; batch++) {
-      const signals = Array.from({ length: 5 }, () => ({ context_window_id, raw_content: "x".repeat(900 * 1024) }))
+      const signals = Array.from({ length: 5 }, () => ({
+        context_window_id,
+        raw_content: "x".repeat(900 * 1024),
+      }))
       expect((await postBatch({ signals })).status).toBe(200)
     }
     const seen: number[] = []
@@ -48,7 +51,10 @@ describe("a page of signals", () => {
     let cursor: string | null = ""
     do {
       const { page, bytes } = await read(
-        `/api/signals?${new URLSearchParams({ context_window_id, limit: "1000", cursor })}`.replace(/&cursor=$/, ""),
+        `/api/signals?${new URLSearchParams({ context_window_id, limit: "1000", cursor })}`.replace(
+          /&cursor=$/,
+          "",
+        ),
       )
       seen.push(...page.signals.map(({ id }) => id))
       sizes.push(bytes)
@@ -70,7 +76,9 @@ describe("a page of signals", () => {
     await postBatch({ signals: [{ context_window_id, payload: { a: 0 }, timestamp: 1 }] })
     const id = await storeNumbers(context_window_id, number, times)
     const { page } = await read(`/api/signals?context_window_id=${context_window_id}`)
-    expect(page.signals.map(({ id: one, payload, payload_omitted }) => ({ id: one, payload, payload_omitted }))).toEqual([
+    expect(
+      page.signals.map(({ id: one, payload, payload_omitted }) => ({ id: one, payload, payload_omitted })),
+    ).toEqual([
       { id, payload: null, payload_omitted: true },
       { id: expect.any(Number), payload: { a: 0 }, payload_omitted: undefined },
     ])
@@ -98,10 +106,15 @@ describe("a signal whose payload is too large to be listed", () => {
   })
 
   it("is a 422 when its payload is too large for that too", async () => {
-    const response = await send(`/api/signals/${await storeNumbers(freshConversation(), "1e131071", 100_000)}`)
+    const response = await send(
+      `/api/signals/${await storeNumbers(freshConversation(), "1e131071", 100_000)}`,
+    )
     expect([response.status, await response.json()]).toEqual([
       422,
-      { detail: expect.stringContaining("The payload of this signal is larger than 16 MB as text"), code: "payload_too_large" },
+      {
+        detail: expect.stringContaining("The payload of this signal is larger than 16 MB as text"),
+        code: "payload_too_large",
+      },
     ])
   })
 })

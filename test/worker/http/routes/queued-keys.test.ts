@@ -5,7 +5,9 @@ import { bindings, countOf, freshConversation, query } from "../../service.ts"
 import { ASYNC, postTo, recordOf } from "./queued.ts"
 
 const keyed = () => ({ "Idempotency-Key": crypto.randomUUID() })
-const bodyFor = (conversation: string, text = "A") => ({ signals: [{ context_window_id: conversation, raw_content: text }] })
+const bodyFor = (conversation: string, text = "A") => ({
+  signals: [{ context_window_id: conversation, raw_content: text }],
+})
 
 /** What a sender waits for: no batch that it was told of is failed, and the signals are there once. */
 async function expectStoredOnce(conversation: string, transactionIds: string[]) {
@@ -100,12 +102,20 @@ describe("one Idempotency-Key for synchronous and asynchronous requests", () => 
   it("queues a batch while the database does not answer for its key", async () => {
     const conversation = freshConversation()
     const key = keyed()
-    const away = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" } satisfies Partial<Bindings>
+    const away = {
+      DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql",
+      DATABASE_DEADLINE_MS: "200",
+    } satisfies Partial<Bindings>
     const first = await postTo(bodyFor(conversation), { ...key, ...ASYNC }, away)
     expect(first.response.status).toBe(202)
     const answered = await postTo(bodyFor(conversation), { ...key, ...ASYNC }, away)
-    expect([answered.response.status, answered.answer.transaction_id]).toEqual([202, first.answer.transaction_id])
-    await consume(first.sent, { bindings: { DATABASE_HTTP_ENDPOINT: bindings.DATABASE_HTTP_ENDPOINT } as Partial<Bindings> })
+    expect([answered.response.status, answered.answer.transaction_id]).toEqual([
+      202,
+      first.answer.transaction_id,
+    ])
+    await consume(first.sent, {
+      bindings: { DATABASE_HTTP_ENDPOINT: bindings.DATABASE_HTTP_ENDPOINT } as Partial<Bindings>,
+    })
     await expectStoredOnce(conversation, [first.answer.transaction_id])
   })
 })

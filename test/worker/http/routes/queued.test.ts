@@ -6,7 +6,14 @@ import { batchObject } from "../../../../src/queue/claim-checks.ts"
 import { messageText } from "../../../../src/queue/messages.ts"
 import type { BatchRecord } from "../../../../src/signals/responses.ts"
 import { consume } from "../../consumer/messages.ts"
-import { bindings, countOf, freshConversation, postBatch, query, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
+import {
+  bindings,
+  countOf,
+  freshConversation,
+  postBatch,
+  query,
+  TOO_LONG_FOR_POSTGRES,
+} from "../../service.ts"
 import { ASYNC, postTo, recordOf } from "./queued.ts"
 
 const postQueued = (body: unknown, headers = {}, changed: Partial<Bindings> = {}) =>
@@ -15,7 +22,10 @@ const postQueued = (body: unknown, headers = {}, changed: Partial<Bindings> = {}
 describe("a batch with Prefer: respond-async", () => {
   it("is answered 202, and is in the ledger when the consumer has stored it", async () => {
     const conversation = freshConversation()
-    const signals = [{ context_window_id: conversation }, { context_window_id: conversation, signal_score: 2 }]
+    const signals = [
+      { context_window_id: conversation },
+      { context_window_id: conversation, signal_score: 2 },
+    ]
     const response = await postBatch({ signals }, ASYNC)
     expect(response.status).toBe(202)
     expect(response.headers.get("Preference-Applied")).toBe("respond-async")
@@ -36,7 +46,11 @@ describe("a batch with Prefer: respond-async", () => {
   it("has the state queued until it is stored", async () => {
     const conversation = freshConversation()
     const { answer, sent } = await postQueued({ signals: [{ context_window_id: conversation }] })
-    expect(await recordOf(answer.transaction_id)).toMatchObject({ state: "queued", total_count: 1, successful_count: 0 })
+    expect(await recordOf(answer.transaction_id)).toMatchObject({
+      state: "queued",
+      total_count: 1,
+      successful_count: 0,
+    })
     expect(await countOf(conversation)).toBe(0)
     await consume(sent)
     await consume(sent)
@@ -46,24 +60,39 @@ describe("a batch with Prefer: respond-async", () => {
 
   it("has the state queued while the database cannot be reached", async () => {
     const { answer } = await postQueued({ signals: [{ context_window_id: freshConversation() }] })
-    const away = { ...bindings, DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql", DATABASE_DEADLINE_MS: "200" }
-    const ask = (transactionId: string) => app.request(`/api/batches/${transactionId}`, {}, away, createExecutionContext())
+    const away = {
+      ...bindings,
+      DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql",
+      DATABASE_DEADLINE_MS: "200",
+    }
+    const ask = (transactionId: string) =>
+      app.request(`/api/batches/${transactionId}`, {}, away, createExecutionContext())
     expect(await (await ask(answer.transaction_id)).json()).toMatchObject({ state: "queued", total_count: 1 })
     expect((await ask(crypto.randomUUID())).status).toBe(503)
   })
 
   it("is one batch in the ledger although it is far larger than a message", async () => {
     const conversation = freshConversation()
-    const signals = Array.from({ length: 1000 }, () => ({ context_window_id: conversation, raw_content: "x".repeat(400) }))
+    const signals = Array.from({ length: 1000 }, () => ({
+      context_window_id: conversation,
+      raw_content: "x".repeat(400),
+    }))
     const { answer, sent } = await postQueued({ signals })
     expect(sent).toHaveLength(1)
     await consume(sent)
-    expect(await recordOf(answer.transaction_id)).toMatchObject({ state: "stored", total_count: 1000, successful_count: 1000 })
+    expect(await recordOf(answer.transaction_id)).toMatchObject({
+      state: "stored",
+      total_count: 1000,
+      successful_count: 1000,
+    })
     expect(await countOf(conversation)).toBe(1000)
   })
 
   it("is refused at once when it is all or nothing and a signal breaks a rule", async () => {
-    const { response, sent } = await postQueued({ signals: [{ context_window_id: " " }], fail_on_error: true })
+    const { response, sent } = await postQueued({
+      signals: [{ context_window_id: " " }],
+      fail_on_error: true,
+    })
     expect(response.status).toBe(400)
     expect(sent).toEqual([])
   })
@@ -109,7 +138,11 @@ describe("a batch with Prefer: respond-async", () => {
       throw new Error("timeout")
     }
     const lying = { send } as unknown as Queue
-    const { response } = await postQueued({ signals: [{ context_window_id: conversation }] }, {}, { QUEUE: lying })
+    const { response } = await postQueued(
+      { signals: [{ context_window_id: conversation }] },
+      {},
+      { QUEUE: lying },
+    )
     expect(response.status).toBe(200)
     await consume(sent)
     expect(await countOf(conversation)).toBe(1)
@@ -171,7 +204,9 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await bindings.BUCKET?.head(batchObject(answer.transaction_id))).toBeNull()
     const rows = await query("select state from batches where transaction_id = $1", [answer.transaction_id])
     expect(rows).toEqual([{ state: "stored" }])
-    await consume([messageText({ version: 1, kind: "claim_check", object: batchObject(answer.transaction_id) })])
+    await consume([
+      messageText({ version: 1, kind: "claim_check", object: batchObject(answer.transaction_id) }),
+    ])
     expect(await recordOf(answer.transaction_id)).toMatchObject({ state: "stored" })
   })
 })

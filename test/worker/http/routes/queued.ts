@@ -9,8 +9,15 @@ export const ASYNC = { Prefer: "respond-async" }
 export const recordOf = async (transactionId: string) =>
   (await (await send(`/api/batches/${transactionId}`)).json()) as BatchRecord
 
-/** Sends a batch to the service with a queue that only takes, so that the test decides when a message is delivered. */
-export async function postTo(body: unknown, headers: Record<string, string> = {}, changed: Partial<Bindings> = {}) {
+/**
+ * Sends a batch to the service with a queue that only takes, so that the test decides when a message is
+ * delivered.
+ */
+export async function postTo(
+  body: unknown,
+  headers: Record<string, string> = {},
+  changed: Partial<Bindings> = {},
+) {
   const sent: string[] = []
   const queue = { send: async (text: string) => void sent.push(text) } as unknown as Queue
   const context = createExecutionContext()
@@ -19,7 +26,12 @@ export async function postTo(body: unknown, headers: Record<string, string> = {}
     body: typeof body === "string" ? body : JSON.stringify(body),
     headers: { "Content-Type": "application/json", ...headers },
   }
-  const response = await app.request("/api/signals/batch", init, { ...bindings, QUEUE: queue, ...changed }, context)
+  const response = await app.request(
+    "/api/signals/batch",
+    init,
+    { ...bindings, QUEUE: queue, ...changed },
+    context,
+  )
   await waitOnExecutionContext(context)
   return { response, answer: (await response.json()) as BatchRecord, sent }
 }

@@ -1,7 +1,15 @@
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import type { BatchAnswer, BatchRecord, StoredSignal } from "../../../../src/signals/responses.ts"
-import { countOf, freshConversation, planAvoidingSort, postBatch, postJson, query, send } from "../../service.ts"
+import {
+  countOf,
+  freshConversation,
+  planAvoidingSort,
+  postBatch,
+  postJson,
+  query,
+  send,
+} from "../../service.ts"
 
 const read = async <T>(path: string) => (await (await send(path)).json()) as T
 const listed = (params: Record<string, string>) =>
@@ -18,7 +26,10 @@ describe("POST /api/signals", () => {
       escalate_flag: 1,
       payload: { a: [1, "x", null] },
     }
-    const response = await postJson("/api/signals", { ...fields, timestamp: "2025-01-15T10:30:00.123456+02:00" })
+    const response = await postJson("/api/signals", {
+      ...fields,
+      timestamp: "2025-01-15T10:30:00.123456+02:00",
+    })
     expect(response.status).toBe(201)
     const stored = (await response.json()) as StoredSignal
     expect(stored).toMatchObject({ ...fields, time: "2025-01-15T08:30:00.123456Z" })
@@ -35,10 +46,10 @@ describe("POST /api/signals", () => {
     )
     expect(row).toMatchObject({ matches: true })
     expect(row?.age).toBeLessThan(60)
-    const [ledger] = await query("select created_at = $2::timestamptz as matches from batches where transaction_id = $1", [
-      stored.transaction_id,
-      stored.received_at,
-    ])
+    const [ledger] = await query(
+      "select created_at = $2::timestamptz as matches from batches where transaction_id = $1",
+      [stored.transaction_id, stored.received_at],
+    )
     expect(ledger).toEqual({ matches: true })
     await query("delete from signals where id = $1", [stored.id])
     expect(await (await postJson("/api/signals", signal, headers)).json()).toEqual(stored)
@@ -55,7 +66,10 @@ describe("POST /api/signals", () => {
   })
 
   it("fills in the defaults", async () => {
-    const response = await postJson("/api/signals", { context_window_id: freshConversation(), signal_score: null })
+    const response = await postJson("/api/signals", {
+      context_window_id: freshConversation(),
+      signal_score: null,
+    })
     expect(await response.json()).toMatchObject({
       signal_source: "unknown",
       signal_score: 0.5,
@@ -66,10 +80,15 @@ describe("POST /api/signals", () => {
   })
 
   it("answers a broken rule with 422 and the field", async () => {
-    const response = await postJson("/api/signals", { context_window_id: freshConversation(), signal_score: 7 })
+    const response = await postJson("/api/signals", {
+      context_window_id: freshConversation(),
+      signal_score: 7,
+    })
     expect(response.status).toBe(422)
     expect(await response.json()).toEqual({
-      detail: [{ type: "value_error", loc: ["body", "signal_score"], msg: "signal_score must be between 0 and 1" }],
+      detail: [
+        { type: "value_error", loc: ["body", "signal_score"], msg: "signal_score must be between 0 and 1" },
+      ],
       code: "invalid_request",
     })
   })
@@ -133,9 +152,10 @@ describe("a signal that is read back", () => {
     expect(body).toContain('"big":123456789012345678901234567890')
     expect(body).toContain('"exact":0.10000000000000000555')
     expect(JSON.parse(body).payload.text).toBe("\u2028\u{10FFFF}")
-    const [row] = await query<{ raw_content: string }>("select raw_content from signals where context_window_id = $1", [
-      conversation,
-    ])
+    const [row] = await query<{ raw_content: string }>(
+      "select raw_content from signals where context_window_id = $1",
+      [conversation],
+    )
     expect(row?.raw_content).toBe(text)
   })
 })
@@ -160,7 +180,11 @@ describe("GET /api/signals", () => {
   it("filters by source and by time, since inclusive and until exclusive", async () => {
     const conversation = freshConversation()
     const signals = [10, 20, 30].flatMap((timestamp) =>
-      ["Slack", "Neo"].map((signal_source) => ({ context_window_id: conversation, timestamp, signal_source })),
+      ["Slack", "Neo"].map((signal_source) => ({
+        context_window_id: conversation,
+        timestamp,
+        signal_source,
+      })),
     )
     await postBatch({ signals })
     const page = await listed({
@@ -199,7 +223,9 @@ describe("GET /api/signals", () => {
     "where signal_source = 'a'",
     "where context_window_id = 'a' and (time, id) < (now(), 5)",
   ])("can walk an index instead of sorting: %s", async (where) => {
-    const plan = await planAvoidingSort(`select id from signals ${where} order by time desc, id desc limit 10`)
+    const plan = await planAvoidingSort(
+      `select id from signals ${where} order by time desc, id desc limit 10`,
+    )
     expect(plan).toMatch(/Index (Only )?Scan Backward/)
     expect(plan).not.toContain("Sort")
   })
@@ -208,13 +234,18 @@ describe("GET /api/signals", () => {
 describe("GET /api/signals/{id}", () => {
   it("is 404 for an unknown id", async () => {
     const response = await send("/api/signals/999999999999")
-    expect([response.status, await response.json()]).toEqual([404, { detail: "No signal has this id.", code: "not_found" }])
+    expect([response.status, await response.json()]).toEqual([
+      404,
+      { detail: "No signal has this id.", code: "not_found" },
+    ])
   })
 
   it("is 422 for text that is not an id", async () => {
     const response = await send("/api/signals/first")
     expect(response.status).toBe(422)
-    expect(await response.json()).toMatchObject({ detail: [{ type: "int_parsing", loc: ["path", "id"], input: "first" }] })
+    expect(await response.json()).toMatchObject({
+      detail: [{ type: "int_parsing", loc: ["path", "id"], input: "first" }],
+    })
   })
 })
 
@@ -223,14 +254,25 @@ describe("GET /api/signals/stats", () => {
     const [many, few] = [freshConversation(), freshConversation()]
     const old = { context_window_id: few, timestamp: "2001-01-01" }
     await postBatch({
-      signals: [...Array(4).fill({ context_window_id: many, signal_score: 0.25 }), { context_window_id: few }, old],
+      signals: [
+        ...Array(4).fill({ context_window_id: many, signal_score: 0.25 }),
+        { context_window_id: few },
+        old,
+      ],
     })
-    const { stats } = await read<{ stats: { context_window_id: string; signal_count: number; avg_score: number }[] }>(
-      "/api/signals/stats",
+    const { stats } = await read<{
+      stats: { context_window_id: string; signal_count: number; avg_score: number }[]
+    }>("/api/signals/stats")
+    const mine = stats.filter(
+      ({ context_window_id }) => context_window_id === many || context_window_id === few,
     )
-    const mine = stats.filter(({ context_window_id }) => context_window_id === many || context_window_id === few)
     expect(mine).toEqual([
-      { context_window_id: many, signal_count: 4, avg_score: 0.25, latest_signal: expect.stringMatching(/^\d{4}-.*\.\d{6}Z$/) },
+      {
+        context_window_id: many,
+        signal_count: 4,
+        avg_score: 0.25,
+        latest_signal: expect.stringMatching(/^\d{4}-.*\.\d{6}Z$/),
+      },
       { context_window_id: few, signal_count: 1, avg_score: 0.5, latest_signal: expect.any(String) },
     ])
   })
@@ -239,7 +281,10 @@ describe("GET /api/signals/stats", () => {
 describe("GET /api/batches/{transaction_id}", () => {
   it("returns counts, failures, caller, time and state", async () => {
     const conversation = freshConversation()
-    const signals = [{ context_window_id: conversation }, { context_window_id: conversation, escalate_flag: 3 }]
+    const signals = [
+      { context_window_id: conversation },
+      { context_window_id: conversation, escalate_flag: 3 },
+    ]
     const { transaction_id } = (await (await postBatch({ signals })).json()) as BatchAnswer
     expect(transaction_id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/)
     expect(await read(`/api/batches/${transaction_id}`)).toEqual({
@@ -252,7 +297,13 @@ describe("GET /api/batches/{transaction_id}", () => {
       successful_count: 1,
       failed_count: 1,
       failures: [
-        { index: 1, error: "escalate_flag must be 0 or 1", code: "out_of_range", field: "escalate_flag", retryable: false },
+        {
+          index: 1,
+          error: "escalate_flag must be 0 or 1",
+          code: "out_of_range",
+          field: "escalate_flag",
+          retryable: false,
+        },
       ],
     })
   })

@@ -21,7 +21,12 @@ const changed = (channel: string, second: number, more: object = {}) =>
     text: undefined,
     ts: `179000010${second}.000500`,
     event_ts: `179000010${second}.000500`,
-    message: { ...SAID, text: `edit ${second}`, edited: { user: "U1", ts: `179000010${second}.000000` }, ...more },
+    message: {
+      ...SAID,
+      text: `edit ${second}`,
+      edited: { user: "U1", ts: `179000010${second}.000000` },
+      ...more,
+    },
     previous_message: SAID,
   })
 const deleted = (channel: string) =>
@@ -43,7 +48,8 @@ const rowsOf = (channel: string) =>
 async function deliver(events: readonly object[], settings: Partial<Bindings>): Promise<void> {
   for (const event of events) {
     let sent = await sendSigned(event, { changed: settings })
-    for (let again = 0; sent.response.status === 503 && again < 5; again++) sent = await sendSigned(event, { changed: settings })
+    for (let again = 0; sent.response.status === 503 && again < 5; again++)
+      sent = await sendSigned(event, { changed: settings })
     expect(sent.response.status).toBe(200)
     await consume(sent.queued)
   }
@@ -60,7 +66,11 @@ describe.each([
     await deliver([changed(channel, 1)], settings)
     const [after, ...none] = await rowsOf(channel)
     expect(none).toEqual([])
-    expect(after).toMatchObject({ id: before?.id, raw_content: "edit 1", edited_at: new Date("2026-09-21T14:15:01.000Z") })
+    expect(after).toMatchObject({
+      id: before?.id,
+      raw_content: "edit 1",
+      edited_at: new Date("2026-09-21T14:15:01.000Z"),
+    })
     expect(after?.payload).toMatchObject({ edited: { user: "U1", ts: "1790000101.000000" }, channel })
     const read = (await (await send(`/api/signals/${after?.id}`)).json()) as { edited_at: string }
     expect(read.edited_at).toBe("2026-09-21T14:15:01.000500Z")
@@ -78,7 +88,10 @@ describe.each([
         fc
           .subarray(["said", 1, 2, 3, "deleted"] as const, { minLength: 1 })
           .chain((some) =>
-            fc.tuple(fc.shuffledSubarray(some, { minLength: some.length }), fc.array(fc.constantFrom(...some), { maxLength: 2 })),
+            fc.tuple(
+              fc.shuffledSubarray(some, { minLength: some.length }),
+              fc.array(fc.constantFrom(...some), { maxLength: 2 }),
+            ),
           ),
         async ([once, again]) => {
           const channel = freshChannel()
@@ -100,7 +113,9 @@ describe("with SLACK_FOLLOW_EDITS", () => {
   it("an edit in the queue is unreadable for an earlier version of the service, which makes a dead letter of it", async () => {
     const channel = freshChannel()
     const [plain, edit, deletion] = await Promise.all(
-      [said(channel), changed(channel, 1), deleted(channel)].map((event) => sendSigned(event, { changed: FOLLOW })),
+      [said(channel), changed(channel, 1), deleted(channel)].map((event) =>
+        sendSigned(event, { changed: FOLLOW }),
+      ),
     )
     const versionOf = (queued: string[] = []) => JSON.parse(queued[0] ?? "{}").version
     expect([plain, edit, deletion].map((sent) => versionOf(sent?.queued))).toEqual([1, 2, 2])
@@ -111,9 +126,10 @@ describe("with SLACK_FOLLOW_EDITS", () => {
     const event = changed(channel, 1, { text: 7 })
     const { answer } = await sendSigned(event, { changed: WITHOUT_QUEUE })
     expect(answer).toMatchObject({ state: "stored", failed_count: 1 })
-    const [letter] = await query<{ record: string }>("select record from dead_letters where transaction_id = $1", [
-      answer.transaction_id,
-    ])
+    const [letter] = await query<{ record: string }>(
+      "select record from dead_letters where transaction_id = $1",
+      [answer.transaction_id],
+    )
     expect(letter?.record).toContain("message_changed")
     expect(letter?.record).not.toContain("Hello")
   })
@@ -143,7 +159,9 @@ describe("with SLACK_FOLLOW_EDITS", () => {
       if (!importFirst) await deliver(events, FOLLOW)
       await imported(copy(channel, edited), headers)
       if (importFirst) await deliver(events, FOLLOW)
-      expect(await rowsOf(channel)).toMatchObject([{ raw_content: "imported", edited_at: new Date("2026-09-21T14:15:02Z") }])
+      expect(await rowsOf(channel)).toMatchObject([
+        { raw_content: "imported", edited_at: new Date("2026-09-21T14:15:02Z") },
+      ])
       await deliver([changed(channel, 3)], FOLLOW)
       await imported(copy(channel, edited), headers)
       expect(await rowsOf(channel)).toMatchObject([{ raw_content: "edit 3" }])
@@ -177,7 +195,10 @@ describe("without SLACK_FOLLOW_EDITS", () => {
   it("a tombstone of an import fails, and an edited copy is stored like any message", async () => {
     const channel = freshChannel()
     const signal = { context_window_id: "c", dedupe_key: `slack:T1/${channel}/${TS}` }
-    const signals = [{ subtype: "tombstone" }, { edited: { ts: "1790000102" } }].map((payload) => ({ ...signal, payload }))
+    const signals = [{ subtype: "tombstone" }, { edited: { ts: "1790000102" } }].map((payload) => ({
+      ...signal,
+      payload,
+    }))
     expect(await (await postBatch({ signals })).json()).toMatchObject({
       results: [{ success: false, error: expect.stringContaining("SLACK_FOLLOW_EDITS") }, { success: true }],
     })

@@ -14,17 +14,32 @@ export const message = (channel: string, more: object = {}) => ({
   team_id: "T1",
   event_id: `Ev${crypto.randomUUID()}`,
   event_time: 1_790_000_000,
-  event: { type: "message", channel, user: "U1", text: "Hello", ts: "1790000000.000100", event_ts: "1790000000.000100", ...more },
+  event: {
+    type: "message",
+    channel,
+    user: "U1",
+    text: "Hello",
+    ts: "1790000000.000100",
+    event_ts: "1790000000.000100",
+    ...more,
+  },
 })
 
 export async function sign(secret: string, timestamp: string, text: string): Promise<string> {
   const encode = (part: string) => new TextEncoder().encode(part)
-  const key = await crypto.subtle.importKey("raw", encode(secret), { name: "HMAC", hash: "SHA-256" }, false, ["sign"])
+  const key = await crypto.subtle.importKey("raw", encode(secret), { name: "HMAC", hash: "SHA-256" }, false, [
+    "sign",
+  ])
   return `v0=${new Uint8Array(await crypto.subtle.sign("HMAC", key, encode(`v0:${timestamp}:${text}`))).toHex()}`
 }
 
-/** Sends as Slack does. Also returns the messages and data points that the service sends; none is delivered. */
-export async function sendSigned(body: unknown, options: { headers?: Record<string, string>; changed?: Partial<Bindings> } = {}) {
+/**
+ * Sends as Slack does. Also returns the messages and data points that the service sends; none is delivered.
+ */
+export async function sendSigned(
+  body: unknown,
+  options: { headers?: Record<string, string>; changed?: Partial<Bindings> } = {},
+) {
   const text = typeof body === "string" ? body : JSON.stringify(body)
   const timestamp = String(Math.floor(Date.now() / 1000))
   const headers = {
@@ -37,9 +52,21 @@ export async function sendSigned(body: unknown, options: { headers?: Record<stri
   const points: DataPoint[] = []
   const QUEUE = { send: async (content: string) => void queued.push(content) } as unknown as Queue
   const METRICS = { writeDataPoint: (point: DataPoint) => void points.push(point) }
-  const environment = { ...bindings, OPEN_ACCESS: "false", SLACK_SIGNING_SECRET: SECRET, QUEUE, METRICS, ...options.changed }
+  const environment = {
+    ...bindings,
+    OPEN_ACCESS: "false",
+    SLACK_SIGNING_SECRET: SECRET,
+    QUEUE,
+    METRICS,
+    ...options.changed,
+  }
   const context = createExecutionContext()
-  const response = await app.request("/webhooks/slack", { method: "POST", body: text, headers }, environment, context)
+  const response = await app.request(
+    "/webhooks/slack",
+    { method: "POST", body: text, headers },
+    environment,
+    context,
+  )
   await waitOnExecutionContext(context)
   return { response, answer: (await response.json()) as Record<string, unknown>, queued, point: points[0] }
 }

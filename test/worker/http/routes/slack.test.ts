@@ -10,7 +10,11 @@ const UNREACHABLE = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql" }
 
 describe("POST /webhooks/slack", () => {
   it("answers Slack's verification of the address", async () => {
-    const { response, answer } = await sendSigned({ token: "t", challenge: "3eZbrw1aBm", type: "url_verification" })
+    const { response, answer } = await sendSigned({
+      token: "t",
+      challenge: "3eZbrw1aBm",
+      type: "url_verification",
+    })
     expect([response.status, answer]).toEqual([200, { challenge: "3eZbrw1aBm" }])
   })
 
@@ -18,16 +22,25 @@ describe("POST /webhooks/slack", () => {
     const channel = freshChannel()
     const { response, answer, queued } = await sendSigned(message(channel), { changed: UNREACHABLE })
     expect(response.status).toBe(200)
-    expect(answer).toMatchObject({ state: "queued", total_count: 1, accepted_count: 1, transaction_id: expect.any(String) })
+    expect(answer).toMatchObject({
+      state: "queued",
+      total_count: 1,
+      accepted_count: 1,
+      transaction_id: expect.any(String),
+    })
     await consume(queued)
-    expect(await rowsOf(channel)).toMatchObject([{ raw_content: "Hello", time: "2026-09-21 14:13:20.0001+00" }])
+    expect(await rowsOf(channel)).toMatchObject([
+      { raw_content: "Hello", time: "2026-09-21 14:13:20.0001+00" },
+    ])
   })
 
   it("stores a message once when Slack sends it again, or in two events", async () => {
     const channel = freshChannel()
     const event = message(channel)
     const first = await sendSigned(event)
-    const again = await sendSigned(event, { headers: { "X-Slack-Retry-Num": "1", "X-Slack-Retry-Reason": "http_timeout" } })
+    const again = await sendSigned(event, {
+      headers: { "X-Slack-Retry-Num": "1", "X-Slack-Retry-Reason": "http_timeout" },
+    })
     const other = await sendSigned({ ...event, event_id: "Ev2" })
     await consume([...first.queued, ...again.queued, ...other.queued, ...first.queued])
     expect(await rowsOf(channel)).toHaveLength(1)
@@ -37,7 +50,9 @@ describe("POST /webhooks/slack", () => {
     const refusing = { send: () => Promise.reject(new Error("Too Many Requests")) } as unknown as Queue
     for (const changed of [{ QUEUE: undefined }, { QUEUE: refusing }]) {
       const channel = freshChannel()
-      const { response, answer } = await sendSigned(message(channel), { changed: changed as Partial<Bindings> })
+      const { response, answer } = await sendSigned(message(channel), {
+        changed: changed as Partial<Bindings>,
+      })
       expect([response.status, answer.state]).toEqual([200, "stored"])
       expect(await rowsOf(channel)).toHaveLength(1)
     }
@@ -56,19 +71,36 @@ describe("POST /webhooks/slack", () => {
   it.each([
     ["message_changed", message("C1", { subtype: "message_changed" })],
     ["reaction_added", { ...message("C1"), event: { type: "reaction_added" } }],
-    ["app_rate_limited", { type: "app_rate_limited", token: "t", team_id: "T1", minute_rate_limited: 1_518_467_820 }],
+    [
+      "app_rate_limited",
+      { type: "app_rate_limited", token: "t", team_id: "T1", minute_rate_limited: 1_518_467_820 },
+    ],
   ])("acknowledges and counts as skipped, by name: %s", async (kind, body) => {
     const { response, answer, queued, point } = await sendSigned(body)
     expect(response.status).toBe(200)
     expect(answer).toMatchObject({ state: "skipped", total_count: 0, skipped: { [kind]: 1 } })
     expect(queued).toEqual([])
-    expect(point?.blobs).toEqual(["POST /webhooks/slack", "delivery", "skipped", "200", "webhook:slack", "", kind, ""])
+    expect(point?.blobs).toEqual([
+      "POST /webhooks/slack",
+      "delivery",
+      "skipped",
+      "200",
+      "webhook:slack",
+      "",
+      kind,
+      "",
+    ])
     expect(point?.doubles[7]).toBe(1)
   })
 
   it("writes to the log that Slack holds events back", async () => {
     const log = vi.spyOn(console, "log")
-    await sendSigned({ type: "app_rate_limited", token: "t", team_id: "T1", minute_rate_limited: 1_518_467_820 })
+    await sendSigned({
+      type: "app_rate_limited",
+      token: "t",
+      team_id: "T1",
+      minute_rate_limited: 1_518_467_820,
+    })
     expect(JSON.parse(log.mock.lastCall?.[0])).toMatchObject({
       kind: "app_rate_limited",
       error: "Slack holds events of team T1 back",
@@ -86,9 +118,10 @@ describe("POST /webhooks/slack", () => {
       failures: [{ index: 0, error: expect.stringMatching(/^event\.ts/) }],
     })
     await consume(queued)
-    const letters = await query<{ record: string }>("select record from dead_letters where transaction_id = $1", [
-      answer.transaction_id,
-    ])
+    const letters = await query<{ record: string }>(
+      "select record from dead_letters where transaction_id = $1",
+      [answer.transaction_id],
+    )
     const { token: _, ...kept } = body
     expect(letters.map(({ record }) => JSON.parse(record))).toEqual([kept])
   })
@@ -107,13 +140,23 @@ describe("POST /webhooks/slack", () => {
 
   it("refuses an event that nests too deeply to be kept", async () => {
     const deep = `${"[".repeat(7000)}${"]".repeat(7000)}`
-    const { response, answer } = await sendSigned(`{"type":"event_callback","event":{"type":"message","text":${deep}}}`)
-    expect([response.status, answer]).toMatchObject([422, { detail: [{ msg: "the record nests deeper than 1000 levels" }] }])
+    const { response, answer } = await sendSigned(
+      `{"type":"event_callback","event":{"type":"message","text":${deep}}}`,
+    )
+    expect([response.status, answer]).toMatchObject([
+      422,
+      { detail: [{ msg: "the record nests deeper than 1000 levels" }] },
+    ])
   })
 
   it("refuses every call when no secret is set, even with open access", async () => {
-    const { response, answer } = await sendSigned(message("C1"), { changed: { SLACK_SIGNING_SECRET: "", OPEN_ACCESS: "true" } })
-    expect([response.status, answer.detail]).toEqual([401, "SLACK_SIGNING_SECRET is not set, so every call is refused."])
+    const { response, answer } = await sendSigned(message("C1"), {
+      changed: { SLACK_SIGNING_SECRET: "", OPEN_ACCESS: "true" },
+    })
+    expect([response.status, answer.detail]).toEqual([
+      401,
+      "SLACK_SIGNING_SECRET is not set, so every call is refused.",
+    ])
   })
 
   it("also accepts the former secret during a rotation", async () => {
@@ -137,9 +180,10 @@ describe("POST /webhooks/slack", () => {
     const text = JSON.stringify(message(channel)).replace('"text":', '"big":12345678901234567890.10,"text":')
     const { queued } = await sendSigned(text)
     await consume(queued)
-    const [row] = await query<{ big: string }>("select payload ->> 'big' as big from signals where context_window_id = $1", [
-      `T1/${channel}`,
-    ])
+    const [row] = await query<{ big: string }>(
+      "select payload ->> 'big' as big from signals where context_window_id = $1",
+      [`T1/${channel}`],
+    )
     expect(row?.big).toBe("12345678901234567890.10")
   })
 

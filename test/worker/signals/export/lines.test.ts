@@ -25,7 +25,8 @@ const ROW: ExportedRow = {
 /** The cell of `raw_content` in a line of CSV. */
 const cellOf = (raw_content: string | null) =>
   csvLine({ ...ROW, raw_content }).slice(
-    "7,2025-01-15T09:30:00.123456Z,2025-01-15T09:30:01.000001Z,,0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70,conv,".length,
+    "7,2025-01-15T09:30:00.123456Z,2025-01-15T09:30:01.000001Z,,0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70,conv,"
+      .length,
     -",unknown,0.1,,,0,,,,,,,\r\n".length,
   )
 
@@ -61,7 +62,10 @@ describe("a line of NDJSON", () => {
   })
 
   it("marks a payload that is left out, and has no such field otherwise", () => {
-    expect(JSON.parse(ndjsonLine({ ...ROW, payload_omitted: true }))).toEqual({ ...ROW, payload_omitted: true })
+    expect(JSON.parse(ndjsonLine({ ...ROW, payload_omitted: true }))).toEqual({
+      ...ROW,
+      payload_omitted: true,
+    })
     expect(Object.keys(JSON.parse(ndjsonLine(ROW)) as object)).toEqual(Object.keys(ROW))
   })
 })

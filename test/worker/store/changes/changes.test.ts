@@ -36,7 +36,13 @@ function batch(conversation: string, key: string, happenings: readonly Happening
     const change = changeOf(happenings[place] ?? "said")
     return change ? { ...row, change } : row
   })
-  return { ...rest, transactionId: uuidv7(), allOrNothing: false as const, idempotency: undefined, plan: { ...plan, rows } }
+  return {
+    ...rest,
+    transactionId: uuidv7(),
+    allOrNothing: false as const,
+    idempotency: undefined,
+    plan: { ...plan, rows },
+  }
 }
 
 const stateOf = (key: string) =>
@@ -80,7 +86,8 @@ describe("a signal and its changes, in any order, repeated, and with any of them
         fc.array(fc.array(happening, { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 3 }),
         async (batches) => {
           const conversation = freshConversation()
-          for (const happenings of batches) await writeBatch(database(), batch(conversation, conversation, happenings))
+          for (const happenings of batches)
+            await writeBatch(database(), batch(conversation, conversation, happenings))
           expect(await stateOf(conversation)).toEqual(endOf(batches.flat()))
         },
       ),
@@ -90,12 +97,17 @@ describe("a signal and its changes, in any order, repeated, and with any of them
   it("end in the same state when they arrive at once, some as deliveries of the queue", () =>
     fc.assert(
       fc.asyncProperty(
-        fc.array(fc.tuple(fc.array(happening, { minLength: 1, maxLength: 3 }), fc.boolean()), { minLength: 2, maxLength: 6 }),
+        fc.array(fc.tuple(fc.array(happening, { minLength: 1, maxLength: 3 }), fc.boolean()), {
+          minLength: 2,
+          maxLength: 6,
+        }),
         async (writes) => {
           const conversation = freshConversation()
           const work = writes.map(([happenings, isDelivered]) => {
             const one = batch(conversation, conversation, happenings)
-            return isDelivered ? writeDeliveries(database(), [{ batch: one, letters: [] }]) : writeBatch(database(), one)
+            return isDelivered
+              ? writeDeliveries(database(), [{ batch: one, letters: [] }])
+              : writeBatch(database(), one)
           })
           await Promise.all(work)
           expect(await stateOf(conversation)).toEqual(endOf(writes.flatMap(([happenings]) => happenings)))
@@ -109,7 +121,9 @@ describe("a signal and its changes, in any order, repeated, and with any of them
     const keys = Array.from({ length: 20 }, (_, place) => `${conversation}-${String(place).padStart(2, "0")}`)
     const write = async (order: readonly string[], what: Happening) => {
       const one = batch(conversation, "", [])
-      const rows = order.flatMap((key) => batch(conversation, key, [what]).plan.rows).map((row, index) => ({ ...row, index }))
+      const rows = order
+        .flatMap((key) => batch(conversation, key, [what]).plan.rows)
+        .map((row, index) => ({ ...row, index }))
       await writeBatch(database(), { ...one, plan: { total: rows.length, rows, failures: [] } })
     }
     const orders = [keys, keys.toReversed()]
@@ -152,11 +166,17 @@ describe("a change", () => {
     const rows = edit.plan.rows.map((row) => ({ ...row, payload: `{"n":${TOO_LONG_FOR_POSTGRES}}` }))
     const refused = { ...edit, plan: { ...edit.plan, rows } }
     const error = expect.stringContaining("refused by the database")
-    expect(await writeBatch(database(), refused)).toMatchObject({ failures: [{ index: 0, error }], stored: [], duplicates: 0 })
-    expect(await writeDeliveries(database(), [{ batch: refused, letters: [] }])).toMatchObject({ refused: [{ index: 0, error }] })
-    expect(await query("select reason from dead_letters where transaction_id = $1", [edit.transactionId])).toEqual([
-      { reason: error },
-    ])
+    expect(await writeBatch(database(), refused)).toMatchObject({
+      failures: [{ index: 0, error }],
+      stored: [],
+      duplicates: 0,
+    })
+    expect(await writeDeliveries(database(), [{ batch: refused, letters: [] }])).toMatchObject({
+      refused: [{ index: 0, error }],
+    })
+    expect(
+      await query("select reason from dead_letters where transaction_id = $1", [edit.transactionId]),
+    ).toEqual([{ reason: error }])
     expect(await stateOf(conversation)).toEqual(endOf(["said"]))
   })
 
@@ -172,12 +192,22 @@ describe("a change", () => {
     const conversation = freshConversation()
     await writeBatch(database(), batch(conversation, conversation, ["said"]))
     const user = `user ${crypto.randomUUID()}`
-    await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [user, uuidv7()])
+    await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [
+      user,
+      uuidv7(),
+    ])
     const edit = batch(conversation, conversation, [2])
-    const refused = { ...edit, plan: { ...edit.plan, rows: edit.plan.rows.map((row) => ({ ...row, userId: user })) } }
-    expect(await writeBatch(database(), refused)).toMatchObject({ failures: [{ index: 0, code: "suppressed" }] })
+    const refused = {
+      ...edit,
+      plan: { ...edit.plan, rows: edit.plan.rows.map((row) => ({ ...row, userId: user })) },
+    }
+    expect(await writeBatch(database(), refused)).toMatchObject({
+      failures: [{ index: 0, code: "suppressed" }],
+    })
     const delivered = [{ batch: { ...refused, transactionId: uuidv7() }, letters: [] }]
-    expect(await writeDeliveries(database(), delivered)).toMatchObject({ suppressed: [{ failure: { index: 0 } }] })
+    expect(await writeDeliveries(database(), delivered)).toMatchObject({
+      suppressed: [{ failure: { index: 0 } }],
+    })
     expect(await writeDeliveries(database(), delivered)).toMatchObject({ stored: 0 })
     expect(await stateOf(conversation)).toEqual(endOf(["said"]))
   })
@@ -195,13 +225,24 @@ describe("a change", () => {
         for (const key of [one, other]) await writeBatch(database(), batch(key, key, ["said"]))
         const first = batch(one, one, [2])
         const subject = `subject ${crypto.randomUUID()}`
-        const rows = [...first.plan.rows.map((row) => ({ ...row, [field]: subject })), ...batch(other, other, [2]).plan.rows]
-        const edits = { ...first, plan: { total: 2, rows: rows.map((row, index) => ({ ...row, index })), failures: [] } }
+        const rows = [
+          ...first.plan.rows.map((row) => ({ ...row, [field]: subject })),
+          ...batch(other, other, [2]).plan.rows,
+        ]
+        const edits = {
+          ...first,
+          plan: { total: 2, rows: rows.map((row, index) => ({ ...row, index })), failures: [] },
+        }
         let isSuppressed = false
         const db = beforeEdit(async () => {
           if (isSuppressed) return
           isSuppressed = true
-          await query("insert into suppressions values ($1, subject_hash($1, $2), $3, $4)", [kind, subject, uuidv7(), permanent])
+          await query("insert into suppressions values ($1, subject_hash($1, $2), $3, $4)", [
+            kind,
+            subject,
+            uuidv7(),
+            permanent,
+          ])
         })
         const failure = { index: 0, code: "suppressed", field: kind, retryable: false }
         if (isDelivered)
@@ -209,7 +250,12 @@ describe("a change", () => {
             ...{ stored: 0, duplicates: 1, refused: [] },
             suppressed: [{ transactionId: edits.transactionId, failure }],
           })
-        else expect(await writeBatch(db, edits)).toMatchObject({ failures: [failure], stored: [{ index: 1 }], duplicates: 1 })
+        else
+          expect(await writeBatch(db, edits)).toMatchObject({
+            failures: [failure],
+            stored: [{ index: 1 }],
+            duplicates: 1,
+          })
         expect(await stateOf(one)).toEqual(endOf(["said"]))
         expect(await stateOf(other)).toEqual(endOf([2]))
       }

@@ -43,7 +43,11 @@ const NOTHING = { stored: 0, duplicates: 0, codes: [], isDone: true }
 describe("the counts of deliveries that are written one by one", () => {
   it("are those of one call when they are delivered again", async () => {
     const deliveries = split(freshConversation())
-    expect(await counted(database(), deliveries)).toEqual({ ...NOTHING, stored: 3, codes: ["refused_by_database"] })
+    expect(await counted(database(), deliveries)).toEqual({
+      ...NOTHING,
+      stored: 3,
+      codes: ["refused_by_database"],
+    })
     expect(await counted(database(), deliveries)).toEqual(NOTHING)
     expect(await counted(database(), deliveries.slice(1))).toEqual(NOTHING)
   })
@@ -55,7 +59,11 @@ describe("the counts of deliveries that are written one by one", () => {
     const broken = replacing(2, () => Promise.reject(new DatabaseError("broken", "42501", false)))
     expect(await counted(broken, deliveries)).toEqual({ ...NOTHING, stored: 2, isDone: false })
     expect(await countOf(conversation)).toBe(2)
-    expect(await counted(database(), deliveries)).toEqual({ ...NOTHING, stored: 1, codes: ["refused_by_database"] })
+    expect(await counted(database(), deliveries)).toEqual({
+      ...NOTHING,
+      stored: 1,
+      codes: ["refused_by_database"],
+    })
     expect(await countOf(conversation)).toBe(3)
   })
 })
@@ -63,7 +71,10 @@ describe("the counts of deliveries that are written one by one", () => {
 describe("the counts of a delivery", () => {
   it("have a suppressed signal once", async () => {
     const [context_window_id, user_id] = [freshConversation(), `user ${crypto.randomUUID()}`]
-    await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [user_id, uuidv7()])
+    await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [
+      user_id,
+      uuidv7(),
+    ])
     const deliveries = [delivery([{ context_window_id, user_id }, { context_window_id }])]
     expect(await counted(database(), deliveries)).toEqual({ ...NOTHING, stored: 1, codes: ["suppressed"] })
     expect(await counted(database(), deliveries)).toEqual(NOTHING)

@@ -16,7 +16,8 @@ function pressOf() {
   const groups: { words: readonly string[]; end: (failure?: Error) => void }[] = []
   const run = (words: readonly string[]) =>
     new Promise<string[]>((resolve, reject) => {
-      const end = (failure?: Error) => (failure ? reject(failure) : resolve(words.map((word) => word.toUpperCase())))
+      const end = (failure?: Error) =>
+        failure ? reject(failure) : resolve(words.map((word) => word.toUpperCase()))
       groups.push({ words, end })
     })
   return { groups, run }
@@ -25,7 +26,13 @@ function pressOf() {
 type Run = (words: readonly string[]) => Promise<readonly string[]>
 
 /** The result, or why there is none. */
-async function join(group: Group<string, string>, item: string, run: Run, weight = 1, answerMs = 10_000): Promise<string> {
+async function join(
+  group: Group<string, string>,
+  item: string,
+  run: Run,
+  weight = 1,
+  answerMs = 10_000,
+): Promise<string> {
   const joined = await group.join({ item, weight, answerBy: Date.now() + answerMs, run })
   return typeof joined === "string" ? joined : joined.result
 }
@@ -90,7 +97,10 @@ describe("a group", () => {
     await expect.poll(() => groups.length).toBe(2)
     const next = join(group, "d", run)
     groups[1]?.end(new Error("no answer"))
-    expect((await failed).map((one) => one.status === "rejected" && one.reason.message)).toEqual(["no answer", "no answer"])
+    expect((await failed).map((one) => one.status === "rejected" && one.reason.message)).toEqual([
+      "no answer",
+      "no answer",
+    ])
     await expect.poll(() => groups[2]?.words).toEqual(["d"])
     groups[2]?.end()
     expect(await next).toBe("D")

@@ -9,10 +9,13 @@ const figures = async () => StorageRecord.parse(await (await send("/api/storage"
 describe("GET /api/storage", () => {
   it("has the sizes, the partitions and the oldest signal", async () => {
     await postBatch({ signals: [{ context_window_id: freshConversation() }] })
-    const { bytes, partitions, partition_count, oldest_signal, retention_days, ledger_retention_days } = await figures()
+    const { bytes, partitions, partition_count, oldest_signal, retention_days, ledger_retention_days } =
+      await figures()
     for (const size of Object.values(bytes)) expect(size).toBeGreaterThan(0)
     expect(partitions).toHaveLength(partition_count)
-    expect(partitions.map(({ to_id }) => to_id)).toEqual(partitions.map(({ to_id }) => to_id).sort((one, other) => one - other))
+    expect(partitions.map(({ to_id }) => to_id)).toEqual(
+      partitions.map(({ to_id }) => to_id).sort((one, other) => one - other),
+    )
     const [oldest] = await query<{ at: Date }>(
       "select signal_arrival(received_at, transaction_id) as at from signals order by id limit 1",
     )

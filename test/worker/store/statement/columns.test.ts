@@ -69,19 +69,32 @@ describe("the columns of a batch", () => {
     ["the text that stands for null", ["\u0080", "a", null]],
     ["a text that holds it", ["a\u0080", null]],
     ["quotes, backslashes, braces and commas", ['a"b', "c\\d", "{e,f}", null]],
-  ])("keep %s apart", async (_, values) => expect(await readBack("rawContent", texts(values))).toEqual(values))
+  ])("keep %s apart", async (_, values) =>
+    expect(await readBack("rawContent", texts(values))).toEqual(values),
+  )
 
   it("join texts where that is unambiguous, and quote them where it is not", () => {
-    expect(encodeColumns(texts(["a", null, "b"])).rawContent).toEqual({ form: "joined", text: "a\u007f\u0080\u007fb" })
-    expect(encodeColumns(texts(["a\u007f", null])).rawContent).toEqual({ form: "literal", text: '{"a\u007f",NULL}' })
+    expect(encodeColumns(texts(["a", null, "b"])).rawContent).toEqual({
+      form: "joined",
+      text: "a\u007f\u0080\u007fb",
+    })
+    expect(encodeColumns(texts(["a\u007f", null])).rawContent).toEqual({
+      form: "literal",
+      text: '{"a\u007f",NULL}',
+    })
   })
 
   it("are read by Postgres as the texts they were, whatever they hold", () =>
     fc.assert(
       fc.asyncProperty(
-        fc.array(fc.option(fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("\u007f", "\u0080", "", "a\u0080"))), {
-          minLength: 1,
-        }),
+        fc.array(
+          fc.option(
+            fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("\u007f", "\u0080", "", "a\u0080")),
+          ),
+          {
+            minLength: 1,
+          },
+        ),
         async (values) => {
           const kept = values.map((value) => value?.replaceAll("\0", "") ?? null)
           fc.pre(kept.some((value) => value !== null))
@@ -92,13 +105,16 @@ describe("the columns of a batch", () => {
 
   it("send numbers that Postgres reads as the doubles they were", () =>
     fc.assert(
-      fc.asyncProperty(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1 }), async (scores) => {
-        const read = await readBack(
-          "signalScore",
-          scores.map((signalScore) => row({ signalScore })),
-        )
-        expect(read).toEqual(scores.map((score) => score + 0))
-      }),
+      fc.asyncProperty(
+        fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1 }),
+        async (scores) => {
+          const read = await readBack(
+            "signalScore",
+            scores.map((signalScore) => row({ signalScore })),
+          )
+          expect(read).toEqual(scores.map((score) => score + 0))
+        },
+      ),
     ))
 
   it("send payloads a line each, an empty line for none", async () => {

@@ -9,7 +9,10 @@ import {
 describe("the bounds of dead letters' records", () => {
   it.each([
     ["as delivered", (text: string) => keepValues([{ reason: "why", record: { value: text } }])],
-    ["as JSON text", (text: string) => keepTexts([{ reason: "why", record: JSON.stringify({ value: text }) }])],
+    [
+      "as JSON text",
+      (text: string) => keepTexts([{ reason: "why", record: JSON.stringify({ value: text }) }]),
+    ],
   ])("are the same for a record %s: bytes of UTF-8, not characters", (_, keep) => {
     const around = '{"value":""}'.length
     const fits = "é".repeat((MAX_RECORD_BYTES - around) / 2)

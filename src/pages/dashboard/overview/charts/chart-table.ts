@@ -4,7 +4,9 @@ import type { ChartData } from "./chart.ts"
 
 /** The data of a chart as a collapsed table. Its rows exist only while it is open. */
 export function chartTable(names: string[], format: (value: number | null | undefined) => string) {
-  const heads = ["Time", ...names].map((name, place) => make("th", { scope: "col", class: place === 0 ? "" : "number" }, name))
+  const heads = ["Time", ...names].map((name, place) =>
+    make("th", { scope: "col", class: place === 0 ? "" : "number" }, name),
+  )
   const body = make("tbody")
   const box = make(
     "div",
@@ -21,7 +23,11 @@ export function chartTable(names: string[], format: (value: number | null | unde
       make(
         "tr",
         {},
-        make("td", {}, make("time", { datetime: time.toISOString(), title: `${time.toISOString()} (UTC)` }, moment(time))),
+        make(
+          "td",
+          {},
+          make("time", { datetime: time.toISOString(), title: `${time.toISOString()} (UTC)` }, moment(time)),
+        ),
         ...values.map((line) => make("td", { class: "number" }, format(line[at]))),
       ),
     )

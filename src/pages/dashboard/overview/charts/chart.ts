@@ -48,10 +48,12 @@ const loneSteps: uPlot.Series.Points.Filter = (self, line) => {
   return [...values.keys()].filter((at) => known(at) && !known(at - 1) && !known(at + 1))
 }
 
-const withAlpha = (colour: string, percent: number) => `color-mix(in srgb, ${colour} ${percent}%, transparent)`
+const withAlpha = (colour: string, percent: number) =>
+  `color-mix(in srgb, ${colour} ${percent}%, transparent)`
 
 /**
- * A chart in `panel`: a legend with the values under the pointer, or else the last ones; the lines; and the data as a table.
+ * A chart in `panel`: a legend with the values under the pointer, or else the last ones; the lines; and the
+ * data as a table.
  *
  * @param options.ceiling the top of the scale at least
  * @param options.whole the values are counts, so the ticks are whole numbers
@@ -83,7 +85,8 @@ export function chart(
   let data: ChartData | undefined
   let plot: uPlot | undefined
 
-  const lastPlace = () => data?.values[0]?.findLastIndex((_, at) => data?.values.some((row) => row[at] !== null)) ?? -1
+  const lastPlace = () =>
+    data?.values[0]?.findLastIndex((_, at) => data?.values.some((row) => row[at] !== null)) ?? -1
   const read = (pointed: number | null | undefined) => {
     const at = pointed ?? lastPlace()
     for (const [row, reading] of readings.entries()) reading.textContent = format(data?.values[row]?.[at])
@@ -102,7 +105,12 @@ export function chart(
   const appearance = (): uPlot.Options => {
     const muted = colourOf("--muted", panel)
     const grid = { stroke: colourOf("--grid", panel), width: 1 }
-    const axis: uPlot.Axis = { stroke: muted, font: "11px system-ui, sans-serif", grid, ticks: { show: false } }
+    const axis: uPlot.Axis = {
+      stroke: muted,
+      font: "11px system-ui, sans-serif",
+      grid,
+      ticks: { show: false },
+    }
     return {
       width: Math.max(place.clientWidth, 120),
       height: HEIGHT,
@@ -143,7 +151,9 @@ export function chart(
       ],
       hooks: {
         setCursor: [(self) => read(self.cursor.idx)],
-        drawClear: [({ scales: { x } }) => place.setAttribute("data-seconds", String((x?.max ?? 0) - (x?.min ?? 0)))],
+        drawClear: [
+          ({ scales: { x } }) => place.setAttribute("data-seconds", String((x?.max ?? 0) - (x?.min ?? 0))),
+        ],
       },
     }
   }
@@ -153,7 +163,9 @@ export function chart(
     plot = undefined
     draw()
   }
-  new ResizeObserver(() => plot?.setSize({ width: Math.max(place.clientWidth, 120), height: HEIGHT })).observe(place)
+  new ResizeObserver(() =>
+    plot?.setSize({ width: Math.max(place.clientWidth, 120), height: HEIGHT }),
+  ).observe(place)
 
   return {
     show(next) {

@@ -13,7 +13,11 @@ function extremes(line: (number | null)[] | undefined, format: (value: number) =
 }
 
 /** Each chart with the values of its lines at a step. */
-const CHARTS: { panel: string; values: ((step: Step) => number | null)[]; make: (panel: HTMLElement) => Chart }[] = [
+const CHARTS: {
+  panel: string
+  values: ((step: Step) => number | null)[]
+  make: (panel: HTMLElement) => Chart
+}[] = [
   {
     panel: "throughput",
     values: [(step) => step.signals_per_second, (step) => step.batches_per_second],
@@ -67,11 +71,16 @@ const CHARTS: { panel: string; values: ((step: Step) => number | null)[]; make: 
 
 /** All charts of the metrics. */
 export function metricsCharts() {
-  const charts = CHARTS.map(({ panel, values, make }) => ({ values, chart: make(find(`[data-panel="${panel}"]`)) }))
+  const charts = CHARTS.map(({ panel, values, make }) => ({
+    values,
+    chart: make(find(`[data-panel="${panel}"]`)),
+  }))
   return {
     show({ series: all, step_seconds, measured_since }: MetricsAnswer): void {
       // Steps before the deployment's first data point show nothing.
-      const series = all.filter(({ time }) => Date.parse(time) + step_seconds * 1000 > Date.parse(measured_since))
+      const series = all.filter(
+        ({ time }) => Date.parse(time) + step_seconds * 1000 > Date.parse(measured_since),
+      )
       const times = series.map((step) => new Date(step.time))
       const data = (values: (typeof charts)[number]["values"]): ChartData => ({
         times,

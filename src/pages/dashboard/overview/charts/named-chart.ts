@@ -20,13 +20,18 @@ const OF_OTHERS: Colour = 7
 export const OTHERS = "all others"
 
 /**
- * A chart whose lines are the names in an answer. A name keeps its colour as long as it is there; the chart is made anew when the names change.
+ * A chart whose lines are the names in an answer. A name keeps its colour as long as it is there; the chart
+ * is made anew when the names change.
  *
  * @param options.none the sentence while there are no lines
  */
 export function namedChart(
   panel: HTMLElement,
-  options: { none: string; format: (value: number | null | undefined) => string; summary: (names: string) => string },
+  options: {
+    none: string
+    format: (value: number | null | undefined) => string
+    summary: (names: string) => string
+  },
 ): NamedChart {
   const place = panel.appendChild(make("div"))
   const colours = new Map<string, Colour>()
@@ -59,7 +64,13 @@ export function namedChart(
         const summary = options.summary(shown.map(({ name }) => name).join(", "))
         drawn = {
           key,
-          chart: chart(place, { lines: shown, format: options.format, ceiling: 1, whole: true, summary: () => summary }),
+          chart: chart(place, {
+            lines: shown,
+            format: options.format,
+            ceiling: 1,
+            whole: true,
+            summary: () => summary,
+          }),
         }
       }
       drawn.chart.show({ times, stepSeconds, values: lines.map(({ values }) => values) })

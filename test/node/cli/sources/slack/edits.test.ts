@@ -17,9 +17,20 @@ const freshChannel = () => `C${String(++channels).padStart(6, "0")}`
 
 const EDITED = "1767225600.000100"
 const DELETED = "1767225601.000200"
-const said = (ts: string, more: object = {}) => ({ type: "message", user: "U1", text: `said at ${ts}`, ts, ...more })
+const said = (ts: string, more: object = {}) => ({
+  type: "message",
+  user: "U1",
+  text: `said at ${ts}`,
+  ts,
+  ...more,
+})
 const edited = said(EDITED, { text: "edited", edited: { user: "U1", ts: "1767225700.000000" } })
-const tombstone = said(DELETED, { user: "USLACKBOT", subtype: "tombstone", text: "This message was deleted.", hidden: true })
+const tombstone = said(DELETED, {
+  user: "USLACKBOT",
+  subtype: "tombstone",
+  text: "This message was deleted.",
+  hidden: true,
+})
 
 /** The history as it is before and after both messages were changed. */
 const BEFORE = [said(EDITED), said(DELETED)]
@@ -34,7 +45,10 @@ async function writeExport(name: string, channel: string, messages: Messages): P
 }
 
 async function writeDump(name: string, channel: string, messages: Messages): Promise<string> {
-  await writeFile(join(folder.path, `${name}.json`), JSON.stringify({ channel_id: channel, name: "general", messages }))
+  await writeFile(
+    join(folder.path, `${name}.json`),
+    JSON.stringify({ channel_id: channel, name: "general", messages }),
+  )
   return `${name}.json`
 }
 
@@ -46,7 +60,8 @@ async function writeDatabase(name: string, channel: string, messages: Messages):
     create table S_USER (ID text not null, CHUNK_ID integer not null, DATA blob not null);
     create table WORKSPACE (ID integer primary key, CHUNK_ID integer not null, TEAM_ID text not null)`)
   const insert = db.prepare("insert into MESSAGE values (?, 1, ?, ?, ?)")
-  for (const [place, message] of messages.entries()) insert.run(place, channel, EDITED, Buffer.from(JSON.stringify(message)))
+  for (const [place, message] of messages.entries())
+    insert.run(place, channel, EDITED, Buffer.from(JSON.stringify(message)))
   db.close()
   return `${name}.sqlite`
 }
@@ -55,8 +70,16 @@ async function writeDatabase(name: string, channel: string, messages: Messages):
 async function writeLog(name: string, channel: string, messages: Messages): Promise<string> {
   const events = messages.map((message) => {
     if (message === edited)
-      return { type: "message", subtype: "message_changed", hidden: true, channel, message, ts: "1767225700.000100" }
-    if (message === tombstone) return { type: "message", subtype: "message_deleted", hidden: true, channel, deleted_ts: DELETED }
+      return {
+        type: "message",
+        subtype: "message_changed",
+        hidden: true,
+        channel,
+        message,
+        ts: "1767225700.000100",
+      }
+    if (message === tombstone)
+      return { type: "message", subtype: "message_deleted", hidden: true, channel, deleted_ts: DELETED }
     return { ...message, channel }
   })
   const lines = events.map((event) => JSON.stringify({ type: "event_callback", team_id: "T1", event }))
@@ -85,7 +108,9 @@ describe("import slack --follow-edits", () => {
         const ended = await importSlack(path, "--follow-edits")
         expect(ended).toMatchObject({ code: 0, out: expect.stringContaining("2 read") })
       }
-      expect(await rowsOf(channel)).toEqual([{ raw_content: "edited", edited_at: new Date("2026-01-01T00:01:40Z") }])
+      expect(await rowsOf(channel)).toEqual([
+        { raw_content: "edited", edited_at: new Date("2026-01-01T00:01:40Z") },
+      ])
     }
   })
 })
@@ -98,6 +123,9 @@ describe("import slack without it", () => {
       code: 0,
       out: expect.stringContaining("skipped: 1 tombstone"),
     })
-    expect((await rowsOf(channel)).map(({ raw_content }) => raw_content).toSorted()).toEqual(["edited", `said at ${DELETED}`])
+    expect((await rowsOf(channel)).map(({ raw_content }) => raw_content).toSorted()).toEqual([
+      "edited",
+      `said at ${DELETED}`,
+    ])
   })
 })

@@ -101,7 +101,10 @@ describe("signals import slack", () => {
   ])("takes %s, with the names of people and channels", async (_, write) => {
     const path = await write()
     const ended = await signals("import", "slack", path)
-    expect(ended).toMatchObject({ code: 1, out: expect.stringContaining("7 read, 5 stored, 1 failed, skipped: 1 channel_join") })
+    expect(ended).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("7 read, 5 stored, 1 failed, skipped: 1 channel_join"),
+    })
     expect(await rows()).toEqual(STORED)
     expect(await signals("verify", "slack", path)).toMatchObject({ code: 0 })
   })
@@ -110,22 +113,32 @@ describe("signals import slack", () => {
     await signals("import", "slack", await writeFolder())
     const event = { ...message("1767225600.000100"), channel: "C1" }
     const live = mapSlackEvent({ team_id: "T1", event }) as { signal: { dedupe_key: string } }
-    expect(await rig.query("select raw_content from signals where dedupe_key = $1", [live.signal.dedupe_key])).toHaveLength(1)
+    expect(
+      await rig.query("select raw_content from signals where dedupe_key = $1", [live.signal.dedupe_key]),
+    ).toHaveLength(1)
   })
 
   it("reads slackdump's dump of a conversation with its threads", async () => {
-    const replies = [message("1767225600.000100"), message("1767225605.000100", { thread_ts: "1767225600.000100" })]
+    const replies = [
+      message("1767225600.000100"),
+      message("1767225605.000100", { thread_ts: "1767225600.000100" }),
+    ]
     const dump = {
       channel_id: "C7",
       name: "team-sync",
-      messages: [message("1767225600.000100", { slackdump_thread_replies: replies }), message("1767225700.000100")],
+      messages: [
+        message("1767225600.000100", { slackdump_thread_replies: replies }),
+        message("1767225700.000100"),
+      ],
     }
     await writeFile(join(folder.path, "C7.json"), JSON.stringify(dump))
     expect(await signals("import", "slack", "C7.json", "--team", "T5")).toMatchObject({
       code: 0,
       out: expect.stringContaining("3 stored"),
     })
-    expect(new Set((await rows()).map((row) => (row as { conversation: string }).conversation))).toEqual(new Set(["T1/C7"]))
+    expect(new Set((await rows()).map((row) => (row as { conversation: string }).conversation))).toEqual(
+      new Set(["T1/C7"]),
+    )
   })
 
   it("reads slackdump's recording, whose chunks name users, channels and the workspace", async () => {
@@ -145,16 +158,24 @@ describe("signals import slack", () => {
       },
       { t: 2, ts: 6, id: "C7", n: 0, f: [] },
     ]
-    await writeFile(join(folder.path, "recording.jsonl"), chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join(""))
+    await writeFile(
+      join(folder.path, "recording.jsonl"),
+      chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join(""),
+    )
     expect(await signals("import", "slack", "recording.jsonl", "--batch-size", "1")).toMatchObject({
       code: 0,
       out: expect.stringContaining("3 read, 3 stored"),
     })
-    expect(await rows()).toMatchObject([1, 2, 3].map(() => ({ conversation: "T5/C7", author: "ann", channel: "team-sync" })))
+    expect(await rows()).toMatchObject(
+      [1, 2, 3].map(() => ({ conversation: "T5/C7", author: "ann", channel: "team-sync" })),
+    )
   })
 
   it("uses --team only for a message that does not name its workspace", async () => {
-    const dump = { channel_id: "C7", messages: [message("1767225600.000100"), message("1767225700.000100", { team: undefined })] }
+    const dump = {
+      channel_id: "C7",
+      messages: [message("1767225600.000100"), message("1767225700.000100", { team: undefined })],
+    }
     await writeFile(join(folder.path, "C7.json"), JSON.stringify(dump))
     expect(await signals("import", "slack", "C7.json")).toMatchObject({
       code: 1,
@@ -183,7 +204,12 @@ describe("signals import slack", () => {
         _code: "unreadable_record",
         _place: "messages.jsonl:1",
       },
-      { _line: '{"broken": ', _error: "The line is not JSON", _code: "unreadable_record", _place: "messages.jsonl:2" },
+      {
+        _line: '{"broken": ',
+        _error: "The line is not JSON",
+        _code: "unreadable_record",
+        _place: "messages.jsonl:2",
+      },
     ])
     expect(await signals("import", "slack", "failed.jsonl", "--team", "T1")).toMatchObject({
       code: 1,
@@ -194,17 +220,24 @@ describe("signals import slack", () => {
       `${JSON.stringify({ ...failed[0], _message: { ...failed[0]._message, team: "T2" } })}\n`,
     )
     expect(await signals("import", "jsonl", "corrected.jsonl")).toMatchObject({ code: 0 })
-    const live = mapSlackEvent({ team_id: "T1", event: { ...bare, channel: "C1" } }) as { signal: { dedupe_key: string } }
-    expect(await rig.query("select context_window_id from signals where dedupe_key = $1", [live.signal.dedupe_key])).toEqual([
-      { context_window_id: "T1/C1" },
-    ])
+    const live = mapSlackEvent({ team_id: "T1", event: { ...bare, channel: "C1" } }) as {
+      signal: { dedupe_key: string }
+    }
+    expect(
+      await rig.query("select context_window_id from signals where dedupe_key = $1", [
+        live.signal.dedupe_key,
+      ]),
+    ).toEqual([{ context_window_id: "T1/C1" }])
     expect(await rows()).toMatchObject([{ conversation: "T1/C1" }, { conversation: "T2/C1" }])
   })
 
   it("reads a folder again after files were added", async () => {
     await writeFolder()
     await signals("import", "slack", "export")
-    await writeFile(join(folder.path, "export/general/2025-12-31.json"), JSON.stringify([message("1767139200.000100")]))
+    await writeFile(
+      join(folder.path, "export/general/2025-12-31.json"),
+      JSON.stringify([message("1767139200.000100")]),
+    )
     expect(await signals("import", "slack", "export")).toMatchObject({
       out: expect.stringMatching(/^Imported: 8 read, 6 stored/),
     })
@@ -212,15 +245,24 @@ describe("signals import slack", () => {
     expect(await signals("verify", "slack", "export")).toMatchObject({ code: 0 })
   })
 
-  it.each(["log.txt", "log", "log.json", "export.zip.txt"])("reads %s by its content, not its name", async (name) => {
-    const lines = ["1767225600.000100", "1767225601.000100"].map((ts) => JSON.stringify(message(ts, { channel: "C1" })))
-    await writeFile(join(folder.path, name), lines.join("\n"))
-    expect(await signals("import", "slack", name)).toMatchObject({ code: 0, out: expect.stringContaining("2 stored") })
-  })
+  it.each(["log.txt", "log", "log.json", "export.zip.txt"])(
+    "reads %s by its content, not its name",
+    async (name) => {
+      const lines = ["1767225600.000100", "1767225601.000100"].map((ts) =>
+        JSON.stringify(message(ts, { channel: "C1" })),
+      )
+      await writeFile(join(folder.path, name), lines.join("\n"))
+      expect(await signals("import", "slack", name)).toMatchObject({
+        code: 0,
+        out: expect.stringContaining("2 stored"),
+      })
+    },
+  )
 
   it("reads a day of several lines, and a ZIP with everything in one folder", async () => {
     const zip = new ZipFile()
-    for (const [name, json] of Object.entries(EXPORT)) zip.addBuffer(Buffer.from(JSON.stringify(json, null, 2)), `mine/${name}`)
+    for (const [name, json] of Object.entries(EXPORT))
+      zip.addBuffer(Buffer.from(JSON.stringify(json, null, 2)), `mine/${name}`)
     zip.addBuffer(Buffer.from("junk"), "__MACOSX/mine/general/._2026-01-01.json")
     zip.end()
     await pipeline(zip.outputStream, createWriteStream(join(folder.path, "export.zip")))
@@ -244,13 +286,21 @@ describe("signals import slack", () => {
   })
 
   it.each([
-    ["an empty folder", async () => mkdir(join(folder.path, "empty")).then(() => "empty"), "empty has no messages"],
+    [
+      "an empty folder",
+      async () => mkdir(join(folder.path, "empty")).then(() => "empty"),
+      "empty has no messages",
+    ],
     [
       "a file that is no ZIP",
       async () => writeFile(join(folder.path, "x.zip"), "no zip").then(() => "x.zip"),
       "x.zip is not a readable ZIP",
     ],
-    ["a text", async () => writeFile(join(folder.path, "x.txt"), "hello").then(() => "x.txt"), "x.txt is not a Slack history"],
+    [
+      "a text",
+      async () => writeFile(join(folder.path, "x.txt"), "hello").then(() => "x.txt"),
+      "x.txt is not a Slack history",
+    ],
     [
       "a ZIP with a path out of it",
       () => patchedZip((zip) => replace(zip, "xx/evil.json", "../evil.json")),
@@ -268,9 +318,13 @@ describe("signals import slack", () => {
   })
 })
 
-/** 1,280 real Slack events, pseudonymised. They are not part of this project, so the test is skipped where they are missing. */
+/**
+ * 1,280 real Slack events, pseudonymised. They are not part of this project, so the test is skipped where
+ * they are missing.
+ */
 const DAY = fileURLToPath(new URL("../../../../../../shared/data/slack-day.jsonl", import.meta.url))
-if (!existsSync(DAY)) console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
+if (!existsSync(DAY))
+  console.log("skipped: the day of Slack events (shared/data/slack-day.jsonl) is not on this machine")
 
 describe.runIf(existsSync(DAY))("a day of real Slack messages", () => {
   it("writes the guide's batch for curl in one command, and imports the same", async () => {
@@ -286,7 +340,10 @@ describe.runIf(existsSync(DAY))("a day of real Slack messages", () => {
     })
     expect(await response.json()).toMatchObject({ successful_count: 861, failed_count: 0 })
     const imported = await signals("import", "slack", DAY)
-    expect(imported).toMatchObject({ code: 0, out: expect.stringContaining("1280 read, 861 stored, 0 failed, skipped: ") })
+    expect(imported).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("1280 read, 861 stored, 0 failed, skipped: "),
+    })
     expect(await rig.query("select count(*)::int4 as count from signals")).toEqual([{ count: 861 }])
     expect(await signals("verify", "slack", DAY)).toMatchObject({ code: 0 })
   })

@@ -16,7 +16,13 @@ const rows = () =>
     "select context_window_id as conversation, raw_content as text, payload ->> 'user_name' as author, payload ->> 'channel_name' as channel from signals order by time, context_window_id",
   )
 
-const message = (ts: string, more: object = {}) => ({ type: "message", user: "U1", text: `said at ${ts}`, ts, ...more })
+const message = (ts: string, more: object = {}) => ({
+  type: "message",
+  user: "U1",
+  text: `said at ${ts}`,
+  ts,
+  ...more,
+})
 const USER = { id: "U1", name: "ann", team_id: "T9" }
 const CHANNEL = { id: "C7ABCDE", name: "team-sync" }
 const STORED = ["1767225600.000100", "1767225601.000200", "1767225602.000300"].map((ts) => ({
@@ -47,7 +53,10 @@ async function writeArchive(): Promise<string> {
   await mkdir(join(folder.path, "archive/__uploads/F1"), { recursive: true })
   await writeFile(join(folder.path, "archive/__uploads/F1/notes.json"), "not a message")
   for (const [name, chunks] of Object.entries(files))
-    await writeFile(join(folder.path, "archive", name), gzipSync(chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join("")))
+    await writeFile(
+      join(folder.path, "archive", name),
+      gzipSync(chunks.map((chunk) => `${JSON.stringify(chunk)}\n`).join("")),
+    )
   return "archive"
 }
 
@@ -109,7 +118,9 @@ describe("signals import slack", () => {
     const { code, err } = await signals("import", "slack", "other.db")
     expect([code, err]).toEqual([
       2,
-      expect.stringMatching(/cannot be read as slackdump's database: no such table.*slackdump convert -f export/),
+      expect.stringMatching(
+        /cannot be read as slackdump's database: no such table.*slackdump convert -f export/,
+      ),
     ])
   })
 })
