@@ -15,7 +15,7 @@ const ANALYTICS_PRICING = "https://developers.cloudflare.com/analytics/analytics
 const NEON_PRICING = "https://neon.com/faqs/managed-postgres-services-pay-active-compute"
 const NEON_PLANS = "https://neon.com/docs/introduction/plans"
 const NEON_POOL = "https://neon.com/docs/connect/connection-pooling"
-const MEASURED = "docs/benchmarks.md"
+const MEASURED = "docs/benchmarks"
 const ASSUMED = "assumption; give your own with the option"
 
 /** The constants of the model. Prices are in US dollars. */

@@ -8,7 +8,7 @@ interface Index {
 }
 
 /**
- * The indexes for reads of `signals`; docs/benchmarks.md has the cost of each. They are not in drizzle's
+ * The indexes for reads of `signals`; docs/benchmarks/table-size.md has the cost of each. They are not in drizzle's
  * schema, which supports neither INCLUDE nor a build while the service writes.
  */
 export const SIGNAL_INDEXES: readonly Index[] = [

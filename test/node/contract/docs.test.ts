@@ -18,7 +18,9 @@ const PAGES = [
   "README.md",
   "CONTRIBUTING.md",
   "SECURITY.md",
-  ...readdirSync(join(ROOT, "docs")).map((name) => `docs/${name}`),
+  ...readdirSync(join(ROOT, "docs"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`),
 ]
 const textOf = (page: string) => readFileSync(join(ROOT, page), "utf8")
 
@@ -82,7 +84,7 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm run faults": "npm test runs the same files",
   "npm run attack": "npm test runs the short form",
   "npm run fuzz": "test/node/fuzz/fuzz.test.ts runs the same suites",
-  "npm run bench -- --quick": "by hand, see docs/benchmarks.md",
+  "npm run bench -- --quick": "by hand, see docs/benchmarks/README.md",
   "npm run deploy": ".ci/run, as deploy:dry-run, and test/node/scripts/migrate.test.ts",
   "npm run db:partition": "test/node/scripts/migrate.test.ts",
   ".ci/run": "itself",
@@ -220,12 +222,12 @@ describe("the documentation", () => {
 
 /**
  * The paths below the project's folder that a page names, links to other sites left out. A pattern such as
- * `*.ts` is not a path.
+ * `*.ts` is not a path, and neither is a file of an earlier commit, such as `5938ebf:bench/run.ts`.
  */
 const pathsOf = (page: string) =>
   [
     ...textOf(page)
-      .replaceAll(/https?:\S+/g, "")
+      .replaceAll(/https?:\S+|\b[0-9a-f]{7,40}:\S+/g, "")
       .matchAll(/(?<![\w./-])(?:src|test|bench|scripts|deploy|docs|drizzle|\.ci)\/[\w./-]*[\w/]/g),
   ].map(([path]) => path)
 
