@@ -24,7 +24,7 @@ import { metrics, prometheus } from "./http/routes/metrics.ts"
 import { signals } from "./http/routes/signals.ts"
 import { slackWebhook } from "./http/routes/slack.ts"
 import { storage } from "./http/routes/storage.ts"
-import { connect } from "./store/connection.ts"
+import { connect } from "./store/database/connection.ts"
 
 /**
  * The whole service: the middleware of every request, the routes, and the handler that turns errors into

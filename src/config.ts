@@ -46,7 +46,7 @@ export interface Bindings {
 
 const LEDGER_RETENTION_DAYS = 90
 
-/** The same number as in `store/idempotency.ts`, which this file must not import. */
+/** The same number as in `store/ledger/keys.ts`, which this file must not import. */
 const KEY_LIFETIME_DAYS = 7
 
 const ApiKeys = z.array(

@@ -1,6 +1,6 @@
 import type pg from "pg"
-import type { Database } from "../../src/store/connection.ts"
-import { listSignals, signalById } from "../../src/store/read.ts"
+import type { Database } from "../../src/store/database/connection.ts"
+import { listSignals, signalById } from "../../src/store/signals/read.ts"
 import { firstStatement } from "../../test/setup/first-statement.ts"
 import { median } from "../harness/statistics.ts"
 

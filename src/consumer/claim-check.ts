@@ -7,7 +7,7 @@ import {
   UnreadableClaimCheck,
   unreadableObject,
 } from "../queue/claim-checks.ts"
-import { insertDeadLetters } from "../store/dead-letters.ts"
+import { insertDeadLetters } from "../store/dead-letters/store.ts"
 import { keepLetters, letterOfClaimCheck } from "./letters.ts"
 
 type Context = Pick<IngestContext, "db" | "bucket"> & { count: Count }

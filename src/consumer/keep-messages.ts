@@ -1,7 +1,7 @@
 import { cutIntoPieces } from "../ingest/pieces.ts"
 import { putClaimCheck } from "../queue/claim-checks.ts"
 import { readMessage } from "../queue/messages.ts"
-import type { Delivery } from "../store/deliveries/write-deliveries.ts"
+import type { Delivery } from "../store/batches/deliveries.ts"
 
 /**
  * Keeps messages in the bucket while the database does not answer; the sweep sends them to the queue again.

@@ -1,9 +1,9 @@
 import { messageText, readMessage } from "../queue/messages.ts"
 import { ROW_FIELDS, redactMessageRecord } from "../queue/redact.ts"
 import type { SubjectField } from "../signals/lifecycle/erasure.ts"
-import { keepErasedKeys } from "../store/changes/erased-keys.ts"
-import type { Database } from "../store/connection.ts"
-import { type DeadLetter, insertMessageLetters, type RecordedRow } from "../store/dead-letters.ts"
+import type { Database } from "../store/database/connection.ts"
+import { type DeadLetter, insertMessageLetters, type RecordedRow } from "../store/dead-letters/store.ts"
+import { keepErasedKeys } from "../store/lifecycle/suppression.ts"
 
 /** A message that becomes a dead letter. */
 export type LostMessage = Pick<Message<unknown>, "id" | "body">

@@ -5,8 +5,8 @@ import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
 import { readMessage } from "../queue/messages.ts"
 import type { Tally } from "../signals/tally.ts"
-import { BatchInDoubt } from "../store/batch.ts"
-import { DatabaseError } from "../store/errors.ts"
+import { BatchInDoubt } from "../store/batches/batch.ts"
+import { DatabaseError } from "../store/database/errors.ts"
 import {
   continueTrace,
   readTraceparent,

@@ -1,9 +1,8 @@
 import type { Added } from "../ingest/store-batch.ts"
 import { addTallies } from "../signals/tally.ts"
-import { BatchInDoubt } from "../store/batch.ts"
-import { connect, type Database, type DatabaseSettings } from "../store/connection.ts"
-import { DatabaseError } from "../store/errors.ts"
-import { canWrite } from "../store/read.ts"
+import { BatchInDoubt } from "../store/batches/batch.ts"
+import { canWrite, connect, type Database, type DatabaseSettings } from "../store/database/connection.ts"
+import { DatabaseError } from "../store/database/errors.ts"
 import type { ConsumerRun } from "./report.ts"
 import type { Task } from "./tasks.ts"
 

@@ -1,16 +1,16 @@
 import { type Bindings, readSettings, type Settings } from "../config.ts"
 import { continueErasure } from "../ingest/erase.ts"
-import { connect } from "../store/connection.ts"
-import { releaseExpiredKeys } from "../store/expired-keys.ts"
-import { releaseSuppressions } from "../store/lifecycle/erase-steps.ts"
+import { connect } from "../store/database/connection.ts"
+import { makePartitions } from "../store/database/partitions.ts"
+import { releaseExpiredKeys } from "../store/ledger/keys.ts"
+import { releaseSuppressions } from "../store/lifecycle/erase.ts"
 import { runningErasures } from "../store/lifecycle/erasures.ts"
-import { deleteExpiredBatches } from "../store/lifecycle/ledger-retention.ts"
 import {
+  deleteExpiredBatches,
   deleteExpiredSignals,
   deleteSettledLetters,
   dropExpiredPartitions,
 } from "../store/lifecycle/retention.ts"
-import { makePartitions } from "../store/partitions.ts"
 import { errorText } from "./report.ts"
 import { isReachable } from "./run-tasks.ts"
 import { sweepBucket } from "./sweep.ts"

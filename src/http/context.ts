@@ -4,7 +4,7 @@ import type { Bindings, Settings } from "../config.ts"
 import type { ProblemCode } from "../signals/failures/codes.ts"
 import type { Scope } from "../signals/scopes.ts"
 import type { Tally } from "../signals/tally.ts"
-import type { Database } from "../store/connection.ts"
+import type { Database } from "../store/database/connection.ts"
 import type { Span } from "../trace/context.ts"
 import type { Claim } from "./body/budget.ts"
 

@@ -4,7 +4,7 @@ import { WINDOWS } from "../metrics/answer.ts"
 import { textViolation } from "../signals/rules.ts"
 import { validationIssue } from "../signals/shape-errors.ts"
 import { parseTimestamp } from "../signals/timestamp.ts"
-import type { Cursor } from "../store/statement/search.ts"
+import type { Cursor } from "../store/signals/search.ts"
 import { STREAM_BOUNDS } from "./export/bounds.ts"
 
 /**

@@ -4,15 +4,15 @@ import { enqueueDelivery } from "../queue/enqueue.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
 import { EMPTY_TALLY, type Tally, tallyCodes } from "../signals/tally.ts"
-import type { LetterSource } from "../store/dead-letters.ts"
-import { Outcomes } from "../store/deliveries/outcomes.ts"
 import {
   type Delivery,
+  Outcomes,
   type WrittenDeliveries,
   writeDeliveries,
   writeDelivery,
-} from "../store/deliveries/write-deliveries.ts"
-import { keepValues } from "../store/statement/letter-records.ts"
+} from "../store/batches/deliveries.ts"
+import { keepValues } from "../store/dead-letters/bound-record.ts"
+import type { LetterSource } from "../store/dead-letters/store.ts"
 import type { IngestContext } from "./context.ts"
 import { queueErrorText } from "./queue-batch.ts"
 import type { Count } from "./store-batch.ts"

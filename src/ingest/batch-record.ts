@@ -1,7 +1,7 @@
 import { claimCheckRecord } from "../queue/claim-checks.ts"
 import type { BatchRecord } from "../signals/responses.ts"
-import { DatabaseError } from "../store/errors.ts"
-import { batchRecord } from "../store/read.ts"
+import { DatabaseError } from "../store/database/errors.ts"
+import { batchRecord } from "../store/ledger/read.ts"
 import type { IngestContext } from "./context.ts"
 
 /**

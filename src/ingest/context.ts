@@ -1,4 +1,4 @@
-import type { Database } from "../store/connection.ts"
+import type { Database } from "../store/database/connection.ts"
 
 /** The context of the work of every entry point. It does not depend on HTTP and has no clock of its own. */
 export interface IngestContext {

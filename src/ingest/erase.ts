@@ -2,13 +2,17 @@ import { sendClaimChecks } from "../queue/enqueue.ts"
 import { parseObject } from "../queue/messages.ts"
 import { redactMessageRecord } from "../queue/redact.ts"
 import { findWaiting, removeUnreadable } from "../queue/waiting.ts"
-import { type KeyedRow, keepErasedKeys } from "../store/changes/erased-keys.ts"
-import type { Database } from "../store/connection.ts"
-import { deleteLetter, rewriteLetter } from "../store/dead-letters.ts"
-import { keyedLetters } from "../store/lifecycle/erase-letters.ts"
-import type { Progress } from "../store/lifecycle/erase-step.ts"
-import { finishErasure, passObjects, readProgress } from "../store/lifecycle/erase-steps.ts"
-import { eraseStored } from "../store/lifecycle/erase-stored.ts"
+import type { Database } from "../store/database/connection.ts"
+import { deleteLetter, rewriteLetter } from "../store/dead-letters/store.ts"
+import {
+  eraseStored,
+  finishErasure,
+  keyedLetters,
+  type Progress,
+  passObjects,
+  readProgress,
+} from "../store/lifecycle/erase.ts"
+import { type KeyedRow, keepErasedKeys } from "../store/lifecycle/suppression.ts"
 import type { IngestContext } from "./context.ts"
 
 type Context = Pick<IngestContext, "db" | "queue" | "bucket">

@@ -1,8 +1,8 @@
 import { enqueueBatch } from "../queue/enqueue.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
-import type { NewBatch } from "../store/batch.ts"
-import { IdempotencyKeyReused } from "../store/idempotency.ts"
+import type { NewBatch } from "../store/batches/batch.ts"
+import { IdempotencyKeyReused } from "../store/ledger/keys.ts"
 import type { IngestContext } from "./context.ts"
 import { isKeyStored } from "./queued-key.ts"
 

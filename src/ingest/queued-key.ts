@@ -1,8 +1,8 @@
 import { findKeyHolder } from "../queue/key-holders.ts"
-import type { NewBatch } from "../store/batch.ts"
-import { DatabaseError } from "../store/errors.ts"
-import { IdempotencyKeyReused, isSameRequest } from "../store/idempotency.ts"
-import { hasIdempotencyKey } from "../store/replay-batch.ts"
+import type { NewBatch } from "../store/batches/batch.ts"
+import { hasIdempotencyKey } from "../store/batches/replay.ts"
+import { DatabaseError } from "../store/database/errors.ts"
+import { IdempotencyKeyReused, isSameRequest } from "../store/ledger/keys.ts"
 import type { IngestContext } from "./context.ts"
 
 /**

@@ -1,8 +1,8 @@
 import type { BatchPlan } from "../signals/plan.ts"
 import type { BulkReplayAnswer, DeadLetterRecord } from "../signals/responses.ts"
-import { chosenDeadLetters, type LetterChoice, settleReplayed } from "../store/dead-letters.ts"
-import { writeTogether } from "../store/deliveries/write-deliveries.ts"
-import { DatabaseError } from "../store/errors.ts"
+import { writeTogether } from "../store/batches/deliveries.ts"
+import { DatabaseError } from "../store/database/errors.ts"
+import { chosenDeadLetters, type LetterChoice, settleReplayed } from "../store/dead-letters/store.ts"
 import { cutIntoPieces } from "./pieces.ts"
 import {
   deleteSuppressed,

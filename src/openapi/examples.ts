@@ -12,7 +12,7 @@ import type {
   ListedDeadLetter,
 } from "../signals/responses.ts"
 import { Signal } from "../signals/schema.ts"
-import { storedSignal } from "../store/stored-signal.ts"
+import { storedSignal } from "../store/signals/stored-signal.ts"
 
 export const TRANSACTION_ID = "0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70"
 const INSTANT = "2025-01-15T09:30:00.123456Z"

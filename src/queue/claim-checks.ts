@@ -2,8 +2,8 @@ import { uuidv7 } from "uuidv7"
 import { withCode } from "../signals/failures/violation.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { decodeUtf8 } from "../signals/utf8.ts"
-import type { NewBatch } from "../store/batch.ts"
-import type { Delivery } from "../store/deliveries/write-deliveries.ts"
+import type { NewBatch } from "../store/batches/batch.ts"
+import type { Delivery } from "../store/batches/deliveries.ts"
 import { isBatch, isDelivery, isVersion, parseObject, versionOf } from "./messages.ts"
 
 /** The content of an object that waits in the bucket. */

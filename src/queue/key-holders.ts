@@ -1,5 +1,5 @@
-import type { NewBatch } from "../store/batch.ts"
-import { KEY_LIFETIME_MS } from "../store/idempotency.ts"
+import type { NewBatch } from "../store/batches/batch.ts"
+import { KEY_LIFETIME_MS } from "../store/ledger/keys.ts"
 import { batchObject } from "./claim-checks.ts"
 import { parseObject } from "./messages.ts"
 

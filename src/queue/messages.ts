@@ -1,5 +1,5 @@
-import type { NewBatch } from "../store/batch.ts"
-import type { Delivery } from "../store/deliveries/write-deliveries.ts"
+import type { NewBatch } from "../store/batches/batch.ts"
+import type { Delivery } from "../store/batches/deliveries.ts"
 
 /**
  * A message of the queue, sent as JSON text. Content that is too large for a message waits in the bucket as a

@@ -1,6 +1,5 @@
-import { type SubjectField, withoutSuppressed } from "../signals/lifecycle/erasure.ts"
+import { mentions, type SubjectField, withoutSuppressed } from "../signals/lifecycle/erasure.ts"
 import type { SignalRow } from "../signals/schema.ts"
-import { mentions } from "../store/lifecycle/needles.ts"
 import { messageText, readMessage, versionOf } from "./messages.ts"
 
 /** The name in a row of each field that can hold the subject of an erasure. */

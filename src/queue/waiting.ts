@@ -1,4 +1,4 @@
-import { mentions } from "../store/lifecycle/needles.ts"
+import { mentions } from "../signals/lifecycle/erasure.ts"
 import { CLAIM_CHECK_PREFIXES } from "./claim-checks.ts"
 
 /** The most objects that one call reads; an object can have about 20 MB. */

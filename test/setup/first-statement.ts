@@ -1,6 +1,6 @@
 import type { SQL } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
-import type { Database } from "../../src/store/connection.ts"
+import type { Database } from "../../src/store/database/connection.ts"
 
 /**
  * Returns the first statement that `work` sends. No database runs it: every statement is answered without

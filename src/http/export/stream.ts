@@ -1,5 +1,5 @@
-import type { SignalRows } from "../../store/read.ts"
-import type { Cursor } from "../../store/statement/search.ts"
+import type { SignalRows } from "../../store/signals/read.ts"
+import type { Cursor } from "../../store/signals/search.ts"
 import { STREAM_PAGE, type StreamBounds } from "./bounds.ts"
 
 type Row = SignalRows["rows"][number]

@@ -1,6 +1,6 @@
 import * as z from "zod"
 import { validationIssue } from "../../signals/shape-errors.ts"
-import type { FeedPosition } from "../../store/feed/position.ts"
+import type { FeedPosition } from "../../store/signals/feed.ts"
 import { digits, limit } from "../params.ts"
 
 /** The longest time that a reader can wait for the next signal. */

@@ -3,7 +3,7 @@ import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import { continueErasure } from "../../ingest/erase.ts"
 import type { ErasureRequest } from "../../signals/lifecycle/erasure.ts"
-import { connect } from "../../store/connection.ts"
+import { connect } from "../../store/database/connection.ts"
 import {
   type ErasureTarget,
   enterErasure,

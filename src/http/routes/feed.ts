@@ -2,9 +2,14 @@ import { waitUntil } from "cloudflare:workers"
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import type { FeedAnswer } from "../../signals/responses.ts"
-import { connect } from "../../store/connection.ts"
-import { type FeedPosition, OLDEST } from "../../store/feed/position.ts"
-import { type FeedPage, newestPosition, readFeed } from "../../store/feed/read-feed.ts"
+import { connect } from "../../store/database/connection.ts"
+import {
+  type FeedPage,
+  type FeedPosition,
+  newestPosition,
+  OLDEST,
+  readFeed,
+} from "../../store/signals/feed.ts"
 import { requireScope } from "../auth.ts"
 import type { App } from "../context.ts"
 import { encodeFeedCursor, FeedQuery } from "../feed/query.ts"

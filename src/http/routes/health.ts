@@ -1,5 +1,5 @@
 import { Hono } from "hono"
-import { canWrite } from "../../store/read.ts"
+import { canWrite } from "../../store/database/connection.ts"
 import type { App } from "../context.ts"
 import { limitAddress } from "../limits.ts"
 import { databaseNotReady } from "../problems.ts"

@@ -5,7 +5,7 @@ import { slackHeaderError, slackSignatureError } from "../../bridges/slack/signa
 import { isFields, parseJson } from "../../signals/json.ts"
 import type { DeliveryAnswer } from "../../signals/responses.ts"
 import { decodeUtf8 } from "../../signals/utf8.ts"
-import { connect } from "../../store/connection.ts"
+import { connect } from "../../store/database/connection.ts"
 import { decodeBody, readSent } from "../body/bytes.ts"
 import { type App, noteOutcome } from "../context.ts"
 import { answerDelivery } from "../deliveries.ts"

@@ -1,10 +1,9 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
 import type { ErasureRecord } from "../../signals/lifecycle/erasure.ts"
-import { type Database, withRetries } from "../connection.ts"
-import { IdempotencyKeyReused } from "../idempotency.ts"
-import { type ERASURE_KINDS, erasures, suppressions } from "../schema.ts"
-import { utc } from "../statement/sql.ts"
+import { type Database, utc, withRetries } from "../database/connection.ts"
+import { type ERASURE_KINDS, erasures, suppressions } from "../database/schema.ts"
+import { IdempotencyKeyReused } from "../ledger/keys.ts"
 
 /** An erasure to start. */
 export interface NewErasure {

@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm"
-import type { Database } from "../connection.ts"
-import { deadLetters, signals } from "../schema.ts"
+import type { Database } from "../database/connection.ts"
+import { batches, deadLetters, signals, sweepPositions } from "../database/schema.ts"
 
 /** Rows of one statement, which is one transaction. */
 const STEP_ROWS = 5_000
@@ -90,4 +90,123 @@ async function inSteps(db: Database, start: string, statement: (from: string) =>
     from = step.last
   }
   return gone
+}
+
+/** Rows that one statement looks at, which is one transaction. */
+const LEDGER_STEP_ROWS = 1_000
+
+/** The steps of a run that look again at rows that an earlier run has looked at. */
+const PATROL_STEPS = 5
+
+const FIRST = "00000000-0000-0000-0000-000000000000"
+
+export interface LedgerSweep {
+  deleted: number
+  /** Rows that were looked at. */
+  visited: number
+}
+
+/**
+ * Deletes the ledger rows of more than `days` days ago that have no idempotency key and no signal any more,
+ * in steps that commit by themselves, until the deadline of `db`. A run looks at the rows whose signals were
+ * dropped with their partitions, at those that have become old since the run before, and in turns at a few of
+ * the others, whose signals may have been erased one by one. The order of transaction ids is that of time but
+ * for the clocks of those who made them, and for the time that a batch waited in the queue.
+ *
+ * @throws {DatabaseError} the steps before are done
+ */
+export async function deleteExpiredBatches(db: Database, days: number): Promise<LedgerSweep> {
+  const sweep = { deleted: 0, visited: 0 }
+  await deleteDropped(db, days, sweep)
+  await walkOn(db, { name: "aged_batches", days, sweep })
+  await walkOn(db, { name: "batches", days, sweep, steps: PATROL_STEPS, isRound: true })
+  return sweep
+}
+
+/** Their signals have smaller ids than any that is left: nothing has to be looked for. */
+const DROPPED = sql`last_signal_id < coalesce((select min(id) from ${signals}), 9223372036854775807)`
+
+// "offset 0" has each row look into the index. Joined with the step, all signals would be read for it.
+const WITHOUT_SIGNALS = sql`not exists (
+  select from ${signals} where id between first_signal_id and last_signal_id and ${signals.transactionId} = step.transaction_id offset 0
+)`
+
+/** The oldest rows, until most of a step have signals. */
+async function deleteDropped(db: Database, days: number, sweep: LedgerSweep): Promise<void> {
+  let from = FIRST
+  while (Date.now() < db.deadlineAt) {
+    const [step] = await db.query<LedgerStep>(sql`
+      with ${stepOf(sql`${from}::uuid`, days)}, ${deleted(DROPPED)}
+      select ${COUNTS}, ${lastOf(sql`true`)} as last`)
+    if (!count(step, sweep) || isFew(step.deleted) || step.last === null) return
+    from = step.last
+  }
+}
+
+interface Walk {
+  /** Under which the database keeps how far it has come. */
+  name: string
+  days: number
+  sweep: LedgerSweep
+  /** How many a run makes; by default all. */
+  steps?: number
+  /** Begins anew when it has come to the end. */
+  isRound?: boolean
+}
+
+/** Continues a walk over the old rows where the run before has left it. */
+async function walkOn(
+  db: Database,
+  { name, days, sweep, steps = Number.POSITIVE_INFINITY, isRound = false }: Walk,
+): Promise<void> {
+  const from = sql`coalesce((select position from ${sweepPositions} where name = ${name}), ${FIRST}::uuid)`
+  const isEnd = sql`(select count(*) from step where is_old) <= ${LEDGER_STEP_ROWS / 2}::int4`
+  const position = isRound ? sql`case when not ${isEnd} then ${lastOf(sql`is_old`)} end` : lastOf(sql`is_old`)
+  for (let made = 0; made < steps && Date.now() < db.deadlineAt; made++) {
+    const [step] = await db.query<LedgerStep>(sql`
+      with ${stepOf(from, days)}, ${deleted(WITHOUT_SIGNALS)}, kept as (
+        insert into ${sweepPositions} (name, position)
+        select ${name}::text, coalesce(${position}, ${isRound ? sql`${FIRST}::uuid` : from})
+        on conflict (name) do update set position = excluded.position
+      )
+      select ${COUNTS}, null as last`)
+    if (!count(step, sweep) || isFew(step.old)) return
+  }
+}
+
+/**
+ * A batch that waited in the queue is younger than its neighbours; so one young row is not the end of the old
+ * ones.
+ */
+const isFew = (rows: number) => rows <= LEDGER_STEP_ROWS / 2
+
+interface LedgerStep extends LedgerSweep {
+  old: number
+  last: string | null
+}
+
+const stepOf = (from: SQL, days: number): SQL => sql`step as materialized (
+  select transaction_id, first_signal_id, last_signal_id, idempotency_key, created_at < now() - make_interval(days => ${days}::int4) as is_old
+  from ${batches} where transaction_id > ${from} order by transaction_id limit ${LEDGER_STEP_ROWS}::int4
+)`
+
+const deleted = (isDead: SQL): SQL => sql`gone as (
+  delete from ${batches} where transaction_id = any(array(
+    select transaction_id from step where is_old and idempotency_key is null and ${isDead}
+  ))
+  returning transaction_id
+)`
+
+const lastOf = (which: SQL): SQL =>
+  sql`(select transaction_id from step where ${which} order by transaction_id desc limit 1)`
+
+const COUNTS = sql`
+  (select count(*) from gone)::int4 as deleted, (select count(*) from step)::int4 as visited,
+  (select count(*) from step where is_old)::int4 as old`
+
+/** Adds a step to the sum of all. @returns whether there was one */
+function count(step: LedgerStep | undefined, sweep: LedgerSweep): step is LedgerStep {
+  sweep.deleted += step?.deleted ?? 0
+  sweep.visited += step?.visited ?? 0
+  return step !== undefined
 }

@@ -1,8 +1,7 @@
 import { sql } from "drizzle-orm"
 import { LISTED_PARTITIONS, type StorageRecord } from "../../signals/lifecycle/storage.ts"
-import { type Database, withRetries } from "../connection.ts"
-import { signals } from "../schema.ts"
-import { utc } from "../statement/sql.ts"
+import { type Database, utc, withRetries } from "../database/connection.ts"
+import { signals } from "../database/schema.ts"
 
 /** The days that signals and ledger rows are kept; undefined signal days: forever. */
 export interface Retention {

@@ -1,9 +1,9 @@
 import { Client } from "pg"
 import { describe, expect, it } from "vitest"
 import type { Signal } from "../../../src/signals/schema.ts"
-import { writeDeliveries } from "../../../src/store/deliveries/write-deliveries.ts"
-import { makePartitions } from "../../../src/store/partitions.ts"
-import { writeBatch } from "../../../src/store/write-batch.ts"
+import { writeDeliveries } from "../../../src/store/batches/deliveries.ts"
+import { writeBatch } from "../../../src/store/batches/write.ts"
+import { makePartitions } from "../../../src/store/database/partitions.ts"
 import { useSmallPartitions } from "./small-partitions.ts"
 import { batchOf } from "./statements.ts"
 

@@ -1,15 +1,15 @@
 import { Client } from "pg"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { connect, type Database } from "../../../src/store/connection.ts"
-import { deleteExpiredBatches } from "../../../src/store/lifecycle/ledger-retention.ts"
+import { writeBatch } from "../../../src/store/batches/write.ts"
+import { connect, type Database } from "../../../src/store/database/connection.ts"
+import { makePartitions } from "../../../src/store/database/partitions.ts"
 import {
+  deleteExpiredBatches,
   deleteExpiredSignals,
   deleteSettledLetters,
   dropExpiredPartitions,
 } from "../../../src/store/lifecycle/retention.ts"
 import { storageFigures } from "../../../src/store/lifecycle/storage.ts"
-import { makePartitions } from "../../../src/store/partitions.ts"
-import { writeBatch } from "../../../src/store/write-batch.ts"
 import { type Storage, startStorage } from "../../setup/rig.ts"
 import { batchOf } from "./statements.ts"
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach } from "vitest"
-import { connect, type Database } from "../../../src/store/connection.ts"
+import { connect, type Database } from "../../../src/store/database/connection.ts"
 import { type Storage, startStorage } from "../../setup/rig.ts"
 
 export interface SmallPartitions {

@@ -4,10 +4,10 @@ import type { Client, DatabaseError as DatabaseReport } from "pg"
 import { uuidv7 } from "uuidv7"
 import { planBatch } from "../../../src/signals/plan.ts"
 import type { Signal } from "../../../src/signals/schema.ts"
-import type { NewBatch } from "../../../src/store/batch.ts"
-import type { Database } from "../../../src/store/connection.ts"
-import { databaseErrorOf } from "../../../src/store/errors.ts"
-import { writeBatch } from "../../../src/store/write-batch.ts"
+import type { NewBatch } from "../../../src/store/batches/batch.ts"
+import { writeBatch } from "../../../src/store/batches/write.ts"
+import type { Database } from "../../../src/store/database/connection.ts"
+import { databaseErrorOf } from "../../../src/store/database/errors.ts"
 
 export const batchOf = (signals: Signal[]): NewBatch => ({
   transactionId: uuidv7(),

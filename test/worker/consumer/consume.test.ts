@@ -6,7 +6,7 @@ import { retryDelaySeconds } from "../../../src/consumer/consume.ts"
 import type { DataPoint } from "../../../src/metrics/point.ts"
 import { batchObject, putClaimCheck, unreadableObject } from "../../../src/queue/claim-checks.ts"
 import { messageText } from "../../../src/queue/messages.ts"
-import type { Delivery } from "../../../src/store/deliveries/write-deliveries.ts"
+import type { Delivery } from "../../../src/store/batches/deliveries.ts"
 import { countOf, freshConversation, query, send, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { bodyOf, consume, DEAD_LETTERS, delivery, play, playedMessage, QUEUE } from "./messages.ts"
 

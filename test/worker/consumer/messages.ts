@@ -11,7 +11,7 @@ import type { Bindings } from "../../../src/config.ts"
 import { consume as consumeBatch } from "../../../src/consumer/consume.ts"
 import { LIMITS } from "../../../src/consumer/run-tasks.ts"
 import { messageText } from "../../../src/queue/messages.ts"
-import type { Delivery } from "../../../src/store/deliveries/write-deliveries.ts"
+import type { Delivery } from "../../../src/store/batches/deliveries.ts"
 
 export const QUEUE = "signal-ingest"
 export const DEAD_LETTERS = "signal-ingest-dead-letters"

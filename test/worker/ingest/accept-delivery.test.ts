@@ -8,7 +8,7 @@ import {
   keepValues,
   MAX_RECORD_BYTES,
   MAX_STATEMENT_CHARACTERS,
-} from "../../../src/store/statement/letter-records.ts"
+} from "../../../src/store/dead-letters/bound-record.ts"
 import { countOf, freshConversation, query } from "../service.ts"
 import { testContext, testQueue, unreachable } from "./context.ts"
 

@@ -2,7 +2,7 @@ import { readSettings } from "../../../src/config.ts"
 import type { IngestContext } from "../../../src/ingest/context.ts"
 import { planBatch } from "../../../src/signals/plan.ts"
 import type { Signal } from "../../../src/signals/schema.ts"
-import { connect } from "../../../src/store/connection.ts"
+import { connect } from "../../../src/store/database/connection.ts"
 import { bindings } from "../service.ts"
 
 /** A queue that takes messages and delivers none. */

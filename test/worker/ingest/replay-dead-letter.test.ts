@@ -4,7 +4,7 @@ import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
 import { replayDeadLetter } from "../../../src/ingest/replay-dead-letter.ts"
 import { replayDeadLetters } from "../../../src/ingest/replay-dead-letters.ts"
 import { timeLimitAt } from "../../../src/signals/rules.ts"
-import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters.ts"
+import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters/store.ts"
 import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { testContext, testQueue } from "./context.ts"
 

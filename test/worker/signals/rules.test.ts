@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { brokenRule, MAX_SIGNAL_BYTES } from "../../../src/signals/rules.ts"
-import type { Signal } from "../../../src/signals/schema.ts"
-import { TEXT_FIELDS } from "../../../src/signals/schema.ts"
+import { type Signal, TEXT_FIELDS } from "../../../src/signals/schema.ts"
 
 const signal = (fields: Partial<Signal> = {}): Signal => ({ context_window_id: "conv-1", ...fields })
 const violation = (fields: Partial<Signal>, payload = "") => brokenRule(signal(fields), payload)

@@ -1,14 +1,14 @@
 import type { SQL } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
 import { expect, it } from "vitest"
-import type { Database } from "../../../src/store/connection.ts"
-import { writeDeliveries } from "../../../src/store/deliveries/write-deliveries.ts"
-import { insertOneByOne } from "../../../src/store/one-by-one.ts"
-import { signalById } from "../../../src/store/read.ts"
-import { encodeColumns } from "../../../src/store/statement/columns.ts"
-import { writeBatch } from "../../../src/store/write-batch.ts"
+import { writeDeliveries } from "../../../src/store/batches/deliveries.ts"
+import { insertOneByOne } from "../../../src/store/batches/one-by-one.ts"
+import { encodeColumns } from "../../../src/store/batches/statement.ts"
+import { writeBatch } from "../../../src/store/batches/write.ts"
+import type { Database } from "../../../src/store/database/connection.ts"
+import { signalById } from "../../../src/store/signals/read.ts"
 import { delivery } from "../consumer/messages.ts"
-import { batchOf } from "./batches.ts"
+import { batchOf } from "./batches/batch-of.ts"
 
 /** The text of the first statement that `work` sends, its white space evened out. */
 async function statementOf(work: (db: Database) => Promise<unknown>): Promise<string> {

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest"
 import type { StoredSignal } from "../../../../src/signals/responses.ts"
-import { MAX_TRIED, MAX_TRIED_IN_INDEX } from "../../../../src/store/statement/search.ts"
+import { MAX_TRIED, MAX_TRIED_IN_INDEX } from "../../../../src/store/signals/search.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"
 
 interface Page {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import type { BatchAnswer, BatchRecord } from "../../../../src/signals/responses.ts"
-import { MAX_TRIED } from "../../../../src/store/statement/ledger.ts"
+import { MAX_TRIED } from "../../../../src/store/ledger/read.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"
 
 const page = async (path: string) => {

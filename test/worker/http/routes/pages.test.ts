@@ -1,8 +1,9 @@
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import type { BatchRecord, StoredSignal } from "../../../../src/signals/responses.ts"
-import type { Database } from "../../../../src/store/connection.ts"
-import { listBatches, listSignals } from "../../../../src/store/read.ts"
+import type { Database } from "../../../../src/store/database/connection.ts"
+import { listBatches } from "../../../../src/store/ledger/read.ts"
+import { listSignals } from "../../../../src/store/signals/read.ts"
 import { firstStatement } from "../../../setup/first-statement.ts"
 import { freshConversation, planAvoidingSort, postBatch, query, send } from "../../service.ts"
 

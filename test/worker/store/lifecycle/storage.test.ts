@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { StorageRecord } from "../../../../src/signals/lifecycle/storage.ts"
 import { storageFigures } from "../../../../src/store/lifecycle/storage.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"
-import { database } from "../batches.ts"
+import { database } from "../batches/batch-of.ts"
 
 const figures = async () => StorageRecord.parse(await (await send("/api/storage")).json())
 

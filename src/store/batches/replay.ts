@@ -1,0 +1,153 @@
+import { sql } from "drizzle-orm"
+import type { StoredId } from "../../signals/answer.ts"
+import { type RecordedFailure, withCode } from "../../signals/failures/violation.ts"
+import type { BatchPlan } from "../../signals/plan.ts"
+import type { SignalRow } from "../../signals/schema.ts"
+import { type Database, utc } from "../database/connection.ts"
+import { batches, dedupeKeys, signals } from "../database/schema.ts"
+import { IdempotencyKeyReused, isSameRequest, KEY_EXPIRED, releaseExpiredKey } from "../ledger/keys.ts"
+import { decodeSignalIds } from "../ledger/read.ts"
+import type { InsertedRow, NewBatch, WrittenBatch } from "./batch.ts"
+
+interface LedgerRow {
+  transaction_id: string
+  received_at: string
+  state: "stored" | "failed"
+  total_count: number
+  request_hash: string | null
+  failures: RecordedFailure[]
+  expired: boolean
+  signal_ids: string | null
+  /**
+   * `[id, dedupe_key]` of each signal of the batch that still exists, in batch order; only if `signal_ids` is
+   * null.
+   */
+  still_stored: [number, string | null][] | null
+}
+
+/**
+ * Reads the outcome of a batch that the ledger already has: under its transaction id, when the answer of an
+ * earlier attempt was lost, or under its caller's idempotency key. Undefined when the ledger has no such row,
+ * or released one whose key has expired.
+ *
+ * @throws {IdempotencyKeyReused} the key was used for another request
+ */
+export async function replayBatch(db: Database, batch: NewBatch): Promise<WrittenBatch | undefined> {
+  const { transactionId, idempotency, plan } = batch
+  const [ledger] = await db.query<LedgerRow>(sql`
+    select
+      transaction_id, state, total_count, request_hash, failures, ${KEY_EXPIRED} as expired, signal_ids,
+      -- Its signals have the same time: both are the time of the transaction.
+      ${utc(sql`created_at`)} as received_at,
+      -- For rows of versions that did not keep ids: ascending in batch order between the first and the last, a range of the primary key.
+      case when signal_ids is null then (
+        select json_agg(json_build_array(id, dedupe_key) order by id) from ${signals}
+        where id between first_signal_id and last_signal_id and ${signals.transactionId} = ${batches.transactionId}
+      ) end as still_stored
+    from ${batches}
+    where transaction_id = ${transactionId}::uuid or (caller = ${batch.caller} and idempotency_key = ${idempotency?.key ?? null})
+    -- A batch that was recorded without its key has its own row beside the row with the key.
+    order by transaction_id = ${transactionId}::uuid desc
+    limit 1`)
+  if (!ledger) return undefined
+
+  const replayed = ledger.transaction_id !== transactionId
+  if (replayed && ledger.expired) {
+    await releaseExpiredKey(db, ledger.transaction_id)
+    return undefined
+  }
+  if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash))
+    throw new IdempotencyKeyReused()
+  const { transaction_id, state, received_at: receivedAt } = ledger
+  const failures = ledger.failures.map(withCode)
+  const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
+  const outcome = { transactionId: transaction_id, receivedAt, state, replayed, isNew: false }
+  return { ...outcome, failures, stored, duplicates: countDuplicates(stored) }
+}
+
+/**
+ * Whether the ledger has the key of this batch, for any request. It does not retry.
+ *
+ * @throws {DatabaseError} the database did not answer within `timeoutMs`
+ */
+export async function hasIdempotencyKey(db: Database, batch: NewBatch, timeoutMs: number): Promise<boolean> {
+  const statement = sql`
+    select 1 from ${batches}
+    where caller = ${batch.caller} and idempotency_key = ${batch.idempotency?.key ?? null} and not ${KEY_EXPIRED}`
+  return (await db.query(statement, { timeoutMs })).length > 0
+}
+
+/**
+ * Returns the ids by the ledger, independently of later deletions and of the rules of the plan: only the
+ * dedupe_keys come from the plan. The signal that holds a key shows whether a row was a duplicate; if no
+ * signal holds it any more, the row's own id is used.
+ */
+async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Promise<StoredId[]> {
+  const failed = new Set(ledger.failures.map(({ index }) => index))
+  if (ledger.signal_ids === null) {
+    const kept = plan.rows.filter(({ index }) => !failed.has(index))
+    return withDuplicates(db, alignIds(kept, ledger.still_stored ?? []))
+  }
+  const keys = new Map(plan.rows.map(({ index, dedupeKey }) => [index, dedupeKey]))
+  const indexes = Array.from({ length: ledger.total_count }, (_, index) => index).filter(
+    (index) => !failed.has(index),
+  )
+  const ids = decodeSignalIds(ledger.signal_ids)
+  const holders = await idsOfDedupeKeys(db, [...keys.values()])
+  return indexes.map((index, place) => {
+    const own = ids[place] ?? 0
+    const id = holders.get(keys.get(index) ?? null) ?? own
+    return { index, id: id || null, duplicate: own === 0 || id !== own }
+  })
+}
+
+/**
+ * Assigns ids to rows. Both are in batch order, and a row has no id exactly when another signal held its
+ * dedupe_key.
+ */
+function alignIds(
+  rows: readonly SignalRow[],
+  stored: readonly [id: number, dedupeKey: string | null][],
+): InsertedRow[] {
+  let next = 0
+  return rows.map(({ index, dedupeKey }) => {
+    const [id, storedKey] = stored[next] ?? []
+    if (id === undefined || storedKey !== dedupeKey) return { index, dedupeKey, id: undefined }
+    next++
+    return { index, dedupeKey, id }
+  })
+}
+
+/**
+ * Returns the rows of a committed batch with their ids: a duplicate has the id of the signal that holds its
+ * dedupe_key.
+ */
+export async function withDuplicates(db: Database, rows: readonly InsertedRow[]): Promise<StoredId[]> {
+  const holders = await idsOfDedupeKeys(
+    db,
+    rows.filter(({ id }) => id === undefined).map(({ dedupeKey }) => dedupeKey),
+  )
+  return rows.map(({ index, dedupeKey, id }) => ({
+    index,
+    id: id ?? holders.get(dedupeKey) ?? null,
+    duplicate: id === undefined,
+  }))
+}
+
+export const countDuplicates = (stored: readonly Pick<StoredId, "duplicate">[]) =>
+  stored.filter(({ duplicate }) => duplicate).length
+
+/** Returns the signal that holds each key, or held it. */
+async function idsOfDedupeKeys(
+  db: Database,
+  keys: readonly (string | null)[],
+): Promise<Map<string | null, number>> {
+  const distinct = [...new Set(keys)].filter((key) => key !== null)
+  if (distinct.length === 0) return new Map()
+  const found = await db.query<{ dedupe_key: string; id: string }>(
+    sql`
+      select dedupe_key, signal_id as id from unnest(${sql.param(distinct)}::text[]) as dedupe_key
+      join ${dedupeKeys} on key_hash = dedupe_key_hash(dedupe_key)`,
+  )
+  return new Map(found.map(({ dedupe_key, id }) => [dedupe_key, Number(id)]))
+}

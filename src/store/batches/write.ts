@@ -1,0 +1,212 @@
+import { type SQL, sql } from "drizzle-orm"
+import { withoutSuppressed } from "../../signals/lifecycle/erasure.ts"
+import { type Database, NOW } from "../database/connection.ts"
+import { DatabaseError } from "../database/errors.ts"
+import { withPartitions } from "../database/partitions.ts"
+import { batches, signals } from "../database/schema.ts"
+import {
+  isSuppressed,
+  keepErasedKeys,
+  noneSuppressed,
+  orSuppressed,
+  type Suppressed,
+} from "../lifecycle/suppression.ts"
+import {
+  BatchInDoubt,
+  BatchRefused,
+  type Inserted,
+  type NewBatch,
+  type WrittenBatch,
+  withIds,
+} from "./batch.ts"
+import { deleteSignals, editEach, editsOf } from "./changes.ts"
+import { insertGrouped } from "./insert-grouped.ts"
+import { insertOneByOne } from "./one-by-one.ts"
+import { countDuplicates, replayBatch, withDuplicates } from "./replay.ts"
+import {
+  type Columns,
+  encodeColumns,
+  SIGNAL_NAMES,
+  takenKeys,
+  typedColumns,
+  WITH_KEY_TAKEN,
+} from "./statement.ts"
+
+/**
+ * Stores a batch exactly once: its ledger row and its signals in one statement, retried after transient
+ * errors under the same transaction id.
+ *
+ * @throws {BatchRefused} `allOrNothing`, and the database refused a signal, or one is suppressed
+ * @throws {IdempotencyKeyReused} the caller's key was used for another request
+ * @throws {BatchInDoubt} the deadline passed and an attempt may have stored it
+ * @throws {DatabaseError} nothing was stored
+ */
+export async function writeBatch(db: Database, batch: NewBatch): Promise<WrittenBatch> {
+  const encode = encodeOnce(batch)
+  try {
+    await deleteSignals(db, batch.plan.rows)
+    const written = await withPartitions(db, batch.plan.rows.length, () => writeOnce(db, batch, encode))
+    return await withEdits(db, batch, written)
+  } catch (error) {
+    throw error instanceof DatabaseError && error.mayHaveRun
+      ? new BatchInDoubt(batch.transactionId, error)
+      : error
+  }
+}
+
+/**
+ * Applies the edits of a written batch. An edit that is suppressed, or that the database refuses, becomes a
+ * failure, like a signal.
+ */
+async function withEdits(db: Database, batch: NewBatch, written: WrittenBatch): Promise<WrittenBatch> {
+  const failed = new Set(written.failures.map(({ index }) => index))
+  // With an idempotency key, the batch in the ledger may have another id than this request.
+  const { transactionId, state } = written
+  const edits =
+    state === "stored" ? editsOf({ ...batch, transactionId }).filter(({ row }) => !failed.has(row.index)) : []
+  const refused = (await editEach(db, edits)).map(({ failure }) => failure)
+  if (refused.length === 0) return written
+  for (const { index } of refused) failed.add(index)
+  const stored = written.stored.filter(({ index }) => !failed.has(index))
+  const failures = [...written.failures, ...refused].sort((one, other) => one.index - other.index)
+  return { ...written, failures, stored, duplicates: countDuplicates(stored) }
+}
+
+/** Encodes the batch only when needed: another request may write it in its own statement. */
+function encodeOnce({ plan }: NewBatch): () => Columns {
+  let columns: Columns | undefined
+  return () => {
+    columns ??= encodeColumns(plan.rows)
+    return columns
+  }
+}
+
+/** @param asked the batch before suppressed rows were removed */
+async function writeOnce(
+  db: Database,
+  batch: NewBatch,
+  columns: () => Columns,
+  asked = batch,
+): Promise<WrittenBatch> {
+  const alone = () => orSuppressed(insertTogether(db, batch, columns()))
+  const inserted = await insertGrouped(db, { batch, letters: [] }, alone).catch((error) => {
+    if (error instanceof DatabaseError && error.kind === "refused")
+      return orSuppressed(insertOneByOne(db, batch, columns()))
+    throw error
+  })
+  if (isSuppressed(inserted)) return writeOthers(db, batch, inserted, asked)
+  try {
+    if (inserted) return await answered(db, batch, inserted)
+    return (await replayBatch(db, asked)) ?? ledgerRowGone()
+  } catch (error) {
+    // From here the ledger has a row, so an error no longer means that nothing was stored.
+    throw error instanceof DatabaseError ? error.withDoubt(true) : error
+  }
+}
+
+/**
+ * Writes the batch without its suppressed rows, because of which nothing was written. Each attempt has fewer
+ * rows, so this ends.
+ */
+async function writeOthers(
+  db: Database,
+  batch: NewBatch,
+  { suppressed }: Suppressed,
+  asked: NewBatch,
+): Promise<WrittenBatch> {
+  const others = { ...batch, plan: withoutSuppressed(batch.plan, suppressed) }
+  const refused = batch.plan.rows.filter((_, place) => suppressed.has(place))
+  await keepErasedKeys(db, batch.transactionId, refused)
+  if (!batch.allOrNothing) return writeOnce(db, others, encodeOnce(others), asked)
+  // An earlier attempt may have stored it before the suppression.
+  const stored = await replayBatch(db, asked)
+  if (stored) return stored
+  throw new BatchRefused(others.plan.failures)
+}
+
+/** The idempotency key that prevented the write has expired: the next attempt can write. */
+function ledgerRowGone(): never {
+  throw new DatabaseError("transient", "ledger row gone", false)
+}
+
+async function insertTogether(
+  db: Database,
+  batch: NewBatch,
+  columns: Columns,
+): Promise<Inserted | undefined> {
+  const mayRepeat = batch.plan.rows.some((row) => row.dedupeKey !== null)
+  const [written] = await db.query<{ ids: string | null; received_at: string }>(
+    insertStatement(batch, columns, mayRepeat),
+  )
+  return written && withIds(batch.plan, written.received_at, written.ids)
+}
+
+/**
+ * A single statement, so one transaction and one round trip: it reserves the ids in batch order, writes the
+ * ledger row, and writes the signals only if that row is new. It returns no row when the ledger has the
+ * batch, and otherwise the ids in batch order, "" for a duplicate. With suppressed rows it fails, and names
+ * them.
+ *
+ * All parameters are text, and there are few: through Neon's proxy the statement is parsed and planned again
+ * each time.
+ */
+function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean): SQL {
+  const { plan, idempotency } = batch
+  return sql`
+    with input as materialized (
+      select nextval('signals_id_seq') as id, signal.*
+      from unnest(
+        ${typedColumns(columns)}
+      ) with ordinality as signal (
+        ${SIGNAL_NAMES}, position
+      )
+    ), ledger as (
+      insert into ${batches} (
+        transaction_id, caller, state, total_count, failed_count, failures, idempotency_key, request_hash,
+        first_signal_id, last_signal_id, signal_ids
+      )
+      select
+        ${batch.transactionId}::uuid, ${batch.caller}, 'stored', ${plan.total}::int4, ${plan.failures.length}::int4,
+        ${JSON.stringify(plan.failures)}::jsonb, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null},
+        min(first), max(last), string_agg(first || ':' || size, ',' order by first)
+      from (select min(id) as first, max(id) as last, count(*) as size from input group by id - position) as run
+      having ${noneSuppressed(sql`array[${batch.transactionId}::uuid]`)}
+      on conflict do nothing
+      returning transaction_id
+    ), ${mayRepeat ? sql`${takenKeys(sql`input cross join ledger`)}, ` : sql``}stored as (
+      insert into ${signals} (
+        id, transaction_id, ${SIGNAL_NAMES}
+      ) overriding system value
+      select
+        id, transaction_id, ${SIGNAL_NAMES}
+      from input cross join ledger
+      ${mayRepeat ? WITH_KEY_TAKEN : sql``}
+      returning id
+    )
+    select (${mayRepeat ? IDS_STORED : IDS_RESERVED}) as ids, ${NOW} as received_at from ledger`
+}
+
+const IDS_STORED = sql`select string_agg(coalesce(stored.id::text, ''), ',' order by position) from input left join stored using (id)`
+
+/** Without a dedupe_key no row is left out: the reserved ids are the stored ones, and no join is needed. */
+const IDS_RESERVED = sql`select string_agg(id::text, ',' order by position) from input`
+
+async function answered(
+  db: Database,
+  batch: NewBatch,
+  { receivedAt, rows, failures }: Inserted,
+): Promise<WrittenBatch> {
+  const stored = await withDuplicates(db, rows)
+  const { transactionId } = batch
+  const duplicates = countDuplicates(stored)
+  return {
+    transactionId,
+    receivedAt,
+    state: "stored",
+    replayed: false,
+    isNew: true,
+    failures,
+    stored,
+    duplicates,
+  }
+}

@@ -1,0 +1,249 @@
+import { sql } from "drizzle-orm"
+import {
+  bigint,
+  boolean,
+  check,
+  customType,
+  doublePrecision,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  smallint,
+  text,
+  timestamp,
+  uniqueIndex,
+  uuid,
+} from "drizzle-orm/pg-core"
+import type { RecordedFailure } from "../../signals/failures/violation.ts"
+
+/**
+ * One row for each signal. `id` rises in the order of a batch, so that the ledger row of a batch is enough to
+ * replay its answer.
+ *
+ * In partitions by ranges of `id`, or a plain table that a version before them made until `npm run
+ * db:partition`.
+ *
+ * There is no foreign key to `batches`: both rows are written by one statement, and a key would cost a
+ * trigger a row.
+ */
+export const signals = pgTable(
+  "signals",
+  {
+    id: bigint({ mode: "number" }).primaryKey().generatedAlwaysAsIdentity({ name: "signals_id_seq" }),
+    time: timestamp({ withTimezone: true, mode: "string" }).notNull(),
+    /**
+     * When the row was stored, by the database's clock; null in rows of versions that had no such column (see
+     * `readSignal`).
+     */
+    receivedAt: timestamp("received_at", { withTimezone: true, mode: "string" }).defaultNow(),
+    /**
+     * When its source last changed it, such as Slack a message that was edited; null when it is as it first
+     * came.
+     */
+    editedAt: timestamp("edited_at", { withTimezone: true, mode: "string" }),
+    transactionId: uuid("transaction_id").notNull(),
+    signalScore: doublePrecision("signal_score").notNull(),
+    emotionalTone: doublePrecision("emotional_tone"),
+    escalateFlag: smallint("escalate_flag").notNull(),
+    contextWindowId: text("context_window_id").notNull(),
+    signalSource: text("signal_source").notNull(),
+    rawContent: text("raw_content"),
+    signalVector: text("signal_vector"),
+    agentId: text("agent_id"),
+    userId: text("user_id"),
+    payload: jsonb(),
+    relationshipContext: text("relationship_context"),
+    diagnosticNotes: text("diagnostic_notes"),
+    dedupeKey: text("dedupe_key"),
+  },
+  (table) => [
+    // Its other indexes are in src/local/postgres/indexes.ts. This one only a plain table has, which versions
+    // before `dedupe_keys` need; see src/local/postgres/partition.ts.
+    uniqueIndex("signals_dedupe_key_idx").on(table.dedupeKey).where(sql`${table.dedupeKey} is not null`),
+    check("signals_context_window_id_length", sql`char_length(${table.contextWindowId}) between 1 and 255`),
+    check("signals_signal_source_length", sql`char_length(${table.signalSource}) between 1 and 255`),
+    check("signals_dedupe_key_length", sql`char_length(${table.dedupeKey}) between 1 and 255`),
+    check("signals_signal_score_range", sql`${table.signalScore} between 0 and 1`),
+    check("signals_emotional_tone_range", sql`${table.emotionalTone} between 0 and 1`),
+    check("signals_escalate_flag_range", sql`${table.escalateFlag} in (0, 1)`),
+    check("signals_payload_object", sql`jsonb_typeof(${table.payload}) = 'object'`),
+  ],
+)
+
+/**
+ * The dedupe_keys of all signals that were ever stored: the first 16 bytes of a key's SHA-256
+ * (`dedupe_key_hash`), and the id of the first signal with it, which may be gone.
+ */
+export const dedupeKeys = pgTable("dedupe_keys", {
+  keyHash: uuid("key_hash").primaryKey(),
+  signalId: bigint("signal_id", { mode: "number" }).notNull(),
+})
+
+/**
+ * How far a change of existing rows has come, which a migration leaves to steps that commit by themselves.
+ */
+export const backfills = pgTable("backfills", {
+  name: text().primaryKey(),
+  lastId: bigint("last_id", { mode: "number" }).notNull().default(0),
+  finishedAt: timestamp("finished_at", { withTimezone: true, mode: "string" }),
+})
+
+/**
+ * How far a clean-up that goes over the ledger in parts has come: the last transaction id that it has looked
+ * at.
+ */
+export const sweepPositions = pgTable("sweep_positions", {
+  name: text().primaryKey(),
+  position: uuid().notNull(),
+})
+
+/** The number of a transaction, which does not wrap around. As text, since it has 64 bits. */
+const xid8 = customType<{ data: string }>({ dataType: () => "xid8" })
+
+/**
+ * The ledger: one row a batch, written in the transaction of its signals, so that its presence is the only
+ * truth about "was it stored". Its signals are those of `signals` with its `transaction_id`, all between
+ * `first_signal_id` and `last_signal_id`.
+ */
+export const batches = pgTable(
+  "batches",
+  {
+    transactionId: uuid("transaction_id").primaryKey(),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    caller: text().notNull(),
+    /** `failed`: accepted to be stored later, and then none of it could be. */
+    state: text({ enum: ["stored", "failed"] }).notNull(),
+    totalCount: integer("total_count").notNull(),
+    failedCount: integer("failed_count").notNull(),
+    failures: jsonb().$type<RecordedFailure[]>().notNull(),
+    /** Why a failed batch failed as a whole, or which batch a stored one repeats. */
+    reason: text(),
+    firstSignalId: bigint("first_signal_id", { mode: "number" }),
+    lastSignalId: bigint("last_signal_id", { mode: "number" }),
+    /**
+     * The id of each signal that is not in `failures`, in batch order; see `ledger/read.ts`. Null in
+     * rows of earlier versions.
+     */
+    signalIds: text("signal_ids"),
+    idempotencyKey: text("idempotency_key"),
+    /** SHA-256 of what was asked, in hex: tells a retry from another request under the same key. */
+    requestHash: text("request_hash"),
+    /**
+     * The transaction that wrote the row, by which the feed orders batches; 0 in rows of versions that had no
+     * such column.
+     */
+    xid: xid8().notNull().default(sql`pg_current_xact_id()`),
+  },
+  (table) => [
+    index("batches_xid_transaction_id_idx").on(table.xid, table.transactionId),
+    uniqueIndex("batches_idempotency_key_idx")
+      .on(table.caller, table.idempotencyKey)
+      .where(sql`${table.idempotencyKey} is not null`),
+    index("batches_idempotency_expiry_idx")
+      .on(table.createdAt)
+      .where(sql`${table.idempotencyKey} is not null`),
+    check("batches_counts", sql`${table.failedCount} between 0 and ${table.totalCount}`),
+  ],
+)
+
+/**
+ * The dead letters: one row for each acknowledged record that could not become a signal, whichever route it
+ * came by. `record` is JSON as text, since jsonb takes no U+0000, and at most about 1 MiB of it.
+ */
+export const deadLetters = pgTable(
+  "dead_letters",
+  {
+    id: bigint({ mode: "number" }).primaryKey().generatedAlwaysAsIdentity({ name: "dead_letters_id_seq" }),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    /**
+     * The batch of the record, and its place there. They are unique, so that a record that is delivered twice
+     * is kept once.
+     */
+    transactionId: uuid("transaction_id").notNull(),
+    index: integer().notNull(),
+    source: text({ enum: ["slack", "kafka", "signal", "queue"] }).notNull(),
+    caller: text().notNull(),
+    reason: text().notNull(),
+    record: text().notNull(),
+    /** As in a batch's failures; null in rows of versions without codes. */
+    code: text(),
+    field: text(),
+    /** Only the beginning of the record is kept. */
+    truncated: boolean().notNull().default(false),
+    /** The batch under which every replay stores it. */
+    replayTransactionId: uuid("replay_transaction_id").notNull(),
+    state: text({ enum: ["waiting", "replayed", "discarded"] })
+      .notNull()
+      .default("waiting"),
+  },
+  (table) => [
+    uniqueIndex("dead_letters_transaction_id_index_idx").on(table.transactionId, table.index),
+    index("dead_letters_state_id_idx").on(table.state, table.id),
+  ],
+)
+
+/** What an erasure may name: a subject by one of three fields of a signal, or signals by their ids. */
+export const ERASURE_KINDS = ["user_id", "agent_id", "context_window_id", "signal_ids"] as const
+
+/**
+ * The audit of erasures: one row for each request. While it runs it has what it looks for; once it is done,
+ * only a hash of that (`subject_hash`) and what it removed.
+ */
+export const erasures = pgTable(
+  "erasures",
+  {
+    /** UUIDv7: what was accepted before the erasure has a smaller transaction id. */
+    id: uuid().primaryKey(),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    finishedAt: timestamp("finished_at", { withTimezone: true, mode: "string" }),
+    requestedBy: text("requested_by").notNull(),
+    kind: text({ enum: ERASURE_KINDS }).notNull(),
+    subjectHash: uuid("subject_hash").notNull(),
+    suppress: boolean().notNull(),
+    /** Which part of the work is next; `done` is the last. */
+    phase: text({ enum: ["begin", "wait", "signals", "dead_letters", "ledger", "bucket", "done"] })
+      .notNull()
+      .default("begin"),
+    /** How far that part has come: an id, or "" at its beginning. */
+    position: text().notNull().default(""),
+    subject: text(),
+    signalIds: bigint("signal_ids", { mode: "number" }).array(),
+    /**
+     * The batches of the signals that were erased by their ids: a dead letter that was replayed as one of
+     * them goes, too.
+     */
+    transactionIds: uuid("transaction_ids").array(),
+    /** The transactions that may have begun before the suppression, as `pg_locks` names them. */
+    waitsFor: text("waits_for").array(),
+    signalCount: bigint("signal_count", { mode: "number" }).notNull().default(0),
+    deadLetterCount: bigint("dead_letter_count", { mode: "number" }).notNull().default(0),
+    ledgerCount: bigint("ledger_count", { mode: "number" }).notNull().default(0),
+    objectCount: bigint("object_count", { mode: "number" }).notNull().default(0),
+    idempotencyKey: text("idempotency_key"),
+    requestHash: text("request_hash"),
+  },
+  (table) => [
+    uniqueIndex("erasures_idempotency_key_idx")
+      .on(table.requestedBy, table.idempotencyKey)
+      .where(sql`${table.idempotencyKey} is not null`),
+    index("erasures_running_idx").on(table.id).where(sql`${table.phase} <> 'done'`),
+  ],
+)
+
+/**
+ * The subjects whose signals are refused, as hashes (`subject_hash`). One that is not permanent refuses what
+ * was accepted before its erasure, such as what waits in a queue.
+ */
+export const suppressions = pgTable(
+  "suppressions",
+  {
+    kind: text({ enum: ERASURE_KINDS }).notNull(),
+    subjectHash: uuid("subject_hash").notNull(),
+    erasureId: uuid("erasure_id").notNull(),
+    permanent: boolean().notNull(),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.kind, table.subjectHash] })],
+)

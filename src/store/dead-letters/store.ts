@@ -1,0 +1,257 @@
+import { type SQL, sql } from "drizzle-orm"
+import { uuidv7 } from "uuidv7"
+import type { FailureCode } from "../../signals/failures/codes.ts"
+import { withCode } from "../../signals/failures/violation.ts"
+import type { SubjectField, Subjects } from "../../signals/lifecycle/erasure.ts"
+import type { DeadLetterRecord, ListedDeadLetter } from "../../signals/responses.ts"
+import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
+import { hasNext, pageStatement } from "../database/page.ts"
+import { deadLetters } from "../database/schema.ts"
+import {
+  isSuppressed,
+  LETTER_NOT_SUPPRESSED,
+  noneSuppressed,
+  orSuppressed,
+  type Suppressed,
+} from "../lifecycle/suppression.ts"
+import { keepTexts } from "./bound-record.ts"
+
+/**
+ * The entry point of a dead letter, which decides how a replay maps its record. `queue`: a whole message that
+ * the consumer could not store.
+ */
+export type LetterSource = (typeof deadLetters.source.enumValues)[number]
+
+/** An acknowledged record that could not become a signal. */
+export interface DeadLetter {
+  /** Its batch, and its place in the batch. */
+  transactionId: string
+  index: number
+  source: LetterSource
+  caller: string
+  /** One sentence. */
+  reason: string
+  /** Undefined in the messages of versions without it. */
+  code?: FailureCode | undefined
+  /** The field of the signal that the reason is about, where it is one. */
+  field?: string | undefined
+  /** JSON text of the delivered record, or its beginning. */
+  record: string
+  /**
+   * Whether it is only the beginning; undefined while its length has not been bounded (see
+   * `bound-record.ts`).
+   */
+  truncated?: boolean | undefined
+  /** Its subjects, where they are known. It is not kept when one of them is suppressed. */
+  subjects?: Subjects | undefined
+}
+
+/** Bounds a letter whose maker did not, such as a former version that put it into the queue. */
+const bounded = (letter: DeadLetter) => (letter.truncated === undefined ? keepTexts([letter]) : [letter])
+
+/** Stores dead letters. One that is already stored is not changed. Throws `DatabaseError`. */
+export async function insertDeadLetters(db: Database, letters: readonly DeadLetter[]): Promise<void> {
+  if (letters.length > 0) await withRetries(db, () => db.query(insertLetters(letters)))
+}
+
+/** The subjects of a signal that is in the record of a dead letter, and the batch that it came with. */
+export type RecordedRow = Record<"userId" | "agentId" | "contextWindowId", string | null> & {
+  transactionId: string
+}
+
+/**
+ * Stores the dead letters of whole messages, or none of them when a signal in them is about a suppressed
+ * subject. One that is already stored is not changed.
+ *
+ * @param rows the signals in the messages
+ * @returns the suppressed ones
+ * @throws {DatabaseError} nothing was stored
+ */
+export async function insertMessageLetters(
+  db: Database,
+  letters: readonly DeadLetter[],
+  rows: readonly RecordedRow[],
+): Promise<Suppressed | undefined> {
+  if (letters.length === 0) return undefined
+  const list = (field: keyof RecordedRow) => sql.param(rows.map((row) => row[field]))
+  const statement = sql`
+    with input as (
+      select * from unnest(
+        ${list("transactionId")}::uuid[], ${list("userId")}::text[], ${list("agentId")}::text[], ${list("contextWindowId")}::text[]
+      ) with ordinality as recorded (transaction_id, user_id, agent_id, context_window_id, position)
+    )
+    ${insertLetters(letters, sql`where ${noneSuppressed(sql`array_agg(transaction_id)`)}`)}`
+  const result = await orSuppressed(withRetries(db, () => db.query(statement)))
+  return isSuppressed(result) ? result : undefined
+}
+
+/** @param where a join or a condition that excludes letters, by the columns of `letter` */
+export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQL {
+  const kept = letters.flatMap(bounded)
+  const column = (value: (letter: DeadLetter) => string | number | boolean | null) =>
+    sql.param(kept.map(value))
+  const about = kept.some(({ subjects }) => subjects && Object.keys(subjects).length > 0)
+  const list = (field: SubjectField) => sql`${column(({ subjects }) => subjects?.[field] ?? null)}::text[]`
+  return sql`
+    insert into ${deadLetters} (transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id)
+    select
+      letter.transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id
+    from unnest(
+      ${column(({ transactionId }) => transactionId)}::uuid[], ${column(({ index }) => index)}::int4[],
+      ${column(({ source }) => source)}::text[], ${column(({ caller }) => caller)}::text[],
+      ${column(({ reason }) => storable(reason))}::text[], ${column(({ code }) => code ?? null)}::text[],
+      ${column(({ field }) => field ?? null)}::text[], ${column(({ record }) => record)}::text[],
+      ${column(({ truncated }) => truncated ?? false)}::bool[], ${column(() => uuidv7())}::uuid[]${about ? sql`, ${list("user_id")}, ${list("agent_id")}, ${list("context_window_id")}` : sql``}
+    ) as letter (
+      transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id${about ? sql`, user_id, agent_id, context_window_id` : sql``}
+    )
+    ${where}
+    ${about ? sql`where ${LETTER_NOT_SUPPRESSED}` : sql``}
+    on conflict do nothing`
+}
+
+/** A reason can quote the record; see `textViolation` for characters that Postgres cannot store. */
+const storable = (text: string) => text.toWellFormed().replaceAll("\0", "\uFFFD")
+
+const LISTED_COLUMNS = sql`
+  id, ${utc(sql`created_at`)} as created_at, state, source, caller, reason, code, field, transaction_id, index, truncated, replay_transaction_id`
+const COLUMNS = sql`${LISTED_COLUMNS}, record`
+
+/** A dead letter as a row of the database. */
+type Selected<Letter extends ListedDeadLetter> = Omit<Letter, "id" | "code" | "field" | "retryable"> & {
+  id: string
+  code: FailureCode | null
+  field: string | null
+}
+type SelectedRow = Selected<DeadLetterRecord>
+type ListedRow = Selected<ListedDeadLetter>
+
+const letterOf = <Row extends ListedRow>({ code, field, ...row }: Row) => {
+  const recorded = {
+    index: row.index,
+    error: row.reason,
+    field: field ?? undefined,
+    ...(code !== null && { code }),
+  }
+  const { index: _, error: __, ...ofFailure } = withCode(recorded)
+  return { ...row, ...ofFailure, id: Number(row.id) }
+}
+
+/** The bytes of a row's texts, and an estimate for its other columns, without the record. */
+const LISTED_BYTES = sql`400 + octet_length(caller) + octet_length(reason)`
+
+/**
+ * Reads a page of dead letters without their records, newest first, and the cursor of the next page, which is
+ * null on the last. Bytes limit a page too. Either `state` or `transactionId` is given, so that an index
+ * finds the rows.
+ */
+export async function listDeadLetters(
+  db: Database,
+  page: {
+    state: DeadLetterRecord["state"] | undefined
+    transactionId?: string | undefined
+    after?: number | undefined
+    limit: number
+  },
+): Promise<{ letters: ListedDeadLetter[]; next: number | null }> {
+  const { state, transactionId, after, limit } = page
+  const ofState = state === undefined ? sql`` : sql`and state = ${state}`
+  const ofBatch = transactionId === undefined ? sql`` : sql`and transaction_id = ${transactionId}::uuid`
+  const older = after === undefined ? sql`` : sql`and id < ${after}::int8`
+  const statement = pageStatement({
+    rows: sql`select * from ${deadLetters} where true ${ofState} ${ofBatch} ${older}`,
+    order: ["id"],
+    limit,
+    storedBytes: LISTED_BYTES,
+    sentBytes: LISTED_BYTES,
+    select: LISTED_COLUMNS,
+  })
+  const rows = await readRows<ListedRow & { more: boolean }>(db, statement, ["transaction_id", "limit"])
+  const letters = rows.map(({ more: _, ...row }) => letterOf(row))
+  return { letters, next: hasNext(rows) ? (letters.at(-1)?.id ?? null) : null }
+}
+
+export async function deadLetterById(db: Database, id: number): Promise<DeadLetterRecord | undefined> {
+  const [row] = await withRetries(db, () =>
+    db.query<SelectedRow>(sql`select ${COLUMNS} from ${deadLetters} where id = ${id}::int8`),
+  )
+  return row && letterOf(row)
+}
+
+/** Marks a dead letter as replayed or discarded. A replayed one stays replayed. */
+export async function settleDeadLetter(
+  db: Database,
+  id: number,
+  state: "replayed" | "discarded",
+): Promise<void> {
+  await withRetries(db, () =>
+    db.query(sql`update ${deadLetters} set state = ${state} where id = ${id}::int8 and state <> 'replayed'`),
+  )
+}
+
+/** Deletes a dead letter, whose record must not be kept. */
+export async function deleteLetter(db: Database, id: number): Promise<void> {
+  await withRetries(db, () => db.query(sql`delete from ${deadLetters} where id = ${id}::int8`))
+}
+
+/** Replaces a dead letter's record, unless it has changed. */
+export async function rewriteLetter(
+  db: Database,
+  id: number,
+  { from, to }: { from: string; to: string },
+): Promise<void> {
+  await withRetries(db, () =>
+    db.query(sql`update ${deadLetters} set record = ${to} where id = ${id}::int8 and record = ${from}`),
+  )
+}
+
+/** The dead letters to replay: those with these ids in any state, or those of a state and a source. */
+export interface LetterChoice {
+  ids?: readonly number[] | undefined
+  state: DeadLetterRecord["state"]
+  source?: LetterSource | undefined
+  after?: number | undefined
+  limit: number
+}
+
+/** The bytes of records that one call reads. A single record can be larger. */
+const MAX_CHOSEN_BYTES = 4 * 1024 * 1024
+
+/**
+ * Reads dead letters with their records, oldest first, and the cursor of the next page, which is null on the
+ * last. Bytes limit a page too.
+ */
+export async function chosenDeadLetters(
+  db: Database,
+  { ids, state, source, after = 0, limit }: LetterChoice,
+): Promise<{ letters: DeadLetterRecord[]; next: number | null }> {
+  const chosen = ids ? sql`id = any(${sql.param([...ids])}::int8[])` : sql`state = ${state}`
+  const ofSource = source ? sql`and source = ${source}` : sql``
+  const statement = sql`
+    with page as (
+      select *, sum(octet_length(record)) over (order by id) as bytes, count(*) over () > ${limit}::int4 as more, row_number() over (order by id) as place
+      from (
+        select * from ${deadLetters} where ${chosen} ${ofSource} and id > ${after}::int8 order by id limit ${limit + 1}::int4
+      ) as candidate
+    )
+    select ${COLUMNS}, more or exists (select from page where place > 1 and bytes > ${MAX_CHOSEN_BYTES}::int8) as more, bytes
+    from page where place <= ${limit}::int4 and (place = 1 or bytes <= ${MAX_CHOSEN_BYTES}::int8)
+    order by id`
+  const rows = await readRows<SelectedRow & { bytes: string; more: boolean }>(db, statement, [
+    "ids",
+    "source",
+    "limit",
+  ])
+  const letters = rows.map(({ bytes: _, more: __, ...row }) => letterOf(row))
+  return { letters, next: rows[0]?.more ? (letters.at(-1)?.id ?? null) : null }
+}
+
+/** Marks several dead letters as replayed. */
+export async function settleReplayed(db: Database, ids: readonly number[]): Promise<void> {
+  if (ids.length > 0)
+    await withRetries(db, () =>
+      db.query(
+        sql`update ${deadLetters} set state = 'replayed' where id = any(${sql.param([...ids])}::int8[])`,
+      ),
+    )
+}

@@ -1,0 +1,331 @@
+import { type SQL, sql } from "drizzle-orm"
+import { needlesOf, SLACK_CONVERSATION } from "../../signals/lifecycle/erasure.ts"
+import { type Database, utc } from "../database/connection.ts"
+import { batches, deadLetters, erasures, signals, suppressions } from "../database/schema.ts"
+import type { ErasureTarget } from "./erasures.ts"
+
+/** The pause between checks of the transactions that an erasure waits for. */
+const LOOK_AGAIN_MS = 250
+
+/**
+ * Continues the work of an erasure in the database, step by step, until `untilMs`. It can be interrupted at
+ * any moment: the next call continues after the last committed step.
+ *
+ * @param untilMs the time after which no step starts, in milliseconds since the epoch
+ * @param beforeLetters called before each step that handles dead letters
+ * @returns the progress; undefined when there is no such erasure, when it is not done in time, and when
+ *   another process works on it
+ * @throws {DatabaseError} earlier steps are done
+ */
+export async function eraseStored(
+  db: Database,
+  id: string,
+  { untilMs, beforeLetters }: { untilMs: number; beforeLetters: (progress: Progress) => Promise<void> },
+): Promise<Progress | undefined> {
+  while (Date.now() < untilMs) {
+    const progress = await readProgress(db, id)
+    if (!progress || progress.phase === "bucket" || progress.phase === "done") return progress
+    if (progress.phase === "dead_letters") await beforeLetters(progress)
+    if (await eraseStep(db, progress)) continue
+    if (progress.phase !== "wait") return undefined
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
+  }
+}
+
+/** The text that replaces a ledger text that quoted an erased subject. */
+export const ERASED_TEXT = "Removed by an erasure."
+
+export async function readProgress(db: Database, id: string): Promise<Progress | undefined> {
+  const [row] = await db.query<{
+    phase: Phase
+    position: string
+    kind: string
+    subject: string | null
+    ids: string | null
+    at: string
+  }>(
+    sql`select phase, position, kind, subject, array_to_string(signal_ids, ',') as ids, ${utc(sql`created_at`)} as at from ${erasures} where id = ${id}::uuid`,
+  )
+  if (!row) return undefined
+  const { phase, position, kind, subject, ids, at } = row
+  const signalIds = ids?.split(",").map(Number)
+  const target =
+    subject !== null
+      ? ({ kind, subject } as ErasureTarget)
+      : signalIds && { kind: "signal_ids" as const, signalIds }
+  return { id, phase, position, createdAt: new Date(at), target }
+}
+
+/**
+ * Runs the next step of an erasure in one transaction that also saves the progress: a repeated step, or one
+ * that two processes run at once, has an effect once.
+ *
+ * @returns false when nothing was done: it waits for earlier transactions, another process runs this step, or
+ *   it is done
+ * @throws {DatabaseError} the step is done or not; the next call continues
+ */
+export async function eraseStep(db: Database, progress: Progress): Promise<boolean> {
+  const statement = stepOf(progress)
+  return statement !== undefined && (await db.query<{ id: string }>(statement)).length > 0
+}
+
+function stepOf({ id, phase, position, target }: Progress): SQL | undefined {
+  switch (phase) {
+    case "begin":
+      return beginWaiting(id)
+    case "wait":
+      return endWaiting(id)
+    case "signals":
+      return target && eraseSignals({ id, phase, position }, target)
+    case "dead_letters":
+      return target && eraseLetters({ id, phase, position }, target)
+    case "ledger":
+      return target && eraseLedgerTexts({ id, phase, position }, target)
+    default:
+      return undefined
+  }
+}
+
+/**
+ * Saves the transactions that hold a lock on `suppressions`. Every write takes it before its snapshot and
+ * holds it until it commits, so any other write sees the suppression.
+ */
+const beginWaiting = (id: string): SQL => sql`
+  update ${erasures} set phase = 'wait', waits_for = array(
+    select distinct virtualtransaction from pg_locks
+    where relation = ${"suppressions"}::regclass and pid <> pg_backend_pid()
+      and database = (select oid from pg_database where datname = current_database())
+  )
+  where id = ${id}::uuid and phase = 'begin'
+  returning id`
+
+const endWaiting = (id: string): SQL => sql`
+  update ${erasures} set phase = 'signals', position = '', waits_for = null
+  where id = ${id}::uuid and phase = 'wait'
+    and not exists (select from pg_locks where virtualtransaction = any(waits_for))
+  returning id`
+
+function eraseSignals(place: Place, target: ErasureTarget): SQL {
+  const gone = sql`(select count(*) from gone)`
+  const next = "dead_letters"
+  switch (target.kind) {
+    case "signal_ids":
+      return sql`
+        with ${mine(place)}, gone as (
+          delete from ${signals} where ${HELD} and id = any(${sql.param([...target.signalIds])}::int8[]) returning transaction_id
+        )
+        ${advance(place, {
+          counts: sql`signal_count = signal_count + ${gone}, transaction_ids = array(select distinct transaction_id from gone)`,
+          ...{ more: sql`false`, at: sql`''`, next },
+        })}`
+    case "context_window_id":
+      return sql`
+        with ${mine(place)}, gone as (
+          delete from ${signals} where id = any(array(
+            select id from ${signals} where ${HELD} and context_window_id = ${target.subject} limit ${STEP.deleted}::int4
+          ))
+          returning id
+        )
+        ${advance(place, {
+          counts: sql`signal_count = signal_count + ${gone}`,
+          // Each step has its own position, so that two processes cannot both count it.
+          ...{ more: sql`${gone} = ${STEP.deleted}::int4`, at: sql`(select max(id)::text from gone)`, next },
+        })}`
+    default:
+      return walkSignals(place, sql.raw(target.kind), target.subject)
+  }
+}
+
+/**
+ * There is no index on these columns: each would cost every batch more than all erasures together. The table
+ * is read by id.
+ */
+const walkSignals = (place: Place, column: SQL, subject: string): SQL => sql`
+  with ${mine(place)}, step as materialized (
+    select id, ${column} = ${subject} as is_hit from ${signals}
+    where ${HELD} and id > ${place.position || "0"}::int8 order by id limit ${STEP.walked}::int4
+  ), gone as (
+    delete from ${signals} where id = any(array(select id from step where is_hit)) returning id
+  )
+  ${advance(place, {
+    counts: sql`signal_count = signal_count + (select count(*) from gone)`,
+    more: sql`(select count(*) from step) = ${STEP.walked}::int4`,
+    at: sql`(select max(id)::text from step)`,
+    next: "dead_letters",
+  })}`
+
+function eraseLedgerTexts(place: Place, target: ErasureTarget): SQL | undefined {
+  if (target.kind === "signal_ids") return undefined
+  const quotes = (text: SQL) => sql`strpos(${text}, ${target.subject}) > 0`
+  return sql`
+    with ${mine(place)}, step as materialized (
+      select transaction_id, failed_count > 0 or reason is not null as has_texts from ${batches}
+      where ${HELD} and transaction_id > ${place.position || "00000000-0000-0000-0000-000000000000"}::uuid
+      order by transaction_id limit ${STEP.ledger}::int4
+    ), gone as (
+      update ${batches} set
+        failures = (
+          select coalesce(jsonb_agg(
+            case when ${quotes(sql`failure ->> 'error'`)} then failure || jsonb_build_object('error', ${ERASED_TEXT}::text) else failure end
+            order by place
+          ), '[]')
+          from jsonb_array_elements(failures) with ordinality as listed (failure, place)
+        ),
+        reason = case when ${quotes(sql`reason`)} then ${ERASED_TEXT} else reason end
+      where transaction_id = any(array(select transaction_id from step where has_texts)) and (
+        ${quotes(sql`reason`)}
+        or exists (select from jsonb_array_elements(failures) as failure where ${quotes(sql`failure ->> 'error'`)})
+      )
+      returning transaction_id
+    )
+    ${advance(place, {
+      counts: sql`ledger_count = ledger_count + (select count(*) from gone)`,
+      more: sql`(select count(*) from step) = ${STEP.ledger}::int4`,
+      at: sql`(select transaction_id::text from step order by transaction_id desc limit 1)`,
+      next: "bucket",
+    })}`
+}
+
+/** Saves that objects of the bucket were read. */
+export async function passObjects(
+  db: Database,
+  id: string,
+  place: { from: string; to: string; removed: number },
+): Promise<boolean> {
+  const passed = await db.query(sql`
+    update ${erasures} set position = ${place.to}, object_count = object_count + ${place.removed}::int4
+    where id = ${id}::uuid and phase = 'bucket' and position = ${place.from} returning id`)
+  return passed.length > 0
+}
+
+/** Ends an erasure: only the hash of its subject stays. */
+export async function finishErasure(db: Database, id: string): Promise<boolean> {
+  const done = await db.query(sql`
+    update ${erasures} set
+      phase = 'done', position = '', subject = null, signal_ids = null, transaction_ids = null, waits_for = null, finished_at = now()
+    where id = ${id}::uuid and phase = 'bucket' returning id`)
+  return done.length > 0
+}
+
+/**
+ * After this time, everything that waited in the queue or the bucket before an erasure is stored or deleted.
+ */
+const WAITING_DAYS = 90
+
+/**
+ * Removes the suppressions of erasures without `suppress`, when no signal accepted before them can be left.
+ */
+export async function releaseSuppressions(db: Database): Promise<number> {
+  const gone = await db.query(sql`
+    delete from ${suppressions} where not permanent and created_at < now() - ${sql.raw(`interval '${WAITING_DAYS} days'`)} returning kind`)
+  return gone.length
+}
+
+/** Dead letters after a position, `is_hit` if they are about the target. */
+const lettersFrom = (position: string, target: ErasureTarget): SQL => sql`
+  select *, ${letterMatches(target)} as is_hit from ${deadLetters}
+  where id > ${position || "0"}::int8 order by id limit ${STEP.letters}::int4`
+
+/**
+ * Whether a dead letter is about the target: its record has the subject as a whole JSON string, also in JSON
+ * within a string.
+ */
+function letterMatches(target: ErasureTarget): SQL {
+  if (target.kind === "signal_ids") return sql`false`
+  const has = (text: string) =>
+    sql`(${sql.join(
+      needlesOf(text).map((needle) => sql`strpos(record, ${needle}) > 0`),
+      sql` or `,
+    )})`
+  // A conversation of Slack has a team and a channel, which its events have as separate fields.
+  const [, team, channel] =
+    (target.kind === "context_window_id" && SLACK_CONVERSATION.exec(target.subject)) || []
+  const ofSlack = team && channel ? sql` or (source = 'slack' and ${has(team)} and ${has(channel)})` : sql``
+  return sql`(${has(target.subject)}${ofSlack})`
+}
+
+/** The step of an erasure that handles the next dead letters. */
+export function eraseLetters(place: Place, target: ErasureTarget): SQL {
+  const next = target.kind === "signal_ids" ? "bucket" : "ledger"
+  // A signal that was erased by its id can come from a dead letter, which still has the record.
+  const replayed = sql`replay_transaction_id = any((select transaction_ids from ${erasures} where id = ${place.id}::uuid)::uuid[])`
+  return sql`
+    with ${mine(place)}, step as materialized (
+      select id, ${target.kind === "signal_ids" ? replayed : sql`is_hit and source <> 'queue'`} as is_hit
+      from (${lettersFrom(place.position, target)}) as letter where ${HELD}
+    ), gone as (
+      delete from ${deadLetters} where id = any(array(select id from step where is_hit)) returning id
+    )
+    ${advance(place, {
+      counts: sql`dead_letter_count = dead_letter_count + (select count(*) from gone)`,
+      more: sql`(select count(*) from step) = ${STEP.letters}::int4`,
+      at: sql`(select max(id)::text from step)`,
+      next,
+    })}`
+}
+
+/** A dead letter that can hold dedupe keys that no stored signal has. */
+interface KeyedLetter {
+  id: number
+  source: "queue" | "signal"
+  transactionId: string
+  record: string
+}
+
+/**
+ * The dead letters of the next step that were accepted with dedupe keys: whole messages of the queue, and
+ * signals that only the database refused. The records of webhooks broke a rule: they become dead letters
+ * again when they are sent again.
+ */
+export async function keyedLetters(db: Database, { position, target }: Progress): Promise<KeyedLetter[]> {
+  if (!target || target.kind === "signal_ids") return []
+  const rows = await db.query<Omit<KeyedLetter, "id"> & { id: string }>(
+    sql`
+      select id, source, transaction_id as "transactionId", record from (${lettersFrom(position, target)}) as letter
+      where is_hit and source in ('queue', 'signal')`,
+  )
+  return rows.map((row) => ({ ...row, id: Number(row.id) }))
+}
+
+export type Phase = (typeof erasures.$inferSelect)["phase"]
+
+/** The progress of an erasure. */
+export interface Progress {
+  id: string
+  phase: Phase
+  position: string
+  createdAt: Date
+  /** Undefined when it is done. */
+  target: ErasureTarget | undefined
+}
+
+/** The rows of each kind that one statement reads or deletes. */
+export const STEP = { walked: 20_000, deleted: 5_000, letters: 200, ledger: 5_000 }
+
+export interface Place {
+  id: string
+  phase: Phase
+  position: string
+}
+
+/** The erasure at this position, locked. Empty when another process works on it, or has moved on. */
+export const mine = ({ id, phase, position }: Place): SQL => sql`
+  mine as materialized (
+    select id from ${erasures} where id = ${id}::uuid and phase = ${phase} and position = ${position}
+    for update skip locked
+  )`
+
+/** Only for the process that holds the erasure; others read nothing. */
+export const HELD = sql`(select exists (select from mine))`
+
+/** Saves the progress of a step. `more`: whether the phase continues, at `at`. */
+export const advance = (
+  { id }: Place,
+  { counts, more, at, next }: { counts: SQL; more: SQL; at: SQL; next: Phase },
+): SQL => sql`
+  update ${erasures} set
+    ${counts},
+    phase = case when ${more} then phase else ${next} end,
+    position = case when ${more} then ${at} else '' end
+  where id = ${id}::uuid and ${HELD}
+  returning id`

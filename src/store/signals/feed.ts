@@ -1,0 +1,252 @@
+import { sql } from "drizzle-orm"
+import type { StoredSignal } from "../../signals/responses.ts"
+import { type Database, withRetries } from "../database/connection.ts"
+import { DatabaseError } from "../database/errors.ts"
+import { hasNext, MAX_PAGE_BYTES, pageStatement } from "../database/page.ts"
+import { batches, signals } from "../database/schema.ts"
+import { KEY_LIFETIME_MS } from "../ledger/keys.ts"
+import { decodeRuns } from "../ledger/read.ts"
+import { payloadText, SELECTED_SIGNAL, SENT_BYTES, STORED_BYTES } from "./read.ts"
+import { readSignal, type SelectedRow } from "./stored-signal.ts"
+
+/** A position in the feed: a batch, and the part of it that was read. */
+export interface FeedPosition {
+  /** The transaction that wrote the batch's ledger row: 64 bits, as digits. */
+  xid: string
+  transactionId: string
+  /** The last id of the batch that was read; null when the whole batch was read. */
+  id: number | null
+}
+
+/** Before every batch. */
+export const OLDEST: FeedPosition = {
+  xid: "0",
+  transactionId: "00000000-0000-0000-0000-000000000000",
+  id: null,
+}
+
+/**
+ * The database does not have this position: it was restored to an earlier time, or the position is another
+ * database's.
+ */
+export class FeedPositionUnknown extends Error {
+  constructor() {
+    super("the database has no such place in its feed")
+  }
+}
+
+/**
+ * Whether the ledger must have the batch of a position. A position always belongs to a ledger row, and
+ * retention keeps rows at least as long as an idempotency key. The time in a UUIDv7 is not after the row's
+ * time.
+ */
+export const mustBeInLedger = ({ transactionId }: FeedPosition, now = Date.now()): boolean =>
+  transactionId !== OLDEST.transactionId && timeOfUuid(transactionId) > now - KEY_LIFETIME_MS
+
+/** The time in a UUIDv7, in milliseconds since the epoch. */
+const timeOfUuid = (uuid: string) => Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
+
+/** The next part of the feed. */
+export interface FeedPage {
+  /** May be empty although `more` follows. */
+  signals: StoredSignal[]
+  next: FeedPosition
+  /** Whether the feed can be read on at once. */
+  more: boolean
+  /** How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits. */
+  lagSeconds: number
+}
+
+/**
+ * Ledger rows that one read looks at: about a millisecond. Many may have no signals, such as those of
+ * duplicates.
+ */
+const MAX_BATCHES = 1000
+
+/**
+ * The signals after a position, in the order in which their transactions began to write; within a batch in
+ * batch order. It ends by rows, by bytes, and by the number of ledger rows.
+ *
+ * A transaction may commit later than one that began after it, so the feed ends before the oldest one that is
+ * still open: what commits from now on comes after every position that was ever given.
+ *
+ * @throws {FeedPositionUnknown}
+ * @throws {DatabaseError}
+ * @see https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+ */
+export async function readFeed(
+  db: Database,
+  page: { after: FeedPosition; limit: number },
+): Promise<FeedPage> {
+  const { after, limit } = page
+  const ledger = await readLedger(db, after, limit)
+  const chosen = nextIds(after, ledger.rows, limit)
+  const { found, cutAt } = await signalsOf(db, chosen, limit)
+  const cut = cutAt !== undefined || chosen.cut
+  return {
+    signals: found,
+    next: cutAt ?? chosen.next,
+    more: cut || ledger.more,
+    lagSeconds: ledger.lagSeconds,
+  }
+}
+
+/** The position after the last batch that the feed has now. */
+export async function newestPosition(db: Database): Promise<FeedPosition> {
+  const [row] = await withRetries(db, () =>
+    db.query<FeedBatch>(sql`
+      select xid::text as xid, transaction_id from ${batches} where xid < ${OLDEST_OPEN}
+      order by ${batches.xid} desc, transaction_id desc limit 1`),
+  )
+  return row ? { xid: row.xid, transactionId: row.transaction_id, id: null } : OLDEST
+}
+
+const OLDEST_OPEN = sql`pg_snapshot_xmin(pg_current_snapshot())`
+const NOT_BEGUN = sql`pg_snapshot_xmax(pg_current_snapshot())`
+
+interface LedgerAnswer {
+  is_ahead: boolean
+  is_foreign: boolean
+  lag_seconds: number
+  /** Null when there are no rows: the rest of the row is null, too. */
+  xid: string | null
+  more: boolean | null
+}
+
+/**
+ * The ledger rows from a position on, its own first, until they may have `limit` signals after the position's
+ * batch.
+ */
+async function readLedger(
+  db: Database,
+  after: FeedPosition,
+  limit: number,
+): Promise<{ rows: FeedBatch[]; more: boolean; lagSeconds: number }> {
+  const answer = await withRetries(db, () =>
+    db.query<LedgerAnswer & FeedBatch>(sql`
+      with candidate as (
+        select
+          xid, transaction_id, signal_ids, first_signal_id, last_signal_id,
+          case when (xid, transaction_id) > (${after.xid}::xid8, ${after.transactionId}::uuid) then total_count - failed_count else 0 end as size
+        from ${batches}
+        where (xid, transaction_id) >= (${after.xid}::xid8, ${after.transactionId}::uuid) and xid < ${OLDEST_OPEN}
+        order by ${batches.xid}, transaction_id limit ${MAX_BATCHES + 1}::int4
+      ), numbered as (
+        select *, sum(size) over batch as signals, row_number() over batch as place, lead(true) over batch is not null as more
+        from candidate window batch as (order by xid, transaction_id)
+      ), chosen as (
+        select * from numbered where signals - size < ${limit}::int4 and place <= ${MAX_BATCHES}::int4
+      )
+      select
+        ${after.xid}::xid8 >= ${NOT_BEGUN} as is_ahead,
+        -- A visible row's transaction began before this snapshot, unless it is another server's.
+        exists (select from ${batches} where xid >= ${NOT_BEGUN}) as is_foreign,
+        coalesce((
+          select greatest(0, extract(epoch from clock_timestamp() - created_at)) from ${batches}
+          where xid >= ${OLDEST_OPEN} order by xid, transaction_id limit 1
+        ), 0)::float8 as lag_seconds,
+        xid::text as xid, transaction_id, signal_ids, first_signal_id::text as first_signal_id, last_signal_id::text as last_signal_id, more
+      from (values (true)) as always left join chosen on true
+      order by chosen.xid, transaction_id`),
+  )
+  const [first] = answer
+  if (first?.is_foreign)
+    throw new DatabaseError("broken", "the ledger has transactions of another server", false)
+  const rows = answer.filter(({ xid }) => xid !== null)
+  const isThere = first?.xid === after.xid && first.transaction_id === after.transactionId
+  if (first?.is_ahead || (!isThere && mustBeInLedger(after))) throw new FeedPositionUnknown()
+  return { rows, more: answer.at(-1)?.more ?? false, lagSeconds: first?.lag_seconds ?? 0 }
+}
+
+/** The signals with these ids, and the position after them where the page ends before the last one. */
+async function signalsOf(
+  db: Database,
+  { ids, batches: batchOfId }: FeedIds,
+  limit: number,
+): Promise<{ found: StoredSignal[]; cutAt: FeedPosition | undefined }> {
+  if (ids.length === 0) return { found: [], cutAt: undefined }
+  const list = sql.param(ids)
+  const statement = pageStatement({
+    // By the list itself, too, so that the planner leaves out partitions.
+    rows: sql`
+      select ${signals}.*, feed_place
+      from unnest(${list}::int8[], ${sql.param(batchOfId.map((row) => row.transaction_id))}::uuid[])
+        with ordinality as wanted (wanted_id, batch, feed_place)
+      join ${signals} on id = wanted_id and ${signals.transactionId} = batch
+      where id = any(${list}::int8[])`,
+    order: ["feed_place"],
+    ascending: true,
+    limit,
+    storedBytes: STORED_BYTES,
+    spelled: sql`${payloadText(MAX_PAGE_BYTES)} as payload_text`,
+    sentBytes: SENT_BYTES,
+    select: SELECTED_SIGNAL,
+  })
+  const rows = await withRetries(db, () => db.query<SelectedRow & { more: boolean }>(statement))
+  const found = rows.map(({ more: _, ...row }) => readSignal(row))
+  const last = hasNext(rows) ? found.at(-1) : undefined
+  const batch = last && batchOfId[ids.indexOf(last.id)]
+  return {
+    found,
+    cutAt: last && batch && { xid: batch.xid, transactionId: batch.transaction_id, id: last.id },
+  }
+}
+
+/** The ids of a batch's signals in its ledger row. */
+export interface FeedBatch {
+  xid: string
+  transaction_id: string
+  /**
+   * Null in rows of versions that did not keep ids. Such ids are between the first and the last, among ids of
+   * other batches.
+   */
+  signal_ids: string | null
+  first_signal_id: string | null
+  last_signal_id: string | null
+}
+
+/** The signals to read, in feed order, and the position after them. */
+export interface FeedIds {
+  ids: number[]
+  /** The batch of each id. */
+  batches: FeedBatch[]
+  next: FeedPosition
+  /** Whether the last batch has more ids. */
+  cut: boolean
+}
+
+/**
+ * Returns the next ids after a position, at most `limit`. Some may have no signal: duplicates, erased and
+ * expired signals.
+ *
+ * @param after the position; in the first batch, the ids up to it are left out
+ */
+export function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: number): FeedIds {
+  const found: FeedIds = { ids: [], batches: [], next: after, cut: false }
+  for (const row of rows) {
+    const isCurrent = row.xid === after.xid && row.transaction_id === after.transactionId
+    const position = { xid: row.xid, transactionId: row.transaction_id }
+    const behind = isCurrent ? (after.id ?? Number.POSITIVE_INFINITY) : 0
+    for (const { first, last } of rangesOf(row)) {
+      const from = Math.max(first, behind + 1)
+      const room = limit - found.ids.length
+      for (let id = from; id <= Math.min(last, from + room - 1); id++) {
+        found.ids.push(id)
+        found.batches.push(row)
+      }
+      if (last >= from + room) return { ...found, next: { ...position, id: from + room - 1 }, cut: true }
+    }
+    found.next = { ...position, id: null }
+  }
+  return found
+}
+
+/** Ranges of ids in ascending order, which is batch order. */
+function rangesOf(row: FeedBatch): { first: number; last: number }[] {
+  const runs = row.signal_ids === null ? null : decodeRuns(row.signal_ids)
+  // Earlier versions continued a run across a duplicate.
+  if (runs?.every(({ first }) => first > 0))
+    return runs.map(({ first, size }) => ({ first, last: first + size - 1 }))
+  if (row.first_signal_id === null || row.last_signal_id === null) return []
+  return [{ first: Number(row.first_signal_id), last: Number(row.last_signal_id) }]
+}
