@@ -31,8 +31,11 @@ export interface LocalPostgres {
   stop(): Promise<void>
   /** Kills the server, for tests of a crash. */
   kill(): Promise<void>
-  /** Starts it again after `stop` or `kill`, on the same data and port. */
-  restart(): Promise<void>
+  /**
+   * Starts it again after `stop` or `kill`, on the same data and port. `onRefused` is called each time that a
+   * connection of the killed server still works, before the next attempt.
+   */
+  restart(onRefused?: () => void): Promise<void>
 }
 
 export interface PostgresOptions {
@@ -49,8 +52,8 @@ export interface PostgresOptions {
 
 const USER = "postgres"
 
-/** Attempts of `restart`, and the pause between them. */
-const RESTARTS = 50
+/** Attempts of `restart`, and the pause between them. A statement of the killed server may take a minute. */
+const RESTARTS = 600
 const RESTART_PAUSE_MS = 100
 
 /**
@@ -162,7 +165,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
       process.kill(pid, "SIGKILL")
       await server.stop()
     },
-    async restart() {
+    async restart(onRefused) {
       for (let tried = 1; ; tried++) {
         try {
           postgres.pid = await start()
@@ -170,6 +173,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
         } catch (error) {
           // After a kill, Postgres does not start until its last connection has noticed.
           if (tried === RESTARTS || !/is still in use/.test(String(error))) throw error
+          onRefused?.()
           await sleep(RESTART_PAUSE_MS)
         }
       }

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
+import { writeFileSync } from "node:fs"
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -134,20 +135,27 @@ describe("the embedded Postgres", () => {
   it("starts again after a kill, also while a connection has not noticed it yet", async () => {
     const postgres = await startPostgres(join(folder, "data"))
     const client = new Client({ connectionString: postgres.url })
-    // It works on until it wants to send its result, and then loses its connection.
     client.on("error", () => {})
     await client.connect()
-    const busy = client.query("select count(*) from generate_series(1, 20000000)").catch(() => {})
+    // It works on until the file `noticed` is there, wants to send its result, and then loses its connection.
+    const busy = client
+      .query(
+        `do $$ begin loop
+           exit when (pg_stat_file('noticed', true)).size is not null or clock_timestamp() > now() + interval '1 minute';
+         end loop; end $$`,
+      )
+      .catch(() => {})
     await expect
       .poll(() =>
-        queryAt(
-          postgres.url,
-          "select from pg_stat_activity where query like '%(1, 20000000)' and state = 'active'",
-        ),
+        queryAt(postgres.url, "select from pg_stat_activity where query like 'do $$%' and state = 'active'"),
       )
       .toHaveLength(1)
     await postgres.kill()
-    await postgres.restart()
+    let refused = 0
+    await postgres.restart(() => {
+      if (refused++ === 0) writeFileSync(join(folder, "data", "noticed"), "")
+    })
+    expect(refused).toBeGreaterThan(0)
     await busy
     expect(await queryAt(postgres.url, "select 1 as one")).toEqual([{ one: 1 }])
     await postgres.stop()
