@@ -1,6 +1,6 @@
 import { storeDeliveries } from "../ingest/accept-delivery.ts"
-import type { IngestContext } from "../ingest/context.ts"
-import { type Count, storeAcceptedBatch } from "../ingest/store-batch.ts"
+import type { Count, IngestContext } from "../ingest/context.ts"
+import { storeAcceptedBatch } from "../ingest/store-batch.ts"
 import {
   type ClaimCheck,
   getClaimCheck,

@@ -1,4 +1,4 @@
-import { cutIntoPieces } from "../ingest/pieces.ts"
+import { cutIntoChunks } from "../ingest/chunks.ts"
 import { putClaimCheck } from "../queue/claim-checks.ts"
 import { readMessage } from "../queue/messages.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
@@ -30,9 +30,9 @@ export async function keepMessages(
     const weighed = deliveries.map((item) => {
       return { item, bytes: String(item.message.body).length, rows: item.delivery.batch.plan.rows.length }
     })
-    for (const piece of cutIntoPieces(weighed)) {
-      await putClaimCheck(bucket, { kind: "deliveries", deliveries: piece.map(({ delivery }) => delivery) })
-      kept.push(...piece.map(({ message }) => message))
+    for (const chunk of cutIntoChunks(weighed)) {
+      await putClaimCheck(bucket, { kind: "deliveries", deliveries: chunk.map(({ delivery }) => delivery) })
+      kept.push(...chunk.map(({ message }) => message))
     }
   } catch (error) {
     if (kept.length === 0) throw error

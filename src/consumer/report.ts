@@ -1,5 +1,5 @@
 import { type Bindings, ConfigurationError } from "../config.ts"
-import { type Added, NOTHING_ADDED } from "../ingest/store-batch.ts"
+import { type Added, NOTHING_ADDED } from "../ingest/context.ts"
 import { commonName } from "../metrics/parts.ts"
 import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"

@@ -1,4 +1,4 @@
-import type { Added } from "../ingest/store-batch.ts"
+import type { Added } from "../ingest/context.ts"
 import { addTallies } from "../signals/tally.ts"
 import { BatchInDoubt } from "../store/batches/batch.ts"
 import { canWrite, connect, type Database, type DatabaseSettings } from "../store/database/connection.ts"

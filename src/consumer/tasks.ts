@@ -1,6 +1,6 @@
 import { storeDeliveries } from "../ingest/accept-delivery.ts"
-import { cutIntoPieces, type Weighed } from "../ingest/pieces.ts"
-import type { Count } from "../ingest/store-batch.ts"
+import { cutIntoChunks, type Weighed } from "../ingest/chunks.ts"
+import type { Count } from "../ingest/context.ts"
 import { type Message as Content, readMessage } from "../queue/messages.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
 import type { Database } from "../store/database/connection.ts"
@@ -49,21 +49,21 @@ export function tasksOf(messages: readonly Message<unknown>[], bucket: R2Bucket 
     } else alone.push({ attempts: message.attempts, task: loneTask(message, content, bucket) })
   }
   alone.sort((one, other) => one.attempts - other.attempts)
-  return [...cutIntoPieces(fresh).map(deliveryTask), ...alone.map(({ task }) => task)]
+  return [...cutIntoChunks(fresh).map(deliveryTask), ...alone.map(({ task }) => task)]
 }
 
-function deliveryTask(piece: readonly DeliveryMessage[]): Task {
-  const half = piece.length >> 1
+function deliveryTask(chunk: readonly DeliveryMessage[]): Task {
+  const half = chunk.length >> 1
   return {
-    messages: piece.map(({ message }) => message),
+    messages: chunk.map(({ message }) => message),
     run: (db, count) =>
       storeDeliveries(
         { db, count },
-        piece.map(({ delivery }) => delivery),
+        chunk.map(({ delivery }) => delivery),
       ),
     halves:
-      piece.length > 1
-        ? () => [deliveryTask(piece.slice(0, half)), deliveryTask(piece.slice(half))]
+      chunk.length > 1
+        ? () => [deliveryTask(chunk.slice(0, half)), deliveryTask(chunk.slice(half))]
         : undefined,
   }
 }
@@ -90,15 +90,15 @@ export function deadLetterTasks(messages: readonly Message<unknown>[], bucket: R
   // The message of a claim check can be dropped: the sweep sends it again while its object exists.
   const safe: Task = { messages: messages.filter(isSafe), run: async () => {} }
   const letters = messages.filter((message) => !isSafe(message)).map((message) => weigh(message, message))
-  return [safe, ...cutIntoPieces(letters).map(letterTask)]
+  return [safe, ...cutIntoChunks(letters).map(letterTask)]
 }
 
-function letterTask(piece: readonly Message<unknown>[]): Task {
-  const half = piece.length >> 1
+function letterTask(chunk: readonly Message<unknown>[]): Task {
+  const half = chunk.length >> 1
   return {
-    messages: piece,
-    run: (db) => keepLetters(db, piece),
+    messages: chunk,
+    run: (db) => keepLetters(db, chunk),
     halves:
-      piece.length > 1 ? () => [letterTask(piece.slice(0, half)), letterTask(piece.slice(half))] : undefined,
+      chunk.length > 1 ? () => [letterTask(chunk.slice(0, half)), letterTask(chunk.slice(half))] : undefined,
   }
 }

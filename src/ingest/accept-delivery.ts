@@ -13,9 +13,8 @@ import {
 } from "../store/batches/deliveries.ts"
 import { keepValues } from "../store/dead-letters/bound-record.ts"
 import type { LetterSource } from "../store/dead-letters/store.ts"
-import type { IngestContext } from "./context.ts"
+import type { Count, IngestContext } from "./context.ts"
 import { queueErrorText } from "./queue-batch.ts"
-import type { Count } from "./store-batch.ts"
 
 /** A delivery of a webhook. */
 export interface ReceivedDelivery {

@@ -1,3 +1,4 @@
+import { EMPTY_TALLY, type Tally } from "../signals/tally.ts"
 import type { Database } from "../store/database/connection.ts"
 
 /** The context of the work of every entry point. It does not depend on HTTP and has no clock of its own. */
@@ -10,4 +11,25 @@ export interface IngestContext {
   /** The trace of the request, for the messages that it causes. */
   traceparent?: string | undefined
   now: Date
+}
+
+/** The counts of a run: new signals, duplicates and failures. */
+export interface Added {
+  stored: number
+  duplicates: number
+  failed: number
+  /** Stored signals by source. */
+  sources: Tally
+  /** Failed signals by code. */
+  codes: Tally
+}
+
+export type Count = (added: Added) => void
+
+export const NOTHING_ADDED: Added = {
+  stored: 0,
+  duplicates: 0,
+  failed: 0,
+  sources: EMPTY_TALLY,
+  codes: EMPTY_TALLY,
 }

@@ -1,10 +1,14 @@
+import { claimCheckRecord } from "../queue/claim-checks.ts"
 import { enqueueBatch } from "../queue/enqueue.ts"
+import { findKeyHolder } from "../queue/key-holders.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
 import type { NewBatch } from "../store/batches/batch.ts"
-import { IdempotencyKeyReused } from "../store/ledger/keys.ts"
+import { hasIdempotencyKey } from "../store/batches/replay.ts"
+import { DatabaseError } from "../store/database/errors.ts"
+import { IdempotencyKeyReused, isSameRequest } from "../store/ledger/keys.ts"
+import { batchRecord } from "../store/ledger/read.ts"
 import type { IngestContext } from "./context.ts"
-import { isKeyStored } from "./queued-key.ts"
 
 /** A batch that was accepted to be stored later. */
 export interface QueuedBatch {
@@ -60,5 +64,71 @@ function queuedRecord({ transactionId, caller, plan, idempotency }: NewBatch, no
     successful_count: 0,
     failed_count: plan.failures.length,
     failures: plan.failures,
+  }
+}
+
+/**
+ * The deadline of the lookup of a key in the other place. After it the request continues, and the ledger
+ * decides when the batch is stored.
+ */
+const LOOKUP_MS = 2000
+
+/**
+ * Whether the ledger has the idempotency key of a batch that would be queued. Storing the batch at once then
+ * replays the answer, or refuses the key. Also false when the database does not answer in time.
+ */
+export async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<boolean> {
+  if (!batch.idempotency) return false
+  try {
+    return await hasIdempotencyKey(db, batch, LOOKUP_MS)
+  } catch (error) {
+    if (error instanceof DatabaseError) return false
+    throw error
+  }
+}
+
+/**
+ * Returns the transaction id of the queued batch that has the idempotency key of a batch. Undefined when
+ * there is none, and when the bucket does not answer in time.
+ *
+ * @throws {IdempotencyKeyReused} the key was used for another request
+ */
+export async function queuedUnderKey(
+  { queue, bucket, now }: Omit<IngestContext, "db">,
+  batch: NewBatch,
+): Promise<string | undefined> {
+  const { idempotency } = batch
+  if (!queue || !bucket || !idempotency) return undefined
+  const found = findKeyHolder(bucket, { ...batch, idempotency }, now).catch(() => undefined)
+  const holder = await Promise.race([
+    found,
+    new Promise<undefined>((resolve) => setTimeout(resolve, LOOKUP_MS)),
+  ])
+  if (holder && !isSameRequest(holder.requestHash, idempotency.requestHash)) throw new IdempotencyKeyReused()
+  return holder?.transactionId
+}
+
+/**
+ * Returns the ledger's record of a batch. While the ledger has none or cannot be read, returns the record in
+ * the batch's claim check.
+ *
+ * @throws {DatabaseError} the database cannot be read, and there is no claim check
+ */
+export async function findBatch(
+  { db, bucket }: Pick<IngestContext, "db" | "bucket">,
+  transactionId: string,
+): Promise<BatchRecord | undefined> {
+  const queued = async () => (bucket ? claimCheckRecord(bucket, transactionId) : undefined)
+  try {
+    // A batch that is stored between the first two looks has left the bucket, and is in the ledger.
+    return (
+      (await batchRecord(db, transactionId)) ??
+      (await queued()) ??
+      (bucket && (await batchRecord(db, transactionId)))
+    )
+  } catch (error) {
+    const record = error instanceof DatabaseError ? await queued() : undefined
+    if (!record) throw error
+    return record
   }
 }

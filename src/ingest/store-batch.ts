@@ -1,12 +1,12 @@
 import { uuidv7 } from "uuidv7"
 import type { BatchPlan } from "../signals/plan.ts"
-import { EMPTY_TALLY, type Tally, tallyCodes, tallyNew, tallyWithRest } from "../signals/tally.ts"
+import { type Tally, tallyCodes, tallyNew, tallyWithRest } from "../signals/tally.ts"
 import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batches/batch.ts"
 import { recordFailedBatch, recordSameBatch } from "../store/batches/failed.ts"
 import { writeBatch } from "../store/batches/write.ts"
 import { IdempotencyKeyReused } from "../store/ledger/keys.ts"
-import type { IngestContext } from "./context.ts"
-import { queuedUnderKey } from "./queued-key.ts"
+import { type Added, type IngestContext, NOTHING_ADDED } from "./context.ts"
+import { queuedUnderKey } from "./queue-batch.ts"
 
 /** A caller's request to store a batch. */
 export interface BatchRequest {
@@ -38,27 +38,6 @@ export async function storeBatch(context: IngestContext, batch: NewBatch): Promi
     // None of the queued batch could be stored, so its key is free again.
   }
   return writeBatch(db, batch)
-}
-
-/** The counts of a run: new signals, duplicates and failures. */
-export interface Added {
-  stored: number
-  duplicates: number
-  failed: number
-  /** Stored signals by source. */
-  sources: Tally
-  /** Failed signals by code. */
-  codes: Tally
-}
-
-export type Count = (added: Added) => void
-
-export const NOTHING_ADDED: Added = {
-  stored: 0,
-  duplicates: 0,
-  failed: 0,
-  sources: EMPTY_TALLY,
-  codes: EMPTY_TALLY,
 }
 
 /**

@@ -1,7 +1,6 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
-import { findBatch } from "../../ingest/batch-record.ts"
-import { type QueuedBatch, queueBatch } from "../../ingest/queue-batch.ts"
+import { findBatch, type QueuedBatch, queueBatch } from "../../ingest/queue-batch.ts"
 import { answerBatch, type StoredBatch } from "../../signals/answer.ts"
 import { listBatches } from "../../store/ledger/read.ts"
 import { requireScope } from "../auth.ts"

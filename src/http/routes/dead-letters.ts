@@ -1,7 +1,6 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
-import { type ReplayContext, replayDeadLetter } from "../../ingest/replay-dead-letter.ts"
-import { replayDeadLetters } from "../../ingest/replay-dead-letters.ts"
+import { type ReplayContext, replayDeadLetter, replayDeadLetters } from "../../ingest/replay.ts"
 import type { DeadLetterRecord } from "../../signals/responses.ts"
 import { deadLetterById, listDeadLetters, settleDeadLetter } from "../../store/dead-letters/store.ts"
 import { requireScope } from "../auth.ts"

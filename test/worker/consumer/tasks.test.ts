@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { tasksOf } from "../../../src/consumer/tasks.ts"
-import { cutIntoPieces } from "../../../src/ingest/pieces.ts"
+import { cutIntoChunks } from "../../../src/ingest/chunks.ts"
 import { bodyOf, delivery, playedMessage } from "./messages.ts"
 
 const items = (count: number, bytes: number, rows: number) =>
@@ -8,10 +8,10 @@ const items = (count: number, bytes: number, rows: number) =>
 
 describe("the work of one statement", () => {
   it("is at most 2 MB and 2,000 rows, or one item", () => {
-    expect(cutIntoPieces(items(5, 1024 * 1024, 1)).map((piece) => piece.length)).toEqual([2, 2, 1])
-    expect(cutIntoPieces(items(5, 1, 1000)).map((piece) => piece.length)).toEqual([2, 2, 1])
-    expect(cutIntoPieces(items(2, 9 * 1024 * 1024, 9000))).toEqual([[0], [1]])
-    expect(cutIntoPieces([])).toEqual([])
+    expect(cutIntoChunks(items(5, 1024 * 1024, 1)).map((piece) => piece.length)).toEqual([2, 2, 1])
+    expect(cutIntoChunks(items(5, 1, 1000)).map((piece) => piece.length)).toEqual([2, 2, 1])
+    expect(cutIntoChunks(items(2, 9 * 1024 * 1024, 9000))).toEqual([[0], [1]])
+    expect(cutIntoChunks([])).toEqual([])
   })
 
   it("is 100 messages of one event each, and one message from its third attempt on, after all others", () => {

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { storeClaimCheck } from "../../../src/consumer/claim-check.ts"
-import { findBatch } from "../../../src/ingest/batch-record.ts"
-import { queueBatch } from "../../../src/ingest/queue-batch.ts"
+import { findBatch, queueBatch } from "../../../src/ingest/queue-batch.ts"
 import { newBatch } from "../../../src/ingest/store-batch.ts"
 import { batchObject } from "../../../src/queue/claim-checks.ts"
 import { DatabaseError } from "../../../src/store/database/errors.ts"
