@@ -1,5 +1,5 @@
+import { ROW_FIELDS, redactMessageRecord } from "../queue/erase.ts"
 import { messageText, readMessage } from "../queue/messages.ts"
-import { ROW_FIELDS, redactMessageRecord } from "../queue/redact.ts"
 import type { SubjectField } from "../signals/lifecycle/erasure.ts"
 import type { Database } from "../store/database/connection.ts"
 import { type DeadLetter, insertMessageLetters, type RecordedRow } from "../store/dead-letters/store.ts"

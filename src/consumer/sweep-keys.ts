@@ -1,5 +1,5 @@
 import { oldestBatchUpload } from "../queue/claim-checks.ts"
-import { isKeyExpired, KEY_PREFIX, standsForWaitingBatch } from "../queue/key-holders.ts"
+import { isKeyExpired, KEY_PREFIX, standsForWaitingBatch } from "../queue/queued-keys.ts"
 import { walkBucket } from "./bucket-walk.ts"
 
 /** An R2 call deletes at most 1,000 objects. */

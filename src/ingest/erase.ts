@@ -1,7 +1,6 @@
 import { sendClaimChecks } from "../queue/enqueue.ts"
+import { findWaiting, redactMessageRecord, removeUnreadable } from "../queue/erase.ts"
 import { parseObject } from "../queue/messages.ts"
-import { redactMessageRecord } from "../queue/redact.ts"
-import { findWaiting, removeUnreadable } from "../queue/waiting.ts"
 import type { Database } from "../store/database/connection.ts"
 import { deleteLetter, rewriteLetter } from "../store/dead-letters/store.ts"
 import {

@@ -1,6 +1,6 @@
 import { claimCheckRecord } from "../queue/claim-checks.ts"
 import { enqueueBatch } from "../queue/enqueue.ts"
-import { findKeyHolder } from "../queue/key-holders.ts"
+import { findKeyHolder } from "../queue/queued-keys.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
 import type { NewBatch } from "../store/batches/batch.ts"

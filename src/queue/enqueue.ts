@@ -3,8 +3,8 @@ import type { NewBatch } from "../store/batches/batch.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
 import { IdempotencyKeyReused, isSameRequest } from "../store/ledger/keys.ts"
 import { batchObject, putClaimCheck } from "./claim-checks.ts"
-import { claimKey, findKeyHolder, type KeyHolder } from "./key-holders.ts"
 import { MAX_MESSAGE_BYTES, messageText, versionOf } from "./messages.ts"
+import { claimKey, findKeyHolder, type KeyHolder } from "./queued-keys.ts"
 
 interface Sending {
   queue: Queue
