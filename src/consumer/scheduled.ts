@@ -12,9 +12,8 @@ import {
   dropExpiredPartitions,
 } from "../store/lifecycle/retention.ts"
 import { errorText } from "./report.ts"
-import { isReachable } from "./run-tasks.ts"
-import { sweepBucket } from "./sweep.ts"
-import { sweepKeys } from "./sweep-keys.ts"
+import { sweepBucket, sweepKeys } from "./sweep.ts"
+import { isReachable } from "./tasks.ts"
 
 /** The deadlines of the steps. Cloudflare ends a cron trigger after 15 minutes. */
 const RELEASE_DEADLINE_MS = 3 * 60 * 1000

@@ -1,11 +1,100 @@
 import { storeDeliveries } from "../ingest/accept-delivery.ts"
 import { cutIntoChunks, type Weighed } from "../ingest/chunks.ts"
-import type { Count } from "../ingest/context.ts"
+import type { Added, Count, IngestContext } from "../ingest/context.ts"
+import { storeAcceptedBatch } from "../ingest/store-batch.ts"
+import {
+  type ClaimCheck,
+  getClaimCheck,
+  UnreadableClaimCheck,
+  unreadableObject,
+} from "../queue/claim-checks.ts"
 import { type Message as Content, readMessage } from "../queue/messages.ts"
+import { addTallies } from "../signals/tally.ts"
+import { BatchInDoubt } from "../store/batches/batch.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
-import type { Database } from "../store/database/connection.ts"
-import { storeClaimCheck } from "./claim-check.ts"
-import { keepLetters } from "./letters.ts"
+import { canWrite, connect, type Database, type DatabaseSettings } from "../store/database/connection.ts"
+import { DatabaseError } from "../store/database/errors.ts"
+import { insertDeadLetters } from "../store/dead-letters/store.ts"
+import { keepLetters, letterOfClaimCheck } from "./dead-letters.ts"
+import type { ConsumerRun } from "./report.ts"
+
+/** Cloudflare ends a consumer after 15 minutes. */
+export const LIMITS = {
+  /** For all tasks. Tasks that have not started by then are redelivered. */
+  totalMs: 10 * 60 * 1000,
+  /** For one statement. It can be long, because no caller waits for it. */
+  statementMs: 60 * 1000,
+  /** For the check whether the database answers at all. */
+  probeMs: 5000,
+}
+
+export interface FinishedTasks {
+  /** The messages that are not stored. */
+  open: Message<unknown>[]
+  /** Whether the database does not answer. */
+  isAway: boolean
+}
+
+/**
+ * Runs tasks one after the other, and acknowledges the messages of each stored task. A task that fails while
+ * the database answers is split into halves, which run after all other tasks, until the message that cannot
+ * be stored is alone.
+ */
+export async function runTasks(
+  tasks: readonly Task[],
+  { database, limits, run }: { database: DatabaseSettings; limits: typeof LIMITS; run: ConsumerRun },
+): Promise<FinishedTasks> {
+  const finished: FinishedTasks = { open: [], isAway: false }
+  const endsAt = Date.now() + limits.totalMs
+  const waiting = [...tasks]
+  for (let task = waiting.shift(); task; task = waiting.shift()) {
+    if (finished.isAway || Date.now() >= endsAt) {
+      finished.open.push(...task.messages)
+      continue
+    }
+    const db = connect({ ...database, statementMs: limits.statementMs }, { traffic: "consumer" })
+    try {
+      await task.run(db, (added) => {
+        run.added = sum(run.added, added)
+      })
+      for (const message of task.messages) message.ack()
+    } catch (error) {
+      run.error ??= error
+      finished.isAway = isOfDatabase(error) && !(await isReachable(database, limits.probeMs))
+      if (task.halves && !finished.isAway) waiting.push(...task.halves())
+      else finished.open.push(...task.messages)
+    } finally {
+      countUsage(run, db)
+    }
+  }
+  return finished
+}
+
+const sum = (one: Added, other: Added): Added => ({
+  stored: one.stored + other.stored,
+  duplicates: one.duplicates + other.duplicates,
+  failed: one.failed + other.failed,
+  sources: addTallies(one.sources, other.sources),
+  codes: addTallies(one.codes, other.codes),
+})
+
+const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error instanceof BatchInDoubt
+
+/** Whether the database answers and accepts writes. */
+export async function isReachable(database: DatabaseSettings, probeMs = LIMITS.probeMs): Promise<boolean> {
+  try {
+    return await canWrite(
+      connect({ ...database, deadlineMs: Math.min(probeMs, database.deadlineMs) }, { traffic: "consumer" }),
+    )
+  } catch {
+    return false
+  }
+}
+
+function countUsage(run: ConsumerRun, { usage }: Database): void {
+  run.databaseAttempts += usage.attempts
+  run.databaseMs += usage.ms
+}
 
 /** Messages that are stored together, and acknowledged or redelivered together. */
 export interface Task {
@@ -101,4 +190,61 @@ function letterTask(chunk: readonly Message<unknown>[]): Task {
     halves:
       chunk.length > 1 ? () => [letterTask(chunk.slice(0, half)), letterTask(chunk.slice(half))] : undefined,
   }
+}
+
+type ClaimCheckContext = Pick<IngestContext, "db" | "bucket"> & { count: Count }
+
+/**
+ * Stores the content of a claim check, and deletes its object.
+ *
+ * @throws {BatchInDoubt} the content may be stored; a retry is safe
+ * @throws {DatabaseError} nothing was stored; a retry is safe
+ * @throws {Error} there is no bucket, or the bucket fails
+ */
+export async function storeClaimCheck(
+  { db, bucket, count }: ClaimCheckContext,
+  object: string,
+): Promise<void> {
+  if (!bucket) throw new Error("a message names an object, but no bucket is bound")
+  try {
+    const claimCheck = await getClaimCheck(bucket, object)
+    // The object was stored and deleted already: this is a second delivery of the message.
+    if (!claimCheck) return
+    await storeContent({ db, count }, claimCheck)
+    await bucket.delete(object)
+  } catch (error) {
+    if (!(error instanceof UnreadableClaimCheck)) throw error
+    await keepUnreadable({ db, bucket }, object)
+  }
+}
+
+async function storeContent(
+  context: Pick<ClaimCheckContext, "db" | "count">,
+  claimCheck: ClaimCheck,
+): Promise<void> {
+  switch (claimCheck.kind) {
+    case "batch":
+      return context.count(await storeAcceptedBatch(context, claimCheck.batch))
+    case "deliveries":
+      return storeDeliveries(context, claimCheck.deliveries)
+    case "message":
+      return keepLetters(context.db, [claimCheck])
+  }
+}
+
+/**
+ * Moves an object that this version cannot read to where the sweep does not look, and makes a dead letter of
+ * it.
+ */
+async function keepUnreadable(
+  { db, bucket }: { db: ClaimCheckContext["db"]; bucket: R2Bucket },
+  object: string,
+): Promise<void> {
+  const keptAs = unreadableObject(object)
+  if (keptAs !== object) {
+    const found = await bucket.get(object)
+    if (found) await bucket.put(keptAs, await found.arrayBuffer())
+  }
+  await insertDeadLetters(db, [await letterOfClaimCheck(object, keptAs)])
+  if (keptAs !== object) await bucket.delete(object)
 }

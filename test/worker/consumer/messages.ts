@@ -9,7 +9,7 @@ import { uuidv7 } from "uuidv7"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 import type { Bindings } from "../../../src/config.ts"
 import { consume as consumeBatch } from "../../../src/consumer/consume.ts"
-import { LIMITS } from "../../../src/consumer/run-tasks.ts"
+import { LIMITS } from "../../../src/consumer/tasks.ts"
 import { messageText } from "../../../src/queue/messages.ts"
 import type { Delivery } from "../../../src/store/batches/deliveries.ts"
 

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { runScheduled } from "../../../src/consumer/scheduled.ts"
-import { sweepBucket } from "../../../src/consumer/sweep.ts"
-import { sweepKeys } from "../../../src/consumer/sweep-keys.ts"
+import { sweepBucket, sweepKeys } from "../../../src/consumer/sweep.ts"
 import { testQueue } from "../ingest/context.ts"
 import { bindings, query } from "../service.ts"
 

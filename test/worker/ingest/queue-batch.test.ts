@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { storeClaimCheck } from "../../../src/consumer/claim-check.ts"
+import { storeClaimCheck } from "../../../src/consumer/tasks.ts"
 import { findBatch, queueBatch } from "../../../src/ingest/queue-batch.ts"
 import { newBatch } from "../../../src/ingest/store-batch.ts"
 import { batchObject } from "../../../src/queue/claim-checks.ts"
