@@ -122,7 +122,7 @@ function eraseSignals(place: Place, target: ErasureTarget): SQL {
       return sql`
         with ${mine(place)}, gone as (
           delete from ${signals} where id = any(array(
-            select id from ${signals} where ${HELD} and context_window_id = ${target.subject} limit ${STEP.deleted}::int4
+            select id from ${signals} where ${HELD} and context_window_id = ${target.subject} and ${COVERED} limit ${STEP.deleted}::int4
           ))
           returning id
         )
@@ -142,7 +142,7 @@ function eraseSignals(place: Place, target: ErasureTarget): SQL {
  */
 const walkSignals = (place: Place, column: SQL, subject: string): SQL => sql`
   with ${mine(place)}, step as materialized (
-    select id, ${column} = ${subject} as is_hit from ${signals}
+    select id, ${column} = ${subject} and ${COVERED} as is_hit from ${signals}
     where ${HELD} and id > ${place.position || "0"}::int8 order by id limit ${STEP.walked}::int4
   ), gone as (
     delete from ${signals} where id = any(array(select id from step where is_hit)) returning id
@@ -311,12 +311,18 @@ export interface Place {
 /** The erasure at this position, locked. Empty when another process works on it, or has moved on. */
 export const mine = ({ id, phase, position }: Place): SQL => sql`
   mine as materialized (
-    select id from ${erasures} where id = ${id}::uuid and phase = ${phase} and position = ${position}
+    select id, suppress from ${erasures} where id = ${id}::uuid and phase = ${phase} and position = ${position}
     for update skip locked
   )`
 
 /** Only for the process that holds the erasure; others read nothing. */
 export const HELD = sql`(select exists (select from mine))`
+
+/**
+ * Whether an erasure covers a row about its subject: the row was accepted before the erasure, or the erasure
+ * also suppresses what comes after it. Both ids are UUIDv7, so that they are in the order of time.
+ */
+export const COVERED = sql`((select suppress from mine) or transaction_id < (select id from mine))`
 
 /** Saves the progress of a step. `more`: whether the phase continues, at `at`. */
 export const advance = (

@@ -63,7 +63,8 @@ function entryStatement(id: string, { requestedBy, target, suppress, idempotency
     select kind, subject_hash, id, suppress from entered where kind <> 'signal_ids'
     on conflict (kind, subject_hash) do update set
       erasure_id = greatest(suppressions.erasure_id, excluded.erasure_id),
-      permanent = suppressions.permanent or excluded.permanent`
+      permanent = suppressions.permanent or excluded.permanent,
+      created_at = now()`
 }
 
 type Row = Omit<ErasureRecord, "erased"> & {

@@ -236,7 +236,38 @@ describe("an erasure of several steps", () => {
   })
 })
 
+describe("an erasure without suppression", () => {
+  it.each<ErasureTarget>([
+    USER,
+    { kind: "agent_id", subject: "A1" },
+    { kind: "context_window_id", subject: "c1" },
+  ])("keeps the signals that were accepted after it while it ran ($kind)", async (target) => {
+    const signal = { context_window_id: "c1", user_id: "U1", agent_id: "A1" }
+    const [open, writer] = [clientAt(1), clientAt(2)]
+    await write(writer, [signal])
+    // An open transaction delays the erasure, as a dump of the database does.
+    await open.query("begin")
+    await open.query("select is_any_suppressed()")
+    const id = await begin(target, false)
+    const after = await write(writer, [signal])
+    await open.query("commit")
+    await run(clientAt(0), id)
+    expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({
+      state: "done",
+      erased: { signals: 1 },
+    })
+    expect(await storage.query("select id::int4 from signals")).toEqual([{ id: after[0]?.[0] }])
+  })
+})
+
 describe("the refusal of an erasure without suppression", () => {
+  it("counts its 90 days from the newest erasure of the subject", async () => {
+    await begin(USER, false)
+    await storage.query("update suppressions set created_at = now() - interval '91 days'")
+    await begin(USER, false)
+    expect(await releaseSuppressions(databaseOn(clientAt(0)))).toBe(0)
+  })
+
   it("ends after 90 days, and a permanent one does not", async () => {
     await begin(USER, false)
     await begin({ kind: "agent_id", subject: "A1" })
