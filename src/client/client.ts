@@ -1,9 +1,6 @@
-import type { Erasure, NewErasure } from "./erasure.ts"
-import { RequestError } from "./errors.ts"
-import { type FeedOptions, followFeed } from "./feed.ts"
-import type { DeadLetterFilter, ListFilter, ReplayChoice } from "./filters.ts"
-import type { CallOptions } from "./http/request.ts"
-import { type ClientOptions, Transport } from "./http/transport.ts"
+import * as answers from "./api/answers.ts"
+import { RequestError } from "./api/errors.ts"
+import type { DeadLetterFilter, Erasure, ListFilter, NewErasure, ReplayChoice } from "./api/queries.ts"
 import type {
   BatchAnswer,
   BatchRecord,
@@ -16,12 +13,18 @@ import type {
   ReplayAnswer,
   SignalPage,
   StoredSignal,
-} from "./types.ts"
+} from "./api/types.ts"
+import { encodeJson, encodeSignal } from "./base/encode.ts"
+import { newKey } from "./base/keys.ts"
+import { type FeedOptions, followFeed } from "./feed.ts"
+import { checkToken, type Query } from "./http/address.ts"
+import type { CallOptions } from "./http/request.ts"
+import { type ClientOptions, type Exchange, Transport } from "./http/transport.ts"
 
 export interface SendOptions extends CallOptions {
   /**
-   * Names the request: the service stores the requests of one key once. Default: a new key each call, the
-   * same for all its attempts.
+   * Names the request, with 1 to 255 visible ASCII characters: the service stores the requests of one key
+   * once. Default: a new key each call, the same for all its attempts.
    */
   idempotencyKey?: string | undefined
 }
@@ -38,7 +41,12 @@ export interface BatchOptions extends SendOptions {
   lenient?: boolean | undefined
 }
 
-/** Calls a signal-ingest service. Every method resolves with the answer or rejects with a `SignalError`. */
+const MAX_KEY_CHARACTERS = 255
+
+/**
+ * Calls a signal-ingest service. Every method resolves with the service's answer or rejects with a
+ * `SignalError`; an option out of its range is a `RangeError` or a `TypeError`, and then nothing was sent.
+ */
 export class SignalClient {
   readonly #transport: Transport
 
@@ -55,6 +63,7 @@ export class SignalClient {
    * @param signals in the order of the answer's `results`
    * @returns counts and one result for each signal; unless `allOrNothing` is set, failures are results, not
    *   errors
+   * @throws {InvalidSignalError} a value of a signal cannot be written as JSON; nothing was sent
    * @throws {BatchRejectedError} `allOrNothing` is set and a signal broke a rule; nothing was stored
    * @throws {ValidationError} the batch has the wrong shape, or the key was used for another batch; nothing
    *   was stored
@@ -65,19 +74,35 @@ export class SignalClient {
    *
    * @example
    * ```ts
-   * const client = new SignalClient({ url: "https://signals.example.com", key: process.env.SIGNAL_INGEST_KEY
-   * }) const { results } = await client.createBatch([{ context_window_id: "conv-123", raw_content: "Ready to
-   * sync" }]) for (const { index, error } of results) if (error !== null) console.warn(index, error)
+   * const key = process.env.SIGNAL_INGEST_KEY
+   * const client = new SignalClient({ url: "https://signals.example.com", key })
+   * const signals = [{ context_window_id: "conv-123", raw_content: "Ready to sync" }]
+   * const { results } = await client.createBatch(signals)
+   * for (const { index, error } of results) if (error !== null) console.warn(index, error)
    * ```
    */
   async createBatch(signals: readonly NewSignal[], options: BatchOptions = {}): Promise<BatchAnswer> {
-    const body = { signals, fail_on_error: options.allOrNothing ?? false }
+    return this.createBatchOf(
+      signals.map((signal, index) => encodeSignal(signal, `signals[${index}]`)),
+      options,
+    )
+  }
+
+  /**
+   * As `createBatch`, for signals that are JSON texts already: they are sent as they are, every digit and
+   * every field in its place.
+   *
+   * @param texts one JSON object each
+   * @throws {SignalError} as `createBatch`
+   */
+  async createBatchOf(texts: readonly string[], options: BatchOptions = {}): Promise<BatchAnswer> {
     const preferences = [options.minimal && "return=minimal", options.lenient && "handling=lenient"].filter(
       Boolean,
     )
-    return this.#send(
+    return this.#send<BatchAnswer>(
       "/api/signals/batch",
-      body,
+      `{"signals":[${texts.join(",")}],"fail_on_error":${options.allOrNothing ?? false}}`,
+      { isExpected: answers.isBatchAnswer(texts.length) },
       options,
       preferences.length > 0 ? { Prefer: preferences.join(", ") } : {},
     )
@@ -87,11 +112,12 @@ export class SignalClient {
    * Stores one signal.
    *
    * @returns the stored signal; that of an earlier one with the same `dedupe_key`, if there is one
+   * @throws {InvalidSignalError} a value cannot be written as JSON; nothing was sent
    * @throws {ValidationError} its shape or a value is wrong; nothing was stored
    * @throws {UnauthorizedError | RequestError | DeadlineError | AbortedError} as `createBatch`
    */
   async create(signal: NewSignal, options: SendOptions = {}): Promise<StoredSignal> {
-    return this.#send("/api/signals", signal, options)
+    return this.#send("/api/signals", encodeSignal(signal), { isExpected: answers.isStoredSignal }, options)
   }
 
   /** Yields every signal that matches `filter`, newest first; requests each page when it is needed. */
@@ -111,7 +137,8 @@ export class SignalClient {
     options: CallOptions = {},
   ): AsyncGenerator<SignalPage, void, undefined> {
     const { pageSize = 1000, ...conditions } = filter
-    yield* this.#pages<SignalPage>("/api/signals", { ...conditions, limit: pageSize }, options)
+    const exchange = { query: { ...conditions, limit: pageSize }, isExpected: answers.isSignalPage }
+    yield* this.#pages<SignalPage>("/api/signals", exchange, options)
   }
 
   /**
@@ -133,7 +160,9 @@ export class SignalClient {
    * ```
    */
   async *feed(options: FeedOptions = {}): AsyncGenerator<FeedPage, void, undefined> {
-    yield* followFeed((query, call) => this.#transport.get("/api/signals/feed", query, call), options)
+    const read = (query: Query, call: CallOptions) =>
+      this.#transport.get("/api/signals/feed", { query, isExpected: answers.isFeedPage }, call)
+    yield* followFeed(read, { ...options, deadlineMs: options.deadlineMs ?? this.#transport.deadlineMs })
   }
 
   /**
@@ -144,10 +173,9 @@ export class SignalClient {
     query: { since?: string | undefined; limit?: number | undefined } = {},
     options: CallOptions = {},
   ): Promise<ConversationStats[]> {
-    const { stats } = (await this.#transport.get("/api/signals/stats", query, options)) as {
-      stats: ConversationStats[]
-    }
-    return stats
+    const exchange = { query, isExpected: answers.isStats }
+    const answer = await this.#transport.get("/api/signals/stats", exchange, options)
+    return (answer as { stats: ConversationStats[] }).stats
   }
 
   /**
@@ -155,7 +183,11 @@ export class SignalClient {
    * stored under it.
    */
   async batch(transactionId: string, options: CallOptions = {}): Promise<BatchRecord | undefined> {
-    return this.#find<BatchRecord>(`/api/batches/${encodeURIComponent(transactionId)}`, options)
+    return this.#find<BatchRecord>(
+      `/api/batches/${encodeURIComponent(transactionId)}`,
+      answers.isBatchRecord,
+      options,
+    )
   }
 
   /**
@@ -168,13 +200,14 @@ export class SignalClient {
   ): AsyncGenerator<ListedDeadLetter, void, undefined> {
     const { state = "waiting", pageSize = 200 } = filter
     type Page = { dead_letters: ListedDeadLetter[]; next_cursor: string | null }
-    for await (const page of this.#pages<Page>("/api/dead-letters", { state, limit: pageSize }, options))
+    const exchange = { query: { state, limit: pageSize }, isExpected: answers.isDeadLetterPage }
+    for await (const page of this.#pages<Page>("/api/dead-letters", exchange, options))
       yield* page.dead_letters
   }
 
   /** A dead letter with its record; undefined when none has this id. Needs the scope `read`. */
   async deadLetter(id: number, options: CallOptions = {}): Promise<DeadLetter | undefined> {
-    return this.#find<DeadLetter>(`/api/dead-letters/${id}`, options)
+    return this.#find<DeadLetter>(`/api/dead-letters/${id}`, answers.isDeadLetter, options)
   }
 
   /**
@@ -185,7 +218,8 @@ export class SignalClient {
    * @throws {RequestError} no dead letter has this id
    */
   async replayDeadLetter(id: number, options: CallOptions = {}): Promise<ReplayAnswer> {
-    return (await this.#transport.post(`/api/dead-letters/${id}/replay`, {}, options)) as ReplayAnswer
+    const path = `/api/dead-letters/${id}/replay`
+    return (await this.#transport.post(path, "{}", { isExpected: answers.isReplay }, options)) as ReplayAnswer
   }
 
   /**
@@ -193,8 +227,8 @@ export class SignalClient {
    * replayed. Needs the scopes `read` and `ingest`.
    *
    * @returns counts, and the reasons of the dead letters that were not replayed. When an answer was lost, the
-   *   counts are those of the
-   * retry: without `ids`, they do not include the dead letters that the lost attempt replayed.
+   *   counts are those of the retry: without `ids`, they do not include the dead letters that the lost
+   *   attempt replayed.
    * @throws {ValidationError} an option is out of its range, or `ids` is empty; nothing was replayed
    * @throws {UnauthorizedError | RequestError} nothing was replayed
    * @throws {DeadlineError | AbortedError} some may be replayed; calling it again is safe
@@ -210,10 +244,9 @@ export class SignalClient {
    * ```
    */
   async replayDeadLetters(choice: ReplayChoice = {}, options: CallOptions = {}): Promise<BulkReplayAnswer> {
-    const query = { ...choice, ids: choice.ids?.join(",") }
-    return (await this.#transport.post("/api/dead-letters/replay", {}, options, {
-      query,
-    })) as BulkReplayAnswer
+    const exchange = { query: { ...choice, ids: choice.ids?.join(",") }, isExpected: answers.isBulkReplay }
+    const answer = await this.#transport.post("/api/dead-letters/replay", "{}", exchange, options)
+    return answer as BulkReplayAnswer
   }
 
   /**
@@ -224,7 +257,8 @@ export class SignalClient {
    * @throws {RequestError} no dead letter has this id
    */
   async discardDeadLetter(id: number, options: CallOptions = {}): Promise<DeadLetter> {
-    return (await this.#transport.delete(`/api/dead-letters/${id}`, options)) as DeadLetter
+    const exchange = { isExpected: answers.isDeadLetter }
+    return (await this.#transport.delete(`/api/dead-letters/${id}`, exchange, options)) as DeadLetter
   }
 
   /**
@@ -237,46 +271,74 @@ export class SignalClient {
    * @throws {UnauthorizedError | RequestError | DeadlineError | AbortedError} as `createBatch`
    */
   async erase(erasure: NewErasure, options: SendOptions = {}): Promise<Erasure> {
-    return this.#send("/api/erasures", erasure, options)
+    return this.#send(
+      "/api/erasures",
+      encodeJson(erasure, "erasure"),
+      { isExpected: answers.isErasure },
+      options,
+    )
   }
 
   /**
    * The state of an erasure, and what it removed; undefined when none has this id. Needs the scope `admin`.
    */
   async erasure(id: string, options: CallOptions = {}): Promise<Erasure | undefined> {
-    return this.#find<Erasure>(`/api/erasures/${encodeURIComponent(id)}`, options)
+    return this.#find<Erasure>(`/api/erasures/${encodeURIComponent(id)}`, answers.isErasure, options)
+  }
+
+  /**
+   * Names the caller and the service, without showing the key: idempotency keys belong to a caller. Needs a
+   * secure context, as `crypto.subtle` does.
+   */
+  callerId(): Promise<string> {
+    return this.#transport.callerId()
   }
 
   async #send<Answer>(
     path: string,
-    body: unknown,
+    text: string,
+    exchange: Exchange,
     options: SendOptions,
     headers: Record<string, string> = {},
   ): Promise<Answer> {
-    const idempotencyKey = options.idempotencyKey ?? crypto.randomUUID()
-    return (await this.#transport.post(path, body, options, {
-      headers: { ...headers, "Idempotency-Key": idempotencyKey },
-    })) as Answer
+    const { idempotencyKey = newKey() } = options
+    if (idempotencyKey.length > MAX_KEY_CHARACTERS)
+      throw new RangeError(`idempotencyKey must have at most ${MAX_KEY_CHARACTERS} characters.`)
+    return (await this.#transport.post(
+      path,
+      text,
+      {
+        ...exchange,
+        headers: { ...headers, "Idempotency-Key": checkToken("idempotencyKey", idempotencyKey) },
+      },
+      options,
+    )) as Answer
   }
 
-  /** Gets a path; undefined for a 404. */
-  async #find<Found>(path: string, options: CallOptions): Promise<Found | undefined> {
+  /** Gets a path; undefined when the service, and not something in front of it, says that there is none. */
+  async #find<Found>(
+    path: string,
+    isExpected: Exchange["isExpected"],
+    options: CallOptions,
+  ): Promise<Found | undefined> {
     try {
-      return (await this.#transport.get(path, {}, options)) as Found
+      return (await this.#transport.get(path, { isExpected }, options)) as Found
     } catch (error) {
-      if (error instanceof RequestError && error.status === 404) return undefined
+      if (error instanceof RequestError && error.status === 404 && error.code === "not_found")
+        return undefined
       throw error
     }
   }
 
   async *#pages<Page extends { next_cursor: string | null }>(
     path: string,
-    query: Record<string, string | number | null | undefined>,
+    { query = {}, isExpected }: Exchange,
     options: CallOptions,
   ): AsyncGenerator<Page, void, undefined> {
     let { cursor = null } = query
     do {
-      const page = (await this.#transport.get(path, { ...query, cursor }, options)) as Page
+      const exchange = { query: { ...query, cursor }, isExpected }
+      const page = (await this.#transport.get(path, exchange, options)) as Page
       yield page
       cursor = page.next_cursor
     } while (cursor !== null)

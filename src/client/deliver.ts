@@ -1,6 +1,8 @@
+import { InvalidSignalError, RequestError, ValidationError } from "./api/errors.ts"
+import type { BatchAnswer, Failure, NewSignal } from "./api/types.ts"
+import { encodeSignal } from "./base/encode.ts"
+import { keyOfHalf } from "./base/keys.ts"
 import type { BatchOptions, SignalClient } from "./client.ts"
-import { RequestError, ValidationError } from "./errors.ts"
-import type { BatchAnswer, Failure, NewSignal } from "./types.ts"
 
 export interface DeliverOptions extends BatchOptions {
   idempotencyKey: string
@@ -13,10 +15,16 @@ export interface DeliverOptions extends BatchOptions {
   isDamaged?: boolean | undefined
 }
 
+/** A signal as JSON, with its index in the batch that the caller gave. */
+interface Encoded {
+  index: number
+  text: string
+}
+
 /**
- * Stores every signal of a batch that can be stored. A signal of the wrong shape fails alone. A batch over a
- * limit of the service is sent in parts, under keys derived from `idempotencyKey`, so that the whole batch
- * can be sent again.
+ * Stores every signal of a batch that can be stored. A signal that has the wrong shape, or that JSON cannot
+ * hold, fails alone. A batch over a limit of the service is sent in halves, under keys derived from
+ * `idempotencyKey`, so that the whole batch can be sent again.
  *
  * @returns the signals that were not stored, by their index
  * @throws {SignalError} an error of `createBatch` that is not about single signals; a part of the batch may
@@ -29,25 +37,66 @@ export async function deliverEach(
   signals: readonly NewSignal[],
   options: DeliverOptions,
 ): Promise<Failure[]> {
-  const failures = await send(
-    signals.map((signal, index) => ({ index, signal })),
-    options.idempotencyKey,
+  const encoded: Encoded[] = []
+  const failures: Failure[] = []
+  for (const [index, signal] of signals.entries()) {
+    const result = encodedOrFailure(signal, index)
+    if ("text" in result) encoded.push(result)
+    else failures.push(result)
+  }
+  return byIndex([...failures, ...(await deliverInParts(client, encoded, options))])
+}
+
+/**
+ * As `deliverEach`, for signals that are JSON texts already.
+ *
+ * @throws {SignalError} as `deliverEach`
+ */
+export const deliverTexts = async (
+  client: SignalClient,
+  texts: readonly string[],
+  options: DeliverOptions,
+): Promise<Failure[]> =>
+  byIndex(
+    await deliverInParts(
+      client,
+      texts.map((text, index) => ({ index, text })),
+      options,
+    ),
   )
-  return failures.sort((one, other) => one.index - other.index)
 
-  type Part = { index: number; signal: NewSignal }[]
+function encodedOrFailure(signal: NewSignal, index: number): Encoded | Failure {
+  try {
+    return { index, text: encodeSignal(signal) }
+  } catch (error) {
+    if (!(error instanceof InvalidSignalError)) throw error
+    const { message, failureCode, field } = error
+    return { index, error: message, code: failureCode, field, retryable: false }
+  }
+}
 
-  async function send(part: Part, idempotencyKey: string): Promise<Failure[]> {
+const byIndex = (failures: Failure[]): Failure[] => failures.sort((a, b) => a.index - b.index)
+
+async function deliverInParts(
+  client: SignalClient,
+  encoded: readonly Encoded[],
+  options: DeliverOptions,
+): Promise<Failure[]> {
+  return send(encoded, options.idempotencyKey)
+
+  async function send(part: readonly Encoded[], idempotencyKey: string): Promise<Failure[]> {
     if (part.length === 0) return []
-    const batch = part.map(({ signal }) => signal)
     try {
-      const answer = await client.createBatch(batch, {
-        ...options,
-        idempotencyKey,
-        minimal: options.minimal ?? true,
-        allOrNothing: false,
-        lenient: true,
-      })
+      const answer = await client.createBatchOf(
+        part.map(({ text }) => text),
+        {
+          ...options,
+          idempotencyKey,
+          minimal: options.minimal ?? true,
+          allOrNothing: false,
+          lenient: true,
+        },
+      )
       options.onAnswer?.(answer)
       // An early version of the service has no codes.
       return answer.results.flatMap(({ index, error, code = "unclassified", field, retryable = false }) =>
@@ -61,13 +110,13 @@ export async function deliverEach(
     }
   }
 
-  async function inHalves(part: Part, error: RequestError, key: string): Promise<Failure[]> {
+  async function inHalves(part: readonly Encoded[], error: RequestError, key: string): Promise<Failure[]> {
     const [only] = part
     if (part.length === 1 && only)
       return [{ index: only.index, error: error.message, code: "too_large", retryable: false }]
     const middle = Math.ceil(part.length / 2)
-    const first = await send(part.slice(0, middle), await derived(key, "first half"))
-    return [...first, ...(await send(part.slice(middle), await derived(key, "second half")))]
+    const first = await send(part.slice(0, middle), await keyOfHalf(key, "first half"))
+    return [...first, ...(await send(part.slice(middle), await keyOfHalf(key, "second half")))]
   }
 }
 
@@ -86,11 +135,3 @@ const tooOld = (error: ValidationError) =>
     `${error.message}. This service does not know "Prefer: handling=lenient", so it stores nothing of the batch. Deploy its newest version, then send the batch again.`,
     error,
   )
-
-/**
- * Derives the key of a part of a batch. It has the same length at every depth, and is the same in every run.
- */
-async function derived(key: string, part: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${key}\n${part}`))
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("")
-}

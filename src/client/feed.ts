@@ -1,7 +1,7 @@
-import { DeadlineError } from "./errors.ts"
-import { type CallOptions, wait as pause } from "./http/request.ts"
-import { checkRange } from "./limits.ts"
-import type { FeedPage } from "./types.ts"
+import { DeadlineError } from "./api/errors.ts"
+import type { FeedPage } from "./api/types.ts"
+import { checkRange, MAX_TIMER_MS } from "./base/guards.ts"
+import { backoffMs, type CallOptions, wait as pause } from "./http/request.ts"
 
 export interface FeedOptions extends CallOptions {
   /**
@@ -17,17 +17,15 @@ export interface FeedOptions extends CallOptions {
   follow?: boolean | undefined
 }
 
-const DEFAULT_DEADLINE_MS = 30_000
 const FIRST_PAUSE_MS = 500
-const LONGEST_PAUSE_MS = 20_000
 
 /** See `SignalClient.feed`. */
 export async function* followFeed(
   read: (query: Record<string, string | number | undefined>, call: CallOptions) => Promise<unknown>,
-  { after, limit = 1000, wait = 20, follow = true, ...call }: FeedOptions,
+  { after, limit = 1000, wait = 20, follow = true, ...call }: FeedOptions & { deadlineMs: number },
 ): AsyncGenerator<FeedPage, void, undefined> {
   const waitSeconds = follow ? checkRange("wait", wait, 1, 30) : 0
-  const deadlineMs = (call.deadlineMs ?? DEFAULT_DEADLINE_MS) + waitSeconds * 1000
+  const deadlineMs = Math.min(MAX_TIMER_MS, call.deadlineMs + waitSeconds * 1000)
   const { signal } = call
   let cursor = after
   for (let errors = 0; !signal?.aborted; ) {
@@ -44,8 +42,7 @@ export async function* followFeed(
     } catch (error) {
       if (signal?.aborted) return
       if (!follow || !(error instanceof DeadlineError)) throw error
-      const pauseMs = Math.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** errors++)
-      await pause(pauseMs, signal).catch(() => {})
+      await pause(backoffMs(++errors, 0, { firstMs: FIRST_PAUSE_MS }), signal).catch(() => {})
     }
   }
 }

@@ -1,12 +1,11 @@
-import { callSafely } from "./callbacks.ts"
+import { AbortedError, DeadlineError } from "./api/errors.ts"
+import type { NewSignal } from "./api/types.ts"
+import { encodeJson as toJson } from "./base/encode.ts"
+import { callSafely, utf8Bytes } from "./base/guards.ts"
+import { BufferGate } from "./batching/buffer-gate.ts"
+import { type ProcessorOptions, type SettledOptions, settleOptions } from "./batching/options.ts"
 import type { SignalClient } from "./client.ts"
 import { deliverEach } from "./deliver.ts"
-import { AbortedError, DeadlineError } from "./errors.ts"
-import { Gate } from "./gate.ts"
-import { toJson } from "./json.ts"
-import { utf8Bytes } from "./limits.ts"
-import { type ProcessorOptions, type SettledOptions, settleOptions } from "./processor-options.ts"
-import type { NewSignal } from "./types.ts"
 
 interface Batch {
   signals: readonly NewSignal[]
@@ -38,8 +37,8 @@ export class BatchProcessor {
   #looseBytes = 0
   #adding = new Set<Promise<void>>()
   #inFlight = new Set<Promise<void>>()
-  readonly #buffer: Gate
-  readonly #slots: Gate
+  readonly #buffer: BufferGate
+  readonly #slots: BufferGate
   #timer: ReturnType<typeof setTimeout> | undefined
   #closed: Promise<void> | undefined
   readonly #ending = new AbortController()
@@ -53,13 +52,13 @@ export class BatchProcessor {
     this.#client = client
     this.#options = settleOptions(options)
     const { maxBuffered, maxBufferedBytes, maxWaitingAdds, maxInFlight } = this.#options
-    this.#buffer = new Gate({
+    this.#buffer = new BufferGate({
       maxCount: maxBuffered,
       maxBytes: maxBufferedBytes,
       maxWaiting: maxWaitingAdds,
       tooManyWait: `The buffer is full, and ${maxWaitingAdds} calls of add already wait for room: await add before the next call.`,
     })
-    this.#slots = new Gate({ maxCount: maxInFlight })
+    this.#slots = new BufferGate({ maxCount: maxInFlight })
     this.#recovered = this.#recover()
     this.#recovered.catch(() => {})
   }

@@ -1,5 +1,13 @@
-import { readAnswer } from "../answer.ts"
-import { AbortedError, DeadlineError, RateLimitedError, SignalError, UnavailableError } from "../errors.ts"
+import {
+  AbortedError,
+  DeadlineError,
+  RateLimitedError,
+  RequestError,
+  SignalError,
+  UnavailableError,
+} from "../api/errors.ts"
+import { decideRedirect } from "./address.ts"
+import { type AnswerReader, readAnswer } from "./answer.ts"
 
 export interface CallOptions {
   /** How long the call may take, all its attempts included. Default: the client's. */
@@ -21,40 +29,62 @@ export interface Call {
 
 export interface CallLimits {
   deadlineMs: number
-  maxAnswerBytes: number
-  /** Reads the JSON of an answer. */
-  parse?: ((text: string) => unknown) | undefined
+  answer: AnswerReader
   /** Called with each answer, before its body is read. */
   onResponse?: ((response: Response) => void) | undefined
 }
 
+/** The longest wait before attempt 2, 3, 4 and so on is 200, 400, 800 ms, up to 20 s. */
 const FIRST_WAIT_MS = 200
 const LONGEST_WAIT_MS = 20_000
+/** As many as browsers' `fetch` would need for any sound set-up; more are a loop. */
+const MAX_REDIRECTS = 5
 
 /**
- * Makes a call and returns the JSON of its answer. Retries after 408, 429, a 5xx, a lost connection or an
- * incomplete answer, with full jitter and not before `Retry-After`, until the deadline.
+ * The wait before the next attempt, with full jitter and not before `Retry-After`.
+ *
+ * @param attempt the number of the attempt that failed, from 1
+ * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ */
+export function backoffMs(
+  attempt: number,
+  retryAfterMs = 0,
+  { firstMs = FIRST_WAIT_MS, longestMs = LONGEST_WAIT_MS }: { firstMs?: number; longestMs?: number } = {},
+): number {
+  const jitterMs = Math.random() * Math.min(longestMs, firstMs * 2 ** (attempt - 1))
+  return Math.ceil(Math.max(jitterMs, retryAfterMs))
+}
+
+/**
+ * Makes a call and returns the JSON of its answer. Retries after 408, 425, 429, a 5xx other than 501, a lost
+ * connection and an answer that is incomplete or not the service's, until the deadline. Time is that of
+ * `performance.now()`, which nobody sets back.
  *
  * @throws {SignalError}
- * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export async function callUntilAnswered(
   fetcher: typeof fetch,
   call: Call,
-  { signal, onRetry, deadlineMs, maxAnswerBytes, parse, onResponse }: CallOptions & CallLimits,
+  { signal, onRetry, deadlineMs, answer, onResponse }: CallOptions & CallLimits,
 ): Promise<unknown> {
-  const endsAt = Date.now() + deadlineMs
+  const endsAt = performance.now() + deadlineMs
   let last: RateLimitedError | UnavailableError | undefined
   for (let attempt = 1; ; attempt++) {
     if (signal?.aborted) throw new AbortedError(signal.reason)
-    const leftMs = endsAt - Date.now()
+    const leftMs = endsAt - performance.now()
     if (leftMs <= 0) throw new DeadlineError(`no answer within ${deadlineMs} ms`, last)
-    const answer = await callOnce(fetcher, call, { leftMs, signal, maxAnswerBytes, parse, onResponse })
-    if ("json" in answer) return answer.json
-    last = answer.retriable
-    const backoffMs = Math.random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (attempt - 1))
-    const waitMs = Math.ceil(Math.max(backoffMs, last.retryAfterMs ?? 0))
-    if (Date.now() + waitMs >= endsAt) throw new DeadlineError(`no answer within ${deadlineMs} ms`, last)
+    const outcome = await callOnce(fetcher, call, { leftMs, signal, answer, onResponse })
+    if ("json" in outcome) return outcome.json
+    last = outcome.retriable
+    const { retryAfterMs = 0 } = last
+    const waitMs = backoffMs(attempt, retryAfterMs)
+    if (performance.now() + waitMs >= endsAt)
+      throw new DeadlineError(
+        waitMs > deadlineMs && waitMs <= retryAfterMs
+          ? `the service asks to wait ${retryAfterMs} ms, longer than the deadline of ${deadlineMs} ms`
+          : `no answer within ${deadlineMs} ms`,
+        last,
+      )
     onRetry?.({ attempt, waitMs, reason: last })
     await wait(waitMs, signal)
   }
@@ -68,8 +98,8 @@ interface Attempt {
 /** Makes one attempt. @throws {SignalError} a retry does not help */
 async function callOnce(
   fetcher: typeof fetch,
-  { url, method, headers, body }: Call,
-  { leftMs, signal, maxAnswerBytes, parse, onResponse }: Omit<CallLimits, "deadlineMs"> & Attempt,
+  call: Call,
+  { leftMs, signal, answer, onResponse }: Omit<CallLimits, "deadlineMs"> & Attempt,
 ): Promise<{ json: unknown } | { retriable: RateLimitedError | UnavailableError }> {
   // AbortSignal.timeout would hold the request until its time is over, long after the answer.
   const attempt = new AbortController()
@@ -81,28 +111,65 @@ async function callOnce(
   const abort = () => attempt.abort()
   signal?.addEventListener("abort", abort, { once: true })
   try {
-    const response = await fetcher(url, {
-      method,
-      headers,
-      signal: attempt.signal,
-      ...(body !== undefined && { body }),
-    })
+    const response = await fetchAnswer(fetcher, call, attempt.signal)
     onResponse?.(response)
     // The body is read under the same timer: a connection may be lost in the middle of an answer.
-    return { json: await readAnswer(response, maxAnswerBytes, parse) }
+    return { json: await readAnswer(response, answer) }
   } catch (cause) {
     if (signal?.aborted) throw new AbortedError(signal.reason)
     if (cause instanceof RateLimitedError || cause instanceof UnavailableError) return { retriable: cause }
     if (cause instanceof SignalError) throw cause
-    return {
-      retriable: new UnavailableError(timedOut ? "no answer in time" : "the service cannot be reached", {
-        cause,
-      }),
-    }
+    const reason = reasonOf(cause)
+    // undici refuses some ports, as browsers do, before it connects.
+    if (reason === "bad port") throw new RequestError("fetch does not call this port (bad port)", { cause })
+    const message = timedOut ? "no answer in time" : `the service cannot be reached: ${reason}`
+    return { retriable: new UnavailableError(message, { cause }) }
   } finally {
     clearTimeout(timer)
     signal?.removeEventListener("abort", abort)
   }
+}
+
+/** Fetches the answer that is no redirect. @throws {RequestError} a redirect is not followed */
+async function fetchAnswer(
+  fetcher: typeof fetch,
+  { url, method, headers, body }: Call,
+  signal: AbortSignal,
+): Promise<Response> {
+  let target = url
+  for (let redirects = 0; ; redirects++) {
+    const response = await fetcher(target, {
+      method,
+      headers,
+      signal,
+      // `fetch` itself would repeat a POST as a GET, and drop the key at another origin.
+      redirect: "manual",
+      ...(body !== undefined && { body }),
+    })
+    // Browsers show a redirect as status 0.
+    const isRedirect = response.status === 0 || (response.status >= 300 && response.status < 400)
+    if (!isRedirect) return response
+    response.body?.cancel().catch(() => {})
+    const context = {
+      status: response.status || undefined,
+      requestId: response.headers.get("X-Request-Id") ?? undefined,
+    }
+    const decision = decideRedirect(target, response.status, response.headers.get("Location"))
+    if ("refusal" in decision) throw new RequestError(decision.refusal, context)
+    if (redirects === MAX_REDIRECTS)
+      throw new RequestError(`the answer is a redirect for the ${MAX_REDIRECTS + 1}th time`, context)
+    target = decision.follow
+  }
+}
+
+/** The innermost cause: "fetch failed" does not give the reason. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const inner: unknown = error instanceof AggregateError ? error.errors.at(-1) : error.cause
+  if (inner !== undefined && inner !== null) return reasonOf(inner)
+  const { code } = error as { code?: unknown }
+  const isNamed = typeof code !== "string" || error.message.includes(code)
+  return isNamed ? error.message : `${error.message} (${code})`
 }
 
 /** @throws {AbortedError} */

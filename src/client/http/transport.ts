@@ -1,13 +1,20 @@
-import { RequestError } from "../errors.ts"
-import { toJson } from "../json.ts"
-import { checkRange, MAX_TIMER_MS } from "../limits.ts"
+import { RequestError } from "../api/errors.ts"
+import { checkRange, MAX_TIMER_MS } from "../base/guards.ts"
+import { callerIdOf } from "../base/keys.ts"
+import { addressOf, checkToken, type Query, readAddress } from "./address.ts"
 import { Compression, type Encoded } from "./compression.ts"
 import { type Call, type CallOptions, callUntilAnswered } from "./request.ts"
 
 export interface ClientOptions {
-  /** The address of the service, such as `https://signals.example.com`. */
+  /**
+   * The address of the service, such as `https://signals.example.com`. A path is kept; a user name, a query
+   * and other schemes than http and https are refused.
+   */
   url: string | URL
-  /** An API key. Not needed where the service accepts calls without one. */
+  /**
+   * An API key, of visible ASCII characters. Not needed where the service accepts calls without one; an empty
+   * text is none.
+   */
   key?: string | undefined
   /** How long a call may take, all its attempts included. Default: 30,000. */
   deadlineMs?: number | undefined
@@ -30,25 +37,27 @@ export interface ClientOptions {
 const DEFAULT_DEADLINE_MS = 30_000
 const DEFAULT_MAX_ANSWER_BYTES = 64 * 1024 ** 2
 
-/** Parameters of an address; undefined and null are left out. */
-type Query = Record<string, string | number | null | undefined>
+/** What a call sends and what it accepts as its answer. */
+export interface Exchange {
+  query?: Query
+  /** Whether the JSON of a success has the fields that the call uses. */
+  isExpected: (json: unknown) => boolean
+}
 
-/** Makes the calls of a `SignalClient`: address, key, JSON and compression. */
+/** Makes the calls of a `SignalClient`: address, key and compression. */
 export class Transport {
   readonly #url: URL
-  readonly #headers: Record<string, string>
+  readonly #key: string | undefined
   readonly #deadlineMs: number
   readonly #maxAnswerBytes: number
   readonly #parse: ((text: string) => unknown) | undefined
   readonly #compression: Compression
   readonly #fetch: typeof fetch
 
+  /** @throws {RangeError | TypeError} an option is out of its range; no message has the key */
   constructor({ url, key, deadlineMs, maxAnswerBytes, compress, parse, fetch: fetcher }: ClientOptions) {
-    this.#url = new URL(url)
-    this.#headers = {
-      Accept: "application/json",
-      ...(key !== undefined && { Authorization: `Bearer ${key}` }),
-    }
+    this.#url = readAddress(url)
+    this.#key = key ? checkToken("key", key) : undefined
     this.#deadlineMs = checkRange("deadlineMs", deadlineMs ?? DEFAULT_DEADLINE_MS, 1, MAX_TIMER_MS)
     this.#maxAnswerBytes = checkRange(
       "maxAnswerBytes",
@@ -62,33 +71,39 @@ export class Transport {
     this.#fetch = fetcher ?? ((input, init) => fetch(input, init))
   }
 
-  get(path: string, query: Query, options: CallOptions): Promise<unknown> {
-    return this.#call(options, { url: this.#addressOf(path, query), method: "GET", headers: {} })
+  get deadlineMs(): number {
+    return this.#deadlineMs
   }
 
-  delete(path: string, options: CallOptions): Promise<unknown> {
-    return this.#call(options, { url: new URL(path, this.#url), method: "DELETE", headers: {} })
+  /** @see callerIdOf */
+  callerId(): Promise<string> {
+    return callerIdOf(this.#url.href.replace(/\/$/, ""), this.#key)
   }
 
+  get(path: string, exchange: Exchange, options: CallOptions): Promise<unknown> {
+    return this.#call(options, { method: "GET", path, exchange })
+  }
+
+  delete(path: string, exchange: Exchange, options: CallOptions): Promise<unknown> {
+    return this.#call(options, { method: "DELETE", path, exchange })
+  }
+
+  /** @param text the body, as JSON */
   async post(
     path: string,
-    body: unknown,
+    text: string,
+    exchange: Exchange & { headers?: Record<string, string> },
     options: CallOptions,
-    { headers = {}, query = {} }: { headers?: Record<string, string>; query?: Query } = {},
   ): Promise<unknown> {
-    const text = toJson(body)
-    const endsAt = Date.now() + (options.deadlineMs ?? this.#deadlineMs)
-    const send = ({ encoding, body }: Encoded, options: CallOptions) =>
-      this.#call(options, {
-        url: this.#addressOf(path, query),
-        method: "POST",
-        headers: {
-          ...headers,
-          "Content-Type": "application/json",
-          ...(encoding && { "Content-Encoding": encoding }),
-        },
-        body,
-      })
+    const endsAt = performance.now() + (options.deadlineMs ?? this.#deadlineMs)
+    const send = ({ encoding, body }: Encoded, options: CallOptions) => {
+      const headers = {
+        ...exchange.headers,
+        "Content-Type": "application/json",
+        ...(encoding && { "Content-Encoding": encoding }),
+      }
+      return this.#call(options, { method: "POST", path, exchange, headers, body })
+    }
     const first = await this.#compression.encode(text)
     try {
       return await send(first, options)
@@ -98,29 +113,66 @@ export class Transport {
       // The answer named the formats that the service accepts.
       const second = await this.#compression.encode(text)
       if (second.encoding === first.encoding) throw error
-      return await send(second, { ...options, deadlineMs: Math.max(1, endsAt - Date.now()) })
+      return await send(second, {
+        ...options,
+        deadlineMs: Math.max(1, Math.ceil(endsAt - performance.now())),
+      })
     }
-  }
-
-  #addressOf(path: string, query: Query): URL {
-    const url = new URL(path, this.#url)
-    for (const [name, value] of Object.entries(query))
-      if (value !== undefined && value !== null) url.searchParams.set(name, String(value))
-    return url
   }
 
   async #call(
     options: CallOptions,
-    call: Omit<Call, "headers"> & { headers: Record<string, string> },
+    {
+      method,
+      path,
+      exchange,
+      headers = {},
+      body,
+    }: Pick<Call, "method" | "body"> & {
+      path: string
+      exchange: Exchange
+      headers?: Record<string, string>
+    },
   ): Promise<unknown> {
     const deadlineMs = checkRange("deadlineMs", options.deadlineMs ?? this.#deadlineMs, 1, MAX_TIMER_MS)
-    const headers = new Headers(options.headers)
-    for (const [name, value] of Object.entries({ ...this.#headers, ...call.headers }))
-      headers.set(name, value)
-    const limits = { deadlineMs, maxAnswerBytes: this.#maxAnswerBytes, parse: this.#parse }
     const onResponse = (response: Response) => {
-      if (call.method === "POST") this.#compression.learn(response)
+      if (method === "POST") this.#compression.learn(response)
     }
-    return callUntilAnswered(this.#fetch, { ...call, headers }, { ...options, ...limits, onResponse })
+    return callUntilAnswered(
+      this.#fetch,
+      {
+        url: addressOf(this.#url, path, exchange.query),
+        method,
+        headers: this.#headersOf(options.headers ?? {}, headers),
+        body,
+      },
+      {
+        ...options,
+        deadlineMs,
+        answer: {
+          maxBytes: this.#maxAnswerBytes,
+          parse: this.#parse,
+          isExpected: exchange.isExpected,
+          secret: this.#key,
+        },
+        onResponse,
+      },
+    )
+  }
+
+  /** @throws {TypeError} a header of the caller is invalid; the message has its name, not its value */
+  #headersOf(given: Readonly<Record<string, string>>, own: Record<string, string>): Headers {
+    const headers = new Headers()
+    for (const [name, value] of Object.entries(given)) {
+      try {
+        headers.set(name, value)
+      } catch {
+        throw new TypeError(`headers: the header ${JSON.stringify(name)} has an invalid name or value.`)
+      }
+    }
+    headers.set("Accept", "application/json")
+    if (this.#key !== undefined) headers.set("Authorization", `Bearer ${this.#key}`)
+    for (const [name, value] of Object.entries(own)) headers.set(name, value)
+    return headers
   }
 }

@@ -1,6 +1,6 @@
 import { open, readdir, readFile, rm } from "node:fs/promises"
 import { join } from "node:path"
-import type { NewSignal } from "../types.ts"
+import type { NewSignal } from "../api/types.ts"
 import { type DamagedLine, decodeLines, type Range } from "./lines.ts"
 
 /** A file of the spool. */

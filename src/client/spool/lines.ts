@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib"
-import { toJson } from "../json.ts"
-import type { NewSignal } from "../types.ts"
+import type { NewSignal } from "../api/types.ts"
+import { encodeJson as toJson } from "../base/encode.ts"
 
 /** Numbers of signals, both ends included. */
 export type Range = [from: number, to: number]

@@ -1,4 +1,4 @@
-import type { NewSignal } from "../types.ts"
+import type { NewSignal } from "../api/types.ts"
 
 /** A batch that an earlier run may have sent under a key. */
 export interface SpooledBatch {

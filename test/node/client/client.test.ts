@@ -201,7 +201,7 @@ describe("an error of the client", () => {
       code: "overloaded",
     })
     expect(
-      await failureOf(new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 }).stats()),
+      await failureOf(new SignalClient({ url: "http://127.0.0.1:2", deadlineMs: 50 }).stats()),
     ).toMatchObject({
       code: undefined,
     })
@@ -216,7 +216,7 @@ describe("an error of the client", () => {
       status: 413,
     })
     expect(proxy.seen).toHaveLength(2)
-    const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 300 })
+    const nowhere = new SignalClient({ url: "http://127.0.0.1:2", deadlineMs: 300 })
     const error = await failureOf(nowhere.stats())
     expect(error).toBeInstanceOf(DeadlineError)
     expect(error.cause).toBeInstanceOf(UnavailableError)
@@ -240,7 +240,7 @@ describe("an error of the client", () => {
       cause: { requestId: "request-7" },
     })
 
-    const none = await failureOf(new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 }).stats())
+    const none = await failureOf(new SignalClient({ url: "http://127.0.0.1:2", deadlineMs: 50 }).stats())
     expect([none.status, none.requestId]).toEqual([undefined, undefined])
   })
 
@@ -498,7 +498,9 @@ describe("a call whose request or answer is lost", () => {
     })
     const error = await failureOf(client.createBatch(signals(1), { deadlineMs: 5000 }))
     expect(error).toBeInstanceOf(DeadlineError)
-    expect(error.message).toBe("no answer within 5000 ms; the last answer: later")
+    expect(error.message).toBe(
+      "the service asks to wait 3600000 ms, longer than the deadline of 5000 ms; the last answer: later",
+    )
   })
 
   it("can be aborted before, during and between attempts", async () => {

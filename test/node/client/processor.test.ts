@@ -146,7 +146,7 @@ describe("BatchProcessor", () => {
 
   it("reports a batch that was not delivered in time", async () => {
     const undelivered: Undelivered[] = []
-    const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 100 })
+    const nowhere = new SignalClient({ url: "http://127.0.0.1:2", deadlineMs: 100 })
     const processor = new BatchProcessor(nowhere, {
       maxCount: 2,
       onUndelivered: (batch) => undelivered.push(batch),
@@ -159,7 +159,7 @@ describe("BatchProcessor", () => {
   })
 
   it("makes flush and close reject with that error when there is no onUndelivered", async () => {
-    const nowhere = new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 })
+    const nowhere = new SignalClient({ url: "http://127.0.0.1:2", deadlineMs: 50 })
     const processor = new BatchProcessor(nowhere, { maxCount: 1 })
     await processor.add(signal(0))
     await expect(processor.flush()).rejects.toBeInstanceOf(DeadlineError)

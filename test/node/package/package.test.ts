@@ -56,7 +56,9 @@ const tarball = async () =>
 describe("the package", () => {
   it("holds the library, the command line, and nothing else", () => {
     expect(
-      files.filter((path) => !/^client\/((spool|http)\/)?[\w-]+\.(js|d\.ts)$/.test(path)).sort(),
+      files
+        .filter((path) => !/^client\/((api|base|batching|http|spool)\/)?[\w-]+\.(js|d\.ts)$/.test(path))
+        .sort(),
     ).toEqual(["LICENSE", "README.md", "cli/signals.js", "package.json"])
   })
 

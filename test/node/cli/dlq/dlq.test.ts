@@ -140,7 +140,7 @@ describe("signals dlq", () => {
   })
 
   it.each([
-    [["list", "--url", "http://127.0.0.1:9"], /cannot be reached/],
+    [["list", "--url", "http://127.0.0.1:2"], /cannot be reached/],
     [["show", "99"], /No dead letter has this id\. \(request [\da-f-]{36}\)$/m],
   ])("answers %j, which the service cannot do, with 3 and a sentence", async (args, sentence) => {
     const ended = await dlq(...args)

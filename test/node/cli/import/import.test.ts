@@ -324,7 +324,7 @@ describe("an interrupted import", () => {
       "--deadline",
       "1",
       "--url",
-      "http://127.0.0.1:9",
+      "http://127.0.0.1:2",
     ])
     expect(gone).toMatchObject({
       code: 3,

@@ -180,7 +180,7 @@ describe("the state of an import", () => {
   it("is not used while the service does not answer", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     await importTo(first.service.address, "--state", "state.json")
-    expect(await importTo("http://127.0.0.1:9", "--state", "state.json", "--deadline", "1")).toMatchObject({
+    expect(await importTo("http://127.0.0.1:2", "--state", "state.json", "--deadline", "1")).toMatchObject({
       code: 3,
       err: expect.stringMatching(/^Gave up: no answer within 1000 ms/),
     })

@@ -20,7 +20,7 @@ useEmptyTables(rig)
 const signal = (place: number) => ({ context_window_id: "conv-spool", raw_content: String(place) })
 const stored = () => storedNumbers(rig)
 const files = async () => (await readdir(folder.path)).filter((name) => name.endsWith(".spool"))
-const nowhere = () => new SignalClient({ url: "http://127.0.0.1:9", deadlineMs: 50 })
+const nowhere = () => new SignalClient({ url: "http://127.0.0.1:2", deadlineMs: 50 })
 
 describe("a spool", () => {
   it("sends undelivered signals once, at the next start", async () => {

@@ -13,3 +13,12 @@ export function checkRange(name: string, value: number, min: number, max: number
 
 /** Bytes of a text in UTF-8. */
 export const utf8Bytes = (text: string): number => new TextEncoder().encode(text).length
+
+/** Runs a caller's callback. An error of the callback goes to the console and does not stop the library. */
+export function callSafely(callback: () => void): void {
+  try {
+    callback()
+  } catch (error) {
+    console.error(error)
+  }
+}

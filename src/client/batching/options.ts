@@ -1,6 +1,6 @@
-import { checkRange, MAX_TIMER_MS } from "./limits.ts"
-import type { Spool } from "./spool/types.ts"
-import type { FailureCode, NewSignal } from "./types.ts"
+import type { FailureCode, NewSignal } from "../api/types.ts"
+import { checkRange, MAX_TIMER_MS } from "../base/guards.ts"
+import type { Spool } from "../spool/types.ts"
 
 /** A signal that the service refused. */
 export interface Unstored {

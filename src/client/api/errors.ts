@@ -27,6 +27,27 @@ export abstract class SignalError extends Error {
   }
 }
 
+/**
+ * A value cannot be written as JSON without changing it, such as NaN or a cycle; the message names it.
+ * Nothing was sent.
+ */
+export class InvalidSignalError extends SignalError {
+  override readonly name = "InvalidSignalError"
+  /** The code of the failure, as the service would give it. */
+  readonly failureCode: FailureCode
+  /** The field of the signal that has the value; undefined when it is the signal itself. */
+  readonly field: string | undefined
+
+  constructor(
+    message: string,
+    { failureCode, field, cause }: { failureCode: FailureCode; field?: string | undefined; cause?: unknown },
+  ) {
+    super(message, { cause })
+    this.failureCode = failureCode
+    this.field = field
+  }
+}
+
 /** The shape of the request is wrong (422). Nothing was stored. */
 export class ValidationError extends SignalError {
   override readonly name = "ValidationError"
@@ -80,8 +101,9 @@ export class UnauthorizedError extends SignalError {
 }
 
 /**
- * The service refused the request for another reason, such as a limit (404, 405, 413, 415). Nothing was
- * stored; a retry does not help.
+ * The request was refused for another reason, such as a limit (404, 405, 413, 415), a redirect that the
+ * library does not follow (3xx), or an address that `fetch` does not call. Nothing was stored; a retry does
+ * not help.
  */
 export class RequestError extends SignalError {
   override readonly name = "RequestError"
@@ -101,7 +123,10 @@ export class RateLimitedError extends SignalError {
   }
 }
 
-/** The service or its database is unavailable, or the answer was lost. The request may have been stored. */
+/**
+ * The service or its database is unavailable, the answer was lost, or the answer is not the service's. The
+ * request may have been stored.
+ */
 export class UnavailableError extends SignalError {
   override readonly name = "UnavailableError"
   readonly retryAfterMs: number | undefined

@@ -14,7 +14,7 @@ interface Waiting {
 }
 
 /** Admits callers while there is room, in the order in which they came. */
-export class Gate {
+export class BufferGate {
   readonly #limits: GateLimits
   #count = 0
   #bytes = 0

@@ -1,0 +1,51 @@
+/**
+ * The fields of each answer that the library uses. A success without them is not an answer of the service,
+ * but a page of something in front of it.
+ */
+type Check = (json: unknown) => boolean
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+const isText = (value: unknown): boolean => typeof value === "string"
+const isTextOrNull = (value: unknown): boolean => value === null || typeof value === "string"
+const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0
+const isListOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check)
+const has =
+  (fields: Record<string, Check>): Check =>
+  (json) =>
+    isObject(json) && Object.entries(fields).every(([name, check]) => check(json[name]))
+
+/** The answer to a batch of `count` signals. */
+export const isBatchAnswer = (count: number): Check =>
+  has({
+    total_count: (total) => total === count,
+    successful_count: isCount,
+    failed_count: isCount,
+    results: isListOf(has({ index: isCount, error: isTextOrNull })),
+  })
+
+export const isStoredSignal: Check = has({ id: isCount, context_window_id: isText, transaction_id: isText })
+export const isSignalPage: Check = has({ signals: isListOf(isObject), next_cursor: isTextOrNull })
+export const isFeedPage: Check = has({
+  signals: isListOf(isObject),
+  next_cursor: isText,
+  more: (more) => typeof more === "boolean",
+})
+export const isStats: Check = has({ stats: isListOf(isObject) })
+export const isBatchRecord: Check = has({ transaction_id: isText, state: isText })
+export const isDeadLetterPage: Check = has({
+  dead_letters: isListOf(has({ id: isCount })),
+  next_cursor: isTextOrNull,
+})
+export const isDeadLetter: Check = has({ id: isCount, state: isText })
+export const isReplay: Check = has({ replayed: (replayed) => typeof replayed === "boolean" })
+export const isBulkReplay: Check = has({
+  replayed_count: isCount,
+  failed_count: isCount,
+  failures: isListOf(isObject),
+  next_cursor: isTextOrNull,
+})
+export const isErasure: Check = has({ id: isText, state: isText })
