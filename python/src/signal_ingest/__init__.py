@@ -1,0 +1,91 @@
+"""signal-ingest: sends signals, and loses none that it has accepted."""
+
+from .async_client import AsyncSignalClient
+from .calls import Retry
+from .client import SignalClient
+from .errors import (
+    BatchRejectedError,
+    BufferFull,
+    ClosedError,
+    DeadlineError,
+    EncodeError,
+    RateLimitedError,
+    RequestError,
+    SignalError,
+    SpoolError,
+    TransientError,
+    UnauthorizedError,
+    UnavailableError,
+    UndeliveredError,
+    ValidationError,
+)
+from .processor.options import Delivered, Undelivered, Unstored
+from .processor.stats import Stats
+from .processor.tasks import AsyncBatchProcessor
+from .processor.threads import BatchProcessor
+from .spool.lines import DamagedLine
+from .spool.spool import Spool
+from .types import (
+    BatchAnswer,
+    BatchRecord,
+    BulkReplayAnswer,
+    ConversationStats,
+    DeadLetter,
+    Erasure,
+    Failure,
+    FeedPage,
+    ListedDeadLetter,
+    NewErasure,
+    NewSignal,
+    ReplayAnswer,
+    Signal,
+    SignalPage,
+    SignalResult,
+    StoredSignal,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncBatchProcessor",
+    "AsyncSignalClient",
+    "BatchAnswer",
+    "BatchProcessor",
+    "BatchRecord",
+    "BatchRejectedError",
+    "BufferFull",
+    "BulkReplayAnswer",
+    "ClosedError",
+    "ConversationStats",
+    "DamagedLine",
+    "DeadLetter",
+    "DeadlineError",
+    "Delivered",
+    "EncodeError",
+    "Erasure",
+    "Failure",
+    "FeedPage",
+    "ListedDeadLetter",
+    "NewErasure",
+    "NewSignal",
+    "RateLimitedError",
+    "ReplayAnswer",
+    "RequestError",
+    "Retry",
+    "Signal",
+    "SignalClient",
+    "SignalError",
+    "SignalPage",
+    "SignalResult",
+    "Spool",
+    "SpoolError",
+    "Stats",
+    "StoredSignal",
+    "TransientError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "Undelivered",
+    "UndeliveredError",
+    "Unstored",
+    "ValidationError",
+]

@@ -1,0 +1,181 @@
+"""One call, from its first attempt to its answer: as steps, which threads and asyncio share."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional, TypeVar, Union
+from urllib.parse import urljoin, urlsplit
+
+from .answer import Check, Parse, read_answer
+from .errors import DeadlineError, RequestError, SignalError, TransientError, UnavailableError
+from .http.address import Address
+from .http.codings import Compression, compress
+from .http.message import ConnectionFailed, Request, Response
+
+FIRST_WAIT_SECONDS = 0.2
+LONGEST_WAIT_SECONDS = 20.0
+MAX_REDIRECTS = 5
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Send:
+    """The step of a call that sends a request. Its result is the answer, or ConnectionFailed."""
+
+    request: Request
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The step of a call that waits."""
+
+    seconds: float
+
+
+Step = Union[Send, Wait]
+Steps = Generator[Step, Optional[Response], T]
+"""A call as a generator: it yields steps, is sent their results, and returns the call's result."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What ``on_retry`` receives before each wait. ``attempt`` begins with 1."""
+
+    attempt: int
+    wait_seconds: float
+    reason: TransientError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all calls of a client have in common."""
+
+    address: Address
+    headers: Mapping[str, str]
+    timeout: float
+    max_answer_bytes: int
+    compression: Compression
+    parse: Parse
+    on_retry: Optional[Callable[[Retry], None]] = None
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: a path below the address, and what its answer must have."""
+
+    method: str
+    path: str
+    check: Check
+    body: Optional[bytes] = None
+    headers: Mapping[str, str] = ()  # type: ignore[assignment]
+    timeout: Optional[float] = None
+
+
+def call_until_answered(settings: Settings, call: Call) -> Steps[Any]:
+    """Makes a call and returns the JSON of its answer.
+
+    Retries after 408, 429, a 5xx but 501, a lost connection or an answer that is not the service's, with full
+    jitter and not before ``Retry-After``, until the timeout.
+
+    Raises SignalError. See https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+    timeout = settings.timeout if call.timeout is None else call.timeout
+    ends_at = settings.monotonic() + timeout
+    coding = settings.compression.choose(len(call.body)) if call.body is not None else None
+    target = settings.address.prefix + call.path
+    redirects = 0
+    last: Optional[TransientError] = None
+    attempt = 0
+    while True:
+        left = ends_at - settings.monotonic()
+        if left <= 0:
+            raise DeadlineError(f"no answer within {timeout:g} s", last)
+        attempt += 1
+        try:
+            response = yield Send(_request(settings, call, target, coding), left)
+            assert response is not None
+            if call.method == "POST":
+                settings.compression.learn(response.status, response.headers)
+            if response.status in (307, 308) and redirects < MAX_REDIRECTS:
+                moved = _same_origin(settings.address, target, response)
+                if moved is not None:
+                    target, redirects = moved, redirects + 1
+                    continue
+            return read_answer(response, call.check, settings.parse, settings.max_answer_bytes)
+        except ConnectionFailed as error:
+            last = UnavailableError(str(error))
+            last.__cause__ = error
+        except TransientError as error:
+            last = error
+        except RequestError as error:
+            # The answer named the formats that the service accepts.
+            again = settings.compression.choose(len(call.body)) if call.body is not None else None
+            if error.status != 415 or again == coding:
+                raise
+            coding = again
+            continue
+        wait = wait_after(attempt, last, random.random())
+        if settings.monotonic() + wait >= ends_at:
+            raise DeadlineError(f"no answer within {timeout:g} s", last)
+        if settings.on_retry is not None:
+            settings.on_retry(Retry(attempt, wait, last))
+        yield Wait(wait)
+
+
+def wait_after(attempt: int, reason: TransientError, chance: float) -> float:
+    """Seconds before the next attempt: full jitter, and at least what the service asked for."""
+    backoff = chance * min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(attempt - 1, 60))
+    return math.ceil(max(backoff, reason.retry_after_seconds or 0.0) * 1000) / 1000
+
+
+def _request(settings: Settings, call: Call, target: str, coding: Optional[str]) -> Request:
+    headers = {name.lower(): value for name, value in dict(call.headers).items()}
+    headers.update({name.lower(): value for name, value in settings.headers.items()})
+    if call.body is not None:
+        headers["content-type"] = "application/json"
+        if coding is not None:
+            headers["content-encoding"] = coding
+    body = compress(call.body, coding) if call.body is not None else None
+    return Request(call.method, target, headers, body)
+
+
+def _same_origin(address: Address, target: str, response: Response) -> Optional[str]:
+    """The path of a redirect within the service's origin; None for any other: it would get the key."""
+    location = response.headers.get("location")
+    if not location:
+        return None
+    base = address.origin + target
+    try:
+        moved = urlsplit(urljoin(base, location))
+        origin = (moved.scheme, moved.hostname, moved.port or (443 if moved.scheme == "https" else 80))
+    except ValueError:
+        return None
+    if origin != (address.scheme, address.host, address.port) or not location.isascii():
+        return None
+    path = (moved.path or "/") + (f"?{moved.query}" if moved.query else "")
+    return path if all(" " < character < "\x7f" for character in path) else None
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Returns headers that can be sent. Raises ValueError: one cannot. No message has a value."""
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError(f"{name!r} is not the name of a header.")
+        if not isinstance(value, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", value):
+            raise ValueError(
+                f"The value of the header {name} has a line break, or a character beyond Latin-1."
+            )
+    return dict(headers)
+
+
+def is_not_found(error: SignalError) -> bool:
+    """Whether the service has no such thing."""
+    return isinstance(error, RequestError) and error.status == 404

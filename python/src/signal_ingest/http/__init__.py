@@ -1,0 +1,1 @@
+"""HTTP/1.1 over sockets and over asyncio's streams, without a dependency."""

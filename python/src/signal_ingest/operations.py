@@ -1,0 +1,222 @@
+"""Every call of the API as steps, for both clients."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, cast
+from urllib.parse import quote, urlencode
+
+from .answer import Check, has_fields
+from .calls import Call, Settings, Steps, call_until_answered, check_headers, is_not_found
+from .encode import batch_body, encode_body, encode_signal
+from .errors import RequestError
+from .options import check_seconds
+from .types import (
+    BatchAnswer,
+    BatchRecord,
+    BulkReplayAnswer,
+    ConversationStats,
+    DeadLetter,
+    Erasure,
+    FeedPage,
+    NewErasure,
+    ReplayAnswer,
+    Signal,
+    StoredSignal,
+)
+
+_IS_DEAD_LETTER = has_fields(id=int, state=str)
+_IS_ERASURE = has_fields(id=str, state=str)
+
+
+class Operations:
+    """The calls. Each returns steps that a transport carries out."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def call(self, call: Call) -> Steps[Any]:
+        """Makes any call."""
+        if call.timeout is not None:
+            check_seconds("timeout", call.timeout, 0.001)
+        check_headers(call.headers)
+        return call_until_answered(self.settings, call)
+
+    def get(self, path: str, query: Mapping[str, Any], check: Check, timeout: Optional[float]) -> Steps[Any]:
+        """Gets a path. Parameters that are None are left out."""
+        return self.call(Call("GET", _with_query(path, query), check, headers={}, timeout=timeout))
+
+    def find(self, path: str, check: Check, timeout: Optional[float]) -> Steps[Any]:
+        """Gets a path; None for a 404."""
+        try:
+            return (yield from self.get(path, {}, check, timeout))
+        except RequestError as error:
+            if is_not_found(error):
+                return None
+            raise
+
+    def create_batch(
+        self,
+        texts: Sequence[bytes],
+        key: Optional[str],
+        *,
+        all_or_nothing: bool = False,
+        minimal: bool = False,
+        lenient: bool = False,
+        timeout: Optional[float] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> Steps[BatchAnswer]:
+        """Sends a batch of encoded signals under a key."""
+        wishes = [*(["return=minimal"] if minimal else []), *(["handling=lenient"] if lenient else [])]
+        answer = yield from self.call(
+            Call(
+                "POST",
+                "/api/signals/batch",
+                _batch_check(len(texts), minimal),
+                batch_body(texts, all_or_nothing),
+                {
+                    **(headers or {}),
+                    **({"Prefer": ", ".join(wishes)} if wishes else {}),
+                    "Idempotency-Key": check_key(key),
+                },
+                timeout,
+            )
+        )
+        return cast(BatchAnswer, answer)
+
+    def create(
+        self,
+        signal: Signal,
+        key: Optional[str],
+        timeout: Optional[float],
+        headers: Optional[Mapping[str, str]],
+    ) -> Steps[StoredSignal]:
+        """Sends one signal."""
+        sent = {**(headers or {}), "Idempotency-Key": check_key(key)}
+        check = has_fields(id=int, context_window_id=str)
+        call = Call("POST", "/api/signals", check, encode_signal(signal), sent, timeout)
+        return cast(StoredSignal, (yield from self.call(call)))
+
+    def feed_page(self, query: Mapping[str, Any], timeout: float) -> Steps[FeedPage]:
+        """Reads a page of the feed."""
+        check = has_fields(signals=list, next_cursor=str, more=bool)
+        return cast(FeedPage, (yield from self.get("/api/signals/feed", query, check, timeout)))
+
+    def page(
+        self, path: str, query: Mapping[str, Any], field: str, timeout: Optional[float]
+    ) -> Steps[dict[str, Any]]:
+        """Reads a page of a list, whose entries are in ``field``."""
+
+        def check(value: Any) -> bool:
+            has_list = isinstance(value, dict) and isinstance(value.get(field), list)
+            return has_list and isinstance(value.get("next_cursor", 0), (str, type(None)))
+
+        return cast("dict[str, Any]", (yield from self.get(path, query, check, timeout)))
+
+    def signal(self, signal_id: int, timeout: Optional[float]) -> Steps[Optional[StoredSignal]]:
+        """Reads one signal."""
+        check = has_fields(id=int, context_window_id=str)
+        return cast(
+            "Optional[StoredSignal]",
+            (yield from self.find(f"/api/signals/{_whole(signal_id)}", check, timeout)),
+        )
+
+    def stats(self, query: Mapping[str, Any], timeout: Optional[float]) -> Steps[list[ConversationStats]]:
+        """Reads the statistics."""
+        answer = yield from self.get("/api/signals/stats", query, has_fields(stats=list), timeout)
+        return cast("list[ConversationStats]", answer["stats"])
+
+    def batch(self, transaction_id: str, timeout: Optional[float]) -> Steps[Optional[BatchRecord]]:
+        """Reads the ledger's record of a batch."""
+        check = has_fields(transaction_id=str, state=str)
+        path = f"/api/batches/{quote(transaction_id, safe='')}"
+        return cast("Optional[BatchRecord]", (yield from self.find(path, check, timeout)))
+
+    def dead_letter(self, letter_id: int, timeout: Optional[float]) -> Steps[Optional[DeadLetter]]:
+        """Reads a dead letter."""
+        path = f"/api/dead-letters/{_whole(letter_id)}"
+        return cast("Optional[DeadLetter]", (yield from self.find(path, _IS_DEAD_LETTER, timeout)))
+
+    def replay_dead_letter(self, letter_id: int, timeout: Optional[float]) -> Steps[ReplayAnswer]:
+        """Replays a dead letter."""
+        path = f"/api/dead-letters/{_whole(letter_id)}/replay"
+        call = Call("POST", path, has_fields(replayed=bool), b"{}", {}, timeout)
+        return cast(ReplayAnswer, (yield from self.call(call)))
+
+    def replay_dead_letters(
+        self, choice: Mapping[str, Any], timeout: Optional[float]
+    ) -> Steps[BulkReplayAnswer]:
+        """Replays many dead letters."""
+        ids = choice.get("ids")
+        query = {**choice, "ids": None if ids is None else ",".join(str(_whole(one)) for one in ids)}
+        path = _with_query("/api/dead-letters/replay", query)
+        check = has_fields(replayed_count=int, failed_count=int, failures=list)
+        return cast(BulkReplayAnswer, (yield from self.call(Call("POST", path, check, b"{}", {}, timeout))))
+
+    def discard_dead_letter(self, letter_id: int, timeout: Optional[float]) -> Steps[DeadLetter]:
+        """Discards a dead letter."""
+        call = Call("DELETE", f"/api/dead-letters/{_whole(letter_id)}", _IS_DEAD_LETTER, None, {}, timeout)
+        return cast(DeadLetter, (yield from self.call(call)))
+
+    def erase(self, erasure: NewErasure, key: Optional[str], timeout: Optional[float]) -> Steps[Erasure]:
+        """Requests an erasure."""
+        headers = {"Idempotency-Key": check_key(key)}
+        body = encode_body(dict(erasure))
+        return cast(
+            Erasure,
+            (yield from self.call(Call("POST", "/api/erasures", _IS_ERASURE, body, headers, timeout))),
+        )
+
+    def erasure(self, erasure_id: str, timeout: Optional[float]) -> Steps[Optional[Erasure]]:
+        """Reads an erasure."""
+        path = f"/api/erasures/{quote(erasure_id, safe='')}"
+        return cast("Optional[Erasure]", (yield from self.find(path, _IS_ERASURE, timeout)))
+
+
+def encode_signals(signals: Sequence[Signal]) -> list[bytes]:
+    """Encodes a batch. Raises EncodeError: it names the index."""
+    return [encode_signal(signal, f"signals[{index}]") for index, signal in enumerate(signals)]
+
+
+def check_key(key: Optional[str]) -> str:
+    """Returns an idempotency key, a new one for None. Raises ValueError: it cannot be one."""
+    if key is None:
+        return str(uuid.uuid4())
+    if not isinstance(key, str) or not re.fullmatch(r"[!-~]{1,255}", key):
+        raise ValueError("idempotency_key must be 1 to 255 visible ASCII characters.")
+    return key
+
+
+def _batch_check(count: int, minimal: bool) -> Check:
+    """A signal that is absent from the answer is not stored: each must have a result, or be in the counts."""
+    has = has_fields(total_count=int, successful_count=int, failed_count=int, results=list)
+
+    def check(value: Any) -> bool:
+        # A batch that the queue takes (202) has no results; this library does not ask for it.
+        if not has(value) or value["total_count"] != count:
+            return False
+        if value["successful_count"] + value["failed_count"] != count:
+            return False
+        results = value["results"]
+        if not all(isinstance(one, dict) and type(one.get("index")) is int for one in results):
+            return False
+        if any(not isinstance(one.get("success"), bool) or not 0 <= one["index"] < count for one in results):
+            return False
+        failed = sum(not one["success"] for one in results)
+        is_each_once = len({one["index"] for one in results}) == len(results)
+        return is_each_once and failed == value["failed_count"] and (minimal or len(results) == count)
+
+    return check
+
+
+def _with_query(path: str, query: Mapping[str, Any]) -> str:
+    pairs = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def _whole(number: int) -> int:
+    if type(number) is int:
+        return number
+    raise ValueError(f"An id must be a whole number; it is {number!r}.")

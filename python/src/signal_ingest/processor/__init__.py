@@ -1,0 +1,1 @@
+"""Gathers signals into batches and sends several at once, with threads or in an event loop."""

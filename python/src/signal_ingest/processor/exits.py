@@ -1,0 +1,62 @@
+"""The ends of processes: exit, fork, and the ends of multiprocessing's children."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+import weakref
+from typing import Any, Protocol
+
+
+class Ending(Protocol):
+    """A processor, as the end of its process sees it."""
+
+    exit_timeout_seconds: float
+
+    def _end_at_exit(self, ends_at: float) -> None: ...
+
+    def _forget_parent(self) -> None: ...
+
+
+_processors: weakref.WeakSet[Any] = weakref.WeakSet()
+_watched_pid = 0
+_has_hooks = False
+
+
+def watch(processor: Ending) -> None:
+    """Settles a processor at the end of this process, and makes it begin anew in a forked child."""
+    global _has_hooks
+    _processors.add(processor)
+    if not _has_hooks:
+        _has_hooks = True
+        atexit.register(_at_exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+    watch_child()
+
+
+def watch_child() -> None:
+    """Registers with multiprocessing, whose children call no atexit hook. Called in each process."""
+    global _watched_pid
+    if _watched_pid == os.getpid():
+        return
+    _watched_pid = os.getpid()
+    for name in ("multiprocessing.util", "billiard.util"):  # billiard is Celery's
+        util = sys.modules.get(name)
+        if util is not None:
+            util.Finalize(None, _at_exit, exitpriority=0)
+
+
+def _at_exit() -> None:
+    # One bound for all processors of the process.
+    longest = max((one.exit_timeout_seconds for one in list(_processors)), default=0.0)
+    ends_at = time.monotonic() + longest
+    for processor in list(_processors):
+        processor._end_at_exit(ends_at)
+
+
+def _after_fork() -> None:
+    for processor in list(_processors):
+        processor._forget_parent()

@@ -1,0 +1,168 @@
+"""What cannot be encoded fails alone, at add, with a clear error; what can keeps every digit."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import subprocess
+import sys
+import uuid
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signal_ingest import BatchProcessor, EncodeError, SignalClient
+from signal_ingest.encode import encode_signal
+
+
+def payload(value: Any) -> Any:
+    return json.loads(encode_signal({"context_window_id": "c", "payload": {"x": value}}))["payload"]["x"]
+
+
+def raw_payload(value: Any) -> bytes:
+    return encode_signal({"payload": {"x": value}})[len(b'{"payload":{"x":') : -2]
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    when: date
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12345678901234567890123, b"12345678901234567890123"),
+        (Decimal("12345678901234567890.1234567890"), b"12345678901234567890.1234567890"),
+        (Decimal("1E+400"), b"1e+400"),
+        (Decimal("-0.10"), b"-0.10"),
+        (0.1, b"0.1"),
+        (True, b"true"),
+        (None, b"null"),
+        ('é\n"', '"é\\n\\""'.encode()),
+        (datetime(2026, 1, 2, 3, 4, 5, 6, timezone.utc), b'"2026-01-02T03:04:05.000006+00:00"'),
+        (datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))), b'"2026-01-02T00:00:00+02:00"'),
+        (date(2026, 1, 2), b'"2026-01-02"'),
+        (uuid.UUID(int=1), b'"00000000-0000-0000-0000-000000000001"'),
+        (Color.RED, b'"red"'),
+        (Level.HIGH, b"3"),
+        (Point(1, date(2026, 1, 2)), b'{"x":1,"when":"2026-01-02"}'),
+        ((1, [2, ()]), b"[1,[2,[]]]"),
+        ({1: "a", Color.RED: 2}, b'{"1":"a","red":2}'),
+    ],
+)
+def test_values_are_written_as_they_are(value: Any, text: bytes) -> None:
+    assert raw_payload(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (math.nan, "payload.x: JSON has no nan"),
+        (math.inf, "payload.x: JSON has no inf"),
+        (Decimal("NaN"), "payload.x: JSON has no NaN"),
+        (b"bytes", "payload.x: bytes have no JSON form"),
+        ({1, 2}, "payload.x: a value of the type set has no JSON form"),
+        (object(), "payload.x: a value of the type object has no JSON form"),
+        ([1, {"y": ["a", "\ud800"]}], "payload.x[1].y[1]: the text holds half of a surrogate pair"),
+        ({1: "a", "1": "b"}, "payload.x: two keys are '1' in JSON"),
+        ({(1, 2): 3}, "payload.x: a key of an object must be text"),
+    ],
+)
+def test_what_json_cannot_hold_fails_by_name(value: Any, words: str) -> None:
+    with pytest.raises(EncodeError) as caught:
+        payload(value)
+    assert str(caught.value).startswith(words)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_cycle_fails_by_name() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    with pytest.raises(EncodeError, match="contains itself"):
+        payload(cycle)
+
+
+@pytest.mark.parametrize("signal", [None, "text", 1, ["context_window_id"], {"a"}])
+def test_a_signal_is_a_mapping(signal: Any) -> None:
+    with pytest.raises(EncodeError, match="A signal is a dict"):
+        encode_signal(signal)
+
+
+def test_a_naive_time_is_utc_with_one_warning() -> None:
+    code = (
+        "import warnings; from datetime import datetime; from signal_ingest.encode import encode_signal\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    warnings.simplefilter('always')\n"
+        "    for _ in range(3): print(encode_signal({'timestamp': datetime(2026, 1, 2)}))\n"
+        "print(len(seen), seen[0].message)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.count('{"timestamp":"2026-01-02T00:00:00+00:00"}') == 3
+    assert "1 signal_ingest takes a datetime without a time zone as UTC." in said
+
+
+def test_a_pydantic_model_is_written_by_its_fields() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    model = pydantic.create_model("Model", when=(datetime, ...), amount=(Decimal, ...))
+    when = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    written = raw_payload(model(when=when, amount="1.50"))
+    assert written == b'{"when":"2026-01-02T00:00:00+00:00","amount":1.50}'
+
+
+def test_one_bad_signal_fails_alone_and_names_its_index(stub: Any) -> None:
+    client = SignalClient(stub.url)
+    with pytest.raises(EncodeError, match=r"signals\[1\]\.signal_score: JSON has no nan"):
+        client.create_batch([{"context_window_id": "a"}, {"signal_score": math.nan}])
+    processor = BatchProcessor(client)
+    with pytest.raises(EncodeError):
+        processor.add({"context_window_id": "a", "signal_score": math.nan})
+    assert processor.stats().accepted == 0
+    assert processor.close()
+    assert stub.seen == []
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_every_json_value_survives(value: Any) -> None:
+    has_surrogate = "\\ud" in json.dumps(value).lower() and _surrogates(value)
+    if has_surrogate:
+        with pytest.raises(EncodeError):
+            payload(value)
+    else:
+        assert payload(value) == value
+
+
+def _surrogates(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_every_digit_of_a_decimal_survives(value: Decimal) -> None:
+    read = json.loads(raw_payload(value), parse_float=Decimal, parse_int=Decimal)
+    assert read == value
+    assert read.as_tuple().digits == value.as_tuple().digits or value == 0
