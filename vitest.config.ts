@@ -9,15 +9,13 @@ export default defineConfig({
   test: {
     // Most files wait for a database, a broker or a browser, so that two share two cores well.
     maxWorkers: 2,
-    globalSetup: ["./test/setup/services.ts"],
+    globalSetup: ["./test/setup/vitest/services.ts"],
     // The Worker logs a line a request; only those of a failed test are worth reading.
     silent: "passed-only",
-    // The first request of a file loads the whole Worker into a new isolate, on a machine that may be busy.
-    testTimeout: 60_000,
-    // Several suites start a Postgres in a hook.
-    hookTimeout: 120_000,
-    // An event that is waited for may take its time there, too.
-    expect: { poll: { timeout: 20_000 } },
+    // Tests wait for events. These limits only end what hangs, also on a machine with twenty times its load.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+    expect: { poll: { timeout: 90_000 } },
     projects: [
       {
         extends: true,

@@ -51,6 +51,23 @@ export async function startStorage(parent?: string): Promise<Storage> {
   }
 }
 
+/** Keeps every statement on these tables waiting until the end of `work`. */
+export async function lockedTables<T>(
+  { postgres }: Pick<Storage, "postgres">,
+  tables: readonly string[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const holder = new Client({ connectionString: postgres.url })
+  await holder.connect()
+  try {
+    await holder.query("begin")
+    await holder.query(`lock table ${tables.join(", ")}`)
+    return await work()
+  } finally {
+    await holder.end()
+  }
+}
+
 /** The deployed bundle on bare workerd, in front of such a database. */
 export interface Rig extends Storage {
   service: RunningBundle

@@ -17,7 +17,8 @@ const MIB = 1024 * 1024
 const BOMB_MIB = 2048
 /** The output at its limit, twice while the parts are joined, and the window of a decoder. */
 const MAX_GROWTH_MIB = 48
-const MAX_MS = 2000
+/** CPU, since the time depends on what else runs. */
+const MAX_CPU_MS = 2000
 
 /** Spaces: a body of them is JSON that never begins. */
 function* spaces() {
@@ -62,6 +63,14 @@ const BOMBS: Record<string, { encoding: string; make: () => Promise<Buffer>; sta
   },
 }
 
+/** The CPU of a process and its threads so far, in ms. Linux counts it in hundredths of a second. */
+function cpuMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ")
+  return (Number(fields[11]) + Number(fields[12])) * 10
+}
+
 /** The largest resident set so far, in MiB. */
 function peakMiB(pid: number): number {
   const [, kib] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? []
@@ -83,22 +92,16 @@ describe(`a body that unfolds to ${BOMB_MIB / 1024} GiB`, () => {
   })
   afterAll(() => rig?.stop())
 
-  it.each(Object.entries(BOMBS))(
-    "is refused in little memory and time: %s",
-    { timeout: 120_000 },
-    async (name, bomb) => {
-      const body = await bomb.make()
-      const before = peakMiB(rig.service.pid)
-      const sentAt = performance.now()
-      const answers = await Promise.all(Array.from({ length: 4 }, () => post(body, bomb.encoding)))
-      const ms = performance.now() - sentAt
-      const growth = peakMiB(rig.service.pid) - before
-      console.log(
-        `${name}: ${body.length} bytes, 4 at once in ${Math.round(ms)} ms, +${growth.toFixed(1)} MiB`,
-      )
-      expect(answers.map(({ status }) => status)).toEqual(Array(4).fill(bomb.status))
-      expect(growth).toBeLessThan(MAX_GROWTH_MIB)
-      expect(ms).toBeLessThan(4 * MAX_MS)
-    },
-  )
+  it.each(Object.entries(BOMBS))("is refused in little memory and CPU: %s", async (name, bomb) => {
+    const body = await bomb.make()
+    const before = peakMiB(rig.service.pid)
+    const cpuBefore = cpuMs(rig.service.pid)
+    const answers = await Promise.all(Array.from({ length: 4 }, () => post(body, bomb.encoding)))
+    const ms = cpuMs(rig.service.pid) - cpuBefore
+    const growth = peakMiB(rig.service.pid) - before
+    console.log(`${name}: ${body.length} bytes, 4 at once in ${ms} ms of CPU, +${growth.toFixed(1)} MiB`)
+    expect(answers.map(({ status }) => status)).toEqual(Array(4).fill(bomb.status))
+    expect(growth).toBeLessThan(MAX_GROWTH_MIB)
+    expect(ms).toBeLessThan(4 * MAX_CPU_MS)
+  })
 })

@@ -126,7 +126,7 @@ async function makeSources(): Promise<void> {
 beforeAll(async () => {
   rig = await startRig()
   await makeSources()
-}, 60_000)
+})
 afterAll(async () => {
   await rig?.stop()
   if (folder) await rm(folder, { recursive: true, force: true })
@@ -157,7 +157,6 @@ describe("the documentation", () => {
   // A consumer of Kafka runs until it is stopped; test/node/cli/kafka runs it against a broker.
   it.each(importerCommands.filter(({ command }) => !command.includes("consume kafka")))(
     "$page has a command that works as printed: $command",
-    { timeout: 60_000 },
     async ({ command }) => expect((await runCommand(command)).stderr).not.toMatch(/^\s+at /m),
   )
 

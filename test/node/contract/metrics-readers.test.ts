@@ -33,7 +33,7 @@ describe("the readers of the metrics", () => {
       ANALYTICS_API_TOKEN: analytics.token,
       ANALYTICS_SQL_ENDPOINT: `${api.address}/client/v4`,
     })
-  }, 120_000)
+  })
   afterAll(async () => {
     await service?.stop()
     await api?.stop()

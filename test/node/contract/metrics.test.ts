@@ -40,7 +40,7 @@ function countBy(entries: readonly LogEntry[], name: (entry: LogEntry) => string
   return counts
 }
 
-describe("the metrics of a run", { timeout: 120_000 }, () => {
+describe("the metrics of a run", () => {
   let service: LocalService
   const log: LogEntry[] = []
   /** Signals that the consumer stored later, which is no request. */
@@ -52,7 +52,7 @@ describe("the metrics of a run", { timeout: 120_000 }, () => {
     await startOfADayThatLasts()
     service = await startLocalService({ MAX_SIGNALS: "50" })
     await run()
-  }, 180_000)
+  })
   afterAll(() => service?.stop())
 
   const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>

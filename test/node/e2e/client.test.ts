@@ -25,12 +25,12 @@ async function libraryScript(): Promise<string> {
   return outputFiles[0]?.text ?? ""
 }
 
-describe.runIf(CHROMIUM)("the client library in a browser", { timeout: 60_000 }, () => {
+describe.runIf(CHROMIUM)("the client library in a browser", () => {
   let rig: Rig
   let browser: Browser
   beforeAll(async () => {
     ;[rig, browser] = await Promise.all([startRig(), openBrowser()])
-  }, 60_000)
+  })
   afterAll(async () => {
     await browser?.close()
     await rig?.stop()
@@ -57,7 +57,7 @@ describe.runIf(CHROMIUM)("the client library in a browser", { timeout: 60_000 },
   })
 })
 
-describe.runIf(CHROMIUM)("the client library in a page of another origin", { timeout: 60_000 }, () => {
+describe.runIf(CHROMIUM)("the client library in a page of another origin", () => {
   const KEY = "a-key-for-pages"
   const READ_KEY = "a-key-for-readers"
   const sha256 = (key: string) => createHash("sha256").update(key).digest("hex")
@@ -78,7 +78,7 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", { tim
     port = (site.address() as AddressInfo).port
     const settings = { OPEN_ACCESS: "false", API_KEYS, CORS_ORIGINS: `http://app.localhost:${port}` }
     ;[rig, browser] = await Promise.all([startRig(settings), openBrowser()])
-  }, 60_000)
+  })
   afterAll(async () => {
     await browser?.close()
     await rig?.stop()

@@ -23,7 +23,7 @@ const PANELS = [
   "conversations",
 ]
 
-describe.runIf(CHROMIUM)("the dashboard", { timeout: 120_000 }, () => {
+describe.runIf(CHROMIUM)("the dashboard", () => {
   const pages = useLocalPages()
 
   const send = async (body: unknown, status: number) => {

@@ -8,7 +8,7 @@ import {
 } from "../../setup/browser.ts"
 import { useLocalPages } from "../../setup/hooks/pages.ts"
 
-describe.runIf(CHROMIUM)("the API reference", { timeout: 120_000 }, () => {
+describe.runIf(CHROMIUM)("the API reference", () => {
   const pages = useLocalPages()
 
   it.each([

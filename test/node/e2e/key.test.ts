@@ -8,7 +8,7 @@ const API_KEYS = JSON.stringify([
   { name: "viewer", sha256: createHash("sha256").update(KEY).digest("hex"), scopes: ["read", "ingest"] },
 ])
 
-describe.runIf(CHROMIUM)("the dashboard of a service that asks for keys", { timeout: 120_000 }, () => {
+describe.runIf(CHROMIUM)("the dashboard of a service that asks for keys", () => {
   const pages = useLocalPages({ API_KEYS })
 
   it("asks for one, refuses a wrong one, and keeps a valid one only in this tab's session", async () => {

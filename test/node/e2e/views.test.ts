@@ -14,7 +14,7 @@ import { type LocalService, startLocalService } from "../../setup/local-service.
 /** More digits than a double has. */
 const EXACT = "12345678901234567890.1234567890"
 
-describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () => {
+describe.runIf(CHROMIUM)("the views of the dashboard", () => {
   let service: LocalService
   let browser: Browser
   let batch: string
@@ -53,7 +53,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
       "/webhooks/kafka",
       JSON.stringify([{ raw_content: "first" }, { raw_content: "second" }, { raw_content: "third" }]),
     )
-  }, 120_000)
+  })
   afterAll(async () => {
     await browser?.close()
     await service?.stop()
@@ -164,7 +164,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", { timeout: 120_000 }, () 
     const { page } = watched
     page.on("dialog", (dialog) => dialog.accept())
     const letters = page.locator("[data-dead-letter]")
-    await expect.poll(() => letters.count(), { timeout: 15_000 }).toBe(3)
+    await expect.poll(() => letters.count()).toBe(3)
     await picture(page, "view-dead-letters", { fullPage: false })
     await page.getByRole("button", { name: "Replay all that wait" }).click()
     // What was done stays on the page when the list is shown again.

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto"
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
-import { type Rig, startRig } from "../../setup/rig.ts"
+import { lockedTables, type Rig, startRig } from "../../setup/rig.ts"
 
 const DEADLINE_MS = 4000
 
@@ -31,29 +31,14 @@ async function limitSessions(setting: string): Promise<void> {
 
 afterEach(() => limitSessions("reset all"))
 
-/** Keeps every statement on these tables waiting until the end of `work`. */
-async function whileLocked<T>(work: () => Promise<T>): Promise<T> {
-  const blocked = rig
-    .query("begin; lock table signals, batches, dead_letters; select pg_sleep(60); commit")
-    .catch(() => {})
-  await expect
-    .poll(() => rig.query("select from pg_locks where mode = 'AccessExclusiveLock' and granted"))
-    .not.toHaveLength(0)
-  try {
-    return await work()
-  } finally {
-    await rig.query(
-      "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock table%'",
-    )
-    await blocked
-  }
-}
+const whileLocked = <T>(work: () => Promise<T>) =>
+  lockedTables(rig, ["signals", "batches", "dead_letters"], work)
 
 async function read(path: string, method = "GET") {
-  const startedAt = Date.now()
+  const before = rig.endpoint.requests()
   const response = await fetch(`${rig.service.address}${path}`, { method })
   const { detail } = (await response.json()) as { detail?: unknown }
-  return { status: response.status, detail, ms: Date.now() - startedAt }
+  return { status: response.status, detail, statements: rig.endpoint.requests() - before }
 }
 
 const SIGNAL_FILTERS = "context_window_id, user_id, signal_source, since, until, limit"
@@ -78,25 +63,24 @@ describe("a read that Postgres does not finish", () => {
   it.each(READS)(
     "$path: is cancelled by the service before its deadline, and the answer says what to narrow",
     async (route) => {
-      const { status, detail, ms } = await whileLocked(() => read(route.path, route.method))
+      const { status, detail } = await whileLocked(() => read(route.path, route.method))
       expect([status, detail]).toEqual([422, tooCostly("it takes longer than 2 seconds", route.narrowBy)])
-      expect(ms).toBeLessThan(DEADLINE_MS)
     },
   )
 
   it("that cancels itself is not sent again", async () => {
     await limitSessions("set statement_timeout = '200ms'")
-    const { status, detail, ms } = await whileLocked(() => read("/api/signals"))
-    expect([status, detail]).toEqual([422, tooCostly("Postgres ended it (SQLSTATE 57014)", SIGNAL_FILTERS)])
-    expect(ms).toBeLessThan(DEADLINE_MS / 2)
+    const { statements, ...answer } = await whileLocked(() => read("/api/signals"))
+    const detail = tooCostly("Postgres ended it (SQLSTATE 57014)", SIGNAL_FILTERS)
+    expect([answer, statements]).toEqual([{ status: 422, detail }, 1])
   })
 
   it("whose rows exceed its limits is not sent again", async () => {
     await limitSessions("set work_mem = '64kB'")
     await limitSessions("set temp_file_limit = '64kB'")
-    const { status, detail, ms } = await read("/api/signals?agent_id=none")
-    expect([status, detail]).toEqual([422, tooCostly("Postgres ended it (SQLSTATE 53400)", SIGNAL_FILTERS)])
-    expect(ms).toBeLessThan(DEADLINE_MS / 2)
+    const { statements, ...answer } = await read("/api/signals?agent_id=none")
+    const detail = tooCostly("Postgres ended it (SQLSTATE 53400)", SIGNAL_FILTERS)
+    expect([answer, statements]).toEqual([{ status: 422, detail }, 1])
   })
 })
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { misstored, type Rig, sendBatch, startRig } from "../../setup/rig.ts"
+import { lockedTables, misstored, type Rig, sendBatch, startRig } from "../../setup/rig.ts"
 
 let rig: Rig
 
@@ -31,23 +31,15 @@ describe("a database that does not answer in time", () => {
     rig.endpoint.faults.loseAnswers = 0
     expect(status).toBe(503)
     expect(body.detail).toContain(`GET /api/batches/${body.transaction_id}`)
-    const record = await fetch(`${rig.service.address}/api/batches/${body.transaction_id}`)
-    expect(await record.json()).toMatchObject({ state: "stored", total_count: 20, failed_count: 0 })
+    const record = async () =>
+      (await fetch(`${rig.service.address}/api/batches/${body.transaction_id}`)).json()
+    await expect.poll(record).toMatchObject({ state: "stored", total_count: 20, failed_count: 0 })
     expect(await misstored(rig, [conversation])).toEqual({ lostOrDoubled: [], torn: [] })
   })
 
   it("is given up on when it hangs, and its statement is cancelled", async () => {
-    const blocked = rig.query("begin; lock table signals; select pg_sleep(2); commit")
-    await expect
-      .poll(() =>
-        rig.query(
-          "select from pg_locks where relation = 'signals'::regclass and mode = 'AccessExclusiveLock' and granted",
-        ),
-      )
-      .toHaveLength(1)
-    const { status, conversation } = await sendBatch(rig)
+    const { status, conversation } = await lockedTables(rig, ["signals"], () => sendBatch(rig))
     expect(status).toBe(503)
-    await blocked
     await expect
       .poll(() =>
         rig.query(
@@ -64,7 +56,7 @@ describe("a database that does not answer in time", () => {
     expect(await ready()).toBe(503)
     expect((await fetch(`${rig.service.address}/healthz`)).status).toBe(200)
     await rig.endpoint.faults.accept()
-    expect(await ready()).toBe(200)
+    await expect.poll(ready).toBe(200)
   })
 
   it("is logged by its kind, without the statement, its values or the address", async () => {

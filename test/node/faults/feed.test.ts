@@ -132,7 +132,7 @@ async function reader(
 }
 
 it(`readers that stop and continue see every signal of ${WRITERS * TRANSACTIONS} transactions once, in one order (FEED_SEED=${SEED})`, {
-  timeout: LONG ? 3_600_000 : 120_000,
+  timeout: LONG ? 3_600_000 : 300_000,
 }, async () => {
   const endings: Record<Ending, number> = { committed: 0, "rolled back": 0, killed: 0, lost: 0 }
   let writing = true

@@ -43,7 +43,7 @@ const text = (conversation: string, more: object = {}) =>
 
 /** Sends many at once, so that requests meet in groups; the database answers late, so that they do. */
 async function together<T>(sends: readonly (() => Promise<T>)[]): Promise<T[]> {
-  rig.endpoint.faults.latencyMs = 20
+  rig.endpoint.faults.latencyMs = 100
   const answers = await Promise.all(sends.map((send) => send()))
   rig.endpoint.faults.latencyMs = 0
   return answers

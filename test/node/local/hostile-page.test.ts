@@ -18,12 +18,12 @@ beforeAll(async () => {
   port = await freePort()
   service = start(["--port", String(port), "--data", folder], { SLACK_SIGNING_SECRET: "s3cret" })
   await service.saying(READY)
-}, 120_000)
+})
 afterAll(async () => {
   service?.child.kill("SIGTERM")
   await service?.ended
   await endAll(folder)
-}, 60_000)
+})
 
 /**
  * Every TCP port on which a process that npm start started listens, Postgres' apart, which speaks no HTTP.
@@ -73,7 +73,7 @@ const WEBSOCKET = {
 
 const signal = JSON.stringify({ context_window_id: "from a page" })
 
-describe("a web page, at every port that npm start opens,", { timeout: 120_000 }, () => {
+describe("a web page, at every port that npm start opens,", () => {
   it("finds no debugger", async () => {
     const ports = await listeners()
     expect(ports).toContain(port)
@@ -134,7 +134,7 @@ describe("a web page, at every port that npm start opens,", { timeout: 120_000 }
   })
 })
 
-describe.skipIf(!CHROMIUM)("a page of another site in Chromium", { timeout: 120_000 }, () => {
+describe.skipIf(!CHROMIUM)("a page of another site in Chromium", () => {
   it("neither writes nor reads, and the service's own page does", async () => {
     const site = createServer((_, response) => response.setHeader("Content-Type", "text/html").end("<p>evil"))
     site.listen(0, "127.0.0.1")

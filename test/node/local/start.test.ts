@@ -22,7 +22,7 @@ afterEach(() => endAll(folder), 60_000)
 const here = () => ["--port", String(port), "--data", folder]
 
 const gone = (processes: Parameters<typeof stillRunning>[0]) =>
-  expect.poll(() => stillRunning(processes), { timeout: 20_000 }).toEqual([])
+  expect.poll(() => stillRunning(processes)).toEqual([])
 
 const send = (path: string, signal: object) =>
   fetch(`http://localhost:${port}${path}`, {
@@ -46,7 +46,7 @@ const list = async (query: string) =>
     .signals
 
 /** Some tests start the whole service twice. */
-describe("npm start", { timeout: 180_000 }, () => {
+describe("npm start", () => {
   it.each([[["SIGINT"]], [["SIGINT", "SIGINT"]], [["SIGTERM"]]] as const)(
     "starts everything, prints how to try it, and ends every process it started at %j",
     async (signals) => {
@@ -95,7 +95,7 @@ describe("npm start", { timeout: 180_000 }, () => {
     const second = start([...here(), "--demo"])
     await second.saying(READY)
     expect(await list("context_window_id=kept")).toHaveLength(1)
-    await expect.poll(async () => (await list("")).length, { timeout: 20_000 }).toBeGreaterThan(5)
+    await expect.poll(async () => (await list("")).length).toBeGreaterThan(5)
     second.child.kill("SIGINT")
     expect(await second.ended).toBe(0)
     await gone(started)

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { type LocalService, startLocalService } from "../../setup/local-service.ts"
 import { openapiTypescript } from "./generators.ts"
 
-describe("a client that openapi-typescript generates from the description", { timeout: 120_000 }, () => {
+describe("a client that openapi-typescript generates from the description", () => {
   let service: LocalService
   let folder: string
   beforeAll(async () => {
@@ -15,7 +15,7 @@ describe("a client that openapi-typescript generates from the description", { ti
       join(folder, "openapi.json"),
       await (await fetch(`${service.address}/openapi.json`)).text(),
     )
-  }, 120_000)
+  })
   afterAll(async () => {
     await service?.stop()
     if (folder) await rm(folder, { recursive: true, force: true })

@@ -41,7 +41,7 @@ beforeAll(async () => {
   const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", folder], { cwd: PACKAGE })
   files = (JSON.parse(stdout)[0].files as { path: string }[]).map(({ path }) => path)
   rig = await startRig()
-}, 120_000)
+})
 afterAll(async () => {
   await rig?.stop()
   await rm(folder, { recursive: true, force: true })
@@ -110,7 +110,7 @@ describe.runIf(OWN_NODE)("the installed package", () => {
   beforeAll(async () => {
     await writeFile(join(folder, "package.json"), '{"type": "module"}')
     await run("npm", ["install", "--offline", "--no-audit", "--no-fund", await tarball()], { cwd: folder })
-  }, 60_000)
+  })
 
   it("stores signals from the machine's own Node, with a spool", async () => {
     await writeFile(
@@ -195,7 +195,7 @@ describe.runIf(OWN_NODE)("the installed package", () => {
     expect(
       await rig.query("select 1 from signals where raw_content = 'On disk before add resolves'"),
     ).toHaveLength(1)
-  }, 60_000)
+  })
 
   it("has a command line that works where it is installed", async () => {
     const signals = join(folder, "node_modules/.bin/signals")

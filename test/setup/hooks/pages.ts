@@ -24,7 +24,7 @@ export function useLocalPages(settings: Record<string, string> = {}): LocalPages
   beforeAll(async () => {
     ;[service, browser] = await Promise.all([startLocalService(settings), openBrowser()])
     pages.address = service.address
-  }, 120_000)
+  })
   afterAll(async () => {
     await browser?.close()
     await service?.stop()

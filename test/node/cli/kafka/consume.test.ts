@@ -8,7 +8,7 @@ import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
 import { type Rig, startRig } from "../../../setup/rig.ts"
 import { start } from "../import/importer.ts"
 
-describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout: 120_000 }, () => {
+describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", () => {
   let broker: Broker
   let rig: Rig
   let proxy: FaultyProxy
@@ -27,7 +27,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
       retryDelay: 200,
       autocreateTopics: true,
     })
-  }, 120_000)
+  })
   afterAll(async () => {
     await producer?.close()
     await proxy?.stop()
@@ -93,7 +93,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
   it("stores every record once, with its place, and continues at the group's offsets", async () => {
     await produce("chat", 0, 100)
     const first = consume("chat")
-    await expect.poll(() => stored("chat"), { timeout: 60_000 }).toEqual(upTo(100))
+    await expect.poll(() => stored("chat")).toEqual(upTo(100))
     first.child.kill("SIGINT")
     expect(await first.ended).toBe(130)
     const [row] = await rig.query(
@@ -109,7 +109,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     const requests = proxy.seen.length
     await produce("chat", 100, 50)
     const second = consume("chat")
-    await expect.poll(() => stored("chat"), { timeout: 60_000 }).toEqual(upTo(150))
+    await expect.poll(() => stored("chat")).toEqual(upTo(150))
     second.child.kill("SIGINT")
     expect(await second.ended).toBe(130)
     // The offsets were committed: it read what was new, and little of what was not.
@@ -122,12 +122,12 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
       proxy.mishaps.push({ kind: "lose" }, { kind: "lose" })
       const before = proxy.seen.length
       const { child, ended } = consume("storm")
-      await expect.poll(() => proxy.seen.length, { timeout: 60_000, interval: 5 }).toBeGreaterThan(before + 4)
+      await expect.poll(() => proxy.seen.length, { interval: 5 }).toBeGreaterThan(before + 4)
       child.kill("SIGKILL")
       await ended
     }
     const last = consume("storm")
-    await expect.poll(() => stored("storm"), { timeout: 90_000 }).toEqual(upTo(1000))
+    await expect.poll(() => stored("storm")).toEqual(upTo(1000))
     last.child.kill("SIGINT")
     await last.ended
     expect(await stored("storm")).toEqual(upTo(1000))
@@ -140,7 +140,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
         : JSON.stringify({ text: String(place) }),
     )
     const { child, ended } = consume("odd")
-    await expect.poll(() => stored("odd"), { timeout: 60_000 }).toEqual([0, 2])
+    await expect.poll(() => stored("odd")).toEqual([0, 2])
     await expect
       .poll(async () => (await failuresOf("odd")).map(({ _error }) => _error))
       .toEqual(["signal_score must be between 0 and 1"])
@@ -160,9 +160,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     for (const [round, value] of [latin1, avro].entries()) {
       await raw.send({ messages: [{ topic: "bytes", key: Buffer.from("room"), value, headers: new Map() }] })
       const { child, ended } = consume("bytes")
-      await expect
-        .poll(async () => (await failuresOf("bytes").catch(() => [])).length, { timeout: 60_000 })
-        .toBe(round + 1)
+      await expect.poll(async () => (await failuresOf("bytes").catch(() => [])).length).toBe(round + 1)
       child.kill("SIGINT")
       await ended
     }
@@ -192,7 +190,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     ]
     const brokers = hasTls ? broker.saslSsl : broker.sasl
     const { child, said, ended } = consume(topic, { brokers, args, env: { KAFKA_PASSWORD: USER.password } })
-    await expect.poll(() => stored(topic), { timeout: 60_000 }).toEqual(upTo(3))
+    await expect.poll(() => stored(topic)).toEqual(upTo(3))
     child.kill("SIGINT")
     expect([await ended, said.err]).toEqual([130, expect.stringContaining("3 read, 3 stored, 0 failed")])
   })
@@ -233,7 +231,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", { timeout
     const { said, ended } = consume("refused")
     expect([await ended, said.err]).toEqual([3, expect.stringContaining("This key may not ingest.")])
     const again = consume("refused")
-    await expect.poll(() => stored("refused"), { timeout: 60_000 }).toEqual(upTo(3))
+    await expect.poll(() => stored("refused")).toEqual(upTo(3))
     again.child.kill("SIGINT")
     await again.ended
   })

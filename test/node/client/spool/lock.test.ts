@@ -106,7 +106,7 @@ describe("the lock of a spool", () => {
   )
 
   it(`is won by one of two that find a dead holder, ${ROUNDS} times`, {
-    timeout: 120_000 + ROUNDS * 1000,
+    timeout: 300_000 + ROUNDS * 1000,
   }, async () => {
     const contenders = [startContender(), startContender()]
     const askBoth = (line: string) => Promise.all(contenders.map(({ ask }) => ask(line)))

@@ -169,5 +169,5 @@ describe("a process that is killed again and again", () => {
     // Each kill leaves at most one stored signal that was not printed as accepted.
     expect(rows.length - accepted.length).toBeLessThanOrEqual(5)
     expect(await files()).toEqual([])
-  }, 120_000)
+  })
 })

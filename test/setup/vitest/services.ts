@@ -1,9 +1,9 @@
 import type { TestProject } from "vitest/node"
-import { startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
-import { migrate } from "../../src/local/postgres/migrate.ts"
-import { startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
-import { createServiceLogin } from "../../src/local/postgres/service-login.ts"
-import { type Bundle, buildBundle } from "./workerd.ts"
+import { startNeonEndpoint } from "../../../src/local/neon/endpoint.ts"
+import { migrate } from "../../../src/local/postgres/migrate.ts"
+import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
+import { createServiceLogin } from "../../../src/local/postgres/service-login.ts"
+import { type Bundle, buildBundle } from "../workerd.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
