@@ -1,5 +1,5 @@
 import * as z from "zod"
-import { FieldMapping } from "./bridges/kafka/field-mapping.ts"
+import { FieldMapping } from "./bridges/kafka/mapping.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
 import type { Dataset } from "./metrics/record.ts"
 import { MAX_FUTURE_SECONDS } from "./signals/rules.ts"

@@ -1,10 +1,9 @@
 import { Rejected } from "../signals/failures/violation.ts"
 import { SUBJECT_FIELDS, type Subjects } from "../signals/lifecycle/erasure.ts"
-import { type BatchPlan, type PlanOptions, planBatch } from "../signals/plan.ts"
+import { type BatchPlan, type Delivered, type PlanOptions, planBatch } from "../signals/plan.ts"
 import { textViolation } from "../signals/rules.ts"
 import { type Signal, type SignalRow, withPlainNumbers } from "../signals/schema.ts"
 import { signalOrRejected } from "../signals/validate.ts"
-import type { Delivered } from "./delivery.ts"
 
 /**
  * The plan for a delivery. Its indexes are places in the delivery; its total does not count skipped records.

@@ -1,7 +1,7 @@
 import type { Context } from "hono"
-import type { Delivered } from "../bridges/delivery.ts"
 import { planDelivery } from "../bridges/plan-delivery.ts"
 import { acceptDelivery, type ReceivedDelivery } from "../ingest/accept-delivery.ts"
+import type { Delivered } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
 import { tallyCodes } from "../signals/tally.ts"
 import { instantText } from "../signals/timestamp.ts"

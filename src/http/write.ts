@@ -1,5 +1,5 @@
 import type { Context } from "hono"
-import { withShownChanges } from "../bridges/slack/changes.ts"
+import { withShownChanges } from "../bridges/slack/events.ts"
 import type { IngestContext } from "../ingest/context.ts"
 import { newBatch, storeBatch } from "../ingest/store-batch.ts"
 import { commonName } from "../metrics/parts.ts"

@@ -1,8 +1,9 @@
+import type { FailureCode } from "./failures/codes.ts"
 import { failureAt, Rejected, type Violation } from "./failures/violation.ts"
 import { encodePayload } from "./payload.ts"
 import type { Failure } from "./responses.ts"
 import { brokenRule, futureViolation, reservedKeyViolation, type TimeLimit } from "./rules.ts"
-import { rowOf, SIGNAL_FIELDS, type Signal, type SignalRow } from "./schema.ts"
+import { type Change, rowOf, SIGNAL_FIELDS, type Signal, type SignalRow } from "./schema.ts"
 
 /** The plan of a batch: every signal is either in `rows` or in `failures`, both in batch order. */
 export interface BatchPlan {
@@ -77,3 +78,15 @@ export function ignoredFields(request: { signals: readonly unknown[]; [field: st
   }
   return [...unknown].slice(0, MAX_IGNORED_FIELDS)
 }
+
+/** The result of a bridge for one record or event. */
+export type Delivered =
+  /** A signal as a batch has it. It is not validated yet. */
+  | { signal: Record<string, unknown>; change?: Change }
+  /** The kind of a record that is acknowledged and not stored, such as `message_changed`. */
+  | { skipped: string }
+  /**
+   * One sentence that says why the record can never become a signal. The default code is `unreadable_record`.
+   * `about` has the subjects of the record as far as they are known, in the fields of a signal.
+   */
+  | { refused: string; code?: FailureCode; field?: string | undefined; about?: Record<string, unknown> }

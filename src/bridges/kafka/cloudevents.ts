@@ -1,9 +1,8 @@
 import { isFields, parseJson } from "../../signals/json.ts"
+import { isTooDeep, TOO_DEEP } from "../../signals/payload.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
-import { isTooDeep, TOO_DEEP } from "../depth.ts"
-import { readBase64 } from "./content.ts"
-import { changeOf } from "./debezium.ts"
-import { type Fields, identity, type KafkaRecord, unwrapped } from "./record.ts"
+import { changeOf } from "./mapping.ts"
+import { type Fields, identity, type KafkaRecord, readBase64, unwrapped } from "./record.ts"
 
 /** Whether an object is an event in structured mode. Its attributes may still be wrong. */
 export const isCloudEvent = (value: unknown): value is Fields =>

@@ -1,14 +1,16 @@
 import { isFields, parseJson } from "../../signals/json.ts"
-import { reservedKeyViolation } from "../../signals/rules.ts"
+import { isTooDeep, TOO_DEEP } from "../../signals/payload.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
-import type { Delivered } from "../delivery.ts"
-import { isTooDeep, TOO_DEEP } from "../depth.ts"
 import { isCloudEvent, recordOfBinary, recordOfStructured } from "./cloudevents.ts"
-import { decodeHeaders, readBase64 } from "./content.ts"
-import { skippedChange } from "./debezium.ts"
-import { type FieldMapping, first, spoken } from "./field-mapping.ts"
-import { splitJoined } from "./joined-json.ts"
-import { type Fields, identity, type KafkaRecord, placeOf, textOf, unwrapped } from "./record.ts"
+import {
+  decodeHeaders,
+  type Fields,
+  identity,
+  type KafkaRecord,
+  placeOf,
+  readBase64,
+  unwrapped,
+} from "./record.ts"
 
 export interface KafkaRequest {
   headers: Headers
@@ -239,64 +241,42 @@ export function readKafkaValue(
   return { ...record, value: read === undefined ? text : unwrapped(read.value), ...place }
 }
 
-/**
- * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal
- * already stays as it is; any other value becomes a signal by the field mapping, with the whole record as its
- * payload.
- */
-export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
-  const { value, fault, timestamp, identity: dedupeKey } = record
-  if (fault !== undefined) return { refused: fault }
-  const skipped =
-    skippedChange(record, mapping) ?? (value === null || value === undefined ? "tombstone" : undefined)
-  if (skipped !== undefined) return { skipped }
-  if (isFields(value) && typeof value.context_window_id === "string")
-    return {
-      signal: {
-        ...value,
-        timestamp: value.timestamp ?? timeOf(timestamp),
-        dedupe_key: value.dedupe_key ?? dedupeKey,
-      },
-    }
-
-  const { identity: _, subject: __, ...payload } = record
-  const root = record as unknown as Fields
-  const conversation = textOf(first(root, mapping.conversation))
-  const subjects = {
-    user_id: textOf(first(root, mapping.user)),
-    agent_id: textOf(first(root, mapping.agent)),
-  }
-  if (conversation === undefined)
-    return {
-      refused: `the record has no conversation: ${spoken(mapping.conversation)} must be text or a number`,
-      about: subjects,
-    }
-  return {
-    signal: {
-      context_window_id: conversation,
-      raw_content: textOf(value) ?? textOf(first(root, mapping.text)),
-      signal_source: textOf(first(root, mapping.source)) ?? "Kafka",
-      timestamp: timeOf(first(root, mapping.time)),
-      signal_score: first(root, mapping.score),
-      emotional_tone: first(root, mapping.tone),
-      ...subjects,
-      dedupe_key: textOf(first(root, mapping.dedupe_key)) ?? dedupeKey,
-      payload,
-    },
-  }
-}
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
 
 /**
- * Refuses a dedupe_key in the bridges' namespace that the writer of the record chose, instead of the record's
- * own identity.
+ * Splits a text into the objects and arrays that follow one another in it, with nothing, white space or
+ * commas between, as Confluent's HTTP sink and Fluent Bit's `json_stream` send them. Each is its own text,
+ * not parsed yet; undefined when anything else is between them.
+ *
+ * @param maxValues it ends with the first value beyond, so that the caller sees that there are too many
  */
-export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
-  if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
-  const violation = reservedKeyViolation(delivered.signal.dedupe_key)
-  return violation
-    ? { refused: violation.message, code: violation.code, field: violation.field, about: delivered.signal }
-    : delivered
+export function splitJoined(text: string, maxValues: number): string[] | undefined {
+  const values: string[] = []
+  let depth = 0
+  let start = 0
+  let isInText = false
+  for (let place = 0; place < text.length; place++) {
+    const code = text.charCodeAt(place)
+    if (isInText) {
+      if (code === BACKSLASH) place++
+      else if (code === QUOTE) isInText = false
+    } else if (isOpening(code)) {
+      if (depth++ === 0) start = place
+    } else if (depth === 0) {
+      if (!isBetween(code)) return undefined
+    } else if (code === QUOTE) isInText = true
+    else if (isClosing(code) && --depth === 0) {
+      values.push(text.slice(start, place + 1))
+      if (values.length > maxValues) return values
+    }
+  }
+  return depth === 0 ? values : undefined
 }
 
-/** Kafka writes -1 for a record without a timestamp. */
-const timeOf = (value: unknown) => (value === -1 ? undefined : value)
+/** `[` or `{`. The parser of the value distinguishes them. */
+const isOpening = (code: number) => code === 0x5b || code === 0x7b
+const isClosing = (code: number) => code === 0x5d || code === 0x7d
+/** A comma, or white space (RFC 8259, section 2). */
+const isBetween = (code: number) =>
+  code === 0x2c || code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09

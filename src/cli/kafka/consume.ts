@@ -1,5 +1,5 @@
 import { Consumer, MessagesStreamFallbackModes, MessagesStreamModes } from "@platformatic/kafka"
-import { FieldMapping } from "../../bridges/kafka/field-mapping.ts"
+import { FieldMapping } from "../../bridges/kafka/mapping.ts"
 import { deliverEach } from "../../client/deliver.ts"
 import { type BatchAnswer, SignalError } from "../../client/index.ts"
 import { type FailedRecord, FailuresFile, ownName } from "../failures.ts"

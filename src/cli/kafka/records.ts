@@ -1,8 +1,7 @@
 import type { Message } from "@platformatic/kafka"
-import { type Content, readContent } from "../../bridges/kafka/content.ts"
-import type { FieldMapping } from "../../bridges/kafka/field-mapping.ts"
-import type { KafkaRecord } from "../../bridges/kafka/record.ts"
-import { mapKafkaRecord, readKafkaValue } from "../../bridges/kafka/requests.ts"
+import { type FieldMapping, mapKafkaRecord } from "../../bridges/kafka/mapping.ts"
+import { type Content, type KafkaRecord, readContent } from "../../bridges/kafka/record.ts"
+import { readKafkaValue } from "../../bridges/kafka/requests.ts"
 import type { FailedRecord } from "../failures.ts"
 
 /** The signals of some messages, and the messages that did not become signals. */

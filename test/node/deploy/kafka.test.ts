@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { describe, expect, it } from "vitest"
 import { parseAllDocuments } from "yaml"
-import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
+import { FieldMapping } from "../../../src/bridges/kafka/mapping.ts"
 
 const FOLDER = new URL("../../../deploy/kafka/", import.meta.url)
 const FILES = readdirSync(FOLDER).filter((name) => name !== "README.md")

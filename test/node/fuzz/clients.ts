@@ -1,5 +1,5 @@
 import fc from "fast-check"
-import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
+import { FieldMapping } from "../../../src/bridges/kafka/mapping.ts"
 import { mapMessages } from "../../../src/cli/kafka/records.ts"
 import { SignalError } from "../../../src/client/api/errors.ts"
 import { encodeJson } from "../../../src/client/base/encode.ts"

@@ -1,15 +1,10 @@
 import fc from "fast-check"
-import type { Delivered } from "../../../src/bridges/delivery.ts"
-import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
-import {
-  mapKafkaRecord,
-  readKafkaRecords,
-  readKafkaValue,
-  withoutReservedKey,
-} from "../../../src/bridges/kafka/requests.ts"
+import { FieldMapping, mapKafkaRecord, withoutReservedKey } from "../../../src/bridges/kafka/mapping.ts"
+import { readKafkaRecords, readKafkaValue } from "../../../src/bridges/kafka/requests.ts"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 import { readSlackRequest } from "../../../src/bridges/slack/events.ts"
 import { parseJson } from "../../../src/signals/json.ts"
+import type { Delivered } from "../../../src/signals/plan.ts"
 import { Unreadable } from "../../../src/signals/shape-errors.ts"
 import { keepValues } from "../../../src/store/dead-letters/bound-record.ts"
 import { KAFKA_TYPES, kafkaBody, slackEvent } from "../../setup/fuzz/bodies.ts"

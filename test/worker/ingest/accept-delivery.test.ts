@@ -1,9 +1,8 @@
 import { describe, expect, it } from "vitest"
-import type { Delivered } from "../../../src/bridges/delivery.ts"
-import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
-import { mapKafkaRecord } from "../../../src/bridges/kafka/requests.ts"
+import { FieldMapping, mapKafkaRecord } from "../../../src/bridges/kafka/mapping.ts"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 import { acceptDelivery } from "../../../src/ingest/accept-delivery.ts"
+import type { Delivered } from "../../../src/signals/plan.ts"
 import {
   keepValues,
   MAX_RECORD_BYTES,

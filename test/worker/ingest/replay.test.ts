@@ -1,6 +1,6 @@
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
-import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
+import { FieldMapping } from "../../../src/bridges/kafka/mapping.ts"
 import { replayDeadLetter, replayDeadLetters } from "../../../src/ingest/replay.ts"
 import { timeLimitAt } from "../../../src/signals/rules.ts"
 import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters/store.ts"

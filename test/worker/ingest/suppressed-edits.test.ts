@@ -1,7 +1,7 @@
 import { PgDialect } from "drizzle-orm/pg-core"
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
-import { FieldMapping } from "../../../src/bridges/kafka/field-mapping.ts"
+import { FieldMapping } from "../../../src/bridges/kafka/mapping.ts"
 import type { Bindings } from "../../../src/config.ts"
 import { continueErasure } from "../../../src/ingest/erase.ts"
 import { replayDeadLetter } from "../../../src/ingest/replay.ts"

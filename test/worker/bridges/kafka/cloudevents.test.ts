@@ -1,7 +1,7 @@
 import { CloudEvent, HTTP } from "cloudevents"
 import { describe, expect, it } from "vitest"
-import { FieldMapping } from "../../../../src/bridges/kafka/field-mapping.ts"
-import { mapKafkaRecord, readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
+import { FieldMapping, mapKafkaRecord } from "../../../../src/bridges/kafka/mapping.ts"
+import { readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
 
 const DATA = { room: "room-7", text: "Hello" }
 const ATTRIBUTES = {

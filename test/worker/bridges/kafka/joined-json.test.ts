@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { splitJoined } from "../../../../src/bridges/kafka/joined-json.ts"
+import { splitJoined } from "../../../../src/bridges/kafka/requests.ts"
 
 describe("values that are joined", () => {
   it("are separated, whatever is between them and in their texts", () =>

@@ -1,7 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { FieldMapping } from "../../../../src/bridges/kafka/field-mapping.ts"
-import { mapKafkaRecord, readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
+import { FieldMapping, mapKafkaRecord } from "../../../../src/bridges/kafka/mapping.ts"
+import { readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
 import { planDelivery } from "../../../../src/bridges/plan-delivery.ts"
 
 const DEFAULTS = FieldMapping.parse({})

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { FieldMapping } from "../../../../src/bridges/kafka/field-mapping.ts"
-import { mapKafkaRecord, readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
+import { FieldMapping, mapKafkaRecord } from "../../../../src/bridges/kafka/mapping.ts"
+import { readKafkaRecords } from "../../../../src/bridges/kafka/requests.ts"
 
 const deliver = (type: string, text: string, mapping: object = {}) =>
   (

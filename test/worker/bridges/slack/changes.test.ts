@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { shownChange, withShownChanges } from "../../../../src/bridges/slack/changes.ts"
-import { mapSlackEvent } from "../../../../src/bridges/slack/events.ts"
+import { mapSlackEvent, shownChange, withShownChanges } from "../../../../src/bridges/slack/events.ts"
 import { planBatch } from "../../../../src/signals/plan.ts"
 import { Signal } from "../../../../src/signals/schema.ts"
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { FieldMapping, follow } from "../../../../src/bridges/kafka/field-mapping.ts"
+import { FieldMapping, follow } from "../../../../src/bridges/kafka/mapping.ts"
 
 describe("the field mapping", () => {
   it("has defaults, so that it need not be set", () =>

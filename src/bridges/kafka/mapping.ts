@@ -1,0 +1,186 @@
+import * as z from "zod"
+import { isFields } from "../../signals/json.ts"
+import type { Delivered } from "../../signals/plan.ts"
+import { reservedKeyViolation } from "../../signals/rules.ts"
+import { type Fields, type KafkaRecord, textOf } from "./record.ts"
+
+/**
+ * Where a field of a signal comes from: names into the record's value, with dots between, or a part of the
+ * record itself.
+ */
+const Path = z
+  .string()
+  .regex(/^(\$(key|subject|topic|timestamp|value)|\$(headers|cloudevent)\.[^.]+|[^.$]+)(\.[^.]+)*$/, {
+    error:
+      "must be field names with dots between, or begin with $key, $subject, $topic, $timestamp, $value, $headers.NAME or $cloudevent.NAME",
+  })
+
+/** One path, or several of which the first that exists is read. */
+const Paths = z.union([Path.transform((path) => [path]), z.array(Path).min(1)])
+
+/**
+ * The setting KAFKA_FIELD_MAPPING: the paths of a signal's fields in a record whose value is not a signal
+ * itself. A field that is not named keeps its default.
+ */
+export const FieldMapping = z.strictObject({
+  conversation: Paths.default(["$key", "$subject"]),
+  text: Paths.default(["text", "message"]),
+  source: Paths.optional(),
+  time: Paths.default(["$timestamp"]),
+  score: Paths.optional(),
+  tone: Paths.optional(),
+  user: Paths.optional(),
+  agent: Paths.optional(),
+  dedupe_key: Paths.optional(),
+})
+export type FieldMapping = z.infer<typeof FieldMapping>
+
+/**
+ * What `path` leads to in `root`, where a name that begins with $ is one of `root`'s own; undefined when
+ * there is nothing. An empty text is nothing, since some sinks give one to a record that has no key.
+ */
+export function follow(root: Record<string, unknown>, path: string): unknown {
+  const names = path.startsWith("$") ? path.slice(1).split(".") : ["value", ...path.split(".")]
+  let found: unknown = root
+  for (const name of names) {
+    if (Array.isArray(found)) found = byName(found)
+    if (typeof found !== "object" || found === null || JSON.isRawJSON(found) || !Object.hasOwn(found, name))
+      return undefined
+    found = (found as Record<string, unknown>)[name]
+  }
+  return found === "" ? undefined : (found ?? undefined)
+}
+
+/** A list of named things, as headers are in many a consumer's records, by their names. */
+const byName = (list: readonly unknown[]): Record<string, unknown> =>
+  Object.fromEntries(
+    list.flatMap((one) => {
+      if (!isFields(one) || !("value" in one)) return []
+      const name = one.key ?? one.name
+      // Anything else has no text, or one that only the runtime gives it.
+      return typeof name === "string" ? [[name, one.value]] : []
+    }),
+  )
+
+/** The first of `paths` that leads to something. */
+export const first = (root: Record<string, unknown>, paths: readonly string[] = []): unknown =>
+  paths.map((path) => follow(root, path)).find((found) => found !== undefined)
+
+/** How a sentence names these paths. */
+export const spoken = (paths: readonly string[]) => paths.join(" or ")
+
+/**
+ * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal
+ * already stays as it is; any other value becomes a signal by the field mapping, with the whole record as its
+ * payload.
+ */
+export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
+  const { value, fault, timestamp, identity: dedupeKey } = record
+  if (fault !== undefined) return { refused: fault }
+  const skipped =
+    skippedChange(record, mapping) ?? (value === null || value === undefined ? "tombstone" : undefined)
+  if (skipped !== undefined) return { skipped }
+  if (isFields(value) && typeof value.context_window_id === "string")
+    return {
+      signal: {
+        ...value,
+        timestamp: value.timestamp ?? timeOf(timestamp),
+        dedupe_key: value.dedupe_key ?? dedupeKey,
+      },
+    }
+
+  const { identity: _, subject: __, ...payload } = record
+  const root = record as unknown as Fields
+  const conversation = textOf(first(root, mapping.conversation))
+  const subjects = {
+    user_id: textOf(first(root, mapping.user)),
+    agent_id: textOf(first(root, mapping.agent)),
+  }
+  if (conversation === undefined)
+    return {
+      refused: `the record has no conversation: ${spoken(mapping.conversation)} must be text or a number`,
+      about: subjects,
+    }
+  return {
+    signal: {
+      context_window_id: conversation,
+      raw_content: textOf(value) ?? textOf(first(root, mapping.text)),
+      signal_source: textOf(first(root, mapping.source)) ?? "Kafka",
+      timestamp: timeOf(first(root, mapping.time)),
+      signal_score: first(root, mapping.score),
+      emotional_tone: first(root, mapping.tone),
+      ...subjects,
+      dedupe_key: textOf(first(root, mapping.dedupe_key)) ?? dedupeKey,
+      payload,
+    },
+  }
+}
+
+/**
+ * Refuses a dedupe_key in the bridges' namespace that the writer of the record chose, instead of the record's
+ * own identity.
+ */
+export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
+  if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
+  const violation = reservedKeyViolation(delivered.signal.dedupe_key)
+  return violation
+    ? { refused: violation.message, code: violation.code, field: violation.field, about: delivered.signal }
+    : delivered
+}
+
+/** Kafka writes -1 for a record without a timestamp. */
+const timeOf = (value: unknown) => (value === -1 ? undefined : value)
+
+/** The operations that leave no row behind, by Debezium's letter. */
+const SKIPPED: Record<string, string> = { d: "debezium_delete", t: "debezium_truncate" }
+
+/**
+ * The kind under which a change event of Debezium is skipped: of a deleted row and of a truncated table.
+ * Undefined for any other record, and for a deleted row whose conversation the mapping finds in `before`: a
+ * mapping with such a path asks for signals of deletions.
+ *
+ * @see https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-delete-events
+ */
+export function skippedChange(record: KafkaRecord, mapping: FieldMapping): string | undefined {
+  const kind = SKIPPED[operationOf(record) ?? ""]
+  if (kind === undefined) return undefined
+  const paths = mapping.conversation.filter((path) => /^(\$value\.)?before\./.test(path))
+  return textOf(first({ ...record }, paths)) === undefined ? kind : undefined
+}
+
+/**
+ * A CloudEvent has the operation as an attribute. An envelope has it beside `source`, which always names the
+ * connector.
+ */
+function operationOf({ value, cloudevent }: KafkaRecord): string | undefined {
+  if (cloudevent && isDebezium(cloudevent)) return textOf(cloudevent.iodebeziumop)
+  if (!isFields(value) || !isFields(value.source) || typeof value.source.connector !== "string")
+    return undefined
+  return textOf(value.op)
+}
+
+/**
+ * What distinguishes changes that share an id, as text; "" for an event that is not Debezium's. The id is a
+ * place in the database's log: all rows of a snapshot share one, and with MySQL all rows of a statement.
+ *
+ * @see
+ *   https://github.com/debezium/debezium/blob/main/debezium-connector-postgres/src/main/java/io/debezium/connector/postgresql/converters/PostgresCloudEventsMaker.java
+ */
+export function changeOf(attributes: Fields, value: unknown): string {
+  if (!isDebezium(attributes)) return ""
+  const {
+    iodebeziumdb: db,
+    iodebeziumschema: schema,
+    iodebeziumtable: table,
+    iodebeziumcollection: collection,
+    iodebeziumrow: row,
+    iodebeziumop: op,
+  } = attributes
+  const change =
+    isFields(value) && ("before" in value || "after" in value) ? [value.before, value.after] : value
+  // MongoDB names a collection instead of a table; the others' names stay as they were before collections
+  // were among them.
+  return ` ${JSON.stringify([db, schema, table, row, op, change, ...(collection === undefined ? [] : [collection])])}`
+}
+
+const isDebezium = ({ type }: Fields) => typeof type === "string" && type.startsWith("io.debezium.")
