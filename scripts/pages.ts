@@ -82,7 +82,7 @@ async function openApi(): Promise<object> {
 
 /** What the dashboard says of each code: of signals' failures and of requests'. */
 async function codes(): Promise<object> {
-  const source: string = "../src/signals/failures/codes.ts"
+  const source: string = "../src/signals/failures.ts"
   const { FAILURE_CODES: signals, PROBLEM_CODES: requests } = await import(source)
   return { signals, requests }
 }

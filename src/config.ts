@@ -2,8 +2,7 @@ import * as z from "zod"
 import { FieldMapping } from "./bridges/kafka/mapping.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
 import type { Dataset } from "./metrics/record.ts"
-import { MAX_FUTURE_SECONDS } from "./signals/rules.ts"
-import { SCOPES } from "./signals/scopes.ts"
+import { MAX_FUTURE_SECONDS, SCOPES } from "./signals/rules.ts"
 
 /** The bindings of a deployment; see docs/deploy.md. `vars` and secrets are text. */
 export interface Bindings {

@@ -1,5 +1,5 @@
-import { Rejected } from "../signals/failures/violation.ts"
-import { SUBJECT_FIELDS, type Subjects } from "../signals/lifecycle/erasure.ts"
+import { SUBJECT_FIELDS, type Subjects } from "../signals/erasure.ts"
+import { Rejected } from "../signals/failures.ts"
 import { type BatchPlan, type Delivered, type PlanOptions, planBatch } from "../signals/plan.ts"
 import { textViolation } from "../signals/rules.ts"
 import { type Signal, type SignalRow, withPlainNumbers } from "../signals/schema.ts"

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto"
 import { Argument, Command, InvalidArgumentError } from "@commander-js/extra-typings"
-import { SCOPES } from "../signals/scopes.ts"
+import { SCOPES } from "../signals/rules.ts"
 
 const KEY_BYTES = 32
 

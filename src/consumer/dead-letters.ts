@@ -1,6 +1,6 @@
 import { ROW_FIELDS, redactMessageRecord } from "../queue/erase.ts"
 import { messageText, readMessage } from "../queue/messages.ts"
-import type { SubjectField } from "../signals/lifecycle/erasure.ts"
+import type { SubjectField } from "../signals/erasure.ts"
 import type { Database } from "../store/database/connection.ts"
 import { type DeadLetter, insertMessageLetters, type RecordedRow } from "../store/dead-letters/store.ts"
 import { keepErasedKeys } from "../store/lifecycle/suppression.ts"

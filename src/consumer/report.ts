@@ -4,7 +4,7 @@ import { commonName } from "../metrics/parts.ts"
 import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
 import { readMessage } from "../queue/messages.ts"
-import type { Tally } from "../signals/tally.ts"
+import type { Counts } from "../signals/answer.ts"
 import { BatchInDoubt } from "../store/batches/batch.ts"
 import { DatabaseError } from "../store/database/errors.ts"
 import {
@@ -84,7 +84,7 @@ export async function reportRun(
   await recordPoint(bindings.METRICS, point, { sources, codes })
 }
 
-const codesForLog = (codes: Tally) => (codes.size > 0 ? { codes: Object.fromEntries(codes) } : {})
+const codesForLog = (codes: Counts) => (codes.size > 0 ? { codes: Object.fromEntries(codes) } : {})
 
 /** One link for each message; `max_batch_size` in wrangler.toml has the same number. */
 const MAX_LINKS = 100

@@ -9,7 +9,7 @@ import {
   unreadableObject,
 } from "../queue/claim-checks.ts"
 import { type Message as Content, readMessage } from "../queue/messages.ts"
-import { addTallies } from "../signals/tally.ts"
+import { addCounts } from "../signals/answer.ts"
 import { BatchInDoubt } from "../store/batches/batch.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
 import { canWrite, connect, type Database, type DatabaseSettings } from "../store/database/connection.ts"
@@ -74,8 +74,8 @@ const sum = (one: Added, other: Added): Added => ({
   stored: one.stored + other.stored,
   duplicates: one.duplicates + other.duplicates,
   failed: one.failed + other.failed,
-  sources: addTallies(one.sources, other.sources),
-  codes: addTallies(one.codes, other.codes),
+  sources: addCounts(one.sources, other.sources),
+  codes: addCounts(one.codes, other.codes),
 })
 
 const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error instanceof BatchInDoubt

@@ -1,9 +1,9 @@
 import type { Context } from "hono"
 import { matchedRoutes } from "hono/route"
 import type { Bindings, Settings } from "../config.ts"
-import type { ProblemCode } from "../signals/failures/codes.ts"
-import type { Scope } from "../signals/scopes.ts"
-import type { Tally } from "../signals/tally.ts"
+import type { Counts } from "../signals/answer.ts"
+import type { ProblemCode } from "../signals/failures.ts"
+import type { Scope } from "../signals/rules.ts"
 import type { Database } from "../store/database/connection.ts"
 import type { Span } from "../trace/context.ts"
 import type { Claim } from "./body/budget.ts"
@@ -27,9 +27,9 @@ export interface RequestOutcome {
   /** The signal_source that all the signals share, or "mixed". */
   source?: string
   /** Signals that the request adds to the table, by their source. */
-  sources?: Tally
+  sources?: Counts
   /** Signals that it does not store, by the code of their failure. */
-  codes?: Tally
+  codes?: Counts
   /** The code of an answer that is an error. */
   code?: ProblemCode
   transactionId?: string

@@ -1,9 +1,9 @@
 import type { Context } from "hono"
 import { planDelivery } from "../bridges/plan-delivery.ts"
 import { acceptDelivery, type ReceivedDelivery } from "../ingest/accept-delivery.ts"
+import { countCodes } from "../signals/answer.ts"
 import type { Delivered } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
-import { tallyCodes } from "../signals/tally.ts"
 import { instantText } from "../signals/timestamp.ts"
 import { type App, noteOutcome } from "./context.ts"
 import { ingestContext, notePlan, timeLimitOf } from "./write.ts"
@@ -28,7 +28,7 @@ export async function answerDelivery(
   noteOutcome(c, { total: answer.total_count, skipped: delivered.length - answer.total_count, kind })
   if (queueError) noteOutcome(c, { error: queueError })
   const { transaction_id: transactionId, failures, duplicate_count: duplicates = 0 } = answer
-  const counts = { failed: failures.length, duplicates, sources, codes: tallyCodes(failures) }
+  const counts = { failed: failures.length, duplicates, sources, codes: countCodes(failures) }
   if (transactionId) noteOutcome(c, { transactionId, ...counts, queued: answer.state === "queued" })
   return answer
 }

@@ -5,7 +5,7 @@ import { markInDoubt, settleDoubt } from "../metrics/doubt.ts"
 import type { Parts } from "../metrics/parts.ts"
 import type { Outcome, Point } from "../metrics/point.ts"
 import { recordPoint } from "../metrics/record.ts"
-import { EMPTY_TALLY, tallyWithRest } from "../signals/tally.ts"
+import { countsWithRest, NO_COUNTS } from "../signals/answer.ts"
 import { type App, type RequestOutcome, routeOf } from "./context.ts"
 
 /**
@@ -45,7 +45,7 @@ interface SignalCounts extends Parts {
   counts: Pick<Point, "successes" | "failures" | "duplicates">
 }
 
-const NOTHING: SignalCounts = { counts: {}, sources: EMPTY_TALLY, codes: EMPTY_TALLY }
+const NOTHING: SignalCounts = { counts: {}, sources: NO_COUNTS, codes: NO_COUNTS }
 
 /** How many signals this request stored, found stored already, and did not store. */
 async function signalCounts(status: number, noted: RequestOutcome): Promise<SignalCounts> {
@@ -54,8 +54,8 @@ async function signalCounts(status: number, noted: RequestOutcome): Promise<Sign
     failed = 0,
     duplicates = 0,
     transactionId = "",
-    sources = EMPTY_TALLY,
-    codes = EMPTY_TALLY,
+    sources = NO_COUNTS,
+    codes = NO_COUNTS,
   } = noted
   const counted = {
     counts: { successes: total - failed - duplicates, failures: failed, duplicates },
@@ -70,7 +70,7 @@ async function signalCounts(status: number, noted: RequestOutcome): Promise<Sign
   if (noted.replayed) return !noted.queued && (await settleDoubt(transactionId)) ? counted : NOTHING
   // Signals without a failure of their own failed with the request.
   if (status >= 300)
-    return { ...NOTHING, counts: { failures: total }, codes: tallyWithRest(codes, total, noted.code ?? "") }
+    return { ...NOTHING, counts: { failures: total }, codes: countsWithRest(codes, total, noted.code ?? "") }
   // The consumer counts the others when it stores them.
   return noted.queued ? { ...NOTHING, counts: { failures: failed }, codes } : counted
 }

@@ -3,11 +3,11 @@ import { withShownChanges } from "../bridges/slack/events.ts"
 import type { IngestContext } from "../ingest/context.ts"
 import { newBatch, storeBatch } from "../ingest/store-batch.ts"
 import { commonName } from "../metrics/parts.ts"
-import type { Rejected } from "../signals/failures/violation.ts"
+import { countCodes, countNew, countSources } from "../signals/answer.ts"
+import type { Rejected } from "../signals/failures.ts"
 import { type BatchPlan, planBatch } from "../signals/plan.ts"
 import { type TimeLimit, timeLimitAt } from "../signals/rules.ts"
 import type { Signal } from "../signals/schema.ts"
-import { tallyCodes, tallyNew, tallySources } from "../signals/tally.ts"
 import { instantText } from "../signals/timestamp.ts"
 import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batches/batch.ts"
 import { traceparentOf } from "../trace/context.ts"
@@ -46,8 +46,8 @@ function traceparentFor(c: Context<App>): string | undefined {
 
 /** Notes the request's mode and counts before its outcome is known. */
 export function notePlan(c: Context<App>, plan: BatchPlan, mode: NonNullable<RequestOutcome["mode"]>): void {
-  const sources = tallySources(plan.rows)
-  const codes = tallyCodes(plan.failures)
+  const sources = countSources(plan.rows)
+  const codes = countCodes(plan.failures)
   noteOutcome(c, {
     mode,
     total: plan.total,
@@ -74,12 +74,12 @@ export function requestedBatch(
 /** Stores a batch, and notes the outcome. Sets `Idempotency-Replayed` on a replayed answer. */
 export async function storeRequested(c: Context<App>, batch: NewBatch): Promise<WrittenBatch> {
   const written = await storeBatch(ingestContext(c), batch).catch((error) => {
-    if (error instanceof BatchRefused) noteOutcome(c, { codes: tallyCodes(error.failures) })
+    if (error instanceof BatchRefused) noteOutcome(c, { codes: countCodes(error.failures) })
     throw error
   })
   const { transactionId, replayed, stored, failures, duplicates } = written
-  const tallies = { sources: tallyNew(batch.plan.rows, stored), codes: tallyCodes(failures) }
-  noteOutcome(c, { failed: failures.length, duplicates, ...tallies, transactionId, replayed })
+  const counts = { sources: countNew(batch.plan.rows, stored), codes: countCodes(failures) }
+  noteOutcome(c, { failed: failures.length, duplicates, ...counts, transactionId, replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")
   return written
 }

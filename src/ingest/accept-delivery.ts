@@ -1,9 +1,9 @@
 import { uuidv7 } from "uuidv7"
 import type { DeliveryPlan } from "../bridges/plan-delivery.ts"
 import { enqueueDelivery } from "../queue/enqueue.ts"
+import { type Counts, countCodes, NO_COUNTS } from "../signals/answer.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
-import { EMPTY_TALLY, type Tally, tallyCodes } from "../signals/tally.ts"
 import {
   type Delivery,
   Outcomes,
@@ -28,7 +28,7 @@ export interface ReceivedDelivery {
 export interface AcceptedDelivery {
   answer: DeliveryAnswer
   /** What was stored at once, by its source. */
-  sources: Tally
+  sources: Counts
   /** Why the queue did not take it, for the log; undefined when it did, or none is bound. */
   queueError: string | undefined
 }
@@ -46,7 +46,7 @@ export async function acceptDelivery(
 ): Promise<AcceptedDelivery> {
   const { plan, skipped, subjects } = received.plan
   if (plan.total === 0)
-    return { answer: answer("skipped", plan, skipped), sources: EMPTY_TALLY, queueError: undefined }
+    return { answer: answer("skipped", plan, skipped), sources: NO_COUNTS, queueError: undefined }
 
   const { source, caller, records } = received
   const transactionId = uuidv7()
@@ -68,7 +68,7 @@ export async function acceptDelivery(
   const state = left.total === 0 ? "skipped" : written ? "stored" : "queued"
   const base = answer(state, left, suppressed > 0 ? { ...skipped, suppressed } : skipped)
   const duplicates = written && { duplicate_count: written.duplicates }
-  const sources = written?.sources ?? EMPTY_TALLY
+  const sources = written?.sources ?? NO_COUNTS
   return { answer: { ...base, ...duplicates, transaction_id: transactionId }, sources, queueError }
 }
 
@@ -89,7 +89,7 @@ export async function storeDeliveries(
     await writeDeliveries(db, deliveries, outcomes)
   } finally {
     const { stored, duplicates, sources, failures } = outcomes.counts()
-    count({ stored, duplicates, failed: failures.length, sources, codes: tallyCodes(failures) })
+    count({ stored, duplicates, failed: failures.length, sources, codes: countCodes(failures) })
   }
 }
 

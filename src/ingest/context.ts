@@ -1,4 +1,4 @@
-import { EMPTY_TALLY, type Tally } from "../signals/tally.ts"
+import { type Counts, NO_COUNTS } from "../signals/answer.ts"
 import type { Database } from "../store/database/connection.ts"
 
 /** The context of the work of every entry point. It does not depend on HTTP and has no clock of its own. */
@@ -19,9 +19,9 @@ export interface Added {
   duplicates: number
   failed: number
   /** Stored signals by source. */
-  sources: Tally
+  sources: Counts
   /** Failed signals by code. */
-  codes: Tally
+  codes: Counts
 }
 
 export type Count = (added: Added) => void
@@ -30,6 +30,6 @@ export const NOTHING_ADDED: Added = {
   stored: 0,
   duplicates: 0,
   failed: 0,
-  sources: EMPTY_TALLY,
-  codes: EMPTY_TALLY,
+  sources: NO_COUNTS,
+  codes: NO_COUNTS,
 }

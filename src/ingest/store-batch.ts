@@ -1,6 +1,6 @@
 import { uuidv7 } from "uuidv7"
+import { type Counts, countCodes, countNew, countsWithRest } from "../signals/answer.ts"
 import type { BatchPlan } from "../signals/plan.ts"
-import { type Tally, tallyCodes, tallyNew, tallyWithRest } from "../signals/tally.ts"
 import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batches/batch.ts"
 import { recordFailedBatch, recordSameBatch } from "../store/batches/failed.ts"
 import { writeBatch } from "../store/batches/write.ts"
@@ -49,7 +49,7 @@ export async function storeBatch(context: IngestContext, batch: NewBatch): Promi
  */
 export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<Added> {
   const { rows, failures: known } = batch.plan
-  let codes: Tally
+  let codes: Counts
   try {
     const { state, stored, duplicates, failures, replayed, isNew, transactionId } = await writeBatch(
       db,
@@ -60,13 +60,13 @@ export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batc
     if (isNew) {
       const before = new Set(known.map(({ index }) => index))
       const failed = failures.filter(({ index }) => !before.has(index))
-      const sources = tallyNew(rows, stored)
+      const sources = countNew(rows, stored)
       return {
         stored: stored.length - duplicates,
         duplicates,
         failed: failed.length,
         sources,
-        codes: tallyCodes(failed),
+        codes: countCodes(failed),
       }
     }
     // Its signals were counted when they were stored.
@@ -76,7 +76,7 @@ export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batc
     if (error instanceof BatchRefused) {
       const reason = "The database refused signals of an all-or-nothing batch."
       await recordFailedBatch(db, batch, { reason, failures: error.failures })
-      codes = tallyWithRest(tallyCodes(error.failures), rows.length, "batch_rejected")
+      codes = countsWithRest(countCodes(error.failures), rows.length, "batch_rejected")
     } else if (error instanceof IdempotencyKeyReused) {
       const reason = "This Idempotency-Key had been used before with another request."
       await recordFailedBatch(db, batch, { reason, failures: [] })

@@ -26,7 +26,7 @@ import {
   unsupportedMediaType,
 } from "../http/problems.ts"
 import { Failure, ProblemCode } from "../signals/responses.ts"
-import type { Scope } from "../signals/scopes.ts"
+import type { Scope } from "../signals/rules.ts"
 import type { ShapeError } from "../signals/shape-errors.ts"
 import { TRANSACTION_ID } from "./examples.ts"
 

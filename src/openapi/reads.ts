@@ -12,7 +12,7 @@ import {
   unavailable,
 } from "../http/problems.ts"
 import { MetricsAnswer } from "../metrics/answer.ts"
-import { CSV_HEADER, csvLine, ndjsonLine } from "../signals/export/lines.ts"
+import { CSV_HEADER, csvLine, ndjsonLine } from "../signals/lines.ts"
 import {
   BatchPage,
   BatchRecord,

@@ -1,4 +1,4 @@
-import { StorageRecord } from "../signals/lifecycle/storage.ts"
+import { StorageRecord } from "../signals/responses.ts"
 import { answer, operation } from "./operation.ts"
 
 const STORAGE: StorageRecord = {

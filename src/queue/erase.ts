@@ -1,4 +1,4 @@
-import { mentions, type SubjectField, withoutSuppressed } from "../signals/lifecycle/erasure.ts"
+import { mentions, type SubjectField, withoutSuppressed } from "../signals/erasure.ts"
 import type { SignalRow } from "../signals/schema.ts"
 import { CLAIM_CHECK_PREFIXES } from "./claim-checks.ts"
 import { messageText, readMessage, versionOf } from "./messages.ts"

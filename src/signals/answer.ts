@@ -1,4 +1,5 @@
 import type { BatchAnswer, Failure, SignalResult } from "./responses.ts"
+import type { SignalRow } from "./schema.ts"
 
 /** The outcome of a batch. */
 export interface StoredBatch {
@@ -46,4 +47,47 @@ export function answerBatch(
 
 function success({ index, id, duplicate }: StoredId): SignalResult {
   return { index, success: true, signal_id: id, error: null, ...(duplicate && { duplicate: true }) }
+}
+
+/** A count by name. It is a map, since a sender can choose any name for a source. */
+export type Counts = ReadonlyMap<string, number>
+
+export const NO_COUNTS: Counts = new Map()
+
+function countBy<Item>(items: readonly Item[], nameOf: (item: Item) => string): Counts {
+  const counts = new Map<string, number>()
+  for (const item of items) {
+    const name = nameOf(item)
+    counts.set(name, (counts.get(name) ?? 0) + 1)
+  }
+  return counts
+}
+
+/** Counts signals by source. */
+export const countSources = (rows: readonly Pick<SignalRow, "signalSource">[]): Counts =>
+  countBy(rows, (row) => row.signalSource)
+
+/** Counts failed signals by the code of their failure. */
+export const countCodes = (failures: readonly Failure[]): Counts => countBy(failures, ({ code }) => code)
+
+/** Counts the rows of a batch that are new in the table, by source. */
+export function countNew(
+  rows: readonly SignalRow[],
+  stored: readonly { index: number; duplicate: boolean }[],
+): Counts {
+  const added = new Set(stored.filter(({ duplicate }) => !duplicate).map(({ index }) => index))
+  return countSources(rows.filter(({ index }) => added.has(index)))
+}
+
+export function addCounts(one: Counts, other: Counts): Counts {
+  if (one.size === 0 || other.size === 0) return one.size === 0 ? other : one
+  const sum = new Map(one)
+  for (const [name, count] of other) sum.set(name, (sum.get(name) ?? 0) + count)
+  return sum
+}
+
+/** Completes a countBy to `total`: counts the rest under `name`. */
+export function countsWithRest(known: Counts, total: number, name: string): Counts {
+  const rest = total - [...known.values()].reduce((sum, count) => sum + count, 0)
+  return rest > 0 || known.size === 0 ? addCounts(known, new Map([[name, Math.max(0, rest)]])) : known
 }

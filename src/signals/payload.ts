@@ -1,4 +1,4 @@
-import type { Violation } from "./failures/violation.ts"
+import type { Violation } from "./failures.ts"
 import { MAX_PAYLOAD_DEPTH, textViolation } from "./rules.ts"
 import type { Signal } from "./schema.ts"
 

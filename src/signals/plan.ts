@@ -1,5 +1,4 @@
-import type { FailureCode } from "./failures/codes.ts"
-import { failureAt, Rejected, type Violation } from "./failures/violation.ts"
+import { type FailureCode, failureAt, Rejected, type Violation } from "./failures.ts"
 import { encodePayload } from "./payload.ts"
 import type { Failure } from "./responses.ts"
 import { brokenRule, futureViolation, reservedKeyViolation, type TimeLimit } from "./rules.ts"

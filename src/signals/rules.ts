@@ -1,4 +1,4 @@
-import type { Violation } from "./failures/violation.ts"
+import type { Violation } from "./failures.ts"
 import { type Signal, TEXT_FIELDS } from "./schema.ts"
 import { instantText } from "./timestamp.ts"
 
@@ -138,3 +138,10 @@ function isHeavierThan(limitBytes: number, characters: number, signal: Signal, p
   for (const field of TEXT_FIELDS) bytes += encoder.encode(signal[field] ?? "").length
   return bytes > limitBytes
 }
+
+/**
+ * The scopes of a key. `ingest`: send signals, and read its own batches. `read`: read everything. `bridge`:
+ * send dedupe keys of the bridges. `admin`: erase.
+ */
+export const SCOPES = ["ingest", "read", "bridge", "admin"] as const
+export type Scope = (typeof SCOPES)[number]

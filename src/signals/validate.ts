@@ -1,5 +1,5 @@
 import * as z from "zod"
-import { Rejected, shapeViolation } from "./failures/violation.ts"
+import { Rejected, shapeViolation } from "./failures.ts"
 import { BatchFields, Signal } from "./schema.ts"
 import { MAX_ERRORS, moreErrors, type ShapeError, shapeErrors } from "./shape-errors.ts"
 

@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto"
-import { isFields } from "../../signals/json.ts"
-import { decodeUtf8 } from "../../signals/utf8.ts"
+import { decodeUtf8, isFields } from "../../signals/json.ts"
 
 /**
  * One record, whatever envelope it had. It is plain JSON, so that a dead letter can hold it and a replay can

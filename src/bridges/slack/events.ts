@@ -1,4 +1,4 @@
-import { failureAt, Rejected, type Violation } from "../../signals/failures/violation.ts"
+import { failureAt, Rejected, type Violation } from "../../signals/failures.ts"
 import { isFields } from "../../signals/json.ts"
 import { isTooDeep, TOO_DEEP } from "../../signals/payload.ts"
 import type { BatchPlan, Delivered } from "../../signals/plan.ts"

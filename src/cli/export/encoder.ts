@@ -1,4 +1,4 @@
-import type { ExportedRow } from "../../signals/export/lines.ts"
+import type { ExportedRow } from "../../signals/lines.ts"
 
 /**
  * Turns signals into the bytes of a file, block by block. A file may end, and be continued, behind every

@@ -6,8 +6,8 @@ import {
   type StoredSignal,
   ValidationError,
 } from "../../client/index.ts"
-import type { ExportedRow } from "../../signals/export/lines.ts"
 import { parseJson } from "../../signals/json.ts"
+import type { ExportedRow } from "../../signals/lines.ts"
 import { openClient } from "../options.ts"
 import { type Line, openLine } from "../progress.ts"
 import { EXIT, reasonOf, UsageError } from "../usage.ts"

@@ -1,6 +1,6 @@
 import { promisify } from "node:util"
 import { gzip } from "node:zlib"
-import { CSV_HEADER, csvLine, type ExportedRow, ndjsonLine } from "../../signals/export/lines.ts"
+import { CSV_HEADER, csvLine, type ExportedRow, ndjsonLine } from "../../signals/lines.ts"
 import type { Encoder } from "./encoder.ts"
 
 /** Long enough that compression does not suffer; a page of the service has 8 MB at most. */

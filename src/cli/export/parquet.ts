@@ -1,6 +1,6 @@
 import { deserialize, serialize } from "node:v8"
 import { ByteWriter, type ColumnSource, ParquetWriter, type SchemaElement } from "hyparquet-writer"
-import { EXPORT_COLUMNS, type ExportedRow } from "../../signals/export/lines.ts"
+import { EXPORT_COLUMNS, type ExportedRow } from "../../signals/lines.ts"
 import type { Encoder } from "./encoder.ts"
 
 /** A block is a row group, which readers hold as a whole. */

@@ -1,7 +1,7 @@
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { parse } from "csv-parse"
-import { CSV_HEADER } from "../../signals/export/lines.ts"
+import { CSV_HEADER } from "../../signals/lines.ts"
 import { openBytes, peek, shareOfBytes } from "./bytes.ts"
 import { checkColumns, signalOfRow } from "./columns.ts"
 import { readExportedRow } from "./exported.ts"

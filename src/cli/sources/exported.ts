@@ -1,4 +1,4 @@
-import { EXPORT_COLUMNS } from "../../signals/export/lines.ts"
+import { EXPORT_COLUMNS } from "../../signals/lines.ts"
 import { type RowOptions, signalOfRow } from "./columns.ts"
 import type { SourceRecord } from "./source.ts"
 

@@ -1,4 +1,4 @@
-import { decodeUtf8 } from "../../signals/utf8.ts"
+import { decodeUtf8 } from "../../signals/json.ts"
 import { UsageError } from "../usage.ts"
 
 /** Bound of a line; the service accepts no signal of that size. */

@@ -1,7 +1,7 @@
 import { waitUntil } from "cloudflare:workers"
 import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
-import { CSV_HEADER, csvLine, type ExportedRow, ndjsonLine } from "../../signals/export/lines.ts"
+import { CSV_HEADER, csvLine, type ExportedRow, ndjsonLine } from "../../signals/lines.ts"
 import { shapeErrors } from "../../signals/shape-errors.ts"
 import { connect, type Database } from "../../store/database/connection.ts"
 import { DatabaseError } from "../../store/database/errors.ts"

@@ -2,7 +2,7 @@ import { waitUntil } from "cloudflare:workers"
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import { continueErasure } from "../../ingest/erase.ts"
-import type { ErasureRequest } from "../../signals/lifecycle/erasure.ts"
+import type { ErasureRequest } from "../../signals/erasure.ts"
 import { connect } from "../../store/database/connection.ts"
 import {
   type ErasureTarget,

@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm"
-import { failureAt } from "../../signals/failures/violation.ts"
-import { suppressedFailure } from "../../signals/lifecycle/erasure.ts"
+import { suppressedFailure } from "../../signals/erasure.ts"
+import { failureAt } from "../../signals/failures.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { SignalRow } from "../../signals/schema.ts"
 import { type Database, withRetries } from "../database/connection.ts"

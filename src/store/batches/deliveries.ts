@@ -1,7 +1,7 @@
-import { type Subjects, withoutSuppressed } from "../../signals/lifecycle/erasure.ts"
+import { type Counts, countSources } from "../../signals/answer.ts"
+import { type Subjects, withoutSuppressed } from "../../signals/erasure.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { SignalRow } from "../../signals/schema.ts"
-import { type Tally, tallySources } from "../../signals/tally.ts"
 import type { Database } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { withPartitions } from "../database/partitions.ts"
@@ -27,7 +27,7 @@ export interface Delivery extends BatchWrite {
  * The counts have what this call entered in the ledger; a delivery that an earlier call entered counts
  * nothing.
  */
-export interface WrittenDeliveries extends Counts {
+export interface WrittenDeliveries extends SignalCounts {
   /** Signals that only the database refused, which are dead letters now. */
   refused: Failure[]
   /** Signals of suppressed subjects, of which nothing is kept. */
@@ -114,7 +114,7 @@ export async function writeDelivery(db: Database, delivery: Delivery): Promise<W
 }
 
 /**
- * Counts what was inserted, applies its edits, and stores the deliveries with suppressed rows, without these
+ * SignalCounts what was inserted, applies its edits, and stores the deliveries with suppressed rows, without these
  * rows.
  */
 async function finish(
@@ -218,10 +218,10 @@ function signalText(row: SignalRow | undefined): string {
 }
 
 /** The counts of signals. */
-export interface Counts {
+export interface SignalCounts {
   /** Signals that are new in the table, and the same by source. */
   stored: number
-  sources: Tally
+  sources: Counts
   /** Signals whose dedupe_key was stored before. */
   duplicates: number
   /** The failures that were not known when the batches were accepted. */
@@ -274,12 +274,12 @@ export class Outcomes {
     entered?.failures.set(failure.index, failure)
   }
 
-  counts(): Counts {
+  counts(): SignalCounts {
     const all = [...this.#entered.values()]
     const stored = all.flatMap((entered) => [...entered.stored.values()])
     return {
       stored: stored.length,
-      sources: tallySources(stored),
+      sources: countSources(stored),
       duplicates: all.reduce((sum, { duplicates }) => sum + duplicates.size, 0),
       failures: all.flatMap(({ failures }) => [...failures.values()]),
     }

@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import { type RecordedFailure, withCode } from "../../signals/failures/violation.ts"
+import { type RecordedFailure, withCode } from "../../signals/failures.ts"
 import { type Database, NOW } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { noneSuppressed } from "../lifecycle/suppression.ts"

@@ -1,6 +1,6 @@
 import { sql } from "drizzle-orm"
 import type { StoredId } from "../../signals/answer.ts"
-import { type RecordedFailure, withCode } from "../../signals/failures/violation.ts"
+import { type RecordedFailure, withCode } from "../../signals/failures.ts"
 import type { BatchPlan } from "../../signals/plan.ts"
 import type { SignalRow } from "../../signals/schema.ts"
 import { type Database, utc } from "../database/connection.ts"

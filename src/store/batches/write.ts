@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import { withoutSuppressed } from "../../signals/lifecycle/erasure.ts"
+import { withoutSuppressed } from "../../signals/erasure.ts"
 import { type Database, NOW } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { withPartitions } from "../database/partitions.ts"

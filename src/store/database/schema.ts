@@ -16,7 +16,7 @@ import {
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core"
-import type { RecordedFailure } from "../../signals/failures/violation.ts"
+import type { RecordedFailure } from "../../signals/failures.ts"
 
 /**
  * One row for each signal. `id` rises in the order of a batch, so that the ledger row of a batch is enough to

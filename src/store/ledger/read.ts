@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import { type RecordedFailure, withCode } from "../../signals/failures/violation.ts"
+import { type RecordedFailure, withCode } from "../../signals/failures.ts"
 import { type BatchRecord, LISTED_FAILURES } from "../../signals/responses.ts"
 import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
 import { hasNext, pageStatement, type Search } from "../database/page.ts"

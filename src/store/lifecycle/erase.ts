@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import { needlesOf, SLACK_CONVERSATION } from "../../signals/lifecycle/erasure.ts"
+import { needlesOf, SLACK_CONVERSATION } from "../../signals/erasure.ts"
 import { type Database, utc } from "../database/connection.ts"
 import { batches, deadLetters, erasures, signals, suppressions } from "../database/schema.ts"
 import type { ErasureTarget } from "./erasures.ts"

@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm"
-import { LISTED_PARTITIONS, type StorageRecord } from "../../signals/lifecycle/storage.ts"
+import { LISTED_PARTITIONS, type StorageRecord } from "../../signals/responses.ts"
 import { type Database, utc, withRetries } from "../database/connection.ts"
 import { signals } from "../database/schema.ts"
 

@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import type { SubjectField } from "../../signals/lifecycle/erasure.ts"
+import type { SubjectField } from "../../signals/erasure.ts"
 import { type Database, withRetries } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { dedupeKeys, suppressions } from "../database/schema.ts"

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { SCOPES } from "../../../src/signals/scopes.ts"
+import { SCOPES } from "../../../src/signals/rules.ts"
 import { run } from "./import/importer.ts"
 
 let folder: string

@@ -1,6 +1,6 @@
 import { describe, expect, expectTypeOf, it } from "vitest"
 import type * as client from "../../../src/client/api/types.ts"
-import type { PROBLEM_CODES } from "../../../src/signals/failures/codes.ts"
+import type { PROBLEM_CODES } from "../../../src/signals/failures.ts"
 import type * as service from "../../../src/signals/responses.ts"
 import { Signal } from "../../../src/signals/schema.ts"
 import type { ShapeError } from "../../../src/signals/shape-errors.ts"

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
-import { FAILURE_CODES, PROBLEM_CODES } from "../../../src/signals/failures/codes.ts"
+import { FAILURE_CODES, PROBLEM_CODES } from "../../../src/signals/failures.ts"
 
 const api = await readFile(join(import.meta.dirname, "../../../docs/api.md"), "utf8")
 

@@ -6,7 +6,7 @@ import type { Bindings } from "../../../src/config.ts"
 import { DESCRIPTION, openApi } from "../../../src/openapi/document.ts"
 import { BAD_BATCH, BATCH } from "../../../src/openapi/examples.ts"
 import { METHOD_NOT_ALLOWED } from "../../../src/openapi/operation.ts"
-import { MAX_CONTAINERS } from "../../../src/signals/json-size.ts"
+import { MAX_CONTAINERS } from "../../../src/signals/json.ts"
 import { Signal } from "../../../src/signals/schema.ts"
 import { bindings } from "../service.ts"
 

@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { countContainers, MAX_CONTAINERS, TooManyContainers } from "../../../src/signals/json-size.ts"
+import { countContainers, MAX_CONTAINERS, TooManyContainers } from "../../../src/signals/json.ts"
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 

@@ -1,8 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { parseJson, parseNdjson as parseLines, plainNumber } from "../../../src/signals/json.ts"
+import { decodeUtf8, parseJson, parseNdjson as parseLines, plainNumber } from "../../../src/signals/json.ts"
 import { Unreadable } from "../../../src/signals/shape-errors.ts"
-import { decodeUtf8 } from "../../../src/signals/utf8.ts"
 
 const parseNdjson = (text: string) => parseLines(text, 10_000)
 const roundTrip = (text: string) => JSON.stringify(parseJson(text))

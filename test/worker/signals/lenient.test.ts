@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { Rejected } from "../../../src/signals/failures/violation.ts"
+import { Rejected } from "../../../src/signals/failures.ts"
 import { parseNdjson } from "../../../src/signals/json.ts"
 import { ignoredFields, planBatch } from "../../../src/signals/plan.ts"
 import { validateBatch } from "../../../src/signals/validate.ts"

@@ -1,5 +1,5 @@
-import type { ErasureRecord } from "../../../signals/lifecycle/erasure.ts"
-import type { StorageRecord } from "../../../signals/lifecycle/storage.ts"
+import type { ErasureRecord } from "../../../signals/erasure.ts"
+import type { StorageRecord } from "../../../signals/responses.ts"
 import { get, KeyNeeded } from "../api.ts"
 import { make } from "../dom.ts"
 import { bytes, count, NONE } from "../format.ts"

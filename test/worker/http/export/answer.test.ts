@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest"
 import { MAX_STREAMS, STREAM_PAGE } from "../../../../src/http/export/bounds.ts"
-import { CSV_HEADER } from "../../../../src/signals/export/lines.ts"
+import { CSV_HEADER } from "../../../../src/signals/lines.ts"
 import type { StoredSignal } from "../../../../src/signals/responses.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"
 

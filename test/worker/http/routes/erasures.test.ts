@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import type { ErasureRecord } from "../../../../src/signals/lifecycle/erasure.ts"
+import type { ErasureRecord } from "../../../../src/signals/erasure.ts"
 import type { BatchAnswer } from "../../../../src/signals/responses.ts"
 import { countOf, freshConversation, postBatch, postJson, query, send } from "../../service.ts"
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { StorageRecord } from "../../../../src/signals/lifecycle/storage.ts"
+import { StorageRecord } from "../../../../src/signals/responses.ts"
 import { storageFigures } from "../../../../src/store/lifecycle/storage.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"
 import { database } from "../batches/batch-of.ts"

@@ -1,10 +1,10 @@
 import * as z from "zod"
-import { failureAt } from "../failures/violation.ts"
-import type { BatchPlan } from "../plan.ts"
-import type { Failure } from "../responses.ts"
-import { textViolation } from "../rules.ts"
-import type { SignalRow } from "../schema.ts"
-import { validationIssue } from "../shape-errors.ts"
+import { failureAt } from "./failures.ts"
+import type { BatchPlan } from "./plan.ts"
+import type { Failure } from "./responses.ts"
+import { textViolation } from "./rules.ts"
+import type { SignalRow } from "./schema.ts"
+import { validationIssue } from "./shape-errors.ts"
 
 /** The fields of a signal that can hold the subject of an erasure. */
 export const SUBJECT_FIELDS = ["user_id", "agent_id", "context_window_id"] as const

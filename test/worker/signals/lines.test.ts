@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { CSV_HEADER, csvLine, type ExportedRow, ndjsonLine } from "../../../../src/signals/export/lines.ts"
+import { CSV_HEADER, csvLine, type ExportedRow, ndjsonLine } from "../../../src/signals/lines.ts"
 
 const ROW: ExportedRow = {
   id: 7,

@@ -1,4 +1,4 @@
-import { StoredSignal } from "../responses.ts"
+import { StoredSignal } from "./responses.ts"
 
 /** A signal as a read gives it, with its payload as JSON text, so that every digit stays as it is stored. */
 export type ExportedRow = Omit<StoredSignal, "payload"> & { payload: string | null }
