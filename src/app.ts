@@ -54,7 +54,7 @@ app.use(async (c, next) => {
   const settings = readSettings(c.env)
   c.set("settings", settings)
   const traffic = c.req.method === "GET" || c.req.method === "HEAD" ? "reads" : "writes"
-  c.set("db", connect(settings.database, { traffic, keepAlive: waitUntil }))
+  c.set("db", connect(settings.database, { traffic, keepAlive: waitUntil, signal: c.req.raw.signal }))
   await next()
 })
 app.route("/readyz", readiness)

@@ -79,6 +79,7 @@ export async function runQueuedBundle(
       modulesRoot: dirname(bundle.path),
       modules: [{ type: "ESModule", path: bundle.path, contents: await readFile(bundle.path, "utf8") }],
       compatibilityDate: bundle.compatibilityDate,
+      compatibilityFlags: bundle.compatibilityFlags,
       bindings: settings,
       queueProducers: { QUEUE },
       queueConsumers: await queueConsumers(),

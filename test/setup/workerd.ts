@@ -12,6 +12,7 @@ import { StartupError } from "../../src/local/startup-error.ts"
 export interface Bundle {
   path: string
   compatibilityDate: string
+  compatibilityFlags: string[]
   remove(): Promise<void>
 }
 
@@ -28,6 +29,7 @@ export async function buildBundle(): Promise<Bundle> {
   return {
     path: join(folder, "index.js"),
     compatibilityDate: /^compatibility_date = "(.*)"$/m.exec(settings)?.[1] ?? "",
+    compatibilityFlags: JSON.parse(/^compatibility_flags = (\[.*\])$/m.exec(settings)?.[1] ?? "[]"),
     remove: () => rm(folder, { recursive: true, force: true }),
   }
 }
@@ -98,7 +100,7 @@ async function waitUntilAlive(address: string, child: ChildProcess, log: readonl
 
 /** @see https://github.com/cloudflare/workerd/blob/main/src/workerd/server/workerd.capnp */
 function configText(
-  { compatibilityDate }: Pick<Bundle, "compatibilityDate">,
+  { compatibilityDate, compatibilityFlags }: Omit<Bundle, "remove">,
   port: number,
   settings: Record<string, string>,
   { v8Flags = [], metricsSink }: BundleOptions,
@@ -124,6 +126,7 @@ function configText(
     const worker :Workerd.Worker = (
       modules = [(name = "index.js", esModule = embed "index.js")],
       compatibilityDate = "${compatibilityDate}",
+      compatibilityFlags = ${JSON.stringify(compatibilityFlags)},
       globalOutbound = "internet",
       bindings = [${bindings.join(", ")}]
     );`

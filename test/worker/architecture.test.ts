@@ -11,17 +11,18 @@ const SOURCES = Object.fromEntries(
 const MAY_IMPORT: Record<string, string[]> = {
   "index.ts": ["app.ts", "config.ts", "store", "consumer"],
   "app.ts": ["config.ts", "http", "store"],
-  http: ["config.ts", "ingest", "store", "metrics", "signals", "bridges", "trace"],
+  http: ["config.ts", "isolate", "ingest", "store", "metrics", "signals", "bridges", "trace"],
   openapi: ["http", "metrics", "signals", "bridges", "config.ts", "store"],
   consumer: ["config.ts", "ingest", "queue", "store", "metrics", "signals", "trace"],
   ingest: ["bridges", "queue", "store", "signals"],
   queue: ["store", "signals"],
   bridges: ["signals"],
-  store: ["signals"],
+  store: ["isolate", "signals"],
   metrics: [],
   trace: [],
   "config.ts": ["metrics", "bridges", "signals"],
   signals: [],
+  isolate: [],
   // Runs the Worker with what stands in for Cloudflare.
   local: ["index.ts", "config.ts", "metrics"],
   // Stands alone.

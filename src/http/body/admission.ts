@@ -1,9 +1,9 @@
 import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
+import { ByteBudget, type Claim, newClaim } from "../../isolate/byte-budget.ts"
+import { RetryPacing } from "../../isolate/retry-pacing.ts"
 import type { App } from "../context.ts"
 import { overloaded } from "../problems.ts"
-import { ByteBudget, type Claim, newClaim } from "./budget.ts"
-import { ReturnTimes } from "./return-times.ts"
 
 const MIB = 1024 * 1024
 
@@ -68,7 +68,7 @@ const budget = new ByteBudget({
 })
 
 /** Small and large bodies wait apart, so their senders return at times of their own. */
-const returnTimes = { small: new ReturnTimes(), large: new ReturnTimes() }
+const retryPacing = { small: new RetryPacing(), large: new RetryPacing() }
 
 /** The time for a body of so many bytes to arrive, in milliseconds: 5 s, and 3 s for each MiB, up to 30 s. */
 export const bodyDeadlineMs = (bytes: number) =>
@@ -100,9 +100,10 @@ export async function admit(c: Context<App>, cost: number): Promise<void> {
   if (wanted < claim.bytes) budget.shrink(claim, wanted)
   if (wanted <= claim.bytes) return
   const isFirst = claim.bytes === 0
-  const times = returnTimes[wanted > SMALL_BYTES ? "large" : "small"]
-  if (!(await budget.grow(claim, wanted - claim.bytes))) throw overloaded(times.next(Date.now()))
-  if (isFirst) times.admitted(Date.now())
+  const pacing = retryPacing[wanted > SMALL_BYTES ? "large" : "small"]
+  const hasRoom = await budget.grow(claim, wanted - claim.bytes, c.req.raw.signal)
+  if (!hasRoom) throw overloaded(pacing.next(Date.now()))
+  if (isFirst) pacing.admitted(Date.now())
 }
 
 /** Claims room without waiting. Returns false, and claims nothing, when there is none now. */

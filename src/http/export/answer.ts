@@ -1,6 +1,7 @@
 import { waitUntil } from "cloudflare:workers"
 import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
+import { type ReaderSlot, ReaderSlots } from "../../isolate/reader-slots.ts"
 import { CSV_HEADER, csvLine, type ExportedRow, ndjsonLine } from "../../signals/lines.ts"
 import { shapeErrors } from "../../signals/shape-errors.ts"
 import { connect, type Database } from "../../store/database/connection.ts"
@@ -11,7 +12,6 @@ import { receivedAt, type SelectedRow } from "../../store/signals/stored-signal.
 import { type App, noteOutcome } from "../context.ts"
 import { ExportQuery, queryOf } from "../params.ts"
 import { errorForLog, invalidShape, tooManyStreams } from "../problems.ts"
-import { type Place, Places } from "../readers/places.ts"
 import { MAX_STREAMS, STREAM_BOUNDS, STREAM_PAGE } from "./bounds.ts"
 import { preferredType } from "./negotiate.ts"
 import { pageLimit, type StreamEnd, streamLines } from "./stream.ts"
@@ -41,10 +41,10 @@ const FORMATS = {
 
 const OFFERS = Object.keys(FORMATS) as (keyof typeof FORMATS)[]
 
-/** A stream confirms its place every second. */
+/** A stream renews its slot every second. */
 const GONE_AFTER_MS = 10_000
 
-const places = new Places({ most: MAX_STREAMS, goneAfterMs: GONE_AFTER_MS })
+const slots = new ReaderSlots({ most: MAX_STREAMS, goneAfterMs: GONE_AFTER_MS })
 
 /**
  * Answers a list as a stream of lines if the caller prefers NDJSON or CSV, and otherwise as a page of JSON.
@@ -57,10 +57,10 @@ export const streamLists = createMiddleware<App>(async (c, next) => {
   const data = queryOf(c)
   const query = ExportQuery.safeParse(data)
   if (!query.success) throw invalidShape(shapeErrors(query.error.issues, data, ["query"]))
-  const place = places.take()
-  if (!place) throw tooManyStreams()
-  return await beginStream(c, format, query.data, place).catch((error) => {
-    place.leave()
+  const slot = slots.take()
+  if (!slot) throw tooManyStreams()
+  return await beginStream(c, format, query.data, slot).catch((error) => {
+    slot.release()
     throw error
   })
 })
@@ -69,7 +69,7 @@ async function beginStream(
   c: Context<App>,
   format: Format,
   query: ExportQuery,
-  place: Place,
+  slot: ReaderSlot,
 ): Promise<Response> {
   const { limit, cursor, ...filter } = query
   const startedAt = Date.now()
@@ -79,7 +79,7 @@ async function beginStream(
   noteOutcome(c, { stream: format.name })
   c.header("Content-Type", format.contentType)
   if (c.req.method === "HEAD") {
-    place.leave()
+    slot.release()
     return c.body(null)
   }
   const lines = streamLines({
@@ -90,9 +90,9 @@ async function beginStream(
     line: (row) => format.line(exported(row)),
     limit,
     bounds: STREAM_BOUNDS,
-    onAlive: place.keep,
+    onAlive: slot.renew,
     onEnd: (end) => {
-      place.leave()
+      slot.release()
       logEnd(c, end, { ms: Date.now() - startedAt, databaseMs: used.reduce((sum, { ms }) => sum + ms, 0) })
     },
   })

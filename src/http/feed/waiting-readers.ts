@@ -1,4 +1,4 @@
-import { type Place, Places } from "../readers/places.ts"
+import { type ReaderSlot, ReaderSlots } from "../../isolate/reader-slots.ts"
 
 /** The pause between reads of a waiting reader. A read costs the database about ten buffers. */
 export const LOOK_EVERY_MS = 1000
@@ -6,10 +6,10 @@ export const LOOK_EVERY_MS = 1000
 /** Readers of an isolate that can wait at once. Each of them reads once a second. */
 export const MAX_WAITING = 32
 
-/** Longer than the longest read: a reader confirms its place between two reads. */
+/** Longer than the longest read: a reader renews its slot between two reads. */
 const GONE_AFTER_MS = 11_000
 
-const places = new Places({ most: MAX_WAITING, goneAfterMs: GONE_AFTER_MS })
+const slots = new ReaderSlots({ most: MAX_WAITING, goneAfterMs: GONE_AFTER_MS })
 
-/** Takes one of the places for waiting readers; undefined when all are taken. */
-export const takeWaitingPlace = (now?: number): Place | undefined => places.take(now)
+/** Takes one of the slots for waiting readers; undefined when all are taken. */
+export const takeWaitingSlot = (now?: number): ReaderSlot | undefined => slots.take(now)

@@ -13,7 +13,7 @@ import {
 import { requireScope } from "../auth.ts"
 import type { App } from "../context.ts"
 import { encodeFeedCursor, FeedQuery } from "../feed/query.ts"
-import { LOOK_EVERY_MS, takeWaitingPlace } from "../feed/waiting-readers.ts"
+import { LOOK_EVERY_MS, takeWaitingSlot } from "../feed/waiting-readers.ts"
 import { tooManyWaiting } from "../problems.ts"
 import { refuseShape } from "../validation.ts"
 
@@ -52,8 +52,8 @@ async function waitForSignals(
   first: FeedPage,
   query: { limit: number; endsAt: number },
 ): Promise<FeedPage> {
-  const place = takeWaitingPlace()
-  if (!place) throw tooManyWaiting()
+  const slot = takeWaitingSlot()
+  if (!slot) throw tooManyWaiting()
   try {
     let page = first
     while (page.signals.length === 0 && Date.now() < query.endsAt) {
@@ -61,12 +61,12 @@ async function waitForSignals(
         await new Promise((resolve) =>
           setTimeout(resolve, Math.min(LOOK_EVERY_MS, query.endsAt - Date.now())),
         )
-      place.keep()
+      slot.renew()
       page = await readOn(c, page.next, query.limit)
     }
     return page
   } finally {
-    place.leave()
+    slot.release()
   }
 }
 

@@ -1,7 +1,7 @@
+import { Group, type GroupLimits } from "../../isolate/group.ts"
 import type { SignalRow } from "../../signals/schema.ts"
 import type { Database, Traffic } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
-import { Group, type GroupLimits } from "../group/group.ts"
 import type { Suppressed } from "../lifecycle/suppression.ts"
 import type { Inserted } from "./batch.ts"
 import { type BatchWrite, insertMany } from "./insert-many.ts"
@@ -19,7 +19,7 @@ const MAX_GROUP_ITEMS = 200
 const MAX_GROUP_WEIGHT = 1024 * 1024
 /** Longer than a healthy database takes. */
 const SLOW_GROUP_MS = 250
-/** Five full groups. Requests of disconnected callers count until the next group starts. */
+/** Five full groups. */
 const MAX_WAITING = 1000
 /** The same as the wait of a statement. */
 const MAX_TURN_MS = 1000
@@ -63,6 +63,7 @@ export async function insertGrouped(
     item: write,
     weight: weightOf(rows),
     answerBy: db.deadlineAt,
+    signal: db.usage.attempts === 0 ? db.signal : undefined,
     async run(members) {
       if (members.length === 1) return [(await alone()) ?? "in the ledger"]
       const inserted = await insertMany(db, members)

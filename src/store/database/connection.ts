@@ -1,7 +1,7 @@
 import { neon, neonConfig } from "@neondatabase/serverless"
 import { type SQL, sql } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
-import { Gate } from "../group/gate.ts"
+import { StatementGate } from "../../isolate/statement-gate.ts"
 import { DatabaseError, databaseErrorOf, ReadTooCostly } from "./errors.ts"
 import { backfills } from "./schema.ts"
 
@@ -25,6 +25,8 @@ export interface ConnectOptions {
   traffic?: Traffic
   /** Keeps the runtime from ending the request before `work` has ended, also when its caller leaves. */
   keepAlive?: (work: Promise<unknown>) => void
+  /** Aborted when the caller disconnects. A statement that still waits for its turn is then not sent. */
+  signal?: AbortSignal
 }
 
 /** The database for one request, with the request's deadline. */
@@ -37,6 +39,8 @@ export interface Database {
   /** Keeps the runtime from ending the request before `work` has ended, also when its caller leaves. */
   keepAlive(work: Promise<unknown>): void
   readonly traffic: Traffic
+  /** Aborted when the caller disconnects. */
+  readonly signal?: AbortSignal | undefined
   /** Milliseconds since the epoch. */
   readonly deadlineAt: number
   /** The attempts and the time of this request's statements so far. */
@@ -51,11 +55,11 @@ const LONGEST_QUEUE_MS = 2000
 const WAITING_FOR_EACH = 32
 
 /** The gates that all requests of this isolate share, by the kind of traffic and its limit. */
-const gates = new Map<string, Gate>()
+const gates = new Map<string, StatementGate>()
 
-function gateOf(traffic: Traffic, limit: number): Gate {
+function gateOf(traffic: Traffic, limit: number): StatementGate {
   const name = `${traffic} ${limit}`
-  const gate = gates.get(name) ?? new Gate({ running: limit, waiting: limit * WAITING_FOR_EACH })
+  const gate = gates.get(name) ?? new StatementGate({ running: limit, waiting: limit * WAITING_FOR_EACH })
   gates.set(name, gate)
   return gate
 }
@@ -66,7 +70,7 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
   const client = neon(settings.url, { fullResults: true })
   const deadlineAt = Date.now() + settings.deadlineMs
   const usage = { attempts: 0, ms: 0 }
-  const { traffic = "writes", keepAlive } = options
+  const { traffic = "writes", keepAlive, signal } = options
   const gate = settings.inFlight && gateOf(traffic, settings.inFlight[traffic])
   const statementMs = () => settings.statementMs ?? Math.max(1, deadlineAt - Date.now())
 
@@ -76,7 +80,8 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
     const begun = usage.attempts > 0
     const leftMs = Math.max(0, deadlineAt - Date.now())
     const waitMs = begun ? leftMs : Math.min(LONGEST_QUEUE_MS, leftMs)
-    const leave = await gate.enter({ waitMs, longestMs: statementMs, ahead: begun })
+    const isWanted = begun ? undefined : signal
+    const leave = await gate.enter({ waitMs, longestMs: statementMs, ahead: begun, signal: isWanted })
     if (!leave) throw new DatabaseError("overloaded", `too many ${traffic} in flight`, false)
     return leave
   }
@@ -87,8 +92,8 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
     const startedAt = Date.now()
     usage.attempts++
     try {
-      const signal = AbortSignal.timeout(Math.min(statementMs(), timeoutMs))
-      const { rows } = await client.query(sql, params, { fetchOptions: { signal } })
+      const timeout = AbortSignal.timeout(Math.min(statementMs(), timeoutMs))
+      const { rows } = await client.query(sql, params, { fetchOptions: { signal: timeout } })
       return rows as Row[]
     } catch (error) {
       throw databaseErrorOf(error)
@@ -102,6 +107,7 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
 
   return {
     traffic,
+    signal,
     deadlineAt,
     usage,
     keepAlive: keep,

@@ -12,7 +12,7 @@ declare module "vitest" {
     /** The owner of the tables, for what tests do past the service. */
     databaseOwnerUrl: string
     databaseEndpoint: string
-    bundle: Pick<Bundle, "path" | "compatibilityDate">
+    bundle: Omit<Bundle, "remove">
   }
 }
 
@@ -24,8 +24,8 @@ export default async function startServices(project: TestProject) {
   const postgres = await startTemporaryPostgres()
   await migrate(postgres.url)
   const endpoint = await startNeonEndpoint()
-  const { path, compatibilityDate, remove } = await buildBundle()
-  project.provide("bundle", { path, compatibilityDate })
+  const { remove, ...bundle } = await buildBundle()
+  project.provide("bundle", bundle)
   project.provide("databaseUrl", await createServiceLogin(postgres.url))
   project.provide("databaseOwnerUrl", postgres.url)
   project.provide("databaseEndpoint", endpoint.url)

@@ -66,6 +66,7 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
             modulesRoot: dirname(bundle.path),
             modules: [{ type: "ESModule", path: bundle.path, contents }],
             compatibilityDate: bundle.compatibilityDate,
+            compatibilityFlags: bundle.compatibilityFlags,
             bindings: { ...settings, ...changed },
             serviceBindings: {
               QUEUE: { name: "bindings", entrypoint: "Queue" },

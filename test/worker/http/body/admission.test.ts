@@ -2,7 +2,7 @@ import { createExecutionContext } from "cloudflare:test"
 import { afterEach, expect, it, vi } from "vitest"
 import { app } from "../../../../src/app.ts"
 import { BODY_DEADLINE_MS, MAX_WAIT_MS } from "../../../../src/http/body/admission.ts"
-import { LONGEST_RETURN_SECONDS, SHORTEST_RETURN_SECONDS } from "../../../../src/http/body/return-times.ts"
+import { LONGEST_RETURN_SECONDS, SHORTEST_RETURN_SECONDS } from "../../../../src/isolate/retry-pacing.ts"
 import { bindings } from "../../service.ts"
 
 afterEach(() => {

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest"
 import { encodeFeedCursor } from "../../../../src/http/feed/query.ts"
-import { MAX_WAITING, takeWaitingPlace } from "../../../../src/http/feed/waiting-readers.ts"
+import { MAX_WAITING, takeWaitingSlot } from "../../../../src/http/feed/waiting-readers.ts"
 import type { FeedAnswer } from "../../../../src/signals/responses.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"
 
@@ -125,17 +125,17 @@ describe("the feed", () => {
   })
 
   it("lets a bounded number of readers of an isolate wait", async () => {
-    const places = Array.from({ length: MAX_WAITING }, () => takeWaitingPlace())
-    expect(takeWaitingPlace()).toBeUndefined()
+    const places = Array.from({ length: MAX_WAITING }, () => takeWaitingSlot())
+    expect(takeWaitingSlot()).toBeUndefined()
     // A reader that has left without a word makes room.
-    expect(takeWaitingPlace(Date.now() + 60_000)?.leave()).toBeUndefined()
-    for (const place of places) place?.leave()
-    const taken = Array.from({ length: MAX_WAITING }, () => takeWaitingPlace())
+    expect(takeWaitingSlot(Date.now() + 60_000)?.release()).toBeUndefined()
+    for (const place of places) place?.release()
+    const taken = Array.from({ length: MAX_WAITING }, () => takeWaitingSlot())
     const refused = await ask({ after: (await read({ after: "now" })).next_cursor, wait: 2 })
     // Unless another test has stored a signal in between.
     if (refused.status !== 200)
       expect([refused.status, refused.headers.get("Retry-After")]).toEqual([503, "5"])
-    for (const place of taken) place?.leave()
+    for (const place of taken) place?.release()
   })
 })
 

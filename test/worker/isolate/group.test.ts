@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { Group, type GroupLimits } from "../../../../src/store/group/group.ts"
+import { Group, type GroupLimits } from "../../../src/isolate/group.ts"
 
 const limits = (more: Partial<GroupLimits> = {}): GroupLimits => ({
   slowMs: 10_000,

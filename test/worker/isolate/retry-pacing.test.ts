@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest"
-import { LONGEST_RETURN_SECONDS, ReturnTimes } from "../../../../src/http/body/return-times.ts"
+import { LONGEST_RETURN_SECONDS, RetryPacing } from "../../../src/isolate/retry-pacing.ts"
 
 const START = Date.UTC(2026, 10, 1)
 
 /** Admits so many requests a second, and returns the time after the last one. */
 function admit(
-  times: ReturnTimes,
+  times: RetryPacing,
   from: number,
   { aSecond, seconds }: { aSecond: number; seconds: number },
 ): number {
@@ -14,12 +14,12 @@ function admit(
 }
 
 /** A service that has been busy for a minute. */
-function busy(aSecond: number): { times: ReturnTimes; now: number } {
-  const times = new ReturnTimes()
+function busy(aSecond: number): { times: RetryPacing; now: number } {
+  const times = new RetryPacing()
   return { times, now: admit(times, START, { aSecond, seconds: 60 }) }
 }
 
-const refusals = (times: ReturnTimes, now: number, count: number) =>
+const refusals = (times: RetryPacing, now: number, count: number) =>
   Array.from({ length: count }, () => times.next(now))
 
 describe("the times at which refused senders return", () => {
@@ -46,7 +46,7 @@ describe("the times at which refused senders return", () => {
   })
 
   it("are 10 seconds away while nothing is admitted", () => {
-    expect(new ReturnTimes().next(START)).toBe(LONGEST_RETURN_SECONDS)
+    expect(new RetryPacing().next(START)).toBe(LONGEST_RETURN_SECONDS)
     const { times, now } = busy(40)
     expect(times.next(now + 120_000)).toBe(LONGEST_RETURN_SECONDS)
   })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
-import { Gate } from "../../../../src/store/group/gate.ts"
+import { StatementGate } from "../../../src/isolate/statement-gate.ts"
 
-const entry = (more: Partial<Parameters<Gate["enter"]>[0]> = {}) => ({
+const entry = (more: Partial<Parameters<StatementGate["enter"]>[0]> = {}) => ({
   waitMs: 10_000,
   longestMs: () => 60_000,
   ahead: false,
@@ -10,7 +10,7 @@ const entry = (more: Partial<Parameters<Gate["enter"]>[0]> = {}) => ({
 
 describe("a gate", () => {
   it("admits its limit at once, and the next when one has left", async () => {
-    const gate = new Gate({ running: 2, waiting: 10 })
+    const gate = new StatementGate({ running: 2, waiting: 10 })
     const first = await gate.enter(entry())
     await gate.enter(entry())
     expect(await gate.enter(entry({ waitMs: 20 }))).toBeUndefined()
@@ -20,7 +20,7 @@ describe("a gate", () => {
   })
 
   it("admits waiters in order of arrival, and started requests before all others", async () => {
-    const gate = new Gate({ running: 1, waiting: 10 })
+    const gate = new StatementGate({ running: 1, waiting: 10 })
     const order: string[] = []
     const pass = (name: string, ahead = false) =>
       gate.enter(entry({ ahead })).then((leave) => {
@@ -35,7 +35,7 @@ describe("a gate", () => {
   })
 
   it("refuses a request at once when the line is full, but not a started one", async () => {
-    const gate = new Gate({ running: 1, waiting: 1 })
+    const gate = new StatementGate({ running: 1, waiting: 1 })
     const held = await gate.enter(entry())
     const waiting = gate.enter(entry())
     expect(await gate.enter(entry())).toBeUndefined()
@@ -47,8 +47,8 @@ describe("a gate", () => {
   })
 
   it("frees the place of a statement that must have ended, whose request the runtime ended", async () => {
-    const gate = new Gate({ running: 1, waiting: 1 })
+    const gate = new StatementGate({ running: 1, waiting: 1 })
     await gate.enter(entry({ longestMs: () => 30 }))
-    expect(await gate.enter(entry())).toBeDefined()
+    expect(await gate.enter(entry({ waitMs: 60 }))).toBeDefined()
   })
 })

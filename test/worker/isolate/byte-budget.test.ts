@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest"
-import { ByteBudget, type Claim, newClaim } from "../../../../src/http/body/budget.ts"
+import { ByteBudget, type Claim, newClaim } from "../../../src/isolate/byte-budget.ts"
 
 const budgetOf = (options = {}) =>
   new ByteBudget({
@@ -62,20 +62,14 @@ describe("a budget of bytes", () => {
     expect(budget.held).toBe(25)
   })
 
-  it("lets a waiter take the room that those before it do not need, before they have checked", async () => {
-    vi.useFakeTimers({ toFake: ["setTimeout", "Date"] })
-    const budget = budgetOf({ waiters: 2 })
+  it("serves all waiters for which released bytes suffice at once", async () => {
+    const budget = budgetOf({ waiters: 3 })
     const claim = await held(budget, 80)
-    const first = budget.grow(newClaim(), 30)
-    await vi.advanceTimersByTimeAsync(1)
-    const second = budget.grow(newClaim(), 20)
-    // The first waiter has just checked, as every 5 ms, and the second one checks every 10 ms.
-    await vi.advanceTimersByTimeAsync(19)
+    const waiting = [30, 20, 40].map((bytes) => budget.grow(newClaim(), bytes))
     budget.release(claim)
-    await vi.advanceTimersByTimeAsync(1)
-    expect(budget.held).toBe(20)
-    await vi.advanceTimersByTimeAsync(4)
-    expect(await Promise.all([first, second])).toEqual([true, true])
+    expect(budget.held).toBe(50)
+    expect(await Promise.all(waiting.slice(0, 2))).toEqual([true, true])
+    expect(await waiting[2]).toBe(false)
   })
 
   it("lets requests wait for a short time only when the line has not been empty for a while", async () => {

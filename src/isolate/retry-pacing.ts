@@ -18,7 +18,7 @@ const RATE_OVER_MS = 5000
  *
  * @see https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm "virtual scheduling"
  */
-export class ReturnTimes {
+export class RetryPacing {
   #admittedPerMs = 0
   #countedAt = 0
   /** The time that the last refused sender was given. */

@@ -1,0 +1,57 @@
+import { Line } from "./line.ts"
+
+/** A statement that asks for its turn. */
+export interface Entry {
+  /** The longest wait, in milliseconds. */
+  waitMs: number
+  /** The longest time of the statement, in milliseconds. After it the statement counts as ended in any case. */
+  longestMs: () => number
+  /** Whether the statement continues a started request, and goes before others. */
+  ahead: boolean
+  /** Aborted when the client disconnects. The statement then leaves the line. */
+  signal?: AbortSignal | undefined
+}
+
+interface Running {
+  /** Milliseconds since the epoch. */
+  endsBy: number
+}
+
+/** Limits the concurrent statements of an isolate. A bounded number of others wait for a bounded time. */
+export class StatementGate {
+  readonly #limits: { running: number; waiting: number }
+  readonly #running = new Set<Running>()
+  readonly #line = new Line<Entry, Running>({
+    take: ({ longestMs }) => this.#begin(longestMs()),
+    giveBack: (statement) => this.#running.delete(statement),
+  })
+
+  constructor(limits: { running: number; waiting: number }) {
+    this.#limits = limits
+  }
+
+  /**
+   * @returns a function that ends the statement's turn; undefined when there was no turn in time, when too
+   * many wait, or when the client has disconnected
+   */
+  async enter(entry: Entry): Promise<(() => void) | undefined> {
+    const { waitMs, longestMs, ahead, signal } = entry
+    const most = ahead ? Number.POSITIVE_INFINITY : this.#limits.waiting
+    const statement = await this.#line.enter(entry, { waitMs, ahead, signal, most })
+    if (!statement) return undefined
+    statement.endsBy = Date.now() + longestMs()
+    return () => {
+      this.#running.delete(statement)
+      this.#line.serve()
+    }
+  }
+
+  #begin(longestMs: number): Running | undefined {
+    const now = Date.now()
+    for (const statement of this.#running) if (statement.endsBy < now) this.#running.delete(statement)
+    if (this.#running.size >= this.#limits.running) return undefined
+    const statement = { endsBy: now + longestMs }
+    this.#running.add(statement)
+    return statement
+  }
+}
