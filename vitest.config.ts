@@ -1,6 +1,7 @@
 import { join } from "node:path"
 import { cloudflareTest } from "@cloudflare/vitest-plugin"
 import { defineConfig } from "vitest/config"
+import FolderReporter from "./test/setup/vitest/reporter.ts"
 
 // Many tests start processes of Node. Each would compile the same files again.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, "node_modules/.cache/node")
@@ -10,6 +11,8 @@ export default defineConfig({
     // Most files wait for a database, a broker or a browser, so that two share two cores well.
     maxWorkers: 2,
     globalSetup: ["./test/setup/vitest/services.ts"],
+    reporters: [new FolderReporter()],
+    slowTestThreshold: 5000,
     // The Worker logs a line a request; only those of a failed test are worth reading.
     silent: "passed-only",
     // Tests wait for events. These limits only end what hangs, also on a machine with twenty times its load.
@@ -49,6 +52,7 @@ export default defineConfig({
         test: { name: "worker", include: ["test/worker/**/*.test.ts"] },
       },
       { extends: true, test: { name: "node", include: ["test/node/**/*.test.ts"] } },
+      { extends: true, test: { name: "long", include: ["test/long/**/*.test.ts"] } },
     ],
   },
 })

@@ -65,25 +65,26 @@ const importerCommands = commands.filter(({ command }) =>
  * runs each instead.
  */
 const RUN_ELSEWHERE: Record<string, string> = {
-  "npm ci && npm start": "test/node/local/start.test.ts",
+  "npm ci && npm start": "test/long/start/start.test.ts",
   "npm ci && npm test": ".ci/run",
-  "npm start": "test/node/local/start.test.ts",
-  "npm start -- --database-only": "test/node/local/stop.test.ts",
+  "npm start": "test/long/start/start.test.ts",
+  "npm start -- --database-only": "test/long/start/stop.test.ts",
   "docker compose up -d":
     "test/node/deploy/docker.test.ts compares the files with the code; no engine runs here",
   "docker compose logs app | tail -20": "test/node/deploy/docker.test.ts, which knows the service's name",
-  "npm install ./signal-ingest-0.1.0.tgz": "test/node/package/package.test.ts",
+  "npm install ./signal-ingest-0.1.0.tgz": "test/long/package/package.test.ts",
   "npx wrangler dev --env-file .data/dev.vars":
     "by hand, since it runs until it is stopped and opens a debugger",
   "npm test": ".ci/run",
+  "npm run test:all": ".ci/run runs its two parts",
   "npm run simulate -- --callers 12 --batches-per-second 0.2 --batch 500 --road sync --colos 3 --cu 1":
     "test/node/simulate/simulate.test.ts",
   "npm run check": ".ci/run",
   "npm run smoke": ".ci/run",
   "npm run format": "npm run check fails where it has not been run",
-  "npm run faults": "npm test runs the same files",
-  "npm run attack": "npm test runs the short form",
-  "npm run fuzz": "test/node/fuzz/fuzz.test.ts runs the same suites",
+  "npm run faults": "npm run test:long runs the same files",
+  "npm run attack": "npm run test:long runs the short form",
+  "npm run fuzz": "test/long/fuzz/fuzz.test.ts runs the same suites",
   "npm run bench -- --quick": "by hand, see docs/benchmarks/README.md",
   "npm run deploy": ".ci/run, as deploy:dry-run, and test/node/scripts/migrate.test.ts",
   "npm run db:partition": "test/node/scripts/migrate.test.ts",
@@ -154,7 +155,7 @@ describe("the documentation", () => {
     expect(stdout).not.toContain('"detail":"Internal')
   })
 
-  // A consumer of Kafka runs until it is stopped; test/node/cli/kafka runs it against a broker.
+  // A consumer of Kafka runs until it is stopped; test/long/brokers runs it against a broker.
   it.each(importerCommands.filter(({ command }) => !command.includes("consume kafka")))(
     "$page has a command that works as printed: $command",
     async ({ command }) => expect((await runCommand(command)).stderr).not.toMatch(/^\s+at /m),

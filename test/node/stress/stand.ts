@@ -12,11 +12,15 @@ import {
   startTemporaryPostgres,
 } from "../../../src/local/postgres/postgres.ts"
 import { createServiceLogin } from "../../../src/local/postgres/service-login.ts"
+import {
+  BINDINGS_WORKER,
+  type DurableQueue,
+  startDurableQueue,
+} from "../../long/faults/matrix/durable-queue.ts"
 import { descendants } from "../../setup/processes.ts"
 import type { QueuedMessage } from "../../setup/queued-bundle.ts"
 import { SIGNING_SECRET } from "../../setup/slack.ts"
 import type { Bundle } from "../../setup/workerd.ts"
-import { BINDINGS_WORKER, type DurableQueue, startDurableQueue } from "../faults/matrix/durable-queue.ts"
 
 /** The deployed bundle with a queue and a bucket that survive it, in front of a database that may fail. */
 export interface Stand {

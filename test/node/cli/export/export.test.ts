@@ -7,9 +7,9 @@ import { gunzipSync } from "node:zlib"
 import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from "hyparquet"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { CSV_HEADER } from "../../../../src/signals/lines.ts"
+import { mountSmallDisk } from "../../../long/faults/matrix/small-disk.ts"
 import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
 import { type Rig, startRig } from "../../../setup/rig.ts"
-import { mountSmallDisk } from "../../faults/matrix/small-disk.ts"
 import { run, start } from "../import/importer.ts"
 
 let rig: Rig

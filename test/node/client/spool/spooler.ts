@@ -3,7 +3,7 @@ import { openSpool } from "../../../../src/client/spool/spool.ts"
 
 /**
  * Adds signals with numbers from `from` on, and prints each number once `add` has accepted it; killed by the
- * test in the middle.
+ * test in the middle. A number is in the pipe before the next is added, so that a kill loses the last one at most.
  */
 const [url = "", folder = "", from = "0", count = "0"] = process.argv.slice(2)
 
@@ -16,7 +16,7 @@ const processor = new BatchProcessor(client, {
 })
 for (let number = Number(from); number < Number(from) + Number(count); number++) {
   await processor.add({ context_window_id: "conv-spool", raw_content: String(number) })
-  process.stdout.write(`${number}\n`)
+  await new Promise((resolve) => process.stdout.write(`${number}\n`, resolve))
 }
 await processor.close()
 process.stdout.write("closed\n")

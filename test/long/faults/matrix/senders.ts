@@ -5,8 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { SignalClient } from "../../../../src/client/client.ts"
 import { BatchProcessor } from "../../../../src/client/processor.ts"
 import { openSpool } from "../../../../src/client/spool/spool.ts"
+import { run } from "../../../node/cli/import/importer.ts"
 import { envelope, signedRequest } from "../../../setup/slack.ts"
-import { run } from "../../cli/import/importer.ts"
 import type { Stand } from "./stand.ts"
 
 /**

@@ -2,8 +2,8 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { type Rig, startRig } from "../../../setup/rig.ts"
-import { run } from "../import/importer.ts"
+import { run } from "../../node/cli/import/importer.ts"
+import { type Rig, startRig } from "../../setup/rig.ts"
 
 let rig: Rig
 let folder: string

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { SIGNAL_INDEXES } from "../../../src/local/postgres/indexes.ts"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
-import { migrateUntil } from "../store/former-database.ts"
+import { migrateUntil } from "../../node/store/former-database.ts"
 
 const NAME = "signals_user_idx"
 

@@ -2,9 +2,9 @@ import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 import { describe, expect, it } from "vitest"
-import { storedNumbers, upTo, useEmptyTables, useFolder, useProxy, useRig } from "../../../setup/hooks/rig.ts"
-import { seededRandom } from "../../../setup/random.ts"
-import { run, start } from "./importer.ts"
+import { run, start } from "../../node/cli/import/importer.ts"
+import { storedNumbers, upTo, useEmptyTables, useFolder, useProxy, useRig } from "../../setup/hooks/rig.ts"
+import { seededRandom } from "../../setup/random.ts"
 
 const SEED = Number(process.env.SEED ?? 20_261_123)
 

@@ -6,9 +6,9 @@ import { insertMany } from "../../../src/store/batches/insert-many.ts"
 import { insertOneByOne } from "../../../src/store/batches/one-by-one.ts"
 import { encodeColumns } from "../../../src/store/batches/statement.ts"
 import { type FeedPosition, OLDEST, readFeed } from "../../../src/store/signals/feed.ts"
+import { batchOf, databaseOn } from "../../node/store/statements.ts"
 import { seededRandom } from "../../setup/random.ts"
 import { type Storage, startStorage } from "../../setup/rig.ts"
-import { batchOf, databaseOn } from "../store/statements.ts"
 
 /** `FEED=long`: an hour in which each writer begins a transaction every second. */
 const LONG = process.env.FEED === "long"

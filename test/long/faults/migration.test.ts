@@ -4,8 +4,8 @@ import { fileURLToPath } from "node:url"
 import { Client } from "pg"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
-import { migrateUntil } from "../store/former-database.ts"
-import { write, writeAsFormerVersion } from "../store/statements.ts"
+import { migrateUntil } from "../../node/store/former-database.ts"
+import { write, writeAsFormerVersion } from "../../node/store/statements.ts"
 
 const FILLED = 60_000
 

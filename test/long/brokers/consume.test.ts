@@ -3,10 +3,10 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Producer, stringSerializers } from "@platformatic/kafka"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { type Broker, HAS_KAFKA, startBroker, USER } from "../../../setup/kafka.ts"
-import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
-import { type Rig, startRig } from "../../../setup/rig.ts"
-import { start } from "../import/importer.ts"
+import { start } from "../../node/cli/import/importer.ts"
+import { type Broker, HAS_KAFKA, startBroker, USER } from "../../setup/kafka.ts"
+import { type FaultyProxy, startProxy } from "../../setup/proxy.ts"
+import { type Rig, startRig } from "../../setup/rig.ts"
 
 describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", () => {
   let broker: Broker

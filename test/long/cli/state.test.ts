@@ -2,9 +2,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { type FaultyProxy, startProxy } from "../../../setup/proxy.ts"
-import { type Rig, startRig } from "../../../setup/rig.ts"
-import { run, start } from "./importer.ts"
+import { run, start } from "../../node/cli/import/importer.ts"
+import { type FaultyProxy, startProxy } from "../../setup/proxy.ts"
+import { type Rig, startRig } from "../../setup/rig.ts"
 
 /** Two services, each with a database of its own; the first also under a second address. */
 let first: Rig
