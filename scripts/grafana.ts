@@ -1,5 +1,5 @@
 import { writeFile } from "node:fs/promises"
-import { OUTCOMES } from "../src/metrics/point.ts"
+import { OUTCOMES } from "../src/metrics/points.ts"
 import {
   byCodeQuery,
   byOutcomeQuery,

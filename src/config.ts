@@ -1,7 +1,7 @@
 import * as z from "zod"
 import { FieldMapping } from "./bridges/kafka/mapping.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
-import type { Dataset } from "./metrics/record.ts"
+import type { Dataset } from "./metrics/points.ts"
 import { MAX_FUTURE_SECONDS, SCOPES } from "./signals/rules.ts"
 
 /** The bindings of a deployment; see docs/deploy.md. `vars` and secrets are text. */

@@ -1,19 +1,11 @@
 import { type Bindings, ConfigurationError } from "../config.ts"
 import { type Added, NOTHING_ADDED } from "../ingest/context.ts"
-import { commonName } from "../metrics/parts.ts"
-import { CONSUMER_ROUTE, type Outcome } from "../metrics/point.ts"
-import { recordPoint } from "../metrics/record.ts"
+import { CONSUMER_ROUTE, commonName, type Outcome, recordPoint } from "../metrics/points.ts"
 import { readMessage } from "../queue/messages.ts"
 import type { Counts } from "../signals/answer.ts"
 import { BatchInDoubt } from "../store/batches/batch.ts"
 import { DatabaseError } from "../store/database/errors.ts"
-import {
-  continueTrace,
-  readTraceparent,
-  spanForLog,
-  type TraceContext,
-  traceparentOf,
-} from "../trace/context.ts"
+import { continueTrace, readTraceparent, spanForLog, type TraceContext, traceparentOf } from "../trace.ts"
 
 /** The result of one run of the consumer. */
 export interface ConsumerRun {

@@ -4,7 +4,7 @@ import type { BatchPlan } from "../signals/plan.ts"
 import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batches/batch.ts"
 import { recordFailedBatch, recordSameBatch } from "../store/batches/failed.ts"
 import { writeBatch } from "../store/batches/write.ts"
-import { IdempotencyKeyReused } from "../store/ledger/keys.ts"
+import { IdempotencyKeyReused } from "../store/database/errors.ts"
 import { type Added, type IngestContext, NOTHING_ADDED } from "./context.ts"
 import { queuedUnderKey } from "./queue-batch.ts"
 

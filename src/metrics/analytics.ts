@@ -1,4 +1,4 @@
-import { DATASET } from "./point.ts"
+import { DATASET } from "./points.ts"
 
 /** Address and credentials of Analytics Engine. */
 export interface AnalyticsSettings {

@@ -1,5 +1,5 @@
 import * as z from "zod"
-import { OUTCOMES } from "./point.ts"
+import { OUTCOMES } from "./points.ts"
 
 const count = z.number().min(0)
 const share = z.number().min(0).max(1).nullable()

@@ -1,7 +1,7 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
-import { WITHOUT_CODE } from "./breakdown.ts"
-import { BATCH_ROUTE, CONSUMER_ROUTE, MIXED, PART_ROUTE, STORING_ROUTES } from "./point.ts"
+import { BATCH_ROUTE, CONSUMER_ROUTE, MIXED, PART_ROUTE, STORING_ROUTES } from "./points.ts"
 import { countersQuery, LATENCY_BUCKETS, skippedQuery } from "./queries.ts"
+import { WITHOUT_CODE } from "./read.ts"
 
 type Row = { route: string; outcome: string; code: string } & Record<string, string | number>
 

@@ -11,7 +11,7 @@ import {
   RATED,
   STORING_ROUTES,
   SUCCESSES,
-} from "./point.ts"
+} from "./points.ts"
 
 /** Seconds since the epoch, or a placeholder that another program replaces, such as a variable of Grafana. */
 type Seconds = number | string

@@ -1,5 +1,5 @@
-import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../http/params.ts"
-import { notFound } from "../http/problems.ts"
+import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../http/request/params.ts"
+import { notFound } from "../http/request/problems.ts"
 import { BulkReplayAnswer, DeadLetterPage, DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
 import { BAD_SCORE, DEAD_LETTER, LISTED_DEAD_LETTER } from "./examples.ts"
 import { answer, operation, refusal } from "./operation.ts"

@@ -1,6 +1,6 @@
 import * as z from "zod"
-import { ErasurePath, LedgerQuery } from "../http/params.ts"
-import { keyReused, notFound } from "../http/problems.ts"
+import { ErasurePath, LedgerQuery } from "../http/request/params.ts"
+import { keyReused, notFound } from "../http/request/problems.ts"
 import { ErasurePage, ErasureRecord, ErasureRequest } from "../signals/erasure.ts"
 import { TRANSACTION_ID } from "./examples.ts"
 import { answer, examplesOf, operation, refusal } from "./operation.ts"

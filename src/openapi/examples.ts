@@ -1,6 +1,6 @@
 import type * as z from "zod"
 import type { Figures, MetricsAnswer } from "../metrics/answer.ts"
-import { OUTCOMES } from "../metrics/point.ts"
+import { OUTCOMES } from "../metrics/points.ts"
 import { planBatch } from "../signals/plan.ts"
 import type {
   BatchAnswer,

@@ -4,7 +4,12 @@ import type {
   ZodOpenApiPathItemObject,
   ZodOpenApiResponseObject,
 } from "zod-openapi"
-import { ALLOWED_HEADERS, ALLOWED_METHODS, EXPOSED_HEADERS, MAX_AGE_SECONDS } from "../http/cross-origin.ts"
+import {
+  ALLOWED_HEADERS,
+  ALLOWED_METHODS,
+  EXPOSED_HEADERS,
+  MAX_AGE_SECONDS,
+} from "../http/request/origins.ts"
 
 type Paths = NonNullable<ZodOpenApiObject["paths"]>
 

@@ -24,7 +24,7 @@ import {
   unavailable,
   unsupportedEncoding,
   unsupportedMediaType,
-} from "../http/problems.ts"
+} from "../http/request/problems.ts"
 import { Failure, ProblemCode } from "../signals/responses.ts"
 import type { Scope } from "../signals/rules.ts"
 import type { ShapeError } from "../signals/shape-errors.ts"

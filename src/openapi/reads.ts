@@ -1,6 +1,13 @@
 import * as z from "zod"
-import { FeedQuery } from "../http/feed/query.ts"
-import { BatchesQuery, BatchPath, ListQuery, MetricsQuery, SignalPath, StatsQuery } from "../http/params.ts"
+import {
+  BatchesQuery,
+  BatchPath,
+  FeedQuery,
+  ListQuery,
+  MetricsQuery,
+  SignalPath,
+  StatsQuery,
+} from "../http/request/params.ts"
 import {
   databaseNotReady,
   feedPositionUnknown,
@@ -10,7 +17,7 @@ import {
   tooManyStreams,
   tooManyWaiting,
   unavailable,
-} from "../http/problems.ts"
+} from "../http/request/problems.ts"
 import { MetricsAnswer } from "../metrics/answer.ts"
 import { CSV_HEADER, csvLine, ndjsonLine } from "../signals/lines.ts"
 import {

@@ -1,7 +1,7 @@
 import * as z from "zod"
 import { ACCEPT_ENCODING } from "../http/body/encodings.ts"
-import { KafkaQuery } from "../http/params.ts"
-import { unauthorized, unsupportedEncoding, unsupportedRecords } from "../http/problems.ts"
+import { KafkaQuery } from "../http/request/params.ts"
+import { unauthorized, unsupportedEncoding, unsupportedRecords } from "../http/request/problems.ts"
 import { DeliveryAnswer } from "../signals/responses.ts"
 import {
   CLOUD_EVENT,

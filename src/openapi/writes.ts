@@ -1,7 +1,7 @@
 import * as z from "zod"
 import { ENCODING_NAMES } from "../http/body/encodings.ts"
-import { BatchQuery } from "../http/params.ts"
-import { keyReused, rejectedBatch } from "../http/problems.ts"
+import { BatchQuery } from "../http/request/params.ts"
+import { keyReused, rejectedBatch } from "../http/request/problems.ts"
 import { BatchAnswer, BatchRecord, StoredSignal } from "../signals/responses.ts"
 import { BatchRequest, Signal } from "../signals/schema.ts"
 import {

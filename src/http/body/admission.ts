@@ -2,8 +2,8 @@ import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
 import { ByteBudget, type Claim, newClaim } from "../../isolate/byte-budget.ts"
 import { RetryPacing } from "../../isolate/retry-pacing.ts"
-import type { App } from "../context.ts"
-import { overloaded } from "../problems.ts"
+import type { App } from "../request/context.ts"
+import { overloaded } from "../request/problems.ts"
 
 const MIB = 1024 * 1024
 

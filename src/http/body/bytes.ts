@@ -1,7 +1,13 @@
 import type { Context } from "hono"
 import { missingBody } from "../../signals/shape-errors.ts"
-import type { App } from "../context.ts"
-import { bodyCutOff, bodyTimeout, bodyTooLarge, invalidShape, unsupportedEncoding } from "../problems.ts"
+import type { App } from "../request/context.ts"
+import {
+  bodyCutOff,
+  bodyTimeout,
+  bodyTooLarge,
+  invalidShape,
+  unsupportedEncoding,
+} from "../request/problems.ts"
 import { admit, admitAtOnce, bodyDeadlineMs, costOf } from "./admission.ts"
 import { ACCEPT_ENCODING, decode, type EncodingName, encodingOf } from "./encodings.ts"
 

@@ -1,5 +1,5 @@
 import { brotliDecompressSync, constants, gunzipSync, inflateSync, zstdDecompressSync } from "node:zlib"
-import { bodyTooLarge, damagedBody } from "../problems.ts"
+import { bodyTooLarge, damagedBody } from "../request/problems.ts"
 
 interface Decoded {
   buffer: Uint8Array

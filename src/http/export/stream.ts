@@ -1,6 +1,6 @@
 import type { SignalRows } from "../../store/signals/read.ts"
 import type { Cursor } from "../../store/signals/search.ts"
-import { STREAM_PAGE, type StreamBounds } from "./bounds.ts"
+import { STREAM_PAGE, type StreamBounds, StreamCutOff } from "../request/bounds.ts"
 
 type Row = SignalRows["rows"][number]
 
@@ -33,9 +33,6 @@ export interface StreamOptions {
   onAlive: () => void
   onEnd: (end: StreamEnd) => void
 }
-
-/** A stream reached a bound before its end. */
-export class StreamCutOff extends Error {}
 
 /** The bytes of one chunk, which has at least one line. */
 const PIECE_BYTES = 64 * 1024

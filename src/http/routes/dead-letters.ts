@@ -3,12 +3,11 @@ import { type Context, Hono } from "hono"
 import { type ReplayContext, replayDeadLetter, replayDeadLetters } from "../../ingest/replay.ts"
 import type { DeadLetterRecord } from "../../signals/responses.ts"
 import { deadLetterById, listDeadLetters, settleDeadLetter } from "../../store/dead-letters/store.ts"
-import { requireScope } from "../auth.ts"
-import type { App } from "../context.ts"
-import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../params.ts"
-import { methodNotAllowed, notFound } from "../problems.ts"
-import { refuseShape } from "../validation.ts"
-import { ingestContext, notePlan, timeLimitOf } from "../write.ts"
+import { requireScope } from "../request/auth.ts"
+import type { App } from "../request/context.ts"
+import { DeadLetterPath, DeadLetterQuery, ReplayQuery, refuseShape } from "../request/params.ts"
+import { methodNotAllowed, notFound } from "../request/problems.ts"
+import { ingestContext, notePlan, timeLimitOf } from "./ingest-request.ts"
 
 /** The routes of dead letters: list, read, replay after the cause is repaired, discard. */
 export const deadLetters = new Hono<App>()

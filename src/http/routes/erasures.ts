@@ -10,12 +10,11 @@ import {
   findErasure,
   listErasures,
 } from "../../store/lifecycle/erasures.ts"
-import { requireScope } from "../auth.ts"
-import { readErasure } from "../body/read-batch.ts"
-import { type App, noteOutcome } from "../context.ts"
-import { ErasurePath, LedgerQuery } from "../params.ts"
-import { notFound } from "../problems.ts"
-import { refuseShape } from "../validation.ts"
+import { readErasure } from "../body/requests.ts"
+import { requireScope } from "../request/auth.ts"
+import { type App, noteOutcome } from "../request/context.ts"
+import { ErasurePath, LedgerQuery, refuseShape } from "../request/params.ts"
+import { notFound } from "../request/problems.ts"
 
 /** The runtime stops work in `waitUntil` 30 seconds after the answer. */
 const WORK_MS = 20_000

@@ -1,6 +1,7 @@
 import { waitUntil } from "cloudflare:workers"
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
+import { type ReaderSlot, ReaderSlots } from "../../isolate/reader-slots.ts"
 import type { FeedAnswer } from "../../signals/responses.ts"
 import { connect } from "../../store/database/connection.ts"
 import {
@@ -10,12 +11,11 @@ import {
   OLDEST,
   readFeed,
 } from "../../store/signals/feed.ts"
-import { requireScope } from "../auth.ts"
-import type { App } from "../context.ts"
-import { encodeFeedCursor, FeedQuery } from "../feed/query.ts"
-import { LOOK_EVERY_MS, takeWaitingSlot } from "../feed/waiting-readers.ts"
-import { tooManyWaiting } from "../problems.ts"
-import { refuseShape } from "../validation.ts"
+import { requireScope } from "../request/auth.ts"
+import { MAX_WAITING_READERS } from "../request/bounds.ts"
+import type { App } from "../request/context.ts"
+import { encodeFeedCursor, FeedQuery, refuseShape } from "../request/params.ts"
+import { tooManyWaiting } from "../request/problems.ts"
 
 /**
  * GET /api/signals/feed: the signals after a cursor, in commit order. It waits for the next one if `wait`
@@ -81,3 +81,14 @@ async function readOn(c: Context<App>, after: FeedPosition, limit: number): Prom
     usage.ms += db.usage.ms
   }
 }
+
+/** The pause between reads of a waiting reader. A read costs the database about ten buffers. */
+export const LOOK_EVERY_MS = 1000
+
+/** Longer than the longest read: a reader renews its slot between two reads. */
+const GONE_AFTER_MS = 11_000
+
+const slots = new ReaderSlots({ most: MAX_WAITING_READERS, goneAfterMs: GONE_AFTER_MS })
+
+/** Takes one of the slots for waiting readers; undefined when all are taken. */
+export const takeWaitingSlot = (now?: number): ReaderSlot | undefined => slots.take(now)

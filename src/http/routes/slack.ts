@@ -6,9 +6,9 @@ import { decodeUtf8, isFields, parseJson } from "../../signals/json.ts"
 import type { DeliveryAnswer } from "../../signals/responses.ts"
 import { connect } from "../../store/database/connection.ts"
 import { decodeBody, readSent } from "../body/bytes.ts"
-import { type App, noteOutcome } from "../context.ts"
-import { answerDelivery } from "../deliveries.ts"
-import { invalidShape, unauthorized } from "../problems.ts"
+import { type App, noteOutcome } from "../request/context.ts"
+import { invalidShape, unauthorized } from "../request/problems.ts"
+import { answerDelivery } from "./ingest-request.ts"
 
 /** Slack retries a request without an answer within 3 seconds. */
 const DEADLINE_MS = 2500

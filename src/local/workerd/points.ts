@@ -1,5 +1,5 @@
 import { waitUntil } from "cloudflare:workers"
-import type { Dataset } from "../../metrics/record.ts"
+import type { Dataset } from "../../metrics/points.ts"
 
 /**
  * Replaces the dataset binding of Analytics Engine, which stores nothing locally. Never fails: a point that

@@ -145,3 +145,20 @@ function errorOfSqlState(
     return new DatabaseError("refused", code, false, detail)
   return new DatabaseError("broken", code, false)
 }
+
+/** The caller used this idempotency key for another request: nothing was stored. */
+export class IdempotencyKeyReused extends Error {
+  constructor() {
+    super("the idempotency key was already used for another request")
+  }
+}
+
+/**
+ * The database does not have this position: it was restored to an earlier time, or the position is another
+ * database's.
+ */
+export class FeedPositionUnknown extends Error {
+  constructor() {
+    super("the database has no such place in its feed")
+  }
+}

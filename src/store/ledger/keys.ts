@@ -6,13 +6,6 @@ import { batches } from "../database/schema.ts"
 export const KEY_LIFETIME_DAYS = 7
 export const KEY_LIFETIME_MS = KEY_LIFETIME_DAYS * 24 * 60 * 60 * 1000
 
-/** The caller used this idempotency key for another request: nothing was stored. */
-export class IdempotencyKeyReused extends Error {
-  constructor() {
-    super("the idempotency key was already used for another request")
-  }
-}
-
 /**
  * Whether a stored hash belongs to the request of `given`. Keys from up to 7 days before a deployment can
  * have the former hash, which included neither route nor media type.

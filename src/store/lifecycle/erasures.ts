@@ -2,8 +2,8 @@ import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
 import type { ErasureRecord } from "../../signals/erasure.ts"
 import { type Database, utc, withRetries } from "../database/connection.ts"
+import { IdempotencyKeyReused } from "../database/errors.ts"
 import { type ERASURE_KINDS, erasures, suppressions } from "../database/schema.ts"
-import { IdempotencyKeyReused } from "../ledger/keys.ts"
 
 /** An erasure to start. */
 export interface NewErasure {

@@ -1,7 +1,7 @@
 import { sql } from "drizzle-orm"
 import type { StoredSignal } from "../../signals/responses.ts"
 import { type Database, withRetries } from "../database/connection.ts"
-import { DatabaseError } from "../database/errors.ts"
+import { DatabaseError, FeedPositionUnknown } from "../database/errors.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "../database/page.ts"
 import { batches, signals } from "../database/schema.ts"
 import { KEY_LIFETIME_MS } from "../ledger/keys.ts"
@@ -23,16 +23,6 @@ export const OLDEST: FeedPosition = {
   xid: "0",
   transactionId: "00000000-0000-0000-0000-000000000000",
   id: null,
-}
-
-/**
- * The database does not have this position: it was restored to an earlier time, or the position is another
- * database's.
- */
-export class FeedPositionUnknown extends Error {
-  constructor() {
-    super("the database has no such place in its feed")
-  }
 }
 
 /**

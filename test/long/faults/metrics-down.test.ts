@@ -40,7 +40,7 @@ describe("batches", () => {
     rig = await startRig({}, { metricsSink: store.address })
     const sent = await sendBatches(rig, 100)
     await expect.poll(() => store.points.length).toBe(sent.length)
-    // total, successes and failures; see src/metrics/point.ts
+    // total, successes and failures; see src/metrics/points.ts
     expect(store.points.map(({ double1, double2, double3 }) => [double1, double2, double3])).toEqual(
       sent.map(() => [20, 20, 0]),
     )

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto"
 import { once } from "node:events"
 import { get, type IncomingMessage } from "node:http"
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
-import { MAX_STREAMS } from "../../../src/http/export/bounds.ts"
+import { MAX_STREAMS } from "../../../src/http/request/bounds.ts"
 import { type Rig, startRig } from "../../setup/rig.ts"
 import { settled } from "../../setup/settled.ts"
 

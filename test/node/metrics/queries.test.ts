@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest"
-import { INGEST_ROUTES, MIXED, OUTCOMES, PART_ROUTE, STORING_ROUTES } from "../../../src/metrics/point.ts"
+import { INGEST_ROUTES, MIXED, OUTCOMES, PART_ROUTE, STORING_ROUTES } from "../../../src/metrics/points.ts"
 import {
   breakdownQuery,
   byCodeQuery,

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { NOTHING_ADDED } from "../../../src/ingest/context.ts"
 import { newBatch, storeAcceptedBatch, storeBatch } from "../../../src/ingest/store-batch.ts"
 import { BatchRefused } from "../../../src/store/batches/batch.ts"
-import { IdempotencyKeyReused } from "../../../src/store/ledger/keys.ts"
+import { IdempotencyKeyReused } from "../../../src/store/database/errors.ts"
 import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { requestOf, testContext } from "./context.ts"
 

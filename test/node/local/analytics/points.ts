@@ -5,7 +5,7 @@ import {
   OUTCOMES,
   PART_ROUTE,
   type Point,
-} from "../../../../src/metrics/point.ts"
+} from "../../../../src/metrics/points.ts"
 import { LATENCY_BUCKETS } from "../../../../src/metrics/queries.ts"
 import type { AnalyticsRig } from "../../../setup/hooks/analytics.ts"
 

@@ -2,7 +2,7 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompress
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { decode, ENCODING_NAMES, type EncodingName, encodingOf } from "../../../../src/http/body/encodings.ts"
-import { Problem } from "../../../../src/http/problems.ts"
+import { Problem } from "../../../../src/http/request/problems.ts"
 
 const ENCODE: Record<EncodingName, (bytes: Uint8Array) => Uint8Array> = {
   zstd: zstdCompressSync,

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest"
-import { MAX_STREAMS, STREAM_PAGE } from "../../../../src/http/export/bounds.ts"
+import { MAX_STREAMS, STREAM_PAGE } from "../../../../src/http/request/bounds.ts"
 import { CSV_HEADER } from "../../../../src/signals/lines.ts"
 import type { StoredSignal } from "../../../../src/signals/responses.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"

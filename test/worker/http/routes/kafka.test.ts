@@ -3,7 +3,7 @@ import { Webhook } from "standardwebhooks"
 import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/config.ts"
-import type { DataPoint } from "../../../../src/metrics/point.ts"
+import type { DataPoint } from "../../../../src/metrics/points.ts"
 import { consume } from "../../consumer/messages.ts"
 import { bindings, countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it, vi } from "vitest"
-import { app } from "../../../src/app.ts"
-import type { Bindings } from "../../../src/config.ts"
-import { COLUMNS, type DataPoint } from "../../../src/metrics/point.ts"
-import { bindings, freshConversation, TOO_LONG_FOR_POSTGRES } from "../service.ts"
+import { app } from "../../../../src/app.ts"
+import type { Bindings } from "../../../../src/config.ts"
+import { COLUMNS, type DataPoint } from "../../../../src/metrics/points.ts"
+import { bindings, freshConversation, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 
 /** The points that a request wrote to the dataset, by field; they are written after its answer. */
 async function pointsOf(path: string, init: RequestInit, settings: Partial<Bindings> = {}, expected = 1) {

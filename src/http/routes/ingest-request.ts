@@ -1,19 +1,22 @@
 import type { Context } from "hono"
-import { withShownChanges } from "../bridges/slack/events.ts"
-import type { IngestContext } from "../ingest/context.ts"
-import { newBatch, storeBatch } from "../ingest/store-batch.ts"
-import { commonName } from "../metrics/parts.ts"
-import { countCodes, countNew, countSources } from "../signals/answer.ts"
-import type { Rejected } from "../signals/failures.ts"
-import { type BatchPlan, planBatch } from "../signals/plan.ts"
-import { type TimeLimit, timeLimitAt } from "../signals/rules.ts"
-import type { Signal } from "../signals/schema.ts"
-import { instantText } from "../signals/timestamp.ts"
-import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batches/batch.ts"
-import { traceparentOf } from "../trace/context.ts"
-import type { SentKey } from "./body/read-batch.ts"
-import { type App, noteOutcome, type RequestOutcome } from "./context.ts"
-import { timeValidation } from "./headers.ts"
+import { planDelivery } from "../../bridges/plan-delivery.ts"
+import { withShownChanges } from "../../bridges/slack/events.ts"
+import { acceptDelivery, type ReceivedDelivery } from "../../ingest/accept-delivery.ts"
+import type { IngestContext } from "../../ingest/context.ts"
+import { newBatch, storeBatch } from "../../ingest/store-batch.ts"
+import { commonName } from "../../metrics/points.ts"
+import { countCodes, countNew, countSources } from "../../signals/answer.ts"
+import type { Rejected } from "../../signals/failures.ts"
+import { type BatchPlan, type Delivered, planBatch } from "../../signals/plan.ts"
+import type { DeliveryAnswer } from "../../signals/responses.ts"
+import { type TimeLimit, timeLimitAt } from "../../signals/rules.ts"
+import type { Signal } from "../../signals/schema.ts"
+import { instantText } from "../../signals/timestamp.ts"
+import { BatchRefused, type NewBatch, type WrittenBatch } from "../../store/batches/batch.ts"
+import { traceparentOf } from "../../trace.ts"
+import type { SentKey } from "../body/requests.ts"
+import { type App, noteOutcome, type RequestOutcome } from "../request/context.ts"
+import { timeValidation } from "../request/headers.ts"
 
 /** The context of this request for `ingest`. */
 export const ingestContext = (c: Context<App>): IngestContext => ({
@@ -82,4 +85,29 @@ export async function storeRequested(c: Context<App>, batch: NewBatch): Promise<
   noteOutcome(c, { failed: failures.length, duplicates, ...counts, transactionId, replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")
   return written
+}
+
+/** Accepts the records of a webhook with the bridge's result for each, and notes the outcome. */
+export async function answerDelivery(
+  c: Context<App>,
+  received: Pick<ReceivedDelivery, "source" | "records"> & { delivered: readonly Delivered[] },
+): Promise<DeliveryAnswer> {
+  const { source, records, delivered } = received
+  const context = ingestContext(c)
+  const plan = planDelivery(delivered, instantText(context.now), { timeLimit: timeLimitOf(c, context.now) })
+  notePlan(c, plan.plan, "delivery")
+  const { answer, sources, queueError } = await acceptDelivery(context, {
+    source,
+    caller: c.get("caller").name,
+    records,
+    plan,
+  })
+  const kinds = Object.keys(answer.skipped)
+  const kind = kinds.length > 1 ? "mixed" : (kinds[0] ?? "")
+  noteOutcome(c, { total: answer.total_count, skipped: delivered.length - answer.total_count, kind })
+  if (queueError) noteOutcome(c, { error: queueError })
+  const { transaction_id: transactionId, failures, duplicate_count: duplicates = 0 } = answer
+  const counts = { failed: failures.length, duplicates, sources, codes: countCodes(failures) }
+  if (transactionId) noteOutcome(c, { transactionId, ...counts, queued: answer.state === "queued" })
+  return answer
 }

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest"
-import { encodeFeedCursor } from "../../../../src/http/feed/query.ts"
-import { MAX_WAITING, takeWaitingSlot } from "../../../../src/http/feed/waiting-readers.ts"
+import { MAX_WAITING_READERS } from "../../../../src/http/request/bounds.ts"
+import { encodeFeedCursor } from "../../../../src/http/request/params.ts"
+import { takeWaitingSlot } from "../../../../src/http/routes/feed.ts"
 import type { FeedAnswer } from "../../../../src/signals/responses.ts"
 import { freshConversation, postBatch, query, send } from "../../service.ts"
 
@@ -125,12 +126,12 @@ describe("the feed", () => {
   })
 
   it("lets a bounded number of readers of an isolate wait", async () => {
-    const places = Array.from({ length: MAX_WAITING }, () => takeWaitingSlot())
+    const places = Array.from({ length: MAX_WAITING_READERS }, () => takeWaitingSlot())
     expect(takeWaitingSlot()).toBeUndefined()
     // A reader that has left without a word makes room.
     expect(takeWaitingSlot(Date.now() + 60_000)?.release()).toBeUndefined()
     for (const place of places) place?.release()
-    const taken = Array.from({ length: MAX_WAITING }, () => takeWaitingSlot())
+    const taken = Array.from({ length: MAX_WAITING_READERS }, () => takeWaitingSlot())
     const refused = await ask({ after: (await read({ after: "now" })).next_cursor, wait: 2 })
     // Unless another test has stored a signal in between.
     if (refused.status !== 200)

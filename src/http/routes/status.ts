@@ -5,10 +5,13 @@ import type { Window } from "../../metrics/answer.ts"
 import { readCounters } from "../../metrics/prometheus.ts"
 import { readMetrics } from "../../metrics/read.ts"
 import { sharedAnswer } from "../../metrics/shared-answer.ts"
-import { requireScope } from "../auth.ts"
-import type { App } from "../context.ts"
-import { MetricsQuery } from "../params.ts"
-import { refuseShape } from "../validation.ts"
+import { canWrite } from "../../store/database/connection.ts"
+import { storageFigures } from "../../store/lifecycle/storage.ts"
+import { requireScope } from "../request/auth.ts"
+import type { App } from "../request/context.ts"
+import { limitAddress } from "../request/limits.ts"
+import { MetricsQuery, refuseShape } from "../request/params.ts"
+import { databaseNotReady } from "../request/problems.ts"
 
 /**
  * The time for which all readers share one answer, a fraction of the window. With permanent readers of every
@@ -49,3 +52,14 @@ export const prometheus = new Hono<App>().get("/", requireScope("read"), async (
   )
   return c.body(text, 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" })
 })
+
+/** GET /readyz: whether the service can store a batch now. It needs no key, so it is limited by address. */
+export const readiness = new Hono<App>().get("/", limitAddress, async (c) => {
+  if (!(await canWrite(c.get("db")))) throw databaseNotReady()
+  return c.json({ status: "ready" })
+})
+
+/** GET /api/storage: the size of the tables, and when the oldest signals are deleted. */
+export const storage = new Hono<App>().get("/", requireScope("read"), async (c) =>
+  c.json(await storageFigures(c.get("db"), c.get("settings").retention)),
+)

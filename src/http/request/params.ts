@@ -1,11 +1,13 @@
 import type { Context } from "hono"
 import * as z from "zod"
-import { WINDOWS } from "../metrics/answer.ts"
-import { textViolation } from "../signals/rules.ts"
-import { validationIssue } from "../signals/shape-errors.ts"
-import { parseTimestamp } from "../signals/timestamp.ts"
-import type { Cursor } from "../store/signals/search.ts"
-import { STREAM_BOUNDS } from "./export/bounds.ts"
+import { WINDOWS } from "../../metrics/answer.ts"
+import { textViolation } from "../../signals/rules.ts"
+import { shapeErrors, validationIssue } from "../../signals/shape-errors.ts"
+import { parseTimestamp } from "../../signals/timestamp.ts"
+import type { FeedPosition } from "../../store/signals/feed.ts"
+import type { Cursor } from "../../store/signals/search.ts"
+import { STREAM_BOUNDS } from "./bounds.ts"
+import { invalidShape } from "./problems.ts"
 
 /**
  * Text to compare with stored text. It follows the rules of stored text: Postgres does not accept U+0000 in a
@@ -218,3 +220,68 @@ export const ReplayQuery = z.object({
     }),
   cursor: cursor(digits),
 })
+
+/** The longest time that a reader can wait for the next signal. */
+export const MAX_WAIT_SECONDS = 30
+
+/** The version of the cursor's parts. */
+const VERSION = 1
+
+const LARGEST_XID = 2n ** 64n - 1n
+
+const Parts = z
+  .tuple([
+    z.literal(VERSION),
+    z.string().refine((text) => /^\d{1,20}$/.test(text) && BigInt(text) <= LARGEST_XID),
+    z.guid(),
+    z.int().min(0).nullable(),
+  ])
+  .transform(([, xid, transactionId, id]): FeedPosition => ({ xid, transactionId, id }))
+
+/** A cursor is opaque to readers: base64url of the JSON of its version and its position. */
+export function encodeFeedCursor({ xid, transactionId, id }: FeedPosition): string {
+  const text = JSON.stringify([VERSION, xid, transactionId, id])
+  return new TextEncoder().encode(text).toBase64({ alphabet: "base64url", omitPadding: true })
+}
+
+const FeedCursor = z.string().transform((text, context): FeedPosition | "now" => {
+  if (text === "now") return text
+  try {
+    const parts: unknown = JSON.parse(
+      new TextDecoder().decode(Uint8Array.fromBase64(text, { alphabet: "base64url" })),
+    )
+    return Parts.parse(parts)
+  } catch {
+    context.addIssue(
+      validationIssue("value_error", "Value error, this is not a feed cursor of this version of the service"),
+    )
+    return z.NEVER
+  }
+})
+
+export const FeedQuery = z.object({
+  after: FeedCursor.optional().meta({
+    description:
+      "`next_cursor` of the last page. Without it the feed starts at the oldest signal; `now` starts after the newest.",
+    override: { type: "string" },
+  }),
+  limit: limit(100),
+  wait: digits
+    .pipe(z.int().min(0).max(MAX_WAIT_SECONDS))
+    .default(0)
+    .meta({
+      description: "Seconds to wait for a signal when there is none.",
+      override: { type: "integer", minimum: 0, maximum: MAX_WAIT_SECONDS, default: 0 },
+    }),
+})
+
+type Validated = { success: true } | { success: false; error: z.core.$ZodError; data: unknown }
+
+/** FastAPI's name for each part of a request, by Hono's name. */
+const PLACES = { query: "query", param: "path" } as const
+
+/** The hook of every `zValidator`: turns zod's issues into a 422. */
+export function refuseShape(result: Validated & { target: keyof typeof PLACES }): void {
+  if (!result.success)
+    throw invalidShape(shapeErrors(result.error.issues, result.data, [PLACES[result.target]]))
+}

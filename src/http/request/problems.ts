@@ -1,20 +1,21 @@
 import type { Context } from "hono"
 import { HTTPException } from "hono/http-exception"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
-import { ConfigurationError } from "../config.ts"
-import { MetricsUnavailable } from "../metrics/analytics.ts"
-import { PROBLEM_CODES, type ProblemCode } from "../signals/failures.ts"
-import { MAX_CONTAINERS, TooManyContainers } from "../signals/json.ts"
-import type { Failure } from "../signals/responses.ts"
-import { type ShapeError, Unreadable } from "../signals/shape-errors.ts"
-import { BatchInDoubt, BatchRefused } from "../store/batches/batch.ts"
-import { DatabaseError, ReadTooCostly } from "../store/database/errors.ts"
-import { IdempotencyKeyReused } from "../store/ledger/keys.ts"
-import { FeedPositionUnknown } from "../store/signals/feed.ts"
+import { ConfigurationError } from "../../config.ts"
+import { MetricsUnavailable } from "../../metrics/analytics.ts"
+import { PROBLEM_CODES, type ProblemCode } from "../../signals/failures.ts"
+import { MAX_CONTAINERS, TooManyContainers } from "../../signals/json.ts"
+import type { Failure } from "../../signals/responses.ts"
+import { type ShapeError, Unreadable } from "../../signals/shape-errors.ts"
+import { BatchInDoubt, BatchRefused } from "../../store/batches/batch.ts"
+import {
+  DatabaseError,
+  FeedPositionUnknown,
+  IdempotencyKeyReused,
+  ReadTooCostly,
+} from "../../store/database/errors.ts"
+import { MAX_STREAMS, MAX_WAITING_READERS, StreamCutOff } from "./bounds.ts"
 import { type App, noteOutcome } from "./context.ts"
-import { MAX_STREAMS } from "./export/bounds.ts"
-import { StreamCutOff } from "./export/stream.ts"
-import { MAX_WAITING } from "./feed/waiting-readers.ts"
 
 interface ProblemBody {
   detail: string | ShapeError[]
@@ -95,7 +96,9 @@ export const overloaded = (retryAfterSeconds = 1) =>
 export const tooManyWaiting = () =>
   new Problem(
     "overloaded",
-    { detail: `${MAX_WAITING} readers wait for the feed already. Ask without "wait", or try again later.` },
+    {
+      detail: `${MAX_WAITING_READERS} readers wait for the feed already. Ask without "wait", or try again later.`,
+    },
     { "Retry-After": "5" },
   )
 

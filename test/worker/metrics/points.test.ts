@@ -1,15 +1,16 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { commonName, withParts } from "../../../src/metrics/parts.ts"
 import {
   COLUMNS,
+  commonName,
   dataPoint,
   ERRORS,
   OUTCOMES,
   type Point,
   SUCCESSES,
   TURNED_AWAY,
-} from "../../../src/metrics/point.ts"
+  withParts,
+} from "../../../src/metrics/points.ts"
 
 const full: Required<Point> = {
   route: "POST /api/signals/batch",

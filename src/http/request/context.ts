@@ -1,12 +1,12 @@
 import type { Context } from "hono"
 import { matchedRoutes } from "hono/route"
-import type { Bindings, Settings } from "../config.ts"
-import type { Claim } from "../isolate/byte-budget.ts"
-import type { Counts } from "../signals/answer.ts"
-import type { ProblemCode } from "../signals/failures.ts"
-import type { Scope } from "../signals/rules.ts"
-import type { Database } from "../store/database/connection.ts"
-import type { Span } from "../trace/context.ts"
+import type { Bindings, Settings } from "../../config.ts"
+import type { Claim } from "../../isolate/byte-budget.ts"
+import type { Counts } from "../../signals/answer.ts"
+import type { ProblemCode } from "../../signals/failures.ts"
+import type { Scope } from "../../signals/rules.ts"
+import type { Database } from "../../store/database/connection.ts"
+import type { Span } from "../../trace.ts"
 
 /** The sender of a request: the name of its key, or "anonymous" with open access. */
 export interface Caller {

@@ -33,3 +33,9 @@ export const MAX_STREAMS = 2
 
 /** A statement reads so many signals, or ends by so many bytes before: what a stream holds. */
 export const STREAM_PAGE = { signals: 5000, bytes: 2 * 1024 * 1024 }
+
+/** A stream reached a bound before its end. */
+export class StreamCutOff extends Error {}
+
+/** Readers of an isolate that can wait for the feed at once. Each of them reads once a second. */
+export const MAX_WAITING_READERS = 32

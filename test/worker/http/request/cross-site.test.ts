@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
-import { app } from "../../../src/app.ts"
-import type { Bindings } from "../../../src/config.ts"
-import { bindings, countOf, freshConversation } from "../service.ts"
+import { app } from "../../../../src/app.ts"
+import type { Bindings } from "../../../../src/config.ts"
+import { bindings, countOf, freshConversation } from "../../service.ts"
 
 const write = async (headers: Record<string, string>, settings: Partial<Bindings> = {}) => {
   const conversation = freshConversation()

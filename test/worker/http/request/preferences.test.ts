@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { readPreferences } from "../../../src/http/preferences.ts"
+import { readPreferences } from "../../../../src/http/request/headers.ts"
 
 const read = (header: string | undefined) => Object.fromEntries(readPreferences(header))
 

@@ -1,6 +1,6 @@
 import { createMiddleware } from "hono/factory"
-import type { ApiKey } from "../config.ts"
-import { SCOPES, type Scope } from "../signals/rules.ts"
+import type { ApiKey } from "../../config.ts"
+import { SCOPES, type Scope } from "../../signals/rules.ts"
 import type { App, Caller } from "./context.ts"
 import { forbidden, unauthorized } from "./problems.ts"
 

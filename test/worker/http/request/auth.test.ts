@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest"
-import { app } from "../../../src/app.ts"
-import type { Bindings } from "../../../src/config.ts"
-import type { BatchAnswer } from "../../../src/signals/responses.ts"
-import { bindings, countOf, freshConversation } from "../service.ts"
+import { app } from "../../../../src/app.ts"
+import type { Bindings } from "../../../../src/config.ts"
+import type { BatchAnswer } from "../../../../src/signals/responses.ts"
+import { bindings, countOf, freshConversation } from "../../service.ts"
 
 const sha256 = async (text: string) =>
   new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))).toHex()

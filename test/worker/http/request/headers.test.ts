@@ -1,5 +1,5 @@
 import { expect, it } from "vitest"
-import { freshConversation, postBatch, postJson, send } from "../service.ts"
+import { freshConversation, postBatch, postJson, send } from "../../service.ts"
 
 const BOTH = /^db;dur=\d+\.\d, validation;dur=\d+\.\d$/
 

@@ -1,12 +1,40 @@
 import { waitUntil } from "cloudflare:workers"
 import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
-import { markInDoubt, settleDoubt } from "../metrics/doubt.ts"
-import type { Parts } from "../metrics/parts.ts"
-import type { Outcome, Point } from "../metrics/point.ts"
-import { recordPoint } from "../metrics/record.ts"
-import { countsWithRest, NO_COUNTS } from "../signals/answer.ts"
+import { type Outcome, type Parts, type Point, recordPoint } from "../../metrics/points.ts"
+import { countsWithRest, NO_COUNTS } from "../../signals/answer.ts"
+import { spanForLog } from "../../trace.ts"
 import { type App, type RequestOutcome, routeOf } from "./context.ts"
+
+/**
+ * Writes one line of JSON for each request. It has only counts and names: never a key, a body, or a
+ * connection string.
+ */
+export const logRequest = createMiddleware<App>(async (c, next) => {
+  const startedAt = Date.now()
+  await next()
+  // A source is text of the sender, so the log leaves it out.
+  const { transactionId, source, sources, codes, ...outcome } = c.get("outcome") ?? {}
+  const usage = c.get("db")?.usage
+  console.log(
+    JSON.stringify({
+      event: "request",
+      request_id: c.get("requestId"),
+      client_request_id: c.get("clientRequestId"),
+      ...spanForLog(c.get("span")),
+      method: c.req.method,
+      route: routeOf(c),
+      status: c.res.status,
+      ms: Date.now() - startedAt,
+      caller: c.get("caller")?.name,
+      ...outcome,
+      codes: codes?.size ? Object.fromEntries(codes) : undefined,
+      transaction_id: transactionId,
+      database_attempts: usage?.attempts,
+      database_ms: usage?.ms,
+    }),
+  )
+})
 
 /**
  * Writes the data point of each request, with its parts, in the background. Requests without a valid key
@@ -96,3 +124,29 @@ function outcomeOf(status: number, noted: RequestOutcome): Outcome {
   if (failed === 0) return "stored"
   return failed < total ? "partly_stored" : "rejected"
 }
+
+/**
+ * The marks of batches in doubt. Their signals count nowhere until a replay reads the outcome from the ledger
+ * and counts them.
+ *
+ * A mark lives in the cache of one Cloudflare location, as long as an Idempotency-Key. A replay that reaches
+ * another location, or comes after the cache dropped the mark, counts nothing: the metrics then lack a batch,
+ * and never count one twice.
+ */
+
+const LIFETIME_SECONDS = 7 * 24 * 60 * 60
+
+/** The name of a mark within the cache. The cache needs a URL; its host does not exist. */
+const markOf = (transactionId: string) => `https://in-doubt.signal-ingest.invalid/${transactionId}`
+
+/** Marks a batch in doubt. Never throws. */
+export async function markInDoubt(transactionId: string): Promise<void> {
+  const mark = new Response("", { headers: { "Cache-Control": `max-age=${LIFETIME_SECONDS}` } })
+  await caches.default.put(markOf(transactionId), mark).catch(() => {})
+}
+
+/**
+ * Removes the mark of a batch. True for one caller only, which then counts the batch's signals. Never throws.
+ */
+export const settleDoubt = (transactionId: string): Promise<boolean> =>
+  caches.default.delete(markOf(transactionId)).catch(() => false)

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
-import { app } from "../../../src/app.ts"
-import { type Bindings, ConfigurationError, readSettings } from "../../../src/config.ts"
-import { bindings, countOf, freshConversation } from "../service.ts"
+import { app } from "../../../../src/app.ts"
+import { type Bindings, ConfigurationError, readSettings } from "../../../../src/config.ts"
+import { bindings, countOf, freshConversation } from "../../service.ts"
 
 const PAGE = "https://app.example.com"
 const OTHER = "https://evil.example"

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest"
-import { app } from "../../../src/app.ts"
-import type { Bindings } from "../../../src/config.ts"
-import toml from "../../../wrangler.toml?raw"
-import { bindings } from "../service.ts"
+import { app } from "../../../../src/app.ts"
+import type { Bindings } from "../../../../src/config.ts"
+import toml from "../../../../wrangler.toml?raw"
+import { bindings } from "../../service.ts"
 
 const KEY = "a-limited-key"
 const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(KEY))
