@@ -213,7 +213,7 @@ def test_a_hundred_thousand_answers_that_somebody_changed() -> None:
                 del text[at : at + chance.randint(1, 30)]
             else:
                 text[at:at] = text[: chance.randint(1, 30)]
-        check = _batch_check(3, False)
+        check = _batch_check(3)
         try:
             answer = read_answer(Response(chance.choice(statuses), {}, bytes(text)), check, parse_json, 10**6)
         except (UnavailableError, RateLimitedError, RequestError, BatchRejectedError, ValidationError):

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signal_ingest import BatchProcessor, EncodeError, SignalClient
+from signal_ingest import BatchProcessor, InvalidSignalError, SignalClient
 from signal_ingest.encode import encode_signal
 
 
@@ -84,7 +84,7 @@ def test_values_are_written_as_they_are(value: Any, text: bytes) -> None:
     ],
 )
 def test_what_json_cannot_hold_fails_by_name(value: Any, words: str) -> None:
-    with pytest.raises(EncodeError) as caught:
+    with pytest.raises(InvalidSignalError) as caught:
         payload(value)
     assert str(caught.value).startswith(words)
     assert isinstance(caught.value, ValueError)
@@ -93,13 +93,13 @@ def test_what_json_cannot_hold_fails_by_name(value: Any, words: str) -> None:
 def test_a_cycle_fails_by_name() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
-    with pytest.raises(EncodeError, match="contains itself"):
+    with pytest.raises(InvalidSignalError, match="contains itself"):
         payload(cycle)
 
 
 @pytest.mark.parametrize("signal", [None, "text", 1, ["context_window_id"], {"a"}])
 def test_a_signal_is_a_mapping(signal: Any) -> None:
-    with pytest.raises(EncodeError, match="A signal is a dict"):
+    with pytest.raises(InvalidSignalError, match="A signal is a dict"):
         encode_signal(signal)
 
 
@@ -126,10 +126,10 @@ def test_a_pydantic_model_is_written_by_its_fields() -> None:
 
 def test_one_bad_signal_fails_alone_and_names_its_index(stub: Any) -> None:
     client = SignalClient(stub.url)
-    with pytest.raises(EncodeError, match=r"signals\[1\]\.signal_score: JSON has no nan"):
+    with pytest.raises(InvalidSignalError, match=r"signals\[1\]\.signal_score: JSON has no nan"):
         client.create_batch([{"context_window_id": "a"}, {"signal_score": math.nan}])
     processor = BatchProcessor(client)
-    with pytest.raises(EncodeError):
+    with pytest.raises(InvalidSignalError):
         processor.add({"context_window_id": "a", "signal_score": math.nan})
     assert processor.stats().accepted == 0
     assert processor.close()
@@ -147,7 +147,7 @@ json_values = st.recursive(
 def test_every_json_value_survives(value: Any) -> None:
     has_surrogate = "\\ud" in json.dumps(value).lower() and _surrogates(value)
     if has_surrogate:
-        with pytest.raises(EncodeError):
+        with pytest.raises(InvalidSignalError):
             payload(value)
     else:
         assert payload(value) == value

@@ -88,7 +88,7 @@ def _error_of(response: Response, body: Mapping[str, Any], context: AnswerContex
     message = detail[:MAX_DETAIL_CHARACTERS] if isinstance(detail, str) else f"status {status}"
     if status == 429:
         return RateLimitedError(message, context)
-    if status == 408 or (status >= 500 and status != 501):
+    if status in (408, 425) or (status >= 500 and status != 501):
         return UnavailableError(message, context)
     if status == 400 and isinstance(body.get("errors"), list):
         errors = [cast(Failure, error) for error in body["errors"] if _is_failure(error)]
@@ -99,13 +99,6 @@ def _error_of(response: Response, body: Mapping[str, Any], context: AnswerContex
         )
     if status in (401, 403):
         return UnauthorizedError(message, context)
-    if 300 <= status < 400:
-        location = response.headers.get("location", "")[:MAX_DETAIL_CHARACTERS]
-        return RequestError(
-            f"The service's address redirects to {location or 'nowhere'}. Nothing was stored: set url to "
-            "the address that answers.",
-            context,
-        )
     return RequestError(message, context)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 import time
@@ -12,7 +11,7 @@ from typing import Any, Optional, TypeVar, Union
 from urllib.parse import urljoin, urlsplit
 
 from .answer import Check, Parse, read_answer
-from .errors import DeadlineError, RequestError, SignalError, TransientError, UnavailableError
+from .errors import AnswerContext, DeadlineError, RequestError, SignalError, TransientError, UnavailableError
 from .http.address import Address
 from .http.codings import Compression, compress
 from .http.message import ConnectionFailed, Request, Response
@@ -104,11 +103,13 @@ def call_until_answered(settings: Settings, call: Call) -> Steps[Any]:
             assert response is not None
             if call.method == "POST":
                 settings.compression.learn(response.status, response.headers)
-            if response.status in (307, 308) and redirects < MAX_REDIRECTS:
-                moved = _same_origin(settings.address, target, response)
-                if moved is not None:
-                    target, redirects = moved, redirects + 1
-                    continue
+            if 300 <= response.status < 400:
+                location = response.headers.get("location")
+                target = follow_redirect(settings.address, target, response.status, location)
+                redirects += 1
+                if redirects > MAX_REDIRECTS:
+                    raise RequestError(f"The service redirects more than {MAX_REDIRECTS} times.")
+                continue
             return read_answer(response, call.check, settings.parse, settings.max_answer_bytes)
         except ConnectionFailed as error:
             last = UnavailableError(str(error))
@@ -122,7 +123,7 @@ def call_until_answered(settings: Settings, call: Call) -> Steps[Any]:
                 raise
             coding = again
             continue
-        wait = wait_after(attempt, last, random.random())
+        wait = wait_after(attempt, last.retry_after_seconds, random.random())
         if settings.monotonic() + wait >= ends_at:
             raise DeadlineError(f"no answer within {timeout:g} s", last)
         if settings.on_retry is not None:
@@ -130,10 +131,16 @@ def call_until_answered(settings: Settings, call: Call) -> Steps[Any]:
         yield Wait(wait)
 
 
-def wait_after(attempt: int, reason: TransientError, chance: float) -> float:
+def wait_after(
+    attempt: int,
+    retry_after: Optional[float],
+    chance: float,
+    first: float = FIRST_WAIT_SECONDS,
+    longest: float = LONGEST_WAIT_SECONDS,
+) -> float:
     """Seconds before the next attempt: full jitter, and at least what the service asked for."""
-    backoff = chance * min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(attempt - 1, 60))
-    return math.ceil(max(backoff, reason.retry_after_seconds or 0.0) * 1000) / 1000
+    backoff = chance * min(longest, first * 2.0 ** min(attempt - 1, 60))
+    return max(backoff, retry_after or 0.0)
 
 
 def _request(settings: Settings, call: Call, target: str, coding: Optional[str]) -> Request:
@@ -147,21 +154,40 @@ def _request(settings: Settings, call: Call, target: str, coding: Optional[str])
     return Request(call.method, target, headers, body)
 
 
-def _same_origin(address: Address, target: str, response: Response) -> Optional[str]:
-    """The path of a redirect within the service's origin; None for any other: it would get the key."""
-    location = response.headers.get("location")
-    if not location:
+def follow_redirect(address: Address, target: str, status: int, location: Optional[str]) -> str:
+    """Returns the path to call next, where method, body and origin stay the same.
+
+    Raises RequestError: any other redirect. Another method would store nothing, and another origin would get
+    the key. The message names the Location without its query, which may hold a secret.
+    """
+    moved = _read_location(address.origin + target, location)
+    if moved is None:
+        raise RequestError(f"The answer {status} is a redirect without a Location.", AnswerContext(status))
+    origin, path, query = moved
+    if status in (307, 308) and origin == (address.scheme, address.host, address.port):
+        return path + (f"?{query}" if query else "")
+    shown = Address(*origin, "").origin + path
+    raise RequestError(
+        f"The answer {status} redirects to the Location {shown}, which is not followed: another method or "
+        "another origin. Nothing was stored. Set url to the address that answers.",
+        AnswerContext(status),
+    )
+
+
+Origin = tuple[str, str, int]
+
+
+def _read_location(base: str, location: Optional[str]) -> Optional[tuple[Origin, str, str]]:
+    if not location or not re.fullmatch(r"(?!\w+:/*$)[!-~]{1,2000}", location):
         return None
-    base = address.origin + target
     try:
-        moved = urlsplit(urljoin(base, location))
-        origin = (moved.scheme, moved.hostname, moved.port or (443 if moved.scheme == "https" else 80))
+        parts = urlsplit(urljoin(base, location))
+        port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         return None
-    if origin != (address.scheme, address.host, address.port) or not location.isascii():
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         return None
-    path = (moved.path or "/") + (f"?{moved.query}" if moved.query else "")
-    return path if all(" " < character < "\x7f" for character in path) else None
+    return (parts.scheme, parts.hostname, port), parts.path or "/", parts.query
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -177,5 +203,5 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_not_found(error: SignalError) -> bool:
-    """Whether the service has no such thing."""
-    return isinstance(error, RequestError) and error.status == 404
+    """Whether the service itself says that it has no such thing. A proxy in front of it may mean the path."""
+    return isinstance(error, RequestError) and error.status == 404 and error.code == "not_found"

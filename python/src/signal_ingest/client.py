@@ -87,8 +87,9 @@ class SignalClient:
         breaks a rule fails alone, unless ``all_or_nothing`` is set; with ``lenient`` one of the wrong shape,
         too.
 
-        Raises EncodeError, ValidationError, BatchRejectedError, UnauthorizedError, RequestError: nothing was
-        stored. Raises DeadlineError: the batch may be stored; sending it again under the same key is safe.
+        Raises InvalidSignalError, ValidationError, BatchRejectedError, UnauthorizedError, RequestError:
+        nothing was stored. Raises DeadlineError: the batch may be stored; sending it again under the same
+        key is safe.
         """
         steps = self.operations.create_batch(
             encode_signals(signals),

@@ -11,35 +11,43 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional, Union
 
-from .errors import EncodeError
+from .codes import FailureCode
+from .errors import InvalidSignalError
 
-MAX_DEPTH = 200
-"""Ends cycles and recursion. The service refuses payloads deeper than 64 levels, with a code."""
+MAX_DEPTH = 100
+"""Deeper than any payload that the service takes, and far from the end of the stack."""
 
 _quote = json.encoder.encode_basestring
 _warned_of_naive = False
 
 
-def encode_signal(signal: Any, path: str = "") -> bytes:
+def encode_signal(signal: Any, name: str = "") -> bytes:
     """Returns the JSON of a signal in UTF-8. The caller may change the signal afterwards.
 
     Integers and Decimals keep every digit. A datetime becomes ISO 8601 (a naive one is UTC, with one
-    warning); UUID, Enum, dataclasses and pydantic's models are written as their JSON form.
+    warning); UUID, Enum, dataclasses and pydantic's models are written as their JSON form. ``name`` is the
+    signal in messages, such as ``signals[3]``.
 
-    Raises EncodeError: the signal is not a mapping, or a value has no JSON form: NaN, bytes, a set, a cycle,
-    half of a surrogate pair. The message names the value.
+    Raises InvalidSignalError: the signal is not a mapping, or a value has no JSON form: NaN, bytes, a set, a
+    cycle, half of a surrogate pair. The message names the value.
     """
-    plain = _as_mapping(signal)
-    if plain is None:
-        raise EncodeError(f"A signal is a dict of its fields; this is {_kind(signal)}.", path)
-    return _utf8(_write_object(plain, path, 0), path, plain)
+    if _as_mapping(signal) is None:
+        message = f"{name or 'The signal'} must be an object with the fields of a signal: a dict."
+        raise InvalidSignalError(message, "wrong_type")
+    return encode_json(signal, name)
 
 
-def encode_body(value: Any) -> bytes:
-    """Returns the JSON of a body. Raises EncodeError as encode_signal."""
-    return _utf8(_write(value, "", 0), "", value)
+def encode_json(value: Any, name: str = "") -> bytes:
+    """Returns the JSON of a value in UTF-8. Raises InvalidSignalError as encode_signal."""
+    text = _Encoder(name).write(value)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        # Rare, so that only now every text is looked at.
+        _Encoder(name, checks_text=True).write(value)
+        raise
 
 
 def batch_body(texts: Sequence[bytes], all_or_nothing: bool) -> bytes:
@@ -48,104 +56,133 @@ def batch_body(texts: Sequence[bytes], all_or_nothing: bool) -> bytes:
     return b'{"signals":[' + b",".join(texts) + b'],"fail_on_error":' + flag + b"}"
 
 
-def _utf8(text: str, path: str, value: Any) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        where = _surrogate_path(value, path)
-        raise EncodeError(
-            "the text holds half of a surrogate pair, which is not a character", where
-        ) from None
+class _Encoder:
+    def __init__(self, name: str, checks_text: bool = False) -> None:
+        self._name = name
+        self._checks_text = checks_text
+        self._path: list[Union[str, int]] = []
+        self._ancestors: list[Any] = []
 
+    def write(self, value: Any) -> str:
+        kind = type(value)
+        if kind is str:
+            return self._text(value)
+        if value is None:
+            return "null"
+        if kind is bool:
+            return "true" if value else "false"
+        if kind is int:
+            return int.__repr__(value)
+        if kind is float:
+            return self._float(value)
+        if len(self._ancestors) >= MAX_DEPTH:
+            self._refuse_depth(value)
+        self._ancestors.append(value)
+        if kind is dict:
+            text = self._object(value)
+        elif kind is list or kind is tuple:
+            text = self._list(value)
+        else:
+            text = self._other(value)
+        self._ancestors.pop()
+        return text
 
-def _write(value: Any, path: str, depth: int) -> str:
-    kind = type(value)
-    if kind is str:
+    def _text(self, value: str) -> str:
+        if self._checks_text and any("\ud800" <= character <= "\udfff" for character in value):
+            self._refuse("holds half of a surrogate pair", "invalid_text")
         return _quote(value)
-    if value is None:
-        return "null"
-    if kind is bool:
-        return "true" if value else "false"
-    if kind is int:
-        return int.__repr__(value)
-    if kind is float:
-        return _write_float(value, path)
-    if depth >= MAX_DEPTH:
-        raise EncodeError(f"the value is nested deeper than {MAX_DEPTH} levels, or contains itself", path)
-    if kind is dict:
-        return _write_object(value, path, depth)
-    if kind is list or kind is tuple:
-        return _write_list(value, path, depth)
-    return _write_other(value, path, depth)
 
+    def _float(self, value: float) -> str:
+        if math.isfinite(value):
+            return float.__repr__(value)
+        self._refuse(f"is {value}, which JSON cannot hold")
 
-def _write_float(value: float, path: str) -> str:
-    if math.isfinite(value):
-        return float.__repr__(value)
-    raise EncodeError(f"JSON has no {value}", path)
+    def _object(self, value: Mapping[Any, Any]) -> str:
+        parts: list[str] = []
+        path = self._path
+        names: Optional[set[str]] = None
+        for key, item in value.items():
+            if type(key) is not str:
+                # Two keys such as 1 and "1" have one name in JSON, and one of the values would be lost.
+                names = names if names is not None else {key for key in value if isinstance(key, str)}
+                key = self._key(key)
+                if key in names:
+                    self._refuse(f"has two keys that are {key!r} in JSON")
+                names.add(key)
+            path.append(key)
+            parts.append(f"{self._text(key)}:{self.write(item)}")
+            path.pop()
+        return "{" + ",".join(parts) + "}"
 
+    def _key(self, key: Any) -> str:
+        if isinstance(key, enum.Enum):
+            return self._key(key.value)
+        if isinstance(key, str):
+            return str.__str__(key)
+        if isinstance(key, bool):
+            return "true" if key else "false"
+        if isinstance(key, int):
+            return int.__repr__(key)
+        if isinstance(key, (uuid.UUID, date)):
+            return str(key)
+        self._refuse(f"has a key of the type {type(key).__qualname__}, which JSON cannot hold")
 
-def _write_object(value: Mapping[Any, Any], path: str, depth: int) -> str:
-    parts: list[str] = []
-    names: Optional[set[str]] = None
-    for key, item in value.items():
-        if type(key) is not str:
-            # Two keys such as 1 and "1" have one name in JSON, and one of the values would be lost.
-            names = names if names is not None else {key for key in value if isinstance(key, str)}
-            key = _name_of(key, path)
-            if key in names:
-                raise EncodeError(f"two keys are {key!r} in JSON", path)
-            names.add(key)
-        parts.append(f"{_quote(key)}:{_write(item, _below(path, key), depth + 1)}")
-    return "{" + ",".join(parts) + "}"
+    def _list(self, values: Sequence[Any]) -> str:
+        parts: list[str] = []
+        path = self._path
+        for index, item in enumerate(values):
+            path.append(index)
+            parts.append(self.write(item))
+            path.pop()
+        return "[" + ",".join(parts) + "]"
 
+    def _other(self, value: Any) -> str:
+        if isinstance(value, enum.Enum):
+            return self.write(value.value)
+        if isinstance(value, str):
+            return self._text(str.__str__(value))
+        if isinstance(value, int):
+            return int.__repr__(value)
+        if isinstance(value, float):
+            return self._float(float(value))
+        if isinstance(value, Decimal):
+            if value.is_finite():
+                return str(value).replace("E", "e")
+            self._refuse(f"is {value}, which JSON cannot hold")
+        if isinstance(value, datetime):
+            return _quote(_iso(value))
+        if isinstance(value, (date, time)):
+            return _quote(value.isoformat())
+        if isinstance(value, uuid.UUID):
+            return _quote(str(value))
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            self._refuse("is bytes, which JSON cannot hold: send them as Base64 text")
+        mapping = _as_mapping(value)
+        if mapping is not None:
+            return self._object(mapping)
+        if isinstance(value, (list, tuple)):
+            return self._list(value)
+        item = getattr(value, "item", None)
+        if callable(item) and getattr(value, "shape", None) == ():  # a scalar of numpy
+            return self.write(item())
+        self._refuse(f"is a {type(value).__qualname__}, which JSON cannot hold")
 
-def _name_of(key: Any, path: str) -> str:
-    if isinstance(key, str):
-        return str.__str__(key)
-    if isinstance(key, enum.Enum):
-        return _name_of(key.value, path)
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    if isinstance(key, (int, uuid.UUID, datetime, date)):
-        return int.__repr__(key) if isinstance(key, int) else str(key)
-    raise EncodeError(f"a key of an object must be text; this is {_kind(key)}", path)
+    def _refuse_depth(self, value: Any) -> NoReturn:
+        cycle = next((at for at, one in enumerate(self._ancestors) if one is value), None)
+        if cycle is None:
+            self._refuse(f"is nested deeper than {MAX_DEPTH} levels", "too_deep")
+        # The path of a cycle repeats itself up to the bound.
+        del self._path[cycle:]
+        self._refuse("contains itself", "too_deep")
 
-
-def _write_list(value: Sequence[Any], path: str, depth: int) -> str:
-    return "[" + ",".join([_write(item, f"{path}[{at}]", depth + 1) for at, item in enumerate(value)]) + "]"
-
-
-def _write_other(value: Any, path: str, depth: int) -> str:
-    if isinstance(value, enum.Enum):
-        return _write(value.value, path, depth + 1)
-    if isinstance(value, str):
-        return _quote(str.__str__(value))
-    if isinstance(value, int):
-        return int.__repr__(value)
-    if isinstance(value, float):
-        return _write_float(float(value), path)
-    if isinstance(value, Decimal):
-        if value.is_finite():
-            return str(value).replace("E", "e")
-        raise EncodeError(f"JSON has no {value}", path)
-    if isinstance(value, datetime):
-        return _quote(_iso(value))
-    if isinstance(value, (date, time)):
-        return _quote(value.isoformat())
-    if isinstance(value, uuid.UUID):
-        return _quote(str(value))
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        raise EncodeError("bytes have no JSON form; send them as Base64 text", path)
-    mapping = _as_mapping(value)
-    if mapping is not None:
-        return _write_object(mapping, path, depth)
-    if isinstance(value, (list, tuple)):
-        return _write_list(value, path, depth)
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "shape", None) == ():  # a scalar of numpy
-        return _write(item(), path, depth + 1)
-    raise EncodeError(f"{_kind(value)} has no JSON form", path)
+    def _refuse(self, why: str, code: FailureCode = "wrong_type") -> NoReturn:
+        first = self._path[0] if self._path else None
+        place = self._name
+        for step in self._path:
+            place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else step
+        message = f"{place or 'The signal'} {why}."
+        shown = message.encode("utf-8", "backslashreplace").decode()
+        raise InvalidSignalError(shown, code, first if isinstance(first, str) else None)
 
 
 def _as_mapping(value: Any) -> Optional[Mapping[Any, Any]]:
@@ -173,38 +210,3 @@ def _iso(value: datetime) -> str:
             )
         value = value.replace(tzinfo=timezone.utc)
     return value.isoformat()
-
-
-def _below(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _kind(value: Any) -> str:
-    return f"a value of the type {type(value).__qualname__}"
-
-
-def _surrogate_path(value: Any, path: str) -> str:
-    """Where the text with half of a surrogate pair is. Called only when there is one."""
-    if isinstance(value, str):
-        return path
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if _has_surrogate(item) or _has_surrogate(key):
-                return (
-                    _surrogate_path(item, _below(path, ascii(key).strip("'")))
-                    if _has_surrogate(item)
-                    else path
-                )
-    if isinstance(value, (list, tuple)):
-        for at, item in enumerate(value):
-            if _has_surrogate(item):
-                return _surrogate_path(item, f"{path}[{at}]")
-    return path
-
-
-def _has_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, Mapping):
-        return any(_has_surrogate(key) or _has_surrogate(item) for key, item in value.items())
-    return isinstance(value, (list, tuple)) and any(_has_surrogate(item) for item in value)

@@ -43,12 +43,16 @@ class SignalError(Exception):
         self.transaction_id = answer.transaction_id
 
 
-class EncodeError(SignalError, ValueError):
-    """A value cannot be sent as JSON. Nothing was accepted. ``path`` names the value."""
+class InvalidSignalError(SignalError, ValueError):
+    """A value cannot be written as JSON without changing it, such as NaN or a cycle. Nothing was sent.
 
-    def __init__(self, message: str, path: str = "") -> None:
-        super().__init__(f"{path}: {message}" if path else message)
-        self.path = path
+    ``failure_code`` is what the service would give; ``field`` has the value, None where it is the signal.
+    """
+
+    def __init__(self, message: str, failure_code: FailureCode, field: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.failure_code = failure_code
+        self.field = field
 
 
 class ValidationError(SignalError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from .answer import Check, has_fields
 from .calls import Call, Settings, Steps, call_until_answered, check_headers, is_not_found
-from .encode import batch_body, encode_body, encode_signal
+from .encode import batch_body, encode_json, encode_signal
 from .errors import RequestError
 from .options import check_seconds
 from .types import (
@@ -27,6 +28,7 @@ from .types import (
     StoredSignal,
 )
 
+_IS_SIGNAL = has_fields(id=int, context_window_id=str, transaction_id=str)
 _IS_DEAD_LETTER = has_fields(id=int, state=str)
 _IS_ERASURE = has_fields(id=str, state=str)
 
@@ -36,6 +38,10 @@ class Operations:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        address = settings.address
+        key = settings.headers.get("authorization", "").removeprefix("Bearer ")
+        self.caller = caller_of(address.origin + address.prefix, key)
+        """Whose idempotency keys a spool holds."""
 
     def call(self, call: Call) -> Steps[Any]:
         """Makes any call."""
@@ -74,7 +80,7 @@ class Operations:
             Call(
                 "POST",
                 "/api/signals/batch",
-                _batch_check(len(texts), minimal),
+                _batch_check(len(texts)),
                 batch_body(texts, all_or_nothing),
                 {
                     **(headers or {}),
@@ -95,13 +101,16 @@ class Operations:
     ) -> Steps[StoredSignal]:
         """Sends one signal."""
         sent = {**(headers or {}), "Idempotency-Key": check_key(key)}
-        check = has_fields(id=int, context_window_id=str)
-        call = Call("POST", "/api/signals", check, encode_signal(signal), sent, timeout)
+        call = Call("POST", "/api/signals", _IS_SIGNAL, encode_signal(signal), sent, timeout)
         return cast(StoredSignal, (yield from self.call(call)))
 
     def feed_page(self, query: Mapping[str, Any], timeout: float) -> Steps[FeedPage]:
         """Reads a page of the feed."""
-        check = has_fields(signals=list, next_cursor=str, more=bool)
+        has = has_fields(signals=list, next_cursor=str, more=bool)
+
+        def check(value: Any) -> bool:
+            return has(value) and all(isinstance(signal, dict) for signal in value["signals"])
+
         return cast(FeedPage, (yield from self.get("/api/signals/feed", query, check, timeout)))
 
     def page(
@@ -110,17 +119,18 @@ class Operations:
         """Reads a page of a list, whose entries are in ``field``."""
 
         def check(value: Any) -> bool:
-            has_list = isinstance(value, dict) and isinstance(value.get(field), list)
-            return has_list and isinstance(value.get("next_cursor", 0), (str, type(None)))
+            if not isinstance(value, dict) or not isinstance(value.get(field), list):
+                return False
+            has_cursor = isinstance(value.get("next_cursor", 0), (str, type(None)))
+            return has_cursor and all(isinstance(one, dict) for one in value[field])
 
         return cast("dict[str, Any]", (yield from self.get(path, query, check, timeout)))
 
     def signal(self, signal_id: int, timeout: Optional[float]) -> Steps[Optional[StoredSignal]]:
         """Reads one signal."""
-        check = has_fields(id=int, context_window_id=str)
         return cast(
             "Optional[StoredSignal]",
-            (yield from self.find(f"/api/signals/{_whole(signal_id)}", check, timeout)),
+            (yield from self.find(f"/api/signals/{_whole(signal_id)}", _IS_SIGNAL, timeout)),
         )
 
     def stats(self, query: Mapping[str, Any], timeout: Optional[float]) -> Steps[list[ConversationStats]]:
@@ -163,7 +173,7 @@ class Operations:
     def erase(self, erasure: NewErasure, key: Optional[str], timeout: Optional[float]) -> Steps[Erasure]:
         """Requests an erasure."""
         headers = {"Idempotency-Key": check_key(key)}
-        body = encode_body(dict(erasure))
+        body = encode_json(dict(erasure))
         return cast(
             Erasure,
             (yield from self.call(Call("POST", "/api/erasures", _IS_ERASURE, body, headers, timeout))),
@@ -175,8 +185,13 @@ class Operations:
         return cast("Optional[Erasure]", (yield from self.find(path, _IS_ERASURE, timeout)))
 
 
+def caller_of(url: str, key: str) -> str:
+    """Names a caller without its API key. Idempotency keys belong to a caller: another would store again."""
+    return hashlib.sha256(f"signal-ingest caller\n{url}\n{key}".encode()).hexdigest()[:32]
+
+
 def encode_signals(signals: Sequence[Signal]) -> list[bytes]:
-    """Encodes a batch. Raises EncodeError: it names the index."""
+    """Encodes a batch. Raises InvalidSignalError: it names the index."""
     return [encode_signal(signal, f"signals[{index}]") for index, signal in enumerate(signals)]
 
 
@@ -189,12 +204,11 @@ def check_key(key: Optional[str]) -> str:
     return key
 
 
-def _batch_check(count: int, minimal: bool) -> Check:
-    """A signal that is absent from the answer is not stored: each must have a result, or be in the counts."""
+def _batch_check(count: int) -> Check:
+    """A signal that is absent from the answer is not stored: the counts must account for each."""
     has = has_fields(total_count=int, successful_count=int, failed_count=int, results=list)
 
     def check(value: Any) -> bool:
-        # A batch that the queue takes (202) has no results; this library does not ask for it.
         if not has(value) or value["total_count"] != count:
             return False
         if value["successful_count"] + value["failed_count"] != count:
@@ -206,7 +220,7 @@ def _batch_check(count: int, minimal: bool) -> Check:
             return False
         failed = sum(not one["success"] for one in results)
         is_each_once = len({one["index"] for one in results}) == len(results)
-        return is_each_once and failed == value["failed_count"] and (minimal or len(results) == count)
+        return is_each_once and failed == value["failed_count"]
 
     return check
 

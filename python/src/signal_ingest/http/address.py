@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from dataclasses import dataclass
 from typing import Optional
@@ -38,20 +39,24 @@ def parse_address(url: str) -> Address:
 
     Raises ValueError: it is not an http or https address, or has a login, a query or a fragment.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
-            f"url must be an http or https address, such as https://signals.example.com; it is {url!r}."
-        )
-    if "@" in parts.netloc:
-        raise ValueError("url must not contain a login; give the key as key.")
-    if parts.query or parts.fragment:
-        raise ValueError("url must not contain a query or a fragment.")
-    host = parts.hostname.encode("idna").decode("ascii") if not parts.hostname.isascii() else parts.hostname
-    if any(character <= " " or character == "\x7f" for character in host + parts.path):
+    if re.search(r"[\x00-\x20\x7f]", url):
         raise ValueError("url must not contain white space or control characters.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = (parts.hostname or "").encode("ascii" if (parts.hostname or "").isascii() else "idna").decode()
+    except ValueError:
+        raise ValueError("url is not an address, such as https://signals.example.com.") from None
+    if "@" in parts.netloc:
+        raise ValueError("url must not contain a user name or a password; give the key as key.")
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise ValueError("url must not contain a query or a fragment.")
+    if not parts.scheme or not (host or parts.scheme not in ("http", "https")):
+        raise ValueError(f"url is not an address, such as https://signals.example.com; it is {url[:200]!r}.")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"url must begin with http:// or https://; it begins with {parts.scheme}:.")
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~-._")
-    return Address(parts.scheme, host, parts.port or _default_port(parts.scheme), path)
+    return Address(parts.scheme, host, port or _default_port(parts.scheme), path)
 
 
 def proxy_of(address: Address) -> Optional[Address]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Optional
@@ -10,10 +9,17 @@ from typing import Optional
 from ..callbacks import call_safely, log
 from ..calls import Steps
 from ..deliver import Delivery, deliver_each
-from ..errors import ClosedError, DeadlineError, SignalError, SpoolError, TransientError, ValidationError
+from ..errors import (
+    BatchRejectedError,
+    ClosedError,
+    DeadlineError,
+    SignalError,
+    SpoolError,
+    ValidationError,
+)
 from ..operations import Operations
 from ..types import BatchAnswer
-from .core import LONGEST_PAUSE_SECONDS, Batch, Core
+from .core import Batch, Core
 from .options import Delivered, ProcessorOptions, Undelivered, Unstored
 
 MAX_FAILED_CUTS = 3
@@ -92,38 +98,29 @@ def tell_success(attempt: Attempt, options: ProcessorOptions, seconds: float) ->
 
 
 def fail(core: Core, batch: Batch, error: BaseException, now: float) -> Optional[Undelivered]:
-    """Puts a batch back, or gives it up. Returns what ``on_undelivered`` receives."""
-    if isinstance(error, ClosedError):
-        core.later(batch, now)
-        return None
+    """Puts a batch back, or returns what ``on_undelivered`` receives before ``give_up``."""
+    if isinstance(error, SignalError) and is_refusal(error):
+        return Undelivered(list(batch.texts or []), error)
     if not isinstance(error, SignalError):
         log.error("A batch of signal_ingest met an unexpected error and is sent again.", exc_info=error)
-        core.later(batch, now)
-        return None
-    if isinstance(error, (DeadlineError, TransientError, SpoolError)):
-        if not core.is_given_up(batch, now):
-            core.later(batch, now, error.answer.retry_after_seconds or 0.0)
-            return None
-        return give_up(core, batch, error)
-    # The service refuses the batch as a whole: its key, its address or its idempotency key. Another key or
-    # address can mend the first two, so that the spool keeps the batch.
-    if batch.kept is None or isinstance(error, ValidationError):
-        return give_up(core, batch, error)
-    is_first = not batch.is_reported
-    texts = list(batch.texts or [])
-    core.later(batch, now, LONGEST_PAUSE_SECONDS)
-    batch.is_reported = True
-    return Undelivered(texts, error, True) if is_first else None
+    elif not isinstance(error, (ClosedError, DeadlineError)):
+        log.warning("A batch is sent again later: %s: %s", type(error).__name__, error)
+    if isinstance(error, SignalError) and not isinstance(error, ClosedError) and core.is_given_up(batch, now):
+        return Undelivered(list(batch.texts or []), error)
+    retry_after = error.answer.retry_after_seconds if isinstance(error, SignalError) else None
+    core.later(batch, now, retry_after or 0.0)
+    return None
 
 
-def give_up(core: Core, batch: Batch, error: SignalError) -> Undelivered:
+def is_refusal(error: SignalError) -> bool:
+    """Whether the service itself refuses what a batch holds, so that sending it again does not help.
+
+    Everything else may end while the batch waits: an outage, a wrong key, a wrong setting, a proxy's page.
+    """
+    return isinstance(error, (ValidationError, BatchRejectedError)) and error.code is not None
+
+
+def give_up(core: Core, batch: Batch) -> None:
     """Settles a batch that is not sent any more."""
     core.counts.undelivered += batch.count
-    texts = list(batch.texts or [])
     core.settle(batch)
-    return Undelivered(texts, error, False)
-
-
-def caller_of(authorization: str) -> str:
-    """Names whose idempotency keys are in a spool, without the API key."""
-    return hashlib.sha256(f"signal-ingest caller\n{authorization}".encode()).hexdigest()[:16]

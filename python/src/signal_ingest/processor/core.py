@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Optional
 
+from ..calls import wait_after
 from ..spool.folder import KeptBatch
 from ..spool.segments import Place
 from .options import ProcessorOptions
@@ -22,7 +23,15 @@ from .stats import Counts, Stats
 
 LONGEST_PAUSE_SECONDS = 60.0
 """The longest pause between two attempts of a batch. Each attempt retries by itself until its timeout."""
-FIRST_PAUSE_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
+"""A Retry-After beyond this is more likely a mistake of something in front of the service."""
+
+
+def pause_after(attempt: int, retry_after: float, chance: float) -> float:
+    """Seconds before a batch is sent again: full jitter up to a minute, and at least what was asked for."""
+    least = min(retry_after, LONGEST_RETRY_AFTER_SECONDS)
+    return wait_after(attempt, least, chance, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,6 @@ class Batch:
         self.failed_cuts = 0
         self.not_before = 0.0
         """When the service said that it may be sent again."""
-        self.is_reported = False
 
 
 class Core:
@@ -166,9 +174,8 @@ class Core:
         """Puts a batch back after an attempt that failed: full jitter, up to a minute."""
         batch.attempts += 1
         self.counts.retried += 1
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(batch.attempts, 60))
-        batch.not_before = now + retry_after
-        due = max(batch.not_before, now + random.random() * longest)
+        batch.not_before = now + min(retry_after, LONGEST_RETRY_AFTER_SECONDS)
+        due = now + pause_after(batch.attempts, retry_after, random.random())
         heapq.heappush(self._waiting, (due, next(self._order), batch))
         self._let_go(batch)
 

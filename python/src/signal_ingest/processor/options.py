@@ -35,14 +35,10 @@ class Unstored:
 
 @dataclass(frozen=True)
 class Undelivered:
-    """A batch that was given up, or that the service refused as a whole. A part of it may be stored.
-
-    ``kept``: the spool has it, and it is sent again.
-    """
+    """A batch that was given up, or that the service refused as a whole. A part of it may be stored."""
 
     texts: list[bytes]
     error: SignalError
-    kept: bool
 
     @property
     def signals(self) -> list[dict[str, Any]]:

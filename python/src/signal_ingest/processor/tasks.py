@@ -74,7 +74,7 @@ class AsyncBatchProcessor:
             spool=spool_of(spool),
         )
         self.exit_timeout_seconds = 0.0
-        self._caller = attempts.caller_of(client.operations.settings.headers.get("authorization", ""))
+        self._caller = client.operations.caller
         self._is_closed = False
         self._start()
         exits.watch(self)
@@ -89,7 +89,7 @@ class AsyncBatchProcessor:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         spool = self._options.spool
         if spool is not None and not self._is_closed:
-            recovered = spool.open()
+            recovered = spool.open(self._caller)
             self._disk = ThreadPoolExecutor(1, "signal-ingest-spool")
             now = self._now()
             for kept in recovered.batches:
@@ -249,7 +249,7 @@ class AsyncBatchProcessor:
         except Exception as error:
             undelivered = attempts.fail(self._core, batch, error, self._now())
             if undelivered is not None:
-                await self._report(batch, undelivered)
+                await self._give_up(batch, undelivered)
             self._notify()
             return
         seconds = time.monotonic() - started
@@ -259,16 +259,20 @@ class AsyncBatchProcessor:
         if self._options.spool is not None:
             await self._on_disk(self._options.spool.release_adopted)
 
-    async def _report(self, batch: Batch, undelivered: Undelivered) -> None:
-        if batch.kept is not None and not undelivered.kept:
+    async def _give_up(self, batch: Batch, undelivered: Undelivered) -> None:
+        self._report(undelivered)
+        if batch.kept is not None:
             await self._on_disk(batch.kept.done, batch.key)
+        attempts.give_up(self._core, batch)
+        self._notify()
+
+    def _report(self, undelivered: Undelivered) -> None:
         count = len(undelivered.texts)
         if self._options.on_undelivered is not None:
             call_safely(self._options.on_undelivered, undelivered)
             return
-        state = "The spool keeps them." if undelivered.kept else "They are given up."
-        log.warning("%d signals were not delivered: %s. %s", count, undelivered.error, state)
-        if not undelivered.kept and self._error is None:
+        log.warning("%d signals are given up: %s", count, undelivered.error)
+        if self._error is None:
             self._error = UndeliveredError(
                 f"{count} signals were not delivered: {undelivered.error}", undelivered.texts
             )
@@ -320,7 +324,7 @@ class AsyncBatchProcessor:
                 self._disk.shutdown()
         else:
             for batch in list(self._core.outstanding):
-                await self._report(batch, attempts.give_up(self._core, batch, DeadlineError(why)))
+                await self._give_up(batch, Undelivered(list(batch.texts or []), DeadlineError(why)))
         error, self._error = self._error, None
         if error is not None and sys.exc_info()[1] is None:
             raise error

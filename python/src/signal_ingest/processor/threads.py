@@ -92,7 +92,7 @@ class BatchProcessor:
             spool=spool_of(spool),
         )
         self.exit_timeout_seconds = exit_timeout_seconds
-        self._caller = attempts.caller_of(client.operations.settings.headers.get("authorization", ""))
+        self._caller = client.operations.caller
         self._has_threads = not is_frozen_between_calls() if background is None else background
         self._is_closed = False
         self._start()
@@ -115,7 +115,7 @@ class BatchProcessor:
         self._pid = os.getpid()
         spool = self._options.spool
         if spool is not None and not self._is_closed:
-            recovered = spool.open()
+            recovered = spool.open(self._caller)
             now = self._now()
             for kept in recovered.batches:
                 self._core.recover(kept, kept.line.key if kept.line else None, now)
@@ -155,8 +155,8 @@ class BatchProcessor:
         Waits while the buffer or the spool is full, up to ``timeout`` seconds (default: add_timeout_seconds;
         None: without an end). Returns True; with ``when_full="drop"``, False when the signal was dropped.
 
-        Raises EncodeError: a value has no JSON form. Raises BufferFull: there was no room in time. Raises
-        ClosedError, SpoolError. After an error the signal is not accepted.
+        Raises InvalidSignalError: a value has no JSON form. Raises BufferFull: there was no room in time.
+        Raises ClosedError, SpoolError. After an error the signal is not accepted.
         """
         text = encode_signal(signal)
         timeout = self._options.add_timeout_seconds if timeout == -1.0 else check_timeout("timeout", timeout)
@@ -276,7 +276,7 @@ class BatchProcessor:
                 undelivered = attempts.fail(self._core, batch, error, self._now())
                 self._room.notify_all()
             if undelivered is not None:
-                self._report(batch, undelivered)
+                self._give_up(batch, undelivered)
             return
         seconds = time.monotonic() - started
         if batch.kept is not None:
@@ -289,16 +289,22 @@ class BatchProcessor:
         if self._options.spool is not None:
             self._options.spool.release_adopted()
 
-    def _report(self, batch: Batch, undelivered: Undelivered) -> None:
-        if batch.kept is not None and not undelivered.kept:
+    def _give_up(self, batch: Batch, undelivered: Undelivered) -> None:
+        # Before the batch is settled: flush returns, or raises, when it has been reported.
+        self._report(undelivered)
+        if batch.kept is not None:
             batch.kept.done(batch.key)
+        with self._lock:
+            attempts.give_up(self._core, batch)
+            self._room.notify_all()
+
+    def _report(self, undelivered: Undelivered) -> None:
         count = len(undelivered.texts)
         if self._options.on_undelivered is not None:
             call_safely(self._options.on_undelivered, undelivered)
             return
-        state = "The spool keeps them." if undelivered.kept else "They are given up."
-        log.warning("%d signals were not delivered: %s. %s", count, undelivered.error, state)
-        if not undelivered.kept and self._error is None:
+        log.warning("%d signals are given up: %s", count, undelivered.error)
+        if self._error is None:
             self._error = UndeliveredError(
                 f"{count} signals were not delivered: {undelivered.error}", undelivered.texts
             )
@@ -389,7 +395,7 @@ class BatchProcessor:
             left = list(self._core.outstanding)
             if self._options.spool is None:
                 for batch in left:
-                    self._report(batch, attempts.give_up(self._core, batch, DeadlineError(why)))
+                    self._give_up(batch, Undelivered(list(batch.texts or []), DeadlineError(why)))
         if self._options.spool is not None:
             self._options.spool.close()
         error, self._error = self._error, None

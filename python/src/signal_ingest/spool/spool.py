@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Literal, Optional, Union
 
 from ..callbacks import call_safely, log
 from ..errors import ClosedError, SpoolError
@@ -28,6 +28,8 @@ class Recovered:
 
     batches: list[KeptBatch]
     loose: list[tuple[SpoolFolder, list[Place]]]
+    foreign: list[KeptBatch]
+    """Batches under the keys of another caller: under this one, the service would store them again."""
 
 
 class Spool:
@@ -38,6 +40,8 @@ class Spool:
 
     folder: is created when it does not exist. max_bytes: bytes of this process beyond which ``add`` waits,
     1 MiB to 16 GiB. on_damage: receives each damaged line; default: a warning of the logger signal_ingest.
+    other_caller: what happens to batches that were sent under another API key or address. They are kept, or
+    sent again ("send"); those that are stored already are stored twice then, unless they have dedupe keys.
     """
 
     def __init__(
@@ -46,16 +50,22 @@ class Spool:
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
         on_damage: Optional[Callable[[DamagedLine], None]] = None,
+        other_caller: Literal["keep", "send"] = "keep",
     ) -> None:
         self.folder = os.path.abspath(os.fspath(folder))
         self.max_bytes = check_count("max_bytes", max_bytes, 1024**2, 16 * 1024**3)
         self._on_damage = on_damage or _warn
+        if other_caller not in ("keep", "send"):
+            raise ValueError(f'other_caller must be "keep" or "send"; it is {other_caller!r}.')
+        self._other_caller = other_caller
         self._own: Optional[SpoolFolder] = None
         self._adopted: list[SpoolFolder] = []
         self._lock = threading.Lock()
 
-    def open(self) -> Recovered:
+    def open(self, caller: str) -> Recovered:
         """Takes a folder for this process, and the folders of processes that have ended.
+
+        ``caller`` is whose idempotency keys are sent: another caller's batches stay, see ``other_caller``.
 
         Raises SpoolError: the folder cannot be read or written.
         """
@@ -77,7 +87,19 @@ class Spool:
         except OSError as error:
             self.close()
             raise SpoolError(f"The spool {self.folder} cannot be opened: {error}") from error
-        return self._recover()
+        recovered = self._recover(caller)
+        if recovered.foreign:
+            if self._other_caller == "send":
+                recovered.batches += recovered.foreign
+            else:
+                count = sum(batch.count for batch in recovered.foreign)
+                log.warning(
+                    "The spool %s keeps %d signals that were given to another key or url, and may be stored "
+                    'there. Open it with that key, or with other_caller="send" to store them again.',
+                    self.folder,
+                    count,
+                )
+        return recovered
 
     def append(self, text: bytes) -> Place:
         """Keeps a signal: it is durable when this returns. Raises SpoolError, ClosedError: it is not kept."""
@@ -157,13 +179,16 @@ class Spool:
                 return made
         raise OSError(f"{MAX_PROCESSES} processes use it already")
 
-    def _recover(self) -> Recovered:
-        recovered = Recovered([], [])
+    def _recover(self, caller: str) -> Recovered:
+        recovered = Recovered([], [], [])
         for folder in [self._opened(), *self._adopted]:
             found, folder.found = folder.found, None
             if found is None:
                 continue
-            recovered.batches += [KeptBatch(folder, one.places, one.line) for one in found.batches]
+            batches = [KeptBatch(folder, one.places, one.line) for one in found.batches]
+            for batch in batches:
+                is_own = batch.line is None or batch.line.caller in ("", caller)
+                (recovered.batches if is_own else recovered.foreign).append(batch)
             if found.loose:
                 recovered.loose.append((folder, found.loose))
         return recovered
