@@ -25,6 +25,9 @@ from .stats import Stats
 IDLE_SECONDS = 10.0
 """A thread that has had nothing to do for so long ends. The next ``add`` starts another."""
 
+INLINE_SECONDS = 3.0
+"""How long ``add`` sends by itself where there is no thread. What is not sent then waits for the next call."""
+
 _starting = threading.RLock()
 
 
@@ -175,7 +178,7 @@ class BatchProcessor:
                 self._room.notify_all()
             raise
         if not self._has_threads or not self._can_start:
-            self._send_due(self._now() + (timeout if timeout is not None else 0.0))
+            self._send_due(self._now() + INLINE_SECONDS)
         return True
 
     def _enter(self, size: int, timeout: Optional[float]) -> bool:
