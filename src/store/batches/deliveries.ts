@@ -11,8 +11,7 @@ import { isSuppressed, keepErasedKeys, type Suppressed } from "../lifecycle/supp
 import { SIGNAL_COLUMNS } from "../signals/columns.ts"
 import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
 import { deleteSignals, type Edit, editsOf, editTogether, type FailedSignal } from "./changes.ts"
-import { insertGrouped } from "./insert-grouped.ts"
-import { type BatchWrite, distinctWrites, insertMany } from "./insert-many.ts"
+import { type BatchWrite, distinctWrites, insertGrouped, insertMany } from "./insert-many.ts"
 import { writeBatch } from "./write.ts"
 
 /**

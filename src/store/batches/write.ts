@@ -20,7 +20,7 @@ import {
   withIds,
 } from "./batch.ts"
 import { deleteSignals, editEach, editsOf } from "./changes.ts"
-import { insertGrouped } from "./insert-grouped.ts"
+import { insertGrouped } from "./insert-many.ts"
 import { insertOneByOne } from "./one-by-one.ts"
 import { countDuplicates, replayBatch, withDuplicates } from "./replay.ts"
 import {
