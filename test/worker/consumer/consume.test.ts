@@ -223,16 +223,16 @@ describe("the consumer of the queue", () => {
     )
     // Another transaction holds the dedupe_key of one message, so that its statement waits.
     const holding = query(
-      `with held as (insert into dedupe_keys (key_hash, signal_id) values (dedupe_key_hash($1), 0) returning 1)
-       select pg_sleep(8) from held`,
-      [conversation],
-    ).then(() => undefined)
-    await new Promise((resolve) => setTimeout(resolve, 300))
-    const limits = { statementMs: 700 }
+      `with held as (insert into dedupe_keys (key_hash, signal_id) values (dedupe_key_hash('${conversation}'), 0) returning 1)
+       select pg_sleep(300) from held`,
+    ).catch(() => {})
+    const holder = `from pg_stat_activity where wait_event = 'PgSleep' and query like '%${conversation}%'`
+    await expect.poll(() => query(`select ${holder}`)).toHaveLength(1)
     const { explicitAcks, retryMessages } = await consume(bodies, {
-      limits,
-      bindings: { DATABASE_DEADLINE_MS: "500" },
+      limits: { statementMs: 2500 },
+      bindings: { DATABASE_DEADLINE_MS: "2000" },
     })
+    await query(`select pg_terminate_backend(pid) ${holder}`)
     expect(explicitAcks).toHaveLength(3)
     expect(retryMessages.map(({ msgId }) => msgId.slice(-2))).toEqual(["-2"])
     await holding

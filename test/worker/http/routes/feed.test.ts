@@ -100,7 +100,8 @@ describe("the feed", () => {
     const text = "x".repeat(900_000)
     for (let batch = 0; batch < 3; batch++)
       await store(...numbered(5).map(({ raw_content }) => ({ raw_content: raw_content + text })))
-    const first = await read({ after: end, limit: 1000 })
+    let first = await read({ after: end, limit: 1000 })
+    while (!first.more && first.lag_seconds > 0) first = await read({ after: end, limit: 1000 })
     expect([ownOf(first).length < 15, first.more]).toEqual([true, true])
     const contents = [
       ...ownOf(first).map(({ raw_content }) => raw_content),
@@ -121,7 +122,7 @@ describe("the feed", () => {
     const waiting = read({ after: end, wait: 30 })
     await store({ raw_content: "came" })
     expect((await waiting).signals.length).toBeGreaterThan(0)
-    expect(Date.now() - startedAt).toBeLessThan(20_000)
+    expect(Date.now() - startedAt, "before its time is over").toBeLessThan(30_000)
     expect(await readAll(end)).toEqual(["came"])
   })
 
