@@ -19,6 +19,7 @@ from .errors import (
     UndeliveredError,
     ValidationError,
 )
+from .log_handler import LogHandler, conversation
 from .processor.options import Delivered, Undelivered, Unstored
 from .processor.stats import Stats
 from .processor.tasks import AsyncBatchProcessor
@@ -66,6 +67,7 @@ __all__ = [
     "Failure",
     "FeedPage",
     "ListedDeadLetter",
+    "LogHandler",
     "NewErasure",
     "NewSignal",
     "RateLimitedError",
@@ -88,4 +90,5 @@ __all__ = [
     "UndeliveredError",
     "Unstored",
     "ValidationError",
+    "conversation",
 ]

@@ -47,6 +47,9 @@ def watch_child() -> None:
         util = sys.modules.get(name)
         if util is not None:
             util.Finalize(None, _at_exit, exitpriority=0)
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:  # its children end by os._exit, after this signal
+        celery.worker_process_shutdown.connect(_at_celery_exit, weak=False, dispatch_uid=__name__)
 
 
 def _at_exit() -> None:
@@ -55,6 +58,10 @@ def _at_exit() -> None:
     ends_at = time.monotonic() + longest
     for processor in list(_processors):
         processor._end_at_exit(ends_at)
+
+
+def _at_celery_exit(**_: object) -> None:
+    _at_exit()
 
 
 def _after_fork() -> None:

@@ -26,7 +26,7 @@ IDLE_SECONDS = 10.0
 """A thread that has had nothing to do for so long ends. The next ``add`` starts another."""
 
 INLINE_SECONDS = 3.0
-"""How long ``add`` sends by itself where there is no thread. What is not sent then waits for the next call."""
+"""How long ``add`` sends by itself where there is no thread. The rest waits for the next call."""
 
 _starting = threading.RLock()
 
@@ -161,10 +161,16 @@ class BatchProcessor:
         Raises InvalidSignalError: a value has no JSON form. Raises BufferFull: there was no room in time.
         Raises ClosedError, SpoolError. After an error the signal is not accepted.
         """
-        text = encode_signal(signal)
         timeout = self._options.add_timeout_seconds if timeout == -1.0 else check_timeout("timeout", timeout)
+        return self._add(encode_signal(signal), timeout, self._options.when_full == "drop")
+
+    def add_or_drop(self, signal: Signal) -> bool:
+        """As ``add`` with ``when_full="drop"``: returns False when the signal was dropped, and counts it."""
+        return self._add(encode_signal(signal), None, True)
+
+    def _add(self, text: bytes, timeout: Optional[float], drops: bool) -> bool:
         self._ensure()
-        if not self._enter(len(text), timeout):
+        if not self._enter(len(text), timeout, drops):
             return False
         try:
             spool = self._options.spool
@@ -181,7 +187,7 @@ class BatchProcessor:
             self._send_due(self._now() + INLINE_SECONDS)
         return True
 
-    def _enter(self, size: int, timeout: Optional[float]) -> bool:
+    def _enter(self, size: int, timeout: Optional[float], drops: bool) -> bool:
         """Waits for room and takes it. Returns False when the signal is dropped."""
         ends_at = None if timeout is None else self._now() + timeout
         spool = self._options.spool
@@ -192,7 +198,7 @@ class BatchProcessor:
                 if self._core.has_room(size) and (spool is None or spool.has_room(size)):
                     self._core.hold(1, size)
                     return True
-                if self._options.when_full == "drop":
+                if drops:
                     self._core.counts.dropped += 1
                     return False
                 left = None if ends_at is None else ends_at - self._now()
@@ -396,11 +402,11 @@ class BatchProcessor:
             self._work.notify_all()
             self._room.notify_all()
             left = list(self._core.outstanding)
-            if self._options.spool is None:
-                for batch in left:
-                    self._give_up(batch, Undelivered(list(batch.texts or []), DeadlineError(why)))
         if self._options.spool is not None:
             self._options.spool.close()
+        else:
+            for batch in left:
+                self._give_up(batch, Undelivered(list(batch.texts or []), DeadlineError(why)))
         error, self._error = self._error, None
         if error is not None and sys.exc_info()[1] is None:
             raise error
