@@ -55,6 +55,11 @@ export class SignalClient {
     this.#transport = new Transport(options)
   }
 
+  /** How long a call may take when it has no `deadlineMs` of its own. */
+  get deadlineMs(): number {
+    return this.#transport.deadlineMs
+  }
+
   /**
    * Stores up to 10,000 signals in one transaction.
    *

@@ -12,7 +12,7 @@ export {
 } from "./api/errors.ts"
 export type { DeadLetterFilter, Erasure, ListFilter, NewErasure, ReplayChoice } from "./api/queries.ts"
 export type * from "./api/types.ts"
-export type { ProcessorOptions, Undelivered, Unstored } from "./batching/options.ts"
+export type { BatchRetry, ProcessorOptions, Undelivered, Unstored } from "./batching/options.ts"
 export { type BatchOptions, type SendOptions, SignalClient } from "./client.ts"
 export type { FeedOptions } from "./feed.ts"
 export type { CallOptions } from "./http/request.ts"

@@ -1,5 +1,5 @@
 import { InvalidSignalError } from "../api/errors.ts"
-import type { FailureCode } from "../api/types.ts"
+import type { FailureCode, NewSignal } from "../api/types.ts"
 
 /** Deeper than any payload that the service takes, and far from the end of the stack. */
 const MAX_DEPTH = 100
@@ -120,8 +120,9 @@ class Encoder {
     for (const name of names) {
       const field: unknown = (value as Record<string, unknown>)[name]
       if (field === undefined) continue
+      const quoted = this.#quote(name)
       this.#path.push(name)
-      text += `${text === "" ? "" : ","}${this.#quote(name)}:${this.write(field)}`
+      text += `${text === "" ? "" : ","}${quoted}:${this.write(field)}`
       this.#path.pop()
     }
     return `{${text}}`
@@ -169,3 +170,19 @@ function hidesItsContent(value: object, names: readonly string[]): boolean {
 }
 
 const kindOf = (value: object): string => value.constructor?.name || "value"
+
+/**
+ * Reads a signal that `encodeSignal` has written. An integer that a double cannot hold becomes a bigint again,
+ * where the runtime shows its digits.
+ */
+export const decodeSignal = (text: string): NewSignal => JSON.parse(text, restoreBigint) as NewSignal
+
+function restoreBigint(_: string, value: unknown, context?: { source?: string }): unknown {
+  const { source } = context ?? {}
+  return typeof value === "number" &&
+    source !== undefined &&
+    !Number.isSafeInteger(value) &&
+    /^-?\d+$/.test(source)
+    ? BigInt(source)
+    : value
+}

@@ -5,6 +5,7 @@ import {
   UnavailableError,
   ValidationError,
 } from "../api/errors.ts"
+import { decodeSignal } from "../base/encode.ts"
 import { backoffMs } from "../http/request.ts"
 
 const FIRST_PAUSE_MS = 1000
@@ -19,15 +20,16 @@ const LONGEST_RETRY_AFTER_MS = 3_600_000
  * @param error what the attempt ended with
  */
 export function pauseMs(attempt: number, error?: unknown): number {
-  const retryAfterMs = Math.min(LONGEST_RETRY_AFTER_MS, retryAfterOf(error) ?? 0)
-  return backoffMs(attempt, retryAfterMs, { firstMs: FIRST_PAUSE_MS, longestMs: LONGEST_PAUSE_MS })
+  const limits = { firstMs: FIRST_PAUSE_MS, longestMs: LONGEST_PAUSE_MS }
+  return backoffMs(attempt, retryAfterOf(error), limits)
 }
 
-/** The last answer before the deadline may say how long to wait. */
-function retryAfterOf(error: unknown): number | undefined {
+/** How long the last answer asks to wait, in milliseconds; undefined when it says nothing. */
+export function retryAfterOf(error: unknown): number | undefined {
   if (error instanceof DeadlineError) return retryAfterOf(error.cause)
-  return error instanceof RateLimitedError || error instanceof UnavailableError
-    ? error.retryAfterMs
+  const isAnswer = error instanceof RateLimitedError || error instanceof UnavailableError
+  return isAnswer && error.retryAfterMs !== undefined
+    ? Math.min(LONGEST_RETRY_AFTER_MS, error.retryAfterMs)
     : undefined
 }
 
@@ -37,3 +39,18 @@ function retryAfterOf(error: unknown): number | undefined {
  */
 export const isRefusal = (error: unknown): boolean =>
   (error instanceof ValidationError || error instanceof BatchRejectedError) && error.code !== undefined
+
+/** A batch of the spool may be stored already, under the key of another caller. */
+export class OtherCaller extends Error {
+  constructor() {
+    super(
+      'The spool has a batch that was sent with another API key or to another address, and it may be stored already. It stays in the spool. Open the spool once with that key and address, or pass `otherCallers: "send"` to send such batches again: those that are stored are then stored twice.',
+    )
+  }
+}
+
+/** A signal with a `dedupe_key` is stored once, whoever sends it. */
+export const hasDedupeKey = (text: string): boolean => typeof decodeSignal(text).dedupe_key === "string"
+
+export const errorOf = (thrown: unknown): Error =>
+  thrown instanceof Error ? thrown : new Error(String(thrown))

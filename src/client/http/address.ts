@@ -40,6 +40,19 @@ export function checkToken(name: string, value: string): string {
   throw new TypeError(`${name} must have only visible ASCII characters, and no spaces or line breaks.`)
 }
 
+/** @throws {TypeError} a header is invalid; the message has its name, not its value */
+export function headersOf(given: Readonly<Record<string, string>> = {}): Headers {
+  const headers = new Headers()
+  for (const [name, value] of Object.entries(given)) {
+    try {
+      headers.set(name, value)
+    } catch {
+      throw new TypeError(`headers: the header ${JSON.stringify(name)} has an invalid name or value.`)
+    }
+  }
+  return headers
+}
+
 /** What to do with a redirect: the address to call instead, or why the call ends. */
 export type Redirect = { follow: URL } | { refusal: string }
 

@@ -1,7 +1,7 @@
 import { RequestError } from "../api/errors.ts"
 import { checkRange, MAX_TIMER_MS } from "../base/guards.ts"
 import { callerIdOf } from "../base/keys.ts"
-import { addressOf, checkToken, type Query, readAddress } from "./address.ts"
+import { addressOf, checkToken, headersOf, type Query, readAddress } from "./address.ts"
 import { Compression, type Encoded } from "./compression.ts"
 import { type Call, type CallOptions, callUntilAnswered } from "./request.ts"
 
@@ -143,7 +143,7 @@ export class Transport {
       {
         url: addressOf(this.#url, path, exchange.query),
         method,
-        headers: this.#headersOf(options.headers ?? {}, headers),
+        headers: this.#headersOf(options.headers, headers),
         body,
       },
       {
@@ -160,16 +160,8 @@ export class Transport {
     )
   }
 
-  /** @throws {TypeError} a header of the caller is invalid; the message has its name, not its value */
-  #headersOf(given: Readonly<Record<string, string>>, own: Record<string, string>): Headers {
-    const headers = new Headers()
-    for (const [name, value] of Object.entries(given)) {
-      try {
-        headers.set(name, value)
-      } catch {
-        throw new TypeError(`headers: the header ${JSON.stringify(name)} has an invalid name or value.`)
-      }
-    }
+  #headersOf(given: Readonly<Record<string, string>> | undefined, own: Record<string, string>): Headers {
+    const headers = headersOf(given)
     headers.set("Accept", "application/json")
     if (this.#key !== undefined) headers.set("Authorization", `Bearer ${this.#key}`)
     for (const [name, value] of Object.entries(own)) headers.set(name, value)

@@ -1,7 +1,6 @@
 import { open, readdir, readFile, rm } from "node:fs/promises"
 import { join } from "node:path"
-import type { NewSignal } from "../api/types.ts"
-import { type DamagedLine, decodeLines, type Range } from "./lines.ts"
+import { type DamagedLine, decodeLines, type Range, type Span } from "./lines.ts"
 
 /** A file of the spool. */
 export interface Segment {
@@ -15,19 +14,27 @@ export interface Segment {
   done: Range[]
 }
 
-export interface Kept {
+/** A signal on disk: its number, and where its line is. */
+export interface Kept extends Span {
   sequence: number
-  signal: NewSignal
   segment: Segment
 }
 
-/** `segments` has one entry for each line of the batch. */
+/** A part of a file from the first to the last line of a batch, with how many of its signals are there. */
+export interface Extent extends Span {
+  segment: Segment
+  lines: number
+}
+
+/** A batch on disk. */
 export interface KeptBatch {
   ranges: Range[]
-  signals: Kept[]
-  segments: Segment[]
-  /** A signal of the batch is on a damaged line. */
-  isDamaged: boolean
+  /** How many signals it was made of; 0 when an earlier version did not note that. */
+  count: number
+  caller: string | undefined
+  extents: Extent[]
+  /** The file with the line of the batch. */
+  cutIn: Segment
 }
 
 export interface SpoolState {
@@ -52,7 +59,12 @@ export const newSegment = (path: string): Segment => ({
 export const pathOf = (folder: string, file: number): string =>
   join(folder, `${String(file).padStart(9, "0")}.spool`)
 
-/** Reads the signals and batches of a folder that are not done. */
+type Cut = Omit<KeptBatch, "extents"> & { key: string }
+
+/**
+ * Reads where the signals and batches of a folder are that are not done. Only one file at a time is in
+ * memory.
+ */
 export async function readSpool(folder: string): Promise<SpoolState> {
   const names = (await readdir(folder)).filter((name) => /^\d{9,15}\.spool$/.test(name)).sort()
   const state: SpoolState = {
@@ -75,10 +87,13 @@ export async function readSpool(folder: string): Promise<SpoolState> {
     state.damaged.push(...damaged)
     for (const entry of entries) {
       if ("signal" in entry) {
-        signals.push({ ...entry, segment })
-        noteSignal(segment, entry.sequence)
-      } else if ("cut" in entry) cuts.set(entry.cut, { ...entry, segment })
-      else
+        const { sequence, from, to } = entry
+        signals.push({ sequence, from, to, segment })
+        noteSignal(segment, sequence)
+      } else if ("cut" in entry) {
+        const { cut: key, ranges, count, caller } = entry
+        cuts.set(key, { key, ranges, count, caller, cutIn: segment })
+      } else
         segment.done.push(...(entry.ranges.length > 0 ? entry.ranges : (cuts.get(entry.done)?.ranges ?? [])))
     }
   }
@@ -94,11 +109,9 @@ export async function readSpool(folder: string): Promise<SpoolState> {
   return state
 }
 
-type Cut = { cut: string; ranges: Range[]; count: number; segment: Segment }
-
 /** Sorts signals into those that are done, those of batches, and loose ones. */
 function sortOut(state: SpoolState, signals: Kept[], cuts: Cut[], done: Range[]): void {
-  signals.sort((one, other) => one.sequence - other.sequence)
+  signals.sort((a, b) => a.sequence - b.sequence)
   const isDone = rangeFinder(done.map((range) => ({ range })))
   const cutOf = rangeFinder(cuts.flatMap((cut) => cut.ranges.map((range) => ({ range, cut }))))
   for (const kept of signals) {
@@ -108,27 +121,32 @@ function sortOut(state: SpoolState, signals: Kept[], cuts: Cut[], done: Range[])
     if (found) addToBatch(state.batches, found.cut, kept)
     else state.loose.push(kept)
   }
-  for (const { cut, count } of cuts) {
-    const batch = state.batches.get(cut)
-    if (batch) batch.isDamaged = batch.signals.length < count
-  }
 }
 
-function addToBatch(batches: SpoolState["batches"], { cut, ranges, segment }: Cut, kept: Kept): void {
-  const batch = batches.get(cut)
+function addToBatch(batches: SpoolState["batches"], { key, ...cut }: Cut, kept: Kept): void {
+  const batch = batches.get(key)
   if (batch) {
-    batch.signals.push(kept)
-    batch.segments.push(kept.segment)
+    batch.extents = extend(batch.extents, kept)
     return
   }
   // The line of the batch is needed as long as its signals are: without it they would be in no batch.
-  segment.open++
-  batches.set(cut, { ranges, signals: [kept], segments: [kept.segment, segment], isDamaged: false })
+  cut.cutIn.open++
+  batches.set(key, { ...cut, extents: extend([], kept) })
+}
+
+/** Adds a signal to the extents of its batch; returns them. */
+export function extend(extents: Extent[], { segment, from, to }: Kept): Extent[] {
+  const extent = extents.find((one) => one.segment === segment)
+  if (!extent) return [...extents, { segment, from, to, lines: 1 }]
+  extent.from = Math.min(extent.from, from)
+  extent.to = Math.max(extent.to, to)
+  extent.lines++
+  return extents
 }
 
 /** Finds the range that holds a number. Two ranges are equal or do not overlap. */
 function rangeFinder<Found extends { range: Range }>(ranges: Found[]): (number: number) => Found | undefined {
-  const sorted = [...ranges].sort((one, other) => one.range[0] - other.range[0])
+  const sorted = [...ranges].sort((a, b) => a.range[0] - b.range[0])
   return (number) => {
     let low = 0
     let high = sorted.length - 1
@@ -139,6 +157,36 @@ function rangeFinder<Found extends { range: Range }>(ranges: Found[]): (number: 
       else if (number > found.range[1]) low = middle + 1
       else return found
     }
+  }
+}
+
+/** Reads the signals of a batch, in their order. A line that has been damaged since is left out. */
+export async function readSignals({
+  ranges,
+  extents,
+}: Pick<KeptBatch, "ranges" | "extents">): Promise<string[]> {
+  const found: { sequence: number; signal: string }[] = []
+  for (const { segment, from, to } of extents) {
+    // With the line break: without it the last line would be an incomplete one.
+    const bytes = await readBytes(segment.path, from, to + 1)
+    for (const entry of decodeLines(segment.path, bytes).entries)
+      if (
+        "signal" in entry &&
+        ranges.some(([first, last]) => first <= entry.sequence && entry.sequence <= last)
+      )
+        found.push(entry)
+  }
+  return found.sort((a, b) => a.sequence - b.sequence).map(({ signal }) => signal)
+}
+
+async function readBytes(path: string, from: number, to: number): Promise<Buffer> {
+  const file = await open(path, "r")
+  try {
+    const bytes = Buffer.alloc(to - from)
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, from)
+    return bytes.subarray(0, bytesRead)
+  } finally {
+    await file.close()
   }
 }
 

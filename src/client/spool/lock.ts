@@ -3,6 +3,7 @@ import { access, link, mkdir, readdir, readFile, rename, rm, writeFile } from "n
 import { createConnection, createServer, type Server } from "node:net"
 import { hostname, tmpdir } from "node:os"
 import { basename, join } from "node:path"
+import { isDiskFull } from "./disk.ts"
 
 /** The content of a lock file. */
 interface Holder {
@@ -38,16 +39,19 @@ export class FolderInUse extends Error {}
  * longer than 72 bytes or its file system has no sockets. Use a folder for each of them there.
  *
  * @param name the folder in messages, as the subject of a sentence
+ * @param reserve a file that is removed when the disk has no room for the lock
  * @returns a function that releases the lock
  * @throws {FolderInUse} another process, or this one, has the folder open
  */
-export async function lockFolder(folder: string, name = `The spool ${folder}`): Promise<() => Promise<void>> {
+export async function lockFolder(
+  folder: string,
+  name = `The spool ${folder}`,
+  { reserve }: { reserve?: string } = {},
+): Promise<() => Promise<void>> {
   const { server, address } = await listen(folder)
   const draft = join(folder, `${randomUUID()}.draft`)
   try {
-    await writeFile(draft, JSON.stringify({ address, pid: process.pid, host: hostname() } satisfies Holder), {
-      flag: "wx",
-    })
+    await writeDraft(draft, { address, pid: process.pid, host: hostname() }, reserve)
     await take(folder, name, draft)
   } catch (error) {
     await end(server)
@@ -57,6 +61,17 @@ export async function lockFolder(folder: string, name = `The spool ${folder}`): 
   }
   // The file stays: its number must not be given again.
   return () => end(server)
+}
+
+async function writeDraft(path: string, holder: Holder, reserve: string | undefined): Promise<void> {
+  const text = JSON.stringify(holder)
+  try {
+    await writeFile(path, text, { flag: "wx" })
+  } catch (error) {
+    if (reserve === undefined || !isDiskFull(error)) throw error
+    await rm(reserve, { force: true })
+    await writeFile(path, text)
+  }
 }
 
 /**

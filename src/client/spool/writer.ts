@@ -1,21 +1,40 @@
 import { type FileHandle, open } from "node:fs/promises"
+import { freeBytes, isDiskFull, Reserve } from "./disk.ts"
 import { neededDone, newSegment, noteSignal, pathOf, removeFile, type Segment, syncFolder } from "./files.ts"
-import { type Entry, encodeLine } from "./lines.ts"
+import { type Entry, encodeLine, type Span } from "./lines.ts"
+
+/** Where a line was written. */
+export interface Written extends Span {
+  segment: Segment
+}
 
 /** A line that waits to be written with others. */
 interface Line {
   entry: Entry
   bytes: Buffer
-  written: (segment: Segment) => void
+  written: (written: Written) => void
   failed: (error: unknown) => void
 }
+
+export interface WriterOptions {
+  /** Oldest first. */
+  segments: Segment[]
+  nextFile: number
+  /** Bytes after which a new file begins. */
+  segmentBytes: number
+  /** Free bytes of the disk below which no signal is accepted. */
+  minFreeBytes: number
+}
+
+/** A file whose lines are all done is removed while it is the current one, when it has this size. */
+const IDLE_BYTES = 64 * 1024
 
 /** Appends lines to the files of a spool, and removes the files that are no longer needed. */
 export class SegmentWriter {
   readonly #folder: string
-  readonly #segmentBytes: number
-  /** Oldest first. */
+  readonly #options: WriterOptions
   readonly #segments: Segment[]
+  readonly #reserve: Reserve
   #nextFile: number
   #current: { file: FileHandle; segment: Segment } | undefined
   #lines: Line[] = []
@@ -26,14 +45,12 @@ export class SegmentWriter {
   #refusal: Error | undefined
   #isBroken = false
 
-  constructor(
-    folder: string,
-    { segments, nextFile, segmentBytes }: { segments: Segment[]; nextFile: number; segmentBytes: number },
-  ) {
+  constructor(folder: string, options: WriterOptions) {
     this.#folder = folder
-    this.#segments = segments
-    this.#nextFile = nextFile
-    this.#segmentBytes = segmentBytes
+    this.#options = options
+    this.#segments = options.segments
+    this.#nextFile = options.nextFile
+    this.#reserve = new Reserve(folder)
   }
 
   /** Bytes of all files, with the lines that wait to be written. */
@@ -41,14 +58,20 @@ export class SegmentWriter {
     return this.#segments.reduce((sum, { bytes }) => sum + bytes, this.#queuedBytes)
   }
 
+  /** Whether a file of the spool still exists. */
+  has(segment: Segment): boolean {
+    return this.#segments.includes(segment)
+  }
+
   /**
-   * Appends a line. Lines that arrive during a write share the next sync.
+   * Appends a line. Lines that arrive during a write share the next sync. On a full disk, lines of signals
+   * fail; those of batches use the reserve.
    *
-   * @returns the line's file, when the line is durable. Its `open` counts the line, unless it is a `done`
+   * @returns where the line is, when it is durable. The `open` of its file counts it, unless it is a `done`
    *   line.
    * @throws {Error} the line is not in the spool: it could not be written, or the writer is closed or broken
    */
-  append(entry: Entry): Promise<Segment> {
+  append(entry: Entry): Promise<Written> {
     if (this.#refusal) return Promise.reject(this.#refusal)
     const bytes = encodeLine(entry)
     this.#queuedBytes += bytes.length
@@ -60,7 +83,7 @@ export class SegmentWriter {
 
   /**
    * Removes the files without an open line, oldest first. Before that, it copies the `done` ranges that are
-   * still needed to the current file.
+   * still needed to the current file. Never rejects: what cannot be removed stays until the next sweep.
    */
   sweep(): Promise<void> {
     this.#sweeping = this.#sweeping.then(() => this.#sweep())
@@ -78,16 +101,24 @@ export class SegmentWriter {
   async #sweep(): Promise<void> {
     if (this.#refusal) return
     for (const segment of this.#segments.filter(({ open }) => open === 0)) {
-      if (segment === this.#current?.segment) continue
+      if (segment === this.#current?.segment && !(await this.#closeIdle())) continue
       const ranges = neededDone(segment, this.#segments)
       try {
         if (ranges.length > 0) await this.append({ done: "", ranges })
         await this.#remove(segment)
       } catch {
-        // The file stays until the next sweep. The next caller of `append` receives an error of the disk.
-        return
+        // The next caller of `append` receives an error of the disk.
       }
     }
+    await this.#reserve.restore()
+  }
+
+  /** Closes the current file, unless a write may use it or it is small. */
+  async #closeIdle(): Promise<boolean> {
+    const { segment } = this.#current ?? {}
+    if (this.#writing || this.#lines.length > 0 || (segment?.bytes ?? 0) < IDLE_BYTES) return false
+    await this.#closeCurrent()
+    return true
   }
 
   /**
@@ -107,23 +138,63 @@ export class SegmentWriter {
   /** Never rejects: the callers of `append` receive the error. */
   async #writeLines(): Promise<void> {
     while (this.#lines.length > 0) {
-      const lines = this.#lines.splice(0)
-      const bytes = Buffer.concat(lines.map((line) => line.bytes))
-      try {
-        const segment = await this.#writeDurably(bytes)
-        this.#queuedBytes -= bytes.length
-        // Before any other code runs, or a sweep could remove the file of an accepted line.
-        for (const { entry, written } of lines) {
-          note(entry, segment)
-          written(segment)
-        }
-        if (segment.bytes >= this.#segmentBytes) await this.#closeCurrent()
-      } catch (error) {
-        this.#queuedBytes -= bytes.length
-        for (const { failed } of lines) failed(error)
-      }
+      const lines = await this.#withinFreeSpace(this.#lines.splice(0))
+      const error = await this.#write(lines)
+      if (error === undefined) continue
+      // A signal that is refused is still the caller's. A batch or its end belongs to accepted ones.
+      const [signals, others] = [lines.filter(isSignal), lines.filter((line) => !isSignal(line))]
+      this.#fail(signals, error)
+      if (others.length === 0) continue
+      if (isDiskFull(error)) await this.#reserve.release()
+      const again = await this.#write(others)
+      if (again !== undefined) this.#fail(others, again)
     }
     this.#writing = undefined
+  }
+
+  /** Refuses signals while the disk has too little room; the rest is for the ends of batches. */
+  async #withinFreeSpace(lines: Line[]): Promise<Line[]> {
+    const { minFreeBytes } = this.#options
+    const signals = lines.filter(isSignal)
+    if (signals.length === 0 || minFreeBytes === 0) return lines
+    const free = await freeBytes(this.#folder)
+    const needed = signals.reduce((sum, { bytes }) => sum + bytes.length, minFreeBytes)
+    if (free === undefined || free >= needed) return lines
+    const error = new Error(
+      `The disk of the spool ${this.#folder} is nearly full: it has ${free} free bytes, and the spool leaves ${minFreeBytes} (minFreeBytes). It accepts signals again when there is room.`,
+    )
+    this.#fail(signals, error)
+    // Batches that are done meanwhile may have left files.
+    void this.sweep()
+    return lines.filter((line) => !isSignal(line))
+  }
+
+  #fail(lines: readonly Line[], error: unknown): void {
+    for (const { bytes, failed } of lines) {
+      this.#queuedBytes -= bytes.length
+      failed(error)
+    }
+  }
+
+  /** @returns the error when no line is in the spool */
+  async #write(lines: readonly Line[]): Promise<unknown> {
+    if (lines.length === 0) return undefined
+    const bytes = Buffer.concat(lines.map((line) => line.bytes))
+    try {
+      const segment = await this.#writeDurably(bytes)
+      this.#queuedBytes -= bytes.length
+      let from = segment.bytes - bytes.length
+      // Before any other code runs, or a sweep could remove the file of an accepted line.
+      for (const { entry, bytes: line, written } of lines) {
+        note(entry, segment)
+        written({ segment, from, to: from + line.length - 1 })
+        from += line.length
+      }
+      if (segment.bytes >= this.#options.segmentBytes) await this.#closeCurrent()
+      return undefined
+    } catch (error) {
+      return error ?? new Error("the spool could not be written")
+    }
   }
 
   async #writeDurably(bytes: Buffer): Promise<Segment> {
@@ -179,6 +250,8 @@ export class SegmentWriter {
     await file?.close().catch(() => {})
   }
 }
+
+const isSignal = ({ entry }: Line): boolean => "signal" in entry
 
 function note(entry: Entry, segment: Segment): void {
   if ("done" in entry) segment.done.push(...entry.ranges)

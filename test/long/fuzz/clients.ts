@@ -2,7 +2,6 @@ import fc from "fast-check"
 import { FieldMapping } from "../../../src/bridges/kafka/mapping.ts"
 import { mapMessages } from "../../../src/cli/kafka/records.ts"
 import { SignalError } from "../../../src/client/api/errors.ts"
-import { encodeJson } from "../../../src/client/base/encode.ts"
 import { readAnswer } from "../../../src/client/http/answer.ts"
 import { acceptedFormats } from "../../../src/client/http/compression.ts"
 import { decodeLines, encodeLine } from "../../../src/client/spool/lines.ts"
@@ -68,7 +67,7 @@ export const sqlText = edited(
 const entry = fc.oneof(
   fc.record({
     sequence: fc.nat(),
-    signal: fc.record({ context_window_id: text, payload: fc.object({ withBigInt: true }) }),
+    signal: fc.record({ context_window_id: text, payload: fc.object() }).map((one) => JSON.stringify(one)),
   }),
   fc.record({ cut: text, ranges: fc.array(fc.tuple(fc.nat(), fc.nat())), count: fc.nat() }),
   fc.record({ done: text, ranges: fc.array(fc.tuple(fc.nat(), fc.nat())) }),
@@ -125,8 +124,7 @@ export const CLIENT_SUITES: Record<string, Suite> = {
         "lines that were written are not read again",
       )
       expect(
-        read.entries.map((one) => encodeJson(one)).join() ===
-          entries.map((one) => encodeJson(JSON.parse(encodeJson(one)))).join() || hasBigint(written),
+        JSON.stringify(read.entries.map(({ from, to, ...one }) => one)) === JSON.stringify(entries),
         "a line changes when it is read again",
       )
       decodeLines("a", Buffer.from(damaged))
@@ -168,6 +166,3 @@ export const CLIENT_SUITES: Record<string, Suite> = {
     },
   }),
 }
-
-/** A number beyond 2^53 is read as a bigint, as it was written. */
-const hasBigint = (written: Uint8Array) => /\d{16}/.test(Buffer.from(written).toString())

@@ -9,7 +9,7 @@ const [folder = ""] = process.argv.slice(2)
 const spool = await openSpool(folder)
 for (const name of ["one", "two", "three", "four"]) {
   if (name === "four") execFileSync("prlimit", ["--pid", String(process.pid), "--fsize=unlimited"])
-  const outcome = await spool.append({ context_window_id: name }).then(
+  const outcome = await spool.append(JSON.stringify({ context_window_id: name })).then(
     () => "accepted",
     (error: NodeJS.ErrnoException) => error.code,
   )

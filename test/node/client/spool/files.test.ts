@@ -6,7 +6,6 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
-import type { NewSignal } from "../../../../src/client/index.ts"
 import { type DamagedLine, openSpool, type Spool } from "../../../../src/client/spool/spool.ts"
 
 const DISK_FULL = fileURLToPath(new URL("disk-full.ts", import.meta.url))
@@ -20,8 +19,10 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-const signal = (name: string) => ({ context_window_id: name })
-const namesOf = (signals: readonly NewSignal[]) => signals.map(({ context_window_id }) => context_window_id)
+const signal = (name: string, more: object = {}) => JSON.stringify({ context_window_id: name, ...more })
+const namesOf = (signals: readonly string[]): string[] =>
+  signals.map((text) => JSON.parse(text).context_window_id)
+const cut = (spool: Spool, key: string, count: number) => spool.cut(key, count, "caller")
 const files = async () => (await readdir(folder)).filter((name) => name.endsWith(".spool")).sort()
 const append = async (spool: Spool, ...names: string[]) => {
   for (const name of names) await spool.append(signal(name))
@@ -31,11 +32,10 @@ const append = async (spool: Spool, ...names: string[]) => {
 async function recovered(damaged: DamagedLine[] = []) {
   const spool = await openSpool(folder, { onDamage: (line) => damaged.push(line) })
   const { loose, batches } = await spool.recover()
+  const read = batches.map(async ({ key }) => [key, namesOf((await spool.read(key)).signals)] as const)
+  const found = { loose: namesOf(loose), batches: Object.fromEntries(await Promise.all(read)) }
   await spool.close()
-  return {
-    loose: namesOf(loose),
-    batches: Object.fromEntries(batches.map(({ key, signals }) => [key, namesOf(signals)])),
-  }
+  return found
 }
 
 /** The prototype of file handles: a test replaces one of its methods to make the disk fail. */
@@ -49,8 +49,8 @@ describe("a batch that is done", () => {
   it("is not sent again while an older batch keeps its file", async () => {
     const first = await openSpool(folder)
     await append(first, "k", "l")
-    await first.cut("K", 1)
-    await first.cut("L", 1)
+    await cut(first, "K", 1)
+    await cut(first, "L", 1)
     await first.close()
 
     const second = await openSpool(folder)
@@ -64,12 +64,12 @@ describe("a batch that is done", () => {
   it("is not sent again over many files, whose number stays bounded", async () => {
     const spool = await openSpool(folder, { maxBytes: 1024 ** 2 })
     await append(spool, "kept")
-    await spool.cut("KEPT", 1)
+    await cut(spool, "KEPT", 1)
     // A file ends after 64 KiB: these take more than 20.
-    const large = { ...signal("done"), raw_content: "x".repeat(10_000) }
+    const large = signal("done", { raw_content: "x".repeat(10_000) })
     for (let batch = 0; batch < 40; batch++) {
       for (let place = 0; place < 4; place++) await spool.append(large)
-      await spool.cut(`batch-${batch}`, 4)
+      await cut(spool, `batch-${batch}`, 4)
       await spool.done(`batch-${batch}`)
     }
     expect((await files()).length).toBeLessThan(4)
@@ -85,7 +85,7 @@ describe("a batch that is done", () => {
 describe("a full spool", () => {
   it("refuses signals at its limit, and accepts them again when a batch is done", async () => {
     const spool = await openSpool(folder, { maxBytes: 1024 ** 2 })
-    const large = { ...signal("large"), raw_content: "x".repeat(100_000) }
+    const large = signal("large", { raw_content: "x".repeat(100_000) })
     let accepted = 0
     const refused = async () => {
       for (; accepted < 100; accepted++) await spool.append(large)
@@ -94,7 +94,7 @@ describe("a full spool", () => {
       /is full: it holds 1\d{6} bytes, and its limit is 1048576 \(maxBytes\)/,
     )
     expect(accepted).toBe(11)
-    await spool.cut("K", accepted)
+    await cut(spool, "K", accepted)
     await spool.done("K")
     await append(spool, "after")
     await spool.close()
@@ -129,15 +129,16 @@ describe("a damaged byte", () => {
   it("marks the batch that lacks a signal", async () => {
     const spool = await openSpool(folder)
     await append(spool, "one", "two", "three")
-    await spool.cut("K", 2)
+    await cut(spool, "K", 2)
     await spool.close()
     const [name = ""] = await files()
     const text = await readFile(join(folder, name), "utf8")
     await writeFile(join(folder, name), text.replace('"one"', '"owe"'))
     const next = await openSpool(folder, { onDamage: () => {} })
     const { batches, loose } = await next.recover()
+    expect(batches).toMatchObject([{ key: "K", count: 1, caller: "caller" }])
+    expect(await next.read("K")).toEqual({ signals: [signal("two")], isDamaged: true })
     await next.close()
-    expect(batches).toEqual([{ key: "K", signals: [signal("two")], isDamaged: true }])
     expect(namesOf(loose)).toEqual(["three"])
   })
 })
@@ -145,7 +146,10 @@ describe("a damaged byte", () => {
 describe("lines of version 0.1.0", () => {
   it("are still read", async () => {
     const lines = [
-      ...["a", "b", "c", "d"].map((name, place) => ({ sequence: place + 1, signal: signal(name) })),
+      ...["a", "b", "c", "d"].map((name, place) => ({
+        sequence: place + 1,
+        signal: JSON.parse(signal(name)),
+      })),
       { cut: "K", from: 1, to: 2 },
       { cut: "L", from: 3, to: 3 },
       { done: "K" },
@@ -194,7 +198,7 @@ describe("a disk that fails", () => {
     vi.spyOn(await fileMethods(), "datasync").mockRejectedValueOnce(new Error("EIO"))
     await expect(append(spool, "failed")).rejects.toThrow("EIO")
     await append(spool, "after")
-    await spool.cut("K", 2)
+    await cut(spool, "K", 2)
     expect(await files()).toHaveLength(2)
     await spool.close()
     expect(await recovered()).toEqual({ loose: [], batches: { K: ["before", "after"] } })
@@ -224,7 +228,7 @@ describe("a disk that fails", () => {
     const second = await openSpool(folder)
     await second.recover()
     await append(second, "after")
-    await second.cut("K", 1)
+    await cut(second, "K", 1)
     await second.close()
     expect((await recovered()).batches).toEqual({ K: ["before"] })
   })
@@ -252,7 +256,7 @@ describe("a disk that fails", () => {
   it("is not written after the lock is released", async () => {
     const spool = await openSpool(folder)
     await append(spool, "one")
-    const late = [append(spool, "two"), spool.close(), append(spool, "three"), spool.cut("K", 1)]
+    const late = [append(spool, "two"), spool.close(), append(spool, "three"), cut(spool, "K", 1)]
     expect((await Promise.allSettled(late)).map(({ status }) => status)).toEqual([
       "fulfilled",
       "fulfilled",

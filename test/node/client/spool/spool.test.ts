@@ -20,7 +20,16 @@ useEmptyTables(rig)
 const signal = (place: number) => ({ context_window_id: "conv-spool", raw_content: String(place) })
 const stored = () => storedNumbers(rig)
 const files = async () => (await readdir(folder.path)).filter((name) => name.endsWith(".spool"))
-const nowhere = () => new SignalClient({ url: "http://127.0.0.1:2", deadlineMs: 50 })
+/** The service behind the proxy, in a run that cannot reach it. */
+const nowhere = () =>
+  new SignalClient({
+    url: proxy.address,
+    deadlineMs: 50,
+    fetch: (_, init) => fetch("http://127.0.0.1:2", init),
+  })
+const reachable = () => new SignalClient({ url: proxy.address })
+/** Ends a run before its signals are sent. */
+const ENDS_SOON = { closeDeadlineMs: 400, onUndelivered: () => {} }
 
 describe("a spool", () => {
   it("sends undelivered signals once, at the next start", async () => {
@@ -28,13 +37,18 @@ describe("a spool", () => {
     const first = new BatchProcessor(nowhere(), {
       maxCount: 4,
       spool: await openSpool(folder.path),
+      closeDeadlineMs: 400,
       onUndelivered: (batch) => undelivered.push(batch),
     })
     for (const place of upTo(10)) await first.add(signal(place))
     await first.close()
-    expect(undelivered.every(({ kept }) => kept)).toBe(true)
+    expect(undelivered.map(({ count, kept, signals }) => [count, kept, signals]).sort()).toEqual([
+      [2, true, []],
+      [4, true, []],
+      [4, true, []],
+    ])
 
-    const second = new BatchProcessor(new SignalClient({ url: rig.service.address }), {
+    const second = new BatchProcessor(reachable(), {
       maxCount: 4,
       spool: await openSpool(folder.path),
     })
@@ -51,12 +65,13 @@ describe("a spool", () => {
     const first = new BatchProcessor(losing, {
       maxCount: 5,
       spool: await openSpool(folder.path),
-      onUndelivered: () => {},
+      ...ENDS_SOON,
     })
     for (const place of upTo(10)) await first.add(signal(place))
     await first.close()
     expect(await stored()).toEqual(upTo(10))
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), {
+    proxy.mishaps.length = 0
+    await new BatchProcessor(reachable(), {
       spool: await openSpool(folder.path),
     }).close()
     expect(await stored()).toEqual(upTo(10))
@@ -67,13 +82,13 @@ describe("a spool", () => {
     const first = new BatchProcessor(nowhere(), {
       maxCount: 100,
       spool: await openSpool(folder.path),
-      onUndelivered: () => {},
+      ...ENDS_SOON,
     })
     for (const place of upTo(3)) await first.add(signal(place))
     await first.close()
     const [name = ""] = await files()
     await appendFile(join(folder.path, name), '0badc0de {"sequence":4,"signal":{"context_win')
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), {
+    await new BatchProcessor(reachable(), {
       spool: await openSpool(folder.path),
     }).close()
     expect(await stored()).toEqual(upTo(3))
@@ -82,11 +97,11 @@ describe("a spool", () => {
   it("keeps every digit of a bigint", async () => {
     const first = new BatchProcessor(nowhere(), {
       spool: await openSpool(folder.path),
-      onUndelivered: () => {},
+      ...ENDS_SOON,
     })
     await first.add({ ...signal(0), payload: { big: 12_345_678_901_234_567_890n } })
     await first.close()
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), {
+    await new BatchProcessor(reachable(), {
       spool: await openSpool(folder.path),
     }).close()
     expect(await rig.query("select payload::text from signals")).toEqual([
@@ -101,7 +116,7 @@ describe("a batch that lost a signal to the disk", () => {
     const first = new BatchProcessor(client, {
       maxCount: 3,
       spool: await openSpool(folder.path),
-      onUndelivered: () => {},
+      ...ENDS_SOON,
     })
     for (const place of upTo(3)) await first.add(signal(place))
     await first.close()
@@ -110,8 +125,9 @@ describe("a batch that lost a signal to the disk", () => {
     await writeFile(join(folder.path, name), text.replace('"raw_content":"1"', '"raw_content":"7"'))
   }
   const recover = async () => {
+    proxy.mishaps.length = 0
     const spool = await openSpool(folder.path, { onDamage: () => {} })
-    await new BatchProcessor(new SignalClient({ url: rig.service.address }), { spool }).close()
+    await new BatchProcessor(reachable(), { spool }).close()
     expect(await files()).toEqual([])
   }
 
