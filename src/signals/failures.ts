@@ -256,7 +256,7 @@ export const PROBLEM_CODES = {
     status: 503,
     meaning: "the database is not ready for this version of the service",
     retryable: true,
-    cure: "have the operator read the log",
+    cure: "have the operator read `/readyz` or the log, which name what to repair",
   },
   in_doubt: {
     status: 503,
@@ -268,7 +268,7 @@ export const PROBLEM_CODES = {
     status: 503,
     meaning: "a setting is missing or wrong",
     retryable: true,
-    cure: "have the operator read the log",
+    cure: "have the operator read `/readyz` or the log, which name what to repair",
   },
   metrics_unavailable: {
     status: 503,

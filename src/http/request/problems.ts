@@ -265,12 +265,16 @@ export const unavailable = () =>
  * The database answers, but cannot be used: a migration, credentials or privileges are missing, or it is
  * read-only.
  */
-export const databaseNotReady = () =>
+const databaseNotReady = () =>
   new Problem(
     "database_not_ready",
     { detail: "The database is not ready for this service. Nothing was stored." },
     RETRY,
   )
+
+/** The answer of /readyz, which an operator reads. `cure` says in fixed words what to repair. */
+export const notReady = (cure: string) =>
+  new Problem("database_not_ready", { detail: `The database is not ready for this service: ${cure}.` }, RETRY)
 
 export const inDoubt = (transactionId: string) =>
   new Problem(

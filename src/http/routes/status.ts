@@ -6,12 +6,13 @@ import { readCounters } from "../../metrics/prometheus.ts"
 import { readMetrics } from "../../metrics/read.ts"
 import { sharedAnswer } from "../../metrics/shared-answer.ts"
 import { canWrite } from "../../store/database/connection.ts"
+import { DatabaseError } from "../../store/database/errors.ts"
 import { storageFigures } from "../../store/lifecycle/storage.ts"
 import { requireScope } from "../request/auth.ts"
 import type { App } from "../request/context.ts"
 import { limitAddress } from "../request/limits.ts"
 import { MetricsQuery, refuseShape } from "../request/params.ts"
-import { databaseNotReady } from "../request/problems.ts"
+import { notReady } from "../request/problems.ts"
 
 /**
  * The time for which all readers share one answer, a fraction of the window. With permanent readers of every
@@ -53,9 +54,16 @@ export const prometheus = new Hono<App>().get("/", requireScope("read"), async (
   return c.body(text, 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" })
 })
 
-/** GET /readyz: whether the service can store a batch now. It needs no key, so it is limited by address. */
+/**
+ * GET /readyz: whether the service can store a batch now. It needs no key, so it is limited by address. When the
+ * database refuses the service, the answer and the log name the same reason.
+ */
 export const readiness = new Hono<App>().get("/", limitAddress, async (c) => {
-  if (!(await canWrite(c.get("db")))) throw databaseNotReady()
+  const isWritable = await canWrite(c.get("db")).catch((error: unknown) => {
+    if (error instanceof DatabaseError && error.kind === "broken" && error.cure) throw notReady(error.cure)
+    throw error
+  })
+  if (!isWritable) throw notReady("it is read-only, or npm run db:migrate has not finished")
   return c.json({ status: "ready" })
 })
 

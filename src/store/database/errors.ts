@@ -26,20 +26,26 @@ export class DatabaseError extends Error {
   readonly mayHaveRun: boolean
   /** The DETAIL of the error. Only the service's own SQL uses it. */
   readonly detail: string | undefined
+  /** What an operator must repair, in fixed words; undefined when it is unknown, or nothing. */
+  readonly cure: string | undefined
 
-  constructor(kind: DatabaseErrorKind, reason: string, mayHaveRun: boolean, detail?: string) {
-    super(`database error (${kind}): ${reason}`)
+  constructor(
+    kind: DatabaseErrorKind,
+    reason: string,
+    mayHaveRun: boolean,
+    { detail, cure }: { detail?: string | undefined; cure?: string | undefined } = {},
+  ) {
+    super(`database error (${kind}): ${reason}${cure === undefined ? "" : `, ${cure}`}`)
     this.kind = kind
     this.reason = reason
     this.mayHaveRun = mayHaveRun
     this.detail = detail
+    this.cure = cure
   }
 
   /** The same error after several attempts, one of which may have run. */
   withDoubt(mayHaveRun: boolean): DatabaseError {
-    return mayHaveRun === this.mayHaveRun
-      ? this
-      : new DatabaseError(this.kind, this.reason, mayHaveRun, this.detail)
+    return mayHaveRun === this.mayHaveRun ? this : new DatabaseError(this.kind, this.reason, mayHaveRun, this)
   }
 }
 
@@ -71,7 +77,11 @@ export function databaseErrorOf(error: unknown): DatabaseError {
   const answered = /^Server error \(HTTP status (\d+)\): ([\s\S]*)$/.exec(error.message)
   if (answered) return errorOfStatus(Number(answered[1]), answered[2] ?? "")
   if (error.sourceError)
-    return new DatabaseError("transient", isTimeout(error.sourceError) ? "timeout" : "unreachable", true)
+    return isTimeout(error.sourceError)
+      ? new DatabaseError("transient", "timeout", true)
+      : new DatabaseError("transient", "unreachable", true, {
+          cure: "no connection to the host of DATABASE_URL",
+        })
   if (error.code) return errorOfSqlState(error.code, error)
   return errorWithoutSqlState(error.message, "HTTP 400")
 }
@@ -102,16 +112,37 @@ function readBody(body: string): { code: string; message: string; constraint: st
   }
 }
 
-/** The proxy's messages for a missing endpoint or a refused login: a retry cannot succeed. */
-const FINAL =
-  /password authentication failed|invalid connection string|missing (?:hostname|username|database)|endpoint (?:cannot be found|is disabled)|could not parse/i
+/**
+ * The proxy's messages for a refusal that no retry changes, and what is wrong, in words without a value. An unknown
+ * role and a wrong password have the same message.
+ *
+ * @see https://github.com/neondatabase/neon/blob/main/proxy/src/auth/mod.rs
+ */
+const FINAL: [message: RegExp, cure: string][] = [
+  [/password authentication failed/i, "the role or the password of DATABASE_URL is wrong"],
+  [/missing hostname/i, "DATABASE_URL has no host that Neon knows"],
+  [/missing username/i, "DATABASE_URL has no role"],
+  [/missing database/i, "DATABASE_URL has no database name"],
+  [/missing authentication credentials/i, "DATABASE_URL has no password"],
+  [/invalid connection string|incorrect scheme|could not parse/i, "DATABASE_URL is not a connection string"],
+  [
+    /endpoint cannot be found|endpoint id is not specified/i,
+    "Neon has no endpoint of the host of DATABASE_URL",
+  ],
+  [/endpoint is disabled/i, "the Neon endpoint of DATABASE_URL is disabled"],
+  [
+    /exceeded the .{1,40} quota|not allowed to connect/i,
+    "Neon refuses the project: a quota or its access rules",
+  ],
+]
 
 /** The proxy's messages for a statement that never reached Postgres. */
 const NEVER_SENT =
   /control plane request failed|couldn't connect to compute node|failed to acquire permit|too many connections|connection closed at inconsistent state/i
 
 function errorWithoutSqlState(message: string, seen: string): DatabaseError {
-  if (FINAL.test(message)) return new DatabaseError("broken", seen, false)
+  const cure = FINAL.find(([words]) => words.test(message))?.[1]
+  if (cure !== undefined) return new DatabaseError("broken", seen, false, { cure })
   return new DatabaseError("transient", seen, !NEVER_SENT.test(message))
 }
 
@@ -120,6 +151,17 @@ function errorWithoutSqlState(message: string, seen: string): DatabaseError {
  * read-only after a failover.
  */
 const ROLLED_BACK = new Set(["40001", "40P01", "55P03", "57014", "57P03", "25006"])
+
+/** What an operator must repair when Postgres reports one of these, in words without a value. */
+const CURES: Record<string, string> = {
+  "28000": "the role of DATABASE_URL is unknown, or may not log in",
+  "28P01": "the role or the password of DATABASE_URL is wrong",
+  "3D000": "the database of DATABASE_URL does not exist",
+  "42P01": "a table is missing: run npm run db:migrate",
+  "42703": "a column is missing: run npm run db:migrate",
+  "42883": "a function is missing: run npm run db:migrate",
+  "42501": "the role of DATABASE_URL lacks a privilege: grant it signal_ingest_writer",
+}
 
 const CHECK_VIOLATION = "23514"
 
@@ -142,8 +184,8 @@ function errorOfSqlState(
   if (["08", "57", "58", "XX"].includes(sqlClass)) return new DatabaseError("transient", code, true)
   // Data, integrity, check option, program limits, and exceptions of triggers.
   if (["22", "23", "44", "54", "P0"].includes(sqlClass))
-    return new DatabaseError("refused", code, false, detail)
-  return new DatabaseError("broken", code, false)
+    return new DatabaseError("refused", code, false, { detail })
+  return new DatabaseError("broken", code, false, { cure: CURES[code] })
 }
 
 /** The caller used this idempotency key for another request: nothing was stored. */

@@ -128,6 +128,32 @@ describe("an error that an operator must repair", () => {
   ])("is not tried again: %s", (error) =>
     expect(databaseErrorOf(error)).toMatchObject({ kind: "broken", mayHaveRun: false }),
   )
+
+  it.each([
+    [fromPostgres("42501"), "the role of DATABASE_URL lacks a privilege: grant it signal_ingest_writer"],
+    [fromPostgres("42P01"), "a table is missing: run npm run db:migrate"],
+    [
+      fromPostgres("", "password authentication failed for user 's3cret'"),
+      "the role or the password of DATABASE_URL is wrong",
+    ],
+    [fromPostgres("", "missing hostname"), "DATABASE_URL has no host that Neon knows"],
+    [
+      fromProxy(500, '{"message":"Control plane request failed: endpoint is disabled","code":""}'),
+      "the Neon endpoint of DATABASE_URL is disabled",
+    ],
+    [
+      fromProxy(
+        402,
+        '{"message":"Your account or project has exceeded the compute time quota. Upgrade your plan","code":""}',
+      ),
+      "Neon refuses the project: a quota or its access rules",
+    ],
+    [fromFetch("Error"), "no connection to the host of DATABASE_URL"],
+  ])("says in its message what to repair: %s", (error, cure) => {
+    const { message } = databaseErrorOf(error)
+    expect(message).toContain(cure)
+    expect(message).not.toContain("s3cret")
+  })
 })
 
 describe("any error", () => {
