@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util"
-import { readEnvironment } from "../src/local/environment.ts"
+import { DEPLOY_FILE, readEnvironment } from "../src/local/environment.ts"
 import { migrate } from "../src/local/postgres/migrate.ts"
 import { isPooled } from "../src/local/postgres/migrator.ts"
 import { StartupError } from "../src/local/startup-error.ts"
@@ -7,10 +7,10 @@ import { StartupError } from "../src/local/startup-error.ts"
 /** `npm run db:migrate` */
 async function main(): Promise<void> {
   parseArgs({ options: {} })
-  const { DATABASE_URL } = await readEnvironment()
+  const { DATABASE_URL } = await readEnvironment(DEPLOY_FILE)
   if (!DATABASE_URL)
     throw new StartupError(
-      "DATABASE_URL is not set. Set it to the database to migrate; npm start migrates the local database.",
+      "DATABASE_URL is not set. Set it, or write it into .env.deploy, which npm start does not read. npm start migrates the local database.",
     )
   if (isPooled(DATABASE_URL))
     console.log("DATABASE_URL names Neon's pooled host. The migrations use the direct host.")

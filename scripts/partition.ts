@@ -1,12 +1,12 @@
 import { parseArgs } from "node:util"
-import { readEnvironment } from "../src/local/environment.ts"
+import { DEPLOY_FILE, readEnvironment } from "../src/local/environment.ts"
 import { partitionSignals } from "../src/local/postgres/partition.ts"
 import { StartupError } from "../src/local/startup-error.ts"
 
 /** `npm run db:partition` */
 async function main(): Promise<void> {
   parseArgs({ options: {} })
-  const { DATABASE_URL } = await readEnvironment()
+  const { DATABASE_URL } = await readEnvironment(DEPLOY_FILE)
   if (!DATABASE_URL)
     throw new StartupError(
       "DATABASE_URL is not set. Set it to the database to change; npm start changes the local database.",

@@ -1,47 +1,7 @@
 import * as z from "zod"
 import { FieldMapping } from "./bridges/kafka/mapping.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
-import type { Dataset } from "./metrics/points.ts"
 import { MAX_FUTURE_SECONDS, SCOPES } from "./signals/rules.ts"
-
-/** The bindings of a deployment; see docs/deploy.md. `vars` and secrets are text. */
-export interface Bindings {
-  DATABASE_URL?: string
-  /** Only `npm start` sets it: the address of the local SQL endpoint that replaces Neon. */
-  DATABASE_HTTP_ENDPOINT?: string
-  DATABASE_DEADLINE_MS?: string
-  DATABASE_MAX_WRITES?: string
-  DATABASE_MAX_READS?: string
-  DATABASE_MAX_CONSUMER?: string
-  API_KEYS?: string
-  OPEN_ACCESS?: string
-  CORS_ORIGINS?: string
-  MAX_SIGNALS?: string
-  MAX_BODY_BYTES?: string
-  RATE_LIMIT?: string
-  ADDRESS_RATE_LIMIT?: string
-  MAX_FUTURE_SECONDS?: string
-  RETENTION_DAYS?: string
-  LEDGER_RETENTION_DAYS?: string
-  CLOUDFLARE_ACCOUNT_ID?: string
-  ANALYTICS_API_TOKEN?: string
-  /** Only `npm start` sets it: the address of the local stand-in for Cloudflare's Analytics Engine API. */
-  ANALYTICS_SQL_ENDPOINT?: string
-  METRICS?: Dataset
-  /** Counts by caller. */
-  RATE_LIMITER?: RateLimit
-  /** Counts by address, before authentication. */
-  ADDRESS_RATE_LIMITER?: RateLimit
-  SLACK_SIGNING_SECRET?: string
-  SLACK_SIGNING_SECRET_PREVIOUS?: string
-  SLACK_FOLLOW_EDITS?: string
-  WEBHOOK_SECRET?: string
-  KAFKA_FIELD_MAPPING?: string
-  /** The queue of webhook events and asynchronous batches. Without it they are stored at once. */
-  QUEUE?: Queue
-  /** The bucket of claim checks: content that is too large for a message of the queue. */
-  BUCKET?: R2Bucket
-}
 
 const LEDGER_RETENTION_DAYS = 90
 
@@ -124,7 +84,8 @@ const Origins = z
       .max(MAX_ORIGINS),
   )
 
-const Settings = z.object({
+/** Every setting of a deployment, with its rule and its default; docs/deploy.md says what each means. */
+const Variables = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
   DATABASE_HTTP_ENDPOINT: z.url().optional(),
   DATABASE_DEADLINE_MS: wholeNumber(10_000),
@@ -142,7 +103,7 @@ const Settings = z.object({
   MAX_FUTURE_SECONDS: z.coerce.number().int().min(1).max(LONGEST_FUTURE_SECONDS).default(MAX_FUTURE_SECONDS),
   RETENTION_DAYS: days(
     1,
-    "must be a whole number of days from 1 to 99999, or empty to keep signals for ever",
+    "must be a whole number of days from 1 to 99999, or empty to keep signals forever",
   ).optional(),
   LEDGER_RETENTION_DAYS: days(
     KEY_LIFETIME_DAYS,
@@ -161,103 +122,100 @@ const Settings = z.object({
   KAFKA_FIELD_MAPPING: json("{}").pipe(FieldMapping),
 })
 
-/** Every setting by its name. */
-export const SETTING_NAMES = Settings.keyof().options
+/** Only `npm start` sets these: the addresses of what replaces Neon and Analytics Engine on a developer's machine. */
+const LOCAL_NAMES = ["DATABASE_HTTP_ENDPOINT", "ANALYTICS_SQL_ENDPOINT"] as const
 
-export interface Settings {
-  database: {
-    url: string
-    httpEndpoint: string | undefined
-    deadlineMs: number
-    inFlight: Record<"writes" | "reads" | "consumer", number>
-  }
-  limits: { maxSignals: number; maxBodyBytes: number; maxFutureSeconds: number }
-  /** The quotas of the two rate limiters, where the deployment names them. */
-  rateLimits: { caller: number | undefined; address: number | undefined }
-  retention: {
-    /** The days that a signal is kept after its arrival; undefined: forever. */
-    signalDays: number | undefined
-    /** The days that ledger rows without signals and settled dead letters are kept. */
-    ledgerDays: number
-  }
-  /** Undefined when metrics are not configured. */
-  analytics: AnalyticsSettings | undefined
-  access: {
-    open: boolean
-    keys: ApiKey[]
-    /** The origins whose pages may call /api. */
-    origins: string[]
-  }
-  webhooks: {
-    /** Any of them may have signed a call. Without one, every call is refused. */
-    slackSecrets: string[]
-    /** Whether edits and deletions in Slack change stored signals. */
-    followSlackEdits: boolean
-    standardSecrets: string[]
-    kafkaMapping: FieldMapping
-  }
-}
+export type SettingName = keyof z.input<typeof Variables>
+
+/** The settings as a deployment gives them: `vars` and secrets are text. */
+export type SettingTexts = { [Name in SettingName]?: string }
+
+/** The settings that an operator or a developer can set. */
+export const SETTING_NAMES: readonly SettingName[] = Variables.keyof().options.filter(
+  (name) => !LOCAL_NAMES.includes(name as (typeof LOCAL_NAMES)[number]),
+)
+
+/** The settings as the service uses them. */
+export type Settings = ReturnType<typeof group>
 
 /** A setting is missing or wrong. The message names it and its rule, never its value. */
 export class ConfigurationError extends Error {}
 
-const read = new WeakMap<Bindings, Settings>()
+const known = new WeakMap<SettingTexts, Settings>()
 
-/** Reads and checks the settings of a deployment, once for each isolate. Throws `ConfigurationError`. */
-export function readSettings(bindings: Bindings): Settings {
-  const known = read.get(bindings)
-  if (known) return known
-  const result = Settings.safeParse(bindings)
+/**
+ * Reads and checks the settings of a deployment, once for each isolate.
+ *
+ * @throws {ConfigurationError} a setting is missing or wrong
+ */
+export function readSettings(texts: SettingTexts): Settings {
+  const read = known.get(texts)
+  if (read) return read
+  const result = Variables.safeParse(texts)
   if (!result.success) {
     const errors = result.error.issues.map(
       ({ path: [name, ...rest], message }) => `${[name, ...rest].join(".")}: ${message}`,
     )
     throw new ConfigurationError(`Wrong configuration. ${errors.join("; ")}`)
   }
-  const { data } = result
-  const settings = {
-    database: {
-      url: databaseUrl(data.DATABASE_URL),
-      httpEndpoint: data.DATABASE_HTTP_ENDPOINT,
-      deadlineMs: data.DATABASE_DEADLINE_MS,
-      inFlight: {
-        writes: data.DATABASE_MAX_WRITES,
-        reads: data.DATABASE_MAX_READS,
-        consumer: data.DATABASE_MAX_CONSUMER,
-      },
-    },
-    limits: {
-      maxSignals: data.MAX_SIGNALS,
-      maxBodyBytes: data.MAX_BODY_BYTES,
-      maxFutureSeconds: data.MAX_FUTURE_SECONDS,
-    },
-    rateLimits: { caller: data.RATE_LIMIT, address: data.ADDRESS_RATE_LIMIT },
-    retention: {
-      signalDays: data.RETENTION_DAYS,
-      ledgerDays: data.LEDGER_RETENTION_DAYS ?? LEDGER_RETENTION_DAYS,
-    },
-    analytics: analyticsSettings(data),
-    access: { open: data.OPEN_ACCESS === "true", keys: data.API_KEYS, origins: data.CORS_ORIGINS },
-    webhooks: {
-      slackSecrets: [data.SLACK_SIGNING_SECRET ?? "", data.SLACK_SIGNING_SECRET_PREVIOUS ?? ""].filter(
-        Boolean,
-      ),
-      followSlackEdits: data.SLACK_FOLLOW_EDITS === "true",
-      // There are two during a rotation.
-      standardSecrets: data.WEBHOOK_SECRET?.split(/\s+/).filter(Boolean) ?? [],
-      kafkaMapping: data.KAFKA_FIELD_MAPPING,
-    },
-  }
-  read.set(bindings, settings)
+  const settings = group(result.data)
+  known.set(texts, settings)
   return settings
 }
 
-function analyticsSettings(data: z.infer<typeof Settings>): AnalyticsSettings | undefined {
+function group(values: z.infer<typeof Variables>) {
+  return {
+    database: {
+      url: databaseUrl(values.DATABASE_URL),
+      httpEndpoint: values.DATABASE_HTTP_ENDPOINT,
+      deadlineMs: values.DATABASE_DEADLINE_MS,
+      inFlight: {
+        writes: values.DATABASE_MAX_WRITES,
+        reads: values.DATABASE_MAX_READS,
+        consumer: values.DATABASE_MAX_CONSUMER,
+      },
+    },
+    limits: {
+      maxSignals: values.MAX_SIGNALS,
+      maxBodyBytes: values.MAX_BODY_BYTES,
+      maxFutureSeconds: values.MAX_FUTURE_SECONDS,
+    },
+    /** The quotas of the two rate limiters, where the deployment names them. */
+    rateLimits: { caller: values.RATE_LIMIT, address: values.ADDRESS_RATE_LIMIT },
+    retention: {
+      /** The days that a signal is kept after its arrival; undefined: forever. */
+      signalDays: values.RETENTION_DAYS,
+      /** The days that ledger rows without signals and settled dead letters are kept. */
+      ledgerDays: values.LEDGER_RETENTION_DAYS ?? LEDGER_RETENTION_DAYS,
+    },
+    /** Undefined when metrics are not configured. */
+    analytics: analyticsSettings(values),
+    access: {
+      open: values.OPEN_ACCESS === "true",
+      keys: values.API_KEYS,
+      /** The origins whose pages may call /api. */
+      origins: values.CORS_ORIGINS,
+    },
+    webhooks: {
+      /** Any of them may have signed a call. Without one, every call is refused. */
+      slackSecrets: [values.SLACK_SIGNING_SECRET, values.SLACK_SIGNING_SECRET_PREVIOUS].filter(isSet),
+      /** Whether edits and deletions in Slack change stored signals. */
+      followSlackEdits: values.SLACK_FOLLOW_EDITS === "true",
+      /** There are two during a rotation. */
+      standardSecrets: values.WEBHOOK_SECRET?.split(/\s+/).filter(isSet) ?? [],
+      kafkaMapping: values.KAFKA_FIELD_MAPPING,
+    },
+  }
+}
+
+const isSet = (text: string | undefined): text is string => text !== undefined && text !== ""
+
+function analyticsSettings(values: z.infer<typeof Variables>): AnalyticsSettings | undefined {
   const {
     CLOUDFLARE_ACCOUNT_ID: accountId,
     ANALYTICS_API_TOKEN: token,
     ANALYTICS_SQL_ENDPOINT: endpoint,
-  } = data
+  } = values
   return accountId && token ? { accountId, token, endpoint } : undefined
 }
 

@@ -1,5 +1,5 @@
 import { app } from "./app.ts"
-import type { Bindings } from "./config.ts"
+import type { Bindings } from "./bindings.ts"
 import { consume } from "./consumer/consume.ts"
 import { runScheduled } from "./consumer/scheduled.ts"
 

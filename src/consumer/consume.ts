@@ -1,4 +1,5 @@
-import { type Bindings, ConfigurationError, readSettings } from "../config.ts"
+import type { Bindings } from "../bindings.ts"
+import { ConfigurationError, readSettings } from "../config.ts"
 import { cutIntoChunks } from "../ingest/chunks.ts"
 import { putClaimCheck } from "../queue/claim-checks.ts"
 import { readMessage } from "../queue/messages.ts"

@@ -1,4 +1,5 @@
-import { type Bindings, ConfigurationError } from "../config.ts"
+import type { Bindings } from "../bindings.ts"
+import { ConfigurationError } from "../config.ts"
 import { type Added, NOTHING_ADDED } from "../ingest/context.ts"
 import { CONSUMER_ROUTE, commonName, type Outcome, recordPoint } from "../metrics/points.ts"
 import { readMessage } from "../queue/messages.ts"

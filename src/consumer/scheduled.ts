@@ -1,4 +1,5 @@
-import { type Bindings, readSettings, type Settings } from "../config.ts"
+import type { Bindings } from "../bindings.ts"
+import { readSettings, type Settings } from "../config.ts"
 import { continueErasure } from "../ingest/erase.ts"
 import { connect } from "../store/database/connection.ts"
 import { makePartitions } from "../store/database/partitions.ts"

@@ -54,7 +54,7 @@ export async function queryAnalytics<Row>(
       `Metrics can't be read right now: Analytics Engine answered ${response.status}.`,
     )
   }
-  const answer = await response.json<{ data?: Row[] }>().catch(() => undefined)
+  const answer = (await response.json().catch(() => undefined)) as { data?: Row[] } | undefined
   if (!Array.isArray(answer?.data))
     throw new MetricsUnavailable(
       "Metrics can't be read right now: Analytics Engine's answer is not the JSON it promises.",

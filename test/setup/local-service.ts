@@ -3,7 +3,7 @@ import { once } from "node:events"
 import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { SETTINGS } from "../../src/local/environment.ts"
+import { SETTING_NAMES } from "../../src/config.ts"
 import { freePort } from "../../src/local/ports.ts"
 
 /** The service as `npm start` runs it, on a free port with data of its own. */
@@ -18,7 +18,7 @@ export interface LocalService {
  * Empty settings, so that a developer's own environment and .dev.vars can't reach the tests, nor the tests
  * their database.
  */
-const NO_SETTINGS = Object.fromEntries(SETTINGS.map((name) => [name, ""]))
+const NO_SETTINGS = Object.fromEntries(SETTING_NAMES.map((name) => [name, ""]))
 
 export async function startLocalService(settings: Record<string, string> = {}): Promise<LocalService> {
   const folder = await mkdtemp(join(tmpdir(), "signal-ingest-test-"))

@@ -9,22 +9,33 @@ const SOURCES = Object.fromEntries(
 
 /** The folders of `src` and what each may import from, besides itself. Imports point down only. */
 const MAY_IMPORT: Record<string, string[]> = {
-  "index.ts": ["app.ts", "config.ts", "store", "consumer"],
+  "index.ts": ["app.ts", "bindings.ts", "store", "consumer"],
   "app.ts": ["config.ts", "http", "store"],
-  http: ["config.ts", "isolate", "ingest", "store", "metrics", "signals", "bridges", "trace.ts"],
+  http: [
+    "bindings.ts",
+    "config.ts",
+    "isolate",
+    "ingest",
+    "store",
+    "metrics",
+    "signals",
+    "bridges",
+    "trace.ts",
+  ],
   openapi: ["http", "metrics", "signals", "bridges", "config.ts", "store"],
-  consumer: ["config.ts", "ingest", "queue", "store", "metrics", "signals", "trace.ts"],
+  consumer: ["bindings.ts", "config.ts", "ingest", "queue", "store", "metrics", "signals", "trace.ts"],
   ingest: ["bridges", "queue", "store", "signals"],
   queue: ["store", "signals"],
   bridges: ["signals"],
   store: ["isolate", "signals"],
   metrics: [],
   "trace.ts": [],
+  "bindings.ts": ["config.ts", "metrics"],
   "config.ts": ["metrics", "bridges", "signals"],
   signals: [],
   isolate: [],
   // Runs the Worker with what stands in for Cloudflare.
-  local: ["index.ts", "config.ts", "metrics"],
+  local: ["index.ts", "bindings.ts", "config.ts", "metrics"],
   // Stands alone.
   client: [],
   cli: ["client", "bridges", "signals"],

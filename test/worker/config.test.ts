@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { type Bindings, ConfigurationError, readSettings } from "../../src/config.ts"
+import type { Bindings } from "../../src/bindings.ts"
+import { ConfigurationError, readSettings } from "../../src/config.ts"
 import { bindings } from "./service.ts"
 
 const retentionOf = (changed: Partial<Bindings>) => readSettings({ ...bindings, ...changed }).retention

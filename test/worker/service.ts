@@ -1,6 +1,6 @@
 import { env, exports } from "cloudflare:workers"
 import { neon, neonConfig } from "@neondatabase/serverless"
-import type { Bindings } from "../../src/config.ts"
+import type { Bindings } from "../../src/bindings.ts"
 
 export const bindings = env as Bindings & { TEST_DATABASE_OWNER_URL: string }
 

@@ -1,6 +1,7 @@
 import type { Context } from "hono"
 import { matchedRoutes } from "hono/route"
-import type { Bindings, Settings } from "../../config.ts"
+import type { Bindings } from "../../bindings.ts"
+import type { Settings } from "../../config.ts"
 import type { Claim } from "../../isolate/byte-budget.ts"
 import type { Counts } from "../../signals/answer.ts"
 import type { ProblemCode } from "../../signals/failures.ts"

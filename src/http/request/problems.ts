@@ -265,7 +265,7 @@ export const unavailable = () =>
  * The database answers, but cannot be used: a migration, credentials or privileges are missing, or it is
  * read-only.
  */
-const databaseNotReady = () =>
+export const databaseNotReady = () =>
   new Problem(
     "database_not_ready",
     { detail: "The database is not ready for this service. Nothing was stored." },

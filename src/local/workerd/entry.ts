@@ -1,4 +1,4 @@
-import type { Bindings } from "../../config.ts"
+import type { Bindings } from "../../bindings.ts"
 import service from "../../index.ts"
 import { isForeignHost } from "./host.ts"
 import { KeptMessages, unwrapBatch } from "./kept-messages.ts"

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { describe, expect, it } from "vitest"
 import { parse } from "yaml"
-import { SETTINGS } from "../../../src/local/environment.ts"
+import { SETTING_NAMES } from "../../../src/config.ts"
 import { HELP, SERVICE_PORT } from "../../../src/local/options.ts"
 import { DRAIN_MS, END_MS } from "../../../src/local/worker/messages.ts"
 
@@ -134,7 +134,7 @@ describe("docker compose", () => {
   })
 
   it("passes every setting on, and holds the value of none", () => {
-    expect([...app.environment].sort()).toEqual([...SETTINGS].sort())
+    expect([...app.environment].sort()).toEqual([...SETTING_NAMES].sort())
   })
 
   it("waits longer for a stop than a stop takes", () => {

@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers"
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
-import type { Bindings } from "../../../src/config.ts"
+import type { Bindings } from "../../../src/bindings.ts"
 import { retryDelaySeconds } from "../../../src/consumer/consume.ts"
 import type { DataPoint } from "../../../src/metrics/points.ts"
 import { batchObject, putClaimCheck, unreadableObject } from "../../../src/queue/claim-checks.ts"

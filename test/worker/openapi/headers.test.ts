@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest"
 import { app } from "../../../src/app.ts"
-import type { Bindings } from "../../../src/config.ts"
+import type { Bindings } from "../../../src/bindings.ts"
 import { openApi } from "../../../src/openapi/document.ts"
 import { ANSWER_HEADERS, PREFLIGHT, REQUEST_HEADERS } from "../../../src/openapi/headers.ts"
 import { bindings } from "../service.ts"

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import type { BatchAnswer } from "../../../../src/signals/responses.ts"
 import { bindings, countOf, freshConversation } from "../../service.ts"
 

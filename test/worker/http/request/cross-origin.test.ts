@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
-import { type Bindings, ConfigurationError, readSettings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
+import { ConfigurationError, readSettings } from "../../../../src/config.ts"
 import { bindings, countOf, freshConversation } from "../../service.ts"
 
 const PAGE = "https://app.example.com"

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import toml from "../../../../wrangler.toml?raw"
 import { bindings } from "../../service.ts"
 

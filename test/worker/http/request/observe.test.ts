@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest"
 import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import { COLUMNS, type DataPoint } from "../../../../src/metrics/points.ts"
 import { bindings, freshConversation, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 

@@ -1,7 +1,7 @@
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import type { DataPoint } from "../../../../src/metrics/points.ts"
 import { connect } from "../../../../src/store/database/connection.ts"
 import { insertDeadLetters, type LetterSource } from "../../../../src/store/dead-letters/store.ts"

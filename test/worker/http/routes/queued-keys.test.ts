@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import { consume } from "../../consumer/messages.ts"
 import { bindings, countOf, freshConversation, query } from "../../service.ts"
 import { ASYNC, postTo, recordOf } from "./queued.ts"

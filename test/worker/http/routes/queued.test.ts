@@ -1,7 +1,7 @@
 import { createExecutionContext } from "cloudflare:test"
 import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import { batchObject } from "../../../../src/queue/claim-checks.ts"
 import { messageText } from "../../../../src/queue/messages.ts"
 import type { BatchRecord } from "../../../../src/signals/responses.ts"

@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import { consume } from "../../consumer/messages.ts"
 import { postBatch, query, send } from "../../service.ts"
 import { postTo } from "./queued.ts"

@@ -1,6 +1,6 @@
 import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test"
 import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import type { DataPoint } from "../../../../src/metrics/points.ts"
 import { bindings, query } from "../../service.ts"
 

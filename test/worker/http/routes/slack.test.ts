@@ -1,7 +1,7 @@
 import { createExecutionContext } from "cloudflare:test"
 import { describe, expect, it, vi } from "vitest"
 import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/config.ts"
+import type { Bindings } from "../../../../src/bindings.ts"
 import { consume } from "../../consumer/messages.ts"
 import { bindings, query } from "../../service.ts"
 import { freshChannel, message, rowsOf, SECRET, sendSigned } from "./slack-requests.ts"
