@@ -1,15 +1,10 @@
 import pg from "pg"
 import { migrate } from "../../src/local/postgres/migrate.ts"
-import {
-  handleSignalsYourself,
-  type LocalPostgres,
-  startTemporaryPostgres,
-} from "../../src/local/postgres/postgres.ts"
+import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
 
 /** Starts Postgres in a temporary folder, with the service's tables. The caller stops it, also on Ctrl-C. */
 export async function startDatabase(): Promise<LocalPostgres> {
-  const postgres = await startTemporaryPostgres()
-  handleSignalsYourself()
+  const postgres = await startTemporaryPostgres(undefined, { callerHandlesSignals: true })
   await migrate(postgres.url)
   return postgres
 }

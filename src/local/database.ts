@@ -1,5 +1,6 @@
+import { existsSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
-import { join } from "node:path"
+import { join, relative } from "node:path"
 import { type NeonEndpoint, startNeonEndpoint } from "./neon/endpoint.ts"
 import type { Options } from "./options.ts"
 import { makeLogin } from "./postgres/login.ts"
@@ -7,6 +8,7 @@ import { migrate } from "./postgres/migrate.ts"
 import { partitionSignals } from "./postgres/partition.ts"
 import { type LocalPostgres, startPostgres } from "./postgres/postgres.ts"
 import { StartupError } from "./startup-error.ts"
+import type { Stop } from "./stop.ts"
 
 /** The embedded Postgres after its migrations, with the SQL endpoint in front of it. */
 export interface LocalDatabase {
@@ -24,36 +26,54 @@ export interface LocalDatabase {
 export interface DatabaseOptions extends Pick<Options, "dataDir" | "endpointPort"> {
   /** Called when Postgres ends unexpectedly. */
   onCrash(): void
-  /** Receives the function that stops a part, as soon as that part runs. */
-  started: (() => Promise<void>)[]
-  stopped: AbortSignal
+  /** Stops each part that runs. */
+  stop: Stop
 }
 
-/** @throws {StartupError} a part did not start; the sentence says which and why */
+/**
+ * Starts Postgres, migrates it and starts the endpoint.
+ *
+ * @throws {StartupError} a part did not start; the sentence says which and why
+ */
 export async function startDatabase({
   dataDir,
   endpointPort,
   onCrash,
-  started,
-  stopped,
+  stop,
 }: DatabaseOptions): Promise<LocalDatabase> {
   const folder = join(dataDir, "postgres")
-  const postgres = await startPostgres(folder, { callerHandlesSignals: true, onCrash })
-  started.push(postgres.stop)
-  stopped.throwIfAborted()
-  await migrate(postgres.url)
-  // The folder may come from an earlier version, whose table is not partitioned. No Worker of that version
-  // runs here.
-  await partitionSignals(postgres.url)
-  const url = await makeLogin(postgres.url, folder)
+  const shown = relative("", dataDir) || "."
+  console.log(`${existsSync(folder) ? "Starting" : "Creating"} the database in ${shown} ...`)
+  let isAnnounced = false
+  const postgres = await startPostgres(folder, {
+    callerHandlesSignals: true,
+    onCrash,
+    onRefused() {
+      if (!isAnnounced) console.log("Waiting until the last connection of the former server has ended ...")
+      isAnnounced = true
+    },
+    stopped: stop.requested,
+  })
+  stop.add(postgres.stop)
+  stop.requested.throwIfAborted()
+  console.log("Preparing the tables ...")
+  // A stop ends Postgres and with it the migration, which continues at the next start.
+  await stop.during(prepareTables(postgres.url))
+  const url = await stop.during(makeLogin(postgres.url, folder))
   const endpoint = await listen(endpointPort, url)
-  started.push(endpoint.stop)
-  stopped.throwIfAborted()
+  stop.add(endpoint.stop)
+  stop.requested.throwIfAborted()
   const devVars = join(dataDir, "dev.vars")
   const settings = { DATABASE_URL: url, DATABASE_HTTP_ENDPOINT: endpoint.url, OPEN_ACCESS: "true" }
   const lines = Object.entries(settings).map(([name, value]) => `${name}="${value}"\n`)
   await writeFile(devVars, lines.join(""), { mode: 0o600 })
   return { postgres, endpoint, ownerUrl: postgres.url, url, dataDir, devVars }
+}
+
+/** A folder of an earlier version may have a plain table. No Worker of that version runs here. */
+async function prepareTables(ownerUrl: string): Promise<void> {
+  await migrate(ownerUrl)
+  await partitionSignals(ownerUrl)
 }
 
 async function listen({ port, fixed }: Options["endpointPort"], only: string): Promise<NeonEndpoint> {

@@ -15,6 +15,7 @@ export const HELP = `npm start -- [options]
   --data DIR             the folder that keeps the database and the queue (default .data)
   --endpoint-port PORT   the port of the database's SQL endpoint (default ${ENDPOINT_PORT}, or a free one)
   --database-only        start only the database and its endpoint, for npx wrangler dev
+  --open-access          accept every call without a key, also on a database that DATABASE_URL names
   --demo                 send a small batch about once a second, with a few errors
   --help                 print this help
 
@@ -27,6 +28,8 @@ export interface Options {
   /** `fixed`: the command line names the port, so no other port replaces it. */
   endpointPort: { port: number; fixed: boolean }
   databaseOnly: boolean
+  /** Accepts every call without a key, whatever database it is. */
+  openAccess: boolean
   demo: boolean
 }
 
@@ -48,6 +51,7 @@ export function readOptions(): Options | undefined {
       fixed: endpoint !== undefined,
     },
     databaseOnly: values["database-only"],
+    openAccess: values["open-access"],
     demo: values.demo,
   }
 }
@@ -68,6 +72,7 @@ function parse() {
         data: { type: "string", default: ".data" },
         "endpoint-port": { type: "string" },
         "database-only": { type: "boolean", default: false },
+        "open-access": { type: "boolean", default: false },
         demo: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },

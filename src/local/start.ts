@@ -4,53 +4,40 @@ import { hostname } from "node:os"
 import { join, relative } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { type LocalAnalytics, startAnalytics } from "./analytics/server.ts"
+import { type DataLock, lockDataFolder } from "./data-lock.ts"
 import { type LocalDatabase, startDatabase } from "./database.ts"
 import { runDemo } from "./demo.ts"
 import { type Environment, readEnvironment } from "./environment.ts"
 import { HELP, type Options, readOptions } from "./options.ts"
 import { isFree } from "./ports.ts"
 import { StartupError } from "./startup-error.ts"
+import { Stop } from "./stop.ts"
 import { RequestLines } from "./terminal/request-line.ts"
 import { databaseOnly, welcome } from "./terminal/welcome.ts"
 import { type LocalWorker, startWorker } from "./worker/worker.ts"
 
-/** The functions that stop the started parts. `stopAll` calls them in reverse order. */
-const started: (() => Promise<void>)[] = []
-
-async function stopAll(): Promise<void> {
-  for (const stop of started.splice(0).reverse())
-    await stop().catch((error) => console.error((error as Error).message))
-}
-
-/** The first Ctrl-C aborts `stopped`, a second one `hurry`. */
-interface Interrupts {
-  stopped: AbortSignal
-  hurry: AbortController
-}
-
 /**
- * Starts every part, and waits until the user stops it. Throws when a part fails, or when it is stopped
- * during the start.
+ * Starts every part, and waits until the user stops it. Throws when a part fails, or when it is stopped during
+ * the start.
  */
-async function start(options: Options, { stopped, hurry }: Interrupts): Promise<void> {
-  const { port, host, dataDir } = options
-  if (!options.databaseOnly && !(await isFree(port)))
+async function start(options: Options, lock: DataLock, stop: Stop): Promise<void> {
+  if (!options.databaseOnly && !(await isFree(options.port)))
     throw new StartupError(
-      `Port ${port} is in use. Stop the program that listens there, or choose another port with --port.`,
+      `Port ${options.port} is in use. Stop the program that listens there, or choose another port with --port.`,
     )
   const environment = await readEnvironment()
+  openAccess(environment, options)
   const failure = Promise.withResolvers<never>()
   failure.promise.catch(() => {})
   const fail = (sentence: string) => {
-    if (stopped.aborted) return
+    if (stop.requested.aborted) return
     // Without this part the service cannot finish its work, so the stop must not wait for it.
-    hurry.abort()
+    stop.skipWaiting()
     failure.reject(new StartupError(sentence))
   }
-  const database = await openDatabase(options, environment, stopped, () =>
-    fail("Postgres ended unexpectedly."),
-  )
-  const ended = Promise.race([failure.promise, once(stopped, "abort")])
+  const database = await openDatabase(options, environment, stop, () => fail("Postgres ended unexpectedly."))
+  const ended = Promise.race([failure.promise, once(stop.requested, "abort")])
+  ended.catch(() => {})
   if (options.databaseOnly) {
     if (!database)
       throw new StartupError(
@@ -59,16 +46,33 @@ async function start(options: Options, { stopped, hurry }: Interrupts): Promise<
     console.log(databaseOnly(databaseLines(database), relative("", database.devVars)))
     return void (await ended)
   }
+  await Promise.race([startService(options, environment, { database, lock, stop, fail }), failure.promise])
+  await ended
+}
 
-  if (!environment.API_KEYS) environment.OPEN_ACCESS ??= "true"
+interface Parts {
+  database: LocalDatabase | undefined
+  lock: DataLock
+  stop: Stop
+  /** Ends `npm start` with an error. */
+  fail(sentence: string): void
+}
+
+/** Starts the metrics and the Worker, and prints how to use the service when it is ready. */
+async function startService(
+  { port, host, dataDir, demo }: Options,
+  environment: Environment,
+  { database, lock, stop, fail }: Parts,
+): Promise<void> {
   const open = environment.OPEN_ACCESS === "true"
-  const isLocal = ["localhost", "127.0.0.1", "::1"].includes(host)
+  const isLocal = isLoopback(host)
   if (open && !isLocal)
     console.warn(
       `Warning: everyone who can reach ${host}:${port} can read and write signals. Set API_KEYS to ask for a key.`,
     )
-  const demoKey = options.demo ? addDemoKey(environment) : undefined
-  const analytics = await startMetrics(environment, database)
+  const demoKey = demo ? addDemoKey(environment) : undefined
+  const analytics = await stop.during(startMetrics(environment, database, stop))
+  console.log("Starting the Worker ...")
   const worker = startWorker({
     port,
     host,
@@ -79,19 +83,17 @@ async function start(options: Options, { stopped, hurry }: Interrupts): Promise<
     postgresPid: database?.postgres.pid,
     log: logger(),
   })
-  started.push(async () => sayWhatIsLeft(await worker.stop(hurry.signal)))
+  lock.setWorker(worker.pid)
+  stop.add(async () => printWaitingMessages(await worker.stop(stop.immediate)))
   worker.ended.then(
     (code) => fail(`The Worker ended unexpectedly (code ${code}). Its last messages are above.`),
-    failure.reject,
+    (error) => fail(`The Worker's process did not start: ${(error as Error).message}.`),
   )
   const address = `http://${isLocal || /^(0\.0\.0\.0|::|\*)$/.test(host) ? "localhost" : host}:${port}`
-  await Promise.race([waitUntilReady(address, worker, stopped), failure.promise])
-
-  console.log(
-    welcome({ address, open, database: database ? databaseLines(database) : ["named by DATABASE_URL"] }),
-  )
-  if (demoKey !== undefined) void runDemo(address, demoKey, stopped)
-  await ended
+  await waitUntilReady(address, worker, stop.requested)
+  const lines = database ? databaseLines(database) : ["named by DATABASE_URL"]
+  console.log(welcome({ address, open, database: lines }))
+  if (demoKey !== undefined) void runDemo(address, demoKey, stop.requested)
 }
 
 const databaseLines = ({ ownerUrl, dataDir, endpoint }: LocalDatabase) => [
@@ -100,15 +102,35 @@ const databaseLines = ({ ownerUrl, dataDir, endpoint }: LocalDatabase) => [
   `data in ${relative("", dataDir) || "."}`,
 ]
 
+const isLoopback = (host: string) => /^(localhost|127(\.\d+){3}|\[?::1\]?)$/i.test(host)
+
+/**
+ * Opens the service when no keys are set. A database elsewhere may be somebody's production, so that there only
+ * `--open-access` does it: a setting may come from a file that was written for another database.
+ */
+function openAccess(environment: Environment, options: Options): void {
+  if (options.openAccess) environment.OPEN_ACCESS = "true"
+  const { DATABASE_URL, API_KEYS, OPEN_ACCESS } = environment
+  const isLocal = !DATABASE_URL || isLoopback(URL.parse(DATABASE_URL)?.hostname ?? "")
+  if (isLocal && !API_KEYS) environment.OPEN_ACCESS ??= "true"
+  const isOpen = OPEN_ACCESS === "true" || !API_KEYS
+  if (isLocal || !isOpen || options.openAccess || options.databaseOnly) return
+  throw new StartupError(
+    "DATABASE_URL names a database on another machine, and the service would accept every call without a key. " +
+      "Set API_KEYS and leave OPEN_ACCESS unset, or unset DATABASE_URL for a local database. " +
+      "If everyone who reaches the service may read and write that database, add --open-access.",
+  )
+}
+
 /** Starts the local database unless DATABASE_URL is set, and adds its address to the Worker's settings. */
 async function openDatabase(
   { dataDir, endpointPort }: Options,
   environment: Environment,
-  stopped: AbortSignal,
+  stop: Stop,
   onCrash: () => void,
 ): Promise<LocalDatabase | undefined> {
   if (environment.DATABASE_URL) return undefined
-  const database = await startDatabase({ dataDir, endpointPort, onCrash, started, stopped })
+  const database = await startDatabase({ dataDir, endpointPort, onCrash, stop })
   environment.DATABASE_URL = database.url
   environment.DATABASE_HTTP_ENDPOINT = database.endpoint.url
   return database
@@ -124,7 +146,7 @@ function logger(): (line: string) => void {
   }
 }
 
-function sayWhatIsLeft(left: Awaited<ReturnType<LocalWorker["stop"]>>): void {
+function printWaitingMessages(left: Awaited<ReturnType<LocalWorker["stop"]>>): void {
   if (!left || left.messages === 0) return
   const messages = left.messages === 1 ? "1 message waits" : `${left.messages} messages wait`
   console.log(`${messages} in the queue. The next npm start stores them.`)
@@ -137,6 +159,7 @@ function sayWhatIsLeft(left: Awaited<ReturnType<LocalWorker["stop"]>>): void {
 async function startMetrics(
   environment: Environment,
   database: LocalDatabase | undefined,
+  stop: Stop,
 ): Promise<LocalAnalytics | undefined> {
   const { CLOUDFLARE_ACCOUNT_ID, ANALYTICS_API_TOKEN } = environment
   // The account id without a token is a setting of wrangler.
@@ -154,13 +177,13 @@ async function startMetrics(
   }
   try {
     const analytics = await startAnalytics({ databaseUrl: database.ownerUrl })
-    started.push(analytics.stop)
+    stop.add(analytics.stop)
     environment.CLOUDFLARE_ACCOUNT_ID = "local"
     environment.ANALYTICS_API_TOKEN = analytics.token
     environment.ANALYTICS_SQL_ENDPOINT = analytics.url
     return analytics
   } catch (error) {
-    console.error(`The local metrics did not start: ${(error as Error).message}`)
+    if (!stop.requested.aborted) console.error(`The local metrics did not start: ${(error as Error).message}`)
   }
 }
 
@@ -185,59 +208,47 @@ function addDemoKey(environment: Environment): string {
  * continues to wait.
  */
 async function waitUntilReady(address: string, worker: LocalWorker, stopped: AbortSignal): Promise<void> {
-  const sayAt = Date.now() + 5000
-  let said = false
+  const explainAt = Date.now() + 5000
+  let explained = false
   for (;;) {
     const response = await fetch(`${address}/readyz`, { signal: stopped }).catch(() => undefined)
     stopped.throwIfAborted()
     if (response?.ok) break
-    if (response && !said && Date.now() > sayAt) {
-      said = true
+    if (response && !explained && Date.now() > explainAt) {
+      explained = true
       const { detail } = (await response.json().catch(() => ({}))) as { detail?: string }
-      console.log(
-        `Not ready yet: ${detail ?? `status ${response.status}`} If the database has no tables, run npm run db:migrate.`,
-      )
+      console.log(`Not ready yet: ${detail ?? `status ${response.status}`}`)
     }
     await sleep(100, undefined, { signal: stopped })
   }
-  await worker.resumed
-}
-
-/** A SIGTERM to npm ends npm and the shell between it and this process, and does not reach this process. */
-function whenParentEnds(stop: () => void): void {
-  const parent = process.ppid
-  const timer = setInterval(() => {
-    if (process.ppid === parent) return
-    clearInterval(timer)
-    stop()
-  }, 500).unref()
+  await Promise.race([worker.resumed, once(stopped, "abort")])
+  stopped.throwIfAborted()
 }
 
 async function main(): Promise<number> {
-  const stop = new AbortController()
-  const hurry = new AbortController()
-  let interruptedAt: number | undefined
-  const interrupt = () => {
-    interruptedAt ??= Date.now()
-    stop.abort()
-    // One Ctrl-C comes twice: from the terminal, and passed on by npm.
-    if (Date.now() - interruptedAt > 500) hurry.abort()
-  }
-  // Kept to the end: a second Ctrl-C must not end this process before what it started.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt)
-  if (process.env.npm_lifecycle_event !== undefined) whenParentEnds(() => stop.abort())
+  const stop = new Stop()
+  stop.listen()
+  let lock: DataLock | undefined
   try {
     const options = readOptions()
-    if (options) await start(options, { stopped: stop.signal, hurry })
-    else console.log(HELP)
+    if (!options) {
+      console.log(HELP)
+      return 0
+    }
+    lock = await lockDataFolder(options.dataDir, stop.requested)
+    stop.requested.addEventListener("abort", lock.setStopping)
+    if (stop.requested.aborted) lock.setStopping()
+    await start(options, lock, stop)
     return 0
   } catch (error) {
-    // Ctrl-C also reaches initdb and Postgres, so a failure after it is expected.
-    if (stop.signal.aborted) return 0
+    // A part that was interrupted fails, as it should.
+    if (stop.requested.aborted) return 0
+    lock?.setStopping()
     console.error(error instanceof StartupError ? error.message : error)
     return 1
   } finally {
-    await stopAll()
+    await stop.stopParts()
+    lock?.release()
   }
 }
 

@@ -1,5 +1,16 @@
 import { constants } from "node:fs"
-import { access, mkdir, readdir, readFile, realpath, rm, stat, writeFile } from "node:fs/promises"
+import {
+  access,
+  chown,
+  mkdir,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { isFree } from "../ports.ts"
@@ -20,6 +31,9 @@ const PORT_FILE = "last-port"
  * stopped.
  */
 const OWNER_FILE = "started-by.pid"
+
+/** How long the shutdown of a server whose starter was killed may take. */
+const ORPHAN_MS = 20_000
 
 /**
  * Checks whether a server can start on this folder, and stops a server whose starter was killed.
@@ -82,6 +96,23 @@ export async function serverPid(dataDir: string): Promise<number | undefined> {
   return Number(text.split("\n", 1)[0]) || undefined
 }
 
+/**
+ * Lets connections log in only with SCRAM. In folders of earlier versions the password itself was sent, which any
+ * program that takes the port over could read.
+ */
+export async function useScram(dataDir: string): Promise<void> {
+  const file = join(dataDir, "pg_hba.conf")
+  const text = await readFile(file, "utf8")
+  const changed = text.replace(/^((?:host|local)\b[^#\n]*\s)password\s*$/gm, "$1scram-sha-256")
+  if (changed === text) return
+  // Beside it and then moved: on a full disk the former file stays whole.
+  const draft = `${file}.new`
+  const { uid, gid, mode } = await stat(file)
+  await writeFile(draft, changed, { mode })
+  await chown(draft, uid, gid)
+  await rename(draft, file)
+}
+
 /** Stops a server on this folder whose `npm start` was killed. Throws when the server is in use. */
 async function stopOrphan(dataDir: string): Promise<void> {
   const pid = await serverPid(dataDir)
@@ -100,8 +131,11 @@ async function stopOrphan(dataDir: string): Promise<void> {
   }
   process.kill(pid, "SIGINT")
   // The server removes its pid file last. The process itself can stay a zombie for a long time.
-  for (const deadline = Date.now() + 10_000; (await serverPid(dataDir)) === pid && Date.now() < deadline; )
-    await sleep(50)
+  for (const deadline = Date.now() + ORPHAN_MS; (await serverPid(dataDir)) === pid; await sleep(50))
+    if (Date.now() > deadline)
+      throw new StartupError(
+        `The Postgres server (process ${pid}) of a former npm start on ${dataDir} does not stop. End it, then start again.`,
+      )
 }
 
 /**

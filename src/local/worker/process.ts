@@ -1,6 +1,8 @@
 import type { ChildProcess } from "node:child_process"
 import { subscribe } from "node:diagnostics_channel"
+import { accessSync, constants, mkdirSync } from "node:fs"
 import { flushCompileCache } from "node:module"
+import { dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { unstable_startWorker } from "wrangler"
 import { DRAIN_MS, type FromWorker, type Left, type ToWorker, type WorkerSettings } from "./messages.ts"
@@ -12,13 +14,17 @@ function send(message: FromWorker, sent: () => void = () => {}): void {
   if (process.connected) process.send?.(message, sent)
 }
 
-const worker = Promise.withResolvers<{ control: Control; dispose(): Promise<void> }>()
-
 /** Calls one of the `CONTROLS` of the running Worker's entry. */
 type Control = <Answer>(path: string) => Promise<Answer>
 
+type Wrangler = Awaited<ReturnType<typeof unstable_startWorker>>
+
+/** What runs already. `control` is set when the Worker takes requests. */
+const running: { wrangler?: Wrangler; control?: Control } = {}
+
 async function start(settings: WorkerSettings): Promise<void> {
-  const running = await unstable_startWorker({
+  requireWritable(settings)
+  const wrangler = await unstable_startWorker({
     config: settings.config,
     entrypoint: settings.entrypoint,
     // wrangler must not read .dev.vars or .env: npm start has read the settings.
@@ -44,19 +50,22 @@ async function start(settings: WorkerSettings): Promise<void> {
         send({ kind: "log", level, message }),
     },
   })
-  await running.ready
+  running.wrangler = wrangler
+  // Later, after a change of its source, wrangler waits for the next change.
+  wrangler.raw.once("buildFailed", () => running.control ?? fail("The Worker could not be built."))
+  await wrangler.ready
   const control: Control = async (path) => {
-    const response = await running.fetch(`http://localhost${path}`, {
+    const response = await wrangler.fetch(`http://localhost${path}`, {
       method: "POST",
       headers: { Authorization: `Bearer ${settings.variables.LOCAL_TOKEN}` },
     })
     if (!response.ok) throw new Error(`${path} answered ${response.status}`)
     return (await response.json()) as never
   }
-  worker.resolve({ control, dispose: running.dispose })
+  running.control = control
   // A Worker that is reloaded, such as after a change of its source, starts with an empty queue.
   const resume = () => control("/local/resume").catch(complain)
-  running.raw.on("reloadComplete", () => void resume())
+  wrangler.raw.on("reloadComplete", () => void resume())
   await resume()
   send({ kind: "resumed" })
   // Node stores compiled code when a process exits, but this process is killed.
@@ -76,28 +85,56 @@ subscribe("child_process", (message) => {
   const { process: child } = message as { process: ChildProcess }
   child.once("exit", (code, signal) => {
     if (stopping || child.killed || !/workerd/.test(child.spawnfile)) return
-    complain(`workerd ended by itself (${signal ?? `code ${code}`}).`)
-    send({ kind: "failed" }, () => process.exit(1))
+    fail(`workerd ended by itself (${signal ?? `code ${code}`}).`)
   })
 })
 
 /** Waits for requests and messages in progress, leaves the rest to the next start, and ends this process. */
 async function stop(): Promise<void> {
   stopping = true
-  const { control, dispose } = await worker.promise
+  const left = running.control ? await drain(running.control) : { requests: 0, messages: 0 }
+  send({ kind: "drained", left })
+  await dispose()
+  process.exit(0)
+}
+
+async function drain(control: Control): Promise<Left> {
   let left: Left = { requests: 0, messages: 0 }
   for (const deadline = Date.now() + DRAIN_MS; ; await sleep(100)) {
     // A workerd that was killed never answers.
     left = await Promise.race([control<Left>("/local/stop").catch(() => left), sleep(DISPOSE_MS, left)])
-    if (left.requests + left.messages === 0 || Date.now() > deadline) break
+    if (left.requests + left.messages === 0 || Date.now() > deadline) return left
   }
-  send({ kind: "drained", left })
-  await Promise.race([dispose().catch(complain), sleep(DISPOSE_MS)])
-  process.exit(0)
 }
 
+/** Removes wrangler's temporary folders. `wrangler.dispose` would first wait until the Worker runs. */
+async function dispose(): Promise<void> {
+  await Promise.race([running.wrangler?.raw.teardown().catch(() => {}), sleep(DISPOSE_MS)])
+}
+
+/** Writes an error to the log, except about work that the stop has interrupted. */
 function complain(error: unknown): void {
-  send({ kind: "log", level: "error", message: error instanceof Error ? error.message : String(error) })
+  if (!stopping)
+    send({ kind: "log", level: "error", message: error instanceof Error ? error.message : String(error) })
+}
+
+function fail(error: unknown): void {
+  if (stopping) return
+  complain(error)
+  send({ kind: "failed" }, () => process.exit(1))
+}
+
+/** wrangler writes there, and hangs when it cannot. */
+function requireWritable({ config }: WorkerSettings): void {
+  const folder = join(dirname(config), ".wrangler/tmp")
+  try {
+    mkdirSync(folder, { recursive: true })
+    accessSync(folder, constants.W_OK)
+  } catch {
+    throw new Error(
+      `npm start writes into ${folder}, which this user cannot write. Copy the project into a folder of your own, or allow writing there.`,
+    )
+  }
 }
 
 /** Ends everything that was started when the parent process disappears. */
@@ -108,9 +145,8 @@ function endWithParent({ postgresPid }: WorkerSettings): void {
     } catch {
       // The server has already ended.
     }
-    // Removes wrangler's temporary folders.
-    const disposed = worker.promise.then(({ dispose }) => dispose())
-    await Promise.race([disposed.catch(() => {}), sleep(DISPOSE_MS)])
+    stopping = true
+    await dispose()
     // workerd is in the process group of this process.
     process.kill(-process.pid, "SIGKILL")
   })
@@ -119,8 +155,5 @@ function endWithParent({ postgresPid }: WorkerSettings): void {
 process.on("message", (message: ToWorker) => {
   if (message.kind === "stop") return void stop()
   endWithParent(message.settings)
-  start(message.settings).catch((error) => {
-    complain(error)
-    send({ kind: "failed" }, () => process.exit(1))
-  })
+  start(message.settings).catch(fail)
 })

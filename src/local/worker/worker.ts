@@ -11,6 +11,8 @@ import { StartupError } from "../startup-error.ts"
 import { END_MS, type FromWorker, type Left, type ToWorker, type WorkerSettings } from "./messages.ts"
 
 export interface LocalWorker {
+  /** The id of the Worker's process; undefined when it did not start. */
+  pid: number | undefined
   /** Resolves when the queue has the messages that it had when the Worker last ended. */
   resumed: Promise<void>
   /** Resolves with the exit code when the process has ended, for any reason. */
@@ -19,10 +21,10 @@ export interface LocalWorker {
    * Refuses new requests, waits up to ten seconds for requests in progress and for the queue, and ends the
    * process.
    *
-   * @param hurry aborts to end the wait at once
+   * @param immediate aborts to end the wait at once
    * @returns the work that is left; undefined when the Worker does not answer
    */
-  stop(hurry: AbortSignal): Promise<Left | undefined>
+  stop(immediate: AbortSignal): Promise<Left | undefined>
 }
 
 export interface WorkerOptions extends Pick<WorkerSettings, "host" | "port" | "stateDir" | "postgresPid"> {
@@ -67,11 +69,14 @@ export function startWorker({
     env: { ...process.env, ...QUIET },
   })
   let stopping = false
+  let quiet = false
   const drained = Promise.withResolvers<Left | undefined>()
   const resumed = Promise.withResolvers<void>()
   child.on("message", (message: FromWorker) => {
-    if (message.kind === "log") log(message.message)
+    if (message.kind === "log" && !quiet) log(message.message)
     if (message.kind === "drained") drained.resolve(message.left)
+    // After its last request the Worker only logs errors about interrupted work.
+    quiet ||= message.kind === "drained"
     if (message.kind === "resumed") resumed.resolve()
   })
   // While the Worker stops, it logs errors about interrupted work, which do not matter.
@@ -95,18 +100,19 @@ export function startWorker({
   const [config, entrypoint] = [join(ROOT, "wrangler.toml"), join(ROOT, "src/local/workerd/entry.ts")]
   send(child, { kind: "start", settings: { ...options, config, entrypoint, variables } })
   return {
+    pid: child.pid,
     resumed: resumed.promise,
     ended,
-    async stop(hurry) {
+    async stop(immediate) {
       stopping = true
-      hurry.addEventListener("abort", () => drained.resolve(undefined))
-      if (hurry.aborted) drained.resolve(undefined)
+      immediate.addEventListener("abort", () => drained.resolve(undefined))
+      if (immediate.aborted) drained.resolve(undefined)
       else send(child, { kind: "stop" })
       const left = await drained.promise
-      if (!hurry.aborted)
+      if (!immediate.aborted)
         await Promise.race([
           ended.catch(() => {}),
-          sleep(END_MS, undefined, { ref: false, signal: hurry }).catch(() => {}),
+          sleep(END_MS, undefined, { ref: false, signal: immediate }).catch(() => {}),
         ])
       endGroup(child)
       await ended.catch(() => {})

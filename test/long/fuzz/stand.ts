@@ -6,7 +6,7 @@ import { Client } from "pg"
 import { type LocalAnalytics, startAnalytics } from "../../../src/local/analytics/server.ts"
 import { startNeonEndpoint } from "../../../src/local/neon/endpoint.ts"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
-import { handleSignalsYourself, startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
+import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 import { createServiceLogin } from "../../../src/local/postgres/service-login.ts"
 import { ROOT } from "../../../src/local/root.ts"
 import { SIGNING_SECRET } from "../../setup/slack.ts"
@@ -35,9 +35,8 @@ export async function startStand(bundle: Omit<Bundle, "remove">): Promise<Stand>
   try {
     const folder = await mkdtemp(join(tmpdir(), "signal-ingest-fuzz-"))
     stops.push(() => rm(folder, { recursive: true, force: true }))
-    const postgres = await startTemporaryPostgres()
+    const postgres = await startTemporaryPostgres(undefined, { callerHandlesSignals: true })
     stops.push(postgres.stop)
-    handleSignalsYourself()
     await migrate(postgres.url)
     const endpoint = await startNeonEndpoint()
     stops.push(endpoint.stop)

@@ -4,7 +4,7 @@ import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { SETTINGS } from "../../../src/local/environment.ts"
+import { SETTING_NAMES } from "../../../src/config.ts"
 import { descendants } from "../../setup/processes.ts"
 
 const START = fileURLToPath(new URL("../../../src/local/start.ts", import.meta.url))
@@ -32,13 +32,14 @@ export async function endAll(folder: string): Promise<void> {
  * Empty settings, so that a developer's own environment and .dev.vars can't reach the tests, nor the tests
  * their database.
  */
-const NO_SETTINGS = Object.fromEntries(SETTINGS.map((name) => [name, ""]))
+export const NO_SETTINGS = Object.fromEntries(SETTING_NAMES.map((name) => [name, ""]))
 
-/** Runs a command, and gathers what it says. */
+/** Runs a command in a process group of its own, as a shell at a terminal does, and gathers what it says. */
 export function run(command: string, args: string[], env: Record<string, string> = {}) {
   const child = spawn(command, args, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...NO_SETTINGS, ...env },
+    detached: true,
   })
   running.add(child)
   const said = { text: "" }
@@ -58,8 +59,14 @@ export function run(command: string, args: string[], env: Record<string, string>
       look()
       void ended.then(() => reject(new Error(`"${words}" was never said: ${said.text}`)))
     })
-  return { child, said, ended, saying, processes: () => descendants(child.pid ?? 0) }
+  /** Sends a signal to the whole process group, as Ctrl-C at a terminal and `kill -- -PID` do. */
+  const signalGroup = (signal: NodeJS.Signals) => process.kill(-(child.pid ?? 0), signal)
+  return { child, said, ended, saying, signalGroup, processes: () => descendants(child.pid ?? 0) }
 }
+
+/** `npm start` itself, with the processes that npm puts around it. */
+export const npmStart = (args: string[], env?: Record<string, string>) =>
+  run("npm", ["start", "--silent", "--", ...args], env)
 
 export const start = (args: string[], env?: Record<string, string>) =>
   run(process.execPath, [START, ...args], env)

@@ -91,9 +91,10 @@ describe("npm start", () => {
     expect((await send("/api/signals", { context_window_id: "kept" })).status).toBe(201)
     const started = await first.processes()
     first.child.kill("SIGKILL")
-    await gone(started)
+    // At once: the new start waits until the Worker and Postgres of the former one have ended.
     const second = start([...here(), "--demo"])
     await second.saying(READY)
+    await gone(started)
     expect(await list("context_window_id=kept")).toHaveLength(1)
     await expect.poll(async () => (await list("")).length).toBeGreaterThan(5)
     second.child.kill("SIGINT")
@@ -158,7 +159,7 @@ describe("npm start", () => {
       DATABASE_URL: "postgresql://user:s3cret@db.invalid/signals",
       DATABASE_DEADLINE_MS: "200",
     }
-    const { child, said, ended, saying, processes } = start(here(), settings)
+    const { child, said, ended, saying, processes } = start([...here(), "--open-access"], settings)
     await saying("Not ready yet: ")
     expect(said.text).toContain(
       "There are no metrics without the embedded Postgres. Set CLOUDFLARE_ACCOUNT_ID and ANALYTICS_API_TOKEN to read them at Cloudflare.",
@@ -167,6 +168,30 @@ describe("npm start", () => {
     expect(said.text).not.toContain("s3cret")
     child.kill("SIGINT")
     expect(await ended).toBe(0)
+  })
+
+  it.each([
+    [{}, []],
+    [{ OPEN_ACCESS: "true" }, []],
+    [{ OPEN_ACCESS: "true", API_KEYS: "[]" }, ["--demo"]],
+  ])("does not open a database on another machine to everyone: %j %j", async (settings, options) => {
+    const DATABASE_URL = "postgresql://owner:s3cret@db.invalid/signals"
+    const { said, ended } = start([...here(), ...options], { ...settings, DATABASE_URL })
+    expect(await ended).toBe(1)
+    expect(said.text).toMatch(/^DATABASE_URL names a database on another machine, .* add --open-access\.$/m)
+    expect(said.text).not.toContain("s3cret")
+  })
+
+  it("says in a sentence that another npm start uses the data folder", async () => {
+    const first = start(["--data", folder, "--database-only"])
+    await first.saying(READY)
+    const { said, ended } = start(here())
+    expect(await ended).toBe(1)
+    expect(said.text.trim()).toBe(
+      `Another npm start (process ${first.child.pid}) uses the data folder ${folder}. Stop it, or choose another folder with --data.`,
+    )
+    first.child.kill("SIGINT")
+    expect(await first.ended).toBe(0)
   })
 
   it("says in one sentence that the port is in use, and starts nothing", async () => {
@@ -219,7 +244,7 @@ describe("npm start", () => {
     await once(other, "listening")
     const { said, ended } = start(["--data", folder, "--database-only", "--endpoint-port", String(port)])
     expect(await ended).toBe(1)
-    expect(said.text.trim()).toBe(`Port ${port} is in use. Choose another port with --endpoint-port.`)
+    expect(said.text).toContain(`\nPort ${port} is in use. Choose another port with --endpoint-port.\n`)
     other.close()
   })
 

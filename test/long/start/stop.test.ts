@@ -1,4 +1,3 @@
-import { join } from "node:path"
 import { Client } from "pg"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { freePort } from "../../../src/local/ports.ts"
@@ -112,7 +111,7 @@ describe("an acknowledged message", () => {
 
   it("is counted when it can't be stored, and stored at the next start", async () => {
     const away = { DATABASE_URL: "postgresql://user:secret@db.invalid/signals", DATABASE_DEADLINE_MS: "200" }
-    const first = start(here(), away)
+    const first = start([...here(), "--open-access"], away)
     await first.saying("Not ready yet: ")
     const acknowledged = await sendAll(3)
     first.child.kill("SIGTERM")
@@ -127,7 +126,7 @@ describe("an acknowledged message", () => {
 
   it("is left to the next start at a second Ctrl-C", async () => {
     const away = { DATABASE_URL: "postgresql://user:secret@db.invalid/signals", DATABASE_DEADLINE_MS: "200" }
-    const first = start(["--port", String(port), "--data", join(folder, "hurry")], away)
+    const first = start([...here(), "--open-access"], away)
     await first.saying("Not ready yet: ")
     await sendAll(1)
     first.child.kill("SIGINT")

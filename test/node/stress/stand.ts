@@ -6,11 +6,7 @@ import { Client } from "pg"
 import { type NeonEndpoint, startNeonEndpoint } from "../../../src/local/neon/endpoint.ts"
 import { freePort } from "../../../src/local/ports.ts"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
-import {
-  handleSignalsYourself,
-  type LocalPostgres,
-  startTemporaryPostgres,
-} from "../../../src/local/postgres/postgres.ts"
+import { type LocalPostgres, startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 import { createServiceLogin } from "../../../src/local/postgres/service-login.ts"
 import {
   BINDINGS_WORKER,
@@ -45,8 +41,7 @@ export const REFUSED_TEXT = "refused by the database"
 const PARTITION_ROWS = 700
 
 export async function startStand(bundle: Omit<Bundle, "remove">): Promise<Stand> {
-  const postgres = await startTemporaryPostgres()
-  handleSignalsYourself()
+  const postgres = await startTemporaryPostgres(undefined, { callerHandlesSignals: true })
   await migrate(postgres.url)
   const query = async <Row>(text: string, values: unknown[] = []) => {
     const client = new Client({ connectionString: postgres.url })

@@ -174,6 +174,30 @@ describe("the embedded Postgres", () => {
     expect(new Set(urls).size).toBe(2)
   })
 
+  it("lets clients log in only with SCRAM, also in a folder that an earlier version has made", async () => {
+    const data = join(folder, "data")
+    const rules = join(data, "pg_hba.conf")
+    const first = await startPostgres(data)
+    await first.stop()
+    const text = await readFile(rules, "utf8")
+    const methods = (of: string) =>
+      new Set(
+        of
+          .split("\n")
+          .filter((line) => /^(host|local)/.test(line))
+          .map((line) => line.split(/\s+/).at(-1)),
+      )
+    expect(methods(text)).toEqual(new Set(["scram-sha-256"]))
+    const former = text.replaceAll(/^((host|local).*)scram-sha-256$/gm, "$1password")
+    await writeFile(rules, former)
+    const second = await startPostgres(data)
+    expect(
+      await queryAt(second.url, "select distinct auth_method from pg_hba_file_rules where type is not null"),
+    ).toEqual([{ auth_method: "scram-sha-256" }])
+    expect(await readFile(rules, "utf8")).toBe(text)
+    await second.stop()
+  })
+
   it.each([
     ["of another version", { PG_VERSION: "15" }, "was made by Postgres 15, and this is 18"],
     ["of somebody else", { PG_VERSION: "18" }, "was not made by npm start"],
