@@ -174,7 +174,8 @@ export const PROBLEM_CODES = {
   },
   too_many_containers: {
     status: 413,
-    meaning: "the body has more JSON objects and arrays than the limit",
+    meaning:
+      "the body has more JSON objects and arrays, or numbers that a double cannot hold, than the limit",
     retryable: false,
     cure: "split the batch",
   },

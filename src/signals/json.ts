@@ -118,10 +118,30 @@ function* linesOf(text: string): Generator<[number: number, line: string]> {
 }
 
 function readJson(text: string): { value: unknown } | Error {
+  if (left) left.containers -= countOutsideTexts(text, left.containers)
   try {
     return { value: mayLoseDigits(text) ? parseExactly(text) : JSON.parse(text) }
   } catch (error) {
+    if (error instanceof TooManyContainers) throw error
     return error as Error
+  }
+}
+
+/** What may still be built from the body that `readBody` reads. */
+let left: { containers: number; rawNumbers: number } | undefined
+
+/**
+ * Reads a body of which more than one text is parsed, such as lines, or records in base64: all that is built
+ * from it counts together. `read` is synchronous, so that no other body counts with it.
+ *
+ * @throws {TooManyContainers}
+ */
+export function readBody<T>(read: () => T): T {
+  left = { containers: MAX_CONTAINERS, rawNumbers: MAX_RAW_NUMBERS }
+  try {
+    return read()
+  } finally {
+    left = undefined
   }
 }
 
@@ -136,8 +156,9 @@ function parseExactly(text: string): unknown {
   // Parses the text first: numbers can be found by their characters only in valid JSON, and an error must
   // name a place in `text`.
   JSON.parse(text)
+  const counts = left ?? { rawNumbers: MAX_RAW_NUMBERS }
   const mark = crypto.randomUUID().slice(0, 13)
-  const marked = markLongNumbers(text, mark)
+  const marked = markLongNumbers(text, mark, counts)
   return marked === undefined ? JSON.parse(text) : unmark(JSON.parse(marked), mark)
 }
 
@@ -147,8 +168,12 @@ function parseExactly(text: string): unknown {
  */
 const LONG_PART = /(?:[\d.]{16}|[\d.][eE][+-]?\d{3})[\d.eE+-]*/g
 
-/** @returns undefined when a double can hold every number */
-function markLongNumbers(text: string, mark: string): string | undefined {
+/**
+ * @param counts how many numbers may still be marked
+ * @returns undefined when a double can hold every number
+ * @throws {TooManyContainers}
+ */
+function markLongNumbers(text: string, mark: string, counts: { rawNumbers: number }): string | undefined {
   let marked = ""
   let copied = 0
   let quote = text.indexOf('"')
@@ -168,6 +193,7 @@ function markLongNumbers(text: string, mark: string): string | undefined {
     }
     const number = text.slice(start, end)
     if (isSameNumber(number, Number(number))) continue
+    if (--counts.rawNumbers < 0) throw new TooManyContainers()
     marked += `${text.slice(copied, start)}"${mark}${number}"`
     copied = end
   }
@@ -255,7 +281,13 @@ export const isFields = (value: unknown): value is Record<string, unknown> =>
  */
 export const MAX_CONTAINERS = 500_000
 
-/** A body has more objects and arrays than `MAX_CONTAINERS`. */
+/**
+ * The most numbers of one body that a double cannot hold. Each becomes an object in memory: `[1e999,...]`
+ * needs thirty times its size.
+ */
+export const MAX_RAW_NUMBERS = 100_000
+
+/** A body has more objects and arrays than `MAX_CONTAINERS`, or more numbers than `MAX_RAW_NUMBERS`. */
 export class TooManyContainers extends Error {}
 
 /**
@@ -270,9 +302,7 @@ export class TooManyContainers extends Error {}
 export function countContainers(bytes: Uint8Array): number {
   const atMost = countOpenings(bytes)
   if (atMost <= MAX_CONTAINERS) return atMost
-  const count = countOutsideTexts(bytes)
-  if (count > MAX_CONTAINERS) throw new TooManyContainers()
-  return count
+  return countOutsideTexts(bytes, MAX_CONTAINERS)
 }
 
 /** The only bit in which `[` and `{` differ. */
@@ -302,18 +332,21 @@ const isOpening = (byte: number | undefined) => byte === 0x5b || byte === 0x7b
 const QUOTE = 0x22
 
 /**
- * Stops when there are too many. The count of a body that is not JSON can be wrong, but that body is refused
- * anyway.
+ * Counts up to `most`. The count of a body that is not JSON can be wrong, but that body is refused anyway.
+ *
+ * @throws {TooManyContainers}
  */
-function countOutsideTexts(bytes: Uint8Array): number {
+function countOutsideTexts(body: Uint8Array | string, most: number): number {
+  const codeAt =
+    typeof body === "string" ? (index: number) => body.charCodeAt(index) : (index: number) => body[index]
   let count = 0
   let isInText = false
-  for (let place = 0; place < bytes.length && count <= MAX_CONTAINERS; place++) {
-    const byte = bytes[place]
-    if (byte === QUOTE) isInText = !isInText
+  for (let index = 0; index < body.length; index++) {
+    const code = codeAt(index)
+    if (code === QUOTE) isInText = !isInText
     else if (isInText) {
-      if (byte === BACKSLASH) place++
-    } else if (isOpening(byte)) count++
+      if (code === BACKSLASH) index++
+    } else if (isOpening(code) && ++count > most) throw new TooManyContainers()
   }
   return count
 }

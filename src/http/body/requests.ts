@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto"
 import type { Context } from "hono"
 import { ErasureRequest } from "../../signals/erasure.ts"
-import { countContainers, decodeUtf8, parseJson, parseNdjson } from "../../signals/json.ts"
+import { countContainers, decodeUtf8, parseJson, parseNdjson, readBody } from "../../signals/json.ts"
 import { ignoredFields } from "../../signals/plan.ts"
 import { type Signal, withPlainNumbers } from "../../signals/schema.ts"
 import { shapeErrors } from "../../signals/shape-errors.ts"
@@ -51,7 +51,11 @@ function parseBatch(
   { isLines, maxSignals, ...asked }: Validation & { isLines: boolean; maxSignals: number },
 ): Omit<SentBatch, "idempotency"> {
   const batch = isLines
-    ? { signals: parseNdjson(text, maxSignals, { lenient: asked.lenient && !asked.failOnError }) }
+    ? {
+        signals: readBody(() =>
+          parseNdjson(text, maxSignals, { lenient: asked.lenient && !asked.failOnError }),
+        ),
+      }
     : parseJson(text)
   const signals = (batch as { signals?: unknown } | null)?.signals
   if (Array.isArray(signals)) {

@@ -4,7 +4,7 @@ import type { ContentfulStatusCode } from "hono/utils/http-status"
 import { ConfigurationError } from "../../config.ts"
 import { MetricsUnavailable } from "../../metrics/analytics.ts"
 import { PROBLEM_CODES, type ProblemCode } from "../../signals/failures.ts"
-import { MAX_CONTAINERS, TooManyContainers } from "../../signals/json.ts"
+import { MAX_CONTAINERS, MAX_RAW_NUMBERS, TooManyContainers } from "../../signals/json.ts"
 import type { Failure } from "../../signals/responses.ts"
 import { type ShapeError, Unreadable } from "../../signals/shape-errors.ts"
 import { BatchInDoubt, BatchRefused } from "../../store/batches/batch.ts"
@@ -78,7 +78,7 @@ export const bodyTimeout = (seconds: number) =>
 
 export const tooManyContainers = () =>
   new Problem("too_many_containers", {
-    detail: `A body may hold at most ${MAX_CONTAINERS} JSON objects and arrays. Nothing was stored.`,
+    detail: `A body may hold at most ${MAX_CONTAINERS} JSON objects and arrays, and ${MAX_RAW_NUMBERS} numbers that a double cannot hold. Nothing was stored.`,
   })
 
 /**

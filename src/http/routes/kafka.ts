@@ -5,7 +5,7 @@ import { mapKafkaRecord, withoutReservedKey } from "../../bridges/kafka/mapping.
 import type { KafkaRecord } from "../../bridges/kafka/record.ts"
 import { readKafkaRecords } from "../../bridges/kafka/requests.ts"
 import { standardWebhookError, standardWebhookHeaderError } from "../../bridges/kafka/standard-webhooks.ts"
-import { countContainers, decodeUtf8 } from "../../signals/json.ts"
+import { countContainers, decodeUtf8, readBody } from "../../signals/json.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
 import { admit, costOf } from "../body/admission.ts"
 import { decodeBody, mediaType, readSent } from "../body/bytes.ts"
@@ -66,7 +66,7 @@ async function readRecords(c: Context<App>, cluster: string | undefined): Promis
   const { maxSignals: maxRecords } = c.get("settings").limits
   try {
     const request = { headers: c.req.raw.headers, text: decodeUtf8(bytes), cluster, maxRecords }
-    const records = readKafkaRecords(request)
+    const records = readBody(() => readKafkaRecords(request))
     if (records) return records
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error

@@ -7,7 +7,7 @@ export const MAX_RECORD_BYTES = MAX_SIGNAL_BYTES + 4096
  * The most characters of all records of a delivery in the statement that stores them. Each quotation mark and
  * backslash takes four characters there: it is escaped in a Postgres array, and the array again in JSON.
  */
-export const MAX_STATEMENT_CHARACTERS = 16 * 1024 * 1024
+export const MAX_STATEMENT_CHARACTERS = 10 * 1024 * 1024
 
 /** A dead letter before its record is bounded. */
 interface Unbounded<Record> {

@@ -31,6 +31,16 @@ const records = (body: string | Buffer, headers: Record<string, string> = JSON_T
   times,
 })
 const single = (body: string): Attack => ({ path: "/api/signals", headers: JSON_TYPE, body, times: 1 })
+/** A few KB on the wire. */
+const gzipped = ({ headers, body, ...attack }: Attack): Attack => ({
+  ...attack,
+  headers: { ...headers, "Content-Encoding": "gzip" },
+  body: gzipSync(body),
+})
+const base64 = (text: string) => Buffer.from(text).toString("base64")
+/** The envelope of a Kafka REST proxy, whose keys and values are base64. */
+const BASE64_TYPE = { "Content-Type": "application/vnd.kafka.binary.v2+json" }
+const repeat = (item: string, count: number) => Array(count).fill(item).join()
 const list = (item: string, bytes: number) =>
   `[${Array(Math.floor(bytes / (item.length + 1)))
     .fill(item)
@@ -99,6 +109,53 @@ export const BODIES: Record<string, () => Attack> = {
     ),
   "numbers that Postgres prints with 131,072 digits": () =>
     single(`{"context_window_id":"a","payload":{"a":${list("1e131071", 9 * 600)}}}`),
+  "1.2 million numbers too large for a double": () =>
+    gzipped(single(`{"context_window_id":"a","b":${list("1e999", 6 * MIB)}}`)),
+  "1.3 million numbers too small for a double": () =>
+    single(`{"context_window_id":"a","b":${list("1e-400", 8 * MIB - 100)}}`),
+  "600,000 names with a number too large for a double": () =>
+    single(
+      `{"context_window_id":"a","payload":{${Array.from({ length: 500_000 }, (_, index) => `"${index}":1e999`).join()}}}`,
+    ),
+  "1.3 million numbers too large for a double, as a record": () =>
+    gzipped(records(list("1e999", 8 * MIB - 100))),
+  "lines of 1,000 numbers too large for a double": () =>
+    records(`${list("1e999", 6000)}\n`.repeat(1390), { "Content-Type": "application/x-ndjson" }),
+  "signals of 1,000 numbers too large for a double": () =>
+    batches(
+      `{"signals":${list(`{"context_window_id":"a","payload":{"a":${list("1e999", 6000)}}}`, 8 * MIB - 100)}}`,
+      1,
+    ),
+  "lines of signals of 1,000 numbers too large for a double": () => ({
+    path: "/api/signals/batch",
+    headers: { "Content-Type": "application/x-ndjson", Prefer: "handling=lenient" },
+    body: `{"context_window_id":"a","payload":{"a":${list("1e999", 6000)}}}\n`.repeat(1380),
+    times: 1,
+  }),
+  "numbers of 17 digits that a double rounds": () =>
+    single(`{"context_window_id":"a","b":${list("0.12345678901234567", 8 * MIB - 100)}}`),
+  "a CloudEvent of 2 million empty arrays in base64": () =>
+    records(
+      `{"specversion":"1.0","id":"3","source":"s","type":"t","data_base64":"${base64(list("[]", 6 * MIB - 200))}"}`,
+    ),
+  "a CloudEvent of a million numbers too large for a double in base64": () =>
+    records(
+      `{"specversion":"1.0","id":"4","source":"s","type":"t","data_base64":"${base64(list("1e999", 6 * MIB - 200))}"}`,
+    ),
+  "20 records of 100,000 empty objects in base64": () =>
+    records(`{"records":[${repeat(`{"value":"${base64(list("{}", 300_000))}"}`, 20)}]}`, BASE64_TYPE),
+  "100 records of 9,000 numbers too large for a double in base64": () =>
+    records(`{"records":[${repeat(`{"value":"${base64(list("1e999", 54_000))}"}`, 100)}]}`, BASE64_TYPE),
+  "payloads of Fluent Bit with 100,000 empty arrays": () =>
+    records(
+      `[${repeat(JSON.stringify({ topic: "t", partition: 0, offset: 1, payload: list("[]", 300_000) }), 26)}]`,
+    ),
+  "9,000 records of 450 escaped quotation marks": () =>
+    records(`[${repeat(`{"a":"${'\\"'.repeat(450)}"}`, 9000)}]`),
+  "5,000 records of 800 escaped quotation marks": () =>
+    records(`[${repeat(`{"a":"${'\\"'.repeat(800)}"}`, 5000)}]`),
+  "9,500 records of 400 escaped backslashes": () =>
+    records(`[${repeat(`{"context_window_id":1,"raw_content":"${"\\\\".repeat(400)}"}`, 9500)}]`),
   "a number of 20 digits beside 100,000 levels": () =>
     batches(
       `{"signals":[{"context_window_id":"a","payload":{"n":12345678901234567890}},{"context_window_id":"a","payload":${nested('{"a":', "1", "}", 100_000)}}]}`,
