@@ -1,15 +1,15 @@
-import { createHash } from "node:crypto"
+import { createHash, randomUUID } from "node:crypto"
 import { stat } from "node:fs/promises"
 import { basename, resolve } from "node:path"
 import { SIGNAL_FIELDS } from "../../signals/schema.ts"
-import { UsageError } from "../usage.ts"
-import { unknownField } from "./columns.ts"
-import { openCsv } from "./csv.ts"
+import { UsageError } from "../terminal/errors.ts"
 import { openJsonl } from "./jsonl.ts"
+import type { Source } from "./reading/source.ts"
+import { unknownField } from "./rows/columns.ts"
+import { openCsv } from "./rows/csv.ts"
+import { openSql } from "./rows/sql.ts"
 import { filesOfFolder, type HistoryFile } from "./slack/files.ts"
 import { openSlackHistory } from "./slack/history.ts"
-import type { Source } from "./source.ts"
-import { openSql } from "./sql.ts"
 
 /** A source as given on the command line. */
 export type SourceRequest =
@@ -23,7 +23,8 @@ export interface OpenedSource {
   source: Source
   /** For people, and for the name of the state file. */
   name: string
-  /** Identifies this source in its present state. */
+  kind: SourceRequest["kind"]
+  /** Identifies the place of the source: a path, or a query. What is in it may change. */
   fingerprint: string
 }
 
@@ -42,33 +43,23 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
     return {
       source: openSql({ from, query, map }),
       name: `sql${pathname}`,
-      fingerprint: fingerprintOf({ kind, host, pathname, query, map }),
+      kind,
+      fingerprint: fingerprintOf({ kind, host, pathname, query }),
     }
   }
-  const { facts, folder } = await factsOf(request.path)
-  if (kind === "parquet" && request.path === "-")
+  const { path } = request
+  const folder = await folderAt(path)
+  if (kind === "parquet" && path === "-")
     throw new UsageError("parquet is read from a file, since its description is at its end. Name one.")
-  if (folder && kind !== "slack")
-    throw new UsageError(`${request.path} is a folder. import ${kind} takes a file.`)
+  if (folder && kind !== "slack") throw new UsageError(`${path} is a folder. import ${kind} takes a file.`)
   return {
     source: await openPath(request, map, folder),
-    name: basename(request.path),
-    fingerprint: fingerprintOf({ kind, ...facts, ...settingsOf(request, map) }),
+    name: basename(path),
+    kind,
+    // Each run of standard input is a new source.
+    fingerprint: fingerprintOf({ kind, path: path === "-" ? randomUUID() : resolve(path) }),
   }
 }
-
-/** What changes the records that are read of the same bytes. */
-function settingsOf(request: SourceRequest, map: Record<string, string>): Record<string, unknown> {
-  if (request.kind === "csv") return { map, delimiter: request.delimiter }
-  if (request.kind === "parquet") return { map }
-  return request.kind === "slack" ? slackSettings(request) : {}
-}
-
-/** Settings that are not given are left out, so that a state file of an earlier version still matches. */
-const slackSettings = ({ team, followEdits }: Extract<SourceRequest, { kind: "slack" }>) => ({
-  team,
-  followEdits: followEdits || undefined,
-})
 
 async function openPath(
   request: Exclude<SourceRequest, { kind: "sql" }>,
@@ -81,29 +72,26 @@ async function openPath(
   if (request.kind === "jsonl") return openJsonl(path)
   if (request.kind === "parquet") {
     // Few imports need it, and it takes a while to load.
-    const { openParquet } = await import("./parquet.ts")
+    const { openParquet } = await import("./rows/parquet.ts")
     return openParquet(path, { map })
   }
-  return openCsv(path, { map, delimiter: request.delimiter === "\\t" ? "\t" : request.delimiter })
+  return openCsv(path, { map, delimiter: request.delimiter })
 }
 
 /**
- * Returns the facts that identify a path in its present state: size and time of change of a file, or of all
- * files of a folder. Standard input has none, so each run is a new source.
+ * Returns the files of a folder; undefined for a file and for standard input.
+ *
+ * @throws {UsageError} the path does not exist, or is neither a file nor a folder
  */
-async function factsOf(path: string): Promise<{ facts: Record<string, unknown>; folder?: HistoryFile[] }> {
-  if (path === "-") return { facts: { path, at: Date.now() } }
+async function folderAt(path: string): Promise<HistoryFile[] | undefined> {
+  if (path === "-") return undefined
   const found = await stat(path).catch(() => {
     throw new UsageError(`${path} cannot be read: there is no such file or folder.`)
   })
-  if (found.isFile()) return { facts: { path: resolve(path), bytes: found.size, changedMs: found.mtimeMs } }
+  if (found.isFile()) return undefined
   if (!found.isDirectory())
     throw new UsageError(`${path} is neither a file nor a folder. Use - for standard input.`)
-  const folder = await filesOfFolder(path)
-  const hash = createHash("sha256")
-  for (const { name, bytes, changedMs } of folder)
-    hash.update(`${JSON.stringify([name, bytes, changedMs])}\n`)
-  return { facts: { path: resolve(path), files: hash.digest("hex") }, folder }
+  return await filesOfFolder(path)
 }
 
 function parseUrl(text: string): URL {

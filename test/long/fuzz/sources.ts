@@ -6,10 +6,10 @@ import { buffer } from "node:stream/consumers"
 import { gzipSync } from "node:zlib"
 import fc from "fast-check"
 import { ZipFile } from "yazl"
-import { batchesOf } from "../../../src/cli/import/batches.ts"
+import { batchesOf, type From } from "../../../src/cli/import/batches.ts"
 import { openSource, type SourceRequest } from "../../../src/cli/sources/open.ts"
-import { SourceError } from "../../../src/cli/sources/source.ts"
-import { UsageError } from "../../../src/cli/usage.ts"
+import { SourceError } from "../../../src/cli/sources/reading/source.ts"
+import { UsageError } from "../../../src/cli/terminal/errors.ts"
 import { cell, columnName, signal, slackEvent, slackMessage, slackNames } from "../../setup/fuzz/bodies.ts"
 import { expect, type Suite, suite } from "../../setup/fuzz/check.ts"
 import { edited, editedBytes } from "../../setup/fuzz/mutations.ts"
@@ -23,20 +23,24 @@ async function readAll(request: SourceRequest): Promise<void> {
   try {
     const { source } = await openSource(request)
     // As the request and the failures file write them.
-    for await (const { signals, unreadable } of batchesOf(source, { number: 0, position: null }, 20))
+    for await (const { signals, unreadable } of batchesOf(source, { number: 0, beginning: null }, 20))
       JSON.stringify([signals, unreadable])
-    const places: string[] = []
-    let middle: string | undefined
-    for await (const { place, position } of source.records()) {
+    let middle: From["beginning"] = null
+    const whole: string[] = []
+    for await (const { position, end, ...batch } of batchesOf(source, { number: 0, beginning: null }, 2)) {
       const share = source.share?.(position) ?? 0
       expect(share >= 0 && share <= 1, `a position is ${share} of the source`)
-      places.push(place)
-      if (places.length === 2) middle = position
+      whole.push(JSON.stringify(batch))
+      middle ??= end
     }
-    if (middle === undefined) return
     const rest: string[] = []
-    for await (const { place } of source.records(middle)) rest.push(place)
-    expect(rest.join() === places.slice(2).join(), "reading on from a position gives other records")
+    for await (const { position: _, end: __, ...batch } of batchesOf(
+      source,
+      { number: 1, beginning: middle },
+      2,
+    ))
+      rest.push(JSON.stringify(batch))
+    expect(rest.join() === whole.slice(1).join(), "reading on behind a beginning gives other batches")
   } catch (error) {
     if (!(error instanceof UsageError || error instanceof SourceError)) throw error
     expect(error.message.length > 10, "an error says nothing")

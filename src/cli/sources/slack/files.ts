@@ -2,9 +2,9 @@ import { createReadStream } from "node:fs"
 import { readdir, stat } from "node:fs/promises"
 import { join } from "node:path"
 import { type Entry, openPromise, type ZipFile } from "yauzl"
-import { UsageError } from "../../usage.ts"
-import { unpack } from "../bytes.ts"
-import { SourceError } from "../source.ts"
+import { UsageError } from "../../terminal/errors.ts"
+import { unpack } from "../reading/bytes.ts"
+import { SourceError } from "../reading/source.ts"
 
 /** One file of a history. */
 export interface HistoryFile {
@@ -12,8 +12,6 @@ export interface HistoryFile {
   name: string
   /** Size on disk, or unpacked in a ZIP. */
   bytes: number
-  /** Last change, in milliseconds since 1970. */
-  changedMs: number
   /** Whether it is in a ZIP, where a few bytes can unpack to very many. */
   isPacked: boolean
   /** Reads its bytes, unpacked. */
@@ -37,7 +35,6 @@ export async function filesOfFolder(path: string): Promise<HistoryFile[]> {
     files.push({
       name,
       bytes: found.size,
-      changedMs: found.mtimeMs,
       isPacked: false,
       open: () => unpack(createReadStream(full), full),
     })
@@ -72,7 +69,6 @@ function fileOf(zip: ZipFile, entry: Entry, path: string): HistoryFile {
   return {
     name,
     bytes,
-    changedMs: 0,
     isPacked: true,
     async *open() {
       try {

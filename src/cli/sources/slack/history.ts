@@ -1,10 +1,11 @@
 import { stat } from "node:fs/promises"
 import { basename, join } from "node:path"
 import { isFields } from "../../../signals/json.ts"
-import { UsageError } from "../../usage.ts"
-import { firstBytes, openBytes } from "../bytes.ts"
-import { isFailure, readFailure } from "../failure.ts"
-import type { Source, SourceRecord } from "../source.ts"
+import { UsageError } from "../../terminal/errors.ts"
+import { firstBytes, openBytes } from "../reading/bytes.ts"
+import type { Source, SourceRecord } from "../reading/source.ts"
+import { isFailure, readFailure } from "./failures.ts"
+
 import { filesOfZip, type HistoryFile, refuseLarge } from "./files.ts"
 import { recordsOf, type SlackSourceOptions } from "./messages.ts"
 import { SlackNames } from "./names.ts"
@@ -26,8 +27,11 @@ export async function openSlackHistory(
     return openSlackdumpDatabase(join(path, DATABASE), options)
   const files = folder ?? (await filesOfPath(path, options))
   if (!Array.isArray(files)) return files
-  const { about, messages } = await sorted(path, files)
-  refuseLarge(path, [...about, ...messages])
+  const about = listsOf(path, files)
+  refuseLarge(path, about)
+  const names = await namesIn(about)
+  const { messages, leftOut } = await sorted(path, files, about, names)
+  refuseLarge(path, messages)
   const sizes = new Map<string, { before: number; bytes: number }>()
   let total = 0
   for (const { name, bytes } of messages) {
@@ -36,11 +40,12 @@ export async function openSlackHistory(
   }
   return {
     share(position) {
-      const [name, end] = JSON.parse(position) as [string, number, number]
+      const [name, end] = JSON.parse(position) as [string, number]
       const { before, bytes } = sizes.get(name) ?? { before: 0, bytes: 0 }
       return (before + Math.min(end, bytes)) / Math.max(1, total)
     },
-    records: (from) => readHistory(about, messages, options, from),
+    namesItsSignals: true,
+    records: () => readHistory({ messages, leftOut, names }, options),
   }
 }
 
@@ -48,14 +53,13 @@ export async function openSlackHistory(
 const DATABASE = "slackdump.sqlite"
 
 async function filesOfPath(path: string, options: SlackSourceOptions): Promise<HistoryFile[] | Source> {
-  if (path === "-")
-    return [{ name: path, bytes: 0, changedMs: 0, isPacked: false, open: () => openBytes(path) }]
+  if (path === "-") return [{ name: path, bytes: 0, isPacked: false, open: () => openBytes(path) }]
   const start = firstBytes(path, 16)
   if (isSqlite(start)) return openSlackdumpDatabase(path, options)
   if (start.subarray(0, 2).toString("latin1") === "PK" || path.toLowerCase().endsWith(".zip"))
     return filesOfZip(path)
-  const { size, mtimeMs } = await stat(path)
-  const file = { name: path, bytes: size, changedMs: mtimeMs, isPacked: false, open: () => openBytes(path) }
+  const { size } = await stat(path)
+  const file = { name: path, bytes: size, isPacked: false, open: () => openBytes(path) }
   if (!(await looksLikeJson(file)))
     throw new UsageError(
       `${path} is not a Slack history. Give an export's ZIP or folder, slackdump's output, or JSON with one message on each line.`,
@@ -84,58 +88,93 @@ const ABOUT = new Set(
     .concat(["huddle_transcripts", "org_users", "workspace"])
     .map((name) => `${name}.json`),
 )
-/** Folders of attachments, hidden files, and what macOS adds to a ZIP. */
-const NOT_MESSAGES = /(^|\/)(__uploads|__avatars|__MACOSX|attachments|\.[^/]*)(\/|$)/
+/** Folders of files that people uploaded. */
+const UPLOADS = /(^|\/)(__uploads|__avatars)\//
+/** Hidden files, and what macOS adds to a ZIP. */
+const HIDDEN = /(^|\/)(__MACOSX|\.[^/]*)(\/|$)/
+const JSON_FILE = /\.(json|jsonl|ndjson)(\.gz)?$/
+
+const folderOf = (name: string) => name.split("/").slice(0, -1).join("/")
+const isAbout = ({ name }: HistoryFile) => ABOUT.has(basename(name).replace(/\.gz$/, ""))
 
 /**
- * Separates the files that name people and channels from those with messages. Throws `UsageError` when no
- * file has messages.
+ * Returns the files that name people and channels: those beside the folders of the channels. Users come
+ * first: the name of a direct message consists of its members.
+ */
+function listsOf(path: string, files: readonly HistoryFile[]): HistoryFile[] {
+  if (isSingle(path, files)) return []
+  const lists = files.filter((file) => isAbout(file) && !HIDDEN.test(file.name) && !UPLOADS.test(file.name))
+  const depth = Math.min(...lists.map(({ name }) => name.split("/").length))
+  const about = lists.filter(({ name }) => name.split("/").length === depth)
+  const isUsers = ({ name }: HistoryFile) => basename(name).startsWith("users.json")
+  return [...about.filter(isUsers), ...about.filter((file) => !isUsers(file))]
+}
+
+const isSingle = (path: string, files: readonly HistoryFile[]) =>
+  files.length === 1 && files[0]?.name === path
+
+async function namesIn(about: readonly HistoryFile[]): Promise<SlackNames> {
+  const names = new SlackNames()
+  for (const file of about)
+    for await (const value of valuesOf(file))
+      if ("json" in value) learn(names, basename(file.name).split(".")[0], value.json)
+  return names
+}
+
+/**
+ * Finds the files with messages. A folder that a list names is a channel, whatever its name is.
+ *
+ * @returns also the JSON files that are left out
+ * @throws {UsageError} no file has messages
  */
 async function sorted(
   path: string,
-  files: HistoryFile[],
-): Promise<{ about: HistoryFile[]; messages: HistoryFile[] }> {
-  const [only] = files
-  if (files.length === 1 && only?.name === path) return { about: [], messages: files }
-  const names = new Set(files.map(({ name }) => name))
-  const about: HistoryFile[] = []
+  files: readonly HistoryFile[],
+  about: readonly HistoryFile[],
+  names: SlackNames,
+): Promise<{ messages: HistoryFile[]; leftOut: string[] }> {
+  if (isSingle(path, files)) return { messages: [...files], leftOut: [] }
+  const lists = new Set(about)
+  const roots = new Set(about.map(({ name }) => folderOf(name)))
+  /** A dump of one conversation: the folder beside it holds attachments. */
+  const dumps = new Set(files.filter((file) => !isAbout(file)).map(({ name }) => name))
+  const isChannel = (folder: string) =>
+    roots.has(folderOf(folder)) && names.listedId(basename(folder)) !== undefined
   const messages: HistoryFile[] = []
+  const leftOut: string[] = []
   for (const file of files) {
-    const folder = file.name.split("/").slice(0, -1).join("/")
-    // The folder beside slackdump's dump of a channel holds attachments.
-    if (NOT_MESSAGES.test(file.name) || names.has(`${folder}.json`)) continue
-    const kind = basename(file.name).replace(/\.gz$/, "")
-    // Users come first: the name of a direct message consists of its members.
-    if (ABOUT.has(kind)) kind === "users.json" ? about.unshift(file) : about.push(file)
-    else if (/\.(json|jsonl|ndjson)(\.gz)?$/.test(file.name)) messages.push(file)
-    else if (/(^|\/)([^./]+|[^/]+\.(txt|log))(\.gz)?$/.test(file.name) && (await looksLikeJson(file)))
+    const { name } = file
+    const folder = folderOf(name)
+    if (lists.has(file) || HIDDEN.test(name) || UPLOADS.test(name)) continue
+    const isLeftOut = !isChannel(folder) && (dumps.has(`${folder}.json`) || /(^|\/)attachments$/.test(folder))
+    if (isLeftOut && JSON_FILE.test(name)) leftOut.push(name)
+    else if (isLeftOut) continue
+    else if (JSON_FILE.test(name)) messages.push(file)
+    else if (/(^|\/)([^./]+|[^/]+\.(txt|log))(\.gz)?$/.test(name) && (await looksLikeJson(file)))
       messages.push(file)
   }
-  if (messages.length > 0) return { about, messages }
+  if (messages.length > 0) return { messages, leftOut }
   throw new UsageError(
     `${path} has no messages. A Slack export has a folder of JSON files for each channel, slackdump's archive a file for each.`,
   )
 }
 
-/**
- * Reads files in the order of their names. A position is a file name, the byte after a JSON value, and the
- * records read of that value.
- */
+interface History {
+  messages: readonly HistoryFile[]
+  /** Names of the JSON files that are not read. */
+  leftOut: readonly string[]
+  names: SlackNames
+}
+
+/** Reads files in the order of their names. A position is a file name, and the byte after a JSON value. */
 async function* readHistory(
-  about: HistoryFile[],
-  messages: HistoryFile[],
+  { messages, leftOut, names }: History,
   options: SlackSourceOptions,
-  from = '["", 0, 0]',
 ): ReturnType<Source["records"]> {
-  const names = new SlackNames()
-  for (const file of about)
-    for await (const value of valuesOf(file))
-      if ("json" in value) learn(names, basename(file.name).split(".")[0], value.json)
-  const [nameFrom, endFrom, doneFrom] = JSON.parse(from) as [string, number, number]
+  for (const name of leftOut)
+    yield { place: name, skipped: "file_without_messages", position: JSON.stringify(["", 0]) }
   for (const file of messages) {
-    if (file.name < nameFrom) continue
-    // Names in a file apply to that file alone, so that its records do not depend on the file where reading
-    // starts.
+    // Names in a file apply to that file alone, so that its records do not depend on the files before it.
     const own = new SlackNames(names)
     const folder = file.name.split("/").at(-2)
     const around = {
@@ -145,12 +184,9 @@ async function* readHistory(
     }
     for await (const value of valuesOf(file)) {
       if ("json" in value) learn(own, undefined, value.json)
-      const isBefore = file.name === nameFrom && value.end < endFrom
-      if (isBefore) continue
-      const doneBefore = file.name === nameFrom && value.end === endFrom ? doneFrom : 0
-      let done = 0
+      const position = JSON.stringify([file.name, value.end])
       for (const record of "json" in value ? recordsOfLine(value.json, around, value.place) : [value])
-        if (++done > doneBefore) yield { ...record, position: JSON.stringify([file.name, value.end, done]) }
+        yield { ...record, position }
     }
   }
 }

@@ -1,7 +1,6 @@
 import { mapSlackEvent } from "../../../bridges/slack/events.ts"
 import { isFields } from "../../../signals/json.ts"
-import { keptLine, keptMessage } from "../kept.ts"
-import type { SourceRecord } from "../source.ts"
+import { keptLine, keptMessage, type SourceRecord } from "../reading/source.ts"
 import type { SlackNames } from "./names.ts"
 
 type Fields = Record<string, unknown>

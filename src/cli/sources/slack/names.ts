@@ -30,7 +30,7 @@ export class SlackNames {
       if (typeof id !== "string") continue
       if (typeof name === "string" && name !== "") {
         this.#channels.set(id, name)
-        this.#channelIds.set(name, id)
+        this.#channelIds.set(folderName(name), id)
       } else if (Array.isArray(members))
         this.#channels.set(
           id,
@@ -57,11 +57,13 @@ export class SlackNames {
 
   /** Returns the id of the channel whose messages are in this folder. */
   channelId(folder: string): string | undefined {
-    return (
-      this.#channelIds.get(folder) ??
-      this.#parent?.channelId(folder) ??
-      (/^[CDG][A-Z0-9]{5,}$/.test(folder) ? folder : undefined)
-    )
+    return this.listedId(folder) ?? (/^[CDG][A-Z0-9]{5,}$/.test(folder) ? folder : undefined)
+  }
+
+  /** The same, only of a channel that a list names. */
+  listedId(folder: string): string | undefined {
+    const id = this.#channelIds.get(folderName(folder)) ?? this.#parent?.listedId(folder)
+    return id ?? (this.#channels.has(folder) ? folder : undefined)
   }
 
   /** The workspace: that of most people in an export, since guests belong to others. */
@@ -75,6 +77,9 @@ export class SlackNames {
       this.#team = id
   }
 }
+
+/** macOS writes é as e with an accent behind it, also into a ZIP; the lists have it as one character. */
+const folderName = (name: string) => name.normalize("NFC")
 
 const isText = (value: unknown): value is string => typeof value === "string"
 

@@ -1,27 +1,21 @@
 import type { DatabaseSync } from "node:sqlite"
 import { isFields } from "../../../signals/json.ts"
-import { UsageError } from "../../usage.ts"
-import { isTooDeep, readJsonLine, TOO_DEEP } from "../jsonl.ts"
-import { keptBytes, keptLine } from "../kept.ts"
-import { textOf } from "../lines.ts"
-import type { Source, SourceRecord } from "../source.ts"
+import { UsageError } from "../../terminal/errors.ts"
+import { isTooDeep, readJsonLine, TOO_DEEP } from "../reading/json.ts"
+import { textOf } from "../reading/lines.ts"
+import { keptBytes, keptLine, type Source, type SourceRecord } from "../reading/source.ts"
 import { type Around, mapSlackMessage, type SlackSourceOptions } from "./messages.ts"
 import { SlackNames } from "./names.ts"
 
 export const isSqlite = (start: Uint8Array) =>
   Buffer.from(start.subarray(0, 15)).toString("latin1") === "SQLite format 3"
 
-/** Selects the newest copy of each message: a resumed archive holds some messages twice. */
+/** Selects every copy of each message: a resumed or merged archive holds some messages twice. */
 const MESSAGES = `
-  select m.channel_id as channel_id, m.id as id, m.ts as ts, m.data as data
-    from (select channel_id, id, max(chunk_id) as chunk_id from message group by channel_id, id) newest
-    join message m on m.id = newest.id and m.chunk_id = newest.chunk_id and m.channel_id = newest.channel_id
-   where (m.channel_id, m.id) > (?, ?)
-   order by m.channel_id, m.id`
+  select channel_id as channel_id, id as id, ts as ts, data as data from message order by channel_id, id, chunk_id`
 
 /**
- * Opens slackdump's database, read-only. A position is the channel of a message, its id, and the number of
- * messages read.
+ * Opens slackdump's database, read-only. A position is the number of messages read.
  *
  * @see https://github.com/rusq/slackdump/tree/master/internal/chunk/backend/dbase/repository/migrations
  */
@@ -30,8 +24,9 @@ export async function openSlackdumpDatabase(path: string, options: SlackSourceOp
   const open = await opener(wayOut)
   let total = 0
   return {
-    share: (position) => JSON.parse(position)[2] / Math.max(1, total),
-    async *records(from) {
+    share: (position) => Number(position) / Math.max(1, total),
+    namesItsSignals: true,
+    async *records() {
       let db: DatabaseSync | undefined
       try {
         db = open(path)
@@ -39,7 +34,7 @@ export async function openSlackdumpDatabase(path: string, options: SlackSourceOp
           db.prepare("select count(*) as n from (select 1 from message group by channel_id, id)").get()?.n ??
             0,
         )
-        yield* readDatabase(db, path, options, from)
+        yield* readDatabase(db, path, options)
       } catch (error) {
         if (!(error as NodeJS.ErrnoException).code?.startsWith("ERR_SQLITE")) throw error
         throw new UsageError(
@@ -56,18 +51,41 @@ async function* readDatabase(
   db: DatabaseSync,
   path: string,
   options: SlackSourceOptions,
-  from = '["", 0, 0]',
 ): ReturnType<Source["records"]> {
   const names = namesOf(db)
-  const [channelFrom, idFrom, before] = JSON.parse(from) as [string, number, number]
-  let number = before
-  for (const { channel_id, id, ts, data } of db.prepare(MESSAGES).iterate(channelFrom, idFrom)) {
-    const position = JSON.stringify([channel_id, Number(id), ++number])
-    yield {
-      ...readMessage(data, `${path}: ${channel_id} ${ts}`, { ...options, channel: channel_id, names }),
-      position,
-    }
+  let number = 0
+  for (const { channel_id, place, data } of newestCopies(db)) {
+    const record = readMessage(data, `${path}: ${place}`, { ...options, channel: channel_id, names })
+    yield { ...record, position: String(++number) }
   }
+}
+
+/** Yields one copy of each message: that with the newest edit, and of equal ones that of the latest chunk. */
+function* newestCopies(db: DatabaseSync): Generator<{ channel_id: unknown; place: string; data: unknown }> {
+  let best: { channel_id: unknown; place: string; data: unknown } | undefined
+  let name = ""
+  let bestEdit = ""
+  for (const { channel_id, id, ts, data } of db.prepare(MESSAGES).iterate()) {
+    const copy = { channel_id, place: `${channel_id} ${ts}`, data }
+    const edit = editOf(data)
+    if (name !== `${channel_id}/${id}`) {
+      if (best) yield best
+      name = `${channel_id}/${id}`
+    } else if (edit < bestEdit) continue
+    best = copy
+    bestEdit = edit
+  }
+  if (best) yield best
+}
+
+/** The time of a message's last edit, which sorts as text; empty where it has none, or is not JSON. */
+function editOf(data: unknown): string {
+  const text = textOfCell(data)
+  // Few messages are edited, and to parse each twice takes as long as the rest of reading.
+  if (!text?.includes('"edited"')) return ""
+  const json = readJsonLine(text)?.json
+  const edited = isFields(json) && isFields(json.edited) ? json.edited.ts : undefined
+  return typeof edited === "string" ? edited.padStart(24, "0") : ""
 }
 
 function readMessage(data: unknown, place: string, around: Around): SourceRecord {

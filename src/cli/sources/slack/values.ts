@@ -1,6 +1,6 @@
-import { isTooDeep, readJsonLine, TOO_DEEP } from "../jsonl.ts"
-import { keptBytes, keptLine } from "../kept.ts"
-import { linesOf, type TextLine } from "../lines.ts"
+import { isTooDeep, readJsonLine, TOO_DEEP } from "../reading/json.ts"
+import { linesOf, type TextLine } from "../reading/lines.ts"
+import { keptBytes, keptLine } from "../reading/source.ts"
 import { type HistoryFile, MAX_FILE_BYTES } from "./files.ts"
 
 /** One JSON value of a file, or the reason why it cannot be read. */

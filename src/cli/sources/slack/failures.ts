@@ -1,6 +1,6 @@
-import { isFields } from "../../signals/json.ts"
-import { mapSlackMessage, type SlackSourceOptions } from "./slack/messages.ts"
-import type { SourceRecord } from "./source.ts"
+import { isFields } from "../../../signals/json.ts"
+import type { SourceRecord } from "../reading/source.ts"
+import { mapSlackMessage, type SlackSourceOptions } from "./messages.ts"
 
 type Fields = Record<string, unknown>
 
@@ -26,6 +26,9 @@ export function readFailure(
   return {
     place,
     error: String(failure._error),
-    kept: { ...(failure._base64 !== undefined && { _base64: failure._base64 }) },
+    // The reason and the place are written anew.
+    kept: Object.fromEntries(
+      Object.entries(failure).filter(([name]) => name === "_base64" || name === "_row"),
+    ),
   }
 }

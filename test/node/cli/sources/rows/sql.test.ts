@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { storedNumbers, upTo, useEmptyTables, useFolder, useRig } from "../../../setup/hooks/rig.ts"
-import { run } from "../import/importer.ts"
+import { storedNumbers, upTo, useEmptyTables, useFolder, useRig } from "../../../../setup/hooks/rig.ts"
+import { run } from "../../import/importer.ts"
 
 const rig = useRig()
 const folder = useFolder()

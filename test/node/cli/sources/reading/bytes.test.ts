@@ -3,7 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { shareOfBytes } from "../../../../src/cli/sources/bytes.ts"
+import { shareOfBytes } from "../../../../../src/cli/sources/reading/bytes.ts"
 
 describe("the part of a file before a byte of its text", () => {
   let folder: string

@@ -1,8 +1,8 @@
 import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
-import { useEmptyTables, useFolder, useRig } from "../../../setup/hooks/rig.ts"
-import { run } from "../import/importer.ts"
+import { useEmptyTables, useFolder, useRig } from "../../../../setup/hooks/rig.ts"
+import { run } from "../../import/importer.ts"
 
 const rig = useRig()
 const folder = useFolder()

@@ -1,5 +1,5 @@
-import { decodeUtf8 } from "../../signals/json.ts"
-import { UsageError } from "../usage.ts"
+import { decodeUtf8 } from "../../../signals/json.ts"
+import { SourceError } from "./source.ts"
 
 /** Bound of a line; the service accepts no signal of that size. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -17,29 +17,26 @@ export interface TextLine {
 export interface LineOptions {
   /** For messages. */
   name: string
-  /** The `end` of the last line that was read before. */
-  from?: number
   maxBytes?: number
 }
 
 /**
  * Reads lines in constant memory.
  *
- * @throws {UsageError} a line is longer than `maxBytes`; it might be the whole file
+ * @throws {SourceError} a line is longer than `maxBytes`; it might be the whole file
  */
 export async function* linesOf(
   source: AsyncIterable<Buffer>,
   options: LineOptions,
 ): AsyncGenerator<TextLine> {
-  const { name, from = 0, maxBytes = MAX_LINE_BYTES } = options
+  const { name, maxBytes = MAX_LINE_BYTES } = options
   let rest: Buffer[] = []
   let restBytes = 0
   let number = 0
   let end = 0
-  const line = (last: Buffer, length: number): TextLine | undefined => {
+  const line = (last: Buffer, length: number): TextLine => {
     number++
     end += length
-    if (end <= from) return undefined
     const whole = rest.length === 0 ? last : Buffer.concat([...rest, last])
     const bytes = whole.at(-1) === 13 ? whole.subarray(0, -1) : whole
     return { number, text: textOf(bytes), bytes, end }
@@ -47,22 +44,21 @@ export async function* linesOf(
   for await (const chunk of source) {
     let start = 0
     for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, start)) {
-      const one = line(chunk.subarray(start, at), restBytes + at + 1 - start)
+      const complete = line(chunk.subarray(start, at), restBytes + at + 1 - start)
       rest = []
       restBytes = 0
       start = at + 1
-      if (one) yield one
+      yield complete
     }
     if (start === chunk.length) continue
     rest.push(chunk.subarray(start))
     restBytes += chunk.length - start
     if (restBytes > maxBytes)
-      throw new UsageError(
+      throw new SourceError(
         `${name}: line ${number + 1} is longer than ${maxBytes / 1024 / 1024} MiB. A line must hold one record.`,
       )
   }
-  const last = restBytes > 0 ? line(Buffer.alloc(0), restBytes) : undefined
-  if (last) yield last
+  if (restBytes > 0) yield line(Buffer.alloc(0), restBytes)
 }
 
 /** Decodes UTF-8; undefined when the bytes are not UTF-8. */

@@ -6,6 +6,8 @@ import { SourceError } from "./source.ts"
 
 /**
  * Reads a file, or standard input for `-`. Unpacks gzip, and converts UTF-16 with a byte order mark to UTF-8.
+ *
+ * @throws {SourceError} the file cannot be read to its end; the bytes before have been yielded
  */
 export async function* openBytes(path: string): AsyncGenerator<Buffer> {
   const name = path === "-" ? "standard input" : path

@@ -1,0 +1,144 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import pg from "pg"
+import Cursor from "pg-cursor"
+import { parse as parseArray } from "postgres-array"
+import { parseJson } from "../../../signals/json.ts"
+import { UsageError } from "../../terminal/errors.ts"
+import { type Source, SourceError } from "../reading/source.ts"
+import { openRows, type RowReader } from "./columns.ts"
+import { type Cell, elementOf, exactNumber } from "./convert.ts"
+
+const ROWS_AT_ONCE = 1000
+
+/**
+ * Reads the rows of a query through a server-side cursor, in constant memory and a read-only transaction. No
+ * digit and no microsecond is lost. A position is the number of rows before it.
+ */
+export function openSql(options: { from: string; query: string; map: Record<string, string> }): Source {
+  /** The planner's estimate; 0 before the first query. */
+  let rowsEstimated = 0
+  let table: RowReader | undefined
+  return {
+    share: (position) => (rowsEstimated > 0 ? Math.min(0.99, Number(position) / rowsEstimated) : 0),
+    payloadColumns: () => table?.payloadColumns ?? [],
+    async *records() {
+      const client = new pg.Client({ connectionString: options.from })
+      // The running query throws the same error.
+      client.on("error", () => {})
+      await client.connect().catch((error) => {
+        throw new UsageError(`The database cannot be reached: ${error.message || error.code}. Check --from.`)
+      })
+      let cursor: Cursor<Cell[]> | undefined
+      try {
+        await client.query(
+          "set datestyle = iso; set timezone = 'UTC'; set intervalstyle = iso_8601; set bytea_output = hex; set extra_float_digits = 1; begin read only",
+        )
+        rowsEstimated = await estimateRows(client, options.query)
+        // As arrays: an object has only one of two columns with one name.
+        cursor = client.query(
+          new Cursor<Cell[]>(options.query, [], { rowMode: "array", types: { getTypeParser } as never }),
+        )
+        let number = 0
+        let names: string[] = []
+        for (;;) {
+          const { rows, fields } = await readRows(cursor, number)
+          if (fields) names = fields.map(({ name }) => name)
+          table ??= openRows("The query", names, { map: options.map, hasNulls: true })
+          if (rows.length === 0) return
+          for (const cells of rows) {
+            number++
+            const row = Object.fromEntries(names.map((name, index) => [name, cells[index]]))
+            yield { ...table.read(row, `row ${number}`), position: String(number) }
+          }
+        }
+      } finally {
+        await endOf(client, cursor)
+      }
+    },
+  }
+}
+
+/** How long a database may take to close a query that was not read to its end. */
+const CLOSE_WITHIN_MS = 2000
+
+/** Closes the connection; one with an open query would wait for it without end. */
+async function endOf(client: pg.Client, cursor: Cursor<Cell[]> | undefined): Promise<void> {
+  const closed = (async () => {
+    await cursor?.close()
+    await client.end()
+  })().catch(() => {})
+  await Promise.race([closed, sleep(CLOSE_WITHIN_MS, undefined, { ref: false })])
+}
+
+/** Reads some rows. The columns come with the first answer, also of a query without rows. */
+function readRows(
+  cursor: Cursor<Cell[]>,
+  number: number,
+): Promise<{ rows: Cell[][]; fields: pg.FieldDef[] | undefined }> {
+  return new Promise((resolve, reject) => {
+    cursor.read(ROWS_AT_ONCE, (error: Error | undefined, rows: Cell[][], result?: pg.QueryResult) => {
+      if (!error) resolve({ rows, fields: result?.fields })
+      else if (number === 0)
+        reject(new UsageError(`The query failed: ${error.message.replace(/\.$/, "")}. Check --query.`))
+      else reject(new SourceError(`The database ended the query after row ${number}: ${error.message}.`))
+    })
+  })
+}
+
+/** Estimates the rows of a query; 0 when the database has no estimate. */
+async function estimateRows(client: pg.Client, query: string): Promise<number> {
+  try {
+    await client.query("savepoint estimate")
+    const { rows } = await client.query<{ "QUERY PLAN": { Plan: { "Plan Rows": number } }[] }>(
+      `explain (format json) ${query}`,
+    )
+    return rows[0]?.["QUERY PLAN"][0]?.Plan["Plan Rows"] ?? 0
+  } catch {
+    // The query itself reports the error when it runs.
+    await client.query("rollback to savepoint estimate")
+    return 0
+  }
+}
+
+/** A finite number keeps all its digits. NaN and Infinity are numbers that JSON does not have. */
+const numberOf = (text: string): Cell => (/^-?\d/.test(text) ? exactNumber(text) : Number(text))
+
+/**
+ * A timestamp as ISO 8601 with six digits, in UTC where it has a zone. "infinity" and years before Christ
+ * stay as they are.
+ */
+function timestampOf(text: string): string {
+  const [, date, time, fraction = "", zone] =
+    /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d+))?(\+00)?$/.exec(text) ?? []
+  return date === undefined ? text : `${date}T${time}.${fraction.padEnd(6, "0")}${zone ? "Z" : ""}`
+}
+
+const bytesOf = (text: string): Cell => Buffer.from(text.slice(2), "hex")
+
+/** What stands for no other type: as Postgres writes it. */
+const textual = (text: string): Cell => text
+
+/** How types are read, by their number in pg_type; the second number is that of an array of the type. */
+const TYPES: readonly (readonly [(text: string) => Cell, ...number[]])[] = [
+  [(text) => text === "t", 16, 1000],
+  [bytesOf, 17, 1001],
+  // int2, int4, int8, oid, float4, float8, numeric
+  [numberOf, 21, 1005, 23, 1007, 20, 1016, 26, 1028, 700, 1021, 701, 1022, 1700, 1231],
+  [parseJson, 114, 199, 3802, 3807],
+  // timestamp, timestamptz
+  [timestampOf, 1114, 1115, 1184, 1185],
+  // text, varchar, bpchar, name, "char", date, time, timetz, interval, uuid, inet
+  [textual, 25, 1009, 1043, 1015, 1042, 1014, 19, 1003, 18, 1002, 1082, 1182, 1083, 1183, 1266, 1270],
+  [textual, 1186, 1187, 2950, 2951, 869, 1041],
+]
+
+const PARSERS = new Map<number, (text: string) => Cell>(
+  TYPES.flatMap(([parse, ...oids]) =>
+    oids.map((oid, index): [number, (text: string) => Cell] => [
+      oid,
+      index % 2 === 0 ? parse : (text) => parseArray(text, (element) => elementOf(parse(element))),
+    ]),
+  ),
+)
+
+const getTypeParser = (oid: number): ((text: string) => Cell) => PARSERS.get(oid) ?? textual

@@ -1,0 +1,151 @@
+"""Writes the Parquet files of other programs for conversions.test.ts, beside this script:
+
+    python -m venv venv && venv/bin/pip install pyarrow duckdb polars && venv/bin/python write.py
+"""
+
+import datetime as dt
+import decimal
+import pathlib
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HERE = pathlib.Path(__file__).parent
+D = decimal.Decimal
+NOON = dt.datetime(2026, 1, 2, 3, 4, 5, 678901)
+TIME = dt.time(10, 0, 0, 500000)
+
+# name, type, value: a column each, with a row of the value and a row of null.
+ARROW = [
+    ("bool", pa.bool_(), True),
+    ("int8", pa.int8(), -8),
+    ("int16", pa.int16(), -16),
+    ("int32", pa.int32(), -32),
+    ("int64", pa.int64(), 9007199254740993),
+    ("uint8", pa.uint8(), 255),
+    ("uint16", pa.uint16(), 65535),
+    ("uint32", pa.uint32(), 4294967295),
+    ("uint64", pa.uint64(), 18446744073709551615),
+    ("half", pa.float16(), 0.5),
+    ("float", pa.float32(), 0.1),
+    ("double", pa.float64(), 0.1),
+    ("nan", pa.float64(), float("nan")),
+    ("infinity", pa.float32(), float("-inf")),
+    ("decimal32", pa.decimal128(5, 2), D("0.35")),
+    ("decimal64", pa.decimal128(18, 4), D("-19.9900")),
+    ("decimal128", pa.decimal128(38, 10), D("12345678901234567890.1234567890")),
+    ("decimal256", pa.decimal256(60, 0), D("123456789012345678901234567890")),
+    ("string", pa.string(), "é\ufeff"),
+    ("large_string", pa.large_string(), "a"),
+    ("dictionary", pa.dictionary(pa.int32(), pa.string()), "a"),
+    ("binary", pa.binary(), b"\xff\xfe\x00"),
+    ("ascii", pa.binary(), b"abc"),
+    ("fixed", pa.binary(3), b"abc"),
+    ("date32", pa.date32(), NOON.date()),
+    ("date64", pa.date64(), NOON.date()),
+    ("time32", pa.time32("ms"), TIME),
+    ("time64_us", pa.time64("us"), TIME),
+    ("time64_ns", pa.time64("ns"), TIME),
+    ("stamp_ms", pa.timestamp("ms", tz="UTC"), NOON.replace(microsecond=678000)),
+    ("stamp_us", pa.timestamp("us", tz="UTC"), NOON),
+    ("stamp_ns", pa.timestamp("ns", tz="UTC"), NOON),
+    ("stamp_local", pa.timestamp("us"), NOON),
+    ("stamp_zone", pa.timestamp("us", tz="Europe/Berlin"), NOON.replace(tzinfo=dt.timezone.utc)),
+    ("list", pa.list_(pa.int64()), [1, None, 9007199254740993]),
+    ("decimals", pa.list_(pa.decimal128(5, 2)), [D("0.35")]),
+    ("nested", pa.list_(pa.list_(pa.string())), [["a"], [], None]),
+    ("struct", pa.struct([("a", pa.int32()), ("b", pa.binary())]), {"a": 1, "b": b"abc"}),
+    ("map", pa.map_(pa.string(), pa.int32()), [("__proto__", 1), ("b", None)]),
+    ("map_of_ints", pa.map_(pa.int32(), pa.string()), [(7, "a")]),
+]
+
+
+def write_arrow(name, columns, **options):
+    arrays = {"context_window_id": pa.array(["a", "b"])}
+    for column, kind, value in columns:
+        if pa.types.is_dictionary(kind):
+            arrays[column] = pa.array([value, None]).dictionary_encode()
+        else:
+            arrays[column] = pa.array([value, None], kind)
+    pq.write_table(pa.table(arrays), HERE / name, **options)
+
+
+write_arrow("pyarrow.parquet", ARROW)
+write_arrow("pyarrow-decimal-integers.parquet", [c for c in ARROW if c[0].startswith("decimal")], store_decimal_as_integer=True)
+write_arrow("pyarrow-int96.parquet", [("stamp", pa.timestamp("ns"), NOON)], use_deprecated_int96_timestamps=True)
+for codec in ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]:
+    write_arrow(f"codec-{codec}.parquet", [("n", pa.int64(), 7)], compression=codec)
+
+# One bad cell in the middle row of three.
+pq.write_table(
+    pa.table(
+        {
+            "context_window_id": ["a", "b", "c"],
+            "raw_content": pa.array([b"x", b"\xff", b"z"], pa.binary()).view(pa.string()),
+        }
+    ),
+    HERE / "bad-text.parquet",
+)
+pq.write_table(
+    pa.table(
+        {
+            "context_window_id": ["a", "b", "c"],
+            "far": pa.array([0, 2**63 - 2, 0], pa.int64()).cast(pa.timestamp("us")),
+        }
+    ),
+    HERE / "bad-time.parquet",
+)
+pq.write_table(
+    pa.table(
+        {
+            "context_window_id": pa.array([D("12345678901234567890123")] * 3, pa.decimal128(38, 0)),
+            "user_id": pa.array([D("76561198000000001")] * 3, pa.decimal128(38, 0)),
+            "agent_id": pa.array([D("2.30")] * 3, pa.decimal128(10, 2)),
+            "signal_score": pa.array([1.0, float("nan"), float("inf")]),
+            "emotional_tone": pa.array([D("1.00000000000")] * 3, pa.decimal128(20, 11)),
+            "escalate_flag": pa.array([True, False, None]),
+            "timestamp": pa.array([1736935200] * 3, pa.int64()),
+            "raw_content": pa.array([b"x", b"\xc3\xa9", b"z"], pa.binary()),
+        }
+    ),
+    HERE / "fields.parquet",
+)
+
+duckdb.sql(
+    f"""
+    copy (
+      select 'a' as context_window_id, true as bool, -8::tinyint as tinyint, 9007199254740993::bigint as bigint,
+        18446744073709551615::ubigint as ubigint, 12345678901234567890123456789012345678::decimal(38,0) as huge,
+        0.1::float as float, 0.1::double as double, 'NaN'::double as nan, 19.99::decimal(10,2) as decimal,
+        'é' as varchar, '\\xFF\\xFE'::blob as blob, date '2026-01-02' as date, time '10:00:00.5' as time_of_day,
+        timestamp '2026-01-02 03:04:05.678901' as stamp,
+        timestamptz '2026-01-02 03:04:05.678901+00' as stamptz, interval '1 month 2 days 3 seconds' as interval,
+        uuid '11111111-2222-3333-4444-555555555555' as uuid, '{{"n": 12345678901234567890}}'::json as json,
+        [0.35::decimal(5,2)] as list, {{'a': 1, 'b': 'x'}} as struct, map {{'k': 1}} as map,
+        'low'::enum('low', 'high') as enum
+    ) to '{HERE / "duckdb.parquet"}' (format parquet)
+    """
+)
+
+pl.DataFrame(
+    {
+        "context_window_id": ["a"],
+        "bool": [True],
+        "int64": [9007199254740993],
+        "uint64": pl.Series([18446744073709551615], dtype=pl.UInt64),
+        "float32": pl.Series([0.1], dtype=pl.Float32),
+        "nan": [float("nan")],
+        "decimal": pl.Series([D("19.99")], dtype=pl.Decimal(38, 2)),
+        "string": ["é"],
+        "binary": [b"\xff\xfe"],
+        "date": [NOON.date()],
+        "time": [TIME],
+        "datetime": [NOON],
+        "duration": [dt.timedelta(seconds=1)],
+        "list": [[1, 2]],
+        "struct": [{"a": 1, "b": "x"}],
+        "categorical": pl.Series(["low"], dtype=pl.Categorical),
+    }
+).rename({"time": "time_of_day"}).write_parquet(HERE / "polars.parquet")
