@@ -6,7 +6,7 @@ import {
   KEY_HELP,
   quietOption,
   urlOption,
-} from "../options.ts"
+} from "../terminal/options.ts"
 import { PASSWORD_VARIABLE } from "./connection.ts"
 
 const AFTER_HELP = `
@@ -28,6 +28,14 @@ export function consumeCommand(invocation: Invocation) {
         new Option("--from <where>", "where a group without offsets begins")
           .choices(["earliest", "latest"])
           .default("earliest"),
+      )
+      .addOption(
+        new Option(
+          "--on-lost <what>",
+          "when the topic no longer has the records at the group's offset: continue with its oldest record, with new ones, or stop",
+        )
+          .choices(["earliest", "latest", "stop"])
+          .default("stop"),
       )
       .option(
         "--mapping <json>",
@@ -73,7 +81,7 @@ export function consumeCommand(invocation: Invocation) {
       .addHelpText("after", AFTER_HELP)
       .action(async (options) => {
         const { consumeKafka } = await import("./consume.ts")
-        invocation.exitCode = await consumeKafka(options, invocation.stop)
+        invocation.exitCode = await consumeKafka(options, invocation)
       }),
   )
 }

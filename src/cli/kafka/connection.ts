@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises"
 import type { ConsumerOptions } from "@platformatic/kafka"
-import { UsageError } from "../usage.ts"
+import { UsageError } from "../terminal/errors.ts"
 
 export interface ConnectionOptions {
   sasl?: "plain" | "scram-sha-256" | "scram-sha-512" | undefined

@@ -1,15 +1,24 @@
-import { Consumer, MessagesStreamFallbackModes, MessagesStreamModes } from "@platformatic/kafka"
+import { type Message, MessagesStreamFallbackModes, MessagesStreamModes } from "@platformatic/kafka"
 import { FieldMapping } from "../../bridges/kafka/mapping.ts"
 import { deliverEach } from "../../client/deliver.ts"
-import { type BatchAnswer, SignalError } from "../../client/index.ts"
-import { type FailedRecord, FailuresFile, ownName } from "../failures.ts"
-import { openClient } from "../options.ts"
-import { openLine } from "../progress.ts"
-import { EXIT, reasonOf, UsageError } from "../usage.ts"
+import { type BatchAnswer, type SignalClient, SignalError } from "../../client/index.ts"
+import { type FailedRecord, FailuresFile, ownName } from "../files/failures.ts"
+import { EXIT, GaveUpError, reasonOf, UsageError } from "../terminal/errors.ts"
+import { type Invocation, openClient } from "../terminal/options.ts"
+import { say } from "../terminal/output.ts"
+import { type Line, openLine } from "../terminal/progress.ts"
 import { type ConnectionOptions, readConnection } from "./connection.ts"
+import {
+  beginAtLatest,
+  CommittedConsumer,
+  followPartitions,
+  LostOffsetError,
+  type OnLost,
+} from "./consumer.ts"
+import { ConsumeCounts } from "./counts.ts"
+
 import { commitLast, gathered } from "./gather.ts"
 import { mapMessages } from "./records.ts"
-import { Tally } from "./tally.ts"
 
 /** After a crash the other members get the partitions when no heartbeat has arrived for `sessionTimeout`. */
 const GROUP = { sessionTimeout: 10_000, heartbeatInterval: 3000 }
@@ -24,6 +33,7 @@ export interface ConsumeOptions extends ConnectionOptions {
   topic: string[]
   group: string
   from: "earliest" | "latest"
+  onLost: OnLost
   /** JSON of a `FieldMapping`. */
   mapping: string
   cluster?: string | undefined
@@ -42,78 +52,121 @@ export interface ConsumeOptions extends ConnectionOptions {
  *
  * @returns the exit code
  */
-export async function consumeKafka(options: ConsumeOptions, stop: AbortSignal): Promise<number> {
-  const { brokers, topic: topics, group, batchSize } = options
-  const mapping = readMapping(options.mapping)
-  const connection = await readConnection(options)
-  const client = openClient(options)
-  const failures = new FailuresFile(
-    ownName(options.failures ?? `.signals/${topics.join("-")}.failures.jsonl`),
-    0,
-  )
-  const run = crypto.randomUUID()
-  const tally = new Tally()
-  const line = options.quiet ? undefined : openLine(process.stderr)
-  const consumer = new Consumer({
-    groupId: group,
+export async function consumeKafka(options: ConsumeOptions, invocation: Invocation): Promise<number> {
+  const { brokers, topic: topics, group } = options
+  const { stop } = invocation
+  const work: Work = {
+    options,
+    mapping: readMapping(options.mapping),
+    client: openClient(options),
+    failures: new FailuresFile(ownName(options.failures ?? `.signals/${topics.join("-")}.failures.jsonl`)),
+    counts: new ConsumeCounts(),
+    line: options.quiet ? undefined : openLine(process.stderr),
+    end: invocation.end,
+  }
+  const { counts, line, failures } = work
+  const connection = {
     clientId: "signal-ingest",
     bootstrapBrokers: brokers.split(","),
+    ...(await readConnection(options)),
+  }
+  const tell = (sentence: string) => (line ? line.print(sentence) : say(sentence))
+  const consumer = new CommittedConsumer({
+    groupId: group,
     ...GROUP,
     ...connection,
+    onLost: options.onLost,
+    tell,
   })
   // The lag is only shown: an error in reading it must not stop the consumer.
   consumer.on("consumer:lag:error", () => {})
-  consumer.on("consumer:lag", (lag) => tally.setLag(lag))
-  let number = 0
+  consumer.on("consumer:lag", (lag) => counts.setLag(lag))
+  let unfollow = () => {}
   try {
+    if (options.from === "latest") await beginAtLatest(consumer, { group, topics, ...connection })
     const stream = await consumer.consume({
       topics,
       autocommit: false,
       mode: MessagesStreamModes.COMMITTED,
-      fallbackMode: MessagesStreamFallbackModes[options.from === "latest" ? "LATEST" : "EARLIEST"],
+      // A partition without an offset of the group was added later.
+      fallbackMode: MessagesStreamFallbackModes.EARLIEST,
       maxWaitTime: MAX_WAIT_MS,
     })
     consumer.startLagMonitoring({ topics }, LAG_EVERY_MS)
+    unfollow = followPartitions(consumer, topics, (error) => stream.destroy(error))
+    if (stop.aborted) return EXIT.stopped
     stop.addEventListener("abort", () => void stream.close(), { once: true })
-    for await (const messages of gathered(stream, batchSize, MAX_WAIT_MS)) {
-      const { signals, places, failed, skipped } = mapMessages(messages, mapping, options.cluster)
-      const answers: BatchAnswer[] = []
-      const refused = await deliverEach(client, signals as never, {
-        deadlineMs: options.deadline * 1000,
-        idempotencyKey: `consume-${run}-${number++}`,
-        minimal: false,
-        onAnswer: (answer) => answers.push(answer),
-      })
-      const all: FailedRecord[] = [
-        ...failed,
-        ...refused.map(({ index, ...why }) => ({
-          ...why,
-          place: places[index] ?? "",
-          signal: signals[index] ?? {},
-        })),
-      ]
-      if (all.length > 0 && tally.failed === 0) line?.print(`Records that fail are kept in ${failures.path}.`)
-      await failures.append(all)
-      await commitLast(messages)
-      tally.add(messages, { answers, failed: all.length, skipped })
-      line?.show(tally.sentence())
-    }
-    return stop.aborted ? EXIT.stopped : tally.failed > 0 ? EXIT.someFailed : EXIT.done
+    for await (const messages of gathered(stream, options.batchSize, MAX_WAIT_MS)) await store(messages, work)
+    return stop.aborted ? EXIT.stopped : counts.failed > 0 ? EXIT.someFailed : EXIT.done
   } catch (error) {
     if (stop.aborted) return EXIT.stopped
     line?.end()
-    const what =
-      error instanceof SignalError ? reasonOf(error) : `the Kafka brokers at ${brokers}: ${causesOf(error)}`
-    console.error(
-      `Gave up: ${what}\nNo offset of an unstored record was committed: the same command continues.`,
-    )
-    return EXIT.gaveUp
+    throw withAdvice(error, brokers)
   } finally {
     line?.end()
+    unfollow()
     consumer.stopLagMonitoring()
     await failures.close()
     await Promise.resolve(consumer.close(true)).catch(() => {})
   }
+}
+
+interface Work {
+  options: ConsumeOptions
+  mapping: FieldMapping
+  client: SignalClient
+  failures: FailuresFile
+  counts: ConsumeCounts
+  line: Line | undefined
+  end: AbortSignal
+}
+
+const run = crypto.randomUUID()
+let batchNumber = 0
+
+/** Stores messages, and then commits their offsets. */
+async function store(messages: Message[], work: Work): Promise<void> {
+  const { options, mapping, client, failures, counts, line, end } = work
+  const { signals, places, failed, skipped } = mapMessages(messages, mapping, options.cluster)
+  const answers: BatchAnswer[] = []
+  const refused = await deliverEach(client, signals as never, {
+    deadlineMs: options.deadline * 1000,
+    signal: end,
+    idempotencyKey: `consume-${run}-${batchNumber++}`,
+    minimal: false,
+    onAnswer: (answer) => answers.push(answer),
+  })
+  const all: FailedRecord[] = [
+    ...failed,
+    ...refused.map(({ index, ...why }) => ({
+      ...why,
+      place: places[index] ?? "",
+      signal: signals[index] ?? {},
+    })),
+  ]
+  if (all.length > 0 && counts.failed === 0) line?.print(`Records that fail are kept in ${failures.path}.`)
+  await failures.append(all)
+  await commitLast(messages)
+  counts.add(messages, { answers, failed: all.length, skipped })
+  line?.show(counts.sentence())
+}
+
+/** An error with what to do about it. What is not the service's comes from the brokers. */
+function withAdvice(error: unknown, brokers: string): Error {
+  const lost = findLost(error)
+  if (lost) return lost
+  if (error instanceof UsageError || (error instanceof Error && "syscall" in error && "path" in error))
+    return error
+  const what =
+    error instanceof SignalError ? reasonOf(error) : `the Kafka brokers at ${brokers}: ${causesOf(error)}`
+  return new GaveUpError(
+    `${what}\nNo offset of an unstored record was committed: the same command continues.`,
+  )
+}
+
+function findLost(error: unknown): LostOffsetError | undefined {
+  if (error instanceof LostOffsetError) return error
+  return error instanceof Error && error.cause !== undefined ? findLost(error.cause) : undefined
 }
 
 function readMapping(text: string): FieldMapping {

@@ -2,7 +2,7 @@ import type { Message } from "@platformatic/kafka"
 import { type FieldMapping, mapKafkaRecord } from "../../bridges/kafka/mapping.ts"
 import { type Content, type KafkaRecord, readContent } from "../../bridges/kafka/record.ts"
 import { readKafkaValue } from "../../bridges/kafka/requests.ts"
-import type { FailedRecord } from "../failures.ts"
+import type { FailedRecord } from "../files/failures.ts"
 
 /** The signals of some messages, and the messages that did not become signals. */
 export interface Mapped {
@@ -52,9 +52,7 @@ function readMessage(message: Message, cluster: string | undefined): KafkaRecord
       offset: Number(offset),
       timestamp: Number(timestamp),
       key: textOf(key),
-      headers: Object.fromEntries(
-        [...message.headers].map(([name, header]) => [name.toString("utf8"), headerOf(header)]),
-      ),
+      headers: headersOf(message.headerEntries),
     },
     textOf(value),
     cluster,
@@ -64,6 +62,13 @@ function readMessage(message: Message, cluster: string | undefined): KafkaRecord
 
 const textOf = (content: Content | undefined) => (content && "text" in content ? content.text : undefined)
 const errorOf = (content: Content | undefined) => (content && "error" in content ? content.error : undefined)
+
+/** An object of names and values; a list where a name is repeated, in the form that a mapping reads as well. */
+function headersOf(entries: Message["headerEntries"]): unknown {
+  const headers = entries.map(([name, header]) => ({ key: name.toString("utf8"), value: headerOf(header) }))
+  const isRepeated = new Set(headers.map(({ key }) => key)).size < headers.length
+  return isRepeated ? headers : Object.fromEntries(headers.map(({ key, value }) => [key, value]))
+}
 
 /** Headers often hold bytes, such as the ids of a trace. These are not an error; base64 keeps them. */
 function headerOf(header: Buffer | null | undefined): unknown {
@@ -80,7 +85,7 @@ function bytesOf({
   timestamp,
   key,
   value,
-  headers,
+  headerEntries,
 }: Message): Record<string, unknown> {
   return {
     topic,
@@ -89,7 +94,7 @@ function bytesOf({
     timestamp: String(timestamp),
     key_base64: key?.toString("base64") ?? null,
     value_base64: value?.toString("base64") ?? null,
-    headers_base64: [...headers].map(([name, header]) => [
+    headers_base64: headerEntries.map(([name, header]) => [
       name.toString("base64"),
       header?.toString("base64") ?? null,
     ]),

@@ -13,7 +13,7 @@ const count = (number: number) => number.toLocaleString("en-US")
  * Counts what happened to the records. A record that a rebalance delivers again is stored once, and counts as
  * a duplicate.
  */
-export class Tally {
+export class ConsumeCounts {
   #read = 0
   #stored = 0
   #duplicates = 0
