@@ -44,8 +44,9 @@ for (const name of await readdir(join(TARGET, "client"), { recursive: true })) {
   const path = join(TARGET, "client", name)
   await writeFile(path, (await readFile(path, "utf8")).replace(/(from "\.{1,2}\/[\w/-]+)\.ts"/g, '$1.js"'))
 }
-await build({
+const { metafile } = await build({
   absWorkingDir: ROOT,
+  metafile: true,
   entryPoints: ["src/cli/main.ts"],
   outfile: join(TARGET, "cli/signals.js"),
   bundle: true,
@@ -54,6 +55,8 @@ await build({
   format: "esm",
   minifySyntax: true,
   logLevel: "warning",
+  // It has its WebAssembly inside, where the other one reads a file beside itself.
+  alias: { "@platformatic/wasm-utils": "@platformatic/wasm-utils/bundled" },
   // An optional native part of pg, which this project does not use.
   external: ["pg-native"],
   // The bundled CommonJS packages load Node's own modules with `require`.
@@ -62,6 +65,35 @@ await build({
   },
 })
 await chmod(join(TARGET, "cli/signals.js"), 0o755)
+await writeFile(join(TARGET, "NOTICES"), await noticesOf(Object.keys(metafile.inputs)))
 await writeFile(join(TARGET, "package.json"), `${JSON.stringify(MANIFEST, null, 2)}\n`)
 await copyFile(join(ROOT, "LICENSE"), join(TARGET, "LICENSE"))
 await writeFile(join(TARGET, "README.md"), await readFile(join(ROOT, "docs/client.md"), "utf8"))
+
+/**
+ * The licenses of the packages in the command line's one file, which ask for their text in every copy.
+ *
+ * @param inputs paths of the bundled files, below the root
+ * @throws a package has no license text
+ */
+async function noticesOf(inputs: readonly string[]): Promise<string> {
+  const folders = inputs.flatMap((path) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? [])
+  const notices = await Promise.all([...new Set(folders)].sort().map(noticeOf))
+  return `The command line in cli/signals.js contains these packages.\n\n${notices.join("\n")}`
+}
+
+async function noticeOf(folder: string): Promise<string> {
+  const manifest = JSON.parse(await readFile(join(ROOT, folder, "package.json"), "utf8"))
+  const names = await readdir(join(ROOT, folder))
+  const texts = names.filter((name) => /^(licen[cs]e|copying|notice)/i.test(name))
+  const rule = "-".repeat(80)
+  const head = `${rule}\n${manifest.name} ${manifest.version}, license: ${manifest.license}\n`
+  if (texts.length > 0) {
+    const bodies = await Promise.all(texts.map((name) => readFile(join(ROOT, folder, name), "utf8")))
+    return `${head}\n${bodies.map((text) => text.trim()).join("\n\n")}\n`
+  }
+  // Some packages name their license and their author only in package.json.
+  const author = typeof manifest.author === "string" ? manifest.author : manifest.author?.name
+  if (!manifest.license || !author) throw new Error(`${folder} has neither a license text nor an author.`)
+  return `${head}Copyright: ${author}\n`
+}

@@ -59,7 +59,7 @@ describe("the package", () => {
       files
         .filter((path) => !/^client\/((api|base|batching|http|spool)\/)?[\w-]+\.(js|d\.ts)$/.test(path))
         .sort(),
-    ).toEqual(["LICENSE", "README.md", "cli/signals.js", "package.json"])
+    ).toEqual(["LICENSE", "NOTICES", "README.md", "cli/signals.js", "package.json"])
   })
 
   it("depends on nothing", async () => {
