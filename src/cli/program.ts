@@ -1,13 +1,16 @@
+import { ShellCompDirective } from "@bomb.sh/tab"
+import tab from "@bomb.sh/tab/commander"
 import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings"
-import { addCompletion } from "./completion.ts"
+import type { Command as PlainCommand } from "commander"
+import packageJson from "../../package.json" with { type: "json" }
 import { dlqCommand } from "./dlq/command.ts"
 import { eraseCommand } from "./erase/command.ts"
 import { exportCommand } from "./export/command.ts"
 import { importCommand, verifyCommand } from "./import/command.ts"
 import { consumeCommand } from "./kafka/command.ts"
 import { keyCommand } from "./key.ts"
-import type { Invocation } from "./options.ts"
 import { tailCommand } from "./tail/command.ts"
+import type { Invocation } from "./terminal/options.ts"
 
 const AFTER_HELP = `
 Exit codes:
@@ -15,7 +18,8 @@ Exit codes:
   1    done, but some records failed; the failures file or the output has them
   2    the command line is wrong
   3    stopped by an error, such as a service that does not answer; the same command continues
-  130  stopped by Ctrl-C; the same command continues`
+  130  stopped by Ctrl-C; the same command continues
+  143  stopped by SIGTERM; the same command continues`
 
 /** Defines the whole command line. Help, errors and completion come from this definition. */
 export function createProgram(invocation: Invocation): Command {
@@ -23,6 +27,7 @@ export function createProgram(invocation: Invocation): Command {
     .description(
       "Sends signals to signal-ingest, compares sources with it, exports and follows its signals, handles dead letters, and erases.",
     )
+    .version(packageJson.version, "--version", "print the version")
     .addHelpText("after", AFTER_HELP)
   program.addCommand(importCommand(invocation))
   program.addCommand(verifyCommand(invocation))
@@ -58,4 +63,24 @@ export function namedCommand(program: CommandUnknownOpts, args: readonly string[
 /** Returns the words that call a command, such as `signals import slack`. */
 export function pathOf(command: CommandUnknownOpts): string {
   return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
+}
+
+/**
+ * Adds `signals completion SHELL`. The printed script asks this program at each press of Tab, so completion
+ * follows the definition of the commands.
+ */
+function addCompletion(program: Command): void {
+  // The typed Command is commander's class with narrower types.
+  const root = tab(program as unknown as PlainCommand, { completionCommandName: "completion" })
+  // The library turns off completion of file names, but most sources are files.
+  Object.defineProperty(root, "complete", {
+    value(word: string) {
+      const found = root.completions.filter(({ value }) => value.startsWith(word))
+      for (const { value, description } of found) console.log(`${value}\t${description ?? ""}`)
+      const { ShellCompDirectiveDefault, ShellCompDirectiveNoFileComp } = ShellCompDirective
+      console.log(`:${found.length > 0 ? ShellCompDirectiveNoFileComp : ShellCompDirectiveDefault}`)
+    },
+  })
+  const completion = program.commands.find((command) => command.name() === "completion")
+  completion?.description("Prints the script that completes this command line in a shell.")
 }

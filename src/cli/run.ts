@@ -1,28 +1,61 @@
 import { CommanderError } from "@commander-js/extra-typings"
-import type { Invocation } from "./options.ts"
 import { createProgram, namedCommand, pathOf } from "./program.ts"
-import { SourceError } from "./sources/source.ts"
-import { EXIT, UsageError, usageSentence } from "./usage.ts"
+import { asUsageError, EXIT, isExpected, reasonOf, UsageError, usageSentence } from "./terminal/errors.ts"
+import type { Invocation } from "./terminal/options.ts"
 
-/** Runs one command line in this process, and sets its exit code. */
+/** After a stop, the time until calls in flight are given up, and until the process ends in any case. */
+const END_AFTER_MS = 5000
+const EXIT_AFTER_MS = 8000
+
+const SIGNALS = { SIGINT: EXIT.stopped, SIGTERM: EXIT.terminated } as const
+
+/**
+ * Runs one command line in this process, and sets its exit code. This is the one place where an error becomes
+ * a sentence and a code, for every command.
+ */
 export async function runCommandLine(args: readonly string[]): Promise<void> {
-  // A reader that closes the pipe, such as `head`, is not an error.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) =>
-    process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.gaveUp),
-  )
-  process.exitCode = await exitCodeOf(args)
+  const stopped = { code: EXIT.stopped as number }
+  const invocation = { ...listenForStop(stopped), exitCode: EXIT.done, printsResult: false }
+  guardOutput(invocation)
+  const code = await exitCodeOf(args, invocation)
+  process.exitCode = code === EXIT.stopped ? stopped.code : code
+  // What a stopped command left open, such as a connection, must not keep the process running.
+  if (invocation.stop.aborted) setTimeout(() => process.exit(), 1000).unref()
 }
 
-async function exitCodeOf(args: readonly string[]): Promise<number> {
+/** The first Ctrl-C or SIGTERM lets the work in flight finish for some seconds, the second ends at once. */
+function listenForStop(stopped: { code: number }): Pick<Invocation, "stop" | "end"> {
   const stop = new AbortController()
-  for (const signal of ["SIGINT", "SIGTERM"] as const)
-    process.on(signal, () => {
-      // The first signal lets the work in flight finish, the second ends at once.
-      if (stop.signal.aborted) process.exit(EXIT.stopped)
-      stop.abort()
+  const end = new AbortController()
+  for (const [name, code] of Object.entries(SIGNALS))
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(code)
+      stopped.code = code
+      setTimeout(() => end.abort(), END_AFTER_MS).unref()
+      setTimeout(() => process.exit(code), EXIT_AFTER_MS).unref()
       if (process.stderr.isTTY) process.stderr.write("\nStopping. Press Ctrl-C again to stop at once.\n")
+      stop.abort()
     })
-  const invocation: Invocation = { stop: stop.signal, exitCode: EXIT.done }
+  return { stop: stop.signal, end: end.signal }
+}
+
+/**
+ * A reader that closes the pipe, such as `head`, ends a listing, and changes nothing else: an import goes on,
+ * and its exit code says what was stored.
+ */
+function guardOutput(invocation: Invocation): void {
+  process.stderr.on("error", () => {})
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") {
+      if (invocation.printsResult) process.exit(EXIT.done)
+      return
+    }
+    console.error(`Gave up: standard output: ${reasonOf(error)}`)
+    if (invocation.printsResult) process.exit(EXIT.gaveUp)
+  })
+}
+
+async function exitCodeOf(args: readonly string[], invocation: Invocation): Promise<number> {
   const program = createProgram(invocation)
   try {
     // `parseJson` needs the source text of numbers, which Node has from version 22.
@@ -30,7 +63,8 @@ async function exitCodeOf(args: readonly string[]): Promise<number> {
       throw new UsageError(`This command line needs Node 22 or newer, and this is Node ${process.version}.`)
     await program.parseAsync(args, { from: "user" })
     return invocation.exitCode
-  } catch (error) {
+  } catch (thrown) {
+    const error = asUsageError(thrown)
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done
     const path = pathOf(namedCommand(program, args))
     // Commander has already printed the help of a command that needs a subcommand.
@@ -44,15 +78,9 @@ async function exitCodeOf(args: readonly string[]): Promise<number> {
       console.error(`${error.message} Run "${path} --help" for its options.`)
       return EXIT.usage
     }
-    if (error instanceof SourceError) {
-      console.error(`Gave up: ${error.message}`)
-      return EXIT.gaveUp
-    }
-    // A system error, such as a full disk: Node's message names the file.
-    if (error instanceof Error && "syscall" in error) {
-      console.error(`Gave up: ${error.message}`)
-      return EXIT.gaveUp
-    }
-    throw error
+    if (invocation.stop.aborted) return EXIT.stopped
+    if (isExpected(error)) console.error(`Gave up: ${reasonOf(error)}`)
+    else console.error("Gave up: this is an error of the command line itself.", error)
+    return EXIT.gaveUp
   }
 }

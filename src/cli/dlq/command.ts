@@ -1,7 +1,7 @@
 import { Argument, Command, InvalidArgumentError, Option } from "@commander-js/extra-typings"
-import { type Invocation, KEY_HELP, urlOption } from "../options.ts"
-import { UsageError } from "../usage.ts"
-import type { DlqOptions } from "./dlq.ts"
+import { UsageError } from "../terminal/errors.ts"
+import { deadlineOption, type Invocation, KEY_HELP, urlOption } from "../terminal/options.ts"
+import type { DlqOptions, DlqState } from "./dlq.ts"
 
 function readId(text: string): number {
   if (!/^\d{1,15}$/.test(text))
@@ -13,6 +13,8 @@ const readIds = (text: string, before: readonly number[] = []) => [...before, re
 
 const ids = () => new Argument("<id...>", "ids of dead letters").argParser(readIds)
 
+const STATES: readonly DlqState[] = ["waiting", "replayed", "discarded"]
+
 const jsonOption = () => new Option("--json", "print each dead letter as one line of JSON, for scripts")
 
 /** `signals dlq`: lists, shows, replays and discards dead letters. */
@@ -20,6 +22,10 @@ export function dlqCommand(invocation: Invocation) {
   const load = () => import("./dlq.ts")
   const run = async (work: Promise<number>) => {
     invocation.exitCode = await work
+  }
+  const printing = (work: Promise<number>) => {
+    invocation.printsResult = true
+    return run(work)
   }
   const called = (options: Omit<DlqOptions, "stop">): DlqOptions => ({ ...options, stop: invocation.stop })
   return new Command("dlq")
@@ -29,13 +35,12 @@ export function dlqCommand(invocation: Invocation) {
     .addCommand(
       new Command("list")
         .description("list dead letters, newest first")
-        .addOption(
-          new Option("--state <state>").choices(["waiting", "replayed", "discarded"]).default("waiting"),
-        )
+        .addOption(new Option("--state <state>").choices(STATES).default("waiting"))
         .addOption(jsonOption())
         .addOption(urlOption())
+        .addOption(deadlineOption("how long to retry one request"))
         .addHelpText("after", `\n${KEY_HELP} It needs the scope "read".`)
-        .action(async ({ state, ...options }) => run((await load()).list(state, called(options)))),
+        .action(async ({ state, ...options }) => printing((await load()).list(state, called(options)))),
     )
     .addCommand(
       new Command("show")
@@ -43,8 +48,9 @@ export function dlqCommand(invocation: Invocation) {
         .argument("<id>", "id of a dead letter", readId)
         .addOption(jsonOption())
         .addOption(urlOption())
+        .addOption(deadlineOption("how long to retry one request"))
         .addHelpText("after", `\n${KEY_HELP} It needs the scope "read".`)
-        .action(async (id, options) => run((await load()).show(id, called(options)))),
+        .action(async (id, options) => printing((await load()).show(id, called(options)))),
     )
     .addCommand(
       new Command("replay")
@@ -53,6 +59,7 @@ export function dlqCommand(invocation: Invocation) {
         .option("--all", "every waiting dead letter")
         .addOption(jsonOption())
         .addOption(urlOption())
+        .addOption(deadlineOption("how long to retry one request"))
         .addHelpText("after", `\n${KEY_HELP} It needs the scopes "read" and "ingest".`)
         .action(async (chosen, { all, ...options }) => {
           const { replay, replayAll } = await load()
@@ -69,6 +76,7 @@ export function dlqCommand(invocation: Invocation) {
         .addArgument(ids())
         .addOption(jsonOption())
         .addOption(urlOption())
+        .addOption(deadlineOption("how long to retry one request"))
         .addHelpText("after", `\n${KEY_HELP} It needs the scopes "read" and "ingest".`)
         .action(async (chosen, options) => run((await load()).discard(chosen, called(options)))),
     )

@@ -1,135 +1,89 @@
-import { SignalClient, SignalError } from "../../client/index.ts"
-import { EXIT, reasonOf } from "../usage.ts"
+import type { ListedDeadLetter, SignalClient } from "../../client/index.ts"
+import { parseJson } from "../../signals/json.ts"
+import { EXIT, GaveUpError } from "../terminal/errors.ts"
+import { openClient } from "../terminal/options.ts"
+import { printLine } from "../terminal/output.ts"
 
 export interface DlqOptions {
   url: string
+  /** Seconds. */
+  deadline: number
   json?: true | undefined
   stop: AbortSignal
 }
 
-interface DeadLetter {
-  id: number
-  created_at: string
-  source: string
-  code: string
-  reason: string
-  replay_transaction_id: string
-}
+export type DlqState = "waiting" | "replayed" | "discarded"
 
-/** The service does not answer, or refuses. The message is for the user at the terminal. */
-class Failure extends Error {}
+// Numbers of a record keep every digit.
+const open = (options: DlqOptions) => openClient({ ...options, parse: parseJson })
 
-async function ask<Answer>({ url, stop }: DlqOptions, method: string, path: string): Promise<Answer> {
-  const key = process.env.SIGNAL_INGEST_KEY
-  const headers: Record<string, string> = key ? { Authorization: `Bearer ${key}` } : {}
-  const response = await fetch(new URL(`/api/dead-letters${path}`, url), {
-    method,
-    headers,
-    signal: stop,
-  }).catch(() => {
-    throw new Failure(`${url} cannot be reached. Start the service, or name another with --url.`)
-  })
-  const answer = await response.json().catch(() => ({}))
-  if (response.ok) return answer as Answer
-  const { detail } = answer as { detail?: unknown }
-  const text = typeof detail === "string" ? detail : JSON.stringify(detail ?? "")
-  const wayOut = response.status === 401 ? " Put it into SIGNAL_INGEST_KEY." : ""
-  const requestId = response.headers.get("X-Request-Id")
-  throw new Failure(
-    `${response.status}: ${text}${wayOut}${requestId === null ? "" : ` (request ${requestId})`}`,
-  )
-}
-
-/** Runs `work`. If the service does not answer, or refuses, prints one sentence and returns exit code 3. */
-async function reporting(work: () => Promise<number>): Promise<number> {
-  try {
-    return await work()
-  } catch (error) {
-    if (!(error instanceof Failure || error instanceof SignalError)) throw error
-    console.error(reasonOf(error))
-    return EXIT.gaveUp
+export async function list(state: DlqState, options: DlqOptions): Promise<number> {
+  let count = 0
+  for await (const deadLetter of open(options).listDeadLetters({ state }, { signal: options.stop })) {
+    count++
+    await printLine(options.json ? JSON.stringify(deadLetter) : lineOf(deadLetter))
   }
+  if (!options.json) await printLine(`${count} ${state}.`)
+  return EXIT.done
 }
 
-async function* deadLetters(state: string, options: DlqOptions): AsyncGenerator<DeadLetter> {
-  let cursor: string | null = null
-  do {
-    const query = new URLSearchParams({ state, limit: "200", ...(cursor !== null && { cursor }) })
-    const page: { dead_letters: DeadLetter[]; next_cursor: string | null } = await ask(
-      options,
-      "GET",
-      `?${query}`,
-    )
-    yield* page.dead_letters
-    cursor = page.next_cursor
-  } while (cursor !== null)
+const lineOf = ({ id, created_at, source, code, reason }: ListedDeadLetter) =>
+  `${String(id).padStart(6)}  ${created_at.slice(0, 19)}Z  ${source.padEnd(6)}  ${code.padEnd(19)}  ${reason}`
+
+export async function show(id: number, options: DlqOptions): Promise<number> {
+  const deadLetter = await open(options).deadLetter(id, { signal: options.stop })
+  if (deadLetter === undefined)
+    throw new GaveUpError(`No dead letter has the id ${id}. "signals dlq list" prints the ids.`)
+  if (options.json) await printLine(JSON.stringify(deadLetter))
+  else
+    for (const [name, value] of Object.entries(deadLetter))
+      await printLine(`${name.padEnd(22)}${textOf(value)}`)
+  return EXIT.done
 }
 
-export const list = (state: string, options: DlqOptions) =>
-  reporting(async () => {
-    let count = 0
-    for await (const letter of deadLetters(state, options)) {
-      count++
-      const { id, created_at, source, code, reason } = letter
-      console.log(
-        options.json
-          ? JSON.stringify(letter)
-          : `${String(id).padStart(6)}  ${created_at.slice(0, 19)}Z  ${source.padEnd(6)}  ${code.padEnd(19)}  ${reason}`,
-      )
-    }
-    if (!options.json) console.log(`${count} ${state}.`)
-    return EXIT.done
-  })
+const textOf = (value: unknown) =>
+  typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)
 
-export const show = (id: number, options: DlqOptions) =>
-  reporting(async () => {
-    const letter = await ask<DeadLetter>(options, "GET", `/${id}`)
-    if (options.json) console.log(JSON.stringify(letter))
-    else for (const [name, value] of Object.entries(letter)) console.log(`${name.padEnd(22)}${value}`)
-    return EXIT.done
-  })
+export async function replay(ids: readonly number[], options: DlqOptions): Promise<number> {
+  const client = open(options)
+  let remaining = 0
+  for (const id of ids) {
+    const answer = await client.replayDeadLetter(id, { signal: options.stop })
+    if (!answer.replayed) remaining++
+    printReplayed({ ...answer, id }, options)
+  }
+  return endReplay(ids.length, remaining, options)
+}
 
-export const replay = (ids: readonly number[], options: DlqOptions) =>
-  reporting(async () => {
-    let remaining = 0
-    for (const id of ids) {
-      const answer = await ask<Omit<Replayed, "id">>(options, "POST", `/${id}/replay`)
-      if (!answer.replayed) remaining++
-      printReplayed({ ...answer, id }, options)
-    }
-    return endReplay(ids.length, remaining, options)
-  })
+/** The most ids of one request. */
+const MAX_IDS = 500
 
 /**
  * Replays every waiting dead letter, oldest first, many in a request. All ids are read before the first
  * record changes.
  */
-export const replayAll = (options: DlqOptions) =>
-  reporting(async () => {
-    const letters: Pick<DeadLetter, "id" | "source" | "replay_transaction_id">[] = []
-    for await (const { id, source, replay_transaction_id } of deadLetters("waiting", options))
-      letters.unshift({ id, source, replay_transaction_id })
-    const client = new SignalClient({ url: options.url, key: process.env.SIGNAL_INGEST_KEY })
-    let remaining = 0
-    for (let start = 0; start < letters.length; start += MAX_IDS) {
-      const part = letters.slice(start, start + MAX_IDS)
-      const reasons = await replayTogether(
-        client,
-        part.map(({ id }) => id),
-        options.stop,
-      )
-      for (const { id, source, replay_transaction_id } of part) {
-        const reason = reasons.get(id)
-        const transaction_id = reason === undefined && source !== "queue" ? replay_transaction_id : undefined
-        printReplayed({ id, replayed: reason === undefined, reason, transaction_id }, options)
-      }
-      remaining += reasons.size
+export async function replayAll(options: DlqOptions): Promise<number> {
+  const client = open(options)
+  const waiting: Pick<ListedDeadLetter, "id" | "source" | "replay_transaction_id">[] = []
+  for await (const deadLetter of client.listDeadLetters({ state: "waiting" }, { signal: options.stop }))
+    waiting.unshift(deadLetter)
+  let remaining = 0
+  for (let start = 0; start < waiting.length; start += MAX_IDS) {
+    const chunk = waiting.slice(start, start + MAX_IDS)
+    const reasons = await replayTogether(
+      client,
+      chunk.map(({ id }) => id),
+      options.stop,
+    )
+    for (const { id, source, replay_transaction_id } of chunk) {
+      const reason = reasons.get(id)
+      const transaction_id = reason === undefined && source !== "queue" ? replay_transaction_id : undefined
+      printReplayed({ id, replayed: reason === undefined, reason, transaction_id }, options)
     }
-    return endReplay(letters.length, remaining, options)
-  })
-
-/** The most ids of one request. */
-const MAX_IDS = 500
+    remaining += reasons.size
+  }
+  return endReplay(waiting.length, remaining, options)
+}
 
 /** @returns the reasons of those that were not replayed, by id */
 async function replayTogether(
@@ -154,6 +108,7 @@ interface Replayed {
   transaction_id?: string | undefined
 }
 
+// A reader of the output that leaves must not end a replay: so these lines are not awaited.
 function printReplayed({ id, replayed, reason, transaction_id }: Replayed, { json }: DlqOptions): void {
   if (json) console.log(JSON.stringify({ id, replayed, reason, transaction_id }))
   else if (!replayed) console.log(`${id}: not replayed. ${reason}`)
@@ -165,11 +120,11 @@ function endReplay(count: number, remaining: number, { json }: DlqOptions): numb
   return remaining > 0 ? EXIT.someFailed : EXIT.done
 }
 
-export const discard = (ids: readonly number[], options: DlqOptions) =>
-  reporting(async () => {
-    for (const id of ids) {
-      const letter = await ask<DeadLetter>(options, "DELETE", `/${id}`)
-      console.log(options.json ? JSON.stringify(letter) : `${id}: discarded`)
-    }
-    return EXIT.done
-  })
+export async function discard(ids: readonly number[], options: DlqOptions): Promise<number> {
+  const client = open(options)
+  for (const id of ids) {
+    const deadLetter = await client.discardDeadLetter(id, { signal: options.stop })
+    console.log(options.json ? JSON.stringify(deadLetter) : `${id}: discarded`)
+  }
+  return EXIT.done
+}

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings"
-import { type Invocation, KEY_HELP, quietOption, urlOption } from "../options.ts"
+import { type Invocation, KEY_HELP, quietOption, urlOption } from "../terminal/options.ts"
 
 function readId(text: string, before: readonly number[] = []): number[] {
   if (!/^[1-9]\d{0,14}$/.test(text)) throw new InvalidArgumentError("It must be the id of a signal.")

@@ -1,8 +1,8 @@
 import { createInterface } from "node:readline/promises"
 import { setTimeout as sleep } from "node:timers/promises"
-import { AbortedError, type Erasure, type NewErasure, SignalError } from "../../client/index.ts"
-import { openClient } from "../options.ts"
-import { EXIT, UsageError } from "../usage.ts"
+import type { Erasure, NewErasure } from "../../client/index.ts"
+import { EXIT, UsageError } from "../terminal/errors.ts"
+import { openClient } from "../terminal/options.ts"
 
 export interface EraseOptions {
   url: string
@@ -43,13 +43,9 @@ export async function erase(options: EraseOptions, stop: AbortSignal): Promise<n
     console.log(`Done: ${countsOf(state)}`)
     return EXIT.done
   } catch (error) {
-    if (stop.aborted || error instanceof AbortedError) {
-      console.error("Stopped. The service finishes an erasure that it has begun.")
-      return EXIT.stopped
-    }
-    if (!(error instanceof SignalError)) throw error
-    console.error(`Gave up: ${error.message}`)
-    return EXIT.gaveUp
+    if (!stop.aborted) throw error
+    console.error("Stopped. The service finishes an erasure that it has begun.")
+    return EXIT.stopped
   }
 }
 

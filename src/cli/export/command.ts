@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings"
-import { deadlineOption, type Invocation, KEY_HELP, quietOption, urlOption } from "../options.ts"
-import { FORMATS } from "./formats.ts"
+import { deadlineOption, type Invocation, KEY_HELP, quietOption, urlOption } from "../terminal/options.ts"
+import { FORMATS } from "./encoder.ts"
 
 const AFTER_HELP = `
 ${KEY_HELP} It needs the scope "read".
@@ -46,6 +46,6 @@ export function exportCommand(invocation: Invocation) {
     .addHelpText("after", AFTER_HELP)
     .action(async (options) => {
       const { runExportCommand } = await import("./export.ts")
-      invocation.exitCode = await runExportCommand(options, invocation.stop)
+      invocation.exitCode = await runExportCommand(options, invocation)
     })
 }

@@ -4,15 +4,13 @@ import {
   type SignalClient,
   SignalError,
   type StoredSignal,
-  ValidationError,
 } from "../../client/index.ts"
 import { parseJson } from "../../signals/json.ts"
 import type { ExportedRow } from "../../signals/lines.ts"
-import { openClient } from "../options.ts"
-import { type Line, openLine } from "../progress.ts"
-import { EXIT, reasonOf, UsageError } from "../usage.ts"
-import type { Encoder } from "./encoder.ts"
-import { type FormatName, openEncoder } from "./formats.ts"
+import { asUsageError, EXIT, isExpected, reasonOf, UsageError } from "../terminal/errors.ts"
+import { type Invocation, openClient } from "../terminal/options.ts"
+import { type Line, openLine } from "../terminal/progress.ts"
+import { type Encoder, type FormatName, openEncoder } from "./encoder.ts"
 import { openFile } from "./partial-file.ts"
 import { openStandardOutput, type Progress, type Sink } from "./sink.ts"
 
@@ -38,14 +36,18 @@ export interface ExportOptions {
 }
 
 /** Runs `signals export`. Returns the exit code. */
-export async function runExportCommand(options: ExportOptions, stop: AbortSignal): Promise<number> {
+export async function runExportCommand(options: ExportOptions, invocation: Invocation): Promise<number> {
   const { format, out, gzip = false } = options
   if (format === "parquet" && gzip)
     throw new UsageError("--gzip is for ndjson and csv: parquet is compressed already.")
   if (format === "parquet" && out === "-")
     throw new UsageError("parquet is written to a file. Name one with --out.")
   const filter = filterOf(options)
-  const settings = { service: new URL(options.url).origin, format, ...(gzip && { gzip }), ...filter }
+  const service = options.url.replace(/\/+$/, "")
+  const settings = { service, format, ...(gzip && { gzip }), ...filter }
+  // Numbers of a payload keep every digit.
+  const client = openClient({ ...options, parse: parseJson })
+  invocation.printsResult = out === "-"
   const sink =
     out === "-"
       ? openStandardOutput()
@@ -56,18 +58,33 @@ export async function runExportCommand(options: ExportOptions, stop: AbortSignal
           settings,
         })
   try {
+    await refuseOtherDatabase(client, sink, service)
     const encoder = await openEncoder(format, { gzip, saved: sink.begun.encoder ?? undefined })
-    // Numbers of a payload keep every digit.
-    const client = openClient({ ...options, parse: parseJson })
     return await exportTo(sink, encoder, {
       client,
       filter,
-      stop,
+      stop: invocation.stop,
       line: options.quiet ? undefined : openLine(process.stderr),
     })
   } finally {
     await sink.close()
   }
+}
+
+/**
+ * The rest of an export must come from the database of its beginning.
+ *
+ * @throws {UsageError} the ledger does not have the batch of the first signal
+ */
+async function refuseOtherDatabase(
+  client: SignalClient,
+  { begun, name }: Sink,
+  service: string,
+): Promise<void> {
+  if (begun.transaction === null || begun.finished || (await client.batch(begun.transaction))) return
+  throw new UsageError(
+    `${service} does not have the batch of the first signal in ${name}.partial: its database is another one, or that batch was removed. Start again with --restart, or name another file with --out.`,
+  )
 }
 
 /** Only what is given, in one order, so that the settings of two runs can be compared. */
@@ -116,26 +133,14 @@ async function exportTo(sink: Sink, encoder: Encoder, work: Work): Promise<numbe
     return omitted > 0 ? EXIT.someFailed : EXIT.done
   } catch (error) {
     line?.end()
-    if (error instanceof ValidationError && !isTooCostly(error)) throw new UsageError(`${error.message}.`)
-    const reason = error instanceof SignalError ? reasonOf(error) : diskError(error)
-    if (reason === undefined) throw error
-    console.error(`Gave up: ${reason}\nSo far: ${amount(copy.written)}.${again}`)
+    if (!isExpected(asUsageError(error))) throw error
+    console.error(`Gave up: ${reasonOf(error)}\nSo far: ${amount(copy.written)}.${again}`)
     return EXIT.gaveUp
   }
 }
 
 const amount = ({ signals, bytes }: Pick<Progress, "signals" | "bytes">) =>
   `${signals.toLocaleString("en-US")} signals, ${(bytes / 1e6).toFixed(1)} MB`
-
-/** The database did not finish a page in time. It may later, when it has less to do. */
-const isTooCostly = ({ errors }: ValidationError) => errors.some(({ type }) => type === "read_too_costly")
-
-/** The sentence for an error of the file system. */
-function diskError(error: unknown): string | undefined {
-  if (!(error instanceof Error && "syscall" in error)) return undefined
-  const { code, message } = error as NodeJS.ErrnoException
-  return code === "ENOSPC" || code === "EDQUOT" ? `the disk is full (${message}). Make room.` : message
-}
 
 /**
  * Reads pages and writes blocks. The progress is noted behind a page, so that the next run begins with the
@@ -145,7 +150,7 @@ class Copy {
   readonly #sink: Sink
   readonly #encoder: Encoder
   readonly #work: Work
-  readonly #beganAt = Date.now()
+  readonly #beganAt = performance.now()
   /** As of the last block. */
   written: Progress
   /** As of the last page. */
@@ -184,9 +189,10 @@ class Copy {
       cursor: next ?? this.#read.cursor,
       finished: next === null,
       signals: this.#read.signals + signals.length,
+      transaction: this.#read.transaction ?? signals[0]?.transaction_id ?? null,
       omitted: this.#read.omitted + signals.filter(({ payload_omitted }) => payload_omitted).length,
     }
-    const seconds = Math.max(0.001, (Date.now() - this.#beganAt) / 1000)
+    const seconds = Math.max(0.001, (performance.now() - this.#beganAt) / 1000)
     const rate = Math.round((this.#read.signals - this.#sink.begun.signals) / seconds)
     this.#work.line?.show(
       `${amount({ ...this.#read, bytes: this.written.bytes })}, ${rate.toLocaleString("en-US")}/s`,

@@ -1,8 +1,8 @@
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises"
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises"
 import { join } from "node:path"
 import { FolderInUse, lockFolder } from "../../client/spool/lock.ts"
-import { replaceFile, writeAt } from "../files.ts"
-import { UsageError } from "../usage.ts"
+import { nameNewFile, regularPath, replaceFile, writeAt } from "../files/files.ts"
+import { UsageError } from "../terminal/errors.ts"
 import { NOTHING, type Progress, type Sink } from "./sink.ts"
 
 export interface FileOptions {
@@ -16,7 +16,7 @@ export interface FileOptions {
 }
 
 interface State extends Progress {
-  version: 1
+  version: 2
   settings: Record<string, unknown>
 }
 
@@ -27,9 +27,11 @@ interface State extends Progress {
  * @throws {UsageError} the file exists, another process writes it, or the saved progress is that of another
  *   export
  */
-export async function openFile({ path, force, restart, settings }: FileOptions): Promise<Sink> {
+export async function openFile({ path: given, force, restart, settings }: FileOptions): Promise<Sink> {
+  const path = await regularPath(given, "--out")
   await refuseExisting(path, force)
   const folder = `${path}.partial`
+  await refuseForeign(folder)
   const dataPath = join(folder, "data")
   const statePath = join(folder, "state.json")
   await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
@@ -60,14 +62,14 @@ export async function openFile({ path, force, restart, settings }: FileOptions):
       await writeAt(file, block, bytes)
       await replaceFile(
         statePath,
-        `${JSON.stringify({ version: 1, settings, ...progress } satisfies State)}\n`,
+        `${JSON.stringify({ version: 2, settings, ...progress } satisfies State)}\n`,
       )
       bytes = progress.bytes
     },
     async complete(end) {
       await writeAt(file, end, bytes)
-      await refuseExisting(path, force)
-      await rename(dataPath, path)
+      if (force) await rename(dataPath, await regularPath(path, "--out"))
+      else await nameNewFile(dataPath, path, "--out")
       isComplete = true
     },
     async close() {
@@ -79,10 +81,24 @@ export async function openFile({ path, force, restart, settings }: FileOptions):
 }
 
 async function refuseExisting(path: string, force: boolean): Promise<void> {
-  const found = await stat(path).catch(() => undefined)
-  if (found?.isDirectory()) throw new UsageError(`${path} is a folder. Name a file with --out.`)
-  if (found && !force)
+  if (!force && (await stat(path).catch(() => undefined)))
     throw new UsageError(`${path} exists already. Replace it with --force, or name another file with --out.`)
+}
+
+/** What this program puts into the folder: its data, its state with drafts of it, and its lock. */
+const OWN = /^(data|state\.json(\.[0-9a-f]{8}\.new)?|\d+\.lock|[\w-]+\.(draft|sock))$/
+
+/** @throws {UsageError} the folder holds what this program did not write */
+async function refuseForeign(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return []
+    throw new UsageError(`${folder} is needed for the progress, and cannot be read: ${error.message}.`)
+  })
+  const isOwn = names.every((name) => OWN.test(name)) && names.some((name) => name.endsWith(".lock"))
+  if (names.length > 0 && !isOwn)
+    throw new UsageError(
+      `${folder} is needed for the progress, and holds other files. Name another file with --out.`,
+    )
 }
 
 async function lock(folder: string): Promise<() => Promise<void>> {
@@ -121,7 +137,7 @@ async function readState(
 function stateOf(text: string): State | undefined {
   try {
     const state = JSON.parse(text) as State | null
-    return state?.version === 1 ? state : undefined
+    return state?.version === 2 ? state : undefined
   } catch {
     return undefined
   }

@@ -1,3 +1,5 @@
+import { print } from "../terminal/output.ts"
+
 /** The progress of an export, as of the last block that was written. */
 export interface Progress {
   /** Where to read on; null at the beginning. */
@@ -11,6 +13,8 @@ export interface Progress {
   omitted: number
   /** What the encoder needs to continue; null before the first block. */
   encoder: string | null
+  /** The batch of the first signal. The service's ledger shows by it whether its database is the same. */
+  transaction: string | null
 }
 
 export const NOTHING: Progress = {
@@ -20,6 +24,7 @@ export const NOTHING: Progress = {
   signals: 0,
   omitted: 0,
   encoder: null,
+  transaction: null,
 }
 
 /** Where an export goes. */
@@ -39,12 +44,10 @@ export interface Sink {
  * Standard output keeps no progress. When its reader has left, the process ends before (see
  * `runCommandLine`).
  */
-export function openStandardOutput(): Sink {
-  const print = (bytes: Uint8Array) =>
-    new Promise<void>((resolve) => {
-      process.stdout.write(bytes, (error) => {
-        if (!error) resolve()
-      })
-    })
-  return { name: "standard output", begun: NOTHING, append: print, complete: print, close: async () => {} }
-}
+export const openStandardOutput = (): Sink => ({
+  name: "standard output",
+  begun: NOTHING,
+  append: print,
+  complete: print,
+  close: async () => {},
+})

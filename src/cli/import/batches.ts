@@ -1,6 +1,6 @@
-import type { FailedRecord } from "../failures.ts"
-import type { Source } from "../sources/source.ts"
-import { tally } from "./tally.ts"
+import { createHash, type Hash } from "node:crypto"
+import type { FailedRecord } from "../files/failures.ts"
+import type { Source, SourceRecord } from "../sources/reading/source.ts"
 
 /** Signals that are sent together, and the records between them that are not sent. */
 export interface ImportBatch {
@@ -16,7 +16,45 @@ export interface ImportBatch {
   read: number
   /** The position where the next batch starts. */
   position: string
+  /** What was read up to the end of this batch. */
+  end: Beginning
+  /** The first record could not be read by an earlier run, and counts anew. */
+  isMended: boolean
+  /** The batch is smaller than others, since the source ended, or could not be read on. */
+  isLast: boolean
 }
+
+/** The beginning of a source: the records before a position. It shows whether a source is still the same. */
+export interface Beginning {
+  read: number
+  /** SHA-256 of these records. */
+  digest: string
+  /**
+   * The same without the last record, where that could not be read: a line that was not yet written to its
+   * end is another record in the next run.
+   */
+  digestBefore?: string | undefined
+  /** Why the last record could not be read. */
+  lastError?: string | undefined
+  /** SHA-256 of the first `HEAD_RECORDS` records, where so many have been read. */
+  head?: string | undefined
+}
+
+/** A shorter beginning is not enough to say that two files are the same. */
+export const HEAD_RECORDS = 10
+
+/** Where a run begins. */
+export interface From {
+  /** Of the first batch. */
+  number: number
+  /** What earlier runs have read; null at the beginning. */
+  beginning: Beginning | null
+  /** A batch that an earlier run cut short, and may have sent: it is cut there again. */
+  short?: { number: number; read: number } | undefined
+}
+
+/** The source does not begin with what was read before. Nothing of it was sent. */
+export class BeginningChanged extends Error {}
 
 /**
  * Keeps a batch under the 8 MiB of the service: a character has at most three bytes in UTF-8, and JSON adds
@@ -25,39 +63,133 @@ export interface ImportBatch {
 const MAX_CHARACTERS = 2 * 1024 * 1024
 
 /**
- * Splits a source into batches. The same source, position and size give the same batches in every run.
+ * Splits a source into batches. The same source, beginning and size give the same batches in every run. At an
+ * error of the source the records before it are yielded first.
  *
- * @param from number of the first batch, and the position of its first record
+ * @throws {BeginningChanged}
  */
 export async function* batchesOf(
   source: Source,
-  from: { number: number; position: string | null },
+  { number, beginning, short }: From,
   batchSize: number,
 ): AsyncGenerator<ImportBatch> {
-  let batch = emptyBatch(from.number)
+  const records = source.records()
+  const reader = new BeginningReader()
+  let batch = emptyBatch(number)
   let characters = 0
-  for await (const record of source.records(from.position ?? undefined)) {
-    batch.read++
-    batch.position = record.position
-    if ("signal" in record) {
-      batch.signals.push(record.signal)
-      batch.places.push(record.place)
-      characters += JSON.stringify(record.signal).length
-    } else if ("skipped" in record) tally(batch.skipped, record.skipped)
-    else
-      batch.unreadable.push({
-        place: record.place,
-        error: record.error,
-        code: "unreadable_record",
-        ...(record.kept && { signal: record.kept }),
-      })
-    // Unreadable records count too: a source that has no others must not grow one batch without bound.
-    if (batch.signals.length + batch.unreadable.length < batchSize && characters < MAX_CHARACTERS) continue
-    yield batch
-    batch = emptyBatch(batch.number + 1)
-    characters = 0
+  const take = (record: SourceRecord & { position: string }) => {
+    characters += reader.add(record)
+    addTo(batch, record)
   }
-  if (batch.read > 0) yield batch
+  const isFull = () =>
+    // Unreadable records count too: a source that has no others must not grow one batch without bound.
+    batch.signals.length + batch.unreadable.length >= batchSize ||
+    characters >= MAX_CHARACTERS ||
+    (short?.number === batch.number && batch.read >= short.read)
+  try {
+    const changed = await skip(records, reader, beginning)
+    if (changed) {
+      take(changed)
+      batch.isMended = true
+    }
+    for await (const record of records) {
+      take(record)
+      if (!isFull()) continue
+      yield { ...batch, end: reader.end() }
+      batch = emptyBatch(batch.number + 1)
+      characters = 0
+    }
+  } catch (error) {
+    if (batch.read > 0) yield { ...batch, end: reader.end(), isLast: true }
+    throw error
+  }
+  if (batch.read > 0) yield { ...batch, end: reader.end(), isLast: true }
+}
+
+/**
+ * Reads the records of earlier runs, and compares them.
+ *
+ * @returns the last of them, where it could not be read before and has changed
+ */
+async function skip(
+  records: AsyncGenerator<SourceRecord & { position: string }>,
+  reader: BeginningReader,
+  beginning: Beginning | null,
+): Promise<(SourceRecord & { position: string }) | undefined> {
+  if (beginning === null) return
+  const { read, digest, digestBefore } = beginning
+  while (reader.read < read) {
+    const before = reader.read === read - 1 ? reader.end().digest : ""
+    const { value, done } = await records.next()
+    if (done) {
+      if (before !== "" && before === digestBefore) return
+      throw new BeginningChanged()
+    }
+    const isMended = before !== "" && before === digestBefore && reader.digestWith(value) !== digest
+    if (isMended) return value
+    reader.add(value)
+  }
+  if (reader.end().digest !== digest) throw new BeginningChanged()
+}
+
+/** Digests the records of a source one by one. */
+export class BeginningReader {
+  readonly #hash: Hash = createHash("sha256")
+  read = 0
+  #digestBefore: string | undefined
+  #lastError: string | undefined
+  #head: string | undefined
+
+  /** @returns the characters of the record */
+  add(record: SourceRecord): number {
+    const text = textOf(record)
+    this.#digestBefore = "error" in record ? this.#digest() : undefined
+    this.#lastError = "error" in record ? record.error : undefined
+    this.#hash.update(text)
+    if (++this.read === HEAD_RECORDS) this.#head = this.#digest()
+    return text.length
+  }
+
+  digestWith(record: SourceRecord): string {
+    return this.#hash.copy().update(textOf(record)).digest("hex")
+  }
+
+  end(): Beginning {
+    return {
+      read: this.read,
+      digest: this.#digest(),
+      digestBefore: this.#digestBefore,
+      lastError: this.#lastError,
+      head: this.#head,
+    }
+  }
+
+  #digest(): string {
+    return this.#hash.copy().digest("hex")
+  }
+}
+
+/** Without the place, which has the name of the file: a copy is the same source. */
+function textOf(record: SourceRecord): string {
+  if ("signal" in record) return `${JSON.stringify(record.signal)}\n`
+  if ("skipped" in record) return `skipped ${record.skipped}\n`
+  return `error ${JSON.stringify(record.kept ?? record.error)}\n`
+}
+
+function addTo(batch: ImportBatch, record: SourceRecord & { position: string }): void {
+  batch.read++
+  batch.position = record.position
+  if ("signal" in record) {
+    batch.signals.push(record.signal)
+    batch.places.push(record.place)
+  } else if ("skipped" in record) countKind(batch.skipped, record.skipped)
+  else
+    batch.unreadable.push({
+      place: record.place,
+      error: record.error,
+      code: "unreadable_record",
+      ...(record.kept && { signal: record.kept }),
+    })
 }
 
 const emptyBatch = (number: number): ImportBatch => ({
@@ -68,4 +200,17 @@ const emptyBatch = (number: number): ImportBatch => ({
   skipped: {},
   read: 0,
   position: "",
+  end: { read: 0, digest: "" },
+  isMended: false,
+  isLast: false,
 })
+
+/** Names that are counted separately; the state file holds them, so there is a bound. */
+const MAX_NAMES = 50
+const OTHERS = "others"
+
+/** Adds to the count of a name. Names beyond the bound are counted together. */
+export function countKind(counts: Record<string, number>, name: string, by = 1): void {
+  const known = Object.hasOwn(counts, name) || Object.keys(counts).length < MAX_NAMES ? name : OTHERS
+  counts[known] = (counts[known] ?? 0) + by
+}

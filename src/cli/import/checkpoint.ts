@@ -1,26 +1,41 @@
 import { randomUUID } from "node:crypto"
 import { mkdir, readFile } from "node:fs/promises"
 import { dirname } from "node:path"
-import { replaceFile } from "../files.ts"
-import { UsageError } from "../usage.ts"
+import type { WrittenFailures } from "../files/failures.ts"
+import { replaceFile } from "../files/files.ts"
+import { UsageError } from "../terminal/errors.ts"
+import type { Beginning, From } from "./batches.ts"
 
 /**
  * The progress of an import of one source to one service. Every run splits the source into the same batches,
  * and the Idempotency-Key of a batch comes from its number, so that a batch sent again is stored once.
  */
 export interface Checkpoint {
-  version: 2
+  version: 3
   importId: string
-  /** Fingerprint of the source; a changed source has another one. */
+  /** The kind of the source, such as `csv`. */
+  kind: string
+  /** For people. */
+  name: string
+  /** Fingerprint of the source's path or query. */
   source: string
-  /** Origin of the service that receives the batches. */
+  /** Address of the service that receives the batches. */
   service: string
+  /** Digest of the API key under which the batches are sent: idempotency keys belong to a caller. */
+  key: string
+  /** The service may have batches that are not saved here. */
+  inDoubt: boolean
   /** A batch of this import in the ledger of the service. It shows whether the database is still the same. */
   transaction: string | null
   batchSize: number
-  /** The next batch to send, and the position of its first record. */
+  /** The next batch to send. */
   nextBatch: number
+  /** What was read before that batch. */
+  beginning: Beginning | null
+  /** The position of its first record. */
   position: string | null
+  /** The last batch that ended with the source. */
+  short?: From["short"]
   finished: boolean
   read: number
   stored: number
@@ -31,18 +46,20 @@ export interface Checkpoint {
   reasons: Record<string, number>
   /** Names that are not fields of a signal: the service did not store them. */
   ignoredFields: string[]
-  /** Bytes of the failures file that belong to the batches before `nextBatch`. */
-  failureBytes: number
+  /** The failures file, as of the last batch that was saved; null where the import has none yet. */
+  failures: WrittenFailures | null
 }
 
-export const newCheckpoint = (source: string, service: string, batchSize: number): Checkpoint => ({
-  version: 2,
+export const newCheckpoint = (
+  begun: Pick<Checkpoint, "kind" | "name" | "source" | "service" | "key" | "batchSize">,
+): Checkpoint => ({
+  version: 3,
   importId: randomUUID(),
-  source,
-  service,
+  ...begun,
+  inDoubt: false,
   transaction: null,
-  batchSize,
   nextBatch: 0,
+  beginning: null,
   position: null,
   finished: false,
   read: 0,
@@ -51,13 +68,13 @@ export const newCheckpoint = (source: string, service: string, batchSize: number
   skipped: {},
   reasons: {},
   ignoredFields: [],
-  failureBytes: 0,
+  failures: null,
 })
 
 /**
  * Reads a state file; undefined when there is none.
  *
- * @throws {UsageError} the file is not a state file, or comes from an earlier version
+ * @throws {UsageError} the file is not a state file, or comes from another version
  */
 export async function readCheckpoint(path: string): Promise<Checkpoint | undefined> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
@@ -66,10 +83,10 @@ export async function readCheckpoint(path: string): Promise<Checkpoint | undefin
   })
   if (text === undefined) return undefined
   const state = readState(text)
-  if (state?.version === 2) return state as Checkpoint
-  if (state?.version === 1)
+  if (state?.version === 3) return state as Checkpoint
+  if (typeof state?.version === "number")
     throw new UsageError(
-      `${path} was written by an earlier version, which did not save the address of the service. --restart sends everything again (a signal with a dedupe_key is stored once); --state FILE uses another file.`,
+      `${path} was written by another version of this program. --restart sends everything again (a signal with a dedupe_key is stored once); --state FILE uses another file.`,
     )
   throw new UsageError(`${path} is not the state of an import. Name another file with --state.`)
 }

@@ -1,4 +1,5 @@
 import { Command } from "@commander-js/extra-typings"
+import type { SourceRequest } from "../sources/open.ts"
 import {
   batchSizeOption,
   collectPairs,
@@ -8,9 +9,9 @@ import {
   KEY_HELP,
   quietOption,
   urlOption,
-} from "../options.ts"
-import type { SourceRequest } from "../sources/open.ts"
+} from "../terminal/options.ts"
 import type { ImportOptions } from "./import.ts"
+import type { VerifyOptions } from "./verify.ts"
 
 const csv = () =>
   new Command("csv")
@@ -75,6 +76,7 @@ const checking = <Args extends unknown[], Options extends Record<string, unknown
 ) =>
   command
     .addOption(urlOption())
+    .addOption(deadlineOption("how long to retry one request"))
     .option("--since <time>", "compare with the service's signals from this time on", "0001-01-01T00:00:00Z")
     .addHelpText("after", `\n${KEY_HELP}`)
 
@@ -82,7 +84,7 @@ const checking = <Args extends unknown[], Options extends Record<string, unknown
 export function importCommand(invocation: Invocation) {
   const run = async (request: SourceRequest, options: ImportOptions) => {
     const { runImportCommand } = await import("./import.ts")
-    invocation.exitCode = await runImportCommand(request, options, invocation.stop)
+    invocation.exitCode = await runImportCommand(request, options, invocation)
   }
   return new Command("import")
     .description(
@@ -99,9 +101,9 @@ export function importCommand(invocation: Invocation) {
 
 /** `signals verify KIND`. */
 export function verifyCommand(invocation: Invocation) {
-  const run = async (request: SourceRequest, options: { url: string; since: string }) => {
+  const run = async (request: SourceRequest, options: VerifyOptions) => {
     const { runVerifyCommand } = await import("./verify.ts")
-    invocation.exitCode = await runVerifyCommand(request, options)
+    invocation.exitCode = await runVerifyCommand(request, options, invocation.stop)
   }
   return new Command("verify")
     .description(

@@ -5,6 +5,7 @@ import {
   RateLimitedError,
   type SignalClient,
   UnavailableError,
+  ValidationError,
 } from "../../client/index.ts"
 import type { AdaptiveLimit } from "./adaptive-limit.ts"
 import type { ImportBatch } from "./batches.ts"
@@ -15,6 +16,9 @@ import type { ImportBatch } from "./batches.ts"
  */
 export type Deliver = (batch: ImportBatch, limit: AdaptiveLimit) => Promise<Failure[]>
 
+const CHANGED =
+  "An earlier run sent and stored the batch of this record before the source was changed. Compare the record with what is stored"
+
 /**
  * Delivers each batch under an Idempotency-Key of the import and the batch number, so that a batch sent again
  * is stored once.
@@ -22,19 +26,27 @@ export type Deliver = (batch: ImportBatch, limit: AdaptiveLimit) => Promise<Fail
 export function deliverTo(
   client: SignalClient,
   importId: string,
-  options: { deadlineMs: number; onAnswer?: (answer: BatchAnswer) => void },
+  options: { deadlineMs: number; signal: AbortSignal; onAnswer?: (answer: BatchAnswer) => void },
 ): Deliver {
   return async (batch, limit) => {
     // The service validates the signals, even a missing context_window_id.
     const failures = await deliverEach(client, batch.signals as never, {
-      deadlineMs: options.deadlineMs,
-      onAnswer: options.onAnswer,
+      ...options,
       idempotencyKey: `import-${importId}-${batch.number}`,
       onRetry: ({ reason }) => {
         if (reason instanceof RateLimitedError || reason instanceof UnavailableError) limit.shrink()
       },
+    }).catch((error) => {
+      if (!isKeyReused(error)) throw error
+      return batch.signals.map((_, index): Failure => {
+        return { index, error: CHANGED, code: "unreadable_record", retryable: false }
+      })
     })
     limit.grow()
     return failures
   }
 }
+
+/** The service has another batch under this key: records behind the saved progress have changed. */
+const isKeyReused = (error: unknown) =>
+  error instanceof ValidationError && error.errors.some(({ type }) => type === "idempotency_key_reused")

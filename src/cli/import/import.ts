@@ -1,15 +1,17 @@
-import { type SignalClient, SignalError } from "../../client/index.ts"
-import { FailuresFile } from "../failures.ts"
-import { openClient } from "../options.ts"
-import { openProgress } from "../progress.ts"
-import { openSource, type SourceRequest } from "../sources/open.ts"
-import { type Source, SourceError } from "../sources/source.ts"
-import { EXIT, reasonOf, UsageError } from "../usage.ts"
-import { writeBatchFiles } from "./batch-files.ts"
-import type { Checkpoint } from "./checkpoint.ts"
+import type { SignalClient } from "../../client/index.ts"
+import { FailuresFile } from "../files/failures.ts"
+import { type OpenedSource, openSource, type SourceRequest } from "../sources/open.ts"
+import { SourceError } from "../sources/reading/source.ts"
+import { asUsageError, EXIT, isExpected, reasonOf, UsageError } from "../terminal/errors.ts"
+import { apiKey, type Invocation, openClient } from "../terminal/options.ts"
+import { say } from "../terminal/output.ts"
+import { openProgress } from "../terminal/progress.ts"
+import { BeginningChanged } from "./batches.ts"
+import { type Checkpoint, writeCheckpoint } from "./checkpoint.ts"
 import { deliverTo } from "./deliver.ts"
 import { runImport } from "./engine.ts"
-import { type LockedState, openState } from "./state.ts"
+import { beginState, digest, openState, type StateOptions } from "./state.ts"
+import { dryRun, writeBatchFiles } from "./without-service.ts"
 
 const MAX_IGNORED = 20
 const SHOWN_REASONS = 5
@@ -32,56 +34,85 @@ export interface ImportOptions {
 export async function runImportCommand(
   request: SourceRequest,
   options: ImportOptions,
-  stop: AbortSignal,
+  invocation: Invocation,
 ): Promise<number> {
-  const { kind } = request
-  const { url, batchSize } = options
-  const { source, ...identity } = await openSource(request)
-  if (options.dryRun) return dryRun(source, stop)
-  if (options.output !== undefined) return writeBatchFiles(source, options.output, batchSize)
-
+  const source = await openSource(request)
+  if (options.dryRun) {
+    invocation.printsResult = true
+    return dryRun(source.source, invocation.stop)
+  }
+  if (options.output !== undefined)
+    return writeBatchFiles(source.source, options.output, options.batchSize, invocation.stop)
   const client = openClient(options)
-  const state = await openState({
+  const stateOptions = {
     client,
-    service: new URL(url).origin,
-    source: identity,
-    batchSize,
+    service: serviceOf(options.url),
+    key: digest(`key ${apiKey() ?? ""}`, 32),
+    source,
+    batchSize: options.batchSize,
     path: options.state,
     restart: options.restart ?? false,
-    tell: (sentence) => console.error(sentence),
-  }).catch(giveUp)
-  if (state === undefined) return EXIT.gaveUp
+    tell: say,
+  }
+  const { path, checkpoint, release } = await openState(stateOptions)
   try {
-    return await importFrom(source, kind, options, state, client, stop)
+    const work = { source, client, options, invocation, statePath: path }
+    return await importFrom(work, checkpoint).catch(async (error) => {
+      if (!(error instanceof BeginningChanged)) throw error
+      return await startAgain(work, checkpoint, stateOptions)
+    })
   } finally {
-    await state.release()
+    await release()
   }
 }
 
-async function importFrom(
-  source: Source,
-  kind: SourceRequest["kind"],
-  options: ImportOptions,
-  { path: statePath, checkpoint }: LockedState,
-  client: SignalClient,
-  stop: AbortSignal,
-): Promise<number> {
-  if (checkpoint.finished) {
-    const mayHaveChanged = kind === "sql" ? " The importer does not notice changes of the table." : ""
-    console.log(
-      `The whole source was imported before: ${summary(checkpoint)}.${mayHaveChanged} Send it again with --restart.`,
+/** The address of a service, in one spelling. */
+export const serviceOf = (url: string): string => {
+  const { origin, pathname } = new URL(url)
+  return `${origin}${pathname.replace(/\/+$/, "")}`
+}
+
+interface Work {
+  source: OpenedSource
+  client: SignalClient
+  options: ImportOptions
+  invocation: Invocation
+  statePath: string
+}
+
+/** @throws {UsageError} the source's signals would be stored twice */
+async function startAgain(work: Work, checkpoint: Checkpoint, options: StateOptions): Promise<number> {
+  const { source, statePath } = work
+  const before = `${source.name} does not begin with the ${checkpoint.beginning?.read} records that were imported before`
+  if (!source.source.namesItsSignals)
+    throw new UsageError(
+      `${before} (${statePath}). Nothing was sent. If records in this beginning were corrected, import a file that has only these. --restart sends the whole source: a signal with a dedupe_key is stored once, others are stored again.`,
     )
-    return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done
+  say(`${before}. It is imported from its beginning; each message is stored once.`)
+  const begun = await beginState(options, statePath)
+  return await importFrom(work, begun.checkpoint)
+}
+
+async function importFrom(work: Work, checkpoint: Checkpoint): Promise<number> {
+  const { source, client, options, invocation, statePath } = work
+  const { stop } = invocation
+  const former = { ...checkpoint }
+  const failures = await openFailures(options, statePath, checkpoint)
+  const progress = options.quiet
+    ? undefined
+    : openProgress(process.stderr, source.source.share, { ...checkpoint })
+  if (former.nextBatch > 0 && !former.finished) say(`Continuing after: ${summary(former)}.`)
+  const print = (sentence: string, isComplete: boolean) => {
+    console.log(sentence)
+    const kind = source.kind === "slack" ? "slack" : "jsonl"
+    for (const remark of remarks(checkpoint, failures.path, kind, isComplete)) console.log(remark)
+    const columns = source.source.payloadColumns?.() ?? []
+    if (columns.length > 0 && isComplete)
+      console.log(`Stored in the payload, because a signal has no such field: ${listOf(columns)}.`)
   }
-  const failures = new FailuresFile(
-    options.failures ?? statePath.replace(/(\.json)?$/, ".failures.jsonl"),
-    checkpoint.failureBytes,
-  )
-  const progress = options.quiet ? undefined : openProgress(process.stderr, source.share, checkpoint)
-  if (checkpoint.nextBatch > 0) console.error(`Continuing after: ${summary(checkpoint)}.`)
   try {
     const complete = await runImport({
-      source,
+      source: source.source,
       checkpoint,
       statePath,
       failures,
@@ -89,6 +120,7 @@ async function importFrom(
       stop,
       deliver: deliverTo(client, checkpoint.importId, {
         deadlineMs: options.deadline * 1000,
+        signal: invocation.end,
         onAnswer: ({ transaction_id, ignored_fields }) => {
           checkpoint.transaction = transaction_id ?? checkpoint.transaction
           checkpoint.ignoredFields = [
@@ -99,29 +131,56 @@ async function importFrom(
       onProgress: (now, limit) => progress?.show(now, limit),
     })
     progress?.end()
-    console.log(`${complete ? "Imported" : "Stopped; the same command continues"}: ${summary(checkpoint)}.`)
-    for (const sentence of remarks(
-      checkpoint,
-      `signals import ${kind === "slack" ? kind : "jsonl"} ${failures.path}`,
-    ))
-      console.log(sentence)
+    const wasDone = former.finished && checkpoint.nextBatch === former.nextBatch
+    if (wasDone)
+      console.log(
+        `The whole source was imported before: ${summary(checkpoint)}. Send it again with --restart.`,
+      )
+    else if (complete) print(`Imported: ${summary(checkpoint)}.`, true)
+    else print(`Stopped; the same command continues: ${summary(checkpoint)}.`, false)
     if (!complete) return EXIT.stopped
     return checkpoint.failed > 0 ? EXIT.someFailed : EXIT.done
-  } catch (error) {
+  } catch (thrown) {
     progress?.end()
-    if (error instanceof UsageError) throw error
-    const next = error instanceof SourceError ? "" : " The same command continues."
-    console.error(`Gave up: ${reasonOf(error)}\nSo far: ${summary(checkpoint)}.${next}`)
-    return EXIT.gaveUp
+    if (stop.aborted) {
+      print(`Stopped; the same command continues: ${summary(checkpoint)}.`, false)
+      return EXIT.stopped
+    }
+    const error = asUsageError(thrown)
+    if (checkpoint.nextBatch === former.nextBatch && !isExpected(error)) throw error
+    if (!isExpected(error) && !(error instanceof UsageError)) throw error
+    return gaveUp(error, checkpoint)
   } finally {
     await failures.close()
   }
 }
 
-/** Reports an error of the service; throws any other. */
-function giveUp(error: unknown): undefined {
-  if (!(error instanceof SignalError)) throw error
-  console.error(`Gave up: ${reasonOf(error)}\nNothing was sent. The same command continues.`)
+/** Says what the service has, and how to go on, so that nothing is stored twice. */
+function gaveUp(error: Error, checkpoint: Checkpoint): number {
+  const next =
+    error instanceof SourceError || error instanceof UsageError
+      ? " What could be read is sent. When the source is mended, the same command continues behind it."
+      : " The same command continues."
+  console.error(`Gave up: ${reasonOf(error)}\nSo far: ${summary(checkpoint)}.${next}`)
+  return error instanceof UsageError ? EXIT.usage : EXIT.gaveUp
+}
+
+/** @throws {UsageError} `--failures` names a file that exists, and is not of this import */
+async function openFailures(
+  options: ImportOptions,
+  statePath: string,
+  checkpoint: Checkpoint,
+): Promise<FailuresFile> {
+  const { failures: written } = checkpoint
+  const isOther = options.failures !== undefined && options.failures !== written?.path
+  if (written && !isOther) return new FailuresFile(written.path, written, say)
+  if (options.failures === undefined)
+    return new FailuresFile(statePath.replace(/(\.json)?$/, ".failures.jsonl"))
+  const file = new FailuresFile(options.failures)
+  await file.create()
+  checkpoint.failures = file.written
+  await writeCheckpoint(statePath, checkpoint)
+  return file
 }
 
 export function summary({ read, stored, failed, skipped }: Checkpoint): string {
@@ -130,36 +189,28 @@ export function summary({ read, stored, failed, skipped }: Checkpoint): string {
 }
 
 /** The sentences after an import: the reasons of failures, and the fields that the service ignored. */
-function* remarks({ reasons, failed, ignoredFields }: Checkpoint, retry: string): Generator<string> {
+function* remarks(
+  { reasons, failed, ignoredFields }: Checkpoint,
+  failuresPath: string,
+  kind: string,
+  isComplete: boolean,
+): Generator<string> {
   if (failed > 0) {
-    const most = Object.entries(reasons).sort(([, one], [, other]) => other - one)
+    const most = Object.entries(reasons)
+      .filter(([, count]) => count > 0)
+      .sort(([, a], [, b]) => b - a)
     yield `Failed, by reason:`
     for (const [reason, count] of most.slice(0, SHOWN_REASONS)) yield `  ${count}: ${reason}`
     if (most.length > SHOWN_REASONS) yield `  and ${most.length - SHOWN_REASONS} more reasons`
-    yield `The failures file has these records. Correct them, then run: ${retry}`
+    yield isComplete
+      ? `The failures file has these records. Correct them, then run: signals import ${kind} ${failuresPath}`
+      : `The failures file has these records: ${failuresPath}`
   }
   if (ignoredFields.length > 0)
     yield `Not stored, because a signal has no such field: ${ignoredFields.join(", ")}. Put them into "payload" to keep them.`
 }
 
-/** Prints each signal as it would be sent, and each other record with the reason why it would not be sent. */
-async function dryRun(source: Source, stop: AbortSignal): Promise<number> {
-  const counts = { signals: 0, skipped: 0, unreadable: 0 }
-  for await (const record of source.records()) {
-    if (stop.aborted) return EXIT.stopped
-    if ("signal" in record) {
-      counts.signals++
-      console.log(JSON.stringify(record.signal))
-    } else if ("skipped" in record) {
-      counts.skipped++
-      console.error(`${record.place}: skipped, ${record.skipped}`)
-    } else {
-      counts.unreadable++
-      console.error(`${record.place}: ${record.error}`)
-    }
-  }
-  console.error(
-    `${counts.signals} signals would be sent, ${counts.skipped} skipped, ${counts.unreadable} cannot be read. Nothing was sent.`,
-  )
-  return counts.unreadable > 0 ? EXIT.someFailed : EXIT.done
-}
+const listOf = (columns: readonly string[]) =>
+  columns.length <= MAX_IGNORED
+    ? columns.join(", ")
+    : `${columns.slice(0, MAX_IGNORED).join(", ")} and ${columns.length - MAX_IGNORED} more`

@@ -2,10 +2,11 @@ import { type ConversationStats, type SignalClient, ValidationError } from "../.
 import { planBatch } from "../../signals/plan.ts"
 import { MAX_FUTURE_SECONDS, timeLimitAt } from "../../signals/rules.ts"
 import { Signal, withPlainNumbers } from "../../signals/schema.ts"
-import { openClient } from "../options.ts"
 import { openSource, type SourceRequest } from "../sources/open.ts"
-import type { Source } from "../sources/source.ts"
-import { EXIT } from "../usage.ts"
+import type { Source } from "../sources/reading/source.ts"
+import { EXIT } from "../terminal/errors.ts"
+import { openClient } from "../terminal/options.ts"
+import { countKind } from "./batches.ts"
 
 interface Conversation {
   count: number
@@ -20,6 +21,13 @@ const SHOWN = 20
 /** Conversations in the answer of the statistics; the signals of others are listed and counted. */
 const MAX_STATS = 1000
 
+export interface VerifyOptions {
+  url: string
+  since: string
+  /** Seconds. */
+  deadline: number
+}
+
 /**
  * Runs `signals verify`.
  *
@@ -27,12 +35,14 @@ const MAX_STATS = 1000
  */
 export async function runVerifyCommand(
   request: SourceRequest,
-  options: { url: string; since: string },
+  options: VerifyOptions,
+  stop: AbortSignal,
 ): Promise<number> {
-  const { source } = await openSource(request)
   const client = openClient(options)
-  const expected = await countSource(source)
-  const found = await countService(client, options.since, expected.conversations)
+  const { source } = await openSource(request)
+  const expected = await countSource(source, stop)
+  if (stop.aborted) return EXIT.stopped
+  const found = await countService(client, { ...options, stop }, expected.conversations)
   const differences = [...expected.conversations].flatMap(([name, { count, scores }]) => {
     const inService = found.get(name) ?? { count: 0, scores: 0 }
     const sameMean =
@@ -40,10 +50,9 @@ export async function runVerifyCommand(
     return count === inService.count && sameMean ? [] : [{ name, source: count, service: inService.count }]
   })
   const total = [...expected.conversations.values()].reduce((sum, { count }) => sum + count, 0)
-  const brokenRules = expected.rejected > 0 ? `, and ${expected.rejected} that break a rule` : ""
-  console.log(
-    `The source has ${total} signals of ${expected.conversations.size} conversations${brokenRules}.`,
-  )
+  console.log(`The source has ${total} signals of ${expected.conversations.size} conversations.`)
+  const others = Object.entries(expected.others).map(([kind, count]) => `${count} ${kind}`)
+  if (others.length > 0) console.log(`Not compared: ${others.join(", ")}.`)
   for (const { name, source: inSource, service } of differences.slice(0, SHOWN))
     console.log(
       `${name}: ${inSource} in the source, ${service} in the service${inSource === service ? ", but with another mean score" : ""}`,
@@ -57,40 +66,50 @@ export async function runVerifyCommand(
   return differences.length === 0 ? EXIT.done : EXIT.someFailed
 }
 
+interface Expected {
+  conversations: Map<string, Conversation>
+  /** Records that become no signal, by kind. */
+  others: Record<string, number>
+}
+
 /**
  * Counts the signals that the service stores of a source, by its own rules; the first of those that share a
  * dedupe_key.
  */
-async function countSource(
-  source: Source,
-): Promise<{ conversations: Map<string, Conversation>; rejected: number }> {
-  const conversations = new Map<string, Conversation>()
+async function countSource(source: Source, stop: AbortSignal): Promise<Expected> {
+  const expected: Expected = { conversations: new Map(), others: {} }
   const known = new Set<string>()
-  let rejected = 0
   const options = { timeLimit: timeLimitAt(new Date(), MAX_FUTURE_SECONDS) }
   for await (const record of source.records()) {
-    if (!("signal" in record)) continue
-    const shaped = Signal.safeParse(withPlainNumbers({ ...record.signal }))
-    const [row] = shaped.success ? planBatch([shaped.data], "2000-01-01T00:00:00.000000Z", options).rows : []
-    if (!row) rejected++
-    else if (row.dedupeKey === null || !known.has(row.dedupeKey)) {
-      if (row.dedupeKey !== null) known.add(row.dedupeKey)
-      const conversation = conversations.get(row.contextWindowId) ?? { count: 0, scores: 0 }
-      conversations.set(row.contextWindowId, {
-        count: conversation.count + 1,
-        scores: conversation.scores + row.signalScore,
-      })
+    if (stop.aborted) return expected
+    if ("skipped" in record) countKind(expected.others, `${record.skipped} (skipped)`)
+    else if ("error" in record) countKind(expected.others, "that cannot be read")
+    else {
+      const shaped = Signal.safeParse(withPlainNumbers({ ...record.signal }))
+      const [row] = shaped.success
+        ? planBatch([shaped.data], "2000-01-01T00:00:00.000000Z", options).rows
+        : []
+      if (!row) countKind(expected.others, "that break a rule")
+      else if (row.dedupeKey === null || !known.has(row.dedupeKey)) {
+        if (row.dedupeKey !== null) known.add(row.dedupeKey)
+        addScore(expected.conversations, row.contextWindowId, row.signalScore)
+      }
     }
   }
-  return { conversations, rejected }
+  return expected
+}
+
+function addScore(conversations: Map<string, Conversation>, name: string, score: number): void {
+  const { count, scores } = conversations.get(name) ?? { count: 0, scores: 0 }
+  conversations.set(name, { count: count + 1, scores: scores + score })
 }
 
 async function countService(
   client: SignalClient,
-  since: string,
+  { since, stop }: { since: string; stop: AbortSignal },
   wanted: ReadonlyMap<string, Conversation>,
 ): Promise<Map<string, Conversation>> {
-  const stats = await statsOf(client, since)
+  const stats = await statsOf(client, since, stop)
   const found = new Map(
     stats?.map(({ context_window_id, signal_count, avg_score }) => [
       context_window_id,
@@ -106,7 +125,7 @@ async function countService(
   for (const name of wanted.keys()) {
     if (found.has(name)) continue
     const conversation = { count: 0, scores: 0 }
-    for await (const { signal_score } of client.list({ context_window_id: name, since })) {
+    for await (const { signal_score } of client.list({ context_window_id: name, since }, { signal: stop })) {
       conversation.count++
       conversation.scores += signal_score
     }
@@ -119,9 +138,13 @@ async function countService(
  * The statistics of the conversations with the most signals; undefined when the service has more signals than
  * it counts at once.
  */
-async function statsOf(client: SignalClient, since: string): Promise<ConversationStats[] | undefined> {
+async function statsOf(
+  client: SignalClient,
+  since: string,
+  stop: AbortSignal,
+): Promise<ConversationStats[] | undefined> {
   try {
-    return await client.stats({ since, limit: MAX_STATS })
+    return await client.stats({ since, limit: MAX_STATS }, { signal: stop })
   } catch (error) {
     if (error instanceof ValidationError && error.code === "read_too_costly") return undefined
     throw error

@@ -1,5 +1,5 @@
 import { Command } from "@commander-js/extra-typings"
-import { type Invocation, KEY_HELP, quietOption, urlOption } from "../options.ts"
+import { type Invocation, KEY_HELP, quietOption, urlOption } from "../terminal/options.ts"
 
 const AFTER_HELP = `
 ${KEY_HELP} It needs the scope "read".
@@ -23,6 +23,7 @@ export function tailCommand(invocation: Invocation) {
     .addHelpText("after", AFTER_HELP)
     .action(async (options) => {
       const { tail } = await import("./tail.ts")
+      invocation.printsResult = true
       invocation.exitCode = await tail(options, invocation.stop)
     })
 }

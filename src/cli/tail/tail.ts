@@ -1,7 +1,10 @@
-import { SignalError, type StoredSignal, ValidationError } from "../../client/index.ts"
-import { openClient } from "../options.ts"
-import { EXIT, UsageError } from "../usage.ts"
-import { readCursor, writeCursor } from "./cursor-file.ts"
+import { readFile } from "node:fs/promises"
+import { FolderInUse, lockOwnFolder } from "../../client/spool/lock.ts"
+import { parseJson } from "../../signals/json.ts"
+import { regularPath, replaceFile } from "../files/files.ts"
+import { EXIT, UsageError } from "../terminal/errors.ts"
+import { openClient } from "../terminal/options.ts"
+import { print, say } from "../terminal/output.ts"
 
 export interface TailOptions {
   url: string
@@ -12,38 +15,58 @@ export interface TailOptions {
 }
 
 /** Prints the feed, and saves the cursor after each page. Returns the exit code. */
-export async function tail(
-  { url, follow, after, cursorFile, quiet }: TailOptions,
-  stop: AbortSignal,
-): Promise<number> {
-  let cursor = (cursorFile === undefined ? undefined : await readCursor(cursorFile)) ?? after
+export async function tail(options: TailOptions, stop: AbortSignal): Promise<number> {
+  if (options.cursorFile === undefined) return await printFeed(options, options.after, stop)
+  const path = await regularPath(options.cursorFile, "--cursor-file")
+  const release = await lockOwnFolder(`${path}.lock`, `The cursor file ${path}`).catch((error) => {
+    if (!(error instanceof FolderInUse)) throw error
+    throw new UsageError(`${error.message} Name another file with --cursor-file.`)
+  })
   try {
-    for await (const page of openClient({ url }).feed({
-      after: cursor,
-      follow: follow ?? false,
-      signal: stop,
-    })) {
-      await print(page.signals)
+    const cursor = (await readCursor(path)) ?? options.after
+    return await printFeed(options, cursor, stop, (next) => replaceFile(path, `${next}\n`))
+  } finally {
+    await release()
+  }
+}
+
+async function printFeed(
+  { url, follow, quiet }: TailOptions,
+  after: string | undefined,
+  stop: AbortSignal,
+  save?: (cursor: string) => Promise<void>,
+): Promise<number> {
+  let cursor = after
+  // Numbers of a payload keep every digit.
+  const client = openClient({ url, parse: parseJson })
+  try {
+    for await (const page of client.feed({ after, follow: follow ?? false, signal: stop })) {
+      await print(page.signals.map((signal) => `${JSON.stringify(signal)}\n`).join(""))
       cursor = page.next_cursor
-      if (cursorFile !== undefined) await writeCursor(cursorFile, cursor)
+      await save?.(cursor)
     }
   } catch (error) {
-    if (error instanceof ValidationError) throw new UsageError(`${error.message}.`)
-    if (!(error instanceof SignalError)) throw error
-    console.error(`Gave up: ${error.message}`)
-    return EXIT.gaveUp
+    if (stop.aborted) return EXIT.stopped
+    throw error
   } finally {
-    if (!quiet && cursorFile === undefined && cursor !== undefined)
-      console.error(`Continue with --after ${cursor}`)
+    if (!quiet && save === undefined && cursor !== undefined) say(`Continue with --after ${cursor}`)
   }
   return stop.aborted ? EXIT.stopped : EXIT.done
 }
 
-/** Resolves when the pipe has room. When its reader has closed it, `runCommandLine` ends the process. */
-const print = (signals: readonly StoredSignal[]) =>
-  new Promise<void>((resolve) => {
-    const text = signals.map((signal) => `${JSON.stringify(signal)}\n`).join("")
-    process.stdout.write(text, (error) => {
-      if (!error) resolve()
-    })
+/**
+ * Reads the cursor in a file; undefined when there is no file.
+ *
+ * @throws {UsageError} the file does not hold a cursor
+ */
+async function readCursor(path: string): Promise<string | undefined> {
+  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined
+    throw error
   })
+  if (text === undefined) return undefined
+  const cursor = text.trim()
+  if (!/^[\w-]{1,500}$/.test(cursor))
+    throw new UsageError(`${path} does not hold a cursor. Name another file with --cursor-file.`)
+  return cursor
+}

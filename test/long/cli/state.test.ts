@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
@@ -153,28 +153,18 @@ describe("the state of an import", () => {
     })
   })
 
-  it("of an earlier version is refused with the way out", async () => {
+  it("of another version is refused with the way out", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
-    await importTo(first.service.address)
-    const [name = ""] = await readdir(join(folder, ".signals"))
-    const {
-      service: _,
-      transaction: __,
-      ...state
-    } = JSON.parse(await readFile(join(folder, ".signals", name), "utf8"))
-    await rm(join(folder, ".signals", name))
-    await mkdir(join(folder, ".signals"), { recursive: true })
-    await writeFile(
-      join(folder, ".signals", name.replace(/-\w+\.json$/, ".json")),
-      JSON.stringify({ ...state, version: 1 }),
-    )
-    expect(await importTo(first.service.address)).toMatchObject({
+    await importTo(first.service.address, "--state", "state.json")
+    const state = JSON.parse(await readFile(join(folder, "state.json"), "utf8"))
+    await writeFile(join(folder, "state.json"), JSON.stringify({ ...state, version: 2 }))
+    expect(await importTo(first.service.address, "--state", "state.json")).toMatchObject({
       code: 2,
-      err: expect.stringContaining(
-        "was written by an earlier version, which did not save the address of the service",
-      ),
+      err: expect.stringContaining("state.json was written by another version of this program. --restart"),
     })
-    expect(await importTo(first.service.address, "--restart")).toMatchObject({ code: 0 })
+    expect(await importTo(first.service.address, "--state", "state.json", "--restart")).toMatchObject({
+      code: 0,
+    })
   })
 
   it("is not used while the service does not answer", async () => {

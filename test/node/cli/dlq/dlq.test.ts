@@ -76,11 +76,11 @@ describe("signals dlq", () => {
   it("prints one line of JSON for each with --json", async () => {
     await failSomeRecords()
     const { out } = await dlq("list", "--json")
-    const letters = out
+    const deadLetters = out
       .trimEnd()
       .split("\n")
       .map((line) => JSON.parse(line))
-    expect(letters.map(({ id, index }) => ({ id, index }))).toEqual([
+    expect(deadLetters.map(({ id, index }) => ({ id, index }))).toEqual([
       { id: 3, index: 2 },
       { id: 2, index: 1 },
       { id: 1, index: 0 },
@@ -140,8 +140,9 @@ describe("signals dlq", () => {
   })
 
   it.each([
-    [["list", "--url", "http://127.0.0.1:2"], /cannot be reached/],
-    [["show", "99"], /No dead letter has this id\. \(request [\da-f-]{36}\)$/m],
+    [["list", "--url", "http://127.0.0.1:2", "--deadline", "1"], /^Gave up: no answer within 1000 ms/],
+    [["show", "99"], /^Gave up: No dead letter has the id 99\. "signals dlq list" prints the ids\.$/m],
+    [["discard", "99"], /No dead letter has this id\. \(request [\da-f-]{36}\)$/m],
   ])("answers %j, which the service cannot do, with 3 and a sentence", async (args, sentence) => {
     const ended = await dlq(...args)
     expect(ended).toMatchObject({ code: 3, err: expect.stringMatching(sentence) })
@@ -153,7 +154,7 @@ describe("signals dlq", () => {
     expect([code, err]).toEqual([
       3,
       expect.stringMatching(
-        /^401: Send an API key as Authorization: Bearer KEY\. Put it into SIGNAL_INGEST_KEY\. \(request [\da-f-]{36}\)\n$/,
+        /^Gave up: Send an API key as Authorization: Bearer KEY\. Put it into SIGNAL_INGEST_KEY\. \(request [\da-f-]{36}\)\n$/,
       ),
     ])
   })

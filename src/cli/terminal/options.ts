@@ -1,12 +1,17 @@
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings"
-import { SignalClient } from "../client/index.ts"
+import { SignalClient } from "../../client/index.ts"
+import { UsageError } from "./errors.ts"
 
 /** Shared by the command line and the command that it runs. */
 export interface Invocation {
-  /** Aborts when the user stops the command. */
+  /** Aborts when the user stops the command: it finishes what is in flight, and starts nothing else. */
   stop: AbortSignal
+  /** Aborts some seconds after `stop`: what is in flight is given up. */
+  end: AbortSignal
   /** Set by the command that ran. */
   exitCode: number
+  /** What the command prints is its result: it is done when the reader of its output has left. */
+  printsResult: boolean
 }
 
 const wholeNumber = (least: number, most: number) => (text: string) => {
@@ -17,8 +22,13 @@ const wholeNumber = (least: number, most: number) => (text: string) => {
 }
 
 function readAddress(text: string): string {
-  if (!URL.canParse(text))
+  const url = URL.parse(text)
+  if (!url || !/^https?:$/.test(url.protocol) || url.hostname === "")
     throw new InvalidArgumentError("It must be an address, such as https://signals.example.com.")
+  if (url.username !== "" || url.password !== "")
+    throw new InvalidArgumentError("It must not hold a login: put an API key into SIGNAL_INGEST_KEY.")
+  if (url.search !== "" || url.hash !== "")
+    throw new InvalidArgumentError("It must end before a ? or #, such as https://signals.example.com.")
   return text
 }
 
@@ -55,6 +65,17 @@ export function collectPairs(
 
 export const KEY_HELP = "The API key is read from SIGNAL_INGEST_KEY."
 
+/** The API key of the environment. @throws {UsageError} no key has such characters; it is not printed */
+export function apiKey(): string | undefined {
+  const key = process.env.SIGNAL_INGEST_KEY
+  if (!key) return undefined
+  if (!/^[\x21-\x7e]+$/.test(key))
+    throw new UsageError(
+      "SIGNAL_INGEST_KEY holds a space, a line break or a character beyond ASCII, which no API key has. Set it again.",
+    )
+  return key
+}
+
 /** Returns a client of the service, with the API key of the environment. */
 export function openClient(options: {
   url: string
@@ -63,7 +84,7 @@ export function openClient(options: {
   parse?: ((text: string) => unknown) | undefined
 }): SignalClient {
   const { url, deadline, parse } = options
-  const key = process.env.SIGNAL_INGEST_KEY
+  const key = apiKey()
   return new SignalClient({
     url,
     ...(key && { key }),

@@ -1,7 +1,6 @@
 import { stripVTControlCharacters } from "node:util"
 import { describe, expect, it } from "vitest"
-import { newCheckpoint } from "../../../src/cli/import/checkpoint.ts"
-import { duration, openProgress } from "../../../src/cli/progress.ts"
+import { duration, openProgress } from "../../../../src/cli/terminal/progress.ts"
 
 /** What is written to a terminal of a width, or to a file. */
 function outputOf(isTTY: boolean, columns = 100): { stream: NodeJS.WriteStream; written: string[] } {
@@ -21,7 +20,6 @@ const START = { read: 0, position: null }
 const HALF = () => 0.5
 
 const checkpoint = {
-  ...newCheckpoint("source", "http://localhost:8002", 500),
   position: "7",
   read: 5000,
   stored: 4990,

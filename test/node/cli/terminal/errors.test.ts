@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { reasonOf } from "../../../src/cli/usage.ts"
-import { DeadlineError, UnavailableError } from "../../../src/client/index.ts"
+import { reasonOf } from "../../../../src/cli/terminal/errors.ts"
+import { DeadlineError, UnavailableError } from "../../../../src/client/index.ts"
 
 describe("the reason that a command gives up", () => {
   it("names the request id, by which the service's log can be searched", () => {

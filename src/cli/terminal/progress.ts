@@ -1,5 +1,4 @@
 import cliProgress from "cli-progress"
-import type { Checkpoint } from "./import/checkpoint.ts"
 
 /**
  * A line that shows the progress of a command. A terminal redraws it in place; any other output gets a line
@@ -74,9 +73,19 @@ function drawnLine(out: NodeJS.WriteStream): Line {
   }
 }
 
+/** What the line of an import shows. */
+export interface ImportCounts {
+  read: number
+  stored: number
+  failed: number
+  skipped: Record<string, number>
+  /** The position behind what was read. */
+  position: string | null
+}
+
 /** The progress of an import. */
 export interface Progress {
-  show(checkpoint: Checkpoint, limit: number): void
+  show(counts: ImportCounts, limit: number): void
   end(): void
 }
 
@@ -84,22 +93,20 @@ export interface Progress {
 export function openProgress(
   out: NodeJS.WriteStream,
   share: ((position: string) => number) | undefined,
-  started: Pick<Checkpoint, "read" | "position">,
+  started: Pick<ImportCounts, "read" | "position">,
 ): Progress {
-  const beganAt = Date.now()
+  const beganAt = performance.now()
+  const { read: readBefore } = started
   const shareAt = (position: string | null) => (position === null ? 0 : Math.min(1, share?.(position) ?? 0))
   const shareBefore = shareAt(started.position)
   const line = openLine(out)
   return {
-    show(checkpoint, limit) {
-      const seconds = Math.max(0.001, (Date.now() - beganAt) / 1000)
-      const done = share && shareAt(checkpoint.position)
+    show(counts, limit) {
+      const seconds = Math.max(0.001, (performance.now() - beganAt) / 1000)
+      const done = share && shareAt(counts.position)
       const left =
         done !== undefined && done > shareBefore ? ((1 - done) / (done - shareBefore)) * seconds : undefined
-      line.show(
-        sentence(checkpoint, { rate: (checkpoint.read - started.read) / seconds, done, left, limit }),
-        done,
-      )
+      line.show(sentence(counts, { rate: (counts.read - readBefore) / seconds, done, left, limit }), done)
     },
     end: line.end,
   }
@@ -119,7 +126,7 @@ interface Figures {
 const count = (number: number) => number.toLocaleString("en-US")
 
 function sentence(
-  { read, stored, failed, skipped }: Checkpoint,
+  { read, stored, failed, skipped }: ImportCounts,
   { rate, done, left, limit }: Figures,
 ): string {
   const skippedCount = Object.values(skipped).reduce((sum, kind) => sum + kind, 0)

@@ -1,0 +1,80 @@
+import { open, rm } from "node:fs/promises"
+import { nameNewFile, refuseTaken } from "../files/files.ts"
+import type { Source } from "../sources/reading/source.ts"
+import { EXIT } from "../terminal/errors.ts"
+import { printLine, say } from "../terminal/output.ts"
+import { batchesOf } from "./batches.ts"
+
+/** `--dry-run`: prints each signal, and each other record with the reason why it would not be sent. */
+export async function dryRun(source: Source, stop: AbortSignal): Promise<number> {
+  const counts = { signals: 0, skipped: 0, unreadable: 0 }
+  for await (const record of source.records()) {
+    if (stop.aborted) return EXIT.stopped
+    if ("signal" in record) {
+      counts.signals++
+      await printLine(JSON.stringify(record.signal))
+    } else if ("skipped" in record) {
+      counts.skipped++
+      say(`${record.place}: skipped, ${record.skipped}`)
+    } else {
+      counts.unreadable++
+      say(`${record.place}: ${record.error}`)
+    }
+  }
+  say(
+    `${counts.signals} signals would be sent, ${counts.skipped} skipped, ${counts.unreadable} cannot be read. Nothing was sent.`,
+  )
+  return counts.unreadable > 0 ? EXIT.someFailed : EXIT.done
+}
+
+/**
+ * `--output`: writes batches as request bodies for curl: a single batch to `path`, several to files with a
+ * number before the extension. It replaces no file.
+ *
+ * @returns the exit code
+ * @throws {UsageError} a file exists already
+ */
+export async function writeBatchFiles(
+  source: Source,
+  path: string,
+  batchSize: number,
+  stop: AbortSignal,
+): Promise<number> {
+  await refuseTaken(path, "--output")
+  const written: string[] = []
+  let unreadable = 0
+  let signals = 0
+  for await (const batch of batchesOf(source, { number: 1, beginning: null }, batchSize)) {
+    if (stop.aborted) return EXIT.stopped
+    for (const { place, error } of batch.unreadable) say(`${place}: ${error}`)
+    unreadable += batch.unreadable.length
+    signals += batch.signals.length
+    if (batch.signals.length === 0) continue
+    const file = numbered(path, written.length + 1)
+    await writeNew(file, `${JSON.stringify({ signals: batch.signals })}\n`)
+    written.push(file)
+  }
+  const [only, ...more] = written
+  // A single file gets the name that the user gave.
+  if (only !== undefined && more.length === 0) await nameNewFile(only, path, "--output")
+  const names = more.length === 0 ? path : `${only} to ${more.at(-1)}`
+  say(written.length === 0 ? "The source has no signals to write." : `${signals} signals in ${names}.`)
+  return unreadable > 0 ? EXIT.someFailed : EXIT.done
+}
+
+async function writeNew(path: string, text: string): Promise<void> {
+  await refuseTaken(path, "--output")
+  const file = await open(path, "wx")
+  try {
+    await file.writeFile(text)
+  } catch (error) {
+    // Half a body is of no use, and would be in the way of the next run.
+    await rm(path, { force: true })
+    throw error
+  } finally {
+    await file.close()
+  }
+}
+
+const numbered = (path: string, number: number) =>
+  path.replace(/(\.\w+)?$/, (ending) => `-${number}${ending}`)

@@ -1,0 +1,212 @@
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { closeSync, openSync } from "node:fs"
+import { mkdir, readFile, writeFile } from "node:fs/promises"
+import { createServer, type Server } from "node:net"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { storedNumbers, upTo, useEmptyTables, useFolder, useRig } from "../../setup/hooks/rig.ts"
+import { run, start } from "./import/importer.ts"
+
+const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
+const NOBODY = "http://127.0.0.1:2"
+
+const rig = useRig()
+const folder = useFolder()
+useEmptyTables(rig)
+
+/** A server that accepts connections, and never answers. */
+let silent: Server
+let silence: string
+beforeAll(async () => {
+  silent = createServer((socket) => socket.on("error", () => {}))
+  silent.listen(0, "127.0.0.1")
+  await once(silent, "listening")
+  const address = silent.address()
+  silence = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`
+})
+afterAll(() => silent?.close())
+
+const file = (name: string, text: string) => writeFile(join(folder.path, name), text)
+const lines = (count: number) =>
+  upTo(count)
+    .map((index) => `${JSON.stringify({ context_window_id: "c", raw_content: String(index) })}\n`)
+    .join("")
+const IMPORT = ["import", "jsonl", "in.jsonl"]
+/** Every command that calls the service. */
+const COMMANDS = [
+  IMPORT,
+  ["verify", "jsonl", "in.jsonl"],
+  ["export", "--format", "ndjson", "--out", "out.jsonl"],
+  ["export", "--format", "csv", "--out", "-"],
+  ["tail"],
+  ["dlq", "list"],
+  ["dlq", "replay", "--all"],
+  ["erase", "--user", "u", "--yes"],
+]
+
+describe("every command", () => {
+  it.each(COMMANDS)(
+    "ends with 3 and one sentence where nobody answers: %s %s",
+    async (...args) => {
+      await file("in.jsonl", lines(3))
+      const ended = await run(folder.path, [...args, ...(hasDeadline(args) ? ["--deadline", "1"] : [])], {
+        SIGNAL_INGEST_URL: NOBODY,
+      })
+      expect([ended.code, ended.err]).toEqual([3, expect.stringMatching(/^Gave up: no answer within/m)])
+      expect(ended.err).not.toMatch(/^\s+at /m)
+    },
+    120_000,
+  )
+
+  it.each(COMMANDS)(
+    "ends with 130 by Ctrl-C and 143 by SIGTERM while the service is silent: %s %s",
+    async (...args) => {
+      await file("in.jsonl", lines(3))
+      for (const [signal, code] of [
+        ["SIGINT", 130],
+        ["SIGTERM", 143],
+      ] as const) {
+        const connected = once(silent, "connection")
+        const { child, ended } = start(folder.path, args, { SIGNAL_INGEST_URL: silence })
+        await connected
+        child.kill(signal)
+        expect(await ended).toBe(code)
+      }
+    },
+  )
+
+  it.each([
+    [{ SIGNAL_INGEST_URL: "localhost:8002" }, "It must be an address"],
+    [{ SIGNAL_INGEST_URL: "ftp://localhost" }, "It must be an address"],
+    [{ SIGNAL_INGEST_URL: "http://u:p@localhost" }, "It must not hold a login"],
+    [{ SIGNAL_INGEST_URL: "http://localhost/?a=b" }, "It must end before a ? or #"],
+    [{ SIGNAL_INGEST_KEY: "abc\ndef" }, "SIGNAL_INGEST_KEY holds"],
+    [{ SIGNAL_INGEST_KEY: "“abc”" }, "SIGNAL_INGEST_KEY holds"],
+  ])("refuses %j at once with 2, and prints no key", async (env: Record<string, string>, sentence) => {
+    await file("in.jsonl", lines(3))
+    for (const args of [IMPORT, ["verify", "jsonl", "in.jsonl"], ["tail"], ["dlq", "list"]]) {
+      const { code, err } = await run(folder.path, args, env)
+      expect([code, err]).toEqual([2, expect.stringContaining(sentence)])
+      expect(err).not.toMatch(/abc|^\s+at /m)
+    }
+  })
+
+  it.each([
+    ["tail", "--after", "nonsense"],
+    ["export", "--format", "csv", "--out", "-", "--since", "someday"],
+    ["verify", "jsonl", "in.jsonl", "--since", "someday"],
+  ])("ends with 2 where the service refuses an option: %s %s %s", async (...args) => {
+    await file("in.jsonl", lines(3))
+    const { code, err } = await run(folder.path, args, { SIGNAL_INGEST_URL: rig.service.address })
+    expect([code, err]).toEqual([2, expect.stringContaining('--help" for its options.')])
+  })
+})
+
+const hasDeadline = ([command]: string[]) => command !== "tail" && command !== "erase"
+
+/** Runs a command whose output, or errors, go to a file descriptor or to a pipe that nobody reads. */
+async function runInto(args: string[], stdio: { out?: number | "closed"; err?: "closed" }) {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    cwd: folder.path,
+    env: { PATH: process.env.PATH, SIGNAL_INGEST_URL: rig.service.address },
+    stdio: ["ignore", typeof stdio.out === "number" ? stdio.out : "pipe", "pipe"],
+  })
+  if (stdio.out === "closed") child.stdout?.destroy()
+  if (stdio.err === "closed") child.stderr?.destroy()
+  let err = ""
+  child.stderr?.on("data", (text) => {
+    err += text
+  })
+  const [code] = await once(child, "close")
+  return { code, err }
+}
+
+describe("an output that is closed", () => {
+  it("does not change the exit code of an import", async () => {
+    await file("in.jsonl", `${lines(3)}not JSON\n`)
+    expect(await runInto(IMPORT, { out: "closed" })).toMatchObject({ code: 1 })
+    await file("other.jsonl", lines(2000))
+    expect(
+      await runInto(["import", "jsonl", "other.jsonl", "--batch-size", "50"], { err: "closed" }),
+    ).toMatchObject({ code: 0 })
+    expect(await rig.query("select 1 from signals")).toHaveLength(2003)
+  })
+
+  it.each([[["tail"]], [["export", "--format", "csv", "--out", "-"]], [[...IMPORT, "--dry-run"]]])(
+    "ends a listing with 0: %j",
+    async (args) => {
+      await file("in.jsonl", lines(3))
+      await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
+      expect(await runInto(args, { out: "closed" })).toMatchObject({ code: 0 })
+    },
+  )
+
+  it.each([[["tail"]], [["export", "--format", "csv", "--out", "-"]], [[...IMPORT, "--dry-run"]]])(
+    "ends with 3 and a sentence where its disk is full: %j",
+    async (args) => {
+      await file("in.jsonl", lines(3))
+      await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
+      const full = openSync("/dev/full", "w")
+      const { code, err } = await runInto(args, { out: full })
+      closeSync(full)
+      expect([code, err]).toEqual([3, expect.stringContaining("Gave up: standard output: the disk is full")])
+    },
+  )
+})
+
+describe("an import", () => {
+  it("shows its rate", async () => {
+    await file("in.jsonl", lines(500))
+    const { err } = await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
+    expect(err).toMatch(/500 read, 500 stored, [1-9][\d,]*\/s/)
+    expect(await storedNumbers(rig)).toEqual(upTo(500))
+  })
+
+  it("is read as it is by tail, to the last digit", async () => {
+    await file("in.jsonl", '{"context_window_id":"c","payload":{"n":12345678901234567890}}\n')
+    await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
+    const { out } = await run(folder.path, ["tail"], { SIGNAL_INGEST_URL: rig.service.address })
+    expect(out).toContain('{"n":12345678901234567890}')
+  })
+})
+
+describe("a file of saved progress", () => {
+  it.each(["a FIFO", "a folder", "another text"])("is never %s: --cursor-file", async (what) => {
+    const path = join(folder.path, "cursor")
+    if (what === "a FIFO") await once(spawn("mkfifo", [path]), "close")
+    else if (what === "a folder") await mkdir(path)
+    else await file("cursor", "precious text\n")
+    const { code, err } = await run(folder.path, ["tail", "--cursor-file", "cursor"], {
+      SIGNAL_INGEST_URL: rig.service.address,
+    })
+    expect([code, err]).toEqual([2, expect.stringContaining("another")])
+    if (what === "another text") expect(await readFile(path, "utf8")).toBe("precious text\n")
+  })
+
+  it("is not shared by two tails", async () => {
+    const args = ["tail", "--follow", "--cursor-file", "cursor"]
+    const env = { SIGNAL_INGEST_URL: rig.service.address }
+    await file("in.jsonl", lines(3))
+    await run(folder.path, IMPORT, env)
+    const first = start(folder.path, args, env)
+    await expect.poll(() => first.said.out).toContain('"raw_content":"2"')
+    expect(await run(folder.path, args, env)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("in use"),
+    })
+    first.child.kill("SIGINT")
+    expect(await first.ended).toBe(130)
+  })
+
+  it.each(["a FIFO", "a folder"])("is never replaced with --force: %s", async (what) => {
+    const path = join(folder.path, "out")
+    if (what === "a FIFO") await once(spawn("mkfifo", [path]), "close")
+    else await mkdir(path)
+    const { code, err } = await run(folder.path, ["export", "--format", "csv", "--out", "out", "--force"], {
+      SIGNAL_INGEST_URL: rig.service.address,
+    })
+    expect([code, err]).toEqual([2, expect.stringMatching(/Name (a file|another) with --out/)])
+  })
+})
