@@ -76,7 +76,7 @@ const inOrder = (columns: readonly Column[]) => ({
   id: "organize",
   options: {
     excludeByName: {},
-    indexByName: Object.fromEntries(columns.map(({ text }, place) => [text, place])),
+    indexByName: Object.fromEntries(columns.map(({ text }, index) => [text, index])),
     renameByName: {},
   },
 })

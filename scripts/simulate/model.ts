@@ -59,9 +59,9 @@ export function estimate(deployment: Deployment): Estimate {
   const peak = value("peak")
   const load = { requests, signals, statements, statementSize, batch, postgresMs }
   const databaseUse = (postgresMs * peak) / 1000 / cu
-  const limits = limitsOf(deployment, load, databaseUse).sort((one, other) => other.used - one.used)
+  const limits = limitsOf(deployment, load, databaseUse).sort((a, b) => b.used - a.used)
   const dollars = dollarsOf(deployment, load)
-  const total = Object.values(dollars).reduce((sum, one) => sum + one, 0)
+  const total = Object.values(dollars).reduce((sum, price) => sum + price, 0)
   const monthBytes = signals * DAY * MONTH_DAYS * value("diskBytes")
   return {
     signalsPerDay: signals * DAY,

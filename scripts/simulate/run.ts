@@ -52,15 +52,15 @@ function deployment(road: Road, signalsPerDay: number, batch: number, cu: number
   return { road, callers, batchesPerSecond: batches / callers, batch, colos: 3, cu }
 }
 
-function tableLine(one: Deployment): string {
+function tableLine(deployment: Deployment): string {
   const { signalsPerDay, latencyMs, dollars, dollarsPerMillion, dollarsMorePerMonth, limits, daysOfStorage } =
-    estimate(one)
+    estimate(deployment)
   const total = Object.values(dollars).reduce((sum, part) => sum + part, 0)
   const [first] = limits
   const cells = [
     amount(signalsPerDay),
-    `${one.road}${one.road === "webhook" ? "" : `, ${one.batch} a batch`}`,
-    `${one.cu} CU`,
+    `${deployment.road}${deployment.road === "webhook" ? "" : `, ${deployment.batch} a batch`}`,
+    `${deployment.cu} CU`,
     `${ms(latencyMs.p50)}; ${ms(latencyMs.p99)}`,
     money(total),
     money(dollarsMorePerMonth),
@@ -84,10 +84,10 @@ function constants(): string {
   return ["| number | source |", "|---|---|", ...rows].join("\n")
 }
 
-function report(one: Deployment, found: Estimate): string {
+function report(deployment: Deployment, found: Estimate): string {
   const total = Object.values(found.dollars).reduce((sum, part) => sum + part, 0)
   return [
-    `${amount(found.signalsPerDay)} signals a day, ${amount(found.peakSignalsPerSecond)} a second at the peak, ${one.road}.`,
+    `${amount(found.signalsPerDay)} signals a day, ${amount(found.peakSignalsPerSecond)} a second at the peak, ${deployment.road}.`,
     `Answer at the peak: p50 ${ms(found.latencyMs.p50)}, p99 ${ms(found.latencyMs.p99)}.`,
     `$${money(total)} in the first month, $${money(found.dollarsPerMillion)} a million signals; $${money(found.dollarsMorePerMonth)} more each month that data stays.`,
     ...Object.entries(found.dollars).map(([name, dollars]) => `  ${name.padEnd(18)} $${money(dollars)}`),
@@ -111,7 +111,7 @@ function main(args: string[]): string {
   if (values.help) return HELP.trimEnd()
   if (values.table) return table()
   if (values.constants) return constants()
-  const road = ROADS.find((one) => one === values.road)
+  const road = ROADS.find((name) => name === values.road)
   if (!road) throw new Error(`--road must be one of ${ROADS.join(", ")}, not "${values.road}".`)
   const one = {
     road,

@@ -41,7 +41,7 @@ export const SourceLine = z.object({
   signals_created: count,
   signals_created_by_step: steps("Signals"),
 })
-/** What one source has brought. */
+/** Signals of one source. */
 export type SourceLine = z.infer<typeof SourceLine>
 
 export const FailureLine = z.object({

@@ -148,9 +148,9 @@ export function dataPoint(point: Point): DataPoint {
   const blobs: string[] = []
   const doubles: number[] = []
   for (const [field, column] of Object.entries(COLUMNS) as [keyof Point, string][]) {
-    const place = Number(column.replace(/\D+/, "")) - 1
-    if (column.startsWith("blob")) blobs[place] = clip(String(point[field] ?? ""), BLOB_BYTES)
-    else doubles[place] = Number(point[field] ?? 0)
+    const index = Number(column.replace(/\D+/, "")) - 1
+    if (column.startsWith("blob")) blobs[index] = clip(String(point[field] ?? ""), BLOB_BYTES)
+    else doubles[index] = Number(point[field] ?? 0)
   }
   const sampledAs = point.route === PART_ROUTE ? point.code || point.source : point.outcome
   return { indexes: [clip(`${sampledAs} ${point.route}`, INDEX_BYTES)], blobs, doubles }
@@ -205,7 +205,7 @@ export function withParts(point: Point, { sources, codes }: Parts): Point[] {
 
 /** Returns the names with the largest counts, and the sum of all others under "". */
 function largest(counts: Counts): [name: string, count: number][] {
-  const sorted = [...counts].sort(([, one], [, other]) => other - one)
+  const sorted = [...counts].sort(([, a], [, b]) => b - a)
   const rest = sorted.splice(MAX_PARTS).reduce((sum, [, count]) => sum + count, 0)
   return rest > 0 ? [...sorted, ["", rest]] : sorted
 }
@@ -221,7 +221,7 @@ export interface Dataset {
  */
 export async function recordPoint(dataset: Dataset | undefined, point: Point, parts: Parts): Promise<void> {
   try {
-    await Promise.all(withParts(point, parts).map((one) => dataset?.writeDataPoint(dataPoint(one))))
+    await Promise.all(withParts(point, parts).map((part) => dataset?.writeDataPoint(dataPoint(part))))
   } catch (error) {
     console.warn(
       JSON.stringify({ event: "data_point_lost", error: error instanceof Error ? error.message : "unknown" }),

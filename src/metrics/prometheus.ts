@@ -74,7 +74,7 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
     ...requestsByOutcome(rows),
     ...header("batch_api_latency_seconds", "histogram", `Time that ${BATCH_ROUTE} took, since 00:00 UTC.`),
     ...LATENCY_BUCKETS.map(
-      (bound, place) => `batch_api_latency_seconds_bucket{le="${bound}"} ${sum(batches, `le_${place}`)}`,
+      (bound, index) => `batch_api_latency_seconds_bucket{le="${bound}"} ${sum(batches, `le_${index}`)}`,
     ),
     `batch_api_latency_seconds_bucket{le="+Inf"} ${requests}`,
     `batch_api_latency_seconds_sum ${sum(batches, "latency_ms") / 1000}`,
@@ -110,7 +110,7 @@ function failuresByCode(
       code,
       { requests: sum(group, "requests"), signals: sum(group, "signals_failed") },
     ])
-    .sort(([one], [other]) => one.localeCompare(other, "en"))
+    .sort(([a], [b]) => a.localeCompare(b, "en"))
 }
 
 const header = (name: string, type: string, help: string) => [

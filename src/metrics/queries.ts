@@ -154,6 +154,6 @@ export const countersQuery = (span: Span) =>
   `SELECT ${COLUMNS.route} AS route, ${COLUMNS.outcome} AS outcome, ${COLUMNS.code} AS code, ${REQUESTS} AS requests, ${SIGNALS}, ` +
   `${weighted(COLUMNS.latencyMs)} AS latency_ms, ` +
   LATENCY_BUCKETS.map(
-    (bound, place) => `sumIf(_sample_interval, ${COLUMNS.latencyMs} <= ${bound * 1000}) AS le_${place}`,
+    (bound, index) => `sumIf(_sample_interval, ${COLUMNS.latencyMs} <= ${bound * 1000}) AS le_${index}`,
   ).join(", ") +
   ` FROM ${DATASET} WHERE ${within(span)} GROUP BY route, outcome, code ORDER BY route, outcome, code`

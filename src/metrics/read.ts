@@ -95,8 +95,8 @@ export async function readMetrics(
       kind: String(kind),
       events: Number(events),
     })),
-    series: Array.from({ length: count }, (_, place) => {
-      const from = since + place * step
+    series: Array.from({ length: count }, (_, index) => {
+      const from = since + index * step
       return { time: instant(from), ...figures(steps.get(from), secondsOf(from)) }
     }),
   }
@@ -136,7 +136,7 @@ function figures(row: Row = {}, seconds: number): Figures {
   }
 }
 
-/** How many names have a line of their own. */
+/** Names listed separately. */
 const LINES = 6
 
 /** The code of failures that an earlier version counted, which wrote none. */
@@ -205,8 +205,7 @@ function linesOf(
     add(line, (Number(row.time) - since) / seconds, values)
   }
   const sorted = [...lines.values()].sort(
-    (one, other) =>
-      (other.totals[0] ?? 0) - (one.totals[0] ?? 0) || (one.name ?? "").localeCompare(other.name ?? "", "en"),
+    (a, b) => (b.totals[0] ?? 0) - (a.totals[0] ?? 0) || (a.name ?? "").localeCompare(b.name ?? "", "en"),
   )
   const named = sorted.filter(({ name }) => name !== null)
   const others = [...named.slice(LINES), ...sorted.filter(({ name }) => name === null)]

@@ -58,7 +58,7 @@ export const ANSWER_HEADERS: Record<string, SharedHeader> = {
   },
   "Server-Timing": {
     description:
-      "Milliseconds: `db`, for which the request asked the database, and `validation`, in which its body was read and judged. Without the parts that the request did not need.",
+      "Milliseconds spent on database calls (`db`) and on parsing the body (`validation`). A part that was not needed is absent.",
     example: "db;dur=4.2, validation;dur=0.8",
     on: ofTheApi,
   },

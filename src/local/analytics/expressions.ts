@@ -40,7 +40,7 @@ export interface Scope {
 }
 
 /** The most blobs, and the most doubles, that a point can have. */
-export const PLACES = 20
+export const COLUMNS_OF_A_KIND = 20
 
 /** The columns of every dataset. */
 export const COLUMNS: ReadonlyMap<string, Fragment> = new Map([
@@ -49,13 +49,13 @@ export const COLUMNS: ReadonlyMap<string, Fragment> = new Map([
   // The stand-in keeps every point.
   ["_sample_interval", { sql: "1::bigint", type: integer(32), finite: true }],
   ["index1", { sql: "p.index1", type: TEXT, finite: true }],
-  ...places("blob", TEXT),
-  ...places("double", FLOAT),
+  ...columnsOf("blob", TEXT),
+  ...columnsOf("double", FLOAT),
 ])
 
-function places(name: "blob" | "double", type: Type): [string, Fragment][] {
-  return Array.from({ length: PLACES }, (_, place) => {
-    const column = `${name}${place + 1}`
+function columnsOf(name: "blob" | "double", type: Type): [string, Fragment][] {
+  return Array.from({ length: COLUMNS_OF_A_KIND }, (_, index) => {
+    const column = `${name}${index + 1}`
     return [column, { sql: `p.${column}`, type, finite: true }]
   })
 }
@@ -168,11 +168,11 @@ function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scop
       sql: `local_analytics.datetime(extract(epoch from ${time.sql})::float8 ${sign} ${seconds})`,
     }
   }
-  const [one, other] = [number(left, scope), number(right, scope)]
-  const type = arithmeticType(sign, one.type, other.type)
+  const [a, b] = [number(left, scope), number(right, scope)]
+  const type = arithmeticType(sign, a.type, b.type)
   if (sign === "/")
-    return { sql: `local_analytics.divide(${one.sql}::float8, ${other.sql}::float8)`, type, finite: false }
-  return { sql: `(${one.sql} ${sign} ${other.sql})`, type, finite: one.finite && other.finite }
+    return { sql: `local_analytics.divide(${a.sql}::float8, ${b.sql}::float8)`, type, finite: false }
+  return { sql: `(${a.sql} ${sign} ${b.sql})`, type, finite: a.finite && b.finite }
 }
 
 export function comparison(sign: string, left: Fragment, right: Fragment, at: number): Fragment {

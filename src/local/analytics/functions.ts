@@ -127,9 +127,9 @@ function quantile(call: Call, scope: Scope): Fragment {
 }
 
 function conditional(call: Call, scope: Scope): Fragment {
-  const [when, one, other] = argumentsOf(call, 3)
+  const [when, a, b] = argumentsOf(call, 3)
   const test = condition(when, scope)
-  const [then, otherwise] = [translate(one, scope), translate(other, scope)]
+  const [then, otherwise] = [translate(a, scope), translate(b, scope)]
   const type = commonType(then.type, otherwise.type)
   if (!type || type.kind === "condition")
     throw refused(`if has no common type for ${typeName(then.type)} and ${typeName(otherwise.type)}`, call.at)
@@ -142,8 +142,8 @@ function conditional(call: Call, scope: Scope): Fragment {
 }
 
 function integerQuotient(call: Call, scope: Scope): Fragment {
-  const [one, other] = argumentsOf(call, 2)
-  const [left, right] = [number(one, scope), number(other, scope)]
+  const [a, b] = argumentsOf(call, 2)
+  const [left, right] = [number(a, scope), number(b, scope)]
   if (left.type.kind !== "integer" || right.type.kind !== "integer")
     throw refused("intDiv takes whole numbers", call.at)
   const signed = left.type.signed || right.type.signed

@@ -1,11 +1,11 @@
 import type { Pool } from "pg"
-import { PLACES } from "./expressions.ts"
+import { COLUMNS_OF_A_KIND } from "./expressions.ts"
 
 const INDEX_BYTES = 96
 const BLOB_BYTES = 16_000
 
 const columns = (name: "blob" | "double", type: string) =>
-  Array.from({ length: PLACES }, (_, place) => `${name}${place + 1} ${type}`).join(", ")
+  Array.from({ length: COLUMNS_OF_A_KIND }, (_, index) => `${name}${index + 1} ${type}`).join(", ")
 
 /**
  * The stand-in's table and functions. They are not a migration, because production does not have them. As in
@@ -53,13 +53,13 @@ export async function writePoint(pool: Pool, dataset: string, point: unknown): P
   const values: [string, string | number][] = [
     ["dataset", dataset],
     ...indexes.map((index): [string, string] => ["index1", index]),
-    ...blobs.map((blob, place): [string, string] => [`blob${place + 1}`, blob]),
-    ...doubles.map((double, place): [string, number] => [`double${place + 1}`, double]),
+    ...blobs.map((blob, index): [string, string] => [`blob${index + 1}`, blob]),
+    ...doubles.map((double, index): [string, number] => [`double${index + 1}`, double]),
   ]
   const names = values.map(([name]) => name)
-  const places = values.map((_, place) => `$${place + 1}`)
+  const parameters = values.map((_, index) => `$${index + 1}`)
   await pool.query(
-    `insert into local_analytics.points (${names}) values (${places})`,
+    `insert into local_analytics.points (${names}) values (${parameters})`,
     values.map(([, value]) => value),
   )
 }
@@ -70,8 +70,13 @@ function readPoint(point: unknown): Point {
   const { indexes, blobs, doubles } = point as Record<string, unknown>
   const read: Point = {
     indexes: list("indexes", indexes, 1, isText),
-    blobs: list("blobs", blobs, PLACES, isText),
-    doubles: list("doubles", doubles, PLACES, (value) => typeof value === "number" && Number.isFinite(value)),
+    blobs: list("blobs", blobs, COLUMNS_OF_A_KIND, isText),
+    doubles: list(
+      "doubles",
+      doubles,
+      COLUMNS_OF_A_KIND,
+      (value) => typeof value === "number" && Number.isFinite(value),
+    ),
   }
   if (bytesOf(read.indexes) > INDEX_BYTES)
     throw new RefusedPoint(`An index must have at most ${INDEX_BYTES} bytes.`)

@@ -57,7 +57,7 @@ export function translateQuery(query: string): Translation {
 
   const above: Scope = grouped ? { values, keys: computed, over: "groups" } : scope
   const columns = select.items.map(({ expression, name }) => ({ name, ...translate(expression, above) }))
-  const selected = columns.map((column, place) => `${asText(column)} as c${place}`)
+  const selected = columns.map((column, index) => `${asText(column)} as c${index}`)
   const grouping =
     computed.size > 0 ? ` group by ${[...computed.values()].map(({ sql }) => sql).join(", ")}` : ""
   const order = orders.map(({ expression, descending }) => ordering(translate(expression, above), descending))
@@ -90,7 +90,7 @@ function named(expression: Expression, names: ReadonlyMap<string, Expression>): 
   if (expression.kind === "name") return names.get(expression.name) ?? expression
   return Object.fromEntries(
     Object.entries(expression).map(([key, part]) => {
-      if (Array.isArray(part)) return [key, part.map((one: Expression) => named(one, names))]
+      if (Array.isArray(part)) return [key, part.map((item: Expression) => named(item, names))]
       return [key, typeof part === "object" && part !== null ? named(part as Expression, names) : part]
     }),
   ) as Expression
@@ -116,7 +116,7 @@ function asText({ sql, type }: Fragment): string {
  */
 export function answerText(columns: Translation["columns"], rows: readonly string[][]): string {
   const data = rows.map((row) =>
-    Object.fromEntries(columns.map(({ name, type }, place) => [name, jsonValue(row[place] ?? "", type)])),
+    Object.fromEntries(columns.map(({ name, type }, index) => [name, jsonValue(row[index] ?? "", type)])),
   )
   return JSON.stringify({
     meta: columns.map(({ name, type }) => ({ name, type: typeName(type) })),

@@ -1,14 +1,14 @@
 /** The local Analytics Engine cannot answer this query. The message is one sentence for the sender. */
 export class RefusedQuery extends Error {}
 
-const place = (at: number) => `(at character ${at + 1})`
+const position = (at: number) => `(at character ${at + 1})`
 
-/** The error for a word or sign that the local dialect does not have, or does not have at this place. */
+/** The error for a word or sign that the local dialect does not have, or does not have at this position. */
 export const unknown = (what: string, at: number) =>
-  new RefusedQuery(`The local Analytics Engine does not know ${what} ${place(at)}.`)
+  new RefusedQuery(`The local Analytics Engine does not know ${what} ${position(at)}.`)
 
 /** The error for a known word that is used in an unsupported way. `sentence` has no full stop. */
-export const refused = (sentence: string, at: number) => new RefusedQuery(`${sentence} ${place(at)}.`)
+export const refused = (sentence: string, at: number) => new RefusedQuery(`${sentence} ${position(at)}.`)
 
 export interface Token {
   kind: "word" | "number" | "text" | "sign" | "end"

@@ -38,7 +38,7 @@ export function literalType(value: bigint): IntegerType {
 }
 
 const wider = (bits: IntegerType["bits"]) => Math.min(64, bits * 2) as IntegerType["bits"]
-const widest = (one: IntegerType, other: IntegerType) => Math.max(one.bits, other.bits) as IntegerType["bits"]
+const widest = (a: IntegerType, b: IntegerType) => Math.max(a.bits, b.bits) as IntegerType["bits"]
 
 /**
  * The type of an arithmetic result: the next larger size, and signed where a difference can be negative.
@@ -56,16 +56,16 @@ export const negativeType = (type: Type): Type =>
 export const sumType = (type: Type): Type => (type.kind === "integer" ? integer(64, type.signed) : type)
 
 /** The common type of two values; undefined where ClickHouse has none. */
-export function commonType(one: Type, other: Type): Type | undefined {
-  if (one.kind === "integer" && other.kind === "integer") {
-    if (one.signed === other.signed) return integer(widest(one, other), one.signed)
-    const [signed, unsigned] = one.signed ? [one, other] : [other, one]
+export function commonType(a: Type, b: Type): Type | undefined {
+  if (a.kind === "integer" && b.kind === "integer") {
+    if (a.signed === b.signed) return integer(widest(a, b), a.signed)
+    const [signed, unsigned] = a.signed ? [a, b] : [b, a]
     if (unsigned.bits === 64) return undefined
     return integer(signed.bits > unsigned.bits ? signed.bits : wider(unsigned.bits), true)
   }
-  if (isNumber(one) && isNumber(other)) {
+  if (isNumber(a) && isNumber(b)) {
     // A float cannot hold every integer of 64 bits.
-    return [one, other].some((type) => type.kind === "integer" && type.bits === 64) ? undefined : FLOAT
+    return [a, b].some((type) => type.kind === "integer" && type.bits === 64) ? undefined : FLOAT
   }
-  return one.kind === other.kind ? one : undefined
+  return a.kind === b.kind ? a : undefined
 }

@@ -97,12 +97,12 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     if (mayComeFromPage(request.headers, port)) return void response.writeHead(403).end()
     response.setHeader("neon-request-id", randomUUID())
     if (request.url !== "/sql") return void response.writeHead(404).end()
-    const gone = new AbortController()
-    response.once("close", () => response.writableFinished || gone.abort())
+    const cancelled = new AbortController()
+    response.once("close", () => response.writableFinished || cancelled.abort())
 
     const body = await readBody(request, maxRequestBytes)
     const { status, body: text } = body
-      ? await answerTo(request, response, body, gone.signal)
+      ? await answerTo(request, response, body, cancelled.signal)
       : errorAnswer(413, `request is too large (max is ${maxRequestBytes} bytes)`)
     const isLost = status === 200 && faults.loseAnswers > 0
     if (isLost) faults.loseAnswers--
@@ -120,7 +120,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     { headers }: IncomingMessage,
     response: ServerResponse,
     body: Buffer,
-    gone: AbortSignal,
+    cancelled: AbortSignal,
   ): Promise<EndpointAnswer> {
     const failure = faults.failures.shift()
     if (failure) return errorAnswer(failure.status, failure.message, { code: failure.code })
@@ -128,7 +128,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
       const request = readSqlRequest(headers, body)
       if (options.only !== undefined && !namesSameDatabase(request.connectionString, options.only))
         return errorAnswer(403, "This endpoint serves only the database of npm start.")
-      const text = await run(request, gone)
+      const text = await run(request, cancelled)
       // Neon returns the headers that took effect.
       if (request.transaction) for (const name of BATCH_HEADERS) echo(name, headers, response)
       return { status: 200, body: text }
@@ -142,19 +142,19 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
 
   function run(
     { connectionString, statements, transaction, ...modes }: SqlRequest,
-    gone: AbortSignal,
+    cancelled: AbortSignal,
   ): Promise<string> {
     // Neon's proxy also closes a connection on which a single statement fails.
     return sessions.lend(
       connectionString,
-      gone,
+      cancelled,
       { keepOnError: transaction !== undefined },
       async (client) => {
         let length = 0
         const texts: string[] = []
         const runAll = async () => {
           for (const statement of statements) {
-            gone.throwIfAborted()
+            cancelled.throwIfAborted()
             const { arrayMode = modes.arrayMode } = statement
             const text = resultText(await runStatement(client, statement, maxResponseBytes), {
               ...modes,
@@ -190,8 +190,8 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
  * Whether two connection strings name the same database and role, whatever their passwords. Parameters count:
  * `?host=` names another server.
  */
-function namesSameDatabase(one: string, other: string): boolean {
-  const [left, right] = [new URL(one), new URL(other)]
+function namesSameDatabase(a: string, b: string): boolean {
+  const [left, right] = [new URL(a), new URL(b)]
   left.password = right.password
   // The driver writes its own name there.
   for (const url of [left, right]) url.searchParams.delete("application_name")

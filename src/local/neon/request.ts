@@ -96,7 +96,7 @@ const isStatement = (work: unknown): work is Statement => {
   return (
     isText(query) &&
     Array.isArray(params) &&
-    params.every((one) => typeof one !== "string" || isText(one)) &&
+    params.every((param) => typeof param !== "string" || isText(param)) &&
     typeof arrayMode === "boolean"
   )
 }

@@ -26,23 +26,23 @@ export class Sessions {
   #closed = false
 
   /**
-   * Lends a connection in its initial state to `work`, and cancels the running statement when `gone` aborts.
+   * Lends a connection in its initial state to `work`, and cancels the running statement when `cancelled` aborts.
    *
    * @param options.keepOnError whether the connection is used again after an error that Postgres reported
    * @throws {ConnectError} and whatever `work` throws
    */
   async lend<T>(
     connectionString: string,
-    gone: AbortSignal,
+    cancelled: AbortSignal,
     options: { keepOnError: boolean },
     work: (client: Client) => Promise<T>,
   ): Promise<T> {
     const client = await this.#take(connectionString)
     const cancel = () => void this.#cancel(connectionString, client).catch(() => {})
-    gone.addEventListener("abort", cancel)
+    cancelled.addEventListener("abort", cancel)
     let keep = false
     try {
-      gone.throwIfAborted()
+      cancelled.throwIfAborted()
       const result = await work(client)
       // Neon drops a connection on which a transaction is still open.
       keep = client.getTransactionStatus() === "I"
@@ -52,9 +52,9 @@ export class Sessions {
       keep = options.keepOnError && isHarmless(error as PostgresError)
       throw error
     } finally {
-      gone.removeEventListener("abort", cancel)
+      cancelled.removeEventListener("abort", cancel)
       // A pending cancel must not hit the statement of the next caller.
-      if (keep && !gone.aborted) this.#giveBack(connectionString, client)
+      if (keep && !cancelled.aborted) this.#giveBack(connectionString, client)
       else this.#discard(client)
     }
   }
@@ -110,8 +110,8 @@ export class Sessions {
   async #cancel(connectionString: string, client: Client): Promise<void> {
     const { processID } = client as unknown as { processID: number }
     const { signal } = new AbortController()
-    await this.lend(connectionString, signal, { keepOnError: false }, (other) =>
-      other.query("select pg_cancel_backend($1)", [processID]),
+    await this.lend(connectionString, signal, { keepOnError: false }, (canceller) =>
+      canceller.query("select pg_cancel_backend($1)", [processID]),
     )
   }
 }

@@ -25,7 +25,7 @@ export interface DeadLetterPage {
 }
 export type { BulkReplayAnswer, ReplayAnswer }
 
-/** The service refused the request for want of a key, or because of `key`. */
+/** No key was sent, or `key` was refused. */
 export class KeyNeeded extends Error {
   readonly key: string | null
   constructor(key: string | null, detail: string) {

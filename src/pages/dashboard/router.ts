@@ -40,7 +40,7 @@ export function watchAddress(
   onOverview: () => void,
 ): () => void {
   const overview = find("[data-overview]")
-  const place = find("[data-view]")
+  const container = find("[data-view]")
   // It stays in the page, so that a screen reader announces what is written into it.
   const notice = find("[data-notice]")
   let underWay: AbortController | undefined
@@ -54,18 +54,18 @@ export function watchAddress(
     markCurrent(address)
     notice.textContent = done
     overview.hidden = view !== undefined
-    place.hidden = view === undefined
+    container.hidden = view === undefined
     document.title = view ? `${view.title} · signal-ingest` : "signal-ingest"
     if (!view) return onOverview()
-    place.setAttribute("aria-busy", "true")
-    if (moveFocus) place.replaceChildren(heading(view.title), make("p", { class: "none" }, "Loading"))
+    container.setAttribute("aria-busy", "true")
+    if (moveFocus) container.replaceChildren(heading(view.title), make("p", { class: "none" }, "Loading"))
     const shown = await view
       .build(request.signal)
       .catch((error: unknown) => failed(error, () => void show(false)))
     if (request.signal.aborted) return
-    place.replaceChildren(heading(view.title), ...shown)
-    place.removeAttribute("aria-busy")
-    if (moveFocus) find("h2", place).focus()
+    container.replaceChildren(heading(view.title), ...shown)
+    container.removeAttribute("aria-busy")
+    if (moveFocus) find("h2", container).focus()
   }
 
   window.addEventListener("hashchange", () => void show(true))

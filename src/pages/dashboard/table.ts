@@ -51,12 +51,12 @@ export function table<Row>(
       const next = new Map(rows.map((row) => [JSON.stringify(row), row]))
       for (const [text, row] of shown) if (!next.has(text)) row.remove()
       const kept = new Map<string, HTMLTableRowElement>()
-      let place = 0
+      let index = 0
       for (const [text, row] of next) {
         const element = shown.get(text) ?? build(row)
         kept.set(text, element)
-        const there = body.rows[place++]
-        if (there !== element) body.insertBefore(element, there ?? null)
+        const current = body.rows[index++]
+        if (current !== element) body.insertBefore(element, current ?? null)
       }
       shown = kept
       box.hidden = rows.length === 0

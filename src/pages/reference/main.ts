@@ -1,8 +1,8 @@
 /** Set by scalar.js. @see https://github.com/scalar/scalar/blob/main/documentation/configuration.md */
-declare const Scalar: { createApiReference(place: string, configuration: object): void }
+declare const Scalar: { createApiReference(selector: string, configuration: object): void }
 
 /** The page sends nothing to other origins: no fonts, usage data, proxy or assistant of a third party. */
-const OURS_ALONE = {
+const NO_THIRD_PARTIES = {
   withDefaultFonts: false,
   telemetry: false,
   proxyUrl: "",
@@ -13,7 +13,7 @@ const OURS_ALONE = {
 }
 
 Scalar.createApiReference("#reference", {
-  ...OURS_ALONE,
+  ...NO_THIRD_PARTIES,
   url: "/openapi.json",
   theme: "none",
   layout: "modern",

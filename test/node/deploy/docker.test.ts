@@ -5,7 +5,6 @@ import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { describe, expect, it } from "vitest"
 import { parse } from "yaml"
-import { SETTING_NAMES } from "../../../src/config.ts"
 import { HELP, SERVICE_PORT } from "../../../src/local/options.ts"
 import { DRAIN_MS, END_MS } from "../../../src/local/worker/messages.ts"
 
@@ -17,7 +16,8 @@ interface Service {
   hostname: string
   ports: string[]
   volumes: string[]
-  environment: string[]
+  environment?: unknown
+  env_file: { path: string; required: boolean }[]
   stop_grace_period: string
   read_only: boolean
   tmpfs: string[]
@@ -133,8 +133,9 @@ describe("docker compose", () => {
     expect(path).toBe(optionOf("--data"))
   })
 
-  it("passes every setting on, and holds the value of none", () => {
-    expect([...app.environment].sort()).toEqual([...SETTING_NAMES].sort())
+  it("takes the settings from .env if there is one, and holds no value itself", () => {
+    expect(app.env_file).toEqual([{ path: ".env", required: false }])
+    expect(app.environment).toBeUndefined()
   })
 
   it("waits longer for a stop than a stop takes", () => {

@@ -10,10 +10,10 @@ export function showFigures({ totals, measured_since, until }: MetricsAnswer): v
     value: number | null | undefined,
     format: (value: number | null | undefined) => string,
   ) => {
-    const place = find(`[data-figure="${name}"]`)
-    place.textContent = format(value)
-    if (value === null || value === undefined) delete place.dataset.value
-    else place.dataset.value = String(value)
+    const element = find(`[data-figure="${name}"]`)
+    element.textContent = format(value)
+    if (value === null || value === undefined) delete element.dataset.value
+    else element.dataset.value = String(value)
   }
   find("[data-span]").textContent = `${moment(new Date(measured_since))} – ${moment(new Date(until))}`
   find("[data-metrics]").dataset.quiet = String(totals.requests === 0)

@@ -16,17 +16,17 @@ export function keepFresh(sources: Source[]): () => void {
 
   let last: Date | undefined
 
-  const say = () => {
+  const showState = () => {
     const state = isAskingForKey() ? "Waiting for a key" : paused ? "Paused" : undefined
-    const news = last ? `Updated ${moment(last)}` : undefined
-    updated.textContent = [state, news].filter(Boolean).join(". ") || "No data yet"
+    const updatedAt = last ? `Updated ${moment(last)}` : undefined
+    updated.textContent = [state, updatedAt].filter(Boolean).join(". ") || "No data yet"
   }
   const overview = find("[data-overview]")
   const ask = async (now: boolean) => {
     if (overview.hidden) return
-    const news = await Promise.all(sources.map((source) => source.refresh(now)))
-    if (news.includes(true)) last = new Date()
-    say()
+    const answered = await Promise.all(sources.map((source) => source.refresh(now)))
+    if (answered.includes(true)) last = new Date()
+    showState()
   }
   const tick = () => {
     if (!paused && !document.hidden && !isAskingForKey()) void ask(false)
@@ -37,7 +37,7 @@ export function keepFresh(sources: Source[]): () => void {
     button.setAttribute("aria-pressed", String(paused))
     button.textContent = paused ? "Resume" : "Pause"
     announce(paused ? "Refresh paused" : "Refresh resumed")
-    say()
+    showState()
     tick()
   })
   document.addEventListener("visibilitychange", tick)

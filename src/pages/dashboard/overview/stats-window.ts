@@ -26,26 +26,26 @@ export interface StatsWindow {
 
 /** The longest window of which the service can make statistics. */
 export function statsWindow(): StatsWindow {
-  let place = 0
+  let index = 0
   let narrowedAtMs = 0
-  const at = (index: number) => WINDOWS[index] ?? WINDOWS[0]
+  const at = (position: number) => WINDOWS[position] ?? WINDOWS[0]
   return {
     path(nowMs) {
-      if (nowMs - narrowedAtMs >= LONGEST_AGAIN_MS) place = 0
+      if (nowMs - narrowedAtMs >= LONGEST_AGAIN_MS) index = 0
       // Without `since`, the service covers a day by its own clock.
-      const since = place === 0 ? "" : `&since=${new Date(nowMs - at(place).seconds * 1000).toISOString()}`
+      const since = index === 0 ? "" : `&since=${new Date(nowMs - at(index).seconds * 1000).toISOString()}`
       return `/api/signals/stats?limit=20${since}`
     },
     narrow(nowMs) {
-      if (place === WINDOWS.length - 1) return false
-      place++
+      if (index === WINDOWS.length - 1) return false
+      index++
       narrowedAtMs = nowMs
       return true
     },
-    words: () => at(place).words,
+    words: () => at(index).words,
     reason: () =>
-      place === 0
+      index === 0
         ? ""
-        : `The ${at(place - 1).words} has more signals than the service counts at once. This is the ${at(place).words}.`,
+        : `The ${at(index - 1).words} has more signals than the service counts at once. This is the ${at(index).words}.`,
   }
 }

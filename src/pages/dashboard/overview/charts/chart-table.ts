@@ -4,8 +4,8 @@ import type { ChartData } from "./chart.ts"
 
 /** The data of a chart as a collapsed table. Its rows exist only while it is open. */
 export function chartTable(names: string[], format: (value: number | null | undefined) => string) {
-  const heads = ["Time", ...names].map((name, place) =>
-    make("th", { scope: "col", class: place === 0 ? "" : "number" }, name),
+  const heads = ["Time", ...names].map((name, index) =>
+    make("th", { scope: "col", class: index === 0 ? "" : "number" }, name),
   )
   const body = make("tbody")
   const box = make(

@@ -72,15 +72,15 @@ export function chart(
   const { lines, format } = options
   const when = make("span", { class: "when" })
   const readings = lines.map(() => make("b"))
-  const keys = lines.map(({ name, colour }, place) =>
-    make("span", { class: `line-${colour}` }, make("i"), `${name} `, readings[place] ?? ""),
+  const keys = lines.map(({ name, colour }, index) =>
+    make("span", { class: `line-${colour}` }, make("i"), `${name} `, readings[index] ?? ""),
   )
-  const place = make("div", { class: "plot", role: "img", "aria-label": "Nothing to show yet" })
+  const canvasBox = make("div", { class: "plot", role: "img", "aria-label": "Nothing to show yet" })
   const asTable = chartTable(
     lines.map(({ name }) => name),
     format,
   )
-  panel.append(make("p", { class: "legend" }, ...keys, when), place, asTable.element)
+  panel.append(make("p", { class: "legend" }, ...keys, when), canvasBox, asTable.element)
 
   let data: ChartData | undefined
   let plot: uPlot | undefined
@@ -98,7 +98,7 @@ export function chart(
     if (!data) return
     const aligned: uPlot.AlignedData = [data.times.map((time) => time.getTime() / 1000), ...data.values]
     if (plot) plot.setData(aligned)
-    else plot = new uPlot(appearance(), aligned, place)
+    else plot = new uPlot(appearance(), aligned, canvasBox)
     read(plot.cursor.idx)
   }
 
@@ -112,7 +112,7 @@ export function chart(
       ticks: { show: false },
     }
     return {
-      width: Math.max(place.clientWidth, 120),
+      width: Math.max(canvasBox.clientWidth, 120),
       height: HEIGHT,
       padding: [12, 18, 0, 0],
       legend: { show: false },
@@ -152,7 +152,8 @@ export function chart(
       hooks: {
         setCursor: [(self) => read(self.cursor.idx)],
         drawClear: [
-          ({ scales: { x } }) => place.setAttribute("data-seconds", String((x?.max ?? 0) - (x?.min ?? 0))),
+          ({ scales: { x } }) =>
+            canvasBox.setAttribute("data-seconds", String((x?.max ?? 0) - (x?.min ?? 0))),
         ],
       },
     }
@@ -164,13 +165,13 @@ export function chart(
     draw()
   }
   new ResizeObserver(() =>
-    plot?.setSize({ width: Math.max(place.clientWidth, 120), height: HEIGHT }),
-  ).observe(place)
+    plot?.setSize({ width: Math.max(canvasBox.clientWidth, 120), height: HEIGHT }),
+  ).observe(canvasBox)
 
   return {
     show(next) {
       data = next
-      place.setAttribute("aria-label", options.summary(next))
+      canvasBox.setAttribute("aria-label", options.summary(next))
       draw()
       asTable.show(next)
     },

@@ -33,7 +33,7 @@ export function namedChart(
     summary: (names: string) => string
   },
 ): NamedChart {
-  const place = panel.appendChild(make("div"))
+  const container = panel.appendChild(make("div"))
   const colours = new Map<string, Colour>()
   let drawn: { chart: Chart; key: string } | undefined
 
@@ -54,17 +54,17 @@ export function namedChart(
       assignColours(names)
       if (lines.length === 0) {
         drawn = undefined
-        place.replaceChildren(make("p", { class: "none" }, options.none))
+        container.replaceChildren(make("p", { class: "none" }, options.none))
         return
       }
       const key = JSON.stringify(names)
       if (drawn?.key !== key) {
-        place.replaceChildren()
+        container.replaceChildren()
         const shown = names.map((name) => ({ name: name ?? OTHERS, colour: colourOf(name) }))
         const summary = options.summary(shown.map(({ name }) => name).join(", "))
         drawn = {
           key,
-          chart: chart(place, {
+          chart: chart(container, {
             lines: shown,
             format: options.format,
             ceiling: 1,
