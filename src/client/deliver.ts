@@ -1,5 +1,5 @@
 import { InvalidSignalError, RequestError, ValidationError } from "./api/errors.ts"
-import type { BatchAnswer, Failure, NewSignal } from "./api/types.ts"
+import type { BatchAnswer, Failure, NewSignal, SignalResult } from "./api/types.ts"
 import { encodeSignal } from "./base/encode.ts"
 import { keyOfHalf } from "./base/keys.ts"
 import type { BatchOptions, SignalClient } from "./client.ts"
@@ -29,8 +29,6 @@ interface Encoded {
  * @returns the signals that were not stored, by their index
  * @throws {SignalError} an error of `createBatch` that is not about single signals; a part of the batch may
  *   be stored
- * @throws {RequestError} a signal has the wrong shape, and the service is too old to store the others without
- *   it
  */
 export async function deliverEach(
   client: SignalClient,
@@ -98,13 +96,11 @@ async function deliverInParts(
         },
       )
       options.onAnswer?.(answer)
-      // An early version of the service has no codes.
-      return answer.results.flatMap(({ index, error, code = "unclassified", field, retryable = false }) =>
-        error === null ? [] : [{ index: part[index]?.index ?? index, error, code, field, retryable }],
-      )
+      return answer.results.filter(isFailure).map(({ index, error, code, field, retryable }) => {
+        return { index: part[index]?.index ?? index, error, code, field, retryable }
+      })
     } catch (error) {
       if (options.isDamaged && isKeyReused(error)) return []
-      if (error instanceof ValidationError && namesSignal(error)) throw tooOld(error)
       if (error instanceof RequestError && error.status === 413) return inHalves(part, error, idempotencyKey)
       throw error
     }
@@ -120,18 +116,7 @@ async function deliverInParts(
   }
 }
 
+const isFailure = (result: SignalResult): result is SignalResult & Failure => !result.success
+
 const isKeyReused = (error: unknown) =>
   error instanceof ValidationError && error.errors.some(({ type }) => type === "idempotency_key_reused")
-
-/**
- * Whether the service refused the batch for single signals, as versions that do not know `handling=lenient`
- * do.
- */
-const namesSignal = ({ errors }: ValidationError) =>
-  errors.some(({ loc }) => loc[1] === "signals" && typeof loc[2] === "number")
-
-const tooOld = (error: ValidationError) =>
-  new RequestError(
-    `${error.message}. This service does not know "Prefer: handling=lenient", so it stores nothing of the batch. Deploy its newest version, then send the batch again.`,
-    error,
-  )

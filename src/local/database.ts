@@ -5,7 +5,6 @@ import { type NeonEndpoint, startNeonEndpoint } from "./neon/endpoint.ts"
 import type { Options } from "./options.ts"
 import { makeLogin } from "./postgres/login.ts"
 import { migrate } from "./postgres/migrate.ts"
-import { partitionSignals } from "./postgres/partition.ts"
 import { type LocalPostgres, startPostgres } from "./postgres/postgres.ts"
 import { StartupError } from "./startup-error.ts"
 import type { Stop } from "./stop.ts"
@@ -58,7 +57,7 @@ export async function startDatabase({
   stop.requested.throwIfAborted()
   console.log("Preparing the tables ...")
   // A stop ends Postgres and with it the migration, which continues at the next start.
-  await stop.during(prepareTables(postgres.url))
+  await stop.during(migrate(postgres.url))
   const url = await stop.during(makeLogin(postgres.url, folder))
   const endpoint = await listen(endpointPort, url)
   stop.add(endpoint.stop)
@@ -68,12 +67,6 @@ export async function startDatabase({
   const lines = Object.entries(settings).map(([name, value]) => `${name}="${value}"\n`)
   await writeFile(devVars, lines.join(""), { mode: 0o600 })
   return { postgres, endpoint, ownerUrl: postgres.url, url, dataDir, devVars }
-}
-
-/** A folder of an earlier version may have a plain table. No Worker of that version runs here. */
-async function prepareTables(ownerUrl: string): Promise<void> {
-  await migrate(ownerUrl)
-  await partitionSignals(ownerUrl)
 }
 
 async function listen({ port, fixed }: Options["endpointPort"], only: string): Promise<NeonEndpoint> {

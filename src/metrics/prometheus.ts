@@ -1,7 +1,6 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
 import { BATCH_ROUTE, CONSUMER_ROUTE, MIXED, PART_ROUTE, STORING_ROUTES } from "./points.ts"
 import { countersQuery, LATENCY_BUCKETS, skippedQuery } from "./queries.ts"
-import { WITHOUT_CODE } from "./read.ts"
 
 type Row = { route: string; outcome: string; code: string } & Record<string, string | number>
 
@@ -103,9 +102,9 @@ function failuresByCode(
     (row) =>
       (STORING_ROUTES.includes(row.route) || row.route === PART_ROUTE) &&
       row.code !== MIXED &&
-      (row.code !== "" || Number(row.signals_failed) > 0),
+      row.code !== "",
   )
-  return [...Map.groupBy(failed, ({ code }) => code || WITHOUT_CODE)]
+  return [...Map.groupBy(failed, ({ code }) => code)]
     .map(([code, group]): [string, { requests: number; signals: number }] => [
       code,
       { requests: sum(group, "requests"), signals: sum(group, "signals_failed") },

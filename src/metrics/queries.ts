@@ -84,9 +84,8 @@ export const firstPointQuery = (until: Seconds) =>
   `FROM ${DATASET} WHERE timestamp < toDateTime(${until}) GROUP BY dataset`
 
 const IS_PART = `${COLUMNS.route} = '${PART_ROUTE}'`
-/** The code of failures in a point without one, which an earlier version wrote. */
-const FAILED = `(${COLUMNS.failures} > 0 OR ${COLUMNS.code} != '')`
 const HAS_ONE_SOURCE = `(${COLUMNS.source} != '${MIXED}' OR ${IS_PART})`
+const FAILED = `${COLUMNS.code} != ''`
 const HAS_ONE_CODE = `${COLUMNS.code} != '${MIXED}'`
 
 const BY_CODE = [

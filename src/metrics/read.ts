@@ -139,9 +139,6 @@ function figures(row: Row = {}, seconds: number): Figures {
 /** Names listed separately. */
 const LINES = 6
 
-/** The code of failures that an earlier version counted, which wrote none. */
-export const WITHOUT_CODE = "unclassified"
-
 /** A row of `breakdownQuery`. */
 export type BreakdownRow = Record<string, string | number | null>
 
@@ -173,10 +170,7 @@ export function sourceLines(rows: readonly BreakdownRow[], steps: Steps): Source
 
 /** Requests and signals that failed by code, the most requests first. */
 export function failureLines(rows: readonly BreakdownRow[], steps: Steps): FailureLine[] {
-  const lines = linesOf(rows, steps, (row) => String(row.code || WITHOUT_CODE), [
-    "failed_requests",
-    "signals_failed",
-  ])
+  const lines = linesOf(rows, steps, (row) => String(row.code ?? ""), ["failed_requests", "signals_failed"])
   return lines.map(
     ({ name, totals: [requests = 0, signals = 0], steps: [requestsByStep = [], signalsByStep = []] }) => ({
       code: name,

@@ -1,10 +1,9 @@
 import { uuidv7 } from "uuidv7"
-import { withCode } from "../signals/failures.ts"
 import { decodeUtf8 } from "../signals/json.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import type { NewBatch } from "../store/batches/batch.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
-import { isBatch, isDelivery, isVersion, parseObject, versionOf } from "./messages.ts"
+import { isBatch, isDelivery, isVersion, parseObject } from "./messages.ts"
 
 /** The content of an object that waits in the bucket. */
 export type ClaimCheck =
@@ -47,12 +46,9 @@ function claimCheckText(claimCheck: ClaimCheck): string {
       .join("\n")
   switch (claimCheck.kind) {
     case "batch":
-      return lines({ version: versionOf([claimCheck.batch]), record: claimCheck.record }, [claimCheck.batch])
+      return lines({ record: claimCheck.record }, [claimCheck.batch])
     case "deliveries":
-      return lines(
-        { version: versionOf(claimCheck.deliveries.map(({ batch }) => batch)) },
-        claimCheck.deliveries,
-      )
+      return lines({}, claimCheck.deliveries)
     case "message":
       return lines({ id: claimCheck.id }, [claimCheck.body ?? null])
   }
@@ -121,7 +117,7 @@ export async function claimCheckRecord(
       const end = text.indexOf("\n")
       const record =
         end >= 0 ? (parseObject(text.slice(0, end))?.record as BatchRecord | undefined) : undefined
-      if (record) return { ...record, failures: record.failures.map(withCode) }
+      if (record) return record
       if (end >= 0) return undefined
     }
   }

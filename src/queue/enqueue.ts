@@ -4,7 +4,7 @@ import type { Delivery } from "../store/batches/deliveries.ts"
 import { IdempotencyKeyReused } from "../store/database/errors.ts"
 import { isSameRequest } from "../store/ledger/keys.ts"
 import { batchObject, putClaimCheck } from "./claim-checks.ts"
-import { MAX_MESSAGE_BYTES, messageText, versionOf } from "./messages.ts"
+import { MAX_MESSAGE_BYTES, messageText } from "./messages.ts"
 import { claimKey, findKeyHolder, type KeyHolder } from "./queued-keys.ts"
 
 interface Sending {
@@ -28,7 +28,7 @@ export async function enqueueDelivery(
   }: { queue: Queue; bucket: R2Bucket | undefined; traceparent?: string | undefined },
   delivery: Delivery,
 ): Promise<boolean> {
-  const text = messageText({ version: versionOf([delivery.batch]), kind: "delivery", delivery, traceparent })
+  const text = messageText({ version: 1, kind: "delivery", delivery, traceparent })
   if (new TextEncoder().encode(text).length <= MAX_MESSAGE_BYTES) {
     await queue.send(text, { contentType: "text" })
     return true

@@ -1,7 +1,7 @@
 import { mentions, type SubjectField, withoutSuppressed } from "../signals/erasure.ts"
 import type { SignalRow } from "../signals/schema.ts"
 import { CLAIM_CHECK_PREFIXES } from "./claim-checks.ts"
-import { messageText, readMessage, versionOf } from "./messages.ts"
+import { messageText, readMessage } from "./messages.ts"
 
 /** The name in a row of each field that can hold the subject of an erasure. */
 export const ROW_FIELDS = {
@@ -37,7 +37,7 @@ export function redactMessageRecord(record: string, field: SubjectField, subject
     batch: { ...batch, plan: withoutSuppressed(batch.plan, new Map(places)) },
     letters: letters.filter((letter) => !mentions(letter.record, subject)),
   }
-  const text = messageText({ version: versionOf([delivery.batch]), kind: "delivery", delivery })
+  const text = messageText({ version: 1, kind: "delivery", delivery })
   return {
     left: mentions(text, subject) ? undefined : JSON.stringify(text),
     removed: { transactionId: batch.transactionId, rows: batch.plan.rows.filter(isRemoved) },

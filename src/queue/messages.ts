@@ -1,4 +1,3 @@
-import type { NewBatch } from "../store/batches/batch.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
 
 /**
@@ -8,15 +7,8 @@ import type { Delivery } from "../store/batches/deliveries.ts"
  * these types needs a new version number.
  */
 export type Message =
-  | { version: 1 | 2; kind: "delivery"; delivery: Delivery; traceparent?: string | undefined }
+  | { version: 1; kind: "delivery"; delivery: Delivery; traceparent?: string | undefined }
   | { version: 1; kind: "claim_check"; object: string; traceparent?: string | undefined }
-
-/**
- * Version 2: a row can have a `change`. An earlier deployment would ignore the field, but makes a dead letter
- * of an unknown version.
- */
-export const versionOf = (batches: readonly Pick<NewBatch, "plan">[]): 1 | 2 =>
-  batches.some(({ plan }) => plan.rows.some(({ change }) => change)) ? 2 : 1
 
 /**
  * A message has at most 128,000 bytes, some of which the queue needs:
@@ -35,7 +27,7 @@ export function readMessage(body: unknown): Message | undefined {
   if (message.kind === "claim_check" && typeof message.object === "string") return message as Message
 }
 
-export const isVersion = (version: unknown): boolean => version === 1 || version === 2
+export const isVersion = (version: unknown): boolean => version === 1
 
 /** The object in a JSON text; undefined when the text is not a JSON object. */
 export function parseObject(text: string): Record<string, unknown> | undefined {

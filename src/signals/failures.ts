@@ -38,7 +38,7 @@ export const FAILURE_CODES = {
   wrong_length: {
     meaning: "a text is shorter or longer than its field takes",
     retryable: false,
-    cure: "send 1 to 255 characters",
+    cure: "send as many characters as `error` names",
   },
   blank: { meaning: "a text is only white space", retryable: false, cure: "name the conversation" },
   invalid_text: {
@@ -100,11 +100,6 @@ export const FAILURE_CODES = {
     meaning: "no version of the service reads the queue's message",
     retryable: false,
     cure: "look at the record, then discard the dead letter",
-  },
-  unclassified: {
-    meaning: "a version of the service without codes recorded the failure",
-    retryable: false,
-    cure: "read `error`",
   },
 } as const satisfies Record<string, Code>
 export type FailureCode = keyof typeof FAILURE_CODES
@@ -321,22 +316,3 @@ export const failureAt = (index: number, { field, code, message }: Violation): F
   ...(field !== undefined && { field }),
   retryable: FAILURE_CODES[code].retryable,
 })
-
-/** The prefix of each sentence of the SQL function `store_signals_one_by_one`, which has no codes. */
-const REFUSED = "refused by the database: "
-
-/** A failure in the ledger. Versions without codes recorded only `index` and `error`. */
-export type RecordedFailure = Pick<Failure, "index" | "error"> & Partial<Failure>
-
-/**
- * Adds the code to a failure that was recorded without one, or by a newer version with one that this version
- * does not know.
- */
-export function withCode({ index, error, code, field }: RecordedFailure): Failure {
-  const guessed = error.startsWith(REFUSED) ? "refused_by_database" : "unclassified"
-  return failureAt(index, {
-    field,
-    code: code !== undefined && code in FAILURE_CODES ? code : guessed,
-    message: error,
-  })
-}

@@ -77,8 +77,7 @@ export const StoredSignal = z
     id,
     time: instant,
     received_at: instant.meta({
-      description:
-        "When the service stored it: UTC, microseconds. For a signal that an earlier version stored, when it was accepted.",
+      description: "When the service stored it: UTC, microseconds.",
       example: "2025-01-15T09:30:01.234567Z",
     }),
     edited_at: instant.nullable().meta({
@@ -284,7 +283,7 @@ export const StorageRecord = z
       description: "When the newest signal of the oldest partition expires; null when that is not known yet.",
     }),
     bytes: z.object({ signals: bytes, batches: bytes, dedupe_keys: bytes, dead_letters: bytes }),
-    partition_count: z.int().meta({ description: "0 before `npm run db:partition`." }),
+    partition_count: z.int(),
     partitions: z
       .array(z.object({ name: z.string(), from_id: z.int().nullable(), to_id: z.int(), bytes }))
       .meta({

@@ -35,7 +35,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   signals: [],
   isolate: [],
   // Runs the Worker with what stands in for Cloudflare.
-  local: ["index.ts", "bindings.ts", "config.ts", "metrics"],
+  local: ["index.ts", "bindings.ts", "config.ts", "metrics", "store"],
   // Stands alone.
   client: [],
   cli: ["client", "bridges", "signals"],

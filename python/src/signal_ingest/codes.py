@@ -22,7 +22,6 @@ KnownFailureCode = Literal[
     "suppressed",
     "unprocessed_message",
     "unreadable_message",
-    "unclassified",
 ]
 """The reasons why one signal was not stored."""
 

@@ -97,9 +97,8 @@ def _note(answer: BatchAnswer, offset: int, delivery: Delivery) -> None:
         failure: Failure = {
             "index": offset + result["index"],
             "error": result["error"] or "",
-            # An early version of the service has no codes.
-            "code": result.get("code", "unclassified"),
-            "retryable": result.get("retryable", False),
+            "code": result["code"],
+            "retryable": result["retryable"],
         }
         if "field" in result:
             failure["field"] = result["field"]

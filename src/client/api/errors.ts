@@ -16,7 +16,7 @@ export abstract class SignalError extends Error {
    * answer.
    */
   readonly requestId: string | undefined
-  /** The code of the answer; undefined when there was none, or the service is too old to send it. */
+  /** The code of the answer; undefined when there was none. */
   readonly code: ProblemCode | undefined
 
   constructor(message: string, { status, requestId, code, cause }: AnswerContext & { cause?: unknown } = {}) {
@@ -76,7 +76,7 @@ export class BatchRejectedError extends SignalError {
   override readonly name = "BatchRejectedError"
   /** The index of the first signal that broke a rule. */
   readonly index: number
-  /** Why that signal is not stored; undefined when the service is too old to say it. */
+  /** Why that signal is not stored. */
   readonly failureCode: FailureCode | undefined
   /** The field that it is about, where it is one. */
   readonly field: string | undefined

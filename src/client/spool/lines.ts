@@ -13,9 +13,6 @@ export type Entry =
   | { cut: string; ranges: Range[]; count: number; caller?: string | undefined }
   | { done: string; ranges: Range[] }
 
-/** Lines of version 0.1.0, which had no checksum, and `from` and `to` instead of ranges. */
-type FormerEntry = { cut: string; from: number; to: number } | { done: string }
-
 /** Where a line is in its file, in bytes; its line break is at `to`. */
 export interface Span {
   from: number
@@ -82,14 +79,12 @@ function splitLine(text: string): string[] {
 const decodePart = (part: string): Entry | undefined => decode(part) ?? decode(part.slice(0, -1))
 
 function decode(line: string): Entry | undefined {
-  const [, sum, json = line] = /^([0-9a-f]{8}) (.*)$/s.exec(line) ?? []
-  if (sum !== undefined && sum !== checksum(json)) return undefined
+  const [, sum, json = ""] = /^([0-9a-f]{8}) (.*)$/s.exec(line) ?? []
+  if (sum !== checksum(json)) return undefined
   try {
-    // A line without a checksum is only known to be whole when it can be parsed.
-    const isSignal = json.startsWith(SEQUENCE)
-    const entry: unknown = isSignal && sum !== undefined ? {} : JSON.parse(json)
-    if (typeof entry !== "object" || entry === null) return undefined
-    return isSignal ? signalOf(json) : upgraded(entry as Entry | FormerEntry)
+    if (json.startsWith(SEQUENCE)) return signalOf(json)
+    const entry: unknown = JSON.parse(json)
+    return typeof entry === "object" && entry !== null ? (entry as Entry) : undefined
   } catch {
     return undefined
   }
@@ -101,13 +96,6 @@ function signalOf(json: string): Entry | undefined {
   return at > 0 && json.endsWith("}") && Number.isSafeInteger(sequence)
     ? { sequence, signal: json.slice(at + SIGNAL.length, -1) }
     : undefined
-}
-
-function upgraded(entry: Entry | FormerEntry): Entry {
-  if ("ranges" in entry || "signal" in entry) return entry
-  return "cut" in entry
-    ? { cut: entry.cut, ranges: [[entry.from, entry.to]], count: 0 }
-    : { done: entry.done, ranges: [] }
 }
 
 const checksum = (json: string): string => crc32(json).toString(16).padStart(8, "0")

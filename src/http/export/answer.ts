@@ -8,7 +8,7 @@ import { connect, type Database } from "../../store/database/connection.ts"
 import { DatabaseError } from "../../store/database/errors.ts"
 import { listRows, type SignalRows } from "../../store/signals/read.ts"
 import type { Cursor, SignalFilter } from "../../store/signals/search.ts"
-import { receivedAt, type SelectedRow } from "../../store/signals/stored-signal.ts"
+import type { SelectedRow } from "../../store/signals/stored-signal.ts"
 import { MAX_STREAMS, STREAM_BOUNDS, STREAM_PAGE } from "../request/bounds.ts"
 import { type App, noteOutcome } from "../request/context.ts"
 import { ExportQuery, queryOf } from "../request/params.ts"
@@ -109,7 +109,6 @@ const pageOf = (filter: SignalFilter, after: Cursor | undefined, limit: number) 
 const exported = (row: SelectedRow): ExportedRow => ({
   ...row,
   id: Number(row.id),
-  received_at: receivedAt(row),
   payload_omitted: row.payload_omitted || undefined,
 })
 

@@ -1,4 +1,5 @@
 import type { Client } from "pg"
+import { MAX_INDEXED_BYTES } from "../../store/signals/columns.ts"
 import { withShortLocks } from "./short-locks.ts"
 
 interface Index {
@@ -10,39 +11,56 @@ interface Index {
 /**
  * The indexes for reads of `signals`; docs/benchmarks/table-size.md has the cost of each. They are not in drizzle's
  * schema, which supports neither INCLUDE nor a build while the service writes.
+ *
+ * A row of an index holds at most 2,704 bytes, so an index must not refuse a signal that the rules allow:
+ * `context_window_id` and `signal_source` have at most 255 characters, or 1,020 bytes; `agent_id` is in no
+ * index. A changed index gets a new name.
  */
 export const SIGNAL_INDEXES: readonly Index[] = [
   // The statistics, and list filters without an index of their own, read only this index.
   {
-    name: "signals_newest_idx",
-    on: "(time, id) include (context_window_id, signal_score, escalate_flag, agent_id)",
+    name: "signals_recent_idx",
+    on: "(time, id) include (context_window_id, signal_score, escalate_flag)",
   },
   { name: "signals_conversation_idx", on: "(context_window_id, time, id) include (signal_source)" },
   { name: "signals_source_idx", on: "(signal_source, time, id)" },
-  { name: "signals_user_idx", on: "(user_id, time, id) where user_id is not null" },
+  {
+    name: "signals_user_id_idx",
+    on: `(user_id, time, id) where octet_length(user_id) <= ${MAX_INDEXED_BYTES}`,
+  },
+  {
+    name: "signals_long_user_id_idx",
+    on: `(hashtextextended(user_id, 0), time, id) where octet_length(user_id) > ${MAX_INDEXED_BYTES}`,
+  },
   { name: "signals_escalated_idx", on: "(time, id) where escalate_flag = 1" },
 ]
 
-/** The indexes of former versions, which `SIGNAL_INDEXES` replaces. */
-const FORMER = ["signals_time_idx", "signals_context_window_id_time_idx", "signals_signal_source_time_idx"]
+/** Adds the indexes to the table, which new partitions inherit. An index is valid when all partitions have it. */
+export async function addSignalIndexes(client: Client): Promise<void> {
+  for (const { name, on } of SIGNAL_INDEXES)
+    await client.query(`create index if not exists ${name} on only signals using btree ${on}`)
+}
 
 /**
- * Builds the indexes of the table `signals` one at a time while the service writes, then drops those of
- * former versions. When it is stopped, the next call continues.
+ * Builds the indexes of the partitions of `signals` one at a time while the service writes. When it is
+ * stopped, the next call continues.
  */
 export async function buildSignalIndexes(client: Client): Promise<void> {
-  const { rows } = await client.query(
-    "select from pg_class where oid = 'signals'::regclass and relkind = 'p'",
-  )
-  const partitioned = rows.length > 0
-  for (const index of SIGNAL_INDEXES) {
-    if (partitioned) await buildOfPartitions(client, index)
-    else await buildConcurrently(client, "signals", index)
+  await withShortLocks(client, () => addSignalIndexes(client))
+  for (const index of SIGNAL_INDEXES) await buildOfPartitions(client, index)
+}
+
+async function buildOfPartitions(client: Client, { name, on }: Index): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ partition: string }>(WITHOUT_INDEX, [name])
+    const partition = rows[0]?.partition
+    if (partition === undefined) return
+    const own = name.replace("signals", partition)
+    await buildConcurrently(client, partition, { name: own, on })
+    await withShortLocks(client, () => client.query(`alter index ${name} attach partition ${own}`))
+    // The statistics of an indexed expression: autovacuum does not make them in a partition that is full.
+    if (/\(\w+\(/.test(on)) await client.query(`analyze ${partition}`)
   }
-  for (const name of FORMER)
-    await withShortLocks(client, () =>
-      client.query(`drop index ${partitioned ? "" : "concurrently "}if exists ${name}`),
-    )
 }
 
 /** Builds an index. An invalid index of a stopped build is dropped first. */
@@ -54,24 +72,6 @@ async function buildConcurrently(client: Client, table: string, { name, on }: In
   if (rows[0]?.valid) return
   await client.query(`drop index concurrently if exists ${name}`)
   await client.query(`create index concurrently ${name} on ${table} using btree ${on}`)
-}
-
-/**
- * Adds an index to the parent table, which new partitions inherit, and builds it on each existing partition.
- * It is valid when all have it.
- */
-async function buildOfPartitions(client: Client, { name, on }: Index): Promise<void> {
-  await withShortLocks(client, () =>
-    client.query(`create index if not exists ${name} on only signals using btree ${on}`),
-  )
-  for (;;) {
-    const { rows } = await client.query<{ partition: string }>(WITHOUT_INDEX, [name])
-    const partition = rows[0]?.partition
-    if (partition === undefined) return
-    const own = name.replace("signals", partition)
-    await buildConcurrently(client, partition, { name: own, on })
-    await withShortLocks(client, () => client.query(`alter index ${name} attach partition ${own}`))
-  }
 }
 
 const WITHOUT_INDEX = `

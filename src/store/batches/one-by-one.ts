@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import { type RecordedFailure, withCode } from "../../signals/failures.ts"
+import type { Failure } from "../../signals/responses.ts"
 import { type Database, NOW } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { noneSuppressed } from "../lifecycle/suppression.ts"
@@ -17,7 +17,7 @@ export async function insertOneByOne(
 ): Promise<Inserted | undefined> {
   const { rows, failures } = batch.plan
   try {
-    const [written] = await db.query<{ ids: string; refusals: RecordedFailure[]; received_at: string }>(
+    const [written] = await db.query<{ ids: string; refusals: Failure[]; received_at: string }>(
       oneByOneStatement(batch, columns),
     )
     if (!written) return undefined
@@ -32,13 +32,11 @@ export async function insertOneByOne(
           id: Number(ids[position]) || undefined,
         }))
         .filter(({ index }) => !refused.has(index)),
-      failures: [...failures, ...written.refusals.map(withCode)].sort(
-        (one, other) => one.index - other.index,
-      ),
+      failures: [...failures, ...written.refusals].sort((a, b) => a.index - b.index),
     }
   } catch (error) {
     if (error instanceof DatabaseError && error.reason === ALL_OR_NOTHING)
-      throw new BatchRefused((JSON.parse(error.detail ?? "[]") as RecordedFailure[]).map(withCode))
+      throw new BatchRefused(JSON.parse(error.detail ?? "[]") as Failure[])
     throw error
   }
 }

@@ -1,11 +1,10 @@
 import { sql } from "drizzle-orm"
 import type { StoredId } from "../../signals/answer.ts"
-import { type RecordedFailure, withCode } from "../../signals/failures.ts"
 import type { BatchPlan } from "../../signals/plan.ts"
-import type { SignalRow } from "../../signals/schema.ts"
+import type { Failure } from "../../signals/responses.ts"
 import { type Database, utc } from "../database/connection.ts"
 import { IdempotencyKeyReused } from "../database/errors.ts"
-import { batches, dedupeKeys, signals } from "../database/schema.ts"
+import { batches, dedupeKeys } from "../database/schema.ts"
 import { isSameRequest, KEY_EXPIRED, releaseExpiredKey } from "../ledger/keys.ts"
 import { decodeSignalIds } from "../ledger/read.ts"
 import type { InsertedRow, NewBatch, WrittenBatch } from "./batch.ts"
@@ -16,14 +15,9 @@ interface LedgerRow {
   state: "stored" | "failed"
   total_count: number
   request_hash: string | null
-  failures: RecordedFailure[]
+  failures: Failure[]
   expired: boolean
-  signal_ids: string | null
-  /**
-   * `[id, dedupe_key]` of each signal of the batch that still exists, in batch order; only if `signal_ids` is
-   * null.
-   */
-  still_stored: [number, string | null][] | null
+  signal_ids: string
 }
 
 /**
@@ -39,12 +33,7 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
     select
       transaction_id, state, total_count, request_hash, failures, ${KEY_EXPIRED} as expired, signal_ids,
       -- Its signals have the same time: both are the time of the transaction.
-      ${utc(sql`created_at`)} as received_at,
-      -- For rows of versions that did not keep ids: ascending in batch order between the first and the last, a range of the primary key.
-      case when signal_ids is null then (
-        select json_agg(json_build_array(id, dedupe_key) order by id) from ${signals}
-        where id between first_signal_id and last_signal_id and ${signals.transactionId} = ${batches.transactionId}
-      ) end as still_stored
+      ${utc(sql`created_at`)} as received_at
     from ${batches}
     where transaction_id = ${transactionId}::uuid or (caller = ${batch.caller} and idempotency_key = ${idempotency?.key ?? null})
     -- A batch that was recorded without its key has its own row beside the row with the key.
@@ -59,8 +48,7 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   }
   if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash))
     throw new IdempotencyKeyReused()
-  const { transaction_id, state, received_at: receivedAt } = ledger
-  const failures = ledger.failures.map(withCode)
+  const { transaction_id, state, received_at: receivedAt, failures } = ledger
   const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
   const outcome = { transactionId: transaction_id, receivedAt, state, replayed, isNew: false }
   return { ...outcome, failures, stored, duplicates: countDuplicates(stored) }
@@ -85,10 +73,6 @@ export async function hasIdempotencyKey(db: Database, batch: NewBatch, timeoutMs
  */
 async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Promise<StoredId[]> {
   const failed = new Set(ledger.failures.map(({ index }) => index))
-  if (ledger.signal_ids === null) {
-    const kept = plan.rows.filter(({ index }) => !failed.has(index))
-    return withDuplicates(db, alignIds(kept, ledger.still_stored ?? []))
-  }
   const keys = new Map(plan.rows.map(({ index, dedupeKey }) => [index, dedupeKey]))
   const indexes = Array.from({ length: ledger.total_count }, (_, index) => index).filter(
     (index) => !failed.has(index),
@@ -99,23 +83,6 @@ async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Prom
     const own = ids[place] ?? 0
     const id = holders.get(keys.get(index) ?? null) ?? own
     return { index, id: id || null, duplicate: own === 0 || id !== own }
-  })
-}
-
-/**
- * Assigns ids to rows. Both are in batch order, and a row has no id exactly when another signal held its
- * dedupe_key.
- */
-function alignIds(
-  rows: readonly SignalRow[],
-  stored: readonly [id: number, dedupeKey: string | null][],
-): InsertedRow[] {
-  let next = 0
-  return rows.map(({ index, dedupeKey }) => {
-    const [id, storedKey] = stored[next] ?? []
-    if (id === undefined || storedKey !== dedupeKey) return { index, dedupeKey, id: undefined }
-    next++
-    return { index, dedupeKey, id }
   })
 }
 

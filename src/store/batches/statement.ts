@@ -123,8 +123,8 @@ export function arrayOf({ form, text }: Column, type: SignalColumn["type"]): SQL
  * reserved for its signal, and waits for another write that holds the key. A key stays in the table forever,
  * even when its signal is deleted.
  *
- * Keys are locked in their own order, like in the SQL function and in the trigger for the former version, so
- * that there is no deadlock between writes that share keys.
+ * Keys are locked in their own order, like in the SQL functions, so that there is no deadlock between writes
+ * that share keys.
  *
  * @param rows the rows of `input` that may be written
  */

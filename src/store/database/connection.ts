@@ -3,7 +3,6 @@ import { type SQL, sql } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
 import { StatementGate } from "../../isolate/statement-gate.ts"
 import { DatabaseError, databaseErrorOf, ReadTooCostly } from "./errors.ts"
-import { backfills } from "./schema.ts"
 
 export interface DatabaseSettings {
   /** Neon connection string. */
@@ -200,15 +199,11 @@ const answers = (db: Database): Promise<boolean> =>
     () => false,
   )
 
-/**
- * Whether the service can store a batch: the database answers, accepts writes, and the table has all
- * dedupe_keys of earlier versions.
- */
+/** Whether the service can store a batch: the database answers, has the tables, and accepts writes. */
 export async function canWrite(db: Database): Promise<boolean> {
   const [found] = await withRetries(db, () =>
     db.query<{ writable: boolean }>(sql`
-      select current_setting('transaction_read_only') = 'off' and finished_at is not null as writable
-      from ${backfills} where name = 'dedupe_keys'`),
+      select current_setting('transaction_read_only') = 'off' and 'batches'::regclass is not null as writable`),
   )
   return found?.writable ?? false
 }

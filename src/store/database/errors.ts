@@ -165,12 +165,9 @@ const CURES: Record<string, string> = {
 
 const CHECK_VIOLATION = "23514"
 
-/** The constraint that an unfinished conversion to partitions leaves; see `make_signal_partitions`. */
-const FIRST_PARTITION = "signals_first_partition"
-
 /** Postgres reports a missing partition as a check violation without a constraint. */
 const isMissingPartition = (code: string, constraint: string | undefined) =>
-  code === CHECK_VIOLATION && (!constraint || constraint === FIRST_PARTITION)
+  code === CHECK_VIOLATION && !constraint
 
 /** @see https://www.postgresql.org/docs/18/errcodes-appendix.html */
 function errorOfSqlState(

@@ -16,14 +16,13 @@ import {
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core"
-import type { RecordedFailure } from "../../signals/failures.ts"
+import type { Failure } from "../../signals/responses.ts"
 
 /**
  * One row for each signal. `id` rises in the order of a batch, so that the ledger row of a batch is enough to
  * replay its answer.
  *
- * In partitions by ranges of `id`, or a plain table that a version before them made until `npm run
- * db:partition`.
+ * In partitions by ranges of `id`; see drizzle/functions/partitions.sql.
  *
  * There is no foreign key to `batches`: both rows are written by one statement, and a key would cost a
  * trigger a row.
@@ -33,11 +32,8 @@ export const signals = pgTable(
   {
     id: bigint({ mode: "number" }).primaryKey().generatedAlwaysAsIdentity({ name: "signals_id_seq" }),
     time: timestamp({ withTimezone: true, mode: "string" }).notNull(),
-    /**
-     * When the row was stored, by the database's clock; null in rows of versions that had no such column (see
-     * `readSignal`).
-     */
-    receivedAt: timestamp("received_at", { withTimezone: true, mode: "string" }).defaultNow(),
+    /** When the row was stored, by the database's clock. */
+    receivedAt: timestamp("received_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
     /**
      * When its source last changed it, such as Slack a message that was edited; null when it is as it first
      * came.
@@ -59,9 +55,7 @@ export const signals = pgTable(
     dedupeKey: text("dedupe_key"),
   },
   (table) => [
-    // Its other indexes are in src/local/postgres/indexes.ts. This one only a plain table has, which versions
-    // before `dedupe_keys` need; see src/local/postgres/partition.ts.
-    uniqueIndex("signals_dedupe_key_idx").on(table.dedupeKey).where(sql`${table.dedupeKey} is not null`),
+    // Its indexes are in src/local/postgres/indexes.ts.
     check("signals_context_window_id_length", sql`char_length(${table.contextWindowId}) between 1 and 255`),
     check("signals_signal_source_length", sql`char_length(${table.signalSource}) between 1 and 255`),
     check("signals_dedupe_key_length", sql`char_length(${table.dedupeKey}) between 1 and 255`),
@@ -79,15 +73,6 @@ export const signals = pgTable(
 export const dedupeKeys = pgTable("dedupe_keys", {
   keyHash: uuid("key_hash").primaryKey(),
   signalId: bigint("signal_id", { mode: "number" }).notNull(),
-})
-
-/**
- * How far a change of existing rows has come, which a migration leaves to steps that commit by themselves.
- */
-export const backfills = pgTable("backfills", {
-  name: text().primaryKey(),
-  lastId: bigint("last_id", { mode: "number" }).notNull().default(0),
-  finishedAt: timestamp("finished_at", { withTimezone: true, mode: "string" }),
 })
 
 /**
@@ -117,23 +102,17 @@ export const batches = pgTable(
     state: text({ enum: ["stored", "failed"] }).notNull(),
     totalCount: integer("total_count").notNull(),
     failedCount: integer("failed_count").notNull(),
-    failures: jsonb().$type<RecordedFailure[]>().notNull(),
+    failures: jsonb().$type<Failure[]>().notNull(),
     /** Why a failed batch failed as a whole, or which batch a stored one repeats. */
     reason: text(),
     firstSignalId: bigint("first_signal_id", { mode: "number" }),
     lastSignalId: bigint("last_signal_id", { mode: "number" }),
-    /**
-     * The id of each signal that is not in `failures`, in batch order; see `ledger/read.ts`. Null in
-     * rows of earlier versions.
-     */
-    signalIds: text("signal_ids"),
+    /** The id of each signal that is not in `failures`, in batch order; see `decodeSignalIds`. */
+    signalIds: text("signal_ids").notNull().default(""),
     idempotencyKey: text("idempotency_key"),
     /** SHA-256 of what was asked, in hex: tells a retry from another request under the same key. */
     requestHash: text("request_hash"),
-    /**
-     * The transaction that wrote the row, by which the feed orders batches; 0 in rows of versions that had no
-     * such column.
-     */
+    /** The transaction that wrote the row, by which the feed orders batches. */
     xid: xid8().notNull().default(sql`pg_current_xact_id()`),
   },
   (table) => [
@@ -167,8 +146,8 @@ export const deadLetters = pgTable(
     caller: text().notNull(),
     reason: text().notNull(),
     record: text().notNull(),
-    /** As in a batch's failures; null in rows of versions without codes. */
-    code: text(),
+    /** As in a batch's failures. */
+    code: text().notNull(),
     field: text(),
     /** Only the beginning of the record is kept. */
     truncated: boolean().notNull().default(false),

@@ -1,7 +1,7 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
 import type { SubjectField, Subjects } from "../../signals/erasure.ts"
-import { type FailureCode, withCode } from "../../signals/failures.ts"
+import { FAILURE_CODES, type FailureCode } from "../../signals/failures.ts"
 import type { DeadLetterRecord, ListedDeadLetter } from "../../signals/responses.ts"
 import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
 import { hasNext, pageStatement } from "../database/page.ts"
@@ -30,8 +30,7 @@ export interface DeadLetter {
   caller: string
   /** One sentence. */
   reason: string
-  /** Undefined in the messages of versions without it. */
-  code?: FailureCode | undefined
+  code: FailureCode
   /** The field of the signal that the reason is about, where it is one. */
   field?: string | undefined
   /** JSON text of the delivered record, or its beginning. */
@@ -45,7 +44,7 @@ export interface DeadLetter {
   subjects?: Subjects | undefined
 }
 
-/** Bounds a letter whose maker did not, such as a former version that put it into the queue. */
+/** Bounds a letter whose maker did not. */
 const bounded = (letter: DeadLetter) => (letter.truncated === undefined ? keepTexts([letter]) : [letter])
 
 /** Stores dead letters. One that is already stored is not changed. Throws `DatabaseError`. */
@@ -98,7 +97,7 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
     from unnest(
       ${column(({ transactionId }) => transactionId)}::uuid[], ${column(({ index }) => index)}::int4[],
       ${column(({ source }) => source)}::text[], ${column(({ caller }) => caller)}::text[],
-      ${column(({ reason }) => storable(reason))}::text[], ${column(({ code }) => code ?? null)}::text[],
+      ${column(({ reason }) => storable(reason))}::text[], ${column(({ code }) => code)}::text[],
       ${column(({ field }) => field ?? null)}::text[], ${column(({ record }) => record)}::text[],
       ${column(({ truncated }) => truncated ?? false)}::bool[], ${column(() => uuidv7())}::uuid[]${about ? sql`, ${list("user_id")}, ${list("agent_id")}, ${list("context_window_id")}` : sql``}
     ) as letter (
@@ -119,22 +118,19 @@ const COLUMNS = sql`${LISTED_COLUMNS}, record`
 /** A dead letter as a row of the database. */
 type Selected<Letter extends ListedDeadLetter> = Omit<Letter, "id" | "code" | "field" | "retryable"> & {
   id: string
-  code: FailureCode | null
+  code: FailureCode
   field: string | null
 }
 type SelectedRow = Selected<DeadLetterRecord>
 type ListedRow = Selected<ListedDeadLetter>
 
-const letterOf = <Row extends ListedRow>({ code, field, ...row }: Row) => {
-  const recorded = {
-    index: row.index,
-    error: row.reason,
-    field: field ?? undefined,
-    ...(code !== null && { code }),
-  }
-  const { index: _, error: __, ...ofFailure } = withCode(recorded)
-  return { ...row, ...ofFailure, id: Number(row.id) }
-}
+const letterOf = <Row extends ListedRow>({ field, ...row }: Row) => ({
+  ...row,
+  ...(field !== null && { field }),
+  // A newer version may have recorded a code that this version does not know.
+  retryable: FAILURE_CODES[row.code]?.retryable ?? false,
+  id: Number(row.id),
+})
 
 /** The bytes of a row's texts, and an estimate for its other columns, without the record. */
 const LISTED_BYTES = sql`400 + octet_length(caller) + octet_length(reason)`

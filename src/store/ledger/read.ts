@@ -1,5 +1,4 @@
 import { type SQL, sql } from "drizzle-orm"
-import { type RecordedFailure, withCode } from "../../signals/failures.ts"
 import { type BatchRecord, LISTED_FAILURES } from "../../signals/responses.ts"
 import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
 import { hasNext, pageStatement, type Search } from "../database/page.ts"
@@ -18,12 +17,11 @@ export async function batchRecord(db: Database, transactionId: string): Promise<
   return record && readRecord(record)
 }
 
-type LedgerRow = Omit<BatchRecord, "failures"> & { failures: RecordedFailure[]; reason: string | null }
+type LedgerRow = BatchRecord & { reason: string | null }
 
 /** Only a batch that failed as a whole or duplicates another one has a reason. */
-const readRecord = ({ reason, failures, ...record }: LedgerRow): BatchRecord => ({
+const readRecord = ({ reason, ...record }: LedgerRow): BatchRecord => ({
   ...record,
-  failures: failures.map(withCode),
   ...(reason !== null && { reason }),
 })
 

@@ -41,7 +41,7 @@ export const deleteExpiredSignals = (db: Database, days: number): Promise<number
       // signal ends the walk.
       sql`
       with step as materialized (
-        select id, signal_arrival(received_at, transaction_id) < ${ago(days)} as is_expired from ${signals}
+        select id, received_at < ${ago(days)} as is_expired from ${signals}
         where id > ${from}::int8 order by id limit ${STEP_ROWS}::int4
       ), gone as (
         delete from ${signals} where id = any(array(select id from step where is_expired)) returning id

@@ -25,18 +25,18 @@ export async function storageFigures(
       ), oldest as (
         select name, to_id from partition order by to_id limit 1
       ), newest_in_oldest as (
-        select signal_arrival(received_at, transaction_id) as arrival from ${signals}
+        select received_at as arrival from ${signals}
         where id < (select to_id from oldest) order by id desc limit 1
       )
       select json_build_object(
-        'oldest_signal', (select ${utc(sql`signal_arrival(received_at, transaction_id)`)} from ${signals} order by id limit 1),
+        'oldest_signal', (select ${utc(sql`received_at`)} from ${signals} order by id limit 1),
         'next_drop', (
           select json_build_object('partition', name, 'at', ${utc(sql`(arrival + make_interval(days => ${signalDays ?? null}::int4))`)})
           from oldest cross join newest_in_oldest
           where ${signalDays ?? null}::int4 is not null and to_id <= pg_sequence_last_value('signals_id_seq')
         ),
         'bytes', json_build_object(
-          'signals', coalesce((select sum(bytes) from partition), pg_total_relation_size('signals')),
+          'signals', (select sum(bytes) from partition),
           'batches', pg_total_relation_size('batches'),
           'dedupe_keys', pg_total_relation_size('dedupe_keys'),
           'dead_letters', pg_total_relation_size('dead_letters')

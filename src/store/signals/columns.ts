@@ -27,3 +27,9 @@ export const SIGNAL_COLUMNS = [
   { field: "diagnosticNotes", column: "diagnostic_notes", type: "text" },
   { field: "dedupeKey", column: "dedupe_key", type: "text" },
 ] as const satisfies readonly SignalColumn[]
+
+/**
+ * A `user_id` with more bytes is in an index by its hash, since a row of a b-tree holds 2,704 bytes. Both
+ * indexes are partial, by this length.
+ */
+export const MAX_INDEXED_BYTES = 1000

@@ -116,7 +116,7 @@ async function readLedger(
     db.query<LedgerAnswer & FeedBatch>(sql`
       with candidate as (
         select
-          xid, transaction_id, signal_ids, first_signal_id, last_signal_id,
+          xid, transaction_id, signal_ids,
           case when (xid, transaction_id) > (${after.xid}::xid8, ${after.transactionId}::uuid) then total_count - failed_count else 0 end as size
         from ${batches}
         where (xid, transaction_id) >= (${after.xid}::xid8, ${after.transactionId}::uuid) and xid < ${OLDEST_OPEN}
@@ -135,7 +135,7 @@ async function readLedger(
           select greatest(0, extract(epoch from clock_timestamp() - created_at)) from ${batches}
           where xid >= ${OLDEST_OPEN} order by xid, transaction_id limit 1
         ), 0)::float8 as lag_seconds,
-        xid::text as xid, transaction_id, signal_ids, first_signal_id::text as first_signal_id, last_signal_id::text as last_signal_id, more
+        xid::text as xid, transaction_id, signal_ids, more
       from (values (true)) as always left join chosen on true
       order by chosen.xid, transaction_id`),
   )
@@ -186,13 +186,7 @@ async function signalsOf(
 export interface FeedBatch {
   xid: string
   transaction_id: string
-  /**
-   * Null in rows of versions that did not keep ids. Such ids are between the first and the last, among ids of
-   * other batches.
-   */
-  signal_ids: string | null
-  first_signal_id: string | null
-  last_signal_id: string | null
+  signal_ids: string
 }
 
 /** The signals to read, in feed order, and the position after them. */
@@ -231,12 +225,8 @@ export function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: 
   return found
 }
 
-/** Ranges of ids in ascending order, which is batch order. */
-function rangesOf(row: FeedBatch): { first: number; last: number }[] {
-  const runs = row.signal_ids === null ? null : decodeRuns(row.signal_ids)
-  // Earlier versions continued a run across a duplicate.
-  if (runs?.every(({ first }) => first > 0))
-    return runs.map(({ first, size }) => ({ first, last: first + size - 1 }))
-  if (row.first_signal_id === null || row.last_signal_id === null) return []
-  return [{ first: Number(row.first_signal_id), last: Number(row.last_signal_id) }]
-}
+/** Ranges of ids in ascending order, which is batch order. A run of duplicates has none. */
+const rangesOf = (row: FeedBatch): { first: number; last: number }[] =>
+  decodeRuns(row.signal_ids)
+    .filter(({ first }) => first > 0)
+    .map(({ first, size }) => ({ first, last: first + size - 1 }))

@@ -2,6 +2,7 @@ import { and, type SQL, sql } from "drizzle-orm"
 import { utc } from "../database/connection.ts"
 import type { Search } from "../database/page.ts"
 import { signals } from "../database/schema.ts"
+import { MAX_INDEXED_BYTES } from "./columns.ts"
 
 /** The position of a signal in a list, newest first. */
 export interface Cursor {
@@ -50,22 +51,50 @@ const CONDITIONS: Record<Name, { column: string; of: (value: string | number) =>
 
 const NAMES = Object.keys(CONDITIONS) as Name[]
 
-/** The filters with an index on (time, id), most selective first, and the other columns of the index. */
-const LEADING: { name: Name; value?: number; has: readonly Name[] }[] = [
+/** A filter with an index on (time, id). */
+interface Leading {
+  name: Name
+  /** The index has only the rows with this value. */
+  value?: number
+  /** The filters that are tested in the index. */
+  has: readonly Name[]
+  /** The condition by which the index is read; by default that of the filter. */
+  walk?: (value: string) => { condition: SQL; isExact: boolean }
+}
+
+/** The filters with an index, most selective first. */
+const LEADING: readonly Leading[] = [
   { name: "context_window_id", has: ["signal_source"] },
-  { name: "user_id", has: [] },
+  { name: "user_id", has: [], walk: userWalk },
   { name: "escalate_flag", value: 1, has: [] },
   { name: "signal_source", has: [] },
 ]
 
+/** A long `user_id` is found by its hash, and then tested in the row. The lengths name the partial index. */
+function userWalk(userId: string): { condition: SQL; isExact: boolean } {
+  const length = (operator: string) => sql.raw(`octet_length(user_id) ${operator} ${MAX_INDEXED_BYTES}`)
+  return new TextEncoder().encode(userId).length <= MAX_INDEXED_BYTES
+    ? { condition: sql`user_id = ${userId} and ${length("<=")}`, isExact: true }
+    : {
+        condition: sql`hashtextextended(user_id, 0) = hashtextextended(${userId}::text, 0) and ${length(">")}`,
+        isExact: false,
+      }
+}
+
 /** The other columns of the index on only (time, id). */
-const WITH_TIME: readonly Name[] = [
-  "context_window_id",
-  "min_score",
-  "max_score",
-  "escalate_flag",
-  "agent_id",
-]
+const WITH_TIME: readonly Name[] = ["context_window_id", "min_score", "max_score", "escalate_flag"]
+
+const conditionOf = (name: Name, filter: SignalFilter) => CONDITIONS[name].of(filter[name] as string | number)
+
+function walkOf(leading: Leading | undefined, filter: SignalFilter) {
+  if (leading === undefined) return { condition: undefined, isExact: true }
+  return (
+    leading.walk?.(String(filter[leading.name])) ?? {
+      condition: conditionOf(leading.name, filter),
+      isExact: true,
+    }
+  )
+}
 
 /**
  * The signals that pass a filter, newest first: at most `limit` and one more.
@@ -76,17 +105,18 @@ const WITH_TIME: readonly Name[] = [
  */
 export function searchSignals(filter: SignalFilter, after: Cursor | undefined, limit: number): Search {
   const given = NAMES.filter((name) => filter[name] !== undefined)
-  const condition = (name: Name) => CONDITIONS[name].of(filter[name] as string | number)
+  const condition = (name: Name) => conditionOf(name, filter)
   const leading = LEADING.find(
     ({ name, value }) => given.includes(name) && (value === undefined || filter[name] === value),
   )
-  const others = given.filter((name) => name !== leading?.name)
+  const { condition: walks, isExact } = walkOf(leading, filter)
+  const others = given.filter((name) => name !== leading?.name || !isExact)
   const range = [
     filter.since !== undefined && sql`time >= ${filter.since}::timestamptz`,
     filter.until !== undefined && sql`time < ${filter.until}::timestamptz`,
     after !== undefined && sql`(time, id) < (${after.time}::timestamptz, ${after.id}::int8)`,
   ].filter((one) => one !== false)
-  const walked = [...(leading ? [condition(leading.name)] : []), ...range]
+  const walked = [...(walks ? [walks] : []), ...range]
   const where = walked.length > 0 ? sql`where ${and(...walked)}` : sql``
   if (given.length === 0)
     return { steps: undefined, rows: sql`select * from ${signals} ${where}`, bounded: false }

@@ -3,9 +3,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { SIGNAL_INDEXES } from "../../../src/local/postgres/indexes.ts"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
-import { migrateUntil } from "../../node/store/former-database.ts"
 
-const NAME = "signals_user_idx"
+const NAME = "signals_user_id_idx"
 
 let postgres: LocalPostgres
 let client: Client
@@ -66,10 +65,7 @@ const commit = async (writer: Client) => {
   await writer.end()
 }
 
-describe.each([
-  ["a plain table", true],
-  ["a partitioned table", false],
-])("the build of an index of %s", (_, plain) => {
+describe("the build of an index", () => {
   let all: Record<string, string>
   let table: string
   /** In the partition. */
@@ -78,18 +74,12 @@ describe.each([
   beforeAll(async () => {
     postgres = await startTemporaryPostgres()
     client = await connect()
-    if (plain) {
-      // A table that has rows stays plain until `db:partition`.
-      await migrateUntil(postgres.url, "read_in_bounded_time")
-      await commit(await openWrite("signals"))
-    }
     await migrate(postgres.url)
     const { rows } = await client.query<{ name: string; to_id: string }>(
       "select name, to_id from signal_partitions limit 1",
     )
-    table = rows[0]?.name ?? "signals"
-    id = Number(rows[0]?.to_id ?? 1000)
-    expect(table === "signals").toBe(plain)
+    table = rows[0]?.name ?? ""
+    id = Number(rows[0]?.to_id)
     all = await indexes()
     expect(Object.keys(all)).toEqual(expect.arrayContaining(SIGNAL_INDEXES.map(({ name }) => name)))
     expect(await broken()).toBe(0)

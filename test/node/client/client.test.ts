@@ -372,8 +372,8 @@ describe("replayDeadLetters", () => {
   const fill = async (count: number) => {
     await rig.query("truncate dead_letters restart identity")
     await rig.query(
-      `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
-       select gen_random_uuid(), 0, 'signal', 'client', 'no conversation',
+      `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
+       select gen_random_uuid(), 0, 'signal', 'client', 'no conversation', 'unreadable_record',
          case when n % 2 = 0 then '{"context_window_id": "conv-client"}' else '{"raw_content": "lost"}' end, gen_random_uuid()
        from generate_series(1, $1::int4) n`,
       [count],

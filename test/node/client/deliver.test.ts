@@ -59,30 +59,6 @@ describe("a batch in which signals have the wrong shape", () => {
     expect(second).toEqual(first)
     expect(await stored()).toBe(3)
   })
-
-  it("is refused by a service that is too old, with the reason and what to do", async () => {
-    const former = new SignalClient({
-      url: proxy.address,
-      fetch(url, init) {
-        const headers = new Headers(init?.headers)
-        headers.set("Prefer", "")
-        return fetch(url, { ...init, headers })
-      },
-    })
-    await expect(
-      deliverEach(former, mixed(3), { idempotencyKey: crypto.randomUUID() }),
-    ).rejects.toMatchObject({
-      name: "RequestError",
-      status: 422,
-      requestId: expect.any(String),
-      message: expect.stringMatching(
-        /^body\.signals\.2\.context_window_id: Field required, .*Deploy its newest version/,
-      ),
-    })
-    expect(await stored()).toBe(0)
-    expect(await deliverEach(former, [GOOD], { idempotencyKey: crypto.randomUUID() })).toEqual([])
-    expect(await stored()).toBe(1)
-  })
 })
 
 describe("a batch that is over a limit", () => {

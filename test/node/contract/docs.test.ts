@@ -87,7 +87,6 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm run fuzz": "test/long/fuzz/fuzz.test.ts runs the same suites",
   "npm run bench -- --quick": "by hand, see docs/benchmarks/README.md",
   "npm run deploy": ".ci/run, as deploy:dry-run, and test/node/scripts/migrate.test.ts",
-  "npm run db:partition": "test/node/scripts/migrate.test.ts",
   ".ci/run": "itself",
 }
 

@@ -1,17 +1,18 @@
 import { spawn } from "node:child_process"
+import { createHash } from "node:crypto"
 import { once } from "node:events"
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 import { queryAt } from "../../setup/rig.ts"
-import { startPlainStorage } from "../store/former-database.ts"
 
-const script = (name: string) => fileURLToPath(new URL(`../../../scripts/${name}.ts`, import.meta.url))
+const SCRIPT = fileURLToPath(new URL("../../../scripts/migrate.ts", import.meta.url))
 const JOURNAL = JSON.parse(
   readFileSync(new URL("../../../drizzle/meta/_journal.json", import.meta.url), "utf8"),
 )
+const DRIZZLE = new URL("../../../drizzle/", import.meta.url)
 const NAMES = (JOURNAL.entries as { tag: string }[]).map(({ tag }) => tag)
 
 describe("the migrations", () => {
@@ -26,6 +27,19 @@ describe("the migrations", () => {
     await postgres.stop()
   })
 
+  it.each(readdirSync(new URL("functions/", DRIZZLE)))(
+    "name %s with its hash, so that a change of it is a migration",
+    (file) => {
+      const hash = createHash("sha256")
+        .update(readFileSync(new URL(`functions/${file}`, DRIZZLE)))
+        .digest("hex")
+      const newest = NAMES.map((name) => readFileSync(new URL(`${name}.sql`, DRIZZLE), "utf8")).findLast(
+        (text) => text.includes(`-- functions/${file} `),
+      )
+      expect(newest).toContain(`-- functions/${file} ${hash.slice(0, 8)}`)
+    },
+  )
+
   it("say why they cannot be applied, without the password", async () => {
     await expect(migrate("postgresql://user:s3cret@localhost:1/db")).rejects.toThrow(
       /^The database could not be migrated: connect ECONNREFUSED(?!.*s3cret)/,
@@ -36,8 +50,8 @@ describe("the migrations", () => {
   })
 })
 
-async function run(databaseUrl: string, command = "migrate") {
-  const child = spawn(process.execPath, [script(command)], {
+async function run(databaseUrl: string) {
+  const child = spawn(process.execPath, [SCRIPT], {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, DATABASE_URL: databaseUrl },
   })
@@ -47,20 +61,6 @@ async function run(databaseUrl: string, command = "migrate") {
   const [code] = await once(child, "close")
   return [code, said.trim()]
 }
-
-describe("npm run db:partition", () => {
-  it("prints how long reads and writes waited, and that there was nothing to do", async () => {
-    const storage = await startPlainStorage()
-    expect(await run(storage.url, "partition")).toEqual([
-      0,
-      expect.stringMatching(
-        /^The table signals is now partitioned\. Reads and writes waited for at most \d+ ms\.$/,
-      ),
-    ])
-    expect(await run(storage.url, "partition")).toEqual([0, "The table signals is already partitioned."])
-    await storage.stop()
-  })
-})
 
 describe("npm run db:migrate", () => {
   it("prints the applied migrations, and that there was nothing to do", async () => {

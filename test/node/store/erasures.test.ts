@@ -62,8 +62,8 @@ const fillSubject = (rows: number) =>
 
 async function fillOthers() {
   await storage.query(
-    `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
-     select gen_random_uuid(), 0, 'signal', 'tests', '', jsonb_build_object('user_id', 'U' || 1 + n % 10)::text, gen_random_uuid()
+    `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
+     select gen_random_uuid(), 0, 'signal', 'tests', '', 'unreadable_record', jsonb_build_object('user_id', 'U' || 1 + n % 10)::text, gen_random_uuid()
      from generate_series(1, 450) as n`,
   )
   await storage.query(

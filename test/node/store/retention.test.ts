@@ -99,18 +99,6 @@ describe("signals past their retention", () => {
     expect((await writeBatch(database(), batchOf([{ context_window_id: "c" }]))).failures).toEqual([])
   })
 
-  it("of versions without a time of arrival expire by their transaction id", async () => {
-    await storage.query("update signals set received_at = null")
-    expect(await sweep(database(), 30)).toEqual([0, 0])
-    const old = Math.floor(Date.now() - 40 * 86_400_000)
-      .toString(16)
-      .padStart(12, "0")
-    await storage.query("update signals set transaction_id = $1 where id <= 250", [
-      `${old.slice(0, 8)}-${old.slice(8)}-7000-8000-000000000000`,
-    ])
-    expect(await sweep(database(), 30)).toEqual([2, 51])
-  })
-
   it("keep their dedupe keys taken", async () => {
     await sweep(database(), 30)
     const { stored } = await writeBatch(database(), batchOf([{ context_window_id: "c", dedupe_key: "0 0" }]))
@@ -276,8 +264,8 @@ describe("the ledger past its retention", () => {
 
   it("loses dead letters that were replayed or discarded, and none that waits", async () => {
     await storage.query(
-      `insert into dead_letters (created_at, transaction_id, index, source, caller, reason, record, replay_transaction_id, state)
-       select now() - make_interval(days => days), gen_random_uuid(), 0, 'signal', 'tests', '', '{}', gen_random_uuid(), state
+      `insert into dead_letters (created_at, transaction_id, index, source, caller, reason, code, record, replay_transaction_id, state)
+       select now() - make_interval(days => days), gen_random_uuid(), 0, 'signal', 'tests', '', 'unreadable_record', '{}', gen_random_uuid(), state
        from unnest(array['waiting', 'replayed', 'discarded']) as state, unnest(array[100, 10]) as days`,
     )
     expect(await deleteSettledLetters(database(), 90)).toBe(2)

@@ -44,38 +44,3 @@ export async function write(
   const { stored } = await writeBatch(databaseOn(client), batchOf(signals))
   return stored.map(({ id, duplicate }) => [id, duplicate])
 }
-
-/**
- * Stores signals with these keys by the statement of the version before `dedupe_keys`; the ids in order, ""
- * for a duplicate.
- */
-export async function writeAsFormerVersion(
-  client: Client,
-  keys: readonly (string | null)[],
-): Promise<string[]> {
-  const { rows } = await client.query<{ ids: string }>(
-    `with input as materialized (
-      select nextval('signals_id_seq') as id, signal.* from unnest($2::text[]) with ordinality as signal (dedupe_key, position)
-    ), ledger as (
-      insert into batches (
-        transaction_id, caller, state, total_count, failed_count, failures, first_signal_id, last_signal_id, signal_ids
-      )
-      select $1::uuid, 'former', 'stored', $3::int4, 0, '[]', min(first), max(last), string_agg(first || ':' || size, ',' order by first)
-      from (select min(id) as first, max(id) as last, count(*) as size from input group by id - position) as run
-      on conflict do nothing
-      returning transaction_id
-    ), stored as (
-      insert into signals (id, transaction_id, context_window_id, time, signal_source, signal_score, escalate_flag, dedupe_key)
-      overriding system value
-      select id, transaction_id, 'former', now(), 'former', 0.5, 0, dedupe_key from input cross join ledger
-      order by dedupe_key, position
-      on conflict (dedupe_key) where dedupe_key is not null do nothing
-      returning id
-    )
-    select (
-      select string_agg(coalesce(stored.id::text, ''), ',' order by position) from input left join stored using (id)
-    ) as ids from ledger`,
-    [uuidv7(), keys, keys.length],
-  )
-  return rows[0]?.ids.split(",") ?? []
-}

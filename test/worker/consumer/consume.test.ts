@@ -117,7 +117,7 @@ describe("the consumer of the queue", () => {
       {
         index: 1,
         reason: "the record has no key",
-        code: null,
+        code: "unreadable_record",
         field: null,
         record: '{"refused":"the record has no key"}',
         source: "kafka",

@@ -29,13 +29,14 @@ export function delivery(
   )
   const { plan } = planDelivery(delivered, "2026-01-02T03:04:05.000000Z")
   const caller = "webhook:kafka"
-  const letters = plan.failures.map(({ index, error }) => {
+  const letters = plan.failures.map(({ index, error, code }) => {
     return {
       transactionId,
       index,
       source: "kafka" as const,
       caller,
       reason: error,
+      code,
       record: JSON.stringify(records[index]),
     }
   })

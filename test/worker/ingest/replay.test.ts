@@ -16,7 +16,9 @@ const around = {
 async function kept(fields: Pick<DeadLetter, "source" | "record">) {
   const transactionId = uuidv7()
   const { db } = testContext()
-  await insertDeadLetters(db, [{ transactionId, index: 0, caller: "bridge", reason: "why", ...fields }])
+  await insertDeadLetters(db, [
+    { transactionId, index: 0, caller: "bridge", reason: "why", code: "unreadable_record", ...fields },
+  ])
   const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
     transactionId,
   ])

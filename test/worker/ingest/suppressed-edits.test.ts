@@ -146,7 +146,15 @@ describe("a dead letter of an edit", () => {
     const { db } = testContext()
     const [transactionId, record] = [uuidv7(), JSON.stringify(edited)]
     await insertDeadLetters(db, [
-      { transactionId, index: 0, source: "slack", caller: "slack", reason: "why", record },
+      {
+        transactionId,
+        index: 0,
+        source: "slack",
+        caller: "slack",
+        reason: "why",
+        code: "unreadable_record",
+        record,
+      },
     ])
     const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
       transactionId,

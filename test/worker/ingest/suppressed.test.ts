@@ -117,7 +117,15 @@ describe("a signal of a suppressed user", () => {
       const transactionId = uuidv7()
       const record = JSON.stringify({ value })
       await insertDeadLetters(testContext().db, [
-        { transactionId, index: 0, source: "kafka", caller: "bridge", reason: "why", record },
+        {
+          transactionId,
+          index: 0,
+          source: "kafka",
+          caller: "bridge",
+          reason: "why",
+          code: "unreadable_record",
+          record,
+        },
       ])
       const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
         transactionId,
@@ -163,6 +171,7 @@ const keepMessage = (message: string) =>
       source: "queue",
       caller: "queue",
       reason: "why",
+      code: "unreadable_message",
       record: JSON.stringify(message),
     },
   ])

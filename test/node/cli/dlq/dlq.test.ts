@@ -112,8 +112,8 @@ describe("signals dlq", () => {
 
   it("replays any number of dead letters, many in a request, and reports each", async () => {
     await rig.query(
-      `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
-       select gen_random_uuid(), 0, 'signal', 'operator', 'no conversation',
+      `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
+       select gen_random_uuid(), 0, 'signal', 'operator', 'no conversation', 'unreadable_record',
          case when n = 501 then '{}' else '{"context_window_id": "c"}' end, gen_random_uuid()
        from generate_series(1, 502) n`,
     )

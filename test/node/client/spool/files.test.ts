@@ -143,27 +143,6 @@ describe("a damaged byte", () => {
   })
 })
 
-describe("lines of version 0.1.0", () => {
-  it("are still read", async () => {
-    const lines = [
-      ...["a", "b", "c", "d"].map((name, place) => ({
-        sequence: place + 1,
-        signal: JSON.parse(signal(name)),
-      })),
-      { cut: "K", from: 1, to: 2 },
-      { cut: "L", from: 3, to: 3 },
-      { done: "K" },
-    ]
-    await writeFile(
-      join(folder, "000000001.spool"),
-      lines.map((line) => `${JSON.stringify(line)}\n`).join(""),
-    )
-    const damaged: DamagedLine[] = []
-    expect(await recovered(damaged)).toEqual({ loose: ["d"], batches: { L: ["c"] } })
-    expect(damaged).toEqual([])
-  })
-})
-
 const canLimit = await promisify(execFile)("prlimit", ["--version"]).then(
   () => true,
   () => false,

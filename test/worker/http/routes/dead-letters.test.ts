@@ -23,8 +23,8 @@ interface Letter {
 
 const kept = async (fields: { source: string; record: unknown; reason?: string }): Promise<number> => {
   const [row] = await query<{ id: string }>(
-    `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
-     values ($1, 0, $2, 'bridge', $3, $4, $5) returning id`,
+    `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
+     values ($1, 0, $2, 'bridge', $3, 'unreadable_record', $4, $5) returning id`,
     [uuidv7(), fields.source, fields.reason ?? "why", JSON.stringify(fields.record), uuidv7()],
   )
   return Number(row?.id)
@@ -143,11 +143,10 @@ describe("the dead letters", () => {
     })
   })
 
-  it("are unclassified when a version without codes kept them, or have a code of a newer version", async () => {
+  it("keep the code of a newer version", async () => {
     const id = await kept({ source: "kafka", record: {} })
-    expect(await letter(id)).toMatchObject({ code: "unclassified", retryable: false })
     await query("update dead_letters set code = 'of_a_newer_version', field = 'x' where id = $1", [id])
-    expect(await letter(id)).toMatchObject({ code: "unclassified", field: "x", retryable: false })
+    expect(await letter(id)).toMatchObject({ code: "of_a_newer_version", field: "x", retryable: false })
   })
 
   it("are 404 for an unknown id, and 422 for text that is not an id", async () => {
@@ -299,7 +298,17 @@ describe("a record of more than 1 MiB", () => {
         httpEndpoint: bindings.DATABASE_HTTP_ENDPOINT,
         deadlineMs: 10_000,
       }),
-      [{ transactionId, index: 0, source, caller: "bridge", reason: "It is too large.", record }],
+      [
+        {
+          transactionId,
+          index: 0,
+          source,
+          caller: "bridge",
+          reason: "It is too large.",
+          code: "too_large",
+          record,
+        },
+      ],
     )
     const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
       transactionId,

@@ -55,8 +55,8 @@ describe("an erasure", () => {
       ...Array.from({ length: 3 }, () => ({ context_window_id: conversation })),
     )
     await query(
-      `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id, state)
-       select gen_random_uuid(), 0, 'signal', 'tests', '', '{}', transaction_id, 'replayed' from signals where id = $1`,
+      `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id, state)
+       select gen_random_uuid(), 0, 'signal', 'tests', '', 'unreadable_record', '{}', transaction_id, 'replayed' from signals where id = $1`,
       [first],
     )
     const record = await erased({ signal_ids: [third, first, 999_999_999_999, first] })
@@ -93,8 +93,8 @@ describe("an erasure", () => {
     const subject = `user "${crypto.randomUUID()}" é`
     const letter = async (record: string, source = "kafka") => {
       const [row] = await query<{ id: string }>(
-        `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
-         values (gen_random_uuid(), 0, $2, 'tests', '', $1, gen_random_uuid()) returning id`,
+        `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
+         values (gen_random_uuid(), 0, $2, 'tests', '', 'unreadable_record', $1, gen_random_uuid()) returning id`,
         [record, source],
       )
       return row?.id ?? ""
@@ -134,8 +134,8 @@ describe("an erasure", () => {
     const [team, channel] = [`T${crypto.randomUUID().slice(0, 8)}`, "C1"]
     for (const name of [channel, "C2"])
       await query(
-        `insert into dead_letters (transaction_id, index, source, caller, reason, record, replay_transaction_id)
-         values (gen_random_uuid(), 0, 'slack', 'tests', '', $1, gen_random_uuid())`,
+        `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
+         values (gen_random_uuid(), 0, 'slack', 'tests', '', 'unreadable_record', $1, gen_random_uuid())`,
         [JSON.stringify({ team_id: team, event: { channel: name } })],
       )
     await erased({ context_window_id: `${team}/${channel}` })

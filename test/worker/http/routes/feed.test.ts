@@ -110,13 +110,6 @@ describe("the feed", () => {
     expect(contents.map((content) => content?.[0]).join("")).toBe("012340123401234")
   })
 
-  it("reads ledger rows of the former version by their first and last id, and yields no signal of a batch between them", async () => {
-    const ids = await store(...numbered(3))
-    await query("update signals set transaction_id = gen_random_uuid() where id = $1::int8", [ids[1]])
-    await query("update batches set signal_ids = null where first_signal_id = $1::int8", [ids[0]])
-    expect(await readAll(end, 2)).toEqual(["0", "2"])
-  })
-
   it("answers at once when it waits and there is a signal, and else when one comes or the time is over", async () => {
     const startedAt = Date.now()
     const waiting = read({ after: end, wait: 30 })

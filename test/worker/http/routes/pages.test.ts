@@ -22,11 +22,11 @@ async function read(path: string): Promise<{ page: Page; bytes: number }> {
   return { page: JSON.parse(text) as Page, bytes: text.length }
 }
 
-/** A payload whose few bytes spell out to many: a version without a rule for that took it in. */
+/** A payload whose few stored bytes are many as text, which no rule lets through. */
 async function storeNumbers(conversation: string, number: string, times: number): Promise<number> {
   const transactionId = uuidv7()
   await query(
-    `insert into batches (transaction_id, caller, state, total_count, failed_count, failures) values ($1, 'former', 'stored', 1, 0, '[]')`,
+    `insert into batches (transaction_id, caller, state, total_count, failed_count, failures) values ($1, 'tests', 'stored', 1, 0, '[]')`,
     [transactionId],
   )
   const [row] = await query<{ id: string }>(

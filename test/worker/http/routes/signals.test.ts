@@ -1,6 +1,5 @@
-import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
-import type { BatchAnswer, BatchRecord, StoredSignal } from "../../../../src/signals/responses.ts"
+import type { BatchAnswer, StoredSignal } from "../../../../src/signals/responses.ts"
 import {
   countOf,
   freshConversation,
@@ -123,21 +122,6 @@ describe("POST /api/signals", () => {
 })
 
 describe("a signal that is read back", () => {
-  it("has the time of its transaction id as received_at where an earlier version stored it", async () => {
-    const conversation = freshConversation()
-    await query(
-      `insert into batches (transaction_id, caller, state, total_count, failed_count, failures)
-       values ('0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70', 'former', 'stored', 1, 0, '[]')`,
-    )
-    await query(
-      `insert into signals (time, received_at, transaction_id, signal_score, escalate_flag, context_window_id, signal_source)
-       values ('2025-01-15T08:00Z', null, '0194694c-5e3b-7a3c-9d2e-5f1b8c6a4e70', 0.5, 0, $1, 'unknown')`,
-      [conversation],
-    )
-    const [row] = (await listed({ context_window_id: conversation })).signals
-    expect(row?.received_at).toBe("2025-01-15T09:30:00.123000Z")
-  })
-
   it("equals what was sent, byte for byte: astral and combining characters, U+2028, digits beyond 2^53", async () => {
     const text = "e\u0301 \u00e9 \u{1F600}\u{1F1E9}\u{1F1EA} \u2028\u2029 \u0001 \\ \" ' {,} NULL"
     const payload =
@@ -304,24 +288,6 @@ describe("GET /api/batches/{transaction_id}", () => {
           field: "escalate_flag",
           retryable: false,
         },
-      ],
-    })
-  })
-
-  it("gives a code to failures that a version without codes recorded", async () => {
-    const id = uuidv7()
-    const recorded = [
-      { index: 0, error: "signal_score must be between 0 and 1" },
-      { index: 2, error: "refused by the database: numeric field overflow (22003)" },
-    ]
-    await query(
-      `insert into batches (transaction_id, caller, state, total_count, failed_count, failures) values ($1, 'former', 'stored', 3, 2, $2)`,
-      [id, JSON.stringify(recorded)],
-    )
-    expect((await read(`/api/batches/${id}`)) as BatchRecord).toMatchObject({
-      failures: [
-        { ...recorded[0], code: "unclassified", retryable: false },
-        { ...recorded[1], code: "refused_by_database", retryable: false },
       ],
     })
   })

@@ -110,17 +110,6 @@ describe.each([
 })
 
 describe("with SLACK_FOLLOW_EDITS", () => {
-  it("an edit in the queue is unreadable for an earlier version of the service, which makes a dead letter of it", async () => {
-    const channel = freshChannel()
-    const [plain, edit, deletion] = await Promise.all(
-      [said(channel), changed(channel, 1), deleted(channel)].map((event) =>
-        sendSigned(event, { changed: FOLLOW }),
-      ),
-    )
-    const versionOf = (queued: string[] = []) => JSON.parse(queued[0] ?? "{}").version
-    expect([plain, edit, deletion].map((sent) => versionOf(sent?.queued))).toEqual([1, 2, 2])
-  })
-
   it("no dead letter has the text that an edit removed", async () => {
     const channel = freshChannel()
     const event = changed(channel, 1, { text: 7 })

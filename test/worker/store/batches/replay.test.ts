@@ -106,34 +106,6 @@ describe("a replay", () => {
     expect(first.map(([, , duplicate]) => duplicate)).toEqual([false, true, false, false])
     expect(await idsOf(again(batch))).toEqual(first)
   })
-
-  it("of a ledger row that an earlier version wrote finds the ids in the table", async () => {
-    const context_window_id = freshConversation()
-    const batch = keyedBatch(
-      { context_window_id },
-      { context_window_id, dedupe_key: key() },
-      { context_window_id },
-    )
-    const first = await idsOf(batch)
-    await query("update batches set signal_ids = null where transaction_id = $1::uuid", [batch.transactionId])
-    expect(await idsOf(again(batch))).toEqual(first)
-  })
-
-  it("accepts the idempotency hash of an earlier version for the same request, and for no other", async () => {
-    const batch = batchOf([{ context_window_id: freshConversation() }], {
-      idempotency: { key: key(), requestHash: "best-effort:00" },
-    })
-    const first = await idsOf(batch)
-    const later = (requestHash: string) =>
-      again({ ...batch, idempotency: { key: batch.idempotency?.key ?? "", requestHash } })
-    expect(await idsOf(later("best-effort:/api/signals/batch:application/json:00"))).toEqual(first)
-    await expect(idsOf(later("best-effort:/api/signals/batch:application/json:01"))).rejects.toThrow(
-      "another request",
-    )
-    await expect(idsOf(later("all-or-nothing:/api/signals/batch:application/json:00"))).rejects.toThrow(
-      "another request",
-    )
-  })
 })
 
 describe("the ids that the ledger keeps", () => {

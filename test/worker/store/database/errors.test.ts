@@ -80,7 +80,6 @@ describe("a result that is larger than Neon sends", () => {
 describe("a missing partition", () => {
   it.each([
     fromPostgres("23514"),
-    Object.assign(fromPostgres("23514"), { constraint: "signals_first_partition" }),
     fromProxy(
       500,
       '{"message":"no partition of relation \\"signals\\" found for row","code":"23514","constraint":null}',

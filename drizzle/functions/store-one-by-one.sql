@@ -1,8 +1,9 @@
--- A run of ids ends where a duplicate comes between: before, it was counted on, and so named the ids of duplicates.
--- For a batch in which the database refused something: tries each row in a savepoint of its own, and records what was refused
--- in the batch's ledger row. Returns no row when the ledger has the batch already, else one: the id of each row as it was given,
--- joined by commas ("" for a refused row and for one whose dedupe_key is taken), and the refusals as [{"index", "error"}].
--- With p_all_or_nothing a refusal undoes everything: SQLSTATE P0A0N, the refusals in DETAIL.
+-- For a batch in which the database refused a row: tries each row in a savepoint of its own, and records the failures in the batch's
+-- ledger row. Returns no row when the ledger already has the batch, else one: the id of each row as it was given, joined by commas ("" for
+-- a refused row and for a duplicate), and the failures as the ledger has them.
+-- With p_all_or_nothing a failure undoes everything: SQLSTATE P0A0N, the failures in DETAIL.
+-- Rows are tried in the order of their dedupe_keys, as the statement for a whole batch inserts them, so that two batches that share keys
+-- take their locks in the same order and cannot deadlock. Ids are reserved before, in batch order.
 CREATE OR REPLACE FUNCTION store_signals_one_by_one(
   p_transaction_id uuid, p_caller text, p_idempotency_key text, p_request_hash text,
   p_total integer, p_failures jsonb, p_all_or_nothing boolean, p_indexes integer[],
@@ -15,7 +16,7 @@ DECLARE
   reserved_ids bigint[] := ARRAY(SELECT nextval('signals_id_seq') FROM generate_subscripts(p_indexes, 1));
   stored_ids bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_indexes)]);
   refused jsonb[] := '{}';
-  refused_places integer[] := '{}';
+  refused_positions integer[] := '{}';
   broken_constraint text;
   i integer;
 BEGIN
@@ -26,7 +27,7 @@ BEGIN
     RETURN;
   END IF;
 
-  FOR i IN SELECT place FROM generate_subscripts(p_indexes, 1) AS place ORDER BY p_dedupe_key[place], place LOOP
+  FOR i IN SELECT at FROM generate_subscripts(p_indexes, 1) AS at ORDER BY p_dedupe_key[at], at LOOP
     BEGIN
       IF p_dedupe_key[i] IS NOT NULL THEN
         INSERT INTO dedupe_keys (key_hash, signal_id) VALUES (dedupe_key_hash(p_dedupe_key[i]), reserved_ids[i])
@@ -43,16 +44,16 @@ BEGIN
       );
       stored_ids[i] := reserved_ids[i];
     EXCEPTION WHEN OTHERS THEN
-      -- Data, integrity, check option, program limits and what a trigger raises are the row's fault; the rest is the database's. So is a
+      -- Errors of data, integrity, check options, program limits and triggers are the row's; all others are the database's. So is a
       -- missing partition, which Postgres reports as a check_violation of no constraint.
       GET STACKED DIAGNOSTICS broken_constraint = CONSTRAINT_NAME;
-      IF left(SQLSTATE, 2) NOT IN ('22', '23', '44', '54', 'P0')
-        OR (SQLSTATE = '23514' AND broken_constraint IN ('', 'signals_first_partition')) THEN
+      IF left(SQLSTATE, 2) NOT IN ('22', '23', '44', '54', 'P0') OR (SQLSTATE = '23514' AND broken_constraint = '') THEN
         RAISE;
       END IF;
       refused := refused || jsonb_build_object(
-        'index', p_indexes[i], 'error', format('refused by the database: %s (%s)', left(SQLERRM, 200), SQLSTATE));
-      refused_places := refused_places || i;
+        'index', p_indexes[i], 'error', format('refused by the database: %s (%s)', left(SQLERRM, 200), SQLSTATE),
+        'code', 'refused_by_database', 'retryable', false);
+      refused_positions := refused_positions || i;
     END;
   END LOOP;
   refused := ARRAY(SELECT refusal FROM unnest(refused) AS refusal ORDER BY (refusal ->> 'index')::integer);
@@ -69,17 +70,19 @@ BEGIN
     -- Runs of consecutive ids, "first:count", and "0:count" for duplicates; refused rows are in failures.
     signal_ids = (
       SELECT coalesce(string_agg(format('%s:%s', first, size), ',' ORDER BY start), '') FROM (
-        SELECT min(place) AS start, coalesce(min(id), 0) AS first, count(*) AS size FROM (
-          SELECT id, place, row_number() OVER (PARTITION BY id IS NULL ORDER BY place) AS nth FROM (
-            SELECT id, row_number() OVER (ORDER BY at) AS place FROM unnest(stored_ids) WITH ORDINALITY AS tried (id, at)
-            WHERE at <> ALL (refused_places)
+        SELECT min(position) AS start, coalesce(min(id), 0) AS first, count(*) AS size FROM (
+          SELECT id, position, row_number() OVER (PARTITION BY id IS NULL ORDER BY position) AS nth FROM (
+            SELECT id, row_number() OVER (ORDER BY at) AS position FROM unnest(stored_ids) WITH ORDINALITY AS tried (id, at)
+            WHERE at <> ALL (refused_positions)
           ) AS kept
         ) AS numbered
-        -- The places of a run follow each other, and so do its ids.
-        GROUP BY id IS NULL, place - nth, id - place
+        -- The positions of a run follow each other, and so do its ids.
+        GROUP BY id IS NULL, position - nth, id - position
       ) AS run
     )
   WHERE transaction_id = p_transaction_id;
   RETURN QUERY SELECT array_to_string(stored_ids, ',', ''), to_jsonb(refused);
 END
 $$;
+
+GRANT EXECUTE ON FUNCTION store_signals_one_by_one TO signal_ingest_writer;

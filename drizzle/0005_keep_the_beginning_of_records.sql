@@ -1,1 +1,0 @@
-ALTER TABLE "dead_letters" ADD COLUMN "truncated" boolean DEFAULT false NOT NULL;

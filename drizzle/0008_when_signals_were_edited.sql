@@ -1,1 +1,0 @@
-ALTER TABLE "signals" ADD COLUMN "edited_at" timestamp with time zone;
