@@ -2,7 +2,7 @@ import * as z from "zod"
 import { failureAt } from "./failures.ts"
 import type { BatchPlan } from "./plan.ts"
 import type { Failure } from "./responses.ts"
-import { textViolation } from "./rules.ts"
+import { isLongerThan, MAX_ID_CHARACTERS, textViolation } from "./rules.ts"
 import type { SignalRow } from "./schema.ts"
 import { validationIssue } from "./shape-errors.ts"
 
@@ -36,17 +36,20 @@ export function withoutSuppressed(plan: BatchPlan, fields: ReadonlyMap<number, S
   return { total: plan.total, rows, failures }
 }
 
-const MAX_SUBJECT_CHARACTERS = 1024
 export const MAX_ERASED_IDS = 1000
 
 const Subject = z
   .string()
   .min(1)
-  .max(MAX_SUBJECT_CHARACTERS)
+  .refine(
+    (value) => !isLongerThan(value, MAX_ID_CHARACTERS),
+    validationIssue("string_too_long", `String should have at most ${MAX_ID_CHARACTERS} characters`),
+  )
   .superRefine((value, context) => {
     const violation = textViolation(value)
     if (violation) context.addIssue(validationIssue("value_error", `Value error, this ${violation}`))
   })
+  .meta({ maxLength: MAX_ID_CHARACTERS })
 
 /** The subject of an erasure: exactly one of four fields. */
 export const ErasureRequest = z

@@ -10,6 +10,9 @@ export const MAX_PAYLOAD_DEPTH = 64
 
 const MAX_NAME_CHARACTERS = 255
 
+/** The longest `user_id` and `agent_id`, and the longest subject of an erasure. */
+export const MAX_ID_CHARACTERS = 1024
+
 type NameField = "context_window_id" | "signal_source" | "dedupe_key"
 type Rule = (signal: Signal) => Violation | undefined
 
@@ -29,6 +32,17 @@ const nameLength =
           field,
           code: "wrong_length",
           message: `${field} must be 1 to ${MAX_NAME_CHARACTERS} characters long`,
+        }
+
+const idLength =
+  (field: "user_id" | "agent_id"): Rule =>
+  ({ [field]: value }) =>
+    value == null || !isLongerThan(value, MAX_ID_CHARACTERS)
+      ? undefined
+      : {
+          field,
+          code: "wrong_length",
+          message: `${field} must be at most ${MAX_ID_CHARACTERS} characters long`,
         }
 
 /** The default limit of a timestamp ahead of the service's clock. */
@@ -85,6 +99,8 @@ const RULES: readonly Rule[] = [
       ? undefined
       : { field: "escalate_flag", code: "out_of_range", message: "escalate_flag must be 0 or 1" },
   nameLength("dedupe_key"),
+  idLength("user_id"),
+  idLength("agent_id"),
 ]
 
 /**
@@ -125,7 +141,7 @@ export function textViolation(text: string): string | undefined {
 }
 
 /** Whether `text` has more than `limit` characters. A character is a code point, as in Postgres. */
-function isLongerThan(text: string, limit: number): boolean {
+export function isLongerThan(text: string, limit: number): boolean {
   return text.length > limit && (text.length > 2 * limit || [...text].length > limit)
 }
 

@@ -5,6 +5,7 @@ import { parseTimestamp, type TimestampError } from "./timestamp.ts"
 
 const text = (description: string) => z.string().meta({ description }).nullish()
 const name = (description: string) => z.string().meta({ description, minLength: 1, maxLength: 255 })
+const id = (description: string) => z.string().meta({ description, maxLength: 1024 }).nullish()
 const share = (description: string) => z.number().meta({ description, minimum: 0, maximum: 1 }).nullish()
 
 /** Parses the time once. The output is UTC text, or the rule violation with which the signal will fail. */
@@ -55,8 +56,8 @@ export const Signal = z
     signal_vector: text("A reference into a vector store."),
     emotional_tone: share("Emotional intensity."),
     escalate_flag: EscalateFlag.nullish(),
-    agent_id: text("The agent that it comes from."),
-    user_id: text("The user that it comes from."),
+    agent_id: id("The agent that it comes from."),
+    user_id: id("The user that it comes from."),
     payload: Payload.nullish(),
     relationship_context: text("Legacy."),
     diagnostic_notes: text("Legacy."),

@@ -17,6 +17,7 @@ export interface NewSignal {
   emotional_tone?: number | null
   /** 0 or 1. Default: 0. */
   escalate_flag?: number | null
+  /** At most 1,024 characters, as `user_id`. */
   agent_id?: string | null
   user_id?: string | null
   /** Any JSON object up to 64 levels deep; a bigint becomes a JSON number with all its digits. */
@@ -222,7 +223,6 @@ export type FailureCode =
   | "suppressed"
   | "unprocessed_message"
   | "unreadable_message"
-  | "unclassified"
 
 /** The reason why a request failed. A newer service may have more codes. */
 export type ProblemCode =

@@ -46,6 +46,21 @@ describe.each(["context_window_id", "signal_source", "dedupe_key"] as const)("a 
   )
 })
 
+describe.each(["user_id", "agent_id"] as const)("a signal's %s", (field) => {
+  it.each(["", "x".repeat(1024), "\u{1F600}".repeat(1024)])(
+    "may have up to 1024 characters, whatever their size",
+    (value) => expect(broken({ [field]: value })).toBeUndefined(),
+  )
+
+  it.each(["x".repeat(1025), "\u{1F600}".repeat(1025)])("must not be longer", (value) =>
+    expect(violation({ [field]: value })).toEqual({
+      field,
+      code: "wrong_length",
+      message: `${field} must be at most 1024 characters long`,
+    }),
+  )
+})
+
 describe("a signal's context_window_id", () => {
   it.each([" ", "\t\n", "\u00a0"])("must not be blank", (context_window_id) =>
     expect(broken({ context_window_id })).toBe("context_window_id must not be blank"),

@@ -28,7 +28,7 @@ function inputOf({ name, kind = "text" }: FilterField, value: string): HTMLInput
     id,
     name,
     type: "text",
-    maxlength: "255",
+    maxlength: "1024",
     autocomplete: "off",
     spellcheck: "false",
     value,
