@@ -31,6 +31,7 @@ CREATE TABLE "dead_letters" (
 	"code" text NOT NULL,
 	"field" text,
 	"truncated" boolean DEFAULT false NOT NULL,
+	"subject_hashes" uuid[] DEFAULT '{}' NOT NULL,
 	"replay_transaction_id" uuid NOT NULL,
 	"state" text DEFAULT 'waiting' NOT NULL
 );

@@ -2,6 +2,18 @@
 CREATE OR REPLACE FUNCTION dedupe_key_hash(dedupe_key text) RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
 RETURN encode(substr(sha256(convert_to(dedupe_key, 'UTF8')), 1, 16), 'hex')::uuid;
 
+-- The id under which each key is taken, in the order of the keys. It is volatile: it also sees the keys for which the calling statement waited.
+CREATE OR REPLACE FUNCTION signal_ids_of_keys(p_dedupe_keys text[]) RETURNS bigint[] LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RETURN ARRAY(
+    SELECT signal_id FROM unnest(p_dedupe_keys) WITH ORDINALITY AS sent (key, position)
+    LEFT JOIN dedupe_keys ON key_hash = dedupe_key_hash(key) ORDER BY position
+  );
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION signal_ids_of_keys TO signal_ingest_writer;
+
 -- The next two functions apply what the source of a signal does with it later. The service may change a row only through them, by its
 -- dedupe_key. They lock keys and rows in the order of the keys, as every write does, so that none of them can deadlock.
 -- Each statement in them sees what was committed before it: it waits for a write that holds a key, and then sees its signal.

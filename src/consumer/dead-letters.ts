@@ -1,6 +1,6 @@
 import { ROW_FIELDS, redactMessageRecord } from "../queue/erase.ts"
 import { messageText, readMessage } from "../queue/messages.ts"
-import type { SubjectField } from "../signals/erasure.ts"
+import type { Subjects } from "../signals/erasure.ts"
 import type { Database } from "../store/database/connection.ts"
 import { type DeadLetter, insertMessageLetters, type RecordedRow } from "../store/dead-letters/store.ts"
 import { keepErasedKeys } from "../store/lifecycle/suppression.ts"
@@ -30,7 +30,7 @@ async function keepWithoutSuppressed(db: Database, message: LostMessage): Promis
   for (const [place, field] of refused.suppressed) {
     const subject = rows[place]?.[ROW_FIELDS[field]]
     if (typeof subject !== "string") continue
-    const { left, removed } = redactMessageRecord(record, field, subject)
+    const { left, removed } = redactMessageRecord(record, { field, text: subject })
     if (removed) await keepErasedKeys(db, removed.transactionId, removed.rows)
     if (left === undefined) return
     record = left
@@ -44,7 +44,6 @@ function rowsOf(body: unknown): RecordedRow[] {
   if (message?.kind !== "delivery") return []
   const { batch, letters } = message.delivery
   const { transactionId } = batch
-  const ofLetter = (field: SubjectField, { subjects }: DeadLetter) => subjects?.[field] ?? null
   return [
     ...batch.plan.rows.map(({ userId, agentId, contextWindowId }) => ({
       transactionId,
@@ -52,12 +51,14 @@ function rowsOf(body: unknown): RecordedRow[] {
       agentId,
       contextWindowId,
     })),
-    ...letters.map((letter) => ({
-      transactionId,
-      userId: ofLetter("user_id", letter),
-      agentId: ofLetter("agent_id", letter),
-      contextWindowId: ofLetter("context_window_id", letter),
-    })),
+    ...letters
+      .flatMap(({ subjects = [] }) => subjects)
+      .map(({ user_id = null, agent_id = null, context_window_id = null }) => ({
+        transactionId,
+        userId: user_id,
+        agentId: agent_id,
+        contextWindowId: context_window_id,
+      })),
   ]
 }
 
@@ -66,7 +67,15 @@ function rowsOf(body: unknown): RecordedRow[] {
  * one dead letter.
  */
 const letterOfMessage = ({ id, body }: LostMessage): Promise<DeadLetter> =>
-  letterOf(id, readMessage(body) ? UNPROCESSED : UNREADABLE, body)
+  letterOf(id, { ...(readMessage(body) ? UNPROCESSED : UNREADABLE), subjects: subjectsOf(body) }, body)
+
+/** The subjects of the signals and dead letters in a message. */
+const subjectsOf = (body: unknown): Subjects[] =>
+  rowsOf(body).map(({ userId, agentId, contextWindowId }) => ({
+    ...(userId !== null && { user_id: userId }),
+    ...(agentId !== null && { agent_id: agentId }),
+    ...(contextWindowId !== null && { context_window_id: contextWindowId }),
+  }))
 
 const UNPROCESSED = {
   code: "unprocessed_message",
@@ -90,7 +99,7 @@ export const letterOfClaimCheck = (object: string, keptAs: string): Promise<Dead
 
 async function letterOf(
   identity: string,
-  why: Pick<DeadLetter, "reason" | "code">,
+  why: Pick<DeadLetter, "reason" | "code" | "subjects">,
   body: unknown,
 ): Promise<DeadLetter> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(identity))

@@ -4,6 +4,7 @@ import { enqueueDelivery } from "../queue/enqueue.ts"
 import { type Counts, countCodes, NO_COUNTS } from "../signals/answer.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
+import { BatchInDoubt } from "../store/batches/batch.ts"
 import {
   type Delivery,
   Outcomes,
@@ -11,6 +12,7 @@ import {
   writeDeliveries,
   writeDelivery,
 } from "../store/batches/deliveries.ts"
+import { DatabaseError } from "../store/database/errors.ts"
 import { keepValues } from "../store/dead-letters/bound-record.ts"
 import type { LetterSource } from "../store/dead-letters/store.ts"
 import type { Count, IngestContext } from "./context.ts"
@@ -124,5 +126,11 @@ async function keep({ db, queue, bucket, traceparent }: IngestContext, delivery:
   } catch (error) {
     queueError = queueErrorText(error)
   }
-  return { written: await writeDelivery(db, delivery), queueError }
+  const written = await writeDelivery(db, delivery).catch((error) => {
+    // After an error the queue may have the delivery all the same, and store it later.
+    throw queueError !== undefined && error instanceof DatabaseError
+      ? new BatchInDoubt(delivery.batch.transactionId, error)
+      : error
+  })
+  return { written, queueError }
 }

@@ -43,7 +43,9 @@ async function prepareLetters(db: Database, progress: Progress): Promise<void> {
       await keepErasedKeys(db, transactionId, keyOf(record))
       continue
     }
-    const { left, removed } = redactMessageRecord(record, target.kind, target.subject)
+    const subject = { field: target.kind, text: target.subject }
+    const isCovered = (batch: string) => progress.suppress || batch < progress.id
+    const { left, removed } = redactMessageRecord(record, subject, isCovered)
     if (removed) await keepErasedKeys(db, removed.transactionId, removed.rows)
     if (left === undefined) await deleteLetter(db, id)
     else await rewriteLetter(db, id, { from: record, to: left })
@@ -81,7 +83,7 @@ async function eraseWaiting(
   const { waiting, unreadable, next } = await findWaiting(bucket, {
     position,
     before: createdAt,
-    subject: target.subject,
+    subject: { field: target.kind, text: target.subject },
   })
   const removed = await removeUnreadable(bucket, unreadable)
   await sendClaimChecks(queue, waiting)

@@ -25,6 +25,8 @@ export interface NotQueued {
    * Idempotency-Key.
    */
   queueError: string | undefined
+  /** Whether the queue or the bucket may have the batch all the same: the error came after it was sent. */
+  mayBeQueued: boolean
 }
 
 /**
@@ -37,14 +39,15 @@ export async function queueBatch(
   { db, queue, bucket, traceparent, now }: IngestContext,
   batch: NewBatch,
 ): Promise<QueuedBatch | NotQueued> {
-  if (!queue || !bucket || (await isKeyStored({ db }, batch))) return { queueError: undefined }
+  if (!queue || !bucket || (await isKeyStored({ db }, batch)))
+    return { queueError: undefined, mayBeQueued: false }
   const record = queuedRecord(batch, now)
   try {
     const { transactionId, replayed } = await enqueueBatch({ queue, bucket, traceparent, now }, batch, record)
     return { record: { ...record, transaction_id: transactionId }, replayed }
   } catch (error) {
     if (error instanceof IdempotencyKeyReused) throw error
-    return { queueError: queueErrorText(error) }
+    return { queueError: queueErrorText(error), mayBeQueued: true }
   }
 }
 

@@ -1,10 +1,14 @@
 import { uuidv7 } from "uuidv7"
-import { type Counts, countCodes, countNew, countsWithRest } from "../signals/answer.ts"
+import { countCodes, countNew, countsWithRest } from "../signals/answer.ts"
 import type { BatchPlan } from "../signals/plan.ts"
-import { BatchRefused, type NewBatch, type WrittenBatch } from "../store/batches/batch.ts"
+import type { Failure } from "../signals/responses.ts"
+import { BatchInDoubt, BatchRefused, type NewBatch, type WrittenBatch } from "../store/batches/batch.ts"
+import { repeatChanges, withoutFailed } from "../store/batches/changes.ts"
 import { recordFailedBatch, recordSameBatch } from "../store/batches/failed.ts"
+import { replayBatch } from "../store/batches/replay.ts"
 import { writeBatch } from "../store/batches/write.ts"
-import { IdempotencyKeyReused } from "../store/database/errors.ts"
+import type { Database } from "../store/database/connection.ts"
+import { DatabaseError, IdempotencyKeyReused } from "../store/database/errors.ts"
 import { type Added, type IngestContext, NOTHING_ADDED } from "./context.ts"
 import { queuedUnderKey } from "./queue-batch.ts"
 
@@ -24,12 +28,28 @@ export const newBatch = (request: BatchRequest): NewBatch => ({ transactionId: u
  * queued batch has the key, it is stored now under its own transaction id, so that its message later finds it
  * stored.
  *
+ * @param options.mayBeQueued whether the queue or the bucket may have the batch, which then can be stored
+ *   later. An answer that denies it is given only after the ledger has an entry that keeps it from being stored
  * @throws {BatchRefused} all or nothing, and the database refused a signal: nothing was stored
  * @throws {IdempotencyKeyReused} the key was used for another request: nothing was stored
  * @throws {BatchInDoubt} the batch may be stored; the ledger has it under its transaction id if it was
  * @throws {DatabaseError} nothing was stored
  */
-export async function storeBatch(context: IngestContext, batch: NewBatch): Promise<WrittenBatch> {
+export async function storeBatch(
+  context: IngestContext,
+  batch: NewBatch,
+  { mayBeQueued = false }: { mayBeQueued?: boolean } = {},
+): Promise<WrittenBatch> {
+  if (!mayBeQueued) return storeNow(context, batch)
+  const { db } = context
+  try {
+    return await storeNow(context, batch).catch((error) => denyQueued(db, batch, error))
+  } catch (error) {
+    throw error instanceof DatabaseError ? new BatchInDoubt(batch.transactionId, error) : error
+  }
+}
+
+async function storeNow(context: IngestContext, batch: NewBatch): Promise<WrittenBatch> {
   const { db } = context
   const queued = await queuedUnderKey(context, batch)
   if (queued !== undefined && queued !== batch.transactionId) {
@@ -41,6 +61,32 @@ export async function storeBatch(context: IngestContext, batch: NewBatch): Promi
 }
 
 /**
+ * Enters a refused batch as failed, so that its message or object is never stored.
+ *
+ * @returns the batch, where its message was stored in the meantime
+ * @throws the refusal, or another error
+ */
+async function denyQueued(db: Database, batch: NewBatch, error: unknown): Promise<WrittenBatch> {
+  const refusal = refusalOf(error)
+  if (!refusal) throw error
+  await recordFailedBatch(db, batch, refusal)
+  const written = await replayBatch(db, { ...batch, idempotency: undefined })
+  if (written?.state === "stored") return written
+  throw error
+}
+
+/** The reason and the failures of a batch that cannot be stored; undefined for an error of another kind. */
+function refusalOf(error: unknown): { reason: string; failures: Failure[] } | undefined {
+  if (error instanceof BatchRefused)
+    return {
+      reason: "The database refused signals of an all-or-nothing batch.",
+      failures: error.failures,
+    }
+  if (error instanceof IdempotencyKeyReused)
+    return { reason: "This Idempotency-Key had been used before with another request.", failures: [] }
+}
+
+/**
  * Stores a batch whose caller already has the answer. The ledger records the outcome.
  *
  * @returns counts without the failures that were known when the batch was accepted
@@ -49,7 +95,6 @@ export async function storeBatch(context: IngestContext, batch: NewBatch): Promi
  */
 export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<Added> {
   const { rows, failures: known } = batch.plan
-  let codes: Counts
   try {
     const { state, stored, duplicates, failures, replayed, isNew, transactionId } = await writeBatch(
       db,
@@ -69,19 +114,19 @@ export async function storeAcceptedBatch({ db }: Pick<IngestContext, "db">, batc
         codes: countCodes(failed),
       }
     }
-    // Its signals were counted when they were stored.
+    // Its signals were counted when they were stored. The attempt that entered it may have ended before its
+    // changes, if it was one of an earlier version.
+    await repeatChanges(db, [withoutFailed(batch, failures)])
     if (replayed) await recordSameBatch(db, batch, transactionId)
     return NOTHING_ADDED
   } catch (error) {
-    if (error instanceof BatchRefused) {
-      const reason = "The database refused signals of an all-or-nothing batch."
-      await recordFailedBatch(db, batch, { reason, failures: error.failures })
-      codes = countsWithRest(countCodes(error.failures), rows.length, "batch_rejected")
-    } else if (error instanceof IdempotencyKeyReused) {
-      const reason = "This Idempotency-Key had been used before with another request."
-      await recordFailedBatch(db, batch, { reason, failures: [] })
-      codes = new Map([["idempotency_key_reused", rows.length]])
-    } else throw error
+    const refusal = refusalOf(error)
+    if (!refusal) throw error
+    await recordFailedBatch(db, batch, refusal)
+    const codes =
+      error instanceof BatchRefused
+        ? countsWithRest(countCodes(refusal.failures), rows.length, "batch_rejected")
+        : new Map([["idempotency_key_reused", rows.length]])
+    return { ...NOTHING_ADDED, failed: rows.length, codes }
   }
-  return { ...NOTHING_ADDED, failed: rows.length, codes }
 }

@@ -76,14 +76,24 @@ export async function putClaimCheck(bucket: R2Bucket, claimCheck: ClaimCheck): P
 export async function getClaimCheck(bucket: R2Bucket, object: string): Promise<ClaimCheck | undefined> {
   const found = await bucket.get(object)
   if (!found) return undefined
-  const claimCheck = readClaimCheck(await found.arrayBuffer())
+  const claimCheck = readClaimCheck(decodeOrNothing(await found.arrayBuffer()))
   if (!claimCheck) throw new UnreadableClaimCheck(`no version of the service reads ${object}`)
   return claimCheck
 }
 
-function readClaimCheck(bytes: ArrayBuffer): ClaimCheck | undefined {
+/** The text of an object; "" where it is not UTF-8. */
+function decodeOrNothing(bytes: ArrayBuffer): string {
   try {
-    const [first = "", ...lines] = decodeUtf8(new Uint8Array(bytes)).split("\n")
+    return decodeUtf8(new Uint8Array(bytes))
+  } catch {
+    return ""
+  }
+}
+
+/** The claim check in the text of an object; undefined when this version of the service cannot read it. */
+export function readClaimCheck(text: string): ClaimCheck | undefined {
+  try {
+    const [first = "", ...lines] = text.split("\n")
     const header = parseObject(first)
     const things: unknown[] = lines.map((line) => JSON.parse(line))
     const [thing] = things

@@ -124,21 +124,15 @@ export const ErasurePage = z.object({
 /** The nesting of JSON in strings of JSON: a record in a message that became a dead letter's record. */
 const LEVELS = 4
 
-/** The character sequences of JSON in which `text` is a whole string, also in JSON within a string. */
-export function needlesOf(text: string): string[] {
-  const needles: string[] = []
-  let needle = text
+/**
+ * Whether `json` has `text` as a whole string, also in JSON within a string. Without it, no field has the
+ * text; with it, a field or a name may have it.
+ */
+export function mentions(json: string, text: string): boolean {
+  let needle = JSON.stringify(text)
   for (let level = 0; level < LEVELS; level++) {
-    const encoded = JSON.stringify(needle)
-    needle = level === 0 ? encoded : encoded.slice(1, -1)
-    needles.push(needle)
+    if (json.includes(needle)) return true
+    needle = JSON.stringify(needle).slice(1, -1)
   }
-  return needles
+  return false
 }
-
-/** The name of a conversation from the Slack bridge and the importer: team and channel. */
-export const SLACK_CONVERSATION = /^(\w{1,40})\/(\w{1,40})$/
-
-/** Whether `json` has `text` as a whole string, also in JSON within a string. */
-export const mentions = (json: string, text: string): boolean =>
-  needlesOf(text).some((needle) => json.includes(needle))

@@ -34,15 +34,17 @@ export const signalBatches = new Hono<App>()
     await limitWork(c, { signals: signals.length, bytes: c.get("bodyBytes") })
     if (allOrNothing && plan.failures.length > 0) throw rejectedBatch(plan.failures)
 
+    let mayBeQueued = false
     const batch = plan.total > 0 ? requestedBatch(c, plan, { allOrNothing, idempotency }) : undefined
     const applied = lenient ? ["handling=lenient"] : []
     if (batch && preferences.has("respond-async")) {
       const queued = await queueBatch(ingestContext(c), batch)
       if ("record" in queued) return answerQueued(c, queued, applied)
       if (queued.queueError) noteOutcome(c, { error: queued.queueError })
+      mayBeQueued = queued.mayBeQueued
     }
 
-    const stored = batch ? await storeRequested(c, batch) : NOTHING_SENT
+    const stored = batch ? await storeRequested(c, batch, { mayBeQueued }) : NOTHING_SENT
     const minimal = preferences.get("return")?.toLowerCase() === "minimal"
     if (minimal) applied.unshift("return=minimal")
     if (applied.length > 0) c.header("Preference-Applied", applied.join(", "))

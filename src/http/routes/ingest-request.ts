@@ -75,8 +75,12 @@ export function requestedBatch(
 }
 
 /** Stores a batch, and notes the outcome. Sets `Idempotency-Replayed` on a replayed answer. */
-export async function storeRequested(c: Context<App>, batch: NewBatch): Promise<WrittenBatch> {
-  const written = await storeBatch(ingestContext(c), batch).catch((error) => {
+export async function storeRequested(
+  c: Context<App>,
+  batch: NewBatch,
+  options?: { mayBeQueued: boolean },
+): Promise<WrittenBatch> {
+  const written = await storeBatch(ingestContext(c), batch, options).catch((error) => {
     if (error instanceof BatchRefused) noteOutcome(c, { codes: countCodes(error.failures) })
     throw error
   })

@@ -3,6 +3,7 @@ import { type Context, Hono } from "hono"
 import type { StoredId } from "../../signals/answer.ts"
 import type { Failure, StoredSignal } from "../../signals/responses.ts"
 import { BatchRefused } from "../../store/batches/batch.ts"
+import { DatabaseError } from "../../store/database/errors.ts"
 import { batchRecord } from "../../store/ledger/read.ts"
 import { listSignals, signalById, signalStats } from "../../store/signals/read.ts"
 import { storedSignal } from "../../store/signals/stored-signal.ts"
@@ -29,12 +30,14 @@ export const signals = new Hono<App>()
       throw error instanceof BatchRefused ? refusedSignal(error.failures[0]) : error
     })
     const [stored] = written.stored
-    if (stored?.duplicate)
-      return c.json({ ...(await firstOf(c, stored)), id: stored.id, duplicate: true }, 200)
-    const asStored = storedSignal(row, stored?.id ?? 0, written)
+    if (!stored) throw refusedSignal(written.failures[0])
+    if (stored.duplicate)
+      return c.json({ ...(await unlessFailed(firstOf(c, stored))), id: stored.id, duplicate: true }, 200)
+    const asStored = storedSignal(row, stored.id ?? 0, written)
     // The row may have been deleted since the first request: then the answer is built from this one, which is
     // identical.
-    return c.json((written.replayed && (await signalById(c.get("db"), asStored.id))) || asStored, 201)
+    const first = written.replayed ? await unlessFailed(signalById(c.get("db"), asStored.id)) : undefined
+    return c.json(first ?? asStored, 201)
   })
   .get("/", requireScope("read"), streamLists, zValidator("query", ListQuery, refuseShape), async (c) => {
     const query = c.req.valid("query")
@@ -50,6 +53,14 @@ export const signals = new Hono<App>()
     if (signal.payload_omitted) throw payloadTooLarge()
     return c.json(signal)
   })
+
+/** The signal is stored, so an error of the database while it is read must not become the answer. */
+async function unlessFailed<Row>(read: Promise<Row | undefined>): Promise<Row | undefined> {
+  return read.catch((error) => {
+    if (error instanceof DatabaseError) return undefined
+    throw error
+  })
+}
 
 /**
  * The row of the signal with a `dedupe_key`, for a caller that may read it: with the scope `read`, or when

@@ -62,6 +62,11 @@ export async function adopt(
       await applyFunctions()
     })
   await walk(client, "signals", "0", FILL_SIGNALS)
+  if (!(await isTrue(client, HAS_SUBJECTS)))
+    await withShortLocks(client, () =>
+      client.query("alter table dead_letters add column subject_hashes uuid[] not null default '{}'"),
+    )
+  await client.query(FORMER_SUBJECTS)
   await walk(client, "dead_letters", "0", FILL_DEAD_LETTERS)
   await walk(client, "batches", NIL, FILL_BATCHES)
   for (const [table, column] of NEVER_NULL) await validateNeverNull(client, table, column)
@@ -165,11 +170,49 @@ const codeOf = (sentence: string) => `case
     when ${sentence} like '% characters long' then 'wrong_length'
     else 'unreadable_record' end`
 
+const HAS_SUBJECTS = `exists (
+  select from pg_attribute where attrelid = 'dead_letters'::regclass and attname = 'subject_hashes'
+)`
+
+/**
+ * The subjects of a dead letter that was stored without them, as far as its record has them in the fields of a
+ * signal, of a Slack event or of a queue's message.
+ */
+const FORMER_SUBJECTS = `
+  create or replace function pg_temp.former_subjects(source text, record text) returns uuid[] language plpgsql as $$
+  declare
+    named jsonb := record::jsonb;
+    rows jsonb;
+  begin
+    rows := case source
+      when 'queue' then jsonb_path_query_array((named #>> '{}')::jsonb, '$.delivery.batch.plan.rows[*]')
+      when 'slack' then jsonb_build_array(jsonb_build_object(
+        'userId', coalesce(named #> '{event,user}', named #> '{event,message,user}'),
+        'agentId', coalesce(named #> '{event,bot_id}', named #> '{event,message,bot_id}', named #> '{event,app_id}'),
+        'contextWindowId', (named ->> 'team_id') || '/' || (named #>> '{event,channel}')
+      ))
+      else (
+        select jsonb_build_array(jsonb_build_object(
+          'userId', signal -> 'user_id', 'agentId', signal -> 'agent_id', 'contextWindowId', signal -> 'context_window_id'
+        )) from (select case when jsonb_typeof(named -> 'value') = 'object' then named -> 'value' else named end as signal) as sent
+      ) end;
+    return array(
+      select distinct subject_hash(kind, subject) from jsonb_array_elements(rows) as element, lateral (values
+        ('user_id', element ->> 'userId'), ('agent_id', element ->> 'agentId'), ('context_window_id', element ->> 'contextWindowId')
+      ) as named (kind, subject) where subject is not null
+    );
+  exception when others then
+    -- A truncated or unreadable record has no known subject.
+    return '{}';
+  end $$`
+
 const FILL_DEAD_LETTERS = `
   with step as materialized (
-    select id, code is null as lacks from dead_letters where id > $1::int8 order by id limit $2::int4
+    select id, code is null or subject_hashes = '{}' as lacks from dead_letters where id > $1::int8 order by id limit $2::int4
   ), filled as (
-    update dead_letters set code = ${codeOf("reason")} where id = any(array(select id from step where lacks))
+    update dead_letters set
+      code = coalesce(code, ${codeOf("reason")}), subject_hashes = pg_temp.former_subjects(source, record)
+    where id = any(array(select id from step where lacks))
   )
   select id as position from step order by id desc limit 1`
 

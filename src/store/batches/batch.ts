@@ -1,7 +1,6 @@
-import type { StoredBatch } from "../../signals/answer.ts"
+import type { StoredBatch, StoredId } from "../../signals/answer.ts"
 import type { BatchPlan } from "../../signals/plan.ts"
 import type { Failure } from "../../signals/responses.ts"
-import type { SignalRow } from "../../signals/schema.ts"
 import type { DatabaseError } from "../database/errors.ts"
 
 /** A batch to store. */
@@ -34,25 +33,28 @@ export interface WrittenBatch extends StoredBatch {
   duplicates: number
 }
 
-/** A row that did not fail: its place in the batch, and its id; undefined for a duplicate. */
-export type InsertedRow = Pick<SignalRow, "index" | "dedupeKey"> & { id: number | undefined }
-
-/** The result of an insert: the rows that the database stored, and the failures of the whole batch. */
+/** The result of an insert: the rows that the database has, and the failures of the whole batch. */
 export interface Inserted {
   /** When the database stored them, as UTC text. */
   receivedAt: string
-  rows: InsertedRow[]
+  rows: StoredId[]
   failures: Failure[]
 }
 
-/** @param ids the ids of the plan's rows, joined by commas: "" for a duplicate; null without rows */
-export function withIds({ rows, failures }: BatchPlan, receivedAt: string, ids: string | null): Inserted {
+/**
+ * The result of a batch whose ledger row this write entered.
+ *
+ * @param ids the outcome of each row, joined by commas: its id, "=ID" for a duplicate of signal ID, "" for a
+ *   refused row; null without rows
+ */
+export function insertedOf({ rows, failures }: BatchPlan, receivedAt: string, ids: string | null): Inserted {
   const each = ids?.split(",") ?? []
-  const inserted = rows.map(({ index, dedupeKey }, place) => ({
-    index,
-    dedupeKey,
-    id: Number(each[place]) || undefined,
-  }))
+  const inserted = rows.flatMap(({ index }, position): StoredId[] => {
+    const outcome = each[position] ?? ""
+    if (outcome === "") return []
+    const duplicate = outcome.startsWith("=")
+    return [{ index, id: Number(duplicate ? outcome.slice(1) : outcome) || null, duplicate }]
+  })
   return { receivedAt, rows: inserted, failures }
 }
 

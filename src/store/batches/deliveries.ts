@@ -1,18 +1,21 @@
+import { sql } from "drizzle-orm"
 import { type Counts, countSources } from "../../signals/answer.ts"
 import { type Subjects, withoutSuppressed } from "../../signals/erasure.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { SignalRow } from "../../signals/schema.ts"
-import type { Database } from "../database/connection.ts"
+import { type Database, withRetries } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { withPartitions } from "../database/partitions.ts"
+import { batches } from "../database/schema.ts"
 import { keepTexts } from "../dead-letters/bound-record.ts"
 import { type DeadLetter, insertDeadLetters } from "../dead-letters/store.ts"
-import { isSuppressed, keepErasedKeys, type Suppressed } from "../lifecycle/suppression.ts"
+import { isSuppressed, keepErasedKeys, orSuppressed } from "../lifecycle/suppression.ts"
 import { SIGNAL_COLUMNS } from "../signals/columns.ts"
-import { BatchInDoubt, type Inserted, type NewBatch } from "./batch.ts"
-import { deleteSignals, type Edit, editsOf, editTogether, type FailedSignal } from "./changes.ts"
-import { type BatchWrite, distinctWrites, insertGrouped, insertMany } from "./insert-many.ts"
-import { writeBatch } from "./write.ts"
+import { BatchInDoubt, type NewBatch } from "./batch.ts"
+import { insertByHalves } from "./by-halves.ts"
+import { repeatChanges, withoutFailed } from "./changes.ts"
+import { type BatchWrite, distinctWrites, insertGrouped, insertMany, type Outcome } from "./insert-many.ts"
+import { encodeColumns } from "./statement.ts"
 
 /**
  * A batch that was acknowledged before it was stored, and the dead letters of its records that cannot be
@@ -31,6 +34,12 @@ export interface WrittenDeliveries extends SignalCounts {
   refused: Failure[]
   /** Signals of suppressed subjects, of which nothing is kept. */
   suppressed: FailedSignal[]
+}
+
+/** The failure of a signal, and its batch. */
+export interface FailedSignal {
+  transactionId: string
+  failure: Failure
 }
 
 /** The failures of a call, whether it entered their batches in the ledger or an earlier one did. */
@@ -67,7 +76,7 @@ async function orEach(
 ): Promise<WrittenDeliveries> {
   const failed = await work().catch((error) => {
     if (!(error instanceof DatabaseError)) throw error
-    if (error.kind === "refused") return writeEach(call, deliveries)
+    if (error.kind === "refused") return storeEach(call, deliveries)
     throw error.mayHaveRun ? new BatchInDoubt(deliveries[0]?.batch.transactionId ?? "", error) : error
   })
   return { ...call.outcomes.counts(), ...failed }
@@ -89,9 +98,8 @@ export async function writeTogether(
 }
 
 async function storeTogether(call: Call, deliveries: readonly Delivery[]): Promise<Failed> {
-  const rows = deliveries.flatMap(({ batch }) => batch.plan.rows)
-  await deleteSignals(call.db, rows)
-  const results = await withPartitions(call.db, rows.length, () => insertMany(call.db, deliveries))
+  const rows = deliveries.reduce((sum, { batch }) => sum + batch.plan.rows.length, 0)
+  const results = await withPartitions(call.db, rows, () => insertMany(call.db, deliveries))
   return finish(call, deliveries, results)
 }
 
@@ -102,86 +110,159 @@ async function storeTogether(call: Call, deliveries: readonly Delivery[]): Promi
  * @throws {DatabaseError} nothing was stored
  */
 export async function writeDelivery(db: Database, delivery: Delivery): Promise<WrittenDeliveries> {
-  const { transactionId, plan } = delivery.batch
   const call = { db, outcomes: new Outcomes() }
-  const alone = async () => (await insertMany(db, [delivery])).get(transactionId)
+  const rows = delivery.batch.plan.rows.length
+  const alone = async (refused: () => void) => {
+    const result = await insertDelivery(db, delivery, refused)
+    return result === IN_LEDGER ? undefined : result
+  }
   return orEach(call, [delivery], async () => {
-    await deleteSignals(db, plan.rows)
-    const inserted = await withPartitions(db, plan.rows.length, () => insertGrouped(db, delivery, alone))
-    return finish(call, [delivery], new Map(inserted && [[transactionId, inserted]]))
+    const inserted = await withPartitions(db, rows, () => insertGrouped(db, delivery, alone))
+    return finish(call, [delivery], [inserted ?? IN_LEDGER])
   })
 }
 
+const IN_LEDGER = "in the ledger"
+
 /**
- * SignalCounts what was inserted, applies its edits, and stores the deliveries with suppressed rows, without these
- * rows.
+ * Inserts a delivery in a statement of its own, and by halves when the database refuses one of its rows.
+ *
+ * @param refused called when the database refuses a row
+ */
+async function insertDelivery(
+  db: Database,
+  delivery: Delivery,
+  refused: () => void = () => {},
+): Promise<Outcome> {
+  try {
+    const [result = IN_LEDGER] = await insertMany(db, [delivery])
+    return result
+  } catch (error) {
+    if (!(error instanceof DatabaseError && error.kind === "refused")) throw error
+    refused()
+    const columns = encodeColumns(delivery.batch.plan.rows)
+    return (await orSuppressed(insertByHalves(db, delivery, columns))) ?? IN_LEDGER
+  }
+}
+
+/**
+ * Counts what was inserted, makes deliveries whole that the ledger had before, and stores the deliveries with
+ * suppressed rows, without these rows.
  */
 async function finish(
   call: Call,
   deliveries: readonly Delivery[],
-  results: ReadonlyMap<string, Inserted | Suppressed>,
+  results: readonly Outcome[],
 ): Promise<Failed> {
-  const { db, outcomes } = call
+  const failed: Failed = { refused: [], suppressed: [] }
   const others: { delivery: Delivery; refused: SignalRow[] }[] = []
-  const edits: Edit[] = []
-  for (const delivery of deliveries) {
+  const entered: Delivery[] = []
+  for (const [position, delivery] of deliveries.entries()) {
     const { batch } = delivery
-    const result = results.get(batch.transactionId)
-    if (isSuppressed(result)) {
+    const result = results[position] ?? IN_LEDGER
+    if (result === IN_LEDGER) entered.push(delivery)
+    else if (isSuppressed(result)) {
       const plan = withoutSuppressed(batch.plan, result.suppressed)
-      const refused = batch.plan.rows.filter((_, place) => result.suppressed.has(place))
+      const refused = batch.plan.rows.filter((_, index) => result.suppressed.has(index))
       others.push({ delivery: { ...delivery, batch: { ...batch, plan } }, refused })
-      continue
+    } else {
+      const failures = addedFailures(delivery, result.failures)
+      call.outcomes.enter(batch, { rows: result.rows, failures })
+      addFailed(failed, batch.transactionId, failures)
     }
-    // An edit is applied again where its batch was in the ledger, since the call that entered it may have
-    // ended before.
-    edits.push(...editsOf(batch))
-    if (!result) continue
-    const rows = result.rows.map(({ index, id }) => ({ index, duplicate: id === undefined }))
-    const known = new Set(delivery.letters.map(({ index }) => index))
-    // Of the failures that have no dead letter, those of the subjects that were suppressed since.
-    const failures = result.failures.filter(({ index, code }) => code === "suppressed" && !known.has(index))
-    outcomes.enter(batch, { rows, failures })
   }
-  const suppressed: FailedSignal[] = await editTogether(db, edits)
-  for (const { transactionId, failure } of suppressed) outcomes.fail(transactionId, failure)
-  if (others.length === 0) return { refused: [], suppressed }
-
-  for (const { delivery, refused } of others) {
-    const { transactionId, plan } = delivery.batch
-    await keepErasedKeys(db, transactionId, refused)
-    const indexes = new Set(refused.map(({ index }) => index))
-    const failures = plan.failures.filter(({ index }) => indexes.has(index))
-    suppressed.push(...failures.map((failure) => ({ transactionId, failure })))
-  }
+  for (const { transactionId, failures } of await makeWhole(call.db, entered))
+    addFailed(failed, transactionId, failures)
+  if (others.length === 0) return failed
+  for (const { delivery, refused } of others)
+    await keepErasedKeys(call.db, delivery.batch.transactionId, refused)
   const rest = await storeTogether(
     call,
     others.map(({ delivery }) => delivery),
   )
-  return { refused: rest.refused, suppressed: [...suppressed, ...rest.suppressed] }
+  return {
+    refused: [...failed.refused, ...rest.refused],
+    suppressed: [...failed.suppressed, ...rest.suppressed],
+  }
+}
+
+/** The failures that were not known when the delivery was accepted, so that it has no dead letter for them. */
+function addedFailures({ letters }: Delivery, failures: readonly Failure[]): Failure[] {
+  const known = new Set(letters.map(({ index }) => index))
+  return failures.filter(
+    ({ index, code }) => !known.has(index) && (code === "suppressed" || code === "refused_by_database"),
+  )
+}
+
+function addFailed(failed: Failed, transactionId: string, failures: readonly Failure[]): void {
+  for (const failure of failures)
+    if (failure.code === "suppressed") failed.suppressed.push({ transactionId, failure })
+    else failed.refused.push(failure)
 }
 
 /**
- * One after the other, since the database refused a signal of one of them: each row of that in a savepoint.
+ * Makes deliveries whole that the ledger already has: the attempt that entered them can be one of a version
+ * that stored dead letters and changes afterwards, and can have ended before. Safe to repeat.
+ *
+ * @returns the failures of each that were added when it was entered
+ * @throws {DatabaseError} marked as one that may have run, since the deliveries are in the ledger
  */
-async function writeEach({ db, outcomes }: Call, deliveries: readonly Delivery[]): Promise<Failed> {
-  const total: Failed = { refused: [], suppressed: [] }
-  for (const delivery of deliveries) {
-    const { batch, letters } = delivery
-    const { transactionId } = batch
-    const { failures, stored, isNew } = await writeBatch(db, batch)
-    const known = new Set(letters.map(({ index }) => index))
-    const added = failures.filter(({ index }) => !known.has(index))
-    if (isNew) outcomes.enter(batch, { rows: stored, failures: added })
-    else for (const failure of added) outcomes.fail(transactionId, failure)
-    const { suppressed = [], refused = [] } = Object.groupBy(added, ({ code }) =>
-      code === "suppressed" ? code : "refused",
+async function makeWhole(
+  db: Database,
+  deliveries: readonly Delivery[],
+): Promise<{ transactionId: string; failures: Failure[] }[]> {
+  if (deliveries.length === 0) return []
+  try {
+    const ids = deliveries.map(({ batch }) => batch.transactionId)
+    const recorded = await withRetries(db, () =>
+      db.query<{ transaction_id: string; failures: Failure[] }>(
+        sql`select transaction_id, failures from ${batches} where transaction_id = any(${sql.param(ids)}::uuid[])`,
+      ),
     )
-    total.suppressed.push(...suppressed.map((failure) => ({ transactionId, failure })))
-    total.refused.push(...refused)
-    await insertDeadLetters(db, [...letters, ...lettersOf(batch, refused)]).catch((error) => {
-      throw error instanceof DatabaseError ? new BatchInDoubt(transactionId, error) : error
+    const failuresOf = new Map(recorded.map(({ transaction_id, failures }) => [transaction_id, failures]))
+    const added = deliveries.map((delivery) => {
+      const { transactionId } = delivery.batch
+      return {
+        delivery,
+        transactionId,
+        failures: addedFailures(delivery, failuresOf.get(transactionId) ?? []),
+      }
     })
+    const letters = added.flatMap(({ delivery, failures }) => {
+      const refused = failures.filter(({ code }) => code === "refused_by_database")
+      return [...delivery.letters, ...lettersOf(delivery.batch, refused)]
+    })
+    await insertDeadLetters(db, letters)
+    await repeatChanges(
+      db,
+      deliveries.map(({ batch }) => withoutFailed(batch, failuresOf.get(batch.transactionId) ?? [])),
+    )
+    return added.map(({ transactionId, failures }) => ({ transactionId, failures }))
+  } catch (error) {
+    throw error instanceof DatabaseError ? error.withDoubt(true) : error
+  }
+}
+
+/**
+ * One after the other, since the database refused a signal of one of them.
+ *
+ * @throws {BatchInDoubt} this one may be stored, or those before it are
+ * @throws {DatabaseError} nothing was stored
+ */
+async function storeEach(call: Call, deliveries: readonly Delivery[]): Promise<Failed> {
+  const total: Failed = { refused: [], suppressed: [] }
+  for (const [position, delivery] of deliveries.entries()) {
+    const { transactionId, plan } = delivery.batch
+    try {
+      const result = await withPartitions(call.db, plan.rows.length, () => insertDelivery(call.db, delivery))
+      const { refused, suppressed } = await finish(call, [delivery], [result])
+      total.refused.push(...refused)
+      total.suppressed.push(...suppressed)
+    } catch (error) {
+      if (error instanceof DatabaseError && (error.mayHaveRun || position > 0))
+        throw new BatchInDoubt(transactionId, error)
+      throw error
+    }
   }
   return total
 }
@@ -230,7 +311,7 @@ export interface SignalCounts {
 interface Entered {
   stored: Map<number, Pick<SignalRow, "signalSource">>
   duplicates: Set<number>
-  failures: Map<number, Failure>
+  failures: readonly Failure[]
 }
 
 /**
@@ -252,25 +333,13 @@ export class Outcomes {
     }: { rows: readonly { index: number; duplicate: boolean }[]; failures: readonly Failure[] },
   ): void {
     const planned = new Map(plan.rows.map((row) => [row.index, row]))
-    const entered: Entered = { stored: new Map(), duplicates: new Set(), failures: new Map() }
+    const entered: Entered = { stored: new Map(), duplicates: new Set(), failures }
     for (const { index, duplicate } of rows) {
       const row = planned.get(index)
       if (duplicate) entered.duplicates.add(index)
       else if (row) entered.stored.set(index, row)
     }
     this.#entered.set(transactionId, entered)
-    for (const failure of failures) this.fail(transactionId, failure)
-  }
-
-  /**
-   * Replaces the outcome of a signal by a failure, such as that of an edit. A batch of another call stays as
-   * that call counted it.
-   */
-  fail(transactionId: string, failure: Failure): void {
-    const entered = this.#entered.get(transactionId)
-    entered?.stored.delete(failure.index)
-    entered?.duplicates.delete(failure.index)
-    entered?.failures.set(failure.index, failure)
   }
 
   counts(): SignalCounts {
@@ -280,7 +349,7 @@ export class Outcomes {
       stored: stored.length,
       sources: countSources(stored),
       duplicates: all.reduce((sum, { duplicates }) => sum + duplicates.size, 0),
-      failures: all.flatMap(({ failures }) => [...failures.values()]),
+      failures: all.flatMap(({ failures }) => failures),
     }
   }
 }

@@ -6,8 +6,18 @@ import { DatabaseError } from "../database/errors.ts"
 import { batches, signals } from "../database/schema.ts"
 import { type DeadLetter, insertLetters } from "../dead-letters/store.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "../lifecycle/suppression.ts"
-import { type Inserted, type NewBatch, withIds } from "./batch.ts"
-import { encodeColumns, SIGNAL_NAMES, takenKeys, typedColumns, WITH_KEY_TAKEN } from "./statement.ts"
+import { SIGNAL_COLUMNS } from "../signals/columns.ts"
+import { type Inserted, insertedOf, type NewBatch } from "./batch.ts"
+import { AFTER_ROWS, changedSignals, deletionsIn, hasChanges } from "./changes.ts"
+import {
+  encodeColumns,
+  HELD_KEYS,
+  OUTCOME,
+  SIGNAL_NAMES,
+  takenKeys,
+  typedColumns,
+  WITH_KEY_TAKEN,
+} from "./statement.ts"
 
 /** Larger batches gain nothing, since their rows cost more than the statement. */
 const MAX_GROUPED_ROWS = 100
@@ -36,8 +46,11 @@ const LIMITS: GroupLimits = {
   turnMs: MAX_TURN_MS,
 }
 
+/** The outcome of a member. `refused`: the database refused a row of this or another member, so nothing of the group was stored. */
+type Shared = Outcome | "refused"
+
 /** The groups by the kind of traffic, so that none waits for statements of another kind. */
-const groups = new Map<Traffic, Group<BatchWrite, Inserted | Suppressed | "in the ledger">>()
+const groups = new Map<Traffic, Group<BatchWrite, Shared>>()
 
 function groupOf(traffic: Traffic) {
   const group = groups.get(traffic) ?? new Group(LIMITS)
@@ -45,32 +58,52 @@ function groupOf(traffic: Traffic) {
   return group
 }
 
+/** How long the batches of a caller are written alone after the database refused one, in milliseconds. */
+const ALONE_MS = 10_000
+/** The most callers that are remembered. */
+const MAX_REFUSED_CALLERS = 1000
+
+/** The time until which the batches of each caller are written alone, in milliseconds since the epoch. */
+const aloneUntil = new Map<string, number>()
+
+function noteRefused(caller: string): void {
+  const now = Date.now()
+  for (const [other, until] of aloneUntil)
+    if (until <= now || aloneUntil.size >= MAX_REFUSED_CALLERS) aloneUntil.delete(other)
+  aloneUntil.set(caller, now + ALONE_MS)
+}
+
 /**
  * Inserts a batch. A small one shares a statement with batches of other requests of this isolate. Each has
  * its own ledger row, ids, keys and answer.
  *
- * @param alone inserts this batch by itself
+ * When the database refuses a row of a shared statement, each batch of it is inserted alone. The caller of
+ * the refused batch then writes alone for a while, so that the batches of others need only one statement.
+ *
+ * @param alone inserts this batch by itself, and calls `refused` when the database refuses one of its rows
  * @returns undefined when the ledger already has the batch
- * @throws {DatabaseError} `refused` when the database refused a row of this batch, or of another one in its
- *   group: insert it alone
+ * @throws {DatabaseError} nothing was stored, unless it may have run
  */
 export async function insertGrouped(
   db: Database,
   write: BatchWrite,
-  alone: () => Promise<Inserted | Suppressed | undefined>,
+  alone: (refused: () => void) => Promise<Inserted | Suppressed | undefined>,
 ): Promise<Inserted | Suppressed | undefined> {
-  const { rows } = write.batch.plan
-  if (rows.length > MAX_GROUPED_ROWS) return alone()
+  const { caller, plan } = write.batch
+  const byItself = () => alone(() => noteRefused(caller))
+  if (plan.rows.length > MAX_GROUPED_ROWS || (aloneUntil.get(caller) ?? 0) > Date.now()) return byItself()
   const before = { attempts: db.usage.attempts, at: Date.now() }
   const joining = groupOf(db.traffic).join({
     item: write,
-    weight: weightOf(rows),
+    weight: weightOf(plan.rows),
     answerBy: db.deadlineAt,
     signal: db.usage.attempts === 0 ? db.signal : undefined,
-    async run(members) {
-      if (members.length === 1) return [(await alone()) ?? "in the ledger"]
-      const inserted = await insertMany(db, members)
-      return members.map(({ batch }) => inserted.get(batch.transactionId) ?? "in the ledger")
+    async run(members): Promise<Shared[]> {
+      if (members.length === 1) return [(await byItself()) ?? "in the ledger"]
+      return insertMany(db, members).catch((error) => {
+        if (error instanceof DatabaseError && error.kind === "refused") return members.map(() => "refused")
+        throw error
+      })
     },
   })
   // The other members need this request's statement, even when its caller disconnects.
@@ -78,6 +111,7 @@ export async function insertGrouped(
   const joined = await joining.finally(() => noteStatement(db, before))
   if (joined === "no turn") throw new DatabaseError("overloaded", `too many ${db.traffic} in flight`, false)
   if (joined === "no answer") throw new DatabaseError("transient", "no answer from the group", true)
+  if (joined.result === "refused") return byItself()
   return joined.result === "in the ledger" ? undefined : joined.result
 }
 
@@ -92,10 +126,13 @@ function noteStatement({ usage }: Database, before: { attempts: number; at: numb
 const ROW_WEIGHT = 300
 
 const weightOf = (rows: readonly SignalRow[]) =>
-  rows.reduce(
-    (sum, { rawContent, payload }) => sum + ROW_WEIGHT + (rawContent?.length ?? 0) + payload.length,
-    ROW_WEIGHT,
-  )
+  rows.reduce((sum, row) => sum + ROW_WEIGHT + textLength(row), ROW_WEIGHT)
+
+const textLength = (row: SignalRow): number =>
+  SIGNAL_COLUMNS.reduce((sum, { field }) => {
+    const value = row[field]
+    return typeof value === "string" ? sum + value.length : sum
+  }, 0)
 
 /** A batch, with the delivered records that cannot become signals. */
 export interface BatchWrite {
@@ -104,26 +141,38 @@ export interface BatchWrite {
 }
 
 /**
- * Inserts the ledger rows, signals and dead letters of batches in one statement, all or nothing.
+ * The outcome of a batch in a statement with others. `in the ledger`: it, or another batch with its
+ * idempotency key, was entered before.
+ */
+export type Outcome = Inserted | Suppressed | "in the ledger"
+
+/**
+ * Inserts the ledger rows, signals, dead letters and changes of batches in one statement, all or nothing.
  *
  * A batch with suppressed rows is not inserted; a second statement inserts the others.
  *
- * @returns the results by transaction id, without batches that the ledger already has, by transaction id or
- *   idempotency key
+ * @returns the outcome of each write, in the order of `writes`. Of writes with the same transaction id only
+ *   the first is inserted: their plans can differ, so that the outcome of one is not the outcome of another
  * @throws {DatabaseError} nothing was stored, unless it may have run
  */
-export async function insertMany(
+export async function insertMany(db: Database, writes: readonly BatchWrite[]): Promise<Outcome[]> {
+  const distinct = distinctWrites(writes)
+  const outcomes = await insertDistinct(db, distinct)
+  return writes.map((write) => outcomes.get(write) ?? "in the ledger")
+}
+
+async function insertDistinct(
   db: Database,
   writes: readonly BatchWrite[],
-): Promise<Map<string, Inserted | Suppressed>> {
-  const distinct = distinctWrites(writes)
-  const entered = await orSuppressed(db.query<Entered>(insertStatement(distinct)))
-  if (isSuppressed(entered)) return insertOthers(db, distinct, entered)
-  const plans = new Map(distinct.map(({ batch }) => [batch.transactionId, batch.plan]))
+): Promise<Map<BatchWrite, Inserted | Suppressed>> {
+  const entered = await orSuppressed(db.query<Entered>(insertStatement(writes)))
+  if (isSuppressed(entered)) return insertOthers(db, writes, entered)
+  const rows = new Map(entered.map((row) => [row.transaction_id, row]))
   return new Map(
-    entered.flatMap(({ transaction_id, received_at, ids }) => {
-      const plan = plans.get(transaction_id)
-      return plan ? [[transaction_id, withIds(plan, received_at, ids)]] : []
+    writes.flatMap((write): [BatchWrite, Inserted][] => {
+      const { transactionId, plan } = write.batch
+      const row = rows.get(transactionId)
+      return row ? [[write, insertedOf(plan, row.received_at, row.ids)]] : []
     }),
   )
 }
@@ -139,42 +188,43 @@ async function insertOthers(
   db: Database,
   writes: readonly BatchWrite[],
   { suppressed }: Suppressed,
-): Promise<Map<string, Inserted | Suppressed>> {
-  const refused = new Map<string, Suppressed>()
+): Promise<Map<BatchWrite, Inserted | Suppressed>> {
+  const refused = new Map<BatchWrite, Suppressed>()
   let before = 0
-  for (const { batch } of writes) {
-    const own = [...suppressed].filter(
-      ([place]) => place >= before && place < before + batch.plan.rows.length,
-    )
+  for (const write of writes) {
     const from = before
+    before += write.batch.plan.rows.length
+    const own = [...suppressed].filter(([position]) => position >= from && position < before)
     if (own.length > 0)
-      refused.set(batch.transactionId, {
-        suppressed: new Map(own.map(([place, field]) => [place - from, field])),
-      })
-    before += batch.plan.rows.length
+      refused.set(write, { suppressed: new Map(own.map(([position, field]) => [position - from, field])) })
   }
-  const others = writes.filter(({ batch }) => !refused.has(batch.transactionId))
-  return new Map([...refused, ...(others.length > 0 ? await insertMany(db, others) : [])])
+  const others = writes.filter((write) => !refused.has(write))
+  return new Map([...refused, ...(others.length > 0 ? await insertDistinct(db, others) : [])])
 }
 
 /**
- * Removes repeated batches: twice the same batch in one statement would be one ledger row with twice the
- * signals.
+ * The first write of each transaction id: twice the same batch in one statement would be one ledger row with
+ * twice the signals.
  */
-export const distinctWrites = <Write extends BatchWrite>(writes: readonly Write[]): Write[] => [
-  ...new Map(writes.map((write) => [write.batch.transactionId, write])).values(),
-]
+export function distinctWrites<Write extends BatchWrite>(writes: readonly Write[]): Write[] {
+  const first = new Map<string, Write>()
+  for (const write of writes)
+    if (!first.has(write.batch.transactionId)) first.set(write.batch.transactionId, write)
+  return [...first.values()]
+}
 
 /**
  * The statement of `writeBatch` for many batches, with the rows of each joined to its ledger row. It returns
- * the new ledger rows, each with the ids of its signals in batch order: "" for a duplicate, or null without
+ * the new ledger rows, each with the outcomes of its signals in batch order (see `insertedOf`), or null without
  * signals.
  */
 function insertStatement(writes: readonly BatchWrite[]): SQL {
   const written = writes.map(({ batch }) => batch)
-  const columns = encodeColumns(written.flatMap(({ plan }) => plan.rows))
   const transactionIds = written.flatMap(({ transactionId, plan }) => plan.rows.map(() => transactionId))
-  const mayRepeat = written.some(({ plan }) => plan.rows.some((row) => row.dedupeKey !== null))
+  const rows = written.flatMap(({ plan }) => plan.rows)
+  const columns = encodeColumns(rows)
+  const mayRepeat = rows.some((row) => row.dedupeKey !== null)
+  const mayChange = written.some(hasChanges)
   const letters = writes.flatMap((write) => write.letters)
   const list = (values: readonly (string | number | null)[]) => sql.param(values)
   return sql`
@@ -200,7 +250,7 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
       )
       select
         transaction_id, caller, 'stored', total_count, failed_count, failures, idempotency_key, request_hash,
-        ids.first, ids.last, ids.runs
+        ids.first, ids.last, coalesce(ids.runs, '')
       from delivery
       left join (
         select transaction_id, min(first) as first, max(last) as last, string_agg(first || ':' || size, ',' order by first) as runs
@@ -215,7 +265,7 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
       order by caller, idempotency_key, transaction_id
       on conflict do nothing
       returning transaction_id
-    ), ${mayRepeat ? sql`${takenKeys(sql`input join ledger using (transaction_id)`)}, ` : sql``}stored as (
+    ), ${mayRepeat ? sql`${takenKeys(sql`input join ledger using (transaction_id)`, deletionsIn(rows))}, ` : sql``}stored as (
       insert into ${signals} (
         id, transaction_id, ${SIGNAL_NAMES}
       ) overriding system value
@@ -225,8 +275,10 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
       ${mayRepeat ? WITH_KEY_TAKEN : sql``}
       returning id
     )${letters.length > 0 ? sql`, kept as (${insertLetters(letters, sql`join ledger using (transaction_id)`)})` : sql``}
+    ${mayRepeat ? sql`, ${HELD_KEYS}` : sql``}${mayChange ? sql`, ${changedSignals(written, AFTER_ROWS)}` : sql``}
     select ledger.transaction_id, ${NOW} as received_at,
-      string_agg(coalesce(stored.id::text, ''), ',' order by position) filter (where position is not null) as ids
-    from ledger left join input using (transaction_id) left join stored using (id)
+      string_agg(${mayRepeat ? OUTCOME : sql`id::text`}, ',' order by position) filter (where position is not null) as ids
+    from ledger left join input using (transaction_id) ${mayRepeat ? sql`left join stored using (id) left join held using (dedupe_key)` : sql``}
+    ${mayChange ? sql`where (select count(*) from changed) >= 0` : sql``}
     group by ledger.transaction_id`
 }

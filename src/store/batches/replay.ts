@@ -7,7 +7,7 @@ import { IdempotencyKeyReused } from "../database/errors.ts"
 import { batches, dedupeKeys } from "../database/schema.ts"
 import { isSameRequest, KEY_EXPIRED, releaseExpiredKey } from "../ledger/keys.ts"
 import { decodeSignalIds } from "../ledger/read.ts"
-import type { InsertedRow, NewBatch, WrittenBatch } from "./batch.ts"
+import type { NewBatch, WrittenBatch } from "./batch.ts"
 
 interface LedgerRow {
   transaction_id: string
@@ -18,6 +18,8 @@ interface LedgerRow {
   failures: Failure[]
   expired: boolean
   signal_ids: string
+  /** `[dedupe_key, id]` of the signals that hold the batch's keys, or held them. */
+  holders: [string, number][] | null
 }
 
 /**
@@ -29,11 +31,16 @@ interface LedgerRow {
  */
 export async function replayBatch(db: Database, batch: NewBatch): Promise<WrittenBatch | undefined> {
   const { transactionId, idempotency, plan } = batch
+  const keys = [...new Set(plan.rows.map(({ dedupeKey }) => dedupeKey))].filter((key) => key !== null)
   const [ledger] = await db.query<LedgerRow>(sql`
     select
       transaction_id, state, total_count, request_hash, failures, ${KEY_EXPIRED} as expired, signal_ids,
       -- Its signals have the same time: both are the time of the transaction.
-      ${utc(sql`created_at`)} as received_at
+      ${utc(sql`created_at`)} as received_at,
+      (
+        select json_agg(json_build_array(dedupe_key, signal_id)) from unnest(${sql.param(keys)}::text[]) as dedupe_key
+        join ${dedupeKeys} on key_hash = dedupe_key_hash(dedupe_key)
+      ) as holders
     from ${batches}
     where transaction_id = ${transactionId}::uuid or (caller = ${batch.caller} and idempotency_key = ${idempotency?.key ?? null})
     -- A batch that was recorded without its key has its own row beside the row with the key.
@@ -49,7 +56,7 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash))
     throw new IdempotencyKeyReused()
   const { transaction_id, state, received_at: receivedAt, failures } = ledger
-  const stored = state === "failed" ? [] : await storedIds(db, ledger, plan)
+  const stored = state === "failed" ? [] : storedIds(ledger, plan)
   const outcome = { transactionId: transaction_id, receivedAt, state, replayed, isNew: false }
   return { ...outcome, failures, stored, duplicates: countDuplicates(stored) }
 }
@@ -71,51 +78,19 @@ export async function hasIdempotencyKey(db: Database, batch: NewBatch, timeoutMs
  * dedupe_keys come from the plan. The signal that holds a key shows whether a row was a duplicate; if no
  * signal holds it any more, the row's own id is used.
  */
-async function storedIds(db: Database, ledger: LedgerRow, plan: BatchPlan): Promise<StoredId[]> {
-  const failed = new Set(ledger.failures.map(({ index }) => index))
+function storedIds({ failures, total_count, signal_ids, holders }: LedgerRow, plan: BatchPlan): StoredId[] {
+  const failed = new Set(failures.map(({ index }) => index))
   const keys = new Map(plan.rows.map(({ index, dedupeKey }) => [index, dedupeKey]))
-  const indexes = Array.from({ length: ledger.total_count }, (_, index) => index).filter(
-    (index) => !failed.has(index),
-  )
-  const ids = decodeSignalIds(ledger.signal_ids)
-  const holders = await idsOfDedupeKeys(db, [...keys.values()])
-  return indexes.map((index, place) => {
-    const own = ids[place] ?? 0
-    const id = holders.get(keys.get(index) ?? null) ?? own
-    return { index, id: id || null, duplicate: own === 0 || id !== own }
-  })
-}
-
-/**
- * Returns the rows of a committed batch with their ids: a duplicate has the id of the signal that holds its
- * dedupe_key.
- */
-export async function withDuplicates(db: Database, rows: readonly InsertedRow[]): Promise<StoredId[]> {
-  const holders = await idsOfDedupeKeys(
-    db,
-    rows.filter(({ id }) => id === undefined).map(({ dedupeKey }) => dedupeKey),
-  )
-  return rows.map(({ index, dedupeKey, id }) => ({
-    index,
-    id: id ?? holders.get(dedupeKey) ?? null,
-    duplicate: id === undefined,
-  }))
+  const ids = decodeSignalIds(signal_ids)
+  const holderOf = new Map<string | null, number>(holders)
+  return Array.from({ length: total_count }, (_, index) => index)
+    .filter((index) => !failed.has(index))
+    .map((index, position) => {
+      const own = ids[position] ?? 0
+      const id = holderOf.get(keys.get(index) ?? null) ?? own
+      return { index, id: id || null, duplicate: own === 0 || id !== own }
+    })
 }
 
 export const countDuplicates = (stored: readonly Pick<StoredId, "duplicate">[]) =>
   stored.filter(({ duplicate }) => duplicate).length
-
-/** Returns the signal that holds each key, or held it. */
-async function idsOfDedupeKeys(
-  db: Database,
-  keys: readonly (string | null)[],
-): Promise<Map<string | null, number>> {
-  const distinct = [...new Set(keys)].filter((key) => key !== null)
-  if (distinct.length === 0) return new Map()
-  const found = await db.query<{ dedupe_key: string; id: string }>(
-    sql`
-      select dedupe_key, signal_id as id from unnest(${sql.param(distinct)}::text[]) as dedupe_key
-      join ${dedupeKeys} on key_hash = dedupe_key_hash(dedupe_key)`,
-  )
-  return new Map(found.map(({ dedupe_key, id }) => [dedupe_key, Number(id)]))
-}

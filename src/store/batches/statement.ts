@@ -121,20 +121,40 @@ export function arrayOf({ form, text }: Column, type: SignalColumn["type"]): SQL
 /**
  * The part of a write that stores only the first signal of each dedupe_key: it inserts each key with the id
  * reserved for its signal, and waits for another write that holds the key. A key stays in the table forever,
- * even when its signal is deleted.
+ * even when its signal is deleted. A deletion takes its key without a signal.
  *
  * Keys are locked in their own order, like in the SQL functions, so that there is no deadlock between writes
  * that share keys.
  *
  * @param rows the rows of `input` that may be written
+ * @param deletions the positions of the deletions in `input`, from 1
  */
-export const takenKeys = (rows: SQL): SQL => sql`
+export const takenKeys = (rows: SQL, deletions: readonly number[]): SQL => sql`
     taken as (
       insert into ${dedupeKeys} (key_hash, signal_id)
-      select dedupe_key_hash(dedupe_key), id from ${rows} where dedupe_key is not null order by dedupe_key, position
+      select dedupe_key_hash(dedupe_key), ${idOfKey(deletions)}
+      from ${rows} where dedupe_key is not null order by dedupe_key, position
       on conflict do nothing
       returning signal_id
     )`
 
+const idOfKey = (deletions: readonly number[]): SQL =>
+  deletions.length === 0
+    ? sql`id`
+    : sql`case when position = any(${sql.param([...deletions])}::int8[]) then nextval('signals_id_seq') else id end`
+
 /** A condition beside `takenKeys`: the rows whose key is new. */
 export const WITH_KEY_TAKEN = sql`where dedupe_key is null or id in (select signal_id from taken)`
+
+/** The signal that holds the key of each row that was not stored, after all rows were tried. */
+export const HELD_KEYS = sql`
+    held as materialized (
+      select unnest(keys) as dedupe_key, unnest(signal_ids_of_keys(keys)) as holder
+      from (
+        select array_agg(distinct dedupe_key) as keys from input left join stored using (id)
+        where stored.id is null and dedupe_key is not null
+      ) as unstored
+    )`
+
+/** The outcome of a row beside `HELD_KEYS`; see `insertedOf`. */
+export const OUTCOME = sql`coalesce(stored.id::text, '=' || holder, '=')`

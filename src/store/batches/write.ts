@@ -15,17 +15,19 @@ import {
   BatchInDoubt,
   BatchRefused,
   type Inserted,
+  insertedOf,
   type NewBatch,
   type WrittenBatch,
-  withIds,
 } from "./batch.ts"
-import { deleteSignals, editEach, editsOf } from "./changes.ts"
+import { insertByHalves } from "./by-halves.ts"
+import { AFTER_ROWS, changedSignals, deletionsIn, hasChanges } from "./changes.ts"
 import { insertGrouped } from "./insert-many.ts"
-import { insertOneByOne } from "./one-by-one.ts"
-import { countDuplicates, replayBatch, withDuplicates } from "./replay.ts"
+import { countDuplicates, replayBatch } from "./replay.ts"
 import {
   type Columns,
   encodeColumns,
+  HELD_KEYS,
+  OUTCOME,
   SIGNAL_NAMES,
   takenKeys,
   typedColumns,
@@ -33,8 +35,8 @@ import {
 } from "./statement.ts"
 
 /**
- * Stores a batch exactly once: its ledger row and its signals in one statement, retried after transient
- * errors under the same transaction id.
+ * Stores a batch exactly once: its ledger row, its signals and their changes in one statement, retried after
+ * transient errors under the same transaction id.
  *
  * @throws {BatchRefused} `allOrNothing`, and the database refused a signal, or one is suppressed
  * @throws {IdempotencyKeyReused} the caller's key was used for another request
@@ -44,32 +46,12 @@ import {
 export async function writeBatch(db: Database, batch: NewBatch): Promise<WrittenBatch> {
   const encode = encodeOnce(batch)
   try {
-    await deleteSignals(db, batch.plan.rows)
-    const written = await withPartitions(db, batch.plan.rows.length, () => writeOnce(db, batch, encode))
-    return await withEdits(db, batch, written)
+    return await withPartitions(db, batch.plan.rows.length, () => writeOnce(db, batch, encode))
   } catch (error) {
     throw error instanceof DatabaseError && error.mayHaveRun
       ? new BatchInDoubt(batch.transactionId, error)
       : error
   }
-}
-
-/**
- * Applies the edits of a written batch. An edit that is suppressed, or that the database refuses, becomes a
- * failure, like a signal.
- */
-async function withEdits(db: Database, batch: NewBatch, written: WrittenBatch): Promise<WrittenBatch> {
-  const failed = new Set(written.failures.map(({ index }) => index))
-  // With an idempotency key, the batch in the ledger may have another id than this request.
-  const { transactionId, state } = written
-  const edits =
-    state === "stored" ? editsOf({ ...batch, transactionId }).filter(({ row }) => !failed.has(row.index)) : []
-  const refused = (await editEach(db, edits)).map(({ failure }) => failure)
-  if (refused.length === 0) return written
-  for (const { index } of refused) failed.add(index)
-  const stored = written.stored.filter(({ index }) => !failed.has(index))
-  const failures = [...written.failures, ...refused].sort((one, other) => one.index - other.index)
-  return { ...written, failures, stored, duplicates: countDuplicates(stored) }
 }
 
 /** Encodes the batch only when needed: another request may write it in its own statement. */
@@ -88,18 +70,14 @@ async function writeOnce(
   columns: () => Columns,
   asked = batch,
 ): Promise<WrittenBatch> {
-  const alone = () => orSuppressed(insertTogether(db, batch, columns()))
-  const inserted = await insertGrouped(db, { batch, letters: [] }, alone).catch((error) => {
-    if (error instanceof DatabaseError && error.kind === "refused")
-      return orSuppressed(insertOneByOne(db, batch, columns()))
-    throw error
-  })
+  const alone = (refused: () => void) => insertAlone(db, batch, columns, refused)
+  const inserted = await insertGrouped(db, { batch, letters: [] }, alone)
   if (isSuppressed(inserted)) return writeOthers(db, batch, inserted, asked)
+  if (inserted) return writtenNow(batch, inserted)
   try {
-    if (inserted) return await answered(db, batch, inserted)
     return (await replayBatch(db, asked)) ?? ledgerRowGone()
   } catch (error) {
-    // From here the ledger has a row, so an error no longer means that nothing was stored.
+    // The ledger has a row, so an error no longer means that nothing was stored.
     throw error instanceof DatabaseError ? error.withDoubt(true) : error
   }
 }
@@ -129,29 +107,53 @@ function ledgerRowGone(): never {
   throw new DatabaseError("transient", "ledger row gone", false)
 }
 
+/**
+ * Inserts a batch in a statement of its own, and by halves when the database refuses one of its rows.
+ *
+ * @param refused called when the database refuses a row
+ * @returns undefined when the ledger already has the batch
+ * @throws {BatchRefused} `allOrNothing`, and the database refused a signal: nothing was stored
+ * @throws {DatabaseError} nothing was stored, unless it may have run
+ */
+async function insertAlone(
+  db: Database,
+  batch: NewBatch,
+  columns: () => Columns,
+  refused: () => void,
+): Promise<Inserted | Suppressed | undefined> {
+  try {
+    return await orSuppressed(insertTogether(db, batch, columns()))
+  } catch (error) {
+    if (!(error instanceof DatabaseError && error.kind === "refused")) throw error
+    refused()
+    return orSuppressed(insertByHalves(db, { batch, letters: undefined }, columns()))
+  }
+}
+
 async function insertTogether(
   db: Database,
   batch: NewBatch,
   columns: Columns,
 ): Promise<Inserted | undefined> {
-  const mayRepeat = batch.plan.rows.some((row) => row.dedupeKey !== null)
   const [written] = await db.query<{ ids: string | null; received_at: string }>(
-    insertStatement(batch, columns, mayRepeat),
+    insertStatement(batch, columns),
   )
-  return written && withIds(batch.plan, written.received_at, written.ids)
+  return written && insertedOf(batch.plan, written.received_at, written.ids)
 }
 
 /**
  * A single statement, so one transaction and one round trip: it reserves the ids in batch order, writes the
- * ledger row, and writes the signals only if that row is new. It returns no row when the ledger has the
- * batch, and otherwise the ids in batch order, "" for a duplicate. With suppressed rows it fails, and names
- * them.
+ * ledger row, and writes the signals and their changes only if that row is new. It returns no row when the
+ * ledger has the batch, and otherwise the outcomes in batch order (see `insertedOf`). With suppressed rows it
+ * fails, and names them.
  *
  * All parameters are text, and there are few: through Neon's proxy the statement is parsed and planned again
  * each time.
  */
-function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean): SQL {
+function insertStatement(batch: NewBatch, columns: Columns): SQL {
   const { plan, idempotency } = batch
+  const mayRepeat = plan.rows.some((row) => row.dedupeKey !== null)
+  const mayChange = hasChanges(batch)
   return sql`
     with input as materialized (
       select nextval('signals_id_seq') as id, signal.*
@@ -168,12 +170,12 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
       select
         ${batch.transactionId}::uuid, ${batch.caller}, 'stored', ${plan.total}::int4, ${plan.failures.length}::int4,
         ${JSON.stringify(plan.failures)}::jsonb, ${idempotency?.key ?? null}, ${idempotency?.requestHash ?? null},
-        min(first), max(last), string_agg(first || ':' || size, ',' order by first)
+        min(first), max(last), coalesce(string_agg(first || ':' || size, ',' order by first), '')
       from (select min(id) as first, max(id) as last, count(*) as size from input group by id - position) as run
       having ${noneSuppressed(sql`array[${batch.transactionId}::uuid]`)}
       on conflict do nothing
       returning transaction_id
-    ), ${mayRepeat ? sql`${takenKeys(sql`input cross join ledger`)}, ` : sql``}stored as (
+    ), ${mayRepeat ? sql`${takenKeys(sql`input cross join ledger`, deletionsIn(plan.rows))}, ` : sql``}stored as (
       insert into ${signals} (
         id, transaction_id, ${SIGNAL_NAMES}
       ) overriding system value
@@ -182,31 +184,25 @@ function insertStatement(batch: NewBatch, columns: Columns, mayRepeat: boolean):
       from input cross join ledger
       ${mayRepeat ? WITH_KEY_TAKEN : sql``}
       returning id
-    )
-    select (${mayRepeat ? IDS_STORED : IDS_RESERVED}) as ids, ${NOW} as received_at from ledger`
+    )${mayRepeat ? sql`, ${HELD_KEYS}` : sql``}${mayChange ? sql`, ${changedSignals([batch], AFTER_ROWS)}` : sql``}
+    select (${mayRepeat ? OUTCOMES : IDS_RESERVED}) as ids, ${NOW} as received_at from ledger
+    ${mayChange ? sql`where (select count(*) from changed) >= 0` : sql``}`
 }
 
-const IDS_STORED = sql`select string_agg(coalesce(stored.id::text, ''), ',' order by position) from input left join stored using (id)`
+const OUTCOMES = sql`
+  select string_agg(${OUTCOME}, ',' order by position)
+  from input left join stored using (id) left join held using (dedupe_key)`
 
 /** Without a dedupe_key no row is left out: the reserved ids are the stored ones, and no join is needed. */
 const IDS_RESERVED = sql`select string_agg(id::text, ',' order by position) from input`
 
-async function answered(
-  db: Database,
-  batch: NewBatch,
-  { receivedAt, rows, failures }: Inserted,
-): Promise<WrittenBatch> {
-  const stored = await withDuplicates(db, rows)
-  const { transactionId } = batch
-  const duplicates = countDuplicates(stored)
-  return {
-    transactionId,
-    receivedAt,
-    state: "stored",
-    replayed: false,
-    isNew: true,
-    failures,
-    stored,
-    duplicates,
-  }
-}
+const writtenNow = ({ transactionId }: NewBatch, { receivedAt, rows, failures }: Inserted): WrittenBatch => ({
+  transactionId,
+  receivedAt,
+  state: "stored",
+  replayed: false,
+  isNew: true,
+  failures,
+  stored: rows,
+  duplicates: countDuplicates(rows),
+})

@@ -1,8 +1,9 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
-import type { SubjectField, Subjects } from "../../signals/erasure.ts"
+import type { Subjects } from "../../signals/erasure.ts"
 import { FAILURE_CODES, type FailureCode } from "../../signals/failures.ts"
 import type { DeadLetterRecord, ListedDeadLetter } from "../../signals/responses.ts"
+import { textViolation } from "../../signals/rules.ts"
 import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
 import { hasNext, pageStatement } from "../database/page.ts"
 import { deadLetters } from "../database/schema.ts"
@@ -40,8 +41,11 @@ export interface DeadLetter {
    * `bound-record.ts`).
    */
   truncated?: boolean | undefined
-  /** Its subjects, where they are known. It is not kept when one of them is suppressed. */
-  subjects?: Subjects | undefined
+  /**
+   * Its subjects, as far as they are known: those of a record, or of each signal in a whole message. A record
+   * is not kept when one of them is suppressed.
+   */
+  subjects?: Subjects | readonly Subjects[] | undefined
 }
 
 /** Bounds a letter whose maker did not. */
@@ -88,25 +92,37 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
   const kept = letters.flatMap(bounded)
   const column = (value: (letter: DeadLetter) => string | number | boolean | null) =>
     sql.param(kept.map(value))
-  const about = kept.some(({ subjects }) => subjects && Object.keys(subjects).length > 0)
-  const list = (field: SubjectField) => sql`${column(({ subjects }) => subjects?.[field] ?? null)}::text[]`
   return sql`
-    insert into ${deadLetters} (transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id)
-    select
-      letter.transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id
-    from unnest(
-      ${column(({ transactionId }) => transactionId)}::uuid[], ${column(({ index }) => index)}::int4[],
-      ${column(({ source }) => source)}::text[], ${column(({ caller }) => caller)}::text[],
-      ${column(({ reason }) => storable(reason))}::text[], ${column(({ code }) => code)}::text[],
-      ${column(({ field }) => field ?? null)}::text[], ${column(({ record }) => record)}::text[],
-      ${column(({ truncated }) => truncated ?? false)}::bool[], ${column(() => uuidv7())}::uuid[]${about ? sql`, ${list("user_id")}, ${list("agent_id")}, ${list("context_window_id")}` : sql``}
-    ) as letter (
-      transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id${about ? sql`, user_id, agent_id, context_window_id` : sql``}
+    insert into ${deadLetters} (
+      transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id, subject_hashes
     )
+    select
+      letter.transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id, subject_hashes
+    from (
+      select sent.*, array(
+        select distinct subject_hash(named ->> 0, named ->> 1) from jsonb_array_elements(subjects) as named
+      ) as subject_hashes
+      from unnest(
+        ${column(({ transactionId }) => transactionId)}::uuid[], ${column(({ index }) => index)}::int4[],
+        ${column(({ source }) => source)}::text[], ${column(({ caller }) => caller)}::text[],
+        ${column(({ reason }) => storable(reason))}::text[], ${column(({ code }) => code)}::text[],
+        ${column(({ field }) => field ?? null)}::text[], ${column(({ record }) => record)}::text[],
+        ${column(({ truncated }) => truncated ?? false)}::bool[], ${column(() => uuidv7())}::uuid[],
+        ${column(({ subjects }) => JSON.stringify(namedSubjects(subjects)))}::jsonb[]
+      ) as sent (
+        transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id, subjects
+      )
+    ) as letter
     ${where}
-    ${about ? sql`where ${LETTER_NOT_SUPPRESSED}` : sql``}
+    ${kept.every(({ source }) => source === "queue") ? sql`` : sql`where ${LETTER_NOT_SUPPRESSED}`}
     on conflict do nothing`
 }
+
+/** Field and subject of each. A text that no signal can have is the subject of no erasure. */
+const namedSubjects = (subjects: DeadLetter["subjects"]): [string, string][] =>
+  [subjects ?? []]
+    .flat()
+    .flatMap((named) => Object.entries(named).filter(([, subject]) => textViolation(subject) === undefined))
 
 /** A reason can quote the record; see `textViolation` for characters that Postgres cannot store. */
 const storable = (text: string) => text.toWellFormed().replaceAll("\0", "\uFFFD")

@@ -1,5 +1,4 @@
 import { type SQL, sql } from "drizzle-orm"
-import { needlesOf, SLACK_CONVERSATION } from "../../signals/erasure.ts"
 import { type Database, utc } from "../database/connection.ts"
 import { batches, deadLetters, erasures, signals, suppressions } from "../database/schema.ts"
 import type { ErasureTarget } from "./erasures.ts"
@@ -42,18 +41,19 @@ export async function readProgress(db: Database, id: string): Promise<Progress |
     kind: string
     subject: string | null
     ids: string | null
+    suppress: boolean
     at: string
   }>(
-    sql`select phase, position, kind, subject, array_to_string(signal_ids, ',') as ids, ${utc(sql`created_at`)} as at from ${erasures} where id = ${id}::uuid`,
+    sql`select phase, position, kind, suppress, subject, array_to_string(signal_ids, ',') as ids, ${utc(sql`created_at`)} as at from ${erasures} where id = ${id}::uuid`,
   )
   if (!row) return undefined
-  const { phase, position, kind, subject, ids, at } = row
+  const { phase, position, kind, subject, ids, suppress, at } = row
   const signalIds = ids?.split(",").map(Number)
   const target =
     subject !== null
       ? ({ kind, subject } as ErasureTarget)
       : signalIds && { kind: "signal_ids" as const, signalIds }
-  return { id, phase, position, createdAt: new Date(at), target }
+  return { id, phase, position, createdAt: new Date(at), suppress, target }
 }
 
 /**
@@ -154,28 +154,35 @@ const walkSignals = (place: Place, column: SQL, subject: string): SQL => sql`
     next: "dead_letters",
   })}`
 
+/**
+ * Replaces the sentences of failures that can quote a value, and quote the subject: those of the database and
+ * of a JSON parser, which put a value between quotation marks. A name with a colon behind it is no value.
+ */
 function eraseLedgerTexts(place: Place, target: ErasureTarget): SQL | undefined {
   if (target.kind === "signal_ids") return undefined
-  const quotes = (text: SQL) => sql`strpos(${text}, ${target.subject}) > 0`
+  const quoted = [`"${target.subject}"`, JSON.stringify(target.subject)]
+  const hasQuote = (text: SQL) =>
+    sql.join(
+      quoted.map((needle) => sql`strpos(replace(${text}, ${`${needle}:`}, ''), ${needle}) > 0`),
+      sql` or `,
+    )
+  const quotes = sql`(failure ->> 'code' in ('refused_by_database', 'invalid_json', 'unreadable_record') and (${hasQuote(sql`failure ->> 'error'`)}))`
   return sql`
     with ${mine(place)}, step as materialized (
-      select transaction_id, failed_count > 0 or reason is not null as has_texts from ${batches}
+      select transaction_id, failed_count > 0 as has_texts from ${batches}
       where ${HELD} and transaction_id > ${place.position || "00000000-0000-0000-0000-000000000000"}::uuid
       order by transaction_id limit ${STEP.ledger}::int4
     ), gone as (
       update ${batches} set
         failures = (
           select coalesce(jsonb_agg(
-            case when ${quotes(sql`failure ->> 'error'`)} then failure || jsonb_build_object('error', ${ERASED_TEXT}::text) else failure end
+            case when ${quotes} then failure || jsonb_build_object('error', ${ERASED_TEXT}::text) else failure end
             order by place
           ), '[]')
           from jsonb_array_elements(failures) with ordinality as listed (failure, place)
-        ),
-        reason = case when ${quotes(sql`reason`)} then ${ERASED_TEXT} else reason end
-      where transaction_id = any(array(select transaction_id from step where has_texts)) and (
-        ${quotes(sql`reason`)}
-        or exists (select from jsonb_array_elements(failures) as failure where ${quotes(sql`failure ->> 'error'`)})
-      )
+        )
+      where transaction_id = any(array(select transaction_id from step where has_texts))
+        and exists (select from jsonb_array_elements(failures) as failure where ${quotes})
       returning transaction_id
     )
     ${advance(place, {
@@ -226,23 +233,11 @@ const lettersFrom = (position: string, target: ErasureTarget): SQL => sql`
   select *, ${letterMatches(target)} as is_hit from ${deadLetters}
   where id > ${position || "0"}::int8 order by id limit ${STEP.letters}::int4`
 
-/**
- * Whether a dead letter is about the target: its record has the subject as a whole JSON string, also in JSON
- * within a string.
- */
-function letterMatches(target: ErasureTarget): SQL {
-  if (target.kind === "signal_ids") return sql`false`
-  const has = (text: string) =>
-    sql`(${sql.join(
-      needlesOf(text).map((needle) => sql`strpos(record, ${needle}) > 0`),
-      sql` or `,
-    )})`
-  // A conversation of Slack has a team and a channel, which its events have as separate fields.
-  const [, team, channel] =
-    (target.kind === "context_window_id" && SLACK_CONVERSATION.exec(target.subject)) || []
-  const ofSlack = team && channel ? sql` or (source = 'slack' and ${has(team)} and ${has(channel)})` : sql``
-  return sql`(${has(target.subject)}${ofSlack})`
-}
+/** Whether a dead letter is about the target: one of its subjects is. */
+const letterMatches = (target: ErasureTarget): SQL =>
+  target.kind === "signal_ids"
+    ? sql`false`
+    : sql`subject_hash(${target.kind}, ${target.subject}) = any(subject_hashes)`
 
 /** The step of an erasure that handles the next dead letters. */
 export function eraseLetters(place: Place, target: ErasureTarget): SQL {
@@ -251,7 +246,7 @@ export function eraseLetters(place: Place, target: ErasureTarget): SQL {
   const replayed = sql`replay_transaction_id = any((select transaction_ids from ${erasures} where id = ${place.id}::uuid)::uuid[])`
   return sql`
     with ${mine(place)}, step as materialized (
-      select id, ${target.kind === "signal_ids" ? replayed : sql`is_hit and source <> 'queue'`} as is_hit
+      select id, ${target.kind === "signal_ids" ? replayed : sql`is_hit and source <> 'queue' and ${COVERED}`} as is_hit
       from (${lettersFrom(place.position, target)}) as letter where ${HELD}
     ), gone as (
       delete from ${deadLetters} where id = any(array(select id from step where is_hit)) returning id
@@ -277,12 +272,15 @@ interface KeyedLetter {
  * signals that only the database refused. The records of webhooks broke a rule: they become dead letters
  * again when they are sent again.
  */
-export async function keyedLetters(db: Database, { position, target }: Progress): Promise<KeyedLetter[]> {
+export async function keyedLetters(
+  db: Database,
+  { id, suppress, position, target }: Progress,
+): Promise<KeyedLetter[]> {
   if (!target || target.kind === "signal_ids") return []
   const rows = await db.query<Omit<KeyedLetter, "id"> & { id: string }>(
     sql`
       select id, source, transaction_id as "transactionId", record from (${lettersFrom(position, target)}) as letter
-      where is_hit and source in ('queue', 'signal')`,
+      where is_hit and (source = 'queue' or source = 'signal' and (${suppress}::bool or transaction_id < ${id}::uuid))`,
   )
   return rows.map((row) => ({ ...row, id: Number(row.id) }))
 }
@@ -295,6 +293,8 @@ export interface Progress {
   phase: Phase
   position: string
   createdAt: Date
+  /** Whether it also covers what was accepted after it. */
+  suppress: boolean
   /** Undefined when it is done. */
   target: ErasureTarget | undefined
 }

@@ -24,13 +24,13 @@ export const noneSuppressed = (transactionIds: SQL): SQL => sql`case when is_any
         ) from input
       ) else true end`
 
-/** Whether a dead letter may be kept: none of its subjects is suppressed. */
-export const LETTER_NOT_SUPPRESSED = sql`case when is_any_suppressed() then not exists (
-      select from (
-        values ('user_id', letter.user_id), ('agent_id', letter.agent_id), ('context_window_id', letter.context_window_id)
-      ) as named (field, subject)
-      join ${suppressions} on kind = field and subject_hash = subject_hash(field, subject)
-      where subject is not null and (permanent or letter.transaction_id < erasure_id)
+/**
+ * Whether a dead letter may be kept: none of its subjects is suppressed. A whole message of the queue is
+ * checked signal by signal (see `insertMessageLetters`).
+ */
+export const LETTER_NOT_SUPPRESSED = sql`case when is_any_suppressed() and source <> 'queue' then not exists (
+      select from ${suppressions}
+      where subject_hash = any(letter.subject_hashes) and (permanent or letter.transaction_id < erasure_id)
     ) else true end`
 
 /** Nothing was inserted. It has the suppressed field of each refused row, by the row's place from 0. */

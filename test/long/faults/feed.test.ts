@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { Client } from "pg"
 import { afterAll, beforeAll, expect, it } from "vitest"
+import { insertByHalves } from "../../../src/store/batches/by-halves.ts"
 import { recordFailedBatch, recordSameBatch } from "../../../src/store/batches/failed.ts"
 import { insertMany } from "../../../src/store/batches/insert-many.ts"
-import { insertOneByOne } from "../../../src/store/batches/one-by-one.ts"
 import { encodeColumns } from "../../../src/store/batches/statement.ts"
 import { type FeedPosition, OLDEST, readFeed } from "../../../src/store/signals/feed.ts"
 import { batchOf, databaseOn } from "../../node/store/statements.ts"
@@ -72,7 +72,8 @@ async function transaction(client: Client, random: () => number): Promise<Ending
         { batch: written, letters: [] },
         ...(way < 0.3 ? [{ batch: batch(), letters: [] }] : []),
       ])
-    else if (way < 0.85) await insertOneByOne(db, written, encodeColumns(written.plan.rows))
+    else if (way < 0.85)
+      await insertByHalves(db, { batch: written, letters: undefined }, encodeColumns(written.plan.rows))
     else if (way < 0.93) await recordFailedBatch(db, written, { reason: "broken", failures: [] })
     else {
       await insertMany(db, [{ batch: written, letters: [] }])

@@ -1,6 +1,5 @@
 import { Client } from "pg"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
-import { editsOf, editTogether } from "../../../src/store/batches/changes.ts"
 import { writeBatch } from "../../../src/store/batches/write.ts"
 import type { Database } from "../../../src/store/database/connection.ts"
 import { eraseStored, finishErasure, releaseSuppressions } from "../../../src/store/lifecycle/erase.ts"
@@ -62,13 +61,14 @@ const fillSubject = (rows: number) =>
 
 async function fillOthers() {
   await storage.query(
-    `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
-     select gen_random_uuid(), 0, 'signal', 'tests', '', 'unreadable_record', jsonb_build_object('user_id', 'U' || 1 + n % 10)::text, gen_random_uuid()
+    `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id, subject_hashes)
+     select gen_random_uuid(), 0, 'signal', 'tests', '', 'out_of_range', jsonb_build_object('user_id', 'U' || 1 + n % 10)::text,
+       gen_random_uuid(), array[subject_hash('user_id', 'U' || 1 + n % 10)]
      from generate_series(1, 450) as n`,
   )
   await storage.query(
     `insert into batches (transaction_id, caller, state, total_count, failed_count, failures)
-     select gen_random_uuid(), 'tests', 'stored', 1, 1, jsonb_build_array(jsonb_build_object('index', 0, 'error', 'not U' || 1 + n % 9 || '.'))
+     select gen_random_uuid(), 'tests', 'stored', 1, 1, jsonb_build_array(jsonb_build_object('index', 0, 'code', 'refused_by_database', 'error', 'not "U' || 1 + n % 9 || '".'))
      from generate_series(1, 90) as n`,
   )
 }
@@ -122,17 +122,10 @@ describe("a transaction that began before a suppression", () => {
   it("can commit an edit afterwards, and the erasure waits for it and removes the signal", async () => {
     const [writer, key] = [clientAt(1), "slack:T/C/1"]
     await write(writer, [{ context_window_id: "c", dedupe_key: key }])
-    const { transactionId, plan } = batchOf([
-      { context_window_id: "c", dedupe_key: key, user_id: "U1", raw_content: "a text" },
-    ])
-    const rows = plan.rows.map((row) => ({
-      ...row,
-      change: { kind: "edited" as const, at: "2026-01-01T00:00:00Z" },
-    }))
+    const edit = batchOf([{ context_window_id: "c", dedupe_key: key, user_id: "U1", raw_content: "a text" }])
+    for (const row of edit.plan.rows) row.change = { kind: "edited", at: "2026-01-01T00:00:00Z" }
     await writer.query("begin")
-    expect(
-      await editTogether(databaseOn(writer), editsOf({ transactionId, plan: { ...plan, rows } })),
-    ).toEqual([])
+    await writeBatch(databaseOn(writer), edit)
     const id = await begin(USER)
     await run(clientAt(0), id, 600)
     expect(await storage.query("select phase from erasures")).toEqual([{ phase: "wait" }])

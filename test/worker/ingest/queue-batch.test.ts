@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest"
 import { storeClaimCheck } from "../../../src/consumer/tasks.ts"
 import { findBatch, queueBatch } from "../../../src/ingest/queue-batch.ts"
-import { newBatch } from "../../../src/ingest/store-batch.ts"
-import { batchObject } from "../../../src/queue/claim-checks.ts"
+import { newBatch, storeBatch } from "../../../src/ingest/store-batch.ts"
+import { batchObject, putClaimCheck } from "../../../src/queue/claim-checks.ts"
+import { BatchInDoubt } from "../../../src/store/batches/batch.ts"
+import type { Database } from "../../../src/store/database/connection.ts"
 import { DatabaseError, IdempotencyKeyReused } from "../../../src/store/database/errors.ts"
-import { freshConversation } from "../service.ts"
+import { bindings, countOf, freshConversation } from "../service.ts"
 import { requestOf, testContext, testQueue, unreachable } from "./context.ts"
 
 describe("a batch that is queued", () => {
@@ -95,11 +97,65 @@ describe("a batch that is queued", () => {
 
   it("is not queued without a queue or a bucket, or when the queue fails, which is returned for the log", async () => {
     const batch = () => newBatch(requestOf([{ context_window_id: freshConversation() }]))
-    expect(await queueBatch(testContext({ queue: undefined }), batch())).toEqual({ queueError: undefined })
-    expect(await queueBatch(testContext({ bucket: undefined }), batch())).toEqual({ queueError: undefined })
+    expect(await queueBatch(testContext({ queue: undefined }), batch())).toEqual({
+      queueError: undefined,
+      mayBeQueued: false,
+    })
+    expect(await queueBatch(testContext({ bucket: undefined }), batch())).toEqual({
+      queueError: undefined,
+      mayBeQueued: false,
+    })
     const failing = testContext({ queue: testQueue({ failure: new Error("Storage Limit Exceeded") }) })
     expect(await queueBatch(failing, batch())).toEqual({
       queueError: "queue out of order: Storage Limit Exceeded",
+      mayBeQueued: true,
     })
   })
+})
+
+describe("a batch that the queue may have after an error", () => {
+  const failing = () => testContext({ queue: testQueue({ failure: new Error("the queue fails") }) })
+  const NOTHING_COUNTED = { count: () => {} }
+
+  it("is in doubt when the database cannot take it, since the bucket keeps it", async () => {
+    const batch = newBatch(requestOf([{ context_window_id: freshConversation() }]))
+    expect(await queueBatch(failing(), batch)).toMatchObject({ mayBeQueued: true })
+    for (const kind of ["overloaded", "broken", "transient"] as const) {
+      const db: Database = {
+        ...testContext().db,
+        deadlineAt: Date.now() + 50,
+        query: () => Promise.reject(new DatabaseError(kind, "nothing was sent", false)),
+      }
+      const stored = storeBatch(testContext({ db }), batch, { mayBeQueued: true })
+      await expect(stored, kind).rejects.toMatchObject({ transactionId: batch.transactionId })
+      await expect(stored, kind).rejects.toBeInstanceOf(BatchInDoubt)
+    }
+  })
+
+  it.each(["the database refuses it", "its key was used for another request"])(
+    "is never stored after the answer that %s",
+    async (why) => {
+      const conversation = freshConversation()
+      const key = crypto.randomUUID()
+      if (why !== "the database refuses it")
+        await storeBatch(
+          testContext({ bucket: undefined }),
+          newBatch(requestOf([{ context_window_id: "c" }], { key, hash: "other" })),
+        )
+      const batch = newBatch(requestOf([{ context_window_id: conversation }], { key, allOrNothing: true }))
+      const row = batch.plan.rows[0]
+      if (row && why === "the database refuses it") row.signalScore = 7
+      await putClaimCheck(bindings.BUCKET as R2Bucket, {
+        kind: "batch",
+        record: {} as never,
+        batch,
+      })
+      await expect(
+        storeBatch(testContext({ bucket: undefined }), batch, { mayBeQueued: true }),
+      ).rejects.toThrow()
+      if (row) row.signalScore = 0.5
+      await storeClaimCheck({ ...testContext(), ...NOTHING_COUNTED }, batchObject(batch.transactionId))
+      expect(await countOf(conversation)).toBe(0)
+    },
+  )
 })

@@ -2,6 +2,7 @@ import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import { FieldMapping } from "../../../src/bridges/kafka/mapping.ts"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
+import { keepLetters } from "../../../src/consumer/dead-letters.ts"
 import { acceptDelivery } from "../../../src/ingest/accept-delivery.ts"
 import { continueErasure } from "../../../src/ingest/erase.ts"
 import { replayDeadLetter, replayDeadLetters } from "../../../src/ingest/replay.ts"
@@ -164,17 +165,7 @@ describe("a signal that waits in the queue when an erasure without suppression s
 
 /** Keeps a message of the queue as a dead letter. */
 const keepMessage = (message: string) =>
-  insertDeadLetters(testContext().db, [
-    {
-      transactionId: uuidv7(),
-      index: 0,
-      source: "queue",
-      caller: "queue",
-      reason: "why",
-      code: "unreadable_message",
-      record: JSON.stringify(message),
-    },
-  ])
+  keepLetters(testContext().db, [{ id: crypto.randomUUID(), body: message }])
 
 /** The message in the dead letter that has this text. */
 async function messageAbout(text: string): Promise<string> {
@@ -212,18 +203,47 @@ describe("a message that becomes a dead letter after an erasure is done", () => 
     },
   )
 
-  it("is not kept when the rest of it names the subject", async () => {
+  it("is kept when only the text of another's signal names the subject", async () => {
     const [user_id, context_window_id] = [`user ${crypto.randomUUID()}`, freshConversation()]
     const message = bodyOf(
       delivery([
         { context_window_id, user_id },
-        { context_window_id, payload: { answered: user_id } },
+        { context_window_id, raw_content: "another's", payload: { answered: user_id } },
       ]),
     )
     await continued(await begin({ kind: "user_id", subject: user_id }))
     expect((await consume([message], { queue: DEAD_LETTERS })).explicitAcks).toHaveLength(1)
-    expect(await lettersOf(context_window_id)).toEqual([])
+    await consume([await messageAbout(context_window_id)])
+    expect(
+      await query("select raw_content from signals where context_window_id = $1", [context_window_id]),
+    ).toEqual([{ raw_content: "another's" }])
   })
+})
+
+describe("an erasure of a subject that is named like a part of a record", () => {
+  it.each(["value", "record", "topic", "1", "and", "plan", "batch", "message", "kafka", "rows"])(
+    "removes nothing of others: %s",
+    async (user_id) => {
+      const context_window_id = freshConversation()
+      const bad = { context_window_id, user_id: "another", signal_score: 7 }
+      const { BUCKET: bucket } = bindings
+      if (!bucket) throw new Error("no bucket is bound")
+      await acceptDelivery(testContext({ queue: undefined }), received([{ signal: bad }]))
+      await keepMessage(bodyOf(delivery([{ context_window_id, user_id: "another" }])))
+      await putClaimCheck(bucket, { kind: "deliveries", deliveries: [delivery([bad])] })
+      const before = await lettersOf(context_window_id)
+      expect(before).toHaveLength(2)
+      const queue = {
+        sendBatch: async (messages: unknown[]) => expect(messages).toEqual([]),
+      } as unknown as Queue
+      const id = await begin({ kind: "user_id", subject: user_id }, false)
+      await continued(id, { queue })
+      expect(await stateOf(id)).toBe("done")
+      expect(await lettersOf(context_window_id)).toEqual(before)
+      const { erased } = (await findErasure(testContext().db, id)) ?? {}
+      expect(erased).toEqual({ signals: 0, dead_letters: 0, ledger_texts: 0, waiting_records: 0 })
+    },
+  )
 })
 
 describe("an erasure", () => {

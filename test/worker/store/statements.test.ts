@@ -1,8 +1,8 @@
 import type { SQL } from "drizzle-orm"
 import { PgDialect } from "drizzle-orm/pg-core"
 import { expect, it } from "vitest"
+import { insertByHalves } from "../../../src/store/batches/by-halves.ts"
 import { writeDeliveries } from "../../../src/store/batches/deliveries.ts"
-import { insertOneByOne } from "../../../src/store/batches/one-by-one.ts"
 import { encodeColumns } from "../../../src/store/batches/statement.ts"
 import { writeBatch } from "../../../src/store/batches/write.ts"
 import type { Database } from "../../../src/store/database/connection.ts"
@@ -37,8 +37,13 @@ it.each<[name: string, work: (db: Database) => Promise<unknown>]>([
     (db) => writeBatch(db, batchOf([{ context_window_id: "c", dedupe_key: "k" }])),
   ],
   [
-    "a batch one by one",
-    (db) => insertOneByOne(db, batchOf([{ context_window_id: "c" }]), encodeColumns([])),
+    "a batch by halves",
+    (db) =>
+      insertByHalves(
+        db,
+        { batch: batchOf([{ context_window_id: "c" }]), letters: undefined },
+        encodeColumns([]),
+      ),
   ],
   ["deliveries", (db) => writeDeliveries(db, [delivery([{ context_window_id: "c" }])])],
   [

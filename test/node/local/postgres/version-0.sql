@@ -185,6 +185,6 @@ OVERRIDING SYSTEM VALUE VALUES
 INSERT INTO dedupe_keys VALUES (dedupe_key_hash('one'), 1);
 SELECT setval('signals_id_seq', 8);
 INSERT INTO dead_letters (transaction_id, index, source, caller, reason, record, code, replay_transaction_id) VALUES
-  ('0194694c-5e3b-7000-8000-000000000001', 0, 'kafka', 'a', 'refused by the database: overflow (22003)', '{}', NULL, gen_random_uuid()),
+  ('0194694c-5e3b-7000-8000-000000000001', 0, 'kafka', 'a', 'refused by the database: overflow (22003)', '{"value":{"context_window_id":"c"}}', NULL, gen_random_uuid()),
   ('0194694c-5e3b-7000-8000-000000000001', 1, 'slack', 'a', 'The event has no channel.', '{}', NULL, gen_random_uuid()),
   ('0194694c-5e3b-7000-8000-000000000004', 2, 'kafka', 'a', 'context_window_id must not be blank', '{}', 'blank', gen_random_uuid());

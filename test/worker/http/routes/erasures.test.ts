@@ -1,3 +1,4 @@
+import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import type { ErasureRecord } from "../../../../src/signals/erasure.ts"
 import type { BatchAnswer } from "../../../../src/signals/responses.ts"
@@ -56,7 +57,7 @@ describe("an erasure", () => {
     )
     await query(
       `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id, state)
-       select gen_random_uuid(), 0, 'signal', 'tests', '', 'unreadable_record', '{}', transaction_id, 'replayed' from signals where id = $1`,
+       select gen_random_uuid(), 0, 'signal', 'tests', '', 'out_of_range', '{}', transaction_id, 'replayed' from signals where id = $1`,
       [first],
     )
     const record = await erased({ signal_ids: [third, first, 999_999_999_999, first] })
@@ -89,61 +90,40 @@ describe("an erasure", () => {
     expect(await countOf(signal.context_window_id)).toBe(0)
   })
 
-  it("removes the dead letters that hold the subject as a text, and the texts of the ledger that quote it", async () => {
+  it("removes the dead letters whose subject it is, and the sentences of the ledger that quote it", async () => {
     const subject = `user "${crypto.randomUUID()}" é`
-    const letter = async (record: string, source = "kafka") => {
+    const letter = async (record: string, user: string) => {
       const [row] = await query<{ id: string }>(
-        `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
-         values (gen_random_uuid(), 0, $2, 'tests', '', 'unreadable_record', $1, gen_random_uuid()) returning id`,
-        [record, source],
+        `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id, subject_hashes)
+         values ($3, 0, 'kafka', 'tests', '', 'out_of_range', $1, gen_random_uuid(), array[subject_hash('user_id', $2)])
+         returning id`,
+        [record, user, uuidv7()],
       )
       return row?.id ?? ""
     }
-    const gone = [
-      await letter(JSON.stringify({ user_id: subject })),
-      await letter(JSON.stringify({ value: JSON.stringify({ deep: [subject] }) })),
-      await letter(JSON.stringify(JSON.stringify({ value: JSON.stringify({ user: subject }) })), "queue"),
-    ]
+    const gone = await letter(JSON.stringify({ value: { from: subject } }), subject)
     const kept = [
-      await letter(JSON.stringify({ user_id: `${subject}2` })),
-      await letter(JSON.stringify({ text: `by ${subject}` })),
+      await letter(JSON.stringify({ user_id: `${subject}2` }), `${subject}2`),
+      await letter(JSON.stringify({ text: subject }), "another"),
     ]
     const ledger = crypto.randomUUID()
     const failures = [
-      { index: 0, error: `not a number: ${subject}`, code: "wrong_type" },
-      { index: 2, error: "signal_score must be between 0 and 1" },
+      { index: 0, error: `refused by the database: invalid "${subject}"`, code: "refused_by_database" },
+      { index: 1, error: "signal_score must be between 0 and 1", code: "out_of_range" },
+      { index: 2, error: `refused by the database: ${subject}`, code: "refused_by_database" },
     ]
     await query(
-      `insert into batches (transaction_id, caller, state, total_count, failed_count, failures, reason) values ($1, 'tests', 'failed', 3, 3, $2, $3)`,
-      [ledger, JSON.stringify(failures), `refused: ${subject}`],
+      "insert into batches (transaction_id, caller, state, total_count, failed_count, failures) values ($1, 'tests', 'stored', 3, 3, $2)",
+      [ledger, JSON.stringify(failures)],
     )
     const { erased: counts } = await erased({ user_id: subject })
-    expect(counts).toMatchObject({ ledger_texts: 1 })
+    expect(counts).toMatchObject({ dead_letters: 1, ledger_texts: 1 })
     expect(
-      await query("select id from dead_letters where id = any($1::int8[]) order by id", [[...gone, ...kept]]),
+      await query("select id from dead_letters where id = any($1::int8[]) order by id", [[gone, ...kept]]),
     ).toEqual(kept.map((id) => ({ id })))
-    expect(await query("select failures, reason from batches where transaction_id = $1", [ledger])).toEqual([
-      {
-        failures: [{ ...failures[0], error: "Removed by an erasure." }, failures[1]],
-        reason: "Removed by an erasure.",
-      },
+    expect(await query("select failures from batches where transaction_id = $1", [ledger])).toEqual([
+      { failures: [{ ...failures[0], error: "Removed by an erasure." }, ...failures.slice(1)] },
     ])
-  })
-
-  it("removes the dead letters of a conversation in Slack by its team and channel", async () => {
-    const [team, channel] = [`T${crypto.randomUUID().slice(0, 8)}`, "C1"]
-    for (const name of [channel, "C2"])
-      await query(
-        `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id)
-         values (gen_random_uuid(), 0, 'slack', 'tests', '', 'unreadable_record', $1, gen_random_uuid())`,
-        [JSON.stringify({ team_id: team, event: { channel: name } })],
-      )
-    await erased({ context_window_id: `${team}/${channel}` })
-    const rows = await query<{ record: string }>(
-      "select record from dead_letters where strpos(record, $1) > 0",
-      [team],
-    )
-    expect(rows.map(({ record }) => JSON.parse(record).event.channel)).toEqual(["C2"])
   })
 
   it("is one for one Idempotency-Key", async () => {

@@ -148,12 +148,12 @@ function beforeEdit(work: () => Promise<void>): Database {
 }
 
 describe("a change", () => {
-  it("is made when its statement is sent again, after the batch was stored and the change was not", async () => {
+  it("is not made when its batch is not stored, and made when it is sent again", async () => {
     const conversation = freshConversation()
     await writeBatch(database(), batch(conversation, conversation, ["said"]))
     const edit = batch(conversation, conversation, [2])
     const broken = beforeEdit(() => Promise.reject(new DatabaseError("broken", "42501", false)))
-    await expect(writeBatch(broken, edit)).rejects.toMatchObject({ transactionId: edit.transactionId })
+    await expect(writeBatch(broken, edit)).rejects.toThrow(DatabaseError)
     expect(await stateOf(conversation)).toEqual(endOf(["said"]))
     await writeBatch(database(), edit)
     expect(await stateOf(conversation)).toEqual(endOf([2]))
@@ -218,7 +218,7 @@ describe("a change", () => {
     ["context_window_id", "contextWindowId", true],
     ["user_id", "userId", false],
   ] as const)(
-    "of a %s that is suppressed after its row was written is refused, alone: permanent %s",
+    "of a %s that is suppressed before its statement is refused, alone: permanent %s",
     async (kind, field, permanent) => {
       for (const isDelivered of [false, true]) {
         const [one, other] = [freshConversation(), freshConversation()]
