@@ -28,6 +28,8 @@ export interface WriterOptions {
 
 /** A file whose lines are all done is removed while it is the current one, when it has this size. */
 const IDLE_BYTES = 64 * 1024
+/** Bytes of signals that are written, at most, before the free space is looked at again. */
+const UNWATCHED_BYTES = 256 * 1024
 
 /** Appends lines to the files of a spool, and removes the files that are no longer needed. */
 export class SegmentWriter {
@@ -41,6 +43,8 @@ export class SegmentWriter {
   #queuedBytes = 0
   #writing: Promise<void> | undefined
   #sweeping: Promise<void> = Promise.resolve()
+  /** Bytes of signals that may be written before the free space is looked at again. */
+  #creditBytes = 0
   /** The error of every further `append`. */
   #refusal: Error | undefined
   #isBroken = false
@@ -157,9 +161,13 @@ export class SegmentWriter {
     const { minFreeBytes } = this.#options
     const signals = lines.filter(isSignal)
     if (signals.length === 0 || minFreeBytes === 0) return lines
-    const free = await freeBytes(this.#folder)
-    const needed = signals.reduce((sum, { bytes }) => sum + bytes.length, minFreeBytes)
-    if (free === undefined || free >= needed) return lines
+    const bytes = signals.reduce((sum, line) => sum + line.bytes.length, 0)
+    this.#creditBytes -= bytes
+    if (this.#creditBytes >= 0) return lines
+    const free = (await freeBytes(this.#folder)) ?? Number.POSITIVE_INFINITY
+    const left = free - bytes - minFreeBytes
+    this.#creditBytes = Math.max(0, Math.min(UNWATCHED_BYTES, left / 2))
+    if (left >= 0) return lines
     const error = new Error(
       `The disk of the spool ${this.#folder} is nearly full: it has ${free} free bytes, and the spool leaves ${minFreeBytes} (minFreeBytes). It accepts signals again when there is room.`,
     )
