@@ -11,6 +11,12 @@ from .setup.hop import Hop
 from .setup.twins import TWINS, Twin
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "service" in getattr(item, "fixturenames", ()):
+            item.add_marker("service")
+
+
 @pytest.fixture(scope="session")
 def service() -> Iterator[services.Service]:
     """The real service, open to every local call."""

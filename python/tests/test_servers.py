@@ -189,6 +189,7 @@ def test_celery_prefork(stub: Hop, tmp_path: Path) -> None:
     assert store.texts == [f"{at:03d}" for at in range(20)], (tmp_path / "log").read_text()
 
 
+@pytest.mark.long
 def test_a_program_that_is_frozen_by_pyinstaller(stub: Hop, tmp_path: Path) -> None:
     pytest.importorskip("PyInstaller")
     stub.always = store = Store()
