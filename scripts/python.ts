@@ -74,7 +74,7 @@ function testWhole(path: string, version: string): number {
     ["ruff", "format", "--check", "."],
     ["mypy"],
     ["pyright", "--warnings"],
-    ["pytest", ...(all ? [] : ["-m", "not long"]), ...pytestArguments],
+    ["pytest", "-n", "2", ...(all ? [] : ["-m", "not long"]), ...pytestArguments],
   ]
   return checks.map((command) => run(...command)).find((code) => code !== 0) ?? 0
 }
@@ -82,6 +82,6 @@ function testWhole(path: string, version: string): number {
 function testCore({ path, version }: { path: string; version: string }): number {
   const python = environment(path, version, "requirements-test.txt")
   console.log(`\nPython ${version}: tests that need no service`)
-  const chosen = ["-m", all ? "not service" : "not service and not long", ...pytestArguments]
+  const chosen = ["-n", "2", "-m", all ? "not service" : "not service and not long", ...pytestArguments]
   return spawnSync(python, ["-m", "pytest", ...chosen], { cwd: PYTHON, stdio: "inherit" }).status ?? 1
 }

@@ -15,14 +15,15 @@ from signal_ingest import (
     DeadlineError,
     RateLimitedError,
     RequestError,
+    Retry,
     SignalError,
     UnauthorizedError,
     UnavailableError,
     ValidationError,
 )
-from signal_ingest.answer import parse_json, read_answer, read_retry_after
+from signal_ingest.calls.answer import parse_json, read_answer, read_retry_after
+from signal_ingest.calls.operations import _batch_check
 from signal_ingest.http.message import Response
-from signal_ingest.operations import _batch_check
 
 from .conftest import batch_answer
 from .setup.hop import Answer, Hop
@@ -35,7 +36,6 @@ GOOD = Answer(200, batch_answer(1))
 FOREIGN = [
     "", "{}", "[]", "null", '"ok"', '{"status":"ok"}', "<html>Sign in</html>", batch_answer(2),
     batch_answer(1)[:-5], "NaN",
-    '{"total_count":1,"successful_count":1,"failed_count":0,"results":[]}',
     '{"total_count":1,"successful_count":1,"failed_count":1,"results":[{"index":0,"success":true}]}',
     '{"total_count":1,"successful_count":1,"failed_count":0,"results":[{"index":0,"success":false}]}',
     '{"total_count":1,"successful_count":1,"failed_count":0,"results":[{"index":7,"success":true}]}',
@@ -54,7 +54,13 @@ def test_an_answer_of_somebody_else_is_retried_under_the_same_key(twin: Twin, st
 
 def test_every_call_checks_its_answer(twin: Twin, stub: Hop) -> None:
     stub.always = Answer(200, '{"status":"ok"}')
-    client = twin.client(stub.url, timeout=0.05)
+    reasons: list[SignalError] = []
+
+    def end(retry: Retry) -> None:
+        reasons.append(retry.reason)
+        raise InterruptedError
+
+    client = twin.client(stub.url, on_retry=end)
     calls: list[Any] = [
         lambda: client.create(SIGNAL),
         lambda: client.create_batch([SIGNAL]),
@@ -72,9 +78,10 @@ def test_every_call_checks_its_answer(twin: Twin, stub: Hop) -> None:
         lambda: client.erasure("x"),
     ]
     for call in calls:
-        with pytest.raises(DeadlineError, match="not this service's") as caught:
+        with pytest.raises(InterruptedError):
             call()
-        assert isinstance(caught.value.__cause__, UnavailableError)
+        assert isinstance(reasons[-1], UnavailableError)
+        assert "not this service's" in str(reasons[-1])
 
 
 @pytest.mark.parametrize("status", [307, 308])
@@ -92,7 +99,7 @@ def test_a_redirect_that_keeps_method_and_body_is_followed_within_the_origin(
 def test_any_other_redirect_is_an_error_that_names_the_location(twin: Twin, stub: Hop, status: int) -> None:
     other = Hop()
     stub.always = Answer(status, headers={"Location": f"{other.url}/api"})
-    with pytest.raises(RequestError, match=f"redirects to {other.url}/api") as caught:
+    with pytest.raises(RequestError, match=f"redirects to the Location {other.url}/api,") as caught:
         twin.client(stub.url, key="secret").create(SIGNAL)
     assert caught.value.status == status
     assert "secret" not in str(caught.value)
@@ -189,7 +196,7 @@ def test_a_key_that_cannot_be_sent_is_refused_without_saying_it(twin: Twin) -> N
             twin.client("http://localhost", key)
         assert key == "" or key not in str(caught.value)
     for url in ("localhost:8260", "ftp://a", "http://u:p@host", "http://", "http://a?b=c", "http://a b"):
-        with pytest.raises(ValueError, match="url must"):
+        with pytest.raises(ValueError, match=r"^url "):
             twin.client(url)
     with pytest.raises(ValueError, match="line break") as caught:
         twin.client("http://localhost", headers={"x-a": "secret\r\nb: c"})
@@ -197,7 +204,7 @@ def test_a_key_that_cannot_be_sent_is_refused_without_saying_it(twin: Twin) -> N
 
 
 def test_a_hundred_thousand_answers_that_somebody_changed() -> None:
-    """Each becomes an error of the library, or is the answer of this batch with a result for each signal."""
+    """Each becomes an error of the library, or is the answer of this batch, whose counts add up."""
     chance = random.Random(7)
     good = batch_answer(3, {1: "blank"})
     statuses = [200, 200, 200, 200, 201, 204, 301, 400, 408, 422, 429, 500, 503]
@@ -218,6 +225,5 @@ def test_a_hundred_thousand_answers_that_somebody_changed() -> None:
             answer = read_answer(Response(chance.choice(statuses), {}, bytes(text)), check, parse_json, 10**6)
         except (UnavailableError, RateLimitedError, RequestError, BatchRejectedError, ValidationError):
             continue
-        assert sorted(result["index"] for result in answer["results"]) == [0, 1, 2]
         failed = sum(not result["success"] for result in answer["results"])
         assert failed == answer["failed_count"] == 3 - answer["successful_count"]

@@ -24,11 +24,11 @@ from signal_ingest import (
     UnavailableError,
     ValidationError,
 )
-from signal_ingest.answer import parse_json, read_retry_after
-from signal_ingest.calls import Retry, follow_redirect, wait_after
-from signal_ingest.deliver import Delivery, deliver_each, derived_key
-from signal_ingest.encode import encode_signal
-from signal_ingest.errors import AnswerContext
+from signal_ingest.base.encode import encode_signal
+from signal_ingest.base.errors import AnswerContext
+from signal_ingest.calls.answer import parse_json, read_retry_after
+from signal_ingest.calls.call import Retry, follow_redirect, wait_after
+from signal_ingest.calls.deliver import Delivery, deliver_each, derived_key
 from signal_ingest.http.address import parse_address
 from signal_ingest.processor.attempt import is_refusal
 from signal_ingest.processor.core import pause_after

@@ -13,6 +13,7 @@ import pytest
 
 from signal_ingest import (
     BatchProcessor,
+    BatchRetry,
     BufferFull,
     ClosedError,
     DeadlineError,
@@ -21,7 +22,7 @@ from signal_ingest import (
     UndeliveredError,
     Unstored,
 )
-from signal_ingest.clock import Clock
+from signal_ingest.base.clock import Clock
 
 from .conftest import batch_answer
 from .setup.hop import Answer, Hop, Seen
@@ -220,14 +221,17 @@ def test_a_batch_that_the_service_refuses_is_reported(twin: Twin, stub: Hop) -> 
     assert b"raised" in caught.value.signals[0]
 
 
-def test_giving_up_is_asked_for(twin: Twin, stub: Hop) -> None:
+def test_it_gives_up_before_the_service_forgets_the_key(twin: Twin, stub: Hop) -> None:
     stub.always = "refuse"
     reported: list[Undelivered] = []
-    client = twin.client(stub.url, clock=Clock(1000))
-    processor = twin.processor(client, give_up_seconds=3600, on_undelivered=reported.append)
+    retries: list[BatchRetry] = []
+    client = twin.client(stub.url, clock=Clock(20_000))
+    processor = twin.processor(client, on_undelivered=reported.append, on_retry=retries.append)
     processor.add(signal("c", "late"))
     assert processor.flush(timeout=None)
     assert isinstance(reported[0].error, DeadlineError)
+    assert (reported[0].count, reported[0].kept) == (1, False)
+    assert [retry.attempt for retry in retries] == list(range(1, len(retries) + 1))
 
 
 def test_a_batch_over_a_limit_is_halved(twin: Twin, stub: Hop) -> None:
@@ -329,6 +333,7 @@ def test_many_threads_add_at_once(service: Service, room: str, texts_of: Any) ->
         ("max_wait_seconds", -1),
         ("max_in_flight", 1001), ("max_buffered", 0), ("max_buffered_bytes", 1.5), ("when_full", "lose"),
         ("attempt_timeout_seconds", 0), ("give_up_seconds", float("nan")),
+        ("give_up_seconds", 604_800), ("other_callers", "drop"),
         ("add_timeout_seconds", float("inf")), ("headers", {"a b": "c"}),
     ],
 )  # fmt: skip

@@ -16,16 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signal_ingest import BufferFull, ClosedError, DamagedLine, Spool, SpoolError
-from signal_ingest.clock import Clock
+from signal_ingest import BufferFull, ClosedError, DamagedLine, Spool, SpoolError, Undelivered
+from signal_ingest.base.clock import Clock
 from signal_ingest.spool.lines import CutLine, DoneLine, SignalLine, decode_line, encode_line, read_lines
 
 from .setup.hop import Answer, Hop, Seen
 from .setup.service import Service
 from .setup.twins import Twin
 from .test_processor import body_of, echo, signal, until
-
-CALLER = "caller"
 
 
 def texts(hop: Hop) -> list[str]:
@@ -159,12 +157,58 @@ def test_another_key_does_not_store_again_what_was_in_doubt(
     other = twin.processor(twin.client(stub.url, "key-b"), spool=tmp_path)
     assert other.flush()
     assert stub.seen == []
-    assert "keeps 1 signals that were given to another key or url" in caplog.text
+    assert "keeps 1 signals that were sent with another API key or address" in caplog.text
     other.close()
     own = twin.processor(twin.client(stub.url, "key-a"), spool=tmp_path)
     assert own.flush()
     assert texts(stub) == ["in doubt"]
     own.close()
+
+
+def test_another_key_sends_what_it_is_asked_to_and_what_has_dedupe_keys(
+    twin: Twin, stub: Hop, tmp_path: Path
+) -> None:
+    stub.always = "lose"
+    processor = twin.processor(twin.client(stub.url, "key-a"), spool=tmp_path, max_count=1)
+    processor.add(signal("c", "with", dedupe_key="d"))
+    processor.add(signal("c", "without"))
+    until(lambda: len(set(texts(stub))) == 2)
+    abandon(processor)
+    stub.always = echo
+    kept: list[Undelivered] = []
+    for other_callers, sent in (("keep", ["with"]), ("send", ["without"])):
+        stub.seen.clear()
+        client = twin.client(stub.url, "key-b")
+        other = twin.processor(
+            client, spool=tmp_path, other_callers=other_callers, on_undelivered=kept.append
+        )
+        assert other.flush()
+        assert texts(stub) == sent
+        other.close()
+    assert [(one.count, one.texts, one.kept) for one in kept] == [(1, [], True)]
+
+
+def test_close_leaves_the_rest_in_the_spool_and_says_so(twin: Twin, stub: Hop, tmp_path: Path) -> None:
+    stub.always = "refuse"
+    told: list[Undelivered] = []
+    processor = twin.processor(twin.client(stub.url), spool=tmp_path, on_undelivered=told.append)
+    for at in range(3):
+        processor.add(signal("c", at))
+    assert not processor.close(timeout=0.05)
+    assert [(one.count, one.texts, one.kept) for one in told] == [(3, [], True)]
+    stub.always = store = Store()
+    again = twin.processor(twin.client(stub.url), spool=tmp_path)
+    assert again.close()
+    assert store.texts == ["0", "1", "2"]
+
+
+def test_a_floor_of_free_space(twin: Twin, stub: Hop, tmp_path: Path) -> None:
+    stub.always = echo
+    spool = Spool(tmp_path, min_free_bytes=1024**4)
+    processor = twin.processor(twin.client(stub.url), spool=spool)
+    with pytest.raises(SpoolError, match=r"less than 1099511627776 bytes free \(min_free_bytes\)"):
+        processor.add(signal("c"))
+    assert processor.stats().accepted == 0
 
 
 def test_a_damaged_line_costs_its_signal_alone(twin: Twin, stub: Hop, tmp_path: Path) -> None:
@@ -203,7 +247,7 @@ def test_threads_share_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     sync = os.fdatasync
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: (syncs.append(1), sync(descriptor)))
     spool = Spool(tmp_path)
-    spool.open(CALLER)
+    spool.open()
     threads = [
         threading.Thread(target=lambda: [spool.append(b'{"a":1}') for _ in range(50)]) for _ in range(8)
     ]
@@ -213,7 +257,7 @@ def test_threads_share_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         thread.join()
     spool.close()
     assert len(syncs) < 401
-    again = Spool(tmp_path).open(CALLER)
+    again = Spool(tmp_path).open()
     assert sum(len(places) for _, places in again.loose) == 400
 
 
@@ -251,13 +295,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(tmp_path)], check=False)
 
 
-def test_a_disk_that_the_spool_fills_itself(twin: Twin, stub: Hop, small_disk: Path) -> None:
+@pytest.mark.parametrize("min_free_bytes", [0, 1024**2])
+def test_a_disk_that_the_spool_fills_itself(
+    twin: Twin, stub: Hop, small_disk: Path, min_free_bytes: int
+) -> None:
     stub.always = "refuse"
-    processor = twin.processor(twin.client(stub.url, clock=Clock(100)), spool=small_disk)
-    with pytest.raises(SpoolError, match=r"No space left on device|is full"):
+    spool = Spool(small_disk, min_free_bytes=min_free_bytes)
+    processor = twin.processor(twin.client(stub.url, clock=Clock(100)), spool=spool)
+    with pytest.raises(SpoolError, match=r"No space left on device|bytes free"):
         fill(processor)
     accepted = processor.stats().accepted
-    assert accepted > 3000
+    assert accepted > (3000 if min_free_bytes == 0 else 1000)
     stub.always = store = Store()
     assert processor.flush(timeout=None)
     assert len(set(store.texts)) == len(store.texts) == accepted
@@ -269,7 +317,7 @@ def test_a_disk_that_the_spool_fills_itself(twin: Twin, stub: Hop, small_disk: P
 def test_a_restart_on_a_full_disk(twin: Twin, stub: Hop, small_disk: Path) -> None:
     stub.always = "refuse"
     client = twin.client(stub.url, clock=Clock(100))
-    processor = twin.processor(client, spool=small_disk)
+    processor = twin.processor(client, spool=Spool(small_disk, min_free_bytes=0))
     with pytest.raises(SpoolError):
         fill(processor)
     accepted = processor.stats().accepted

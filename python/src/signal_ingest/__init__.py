@@ -1,9 +1,7 @@
 """signal-ingest: sends signals, and loses none that it has accepted."""
 
 from .async_client import AsyncSignalClient
-from .calls import Retry
-from .client import SignalClient
-from .errors import (
+from .base.errors import (
     BatchRejectedError,
     BufferFull,
     ClosedError,
@@ -19,14 +17,7 @@ from .errors import (
     UndeliveredError,
     ValidationError,
 )
-from .log_handler import LogHandler, conversation
-from .processor.options import Delivered, Undelivered, Unstored
-from .processor.stats import Stats
-from .processor.tasks import AsyncBatchProcessor
-from .processor.threads import BatchProcessor
-from .spool.lines import DamagedLine
-from .spool.spool import Spool
-from .types import (
+from .base.types import (
     BatchAnswer,
     BatchRecord,
     BulkReplayAnswer,
@@ -44,6 +35,15 @@ from .types import (
     SignalResult,
     StoredSignal,
 )
+from .calls.call import Retry
+from .client import SignalClient
+from .log_handler import LogHandler, conversation
+from .processor.options import BatchRetry, Delivered, Options, Undelivered, Unstored
+from .processor.stats import Stats
+from .processor.tasks import AsyncBatchProcessor
+from .processor.threads import BatchProcessor
+from .spool.lines import DamagedLine
+from .spool.spool import Spool
 
 __version__ = "0.1.0"
 
@@ -54,6 +54,7 @@ __all__ = [
     "BatchProcessor",
     "BatchRecord",
     "BatchRejectedError",
+    "BatchRetry",
     "BufferFull",
     "BulkReplayAnswer",
     "ClosedError",
@@ -70,6 +71,7 @@ __all__ = [
     "LogHandler",
     "NewErasure",
     "NewSignal",
+    "Options",
     "RateLimitedError",
     "ReplayAnswer",
     "RequestError",

@@ -6,15 +6,9 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Optional, TypeVar
 
-from .calls import Retry, Send, Steps
-from .clock import SYSTEM_CLOCK, Clock
-from .configuration import DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT_SECONDS, settle
-from .errors import ClosedError
-from .feed import FeedReader
-from .http.message import ConnectionFailed
-from .http.streams import StreamTransport
-from .operations import Operations, encode_signals
-from .types import (
+from .base.clock import SYSTEM_CLOCK, Clock
+from .base.errors import ClosedError
+from .base.types import (
     BatchAnswer,
     BatchRecord,
     BulkReplayAnswer,
@@ -29,6 +23,12 @@ from .types import (
     SignalPage,
     StoredSignal,
 )
+from .calls.call import Retry, Send, Steps
+from .calls.configuration import DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT_SECONDS, settle
+from .calls.feed import FeedReader
+from .calls.operations import Operations, encode_signals
+from .http.message import ConnectionFailed
+from .http.streams import StreamTransport
 
 T = TypeVar("T")
 Stats = list[ConversationStats]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal, Optional
 
-from .encode import encode_signal
-from .errors import InvalidSignalError
+from .base.encode import encode_signal
+from .base.errors import InvalidSignalError
 from .processor.threads import BatchProcessor
 
 conversation: contextvars.ContextVar[Optional[str]] = contextvars.ContextVar("signal_ingest.conversation")

@@ -15,10 +15,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Optional
 
-from ..calls import wait_after
+from ..calls.call import wait_after
 from ..spool.folder import KeptBatch
 from ..spool.segments import Place
-from .options import ProcessorOptions
+from .options import SettledOptions
 from .stats import Counts, Stats
 
 LONGEST_PAUSE_SECONDS = 60.0
@@ -62,7 +62,7 @@ class Batch:
 class Core:
     """The state of a processor."""
 
-    def __init__(self, options: ProcessorOptions) -> None:
+    def __init__(self, options: SettledOptions) -> None:
         self.options = options
         self.counts = Counts()
         self.outstanding: set[Batch] = set()
@@ -170,19 +170,19 @@ class Core:
         self._waiting = [(max(now, batch.not_before), order, batch) for _, order, batch in self._waiting]
         heapq.heapify(self._waiting)
 
-    def later(self, batch: Batch, now: float, retry_after: float = 0.0) -> None:
-        """Puts a batch back after an attempt that failed: full jitter, up to a minute."""
+    def later(self, batch: Batch, now: float, retry_after: float = 0.0) -> float:
+        """Puts a batch back after an attempt that failed, and returns its pause."""
         batch.attempts += 1
         self.counts.retried += 1
         batch.not_before = now + min(retry_after, LONGEST_RETRY_AFTER_SECONDS)
-        due = now + pause_after(batch.attempts, retry_after, random.random())
-        heapq.heappush(self._waiting, (due, next(self._order), batch))
+        pause = pause_after(batch.attempts, retry_after, random.random())
+        heapq.heappush(self._waiting, (now + pause, next(self._order), batch))
         self._let_go(batch)
+        return pause
 
     def is_given_up(self, batch: Batch, now: float) -> bool:
         """Whether a batch was tried for long enough."""
-        limit = self.options.give_up_seconds
-        return limit is not None and now - batch.since >= limit
+        return batch.kept is None and now - batch.since >= self.options.give_up_seconds
 
     def settle(self, batch: Batch) -> None:
         """Forgets a batch."""

@@ -52,6 +52,15 @@ def watch_child() -> None:
         celery.worker_process_shutdown.connect(_at_celery_exit, weak=False, dispatch_uid=__name__)
 
 
+def tell_left(count: int, is_kept: bool) -> None:
+    """Counts on stderr what a process leaves behind: at its exit, a logger may be gone."""
+    if count:
+        where = "The spool keeps them." if is_kept else "They are lost."
+        print(
+            f"signal_ingest: {count} accepted signals were not sent before the exit. {where}", file=sys.stderr
+        )
+
+
 def _at_exit() -> None:
     # One bound for all processors of the process.
     longest = max((one.exit_timeout_seconds for one in list(_processors)), default=0.0)

@@ -6,21 +6,24 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from ..async_client import AsyncSignalClient
-from ..callbacks import call_safely, log
-from ..encode import encode_signal
-from ..errors import BufferFull, ClosedError, DeadlineError, UndeliveredError
-from ..options import check_timeout
-from ..types import Signal
-from . import attempt as attempts
-from . import exits
+from ..base.callbacks import call_safely, log
+from ..base.encode import encode_signal
+from ..base.errors import BufferFull, ClosedError, DeadlineError, UndeliveredError
+from ..base.options import check_timeout
+from ..base.types import Signal
+from ..processor import attempt as attempts
+from ..processor import exits
 from .core import Batch, Core, Item
-from .options import Delivered, ProcessorOptions, SpoolOption, Undelivered, Unstored, spool_of
+from .options import Options, Undelivered, settle
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # known to every type checker; not needed to run
 
 T = TypeVar("T")
 
@@ -35,44 +38,10 @@ class AsyncBatchProcessor:
     ...     await processor.add({"context_window_id": "conv-123", "raw_content": "Ready to sync"})
     """
 
-    def __init__(
-        self,
-        client: AsyncSignalClient,
-        *,
-        max_count: int = 100,
-        max_bytes: int = 1024**2,
-        max_wait_seconds: float = 1.0,
-        max_in_flight: int = 4,
-        max_buffered: int = 10_000,
-        max_buffered_bytes: int = 64 * 1024**2,
-        when_full: Literal["block", "drop"] = "block",
-        add_timeout_seconds: Optional[float] = 30.0,
-        attempt_timeout_seconds: Optional[float] = None,
-        give_up_seconds: Optional[float] = None,
-        headers: Optional[Mapping[str, str]] = None,
-        on_failure: Optional[Callable[[Unstored], object]] = None,
-        on_undelivered: Optional[Callable[[Undelivered], object]] = None,
-        on_delivered: Optional[Callable[[Delivered], object]] = None,
-        spool: SpoolOption = None,
-    ) -> None:
+    def __init__(self, client: AsyncSignalClient, **options: Unpack[Options]) -> None:
+        """Takes a client and Options. Raises ValueError: one is out of its range. Raises SpoolError."""
         self._client = client
-        self._options = ProcessorOptions(
-            max_count=max_count,
-            max_bytes=max_bytes,
-            max_wait_seconds=max_wait_seconds,
-            max_in_flight=max_in_flight,
-            max_buffered=max_buffered,
-            max_buffered_bytes=max_buffered_bytes,
-            when_full=when_full,
-            add_timeout_seconds=add_timeout_seconds,
-            attempt_timeout_seconds=attempt_timeout_seconds,
-            give_up_seconds=give_up_seconds,
-            headers=headers,
-            on_failure=on_failure,
-            on_undelivered=on_undelivered,
-            on_delivered=on_delivered,
-            spool=spool_of(spool),
-        )
+        self._options = settle(options)
         self.exit_timeout_seconds = 0.0
         self._caller = client.operations.caller
         self._is_closed = False
@@ -89,14 +58,10 @@ class AsyncBatchProcessor:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         spool = self._options.spool
         if spool is not None and not self._is_closed:
-            recovered = spool.open(self._caller)
+            kept = attempts.recover(self._core, spool, self._caller, self._now())
             self._disk = ThreadPoolExecutor(1, "signal-ingest-spool")
-            now = self._now()
-            for kept in recovered.batches:
-                self._core.recover(kept, kept.line.key if kept.line else None, now)
-            for folder, places in recovered.loose:
-                for kept in folder.batches_of(places, self._options.max_count, self._options.max_bytes):
-                    self._core.recover(kept, None, now)
+            if kept is not None:
+                self._report(kept)
 
     def _ensure(self) -> None:
         """Begins anew in a child that was forked, and binds to the loop that runs."""
@@ -247,9 +212,11 @@ class AsyncBatchProcessor:
             self._core.later(batch, self._now())
             raise
         except Exception as error:
-            undelivered = attempts.fail(self._core, batch, error, self._now())
-            if undelivered is not None:
-                await self._give_up(batch, undelivered)
+            told = attempts.fail(self._core, batch, error, self._now())
+            if isinstance(told, Undelivered):
+                await self._give_up(batch, told)
+            elif told is not None:
+                call_safely(self._options.on_retry, told)
             self._notify()
             return
         seconds = time.monotonic() - started
@@ -267,16 +234,13 @@ class AsyncBatchProcessor:
         self._notify()
 
     def _report(self, undelivered: Undelivered) -> None:
-        count = len(undelivered.texts)
         if self._options.on_undelivered is not None:
             call_safely(self._options.on_undelivered, undelivered)
             return
-        log.warning("%d signals are given up: %s", count, undelivered.error)
-        if self._error is None:
-            self._error = UndeliveredError(
-                f"{count} signals were not delivered: {undelivered.error}", undelivered.texts
-            )
-            self._error.__cause__ = undelivered.error
+        error = attempts.undelivered_error(undelivered)
+        log.warning("%s", error)
+        if not undelivered.kept and self._error is None:
+            self._error = error
 
     async def flush(self, timeout: Optional[float] = 60.0) -> bool:
         """Sends at once what is accepted, and waits for it, as BatchProcessor.flush."""
@@ -318,13 +282,18 @@ class AsyncBatchProcessor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        left = list(self._core.outstanding)
         if self._options.spool is not None:
             await self._on_disk(self._options.spool.close)
             if self._disk is not None:
                 self._disk.shutdown()
+            if left:
+                count = sum(batch.count for batch in left)
+                self._report(Undelivered(count, [], DeadlineError(why), kept=True))
         else:
-            for batch in list(self._core.outstanding):
-                await self._give_up(batch, Undelivered(list(batch.texts or []), DeadlineError(why)))
+            for batch in left:
+                texts = list(batch.texts or [])
+                await self._give_up(batch, Undelivered(batch.count, texts, DeadlineError(why)))
         error, self._error = self._error, None
         if error is not None and sys.exc_info()[1] is None:
             raise error
@@ -341,16 +310,7 @@ class AsyncBatchProcessor:
         count = self._core.stats(self._now(), 0).pending
         if self._options.spool is not None:
             self._options.spool.close()
-        if count:
-            where = (
-                "The spool keeps them."
-                if self._options.spool is not None
-                else "They are lost: await aclose()."
-            )
-            print(
-                f"signal_ingest: {count} accepted signals were not sent before the exit. {where}",
-                file=sys.stderr,
-            )
+        exits.tell_left(count, self._options.spool is not None)
 
     def stats(self) -> Stats:
         """Returns counts since the processor began in this process, and what it holds now."""

@@ -7,20 +7,23 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Optional
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Optional
 
-from ..callbacks import call_safely, log
+from ..base.callbacks import call_safely, log
+from ..base.encode import encode_signal
+from ..base.errors import BufferFull, ClosedError, DeadlineError, UndeliveredError
+from ..base.options import check_timeout, is_frozen_between_calls
+from ..base.types import Signal
 from ..client import SignalClient
-from ..encode import encode_signal
-from ..errors import BufferFull, ClosedError, DeadlineError, UndeliveredError
-from ..options import check_timeout, is_frozen_between_calls
-from ..types import Signal
-from . import attempt as attempts
-from . import exits
+from ..processor import attempt as attempts
+from ..processor import exits
 from .core import Batch, Core, Item
-from .options import Delivered, ProcessorOptions, SpoolOption, Undelivered, Unstored, spool_of
+from .options import Options, Undelivered, settle
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # known to every type checker; not needed to run
 
 IDLE_SECONDS = 10.0
 """A thread that has had nothing to do for so long ends. The next ``add`` starts another."""
@@ -37,71 +40,27 @@ class BatchProcessor:
     Every signal that ``add`` has accepted is stored, or reported to ``on_failure`` or ``on_undelivered``. It
     sends for the life of the process; at its exit it waits up to ``exit_timeout_seconds``.
 
-    max_count, max_bytes, max_wait_seconds: when a batch is sent. max_in_flight: batches that are sent at
-    once. max_buffered, max_buffered_bytes: what is in memory; beyond it ``add`` waits up to
-    ``add_timeout_seconds`` (None: without an end), or drops the signal and counts it with
-    ``when_full="drop"``. attempt_timeout_seconds: of an attempt; default: the client's. give_up_seconds:
-    without a spool, when a batch goes to ``on_undelivered``; default: never. headers: of each request.
-    on_failure: receives each signal that the service refuses. on_undelivered: receives each batch that was
-    given up or refused as a whole; without it, ``flush`` and ``close`` raise UndeliveredError. on_delivered:
-    receives each batch that was answered. spool: a folder or a Spool; a signal is on disk when ``add``
-    returns. background=False starts no thread: batches are sent by ``add``, ``flush`` and ``settled``; the
-    default where the process is frozen between calls (AWS Lambda). Raises ValueError: an option is out of
-    its range. Raises SpoolError.
-
     >>> with BatchProcessor(client, spool="/var/lib/my-bridge/spool") as processor:
     ...     processor.add({"context_window_id": "conv-123", "raw_content": "Ready to sync"})
     """
 
     def __init__(
-        self,
-        client: SignalClient,
-        *,
-        max_count: int = 100,
-        max_bytes: int = 1024**2,
-        max_wait_seconds: float = 1.0,
-        max_in_flight: int = 4,
-        max_buffered: int = 10_000,
-        max_buffered_bytes: int = 64 * 1024**2,
-        when_full: Literal["block", "drop"] = "block",
-        add_timeout_seconds: Optional[float] = 30.0,
-        attempt_timeout_seconds: Optional[float] = None,
-        give_up_seconds: Optional[float] = None,
-        exit_timeout_seconds: float = 5.0,
-        headers: Optional[Mapping[str, str]] = None,
-        on_failure: Optional[Callable[[Unstored], object]] = None,
-        on_undelivered: Optional[Callable[[Undelivered], object]] = None,
-        on_delivered: Optional[Callable[[Delivered], object]] = None,
-        spool: SpoolOption = None,
-        background: Optional[bool] = None,
+        self, client: SignalClient, *, background: Optional[bool] = None, **options: Unpack[Options]
     ) -> None:
+        """Takes a client and Options.
+
+        ``background=False`` starts no thread: batches are sent by ``add``, ``flush`` and ``settled``. That is
+        the default where the process is frozen between calls (AWS Lambda). Raises ValueError: an option is
+        out of its range. Raises SpoolError.
+        """
         self._client = client
-        self._options = ProcessorOptions(
-            max_count=max_count,
-            max_bytes=max_bytes,
-            max_wait_seconds=max_wait_seconds,
-            max_in_flight=max_in_flight,
-            max_buffered=max_buffered,
-            max_buffered_bytes=max_buffered_bytes,
-            when_full=when_full,
-            add_timeout_seconds=add_timeout_seconds,
-            attempt_timeout_seconds=attempt_timeout_seconds,
-            give_up_seconds=give_up_seconds,
-            exit_timeout_seconds=exit_timeout_seconds,
-            headers=headers,
-            on_failure=on_failure,
-            on_undelivered=on_undelivered,
-            on_delivered=on_delivered,
-            spool=spool_of(spool),
-        )
-        self.exit_timeout_seconds = exit_timeout_seconds
+        self._options = settle(options)
+        self.exit_timeout_seconds = self._options.exit_timeout_seconds
         self._caller = client.operations.caller
         self._has_threads = not is_frozen_between_calls() if background is None else background
         self._is_closed = False
         self._start()
         exits.watch(self)
-
-    # The life of a process
 
     def _start(self) -> None:
         """Begins in this process: everything that a lock, a thread or a file belongs to is its own."""
@@ -118,13 +77,9 @@ class BatchProcessor:
         self._pid = os.getpid()
         spool = self._options.spool
         if spool is not None and not self._is_closed:
-            recovered = spool.open(self._caller)
-            now = self._now()
-            for kept in recovered.batches:
-                self._core.recover(kept, kept.line.key if kept.line else None, now)
-            for folder, places in recovered.loose:
-                for kept in folder.batches_of(places, self._options.max_count, self._options.max_bytes):
-                    self._core.recover(kept, None, now)
+            kept = attempts.recover(self._core, spool, self._caller, self._now())
+            if kept is not None:
+                self._report(kept)
             if self._core.outstanding:
                 with self._lock:
                     self._wake()
@@ -149,8 +104,6 @@ class BatchProcessor:
 
     def _now(self) -> float:
         return self._client.clock.monotonic()
-
-    # Accepting
 
     def add(self, signal: Signal, *, timeout: Optional[float] = -1.0) -> bool:
         """Accepts a signal: it is buffered, or on disk with a spool. The caller may change it afterwards.
@@ -214,8 +167,6 @@ class BatchProcessor:
                 elif not self._send_next(left):
                     self._client.clock.wait_for(self._room, 0.01)
 
-    # Sending
-
     def _wake(self) -> None:
         """Has a thread look for work. Locked."""
         if not self._has_threads or self._stop.is_set():
@@ -237,10 +188,7 @@ class BatchProcessor:
     def _run(self) -> None:
         lock, workers = self._lock, self._workers
         try:
-            while True:
-                batch = self._await_batch()
-                if batch is None:
-                    return
+            while (batch := self._await_batch()) is not None:
                 self._attempt(batch, None)
         finally:
             with lock:
@@ -272,7 +220,6 @@ class BatchProcessor:
     def _attempt(self, batch: Batch, timeout: Optional[float]) -> None:
         """Makes one attempt. Never raises an Exception."""
         started = time.monotonic()
-        undelivered: Optional[Undelivered] = None
         try:
             texts = attempts.load(batch, self._caller)
             with self._lock:
@@ -282,10 +229,12 @@ class BatchProcessor:
             self._client.run(attempt.steps(self._client.operations), self._stop)
         except Exception as error:
             with self._lock:
-                undelivered = attempts.fail(self._core, batch, error, self._now())
+                told = attempts.fail(self._core, batch, error, self._now())
                 self._room.notify_all()
-            if undelivered is not None:
-                self._give_up(batch, undelivered)
+            if isinstance(told, Undelivered):
+                self._give_up(batch, told)
+            elif told is not None:
+                call_safely(self._options.on_retry, told)
             return
         seconds = time.monotonic() - started
         if batch.kept is not None:
@@ -308,16 +257,13 @@ class BatchProcessor:
             self._room.notify_all()
 
     def _report(self, undelivered: Undelivered) -> None:
-        count = len(undelivered.texts)
         if self._options.on_undelivered is not None:
             call_safely(self._options.on_undelivered, undelivered)
             return
-        log.warning("%d signals are given up: %s", count, undelivered.error)
-        if self._error is None:
-            self._error = UndeliveredError(
-                f"{count} signals were not delivered: {undelivered.error}", undelivered.texts
-            )
-            self._error.__cause__ = undelivered.error
+        error = attempts.undelivered_error(undelivered)
+        log.warning("%s", error)
+        if not undelivered.kept and self._error is None:
+            self._error = error
 
     def _send_next(self, timeout: Optional[float]) -> bool:
         """Sends a batch that is due from this thread; returns whether there was one."""
@@ -334,8 +280,6 @@ class BatchProcessor:
             retried = self._core.counts.retried
             if not self._send_next(max(0.001, ends_at - self._now())) or self._core.counts.retried > retried:
                 return
-
-    # Settling
 
     def flush(self, timeout: Optional[float] = 60.0) -> bool:
         """Sends at once what is accepted, and waits for it. Returns whether all of it is settled.
@@ -402,11 +346,14 @@ class BatchProcessor:
             self._work.notify_all()
             self._room.notify_all()
             left = list(self._core.outstanding)
-        if self._options.spool is not None:
-            self._options.spool.close()
-        else:
+        if self._options.spool is None:
             for batch in left:
-                self._give_up(batch, Undelivered(list(batch.texts or []), DeadlineError(why)))
+                self._give_up(batch, Undelivered(batch.count, list(batch.texts or []), DeadlineError(why)))
+        else:
+            self._options.spool.close()
+            if left:
+                count = sum(batch.count for batch in left)
+                self._report(Undelivered(count, [], DeadlineError(why), kept=True))
         error, self._error = self._error, None
         if error is not None and sys.exc_info()[1] is None:
             raise error
@@ -416,26 +363,15 @@ class BatchProcessor:
         if self._pid != os.getpid() or self._is_closed:
             return
         self._is_closed = True
-        left = max(0.0, ends_at - time.monotonic())
         try:
-            self._settle(left)
+            self._settle(max(0.0, ends_at - time.monotonic()))
         except UndeliveredError as error:
             print(f"signal_ingest: {error}", file=sys.stderr)
-        count = self._core.stats(self._now(), 0).pending
+        exits.tell_left(self._core.stats(self._now(), 0).pending, self._options.spool is not None)
         try:
-            self._stop.set()
-            if self._options.spool is not None:
-                self._options.spool.close()
-            elif count and self._options.on_undelivered is not None:
-                self._end("the process ended before the service took this")
+            self._end("the process ended before the service took this")
         except UndeliveredError:
-            pass
-        if count:
-            where = "The spool keeps them." if self._options.spool is not None else "They are lost."
-            print(
-                f"signal_ingest: {count} accepted signals were not sent before the exit. {where}",
-                file=sys.stderr,
-            )
+            pass  # told above
 
     @contextlib.contextmanager
     def settled(self, timeout: float = 10.0) -> Iterator[BatchProcessor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Optional
 
 RESERVE_BYTES = 64 * 1024
 """Space that lines of batches can always use: given up when the disk is full."""
@@ -51,6 +52,15 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def free_bytes(folder: str) -> Optional[int]:
+    """Bytes that this user can still write; None where the system does not say."""
+    try:
+        state = os.statvfs(folder)
+    except (AttributeError, OSError):
+        return None
+    return state.f_bavail * state.f_frsize
 
 
 class Reserve:

@@ -7,10 +7,11 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Optional
 
-from ..errors import ClosedError, SpoolError
-from .disk import Reserve, sync_data, sync_folder, write_all
+from ..base.errors import ClosedError, SpoolError
+from .disk import Reserve, free_bytes, sync_data, sync_folder, write_all
 from .lines import CutLine, DamagedLine, DoneLine, SignalLine, encode_line, ranges_of, read_lines
 from .lock import FolderLock
 from .segments import Found, Place, Segment, read_folder, segment_path
@@ -51,16 +52,25 @@ class KeptBatch:
         self._folder.done(DoneLine(key, self.ranges), self.segments)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When a new file begins, and how much of the disk stays free."""
+
+    segment_bytes: int = SEGMENT_BYTES
+    min_free_bytes: int = 0
+
+
 class SpoolFolder:
     """Threads may use it at once. Every error of the disk is a SpoolError."""
 
     def __init__(
-        self, path: str, lock: FolderLock, max_segment_bytes: int, on_damage: Callable[[DamagedLine], None]
+        self, path: str, lock: FolderLock, limits: Limits, on_damage: Callable[[DamagedLine], None]
     ) -> None:
         self.path = path
         self._lock = lock
         self._on_damage = on_damage
-        self._segment_bytes = max_segment_bytes
+        self._segment_bytes = limits.segment_bytes
+        self._min_free_bytes = limits.min_free_bytes
         self._changed = threading.Condition(threading.Lock())
         self._is_writing = False
         self._queue: list[_Waiting] = []
@@ -221,9 +231,14 @@ class SpoolFolder:
     def _append(self, texts: Sequence[bytes]) -> list[Place]:
         if self._is_closed:
             raise ClosedError(f"The spool {self.path} is closed.")
-        if not self._reserve.hold():
+        if not self._has_space():
+            self._sweep(even_small=True)  # a small file of signals that are done may be all that is left
+        if not self._has_space():
             cause = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            raise SpoolError(f"The disk of the spool {self.path} is full.") from cause
+            raise SpoolError(
+                f"The disk of the spool {self.path} has less than {self._min_free_bytes} bytes free "
+                "(min_free_bytes), or no room for the reserve."
+            ) from cause
         first = self._next_sequence
         lines = [encode_line(SignalLine(first + at, text)) for at, text in enumerate(texts)]
         segment, offset = self._write(b"".join(lines))
@@ -234,6 +249,10 @@ class SpoolFolder:
             offset += len(line)
         self._next_sequence = first + len(lines)
         return places
+
+    def _has_space(self) -> bool:
+        free = free_bytes(self.path)
+        return self._reserve.hold() and (free is None or free >= self._min_free_bytes)
 
     def _write(self, data: bytes, sync: bool = True, from_reserve: bool = False) -> tuple[Segment, int]:
         """Appends bytes, behind the done lines that wait. Returns the file and where the bytes begin."""
@@ -296,12 +315,13 @@ class SpoolFolder:
             os.close(self._file)
             self._file = None
 
-    def _sweep(self) -> None:
+    def _sweep(self, even_small: bool = False) -> None:
         """Removes files without a signal that is needed, oldest first: a done line outlives its signals."""
         while self._segments and self._segments[0].open == 0:
             segment = self._segments[0]
             if self._file is not None and segment is self._segments[-1]:
-                if segment.size < self._segment_bytes // 2 and self._reserve.is_held:
+                is_small = segment.size < self._segment_bytes // 2
+                if is_small and self._reserve.is_held and not even_small:
                     return
                 self._close_file()
             try:

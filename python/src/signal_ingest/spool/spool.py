@@ -7,18 +7,19 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Optional, Union
+from typing import Optional, Union
 
-from ..callbacks import call_safely, log
-from ..errors import ClosedError, SpoolError
-from ..options import check_count
+from ..base.callbacks import call_safely, log
+from ..base.errors import ClosedError, SpoolError
+from ..base.options import check_count
 from .disk import make_folder, sync_folder
-from .folder import KeptBatch, SpoolFolder
+from .folder import KeptBatch, Limits, SpoolFolder
 from .lines import DamagedLine
 from .lock import try_lock
 from .segments import Place
 
 DEFAULT_MAX_BYTES = 256 * 1024**2
+DEFAULT_MIN_FREE_BYTES = 1024**2
 MAX_PROCESSES = 9999
 
 
@@ -28,8 +29,6 @@ class Recovered:
 
     batches: list[KeptBatch]
     loose: list[tuple[SpoolFolder, list[Place]]]
-    foreign: list[KeptBatch]
-    """Batches under the keys of another caller: under this one, the service would store them again."""
 
 
 class Spool:
@@ -40,8 +39,7 @@ class Spool:
 
     folder: is created when it does not exist. max_bytes: bytes of this process beyond which ``add`` waits,
     1 MiB to 16 GiB. on_damage: receives each damaged line; default: a warning of the logger signal_ingest.
-    other_caller: what happens to batches that were sent under another API key or address. They are kept, or
-    sent again ("send"); those that are stored already are stored twice then, unless they have dedupe keys.
+    min_free_bytes: free bytes of the disk below which ``add`` raises SpoolError; default: 1 MiB.
     """
 
     def __init__(
@@ -49,23 +47,19 @@ class Spool:
         folder: Union[str, os.PathLike[str]],
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
         on_damage: Optional[Callable[[DamagedLine], None]] = None,
-        other_caller: Literal["keep", "send"] = "keep",
     ) -> None:
         self.folder = os.path.abspath(os.fspath(folder))
         self.max_bytes = check_count("max_bytes", max_bytes, 1024**2, 16 * 1024**3)
         self._on_damage = on_damage or _warn
-        if other_caller not in ("keep", "send"):
-            raise ValueError(f'other_caller must be "keep" or "send"; it is {other_caller!r}.')
-        self._other_caller = other_caller
+        self._min_free_bytes = check_count("min_free_bytes", min_free_bytes, 0, 1024**4)
         self._own: Optional[SpoolFolder] = None
         self._adopted: list[SpoolFolder] = []
         self._lock = threading.Lock()
 
-    def open(self, caller: str) -> Recovered:
+    def open(self) -> Recovered:
         """Takes a folder for this process, and the folders of processes that have ended.
-
-        ``caller`` is whose idempotency keys are sent: another caller's batches stay, see ``other_caller``.
 
         Raises SpoolError: the folder cannot be read or written.
         """
@@ -87,19 +81,7 @@ class Spool:
         except OSError as error:
             self.close()
             raise SpoolError(f"The spool {self.folder} cannot be opened: {error}") from error
-        recovered = self._recover(caller)
-        if recovered.foreign:
-            if self._other_caller == "send":
-                recovered.batches += recovered.foreign
-            else:
-                count = sum(batch.count for batch in recovered.foreign)
-                log.warning(
-                    "The spool %s keeps %d signals that were given to another key or url, and may be stored "
-                    'there. Open it with that key, or with other_caller="send" to store them again.',
-                    self.folder,
-                    count,
-                )
-        return recovered
+        return self._recover()
 
     def append(self, text: bytes) -> Place:
         """Keeps a signal: it is durable when this returns. Raises SpoolError, ClosedError: it is not kept."""
@@ -159,7 +141,8 @@ class Spool:
             return None
         try:
             segment_bytes = min(8 * 1024**2, self.max_bytes // 16)
-            return SpoolFolder(path, lock, segment_bytes, lambda line: call_safely(self._on_damage, line))
+            limits = Limits(segment_bytes, self._min_free_bytes)
+            return SpoolFolder(path, lock, limits, lambda line: call_safely(self._on_damage, line))
         except BaseException:
             lock.release()
             raise
@@ -179,16 +162,13 @@ class Spool:
                 return made
         raise OSError(f"{MAX_PROCESSES} processes use it already")
 
-    def _recover(self, caller: str) -> Recovered:
-        recovered = Recovered([], [], [])
+    def _recover(self) -> Recovered:
+        recovered = Recovered([], [])
         for folder in [self._opened(), *self._adopted]:
             found, folder.found = folder.found, None
             if found is None:
                 continue
-            batches = [KeptBatch(folder, one.places, one.line) for one in found.batches]
-            for batch in batches:
-                is_own = batch.line is None or batch.line.caller in ("", caller)
-                (recovered.batches if is_own else recovered.foreign).append(batch)
+            recovered.batches += [KeptBatch(folder, one.places, one.line) for one in found.batches]
             if found.loose:
                 recovered.loose.append((folder, found.loose))
         return recovered

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Optional, cast
 
-from .errors import (
+from ..base.errors import (
     AnswerContext,
     BatchRejectedError,
     RateLimitedError,
@@ -19,8 +19,8 @@ from .errors import (
     UnavailableError,
     ValidationError,
 )
-from .http.message import Response
-from .types import Failure, ShapeError
+from ..base.types import Failure, ShapeError
+from ..http.message import Response
 
 Parse = Callable[[str], Any]
 Check = Callable[[Any], bool]

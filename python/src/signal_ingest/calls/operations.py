@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, cast
 from urllib.parse import quote, urlencode
 
-from .answer import Check, has_fields
-from .calls import Call, Settings, Steps, call_until_answered, check_headers, is_not_found
-from .encode import batch_body, encode_json, encode_signal
-from .errors import RequestError
-from .options import check_seconds
-from .types import (
+from ..base.encode import batch_body, encode_json, encode_signal
+from ..base.errors import RequestError
+from ..base.options import check_seconds
+from ..base.types import (
     BatchAnswer,
     BatchRecord,
     BulkReplayAnswer,
@@ -27,6 +25,8 @@ from .types import (
     Signal,
     StoredSignal,
 )
+from .answer import Check, has_fields
+from .call import Call, Settings, Steps, call_until_answered, check_headers, is_not_found
 
 _IS_SIGNAL = has_fields(id=int, context_window_id=str, transaction_id=str)
 _IS_DEAD_LETTER = has_fields(id=int, state=str)

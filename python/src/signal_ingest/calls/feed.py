@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from typing import Optional
 
-from .calls import Steps, Wait
-from .errors import DeadlineError
+from ..base.errors import DeadlineError
+from ..base.options import check_seconds
+from ..base.types import FeedPage
+from .call import Steps, Wait
 from .operations import Operations
-from .options import check_seconds
-from .types import FeedPage
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 20.0

@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Optional, TypeVar, Union
 from urllib.parse import urljoin, urlsplit
 
+from ..base.errors import (
+    AnswerContext,
+    DeadlineError,
+    RequestError,
+    SignalError,
+    TransientError,
+    UnavailableError,
+)
+from ..http.address import Address
+from ..http.codings import Compression, compress
+from ..http.message import ConnectionFailed, Request, Response
 from .answer import Check, Parse, read_answer
-from .errors import AnswerContext, DeadlineError, RequestError, SignalError, TransientError, UnavailableError
-from .http.address import Address
-from .http.codings import Compression, compress
-from .http.message import ConnectionFailed, Request, Response
 
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 20.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
+from ..base.clock import Clock
+from ..base.options import check_count, check_seconds
+from ..http.address import parse_address
+from ..http.codings import Compression
 from .answer import parse_json
-from .calls import Retry, Settings, check_headers
-from .clock import Clock
-from .http.address import parse_address
-from .http.codings import Compression
-from .options import check_count, check_seconds
+from .call import Retry, Settings, check_headers
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 DEFAULT_MAX_ANSWER_BYTES = 64 * 1024**2

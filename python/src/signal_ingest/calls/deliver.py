@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from .calls import Steps
-from .errors import RequestError, SignalError, ValidationError
+from ..base.errors import RequestError, SignalError, ValidationError
+from ..base.types import BatchAnswer, Failure
+from .call import Steps
 from .operations import Operations
-from .types import BatchAnswer, Failure
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Every call of the API as steps, which threads and asyncio share."""
