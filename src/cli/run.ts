@@ -6,6 +6,8 @@ import type { Invocation } from "./terminal/options.ts"
 /** After a stop, the time until calls in flight are given up, and until the process ends in any case. */
 const END_AFTER_MS = 5000
 const EXIT_AFTER_MS = 8000
+/** After a command has ended, the time for its last output. */
+const LEAVE_AFTER_MS = 1000
 
 const SIGNALS = { SIGINT: EXIT.stopped, SIGTERM: EXIT.terminated } as const
 
@@ -19,8 +21,8 @@ export async function runCommandLine(args: readonly string[]): Promise<void> {
   guardOutput(invocation)
   const code = await exitCodeOf(args, invocation)
   process.exitCode = code === EXIT.stopped ? stopped.code : code
-  // What a stopped command left open, such as a connection, must not keep the process running.
-  if (invocation.stop.aborted) setTimeout(() => process.exit(), 1000).unref()
+  // What the command left open, such as a pipe that it no longer reads, must not keep the process running.
+  setTimeout(() => process.exit(), LEAVE_AFTER_MS).unref()
 }
 
 /** The first Ctrl-C or SIGTERM lets the work in flight finish for some seconds, the second ends at once. */

@@ -102,6 +102,9 @@ export async function* batchesOf(
   } catch (error) {
     if (batch.read > 0) yield { ...batch, end: reader.end(), isLast: true }
     throw error
+  } finally {
+    // `skip` does not do it, and an open source, such as a connection, keeps the process running.
+    await records.return(undefined)
   }
   if (batch.read > 0) yield { ...batch, end: reader.end(), isLast: true }
 }
@@ -135,6 +138,8 @@ async function skip(
 /** Digests the records of a source one by one. */
 export class BeginningReader {
   readonly #hash: Hash = createHash("sha256")
+  /** Read, and not yet in the digest: one long text takes less time than many short ones. */
+  #texts = ""
   read = 0
   #digestBefore: string | undefined
   #lastError: string | undefined
@@ -145,12 +150,14 @@ export class BeginningReader {
     const text = textOf(record)
     this.#digestBefore = "error" in record ? this.#digest() : undefined
     this.#lastError = "error" in record ? record.error : undefined
-    this.#hash.update(text)
+    this.#texts += text
+    if (this.#texts.length > MAX_CHARACTERS) this.#flush()
     if (++this.read === HEAD_RECORDS) this.#head = this.#digest()
     return text.length
   }
 
   digestWith(record: SourceRecord): string {
+    this.#flush()
     return this.#hash.copy().update(textOf(record)).digest("hex")
   }
 
@@ -164,7 +171,13 @@ export class BeginningReader {
     }
   }
 
+  #flush(): void {
+    if (this.#texts !== "") this.#hash.update(this.#texts)
+    this.#texts = ""
+  }
+
   #digest(): string {
+    this.#flush()
     return this.#hash.copy().digest("hex")
   }
 }

@@ -50,6 +50,8 @@ export async function runImport(run: ImportRun): Promise<boolean> {
   } catch (error) {
     sourceError = { error }
   }
+  // Not awaited: the source may be silent.
+  batches.return(undefined).catch(() => {})
   await line.end()
   checkpoint.finished = complete && !sourceError
   checkpoint.inDoubt = false

@@ -5,8 +5,7 @@ import { type BatchAnswer, type SignalClient, SignalError } from "../../client/i
 import { type FailedRecord, FailuresFile, ownName } from "../files/failures.ts"
 import { EXIT, GaveUpError, reasonOf, UsageError } from "../terminal/errors.ts"
 import { type Invocation, openClient } from "../terminal/options.ts"
-import { say } from "../terminal/output.ts"
-import { type Line, openLine } from "../terminal/progress.ts"
+import { type Line, openLine, say } from "../terminal/output.ts"
 import { type ConnectionOptions, readConnection } from "./connection.ts"
 import {
   beginAtLatest,

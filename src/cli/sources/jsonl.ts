@@ -51,12 +51,26 @@ function readSignal(text: string, place: string): SourceRecord {
 
 /** Converts the values of a line as those of a table. An unknown name stays: the service names it. */
 function converted(record: SourceRecord): SourceRecord {
-  if (!("signal" in record)) return record
+  if (!("signal" in record) || !needsConversion(record.signal)) return record
   const fields = Object.entries(record.signal).map(([name, value]) => [
     name,
     value === null || !SIGNAL_FIELDS.has(name) ? value : convert(name, value),
   ])
   return { place: record.place, signal: Object.fromEntries(fields) }
+}
+
+const NUMBERS = new Set(["timestamp", "signal_score", "emotional_tone", "escalate_flag"])
+
+/** Whether a value has another type than its field; few lines have one. */
+function needsConversion(signal: Record<string, unknown>): boolean {
+  for (const name in signal) {
+    const value = signal[name]
+    if (value === null || !SIGNAL_FIELDS.has(name)) continue
+    const type = typeof value
+    if (name === "payload" ? type === "string" : NUMBERS.has(name) ? type !== "number" : type !== "string")
+      return true
+  }
+  return false
 }
 
 /** Throws `UsageError` for a file that is one JSON document, since each of its lines would fail. */

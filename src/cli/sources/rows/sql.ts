@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises"
 import pg from "pg"
 import Cursor from "pg-cursor"
 import { parse as parseArray } from "postgres-array"
@@ -28,14 +27,14 @@ export function openSql(options: { from: string; query: string; map: Record<stri
       await client.connect().catch((error) => {
         throw new UsageError(`The database cannot be reached: ${error.message || error.code}. Check --from.`)
       })
-      let cursor: Cursor<Cell[]> | undefined
+      let isDone = false
       try {
         await client.query(
           "set datestyle = iso; set timezone = 'UTC'; set intervalstyle = iso_8601; set bytea_output = hex; set extra_float_digits = 1; begin read only",
         )
         rowsEstimated = await estimateRows(client, options.query)
         // As arrays: an object has only one of two columns with one name.
-        cursor = client.query(
+        const cursor = client.query(
           new Cursor<Cell[]>(options.query, [], { rowMode: "array", types: { getTypeParser } as never }),
         )
         let number = 0
@@ -44,7 +43,8 @@ export function openSql(options: { from: string; query: string; map: Record<stri
           const { rows, fields } = await readRows(cursor, number)
           if (fields) names = fields.map(({ name }) => name)
           table ??= openRows("The query", names, { map: options.map, hasNulls: true })
-          if (rows.length === 0) return
+          isDone = rows.length === 0
+          if (isDone) return
           for (const cells of rows) {
             number++
             const row = Object.fromEntries(names.map((name, index) => [name, cells[index]]))
@@ -52,22 +52,12 @@ export function openSql(options: { from: string; query: string; map: Record<stri
           }
         }
       } finally {
-        await endOf(client, cursor)
+        // `end` would wait without end for a query that is still open.
+        if (isDone) await client.end().catch(() => {})
+        else client.connection.stream.destroy()
       }
     },
   }
-}
-
-/** How long a database may take to close a query that was not read to its end. */
-const CLOSE_WITHIN_MS = 2000
-
-/** Closes the connection; one with an open query would wait for it without end. */
-async function endOf(client: pg.Client, cursor: Cursor<Cell[]> | undefined): Promise<void> {
-  const closed = (async () => {
-    await cursor?.close()
-    await client.end()
-  })().catch(() => {})
-  await Promise.race([closed, sleep(CLOSE_WITHIN_MS, undefined, { ref: false })])
 }
 
 /** Reads some rows. The columns come with the first answer, also of a query without rows. */

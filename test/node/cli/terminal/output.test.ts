@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from "node:util"
 import { describe, expect, it } from "vitest"
-import { duration, openProgress } from "../../../../src/cli/terminal/progress.ts"
+import { duration, openProgress } from "../../../../src/cli/terminal/output.ts"
 
 /** What is written to a terminal of a width, or to a file. */
 function outputOf(isTTY: boolean, columns = 100): { stream: NodeJS.WriteStream; written: string[] } {
