@@ -111,7 +111,16 @@ describe("a source", () => {
 
   it("that changed in a batch that was sent and not noted fails the records of that batch, and sends the others", async () => {
     await file("in.jsonl", lines(50))
-    const args = ["import", "jsonl", "in.jsonl", ...SMALL, "--state", "state.json", "--failures", "failed.jsonl"]
+    const args = [
+      "import",
+      "jsonl",
+      "in.jsonl",
+      ...SMALL,
+      "--state",
+      "state.json",
+      "--failures",
+      "failed.jsonl",
+    ]
     expect(await signals(...args)).toMatchObject({ code: 0 })
     await copyFile(path("state.json"), path("noted.json"))
     await file("in.jsonl", lines(100))
