@@ -153,7 +153,7 @@ describe("the state of an import", () => {
     })
   })
 
-  it("of another version is refused with the way out", async () => {
+  it("a state of another version is refused with the way out", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(25))
     await importTo(first.service.address, "--state", "state.json")
     const state = JSON.parse(await readFile(join(folder, "state.json"), "utf8"))

@@ -68,14 +68,14 @@ describe("a read that Postgres does not finish", () => {
     },
   )
 
-  it("that cancels itself is not sent again", async () => {
+  it("a read that cancels itself is not sent again", async () => {
     await limitSessions("set statement_timeout = '200ms'")
     const { statements, ...answer } = await whileLocked(() => read("/api/signals"))
     const detail = tooCostly("Postgres ended it (SQLSTATE 57014)", SIGNAL_FILTERS)
     expect([answer, statements]).toEqual([{ status: 422, detail }, 1])
   })
 
-  it("whose rows exceed its limits is not sent again", async () => {
+  it("a read whose rows exceed its limits is not sent again", async () => {
     await limitSessions("set work_mem = '64kB'")
     await limitSessions("set temp_file_limit = '64kB'")
     const { statements, ...answer } = await read("/api/signals?agent_id=none")

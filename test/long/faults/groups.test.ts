@@ -78,7 +78,7 @@ describe("128 single signals at once", () => {
     expect(groups?.transactions).toBeLessThan(64)
   })
 
-  it("with the same dedupe_key are one signal and duplicates of it", async () => {
+  it("signals with the same dedupe_key are one signal and duplicates of it", async () => {
     const sent = await together(
       Array.from(
         { length: 60 },
@@ -91,7 +91,7 @@ describe("128 single signals at once", () => {
     expect(await rig.query("select count(*)::int4 as signals from signals")).toEqual([{ signals: 3 }])
   })
 
-  it("with the same Idempotency-Key are stored once, and all get the same answer", async () => {
+  it("requests with the same Idempotency-Key are stored once, and all get the same answer", async () => {
     const sends = Array.from({ length: 60 }, (_, place) => () => {
       const key = `order-${place % 3}`
       return single(text(key), { headers: { "Idempotency-Key": key } })

@@ -92,7 +92,7 @@ describe("the build of an index", () => {
 
   beforeEach(() => client.query(`drop index if exists ${NAME}`))
 
-  it("that is killed in the middle leaves one that is not valid, which the next run builds anew", async () => {
+  it("a build that is killed in the middle leaves an index that is not valid, which the next run builds again", async () => {
     const writer = await openWrite(table, --id)
     const killed = migrate(postgres.url).then(
       () => undefined,

@@ -46,12 +46,12 @@ describe("batches", () => {
     )
   })
 
-  it("go through, 1,000 of them, when the metrics store refuses connections", async () => {
+  it("1,000 batches go through when the metrics store refuses connections", async () => {
     rig = await startRig({}, { metricsSink: `127.0.0.1:${await freePort()}` })
     await expectUntouched(rig)
   })
 
-  it("go through, 1,000 of them, when the metrics store takes connections and never answers", async () => {
+  it("1,000 batches go through when the metrics store takes connections and never answers", async () => {
     sink = await startSink({ answers: false })
     rig = await startRig({}, { metricsSink: sink.address })
     await expectUntouched(rig)

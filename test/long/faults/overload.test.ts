@@ -79,7 +79,7 @@ describe("200 callers at once", () => {
     expect(inFlight.most).toBeGreaterThan(1)
   })
 
-  it("who send small batches share statements, and all are stored while the database is slow", async () => {
+  it("callers who send small batches share statements, and all are stored while the database is slow", async () => {
     rig.endpoint.faults.latencyMs = 1500
     const slow = await burst(60, 20)
     rig.endpoint.faults.latencyMs = 0
@@ -104,7 +104,7 @@ describe("200 callers at once", () => {
     expect(await burst(8)).toEqual({ stored: 8, busy: 0 })
   })
 
-  it("who disconnect do not hold a place for long", async () => {
+  it("callers who disconnect do not hold a slot for long", async () => {
     rig.endpoint.faults.latencyMs = 300
     const gone = new AbortController()
     // Too large for a group, so that each is a statement of its own.

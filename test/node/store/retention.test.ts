@@ -105,7 +105,7 @@ describe("signals past their retention", () => {
     expect(stored).toEqual([{ index: 0, id: 1, duplicate: true }])
   })
 
-  it("that a reader locks are waited for at most 2 seconds, and are deleted in the next run", async () => {
+  it("signals that a reader locks are waited for at most 2 seconds, and are deleted in the next run", async () => {
     const reader = new Client({ connectionString: storage.postgres.url })
     await reader.connect()
     await reader.query("begin")
@@ -182,7 +182,7 @@ describe("the ledger past its retention", () => {
     expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 1 })
   })
 
-  describe("with 20,000 old rows, each with a signal,", () => {
+  describe("a ledger with 20,000 old rows, each with a signal,", () => {
     const ROWS = 20_000
     /**
      * The rows of a run that deletes nothing: one step at the beginning, one at the end, and the five of the

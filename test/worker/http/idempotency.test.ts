@@ -35,7 +35,7 @@ describe("a batch sent again under its Idempotency-Key", () => {
     expect(await countOf(conversation)).toBe(19)
   })
 
-  it("on another route or under another type is another request", async () => {
+  it("a key on another route or with another type is another request", async () => {
     const inner = { context_window_id: freshConversation() }
     const body = { ...inner, signals: [inner, inner], fail_on_error: true }
     const headers = { "Idempotency-Key": freshKey() }
@@ -45,7 +45,7 @@ describe("a batch sent again under its Idempotency-Key", () => {
     expect(await countOf(inner.context_window_id)).toBe(1)
   })
 
-  it("with another body or mode is refused", async () => {
+  it("a key with another body or mode is refused", async () => {
     const headers = { "Idempotency-Key": freshKey() }
     const conversation = freshConversation()
     expect((await postBatch({ signals: [{ context_window_id: conversation }] }, headers)).status).toBe(200)
@@ -72,7 +72,7 @@ describe("a batch sent again under its Idempotency-Key", () => {
     ).toBe(200)
   })
 
-  it("after seven days is a new batch", async () => {
+  it("a key that is seven days old makes a new batch", async () => {
     const headers = { "Idempotency-Key": freshKey() }
     const conversation = freshConversation()
     const first = (await (await postBatch(batchOf(conversation), headers)).json()) as BatchAnswer

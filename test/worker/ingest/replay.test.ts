@@ -161,7 +161,7 @@ describe("many dead letters that are replayed", () => {
     expect(await countOf(conversation)).toBe(6)
   })
 
-  it("go to the queue again when they are whole messages, at most 100 in a call, and by bytes", async () => {
+  it("dead letters that are whole messages go to the queue again, at most 100 in a call, and by bytes", async () => {
     const ids: number[] = []
     for (let place = 0; place < 5; place++)
       ids.push((await (await kept({ source: "queue", record: JSON.stringify("m".repeat(100_000)) }))()).id)

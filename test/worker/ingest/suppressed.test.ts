@@ -269,7 +269,7 @@ describe("an erasure", () => {
     expect(await countOf(context_window_id)).toBe(1)
   })
 
-  it("without suppression takes the dedupe keys of the subject in a dead letter that is a whole message", async () => {
+  it("an erasure without suppression takes the dedupe keys of the subject in a dead letter that is a whole message", async () => {
     const user_id = `user ${crypto.randomUUID()}`
     const context_window_id = freshConversation()
     const [own, others] = [`own ${context_window_id}`, `others ${context_window_id}`]

@@ -12,7 +12,7 @@ const nested = (levels: number): Record<string, unknown> => {
 }
 
 describe("a payload", () => {
-  it.each([null, undefined])("that is %s becomes no text", (payload) =>
+  it.each([null, undefined])("a payload that is %s becomes no text", (payload) =>
     expect(encodePayload(payload)).toEqual({ text: "" }),
   )
 

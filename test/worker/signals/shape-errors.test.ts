@@ -41,7 +41,7 @@ describe("a signal's wrong shape", () => {
     expect(ofSignal({ [field]: value })).toEqual(told(type, field, msg, value)),
   )
 
-  it("of a missing field says that it is missing, without an input", () =>
+  it("the error of a missing field says that it is missing, without an input", () =>
     expect(errorsOf(Signal, {})).toEqual(told("missing", "context_window_id", "Field required")))
 
   it.each([{ payload: [1] }, { raw_content: { a: 1 } }])(
@@ -148,7 +148,7 @@ describe("any error that zod finds", () => {
     expect(errorsOf(schema, input)).toMatchObject([{ type, loc: ["body"], msg }]),
   )
 
-  it("of a missing field that takes one of some values says that it is missing", () =>
+  it("the error of a missing field that takes one of some values says that it is missing", () =>
     expect(errorsOf(z.object({ kind: literal("a") }), {})).toEqual(told("missing", "kind", "Field required")))
 
   it("is the same when the schema is compiled", () =>

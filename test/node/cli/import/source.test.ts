@@ -54,7 +54,7 @@ describe("a source", () => {
     },
   )
 
-  it("that was touched, grown, copied and moved continues after a kill", async () => {
+  it("a source that was touched, grown, copied and moved continues after a kill", async () => {
     await file("in.jsonl", lines(1000))
     await importAndKill("in.jsonl")
     await utimes(path("in.jsonl"), new Date(), new Date())
@@ -135,7 +135,7 @@ describe("a source", () => {
     expect(await stored()).toEqual(upTo(150))
   })
 
-  it("of SQL is known by its rows", async () => {
+  it("a source of SQL is known by its rows", async () => {
     await rig.query("create table if not exists rows_of_a_source (id int, body text)")
     await rig.query("truncate rows_of_a_source")
     await rig.query("insert into rows_of_a_source select n, n::text from generate_series(0, 19) n")
@@ -227,7 +227,7 @@ describe("the failures file", () => {
     expect(await failedIn(another)).toEqual(upTo(400).slice(first).map(String))
   })
 
-  it("of two imports at once is not one file", async () => {
+  it("the source of two imports at once is not one file", async () => {
     await file("a.jsonl", upTo(2000).map(bad).join(""))
     await file("b.jsonl", bad(0))
     const args = ["--batch-size", "10", "--failures", "both.jsonl"]

@@ -67,7 +67,7 @@ describe("an error of Postgres", () => {
   it("is what several statements in one text get", async () =>
     expect((await failureOf(neon.sql.query("select 1; select 2"))).code).toBe("42601"))
 
-  it("of the COMMIT is returned as well", async () => {
+  it("an error of the COMMIT is returned as well", async () => {
     await neon.sql`create table later (id int, unique (id) deferrable initially deferred)`
     const twice = () => neon.sql`insert into later values (1), (1)`
     expect((await failureOf(twice())).code).toBe("23505")
@@ -110,7 +110,7 @@ describe("a caller who is refused", () => {
     ]),
   )
 
-  it("without a connection string gets 400", async () => {
+  it("a request without a connection string gets 400", async () => {
     const response = await fetch(neon.endpoint.url, { method: "POST", body: '{"query": "select 1"}' })
     expect([response.status, (await response.json()).message]).toEqual([
       400,

@@ -95,7 +95,7 @@ describe("a CloudEvent", () => {
     ])
   })
 
-  it("that holds text has it as its content", () =>
+  it("a CloudEvent that holds text has it as its content", () =>
     expect(
       map(
         read(
@@ -120,13 +120,15 @@ describe("a CloudEvent", () => {
       map(structured({ tenant: "t-9", data: { text: "Hello" } }), { conversation: "$cloudevent.tenant" }),
     ).toMatchObject([{ signal: { context_window_id: "t-9" } }]))
 
-  it.each(["", undefined, 7])("without a valid id is refused, since nothing would identify it: %j", (id) =>
-    expect(map(structured({ id, data: DATA }))).toEqual([
-      { refused: "a CloudEvent must have an id and a source" },
-    ]),
+  it.each(["", undefined, 7])(
+    "a CloudEvent without a valid id is refused, since nothing would identify it: %j",
+    (id) =>
+      expect(map(structured({ id, data: DATA }))).toEqual([
+        { refused: "a CloudEvent must have an id and a source" },
+      ]),
   )
 
-  it("without data is skipped as a tombstone", () => {
+  it("a CloudEvent without data is skipped as a tombstone", () => {
     expect(map(structured({}))).toEqual([{ skipped: "tombstone" }])
     expect(
       map(read({ "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t" }, "")),
@@ -147,7 +149,7 @@ describe("an event of Knative's KafkaSource", () => {
       { signal: { context_window_id: "room-7" } },
     ]))
 
-  it("without a key is refused, rather than made a conversation by the subject that holds its place", () =>
+  it("a CloudEvent without a key is refused, and its subject does not become the conversation", () =>
     expect(map(sent("binary", place))).toMatchObject([
       { refused: "the record has no conversation: $key or $subject must be text or a number" },
     ]))

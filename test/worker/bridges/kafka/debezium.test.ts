@@ -125,7 +125,7 @@ describe("any other change or value", () => {
     ).toMatchObject([{ signal: { context_window_id: "room-7" } }]),
   )
 
-  it("of a CloudEvent by another sender is stored, whatever attributes it has", () =>
+  it("a CloudEvent by another sender is stored, whatever attributes it has", () =>
     expect(
       deliver(
         STRUCTURED,

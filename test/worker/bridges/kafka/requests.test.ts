@@ -129,7 +129,7 @@ describe("any other value", () => {
       { signal: { context_window_id: "room-7", raw_content: "Hello" } },
     ]))
 
-  it("without a conversation is refused alone, by a sentence that names the paths", () => {
+  it("a record without a conversation is refused alone, by a sentence that names the paths", () => {
     const delivered = deliver(JSON_TYPE, [{ text: "Hello" }, SIGNAL, { text: "Hi", room: { id: {} } }], {
       conversation: ["room.id", "$key"],
     })
@@ -175,7 +175,7 @@ describe("a tombstone", () => {
     expect(deliver(type, body)).toEqual([{ skipped: "tombstone" }]),
   )
 
-  it("of a CloudEvent without data is skipped too", () => {
+  it("the tombstone of a CloudEvent without data is skipped too", () => {
     const attributes = {
       "ce-specversion": "1.0",
       "ce-id": "partition:1/offset:2",

@@ -118,7 +118,7 @@ describe("message_deleted", () => {
   it("keeps nothing of the text", () =>
     expect(JSON.stringify(map({ ...event, previous_message: { text: "secret" } }))).not.toContain("secret"))
 
-  it("that names no message is refused", () =>
+  it("a change that names no message is refused", () =>
     expect(map({ ...event, deleted_ts: undefined })).toEqual({
       refused: expect.stringMatching(/^event\.deleted_ts /),
       about: { context_window_id: "T1/C1" },

@@ -50,7 +50,7 @@ describe("an erasure", () => {
     },
   )
 
-  it("by ids removes these signals, even when some do not exist, and the dead letter that one of them came from", async () => {
+  it("an erasure by ids removes these signals, even when some do not exist, and the dead letter that one of them came from", async () => {
     const conversation = freshConversation()
     const [first = 0, , third = 0] = await store(
       ...Array.from({ length: 3 }, () => ({ context_window_id: conversation })),
@@ -172,7 +172,7 @@ describe("an erasure", () => {
     expect((await erase(body)).status).toBe(422)
   })
 
-  it("that does not exist is not found", async () => {
+  it("an erasure that does not exist is not found", async () => {
     expect((await send(`/api/erasures/${crypto.randomUUID()}`)).status).toBe(404)
     expect((await send("/api/erasures/latest")).status).toBe(422)
   })

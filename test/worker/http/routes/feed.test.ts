@@ -165,7 +165,7 @@ describe("a cursor of the feed", () => {
     expect([response.status, await response.json()]).toEqual([422, body])
   })
 
-  it("of a ledger row that retention has removed still works", async () => {
+  it("a cursor of a ledger row that retention has removed still works", async () => {
     await store({ raw_content: "after" })
     const cursor = encodeFeedCursor({ xid: "1", transactionId: newest, id: null })
     expect(await readAll(cursor)).toEqual(["after"])
