@@ -45,11 +45,20 @@ export const DESCRIPTION: ZodOpenApiObject = {
     title: "signal-ingest",
     version: "0.1.0",
     description:
-      "Receives signals in batches, validates each, and stores them exactly once.\n\n" +
+      "Send signals in batches; the service validates each one and stores it exactly once in Postgres. A signal is one event of " +
+      "a conversation: who said or did what, when, and how it scored. Only `context_window_id`, the conversation, is required.\n\n" +
+      "A first call, which works as it is on a service that `npm start` runs:\n\n" +
+      "```sh\n" +
+      "curl -X POST http://localhost:8002/api/signals/batch \\\n" +
+      '  -H "Content-Type: application/json" \\\n' +
+      `  -d '{"signals": [{"context_window_id": "conv-123", "raw_content": "Hello", "signal_score": 0.85}]}'\n` +
+      "```\n\n" +
+      'Where the service asks for a key, add `-H "Authorization: Bearer KEY"`. The answer has a result for each signal, in your order, with its id ' +
+      "or the reason why it was not stored. Send an `Idempotency-Key` with each batch: then a retry never stores it twice.\n\n" +
       "Every answer has an `X-Request-Id`, which is also in the service's log. " +
       "Every error is JSON with a `detail`: one sentence, or a list of errors.\n\n" +
-      "A path answers a method that is not listed here, such as TRACE or OPTIONS, with 405 and `Allow`: see the response " +
-      "`MethodNotAllowed`. It never echoes a request. Preflights of the origins in `CORS_ORIGINS` are answered with 204: see the response `Preflight`. GET paths also answer HEAD.",
+      "GET paths also answer HEAD. Any other method, such as TRACE or OPTIONS, gets 405 with `Allow` (response `MethodNotAllowed`), " +
+      "and a preflight of an origin in `CORS_ORIGINS` gets 204 (response `Preflight`).",
   },
   servers: [{ url: "/", description: "This deployment" }],
   tags: [

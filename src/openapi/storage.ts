@@ -6,6 +6,7 @@ const STORAGE: StorageRecord = {
   ledger_retention_days: 90,
   oldest_signal: "2024-02-01T00:00:03.104518Z",
   next_drop: { partition: "signals_0", at: "2025-03-12T17:20:41.000000Z" },
+  signal_count: 14_200_000,
   bytes: { signals: 7_340_032_000, batches: 41_943_040, dedupe_keys: 262_144_000, dead_letters: 81_920 },
   partition_count: 2,
   partitions: [

@@ -264,7 +264,7 @@ export const PROBLEM_CODES = {
     status: 503,
     meaning: "a setting is missing or wrong",
     retryable: true,
-    cure: "have the operator read `/readyz` or the log, which name what to repair",
+    cure: "have the operator read the log",
   },
   metrics_unavailable: {
     status: 503,

@@ -282,6 +282,10 @@ export const StorageRecord = z
     next_drop: z.object({ partition: z.string(), at: instant }).nullable().meta({
       description: "When the newest signal of the oldest partition expires; null when that is not known yet.",
     }),
+    signal_count: z.int().meta({
+      description:
+        "About how many signals are stored, by the statistics of the database; 0 when it has none.",
+    }),
     bytes: z.object({ signals: bytes, batches: bytes, dedupe_keys: bytes, dead_letters: bytes }),
     partition_count: z.int(),
     partitions: z

@@ -49,6 +49,26 @@ export class NotAnswered extends Error {
   }
 }
 
+/** What a person can do about an error of the service, by its code; the answer's own sentence is for programs. */
+const FOR_PEOPLE: Record<string, string> = {
+  database_unavailable: "The service cannot reach its database. Try again in a few seconds.",
+  overloaded: "The service has too much to do. Try again in a few seconds.",
+  rate_limited: "There were too many requests. Wait ten seconds, then try again.",
+  not_configured: "A setting of the service is missing or wrong. Its log names it.",
+  read_too_costly: "This search takes the database too long. Choose a shorter time or more filters.",
+  result_too_large: "This result is too large. Choose a shorter time or more filters.",
+  internal_error: "The service failed. Try again; if it fails again, look at its log.",
+  metrics_unavailable: "The metrics cannot be read right now. Signals are stored all the same.",
+}
+
+/** A failed read as a sentence for people. */
+export function failureSentence(error: unknown): string {
+  const known = error instanceof NotAnswered ? FOR_PEOPLE[error.code ?? ""] : undefined
+  if (known !== undefined) return known
+  const reason = error instanceof Error ? error.message : String(error)
+  return `${reason.charAt(0).toUpperCase()}${reason.slice(1).replace(/\.?$/, ".")}`
+}
+
 const TIMEOUT_MS = 20_000
 
 /**
@@ -63,7 +83,9 @@ export async function askText(path: string, cancelled: AbortSignal, method = "GE
   const signal = AbortSignal.any([cancelled, AbortSignal.timeout(TIMEOUT_MS)])
   const response = await fetch(path, { method, headers, signal }).catch((error: Error) => {
     throw new NotAnswered(
-      error.name === "TimeoutError" ? "no answer in time" : "the service cannot be reached",
+      error.name === "TimeoutError"
+        ? "The service did not answer in time. Try again."
+        : "The service cannot be reached. Check that it runs and that you are online.",
     )
   })
   const text = await response.text().catch(() => "")

@@ -27,9 +27,14 @@ async function read(): Promise<ReadonlyMap<string, Meaning>> {
   return new Map([...entries(requests, false), ...entries(signals, true)])
 }
 
-/** The meaning and the cure as one text for people. */
+/**
+ * The meaning and the cure as one text for people. The texts are those of the documentation: Markdown, and after a
+ * colon the form of an answer, which only a program reads.
+ */
 export function explained({ meaning, cure }: Meaning): string {
-  // The texts are Markdown's, for the documentation.
-  const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`.replaceAll("`", "")
+  const sentence = (text: string) => {
+    const words = text.replace(/: [`{].*$/, "").replaceAll("`", "")
+    return `${words.charAt(0).toUpperCase()}${words.slice(1)}.`
+  }
   return `${sentence(meaning)} ${sentence(cure)}`
 }

@@ -8,15 +8,22 @@ const size = new Intl.NumberFormat(undefined, {
   style: "unit",
   unit: "byte",
   notation: "compact",
-  unitDisplay: "narrow",
+  unitDisplay: "short",
   maximumSignificantDigits: 3,
 })
 const score = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 })
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" })
 const dayAndClock = new Intl.DateTimeFormat(undefined, {
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+})
+const yearDayAndClock = new Intl.DateTimeFormat(undefined, {
   dateStyle: "medium",
-  timeStyle: "medium",
+  timeStyle: "short",
   hourCycle: "h23",
 })
 const tick = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })
@@ -43,8 +50,34 @@ export const duration = orNone((ms) =>
 
 const isToday = (date: Date) => date.toDateString() === new Date().toDateString()
 
-/** A time in the viewer's zone, with the date unless it is today. */
-export const moment = (date: Date): string => (isToday(date) ? clock : dayAndClock).format(date)
+/** A time in the viewer's zone: of today with its seconds, of another day with its date. */
+export function moment(date: Date): string {
+  if (isToday(date)) return clock.format(date)
+  return (date.getFullYear() === new Date().getFullYear() ? dayAndClock : yearDayAndClock).format(date)
+}
+
+/** The viewer's offset from UTC at a time, such as `+02:00`. */
+function offsetAt(date: Date): string {
+  const minutes = -date.getTimezoneOffset()
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60]
+  return `${minutes < 0 ? "-" : "+"}${String(hours).padStart(2, "0")}:${String(rest).padStart(2, "0")}`
+}
+
+/** A time in the viewer's zone with everything that is stored: date, every digit of the second, offset. */
+export function fullTime(instant: string): string {
+  const date = new Date(instant)
+  const local = new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString()
+  const fraction = /\.\d+/.exec(instant)?.[0] ?? ""
+  return `${local.slice(0, 10)} ${local.slice(11, 19)}${fraction} ${offsetAt(date)}`
+}
+
+/** The viewer's zone in words. */
+export const zone = (): string =>
+  `${new Intl.DateTimeFormat().resolvedOptions().timeZone} (UTC${offsetAt(new Date())})`
+
+/** The time in a UUIDv7, in milliseconds; the ledger is in this order. */
+export const timeOfId = (uuid: string): string =>
+  new Date(Number.parseInt(uuid.replaceAll("-", "").slice(0, 12), 16)).toISOString()
 
 /** The time at a tick of an axis whose ticks are `stepSeconds` apart. */
 export function axisTime(date: Date, stepSeconds: number): string {

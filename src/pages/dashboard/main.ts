@@ -1,10 +1,11 @@
 import type { MetricsAnswer } from "../../metrics/answer.ts"
 import type { BatchPage, Conversations, SignalPage } from "./api.ts"
 import { find } from "./dom.ts"
+import { showEmptyOverview } from "./first-batch.ts"
+import { zone } from "./format.ts"
 import { watchKey } from "./key.ts"
 import { failuresPanel, sourcesPanel } from "./overview/breakdown.ts"
 import { metricsCharts } from "./overview/charts/charts.ts"
-import { showEmptyState, watchCopy } from "./overview/empty.ts"
 import { outcomesTable, routesTable, showFigures } from "./overview/figures.ts"
 import { batchesTable, conversationsTable, signalsTable } from "./overview/lists.ts"
 import { EVERY_MS, keepFresh } from "./overview/refresh.ts"
@@ -47,7 +48,7 @@ const lists = [
     panels: ["signals"],
     everyMs: EVERY_MS,
     show(answer) {
-      showEmptyState(answer.signals.length === 0)
+      showEmptyOverview(answer.signals.length === 0)
       signals.show(answer.signals)
     },
   }),
@@ -77,7 +78,12 @@ const lists = [
 watchTheme(() => {
   for (const { repaint } of [charts, sources, failures]) repaint()
 })
-watchCopy()
+find("[data-zone]").textContent = zone()
+// The address names the view, so that the link must not change it.
+find("[data-skip]").addEventListener("click", (event) => {
+  event.preventDefault()
+  find("main").focus()
+})
 window.addEventListener("change", () => void metrics.refresh(true))
 const askNow = keepFresh([metrics, ...lists])
 const showAgain = watchAddress(viewOf, askNow)

@@ -1,5 +1,6 @@
-import { KeyNeeded } from "./api.ts"
+import { failureSentence, KeyNeeded } from "./api.ts"
 import { find, make } from "./dom.ts"
+import { moment } from "./format.ts"
 import { askForKey, storedKey } from "./key.ts"
 
 /** The part of the address that says what the page shows: `#/signals?signal_source=slack` */
@@ -30,7 +31,7 @@ function currentAddress(): Address {
 }
 
 /**
- * Shows the view of the address, and the overview where the address names none. The address alone says what
+ * Shows the view of the address, and the overview where the address is empty. The address alone says what
  * is shown, so that it can be shared and the browser's buttons work.
  *
  * @returns shows the view of the address again, such as after a change of the key
@@ -63,7 +64,11 @@ export function watchAddress(
       .build(request.signal)
       .catch((error: unknown) => failed(error, () => void show(false)))
     if (request.signal.aborted) return
-    container.replaceChildren(heading(view.title), ...shown)
+    container.replaceChildren(
+      heading(view.title),
+      refreshed(() => void show(false)),
+      ...shown,
+    )
     container.removeAttribute("aria-busy")
     if (moveFocus) find("h2", container).focus()
   }
@@ -71,6 +76,13 @@ export function watchAddress(
   window.addEventListener("hashchange", () => void show(true))
   void show(false)
   return () => void show(false)
+}
+
+/** A view does not refresh itself: it says when it was read, and reads again on request. */
+function refreshed(again: () => void): HTMLElement {
+  const button = make("button", { type: "button", "data-refresh": "" }, "Refresh")
+  button.addEventListener("click", again)
+  return make("p", { class: "refreshed" }, button, make("span", {}, `Read at ${moment(new Date())}`))
 }
 
 const heading = (title: string) => make("h2", { tabindex: "-1" }, title)
@@ -87,11 +99,7 @@ function markCurrent({ path }: Address): void {
 function failed(error: unknown, again: () => void): Node[] {
   if (error instanceof KeyNeeded && error.key === storedKey())
     askForKey(`The service answered: ${error.message}`)
-  const reason = error instanceof Error ? error.message : String(error)
   const button = make("button", { type: "button" }, "Try again")
   button.addEventListener("click", again)
-  return [
-    make("p", { class: "note", role: "alert" }, `Could not be read: ${reason.replace(/\.?$/, ".")}`),
-    button,
-  ]
+  return [make("p", { class: "note", role: "alert" }, failureSentence(error)), button]
 }

@@ -12,7 +12,8 @@ export interface Table<Row> {
 }
 
 /**
- * A table in a box that scrolls, also by keyboard, when the page is narrow.
+ * A table in a box that scrolls, also by keyboard. Where the box is narrow, the style sheet shows each row as a card,
+ * with the title of each cell before it.
  *
  * @param options.hook the attribute that identifies a row, and its value
  */
@@ -33,14 +34,16 @@ export function table<Row>(
   const box = make(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": options.label },
-    make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body),
+    make("table", { "aria-label": options.label }, make("thead", {}, make("tr", {}, ...heads)), body),
   )
   box.hidden = none.hidden = true
   panel.append(box, none)
 
   const build = (row: Row): HTMLTableRowElement => {
     const [name, value] = options.hook(row)
-    const cells = options.columns.map((column) => make("td", align(column.numeric), column.cell(row)))
+    const cells = options.columns.map((column) =>
+      make("td", { ...align(column.numeric), "data-title": column.title }, column.cell(row)),
+    )
     return make("tr", { [name]: value }, ...cells)
   }
 

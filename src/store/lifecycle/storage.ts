@@ -35,6 +35,11 @@ export async function storageFigures(
           from oldest cross join newest_in_oldest
           where ${signalDays ?? null}::int4 is not null and to_id <= pg_sequence_last_value('signals_id_seq')
         ),
+        -- Counting every row would read the whole table.
+        'signal_count', (
+          select coalesce(sum(n_live_tup), 0) from pg_stat_user_tables
+          where schemaname = current_schema() and (relname = 'signals' or relname in (select name from partition))
+        ),
         'bytes', json_build_object(
           'signals', (select sum(bytes) from partition),
           'batches', pg_total_relation_size('batches'),

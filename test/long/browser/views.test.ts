@@ -73,8 +73,10 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await picture(page, "view-signals", { fullPage: false })
     await page.getByRole("link", { name: "Older" }).click()
     await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(12)
-    await page.goBack()
+    await page.getByRole("link", { name: "Newer" }).click()
     await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(50)
+    await page.goBack()
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(12)
     expectNoComplaints(watched)
     await page.context().close()
   })
@@ -166,7 +168,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     const letters = page.locator("[data-dead-letter]")
     await expect.poll(() => letters.count()).toBe(3)
     await picture(page, "view-dead-letters", { fullPage: false })
-    await page.getByRole("button", { name: "Replay all that wait" }).click()
+    await page.getByRole("button", { name: "Replay all waiting" }).click()
     // What was done stays on the page when the list is shown again.
     await page.locator("[data-notice]", { hasText: "0 replayed, 3 failed again" }).waitFor()
     await page.locator("[data-view]:not([aria-busy])").waitFor()
@@ -181,7 +183,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
 
     await page.getByRole("link", { name: "Dead letters" }).click()
     await page.getByRole("button", { name: "Discard these 2" }).click()
-    await page.getByText("No dead letters.").waitFor()
+    await page.getByText("No dead letter is waiting.").waitFor()
     expect(await page.locator("[data-notice]").innerText()).toBe("2 discarded")
     await page.getByRole("link", { name: "discarded" }).click()
     await expect.poll(() => page.locator("[data-notice]").innerText()).toBe("")
@@ -194,8 +196,8 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await expect.poll(waitingLetters).toBe(60)
     await page.getByRole("link", { name: "waiting" }).click()
     await page.getByRole("button", { name: "Discard these 50" }).waitFor()
-    await page.getByRole("button", { name: "Discard all that wait" }).click()
-    await page.getByText("No dead letters.").waitFor()
+    await page.getByRole("button", { name: "Discard all waiting" }).click()
+    await page.getByText("No dead letter is waiting.").waitFor()
     expect(await page.locator("[data-notice]").innerText()).toBe("60 discarded")
     expectNoComplaints(watched)
     await page.context().close()
@@ -212,20 +214,101 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     const { page } = watched
     await page.locator("[data-partition]").first().waitFor()
     await page.locator("[data-erasure]", { hasText: "user_id" }).waitFor()
-    expect(await page.locator("[data-view]").innerText()).toMatch(/Signals stay\s+for ever/)
+    expect(await page.locator("[data-view]").innerText()).toMatch(/Signals stay\s+forever/)
     await picture(page, "view-storage", { fullPage: false })
     expectNoComplaints(watched)
     await page.context().close()
   })
 
-  it("says what is wrong with an address, and shows the overview for one that it does not know", async () => {
+  it("says what is wrong with an address, and that it has no page for one that it does not know", async () => {
     const { page } = await open("signals/999999")
     await page.getByRole("alert").filter({ hasText: "No signal has this id." }).waitFor()
     await page.goto(`${service.address}/#/signals?since=yesterday`)
     await page.getByRole("alert").filter({ hasText: "since" }).waitFor()
     await page.goto(`${service.address}/#/nowhere`)
+    await page.getByText("The dashboard has no page “nowhere”.").waitFor()
+    await page.getByRole("link", { name: "Go to the overview" }).click()
     await page.locator('[data-panel="figures"]').waitFor()
     await page.context().close()
+  })
+
+  it("reads a view again on request, and says when it was read", async () => {
+    const watched = await open("signals?context_window_id=conv-later")
+    const { page } = watched
+    await page.getByText("No signal matches these filters.").waitFor()
+    await post("/api/signals/batch", '{"signals":[{"context_window_id":"conv-later"}]}')
+    await page.getByText(/Read at \d\d:\d\d:\d\d/).waitFor()
+    await page.getByRole("button", { name: "Refresh" }).click()
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(1)
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
+  it("names every time with its zone, and shows every stored digit of it", async () => {
+    const watched = await open("signals/1", { timezoneId: "Asia/Kathmandu" })
+    const { page } = watched
+    await page.locator("dd time").first().waitFor()
+    const response = await fetch(`${service.address}/api/signals/1`)
+    const { received_at } = (await response.json()) as { received_at: string }
+    const digits = /\.\d+/.exec(received_at)?.[0] ?? "?"
+    const times = await page.locator("dd time").allInnerTexts()
+    for (const text of times) expect(text).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+05:45$/)
+    expect(times.some((text) => text.includes(`${digits} `))).toBe(true)
+    expect(await page.locator("footer").innerText()).toContain("(UTC+05:45)")
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
+  it("lists batches by the time that it shows, in words that tell a batch of which nothing was stored", async () => {
+    const watched = await open("batches")
+    const { page } = watched
+    await page.locator("[data-view] [data-batch]").first().waitFor()
+    const times = await page
+      .locator("[data-view] [data-batch] time")
+      .evaluateAll((all) => all.map((element) => element.getAttribute("datetime") ?? ""))
+    expect(times).toEqual(times.toSorted().reverse())
+    expect(await page.locator(`[data-view] [data-batch="${batch}"]`).innerText()).toContain("partly stored")
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
+  it("is left by keyboard past the navigation, and names its tables and the links of their rows", async () => {
+    const watched = await open("signals")
+    const { page } = watched
+    await page.locator("[data-view] [data-signal]").first().waitFor()
+    await page.locator("body").press("Tab")
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("Skip to the content")
+    await page.keyboard.press("Enter")
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("main")
+    expect(page.url()).toContain("#/signals")
+    await page.getByRole("table", { name: "Signals" }).waitFor()
+    const names = await page
+      .locator("[data-view] [data-signal] td:first-child a")
+      .evaluateAll((all) => all.map((element) => element.getAttribute("aria-label")))
+    expect(new Set(names).size).toBe(names.length)
+    expectNoComplaints(watched)
+    await page.context().close()
+  })
+
+  it("cuts no column at any width", async () => {
+    for (const address of ["", "signals", "batches", "dead-letters?state=discarded", "storage"]) {
+      const { page } = await open(address)
+      await page.locator("[data-view]:not([aria-busy])").waitFor({ state: "attached" })
+      await page.locator("td:visible").first().waitFor()
+      for (let width = 320; width <= 1600; width += 80) {
+        await page.setViewportSize({ width, height: 900 })
+        const cut = await page
+          .locator(".scroll:visible")
+          .evaluateAll((boxes) =>
+            boxes
+              .filter((box) => box.scrollWidth > box.clientWidth)
+              .map((box) => `${box.getAttribute("aria-label")}: ${box.scrollWidth} > ${box.clientWidth}`),
+          )
+        expect(cut, `${address} at ${width}`).toEqual([])
+        expect(await scrollsSideways(page), `${address} at ${width}`).toBe(false)
+      }
+      await page.context().close()
+    }
   })
 
   it.each([
@@ -233,6 +316,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     ["dark at phone width", { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } }],
   ])("have no serious finding of axe's and nothing beside the screen: %s", async (name, options) => {
     for (const address of [
+      "",
       "signals",
       "batches",
       "dead-letters",
@@ -241,7 +325,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
       "storage",
     ]) {
       const { page } = await open(address, options)
-      await page.locator("[data-view]:not([aria-busy])").waitFor()
+      await page.locator("[data-view]:not([aria-busy])").waitFor({ state: "attached" })
       await picture(page, `view-${address.split("/").join("-").slice(0, 14)}-${name}`, { fullPage: false })
       expect(await seriousFindings(page), address).toEqual([])
       expect(await scrollsSideways(page), address).toBe(false)

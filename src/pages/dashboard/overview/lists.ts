@@ -3,7 +3,8 @@ import { find, make } from "../dom.ts"
 import { count, NONE, points } from "../format.ts"
 import { linkTo } from "../router.ts"
 import { type Table, table } from "../table.ts"
-import { link, time } from "../views/parts.ts"
+import { batchLink } from "../views/batches.ts"
+import { link, time, timeLink } from "../views/parts.ts"
 
 const CUT_AT = 120
 
@@ -22,7 +23,7 @@ export const signalsTable = (): Table<StoredSignal> =>
     none: "No signals.",
     hook: (signal) => ["data-signal", String(signal.id)],
     columns: [
-      { title: "Time", cell: (signal) => link(linkTo(`signals/${signal.id}`), time(signal.time)) },
+      { title: "Time", cell: ({ id, time }) => timeLink(linkTo(`signals/${id}`), time, `signal ${id}`) },
       { title: "Conversation", cell: (signal) => make("span", { class: "name" }, signal.context_window_id) },
       { title: "Source", cell: (signal) => make("span", { class: "name" }, signal.signal_source) },
       { title: "Score", numeric: true, cell: (signal) => points(signal.signal_score) },
@@ -36,10 +37,7 @@ export const batchesTable = (): Table<BatchRecord> =>
     none: "No batches.",
     hook: (batch) => ["data-batch", batch.transaction_id],
     columns: [
-      {
-        title: "Time",
-        cell: (batch) => link(linkTo(`batches/${batch.transaction_id}`), time(batch.created_at)),
-      },
+      { title: "Received", cell: batchLink },
       { title: "Caller", cell: (batch) => make("span", { class: "name" }, batch.caller) },
       { title: "Stored", numeric: true, cell: (batch) => count(batch.successful_count) },
       { title: "Failed", numeric: true, cell: (batch) => count(batch.failed_count) },

@@ -1,4 +1,4 @@
-import { get, KeyNeeded, NotAnswered } from "../api.ts"
+import { failureSentence, get, KeyNeeded, NotAnswered } from "../api.ts"
 import { announce, find } from "../dom.ts"
 import { moment } from "../format.ts"
 import { askForKey, storedKey } from "../key.ts"
@@ -52,12 +52,11 @@ export function source<Answer>(options: {
       if (error.key === storedKey()) askForKey(`The service answered: ${error.message}`)
       return
     }
-    const reason = error instanceof Error ? error.message : String(error)
     const atLeastMs = error instanceof NotAnswered ? error.retryAfterSeconds * 1000 : 0
     failures++
     notBefore = Date.now() + Math.max(atLeastMs, waitMs(failures, options.everyMs))
-    const sentence = `Could not be refreshed: ${reason.replace(/\.?$/, ".")}`
-    if (updated) mark("stale", `${sentence} Shown as of ${moment(updated)}.`)
+    const sentence = failureSentence(error)
+    if (updated) mark("stale", `Not refreshed since ${moment(updated)}. ${sentence}`)
     else mark("absent", sentence)
     if (failures === 1) announce(`${options.name} could not be refreshed`)
   }

@@ -2,10 +2,11 @@ import type { BatchRecord, Failure } from "../../../signals/responses.ts"
 import { type BatchPage, type DeadLetterPage, get } from "../api.ts"
 import { codeMeanings, explained, type Meaning } from "../codes.ts"
 import { make } from "../dom.ts"
-import { count, NONE } from "../format.ts"
+import { firstBatch } from "../first-batch.ts"
+import { count, NONE, timeOfId } from "../format.ts"
 import { linkTo, type View } from "../router.ts"
 import { table } from "../table.ts"
-import { card, facts, link, pageLinks, time } from "./parts.ts"
+import { card, exactTime, facts, link, pageLinks, timeLink } from "./parts.ts"
 
 /** The ledger, newest first. */
 export const batchesView = (params: URLSearchParams): View => ({
@@ -18,21 +19,18 @@ export const batchesView = (params: URLSearchParams): View => ({
     ])
     const code = params.get("failure_code")
     const filtered = code !== null || params.get("failed") !== null
+    if (page.batches.length === 0 && !filtered && !params.has("cursor")) return [firstBatch("No batches yet")]
     const panel = make("section", { class: "card" })
     table<BatchRecord>(panel, {
       label: "Batches",
-      none: !filtered
-        ? "No batches."
-        : page.next_cursor === null
-          ? "No such batch."
-          : "None yet; older ones may be.",
+      none:
+        page.next_cursor === null
+          ? "No batch has such a failure."
+          : "No batch of this page has such a failure. Older ones may: see the next page.",
       hook: (batch) => ["data-batch", batch.transaction_id],
       columns: [
-        {
-          title: "Time",
-          cell: (batch) => link(linkTo(`batches/${batch.transaction_id}`), time(batch.created_at)),
-        },
-        { title: "State", cell: (batch) => batch.state },
+        { title: "Received", cell: batchLink },
+        { title: "State", cell: stateInWords },
         { title: "Caller", cell: (batch) => make("span", { class: "name" }, batch.caller) },
         { title: "Signals", numeric: true, cell: (batch) => count(batch.total_count) },
         { title: "Stored", numeric: true, cell: (batch) => count(batch.successful_count) },
@@ -42,6 +40,17 @@ export const batchesView = (params: URLSearchParams): View => ({
     return [filters(params, code, meanings), panel, pageLinks("batches", params, page.next_cursor)]
   },
 })
+
+/** A batch by the time of its id, by which the list is sorted. A queued batch is stored later than it came. */
+export const batchLink = ({ transaction_id }: BatchRecord): HTMLElement =>
+  timeLink(linkTo(`batches/${transaction_id}`), timeOfId(transaction_id), `batch ${transaction_id.slice(-6)}`)
+
+/** What became of a batch. In the ledger `stored` also stands for a batch of which every signal failed. */
+export function stateInWords({ state, total_count, failed_count }: BatchRecord): string {
+  if (state === "queued") return "waits in the queue"
+  if (state === "failed" || (failed_count > 0 && failed_count === total_count)) return "nothing stored"
+  return failed_count > 0 ? "partly stored" : "stored"
+}
 
 /** All batches, those with a failure, or those with a failure of one code. */
 function filters(
@@ -80,8 +89,9 @@ export const batchView = (id: string): View => ({
     ])
     const shown = facts([
       ["Transaction", batch.transaction_id],
-      ["State", batch.state],
-      ["Arrived", time(batch.created_at)],
+      ["State", stateInWords(batch)],
+      ["Received", exactTime(timeOfId(batch.transaction_id))],
+      ["In the ledger", exactTime(batch.created_at)],
       ["Caller", batch.caller],
       ["Idempotency key", batch.idempotency_key],
       ["Signals", count(batch.total_count)],
@@ -89,29 +99,24 @@ export const batchView = (id: string): View => ({
       ["Failed", count(batch.failed_count)],
       ["Reason", batch.reason],
     ])
-    const letters = make(
+    const deadLetters = make(
       "ul",
       {},
-      ...dead_letters.map((letter) =>
-        make(
-          "li",
-          {},
-          link(linkTo(`dead-letters/${letter.id}`), `#${letter.index}`),
-          ` ${letter.reason} (${letter.state})`,
-        ),
+      ...dead_letters.map(({ id, index, reason, state }) =>
+        make("li", {}, link(linkTo(`dead-letters/${id}`), `#${index}`), ` ${reason} (${state})`),
       ),
     )
     if (next_cursor !== null)
-      letters.append(
+      deadLetters.append(
         make("li", {}, link(linkTo("dead-letters", { transaction_id: id }), "all of this batch")),
       )
     return [
-      card("Batch", shown),
+      card("Result", shown),
       ...failures(batch.failures, {
         meanings,
-        letters: new Map(dead_letters.map((letter) => [letter.index, letter.id])),
+        deadLetters: new Map(dead_letters.map(({ index, id }) => [index, id])),
       }),
-      ...(dead_letters.length > 0 ? [card("Dead letters", letters)] : []),
+      ...(dead_letters.length > 0 ? [card("Dead letters", deadLetters)] : []),
     ]
   },
 })
@@ -122,16 +127,18 @@ const codeOf = (failure: Failure) =>
 interface Explanations {
   meanings: ReadonlyMap<string, Meaning>
   /** The dead letter of each index that has one. */
-  letters: ReadonlyMap<number, number>
+  deadLetters: ReadonlyMap<number, number>
 }
 
 /** The failures by their code, and the failures of each. One that is kept as a dead letter links to it. */
-function failures(all: readonly Failure[], { meanings, letters }: Explanations): Node[] {
-  const place = ({ index }: Failure): Node | string => {
-    const letter = letters.get(index)
-    return letter === undefined ? String(index) : link(linkTo(`dead-letters/${letter}`), String(index))
+function failures(all: readonly Failure[], { meanings, deadLetters }: Explanations): Node[] {
+  const position = ({ index }: Failure): Node | string => {
+    const deadLetter = deadLetters.get(index)
+    return deadLetter === undefined
+      ? String(index)
+      : link(linkTo(`dead-letters/${deadLetter}`), String(index))
   }
-  const byCode = [...Map.groupBy(all, codeOf)].sort(([, one], [, other]) => other.length - one.length)
+  const byCode = [...Map.groupBy(all, codeOf)].sort(([, a], [, b]) => b.length - a.length)
   return byCode.map(([code, failed]) => {
     const meaning = meanings.get(code)
     const panel = card(`${code === NONE ? "Failures" : code} (${count(failed.length)})`)
@@ -141,7 +148,7 @@ function failures(all: readonly Failure[], { meanings, letters }: Explanations):
       none: "",
       hook: ({ index }) => ["data-failure", String(index)],
       columns: [
-        { title: "Index", cell: place },
+        { title: "Index", cell: position },
         { title: "Error", cell: ({ error }) => make("span", { class: "sentence" }, error) },
       ],
     }).show(failed.slice(0, SHOWN_FAILURES))

@@ -2,35 +2,35 @@ import type { DeadLetterRecord } from "../../../signals/responses.ts"
 import { get, type ReplayAnswer, send } from "../api.ts"
 import { make } from "../dom.ts"
 import { linkTo, type ShowAgain, type View } from "../router.ts"
-import { action, block, card, facts, jsonBlock, link, time } from "./parts.ts"
+import { action, block, card, exactTime, facts, jsonBlock, link } from "./parts.ts"
 
 /** One dead letter with its record, and what can be done with it. */
 export const deadLetterView = (id: string, again: ShowAgain): View => ({
   title: `Dead letter ${id}`,
   async build(cancelled) {
-    const letter = await get<DeadLetterRecord>(`/api/dead-letters/${id}`, cancelled)
-    const { transaction_id, replay_transaction_id, state } = letter
+    const deadLetter = await get<DeadLetterRecord>(`/api/dead-letters/${id}`, cancelled)
+    const { transaction_id, replay_transaction_id, state } = deadLetter
     const shown = facts([
       ["State", state],
-      ["Reason", letter.reason],
-      ["Code", letter.code],
-      ["Field", letter.field ?? null],
-      ["Retryable", letter.retryable ? "yes" : "no"],
-      ["Arrived", time(letter.created_at)],
-      ["Source", letter.source],
-      ["Caller", letter.caller],
+      ["Reason", deadLetter.reason],
+      ["Code", deadLetter.code],
+      ["Field", deadLetter.field ?? null],
+      ["Retryable", deadLetter.retryable ? "yes" : "no"],
+      ["Received", exactTime(deadLetter.created_at)],
+      ["Source", deadLetter.source],
+      ["Caller", deadLetter.caller],
       ["Batch", link(linkTo(`batches/${transaction_id}`), transaction_id)],
-      ["Place in the batch", String(letter.index)],
+      ["Position in the batch", String(deadLetter.index)],
       [
         "Stored as batch",
         state === "replayed" ? link(linkTo(`batches/${replay_transaction_id}`), replay_transaction_id) : null,
       ],
     ])
     // The beginning of a record that was cut is no JSON.
-    const record = letter.truncated
-      ? block("Record, its beginning", letter.record)
-      : jsonBlock("Record", letter.record)
-    return [card("Dead letter", shown), ...actions(letter, again), card("Record", record)]
+    const record = deadLetter.truncated
+      ? block("Record, its beginning", deadLetter.record)
+      : jsonBlock("Record", deadLetter.record)
+    return [card("Fields", shown), ...actions(deadLetter, again), card("Record", record)]
   },
 })
 

@@ -4,11 +4,11 @@ import { make } from "../dom.ts"
 import { count } from "../format.ts"
 import { linkTo, type ShowAgain, type View } from "../router.ts"
 import { table } from "../table.ts"
-import { action, link, pageLinks, time } from "./parts.ts"
+import { action, link, pageLinks, timeLink } from "./parts.ts"
 
 const STATES = ["waiting", "replayed", "discarded"] as const
 
-/** The dead letters of a state, newest first, and what can be done with all that wait. */
+/** The dead letters of a state, newest first, and what can be done with all that are waiting. */
 export const deadLettersView = (params: URLSearchParams, again: ShowAgain): View => ({
   title: "Dead letters",
   async build(cancelled) {
@@ -19,18 +19,21 @@ export const deadLettersView = (params: URLSearchParams, again: ShowAgain): View
     const panel = make("section", { class: "card" })
     table<ListedDeadLetter>(panel, {
       label: "Dead letters",
-      none: "No dead letters.",
-      hook: (letter) => ["data-dead-letter", String(letter.id)],
+      none: emptySentence(params),
+      hook: (deadLetter) => ["data-dead-letter", String(deadLetter.id)],
       columns: [
         {
           title: "Time",
-          cell: (letter) => link(linkTo(`dead-letters/${letter.id}`), time(letter.created_at)),
+          cell: ({ id, created_at }) =>
+            timeLink(linkTo(`dead-letters/${id}`), created_at, `dead letter ${id}`),
         },
-        ...(ofBatch === null ? [] : [{ title: "State", cell: (letter: ListedDeadLetter) => letter.state }]),
-        { title: "Source", cell: (letter) => letter.source },
-        { title: "Caller", cell: (letter) => make("span", { class: "name" }, letter.caller) },
-        { title: "Code", cell: (letter) => letter.code },
-        { title: "Reason", cell: (letter) => make("span", { class: "sentence" }, letter.reason) },
+        ...(ofBatch === null
+          ? []
+          : [{ title: "State", cell: (deadLetter: ListedDeadLetter) => deadLetter.state }]),
+        { title: "Source", cell: (deadLetter) => deadLetter.source },
+        { title: "Caller", cell: (deadLetter) => make("span", { class: "name" }, deadLetter.caller) },
+        { title: "Code", cell: (deadLetter) => deadLetter.code },
+        { title: "Reason", cell: (deadLetter) => make("span", { class: "sentence" }, deadLetter.reason) },
       ],
     }).show(page.dead_letters)
     const pages = pageLinks("dead-letters", params, page.next_cursor)
@@ -45,6 +48,14 @@ export const deadLettersView = (params: URLSearchParams, again: ShowAgain): View
   },
 })
 
+/** Why a list is empty, and what would be in it. */
+function emptySentence(params: URLSearchParams): string {
+  if (params.has("transaction_id")) return "This batch has no dead letters."
+  const state = params.get("state") ?? "waiting"
+  if (state !== "waiting") return `No dead letter is ${state}.`
+  return "No dead letter is waiting. A webhook's record that cannot become a signal appears here."
+}
+
 function states(shown: string | undefined): HTMLElement {
   const links = STATES.map((state) => {
     const one = link(linkTo("dead-letters", { state }), state)
@@ -54,13 +65,13 @@ function states(shown: string | undefined): HTMLElement {
   return make("nav", { class: "tabs", "aria-label": "State" }, ...links)
 }
 
-/** @param options.hasMore more wait than are listed */
+/** @param options.hasMore more are waiting than are listed */
 function actions(
   listed: readonly ListedDeadLetter[],
   { hasMore, again }: { hasMore: boolean; again: ShowAgain },
 ): Node[] {
-  const replay = action("Replay all that wait", async (say) => {
-    if (!confirm("Replay every dead letter that waits?")) return
+  const replay = action("Replay all waiting", async (say) => {
+    if (!confirm("Replay every waiting dead letter?")) return
     again(await replayAll(say))
   })
   const discard = action(`Discard these ${listed.length}`, async (say) => {
@@ -74,11 +85,9 @@ function actions(
     again(`${listed.length} discarded`)
   })
   if (!hasMore) return [make("p", { class: "actions" }, replay, discard)]
-  const discardAll = action("Discard all that wait", async (say) => {
+  const discardAll = action("Discard all waiting", async (say) => {
     if (
-      !confirm(
-        "Discard every dead letter that waits? They stay listed as discarded, and can still be replayed.",
-      )
+      !confirm("Discard every waiting dead letter? They stay listed as discarded, and can still be replayed.")
     )
       return
     const discarded = await discardWaiting((done) => say(`${count(done)} discarded`))
@@ -91,10 +100,10 @@ function actions(
 const AT_ONCE = 4
 
 async function discardEach(
-  letters: readonly Pick<ListedDeadLetter, "id">[],
+  deadLetters: readonly Pick<ListedDeadLetter, "id">[],
   say: (done: number) => void,
 ): Promise<void> {
-  const waiting = letters.values()
+  const waiting = deadLetters.values()
   let done = 0
   const work = async () => {
     for (const { id } of waiting) {

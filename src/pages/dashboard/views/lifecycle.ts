@@ -7,27 +7,29 @@ import type { View } from "../router.ts"
 import { table } from "../table.ts"
 import { card, facts, time } from "./parts.ts"
 
-/** What is stored, when the oldest of it goes, and what was erased on request. */
+/** Table sizes, the next partition drop, and erasures. */
 export const lifecycleView = (): View => ({
   title: "Storage",
   async build(cancelled) {
     const storage = await get<StorageRecord>("/api/storage", cancelled)
     const { next_drop, oldest_signal, retention_days } = storage
     const shown = facts([
-      ["Signals stay", retention_days === null ? "for ever" : `${count(retention_days)} days`],
+      ["Signals stay", retention_days === null ? "forever" : `${count(retention_days)} days`],
       ["Ledger rows stay", `${count(storage.ledger_retention_days)} days`],
       ["Oldest signal", oldest_signal === null ? "none" : time(oldest_signal)],
       [
         "Next drop",
         next_drop === null ? "none is due" : make("span", {}, `${next_drop.partition}, `, time(next_drop.at)),
       ],
-      ["Signals", bytes(storage.bytes.signals)],
+    ])
+    const sizes = facts([
+      ["Signals", `about ${count(storage.signal_count)}, ${bytes(storage.bytes.signals)}`],
       ["Ledger", bytes(storage.bytes.batches)],
       ["Dedupe keys", bytes(storage.bytes.dedupe_keys)],
       ["Dead letters", bytes(storage.bytes.dead_letters)],
       ["Partitions", count(storage.partition_count)],
     ])
-    return [card("Retention", shown), partitions(storage), await erasures(cancelled)]
+    return [card("Size", sizes), card("Retention", shown), partitions(storage), await erasures(cancelled)]
   },
 })
 

@@ -1,5 +1,6 @@
+import { failureSentence } from "../api.ts"
 import { make } from "../dom.ts"
-import { moment, NONE } from "../format.ts"
+import { fullTime, moment, NONE } from "../format.ts"
 import { indented } from "../json-text.ts"
 import { linkTo } from "../router.ts"
 
@@ -10,6 +11,16 @@ export function card(title: string, ...children: (Node | string)[]): HTMLElement
 
 export const link = (href: string, ...children: (Node | string)[]): HTMLElement =>
   make("a", { href }, ...children)
+
+/** A link of a row by its time; `what` tells it from the others for a screen reader. */
+export function timeLink(href: string, instant: string, what: string): HTMLElement {
+  const shown = time(instant)
+  return make("a", { href, "aria-label": `${shown.textContent}, ${what}` }, shown)
+}
+
+/** A time in the viewer's zone with every stored digit and the offset; its tooltip has UTC. */
+export const exactTime = (instant: string): HTMLElement =>
+  make("time", { datetime: instant, title: `${instant} (UTC)` }, fullTime(instant))
 
 /** A time in the viewer's zone; its tooltip has UTC. */
 export const time = (instant: string): HTMLElement =>
@@ -31,7 +42,7 @@ export function facts(
 export const block = (label: string, text: string): HTMLElement =>
   make("pre", { class: "block", tabindex: "0", role: "region", "aria-label": label }, text)
 
-/** Of JSON that is too large to be laid out at once, only the beginning is shown. */
+/** Longer JSON is truncated. */
 const SHOWN_CHARACTERS = 200_000
 
 export function jsonBlock(label: string, json: string): HTMLElement {
@@ -44,29 +55,37 @@ export function jsonBlock(label: string, json: string): HTMLElement {
   )
 }
 
-/** Links to the first and to the next page of a list. */
+/** The page before each page that this tab has opened by "Older". A cursor only leads to older rows. */
+const newerPages = new Map<string, string>()
+
+/** Links to the first page of a list, and to the pages beside this one. */
 export function pageLinks(path: string, params: URLSearchParams, next: string | null): HTMLElement {
   const { cursor, ...filters } = Object.fromEntries(params)
+  const here = linkTo(path, { ...filters, cursor })
+  const older = next === null ? undefined : linkTo(path, { ...filters, cursor: next })
+  if (older !== undefined) newerPages.set(older, here)
+  const newer = newerPages.get(here)
   const links = [
     ...(cursor ? [link(linkTo(path, filters), "Newest")] : []),
-    ...(next === null ? [] : [link(linkTo(path, { ...filters, cursor: next }), "Older")]),
+    ...(newer === undefined ? [] : [link(newer, "Newer")]),
+    ...(older === undefined ? [] : [link(older, "Older")]),
   ]
   return make("nav", { class: "pages", "aria-label": "Pages" }, ...links)
 }
 
-/** A button that runs `work` once at a time, and says what went wrong beside itself. */
+/** A button that runs `work` once at a time, and shows what went wrong beside itself. */
 export function action(label: string, work: (say: (sentence: string) => void) => Promise<void>): HTMLElement {
   const button = make("button", { type: "button" }, label)
-  const said = make("span", { class: "said", role: "status" })
+  const status = make("span", { class: "said", role: "status" })
   button.addEventListener("click", async () => {
     button.disabled = true
-    said.textContent = ""
+    status.textContent = ""
     await work((sentence) => {
-      said.textContent = sentence
+      status.textContent = sentence
     }).catch((error: unknown) => {
-      said.textContent = `Failed: ${error instanceof Error ? error.message : String(error)}`
+      status.textContent = failureSentence(error)
     })
     button.disabled = false
   })
-  return make("span", { class: "action" }, button, said)
+  return make("span", { class: "action" }, button, status)
 }

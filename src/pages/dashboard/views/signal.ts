@@ -3,7 +3,7 @@ import { askText } from "../api.ts"
 import { NONE, points } from "../format.ts"
 import { members } from "../json-text.ts"
 import { linkTo, type View } from "../router.ts"
-import { block, card, facts, jsonBlock, link, time } from "./parts.ts"
+import { block, card, exactTime, facts, jsonBlock, link } from "./parts.ts"
 
 /** Everything that is stored of one signal. */
 export const signalView = (id: string): View => ({
@@ -13,9 +13,9 @@ export const signalView = (id: string): View => ({
     const signal = JSON.parse(text) as StoredSignal
     const { context_window_id, signal_source, user_id, agent_id, transaction_id } = signal
     const shown = facts([
-      ["Time", time(signal.time)],
-      ["Received", time(signal.received_at)],
-      ["Edited", signal.edited_at === null ? null : time(signal.edited_at)],
+      ["Time", exactTime(signal.time)],
+      ["Received", exactTime(signal.received_at)],
+      ["Edited", signal.edited_at === null ? null : exactTime(signal.edited_at)],
       ["Conversation", link(linkTo("signals", { context_window_id }), context_window_id)],
       ["Source", link(linkTo("signals", { signal_source }), signal_source)],
       ["User", user_id === null ? null : link(linkTo("signals", { user_id }), user_id)],
@@ -32,7 +32,7 @@ export const signalView = (id: string): View => ({
     // From the text of the answer, which has every digit.
     const payload = members(text).get("payload")
     return [
-      card("Signal", shown),
+      card("Fields", shown),
       card("Content", signal.raw_content === null ? NONE : block("Content", signal.raw_content)),
       card("Payload", payload === undefined || payload === "null" ? NONE : jsonBlock("Payload", payload)),
     ]

@@ -1,11 +1,12 @@
 import type { StoredSignal } from "../../../signals/responses.ts"
 import { get, type SignalPage } from "../api.ts"
 import { make } from "../dom.ts"
+import { firstBatch } from "../first-batch.ts"
 import { NONE, points } from "../format.ts"
 import { linkTo, type View } from "../router.ts"
 import { type Column, table } from "../table.ts"
 import { type FilterField, filterForm } from "./filters.ts"
-import { link, pageLinks, time } from "./parts.ts"
+import { link, pageLinks, timeLink } from "./parts.ts"
 
 const FIELDS: readonly FilterField[] = [
   { name: "context_window_id", label: "Conversation" },
@@ -24,7 +25,7 @@ const CUT_AT = 160
 const name = (text: string, href: string) => link(href, make("span", { class: "name" }, text))
 
 const COLUMNS: Column<StoredSignal>[] = [
-  { title: "Time", cell: (signal) => link(linkTo(`signals/${signal.id}`), time(signal.time)) },
+  { title: "Time", cell: ({ id, time }) => timeLink(linkTo(`signals/${id}`), time, `signal ${id}`) },
   {
     title: "Conversation",
     cell: ({ context_window_id }) => name(context_window_id, linkTo("signals", { context_window_id })),
@@ -53,13 +54,15 @@ export const signalsView = (params: URLSearchParams): View => ({
   async build(cancelled) {
     const query = new URLSearchParams({ limit: "50", ...Object.fromEntries(params) })
     const page = await get<SignalPage>(`/api/signals?${query}`, cancelled)
+    const filtered = FIELDS.some(({ name }) => params.has(name))
+    if (page.signals.length === 0 && !filtered && !params.has("cursor")) return [firstBatch("No signals yet")]
     const panel = make("section", { class: "card", "data-panel": "found-signals" })
     table(panel, {
       label: "Signals",
       none:
         page.next_cursor === null
-          ? "No signal passes these filters."
-          : "None yet passes these filters; older ones may.",
+          ? "No signal matches these filters. Change them, or clear them to see all signals."
+          : "No signal of this page matches these filters. Older ones may: see the next page.",
       hook: (signal) => ["data-signal", String(signal.id)],
       columns: COLUMNS,
     }).show(page.signals)

@@ -1,19 +1,30 @@
-import type { Address, ShowAgain, View } from "../router.ts"
+import { make } from "../dom.ts"
+import { type Address, linkTo, type ShowAgain, type View } from "../router.ts"
 import { batchesView, batchView } from "./batches.ts"
 import { deadLetterView } from "./dead-letter.ts"
 import { deadLettersView } from "./dead-letters.ts"
 import { lifecycleView } from "./lifecycle.ts"
+import { link } from "./parts.ts"
 import { signalView } from "./signal.ts"
 import { signalsView } from "./signals.ts"
 
-/** The view of an address; undefined for the overview, which an unknown address shows too. */
+const unknownView = (path: string): View => ({
+  title: "No such page",
+  build: async () => [
+    make("p", {}, `The dashboard has no page “${path}”. `, link(linkTo(""), "Go to the overview")),
+  ],
+})
+
+/** The view of an address; undefined for the overview. */
 export function viewOf({ path, params }: Address, again: ShowAgain): View | undefined {
   const [section = "", id, ...more] = path.split("/")
-  if (more.length > 0) return undefined
-  const one = id !== undefined && /^[\w-]+$/.test(id) ? id : undefined
-  if (section === "signals") return one ? signalView(one) : signalsView(params)
-  if (section === "batches") return one ? batchView(one) : batchesView(params)
-  if (section === "dead-letters") return one ? deadLetterView(one, again) : deadLettersView(params, again)
-  if (section === "storage" && !one) return lifecycleView()
-  return undefined
+  if (path === "") return undefined
+  if (more.length > 0) return unknownView(path)
+  const record = id !== undefined && /^[\w-]+$/.test(id) ? id : undefined
+  if (section === "signals") return record ? signalView(record) : signalsView(params)
+  if (section === "batches") return record ? batchView(record) : batchesView(params)
+  if (section === "dead-letters")
+    return record ? deadLetterView(record, again) : deadLettersView(params, again)
+  if (section === "storage" && !record) return lifecycleView()
+  return unknownView(path)
 }

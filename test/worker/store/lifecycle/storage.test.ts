@@ -14,11 +14,22 @@ describe("GET /api/storage", () => {
     for (const size of Object.values(bytes)) expect(size).toBeGreaterThan(0)
     expect(partitions).toHaveLength(partition_count)
     expect(partitions.map(({ to_id }) => to_id)).toEqual(
-      partitions.map(({ to_id }) => to_id).sort((one, other) => one - other),
+      partitions.map(({ to_id }) => to_id).sort((a, b) => a - b),
     )
     const [oldest] = await query<{ at: Date }>("select received_at as at from signals order by id limit 1")
     expect(Date.parse(oldest_signal ?? "")).toBe(new Date(oldest?.at ?? 0).getTime())
     expect([retention_days, ledger_retention_days]).toEqual([null, 90])
+  })
+
+  it("has about the number of signals", async () => {
+    const before = (await figures()).signal_count
+    await postBatch({
+      signals: Array.from({ length: 40 }, () => ({ context_window_id: freshConversation() })),
+    })
+    // Postgres writes the statistics of a connection at most once a second.
+    await expect
+      .poll(async () => (await figures()).signal_count, { timeout: 60_000 })
+      .toBeGreaterThanOrEqual(before + 40)
   })
 
   it("names no next drop while the oldest partition is still filled", async () => {
