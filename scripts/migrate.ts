@@ -1,8 +1,8 @@
 import { parseArgs } from "node:util"
 import { DEPLOY_FILE, readEnvironment } from "../src/local/environment.ts"
+import { StartupError } from "../src/local/machine/startup-error.ts"
 import { migrate } from "../src/local/postgres/migrate.ts"
 import { isPooled } from "../src/local/postgres/migrator.ts"
-import { StartupError } from "../src/local/startup-error.ts"
 
 /** `npm run db:migrate` */
 async function main(): Promise<void> {

@@ -4,8 +4,8 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { promisify } from "node:util"
-import { freePort } from "../../src/local/ports.ts"
-import { ROOT } from "../../src/local/root.ts"
+import { freePort } from "../../src/local/machine/ports.ts"
+import { ROOT } from "../../src/local/machine/root.ts"
 import type { Peer } from "./peers.ts"
 
 const INSTALL_MS = 600_000

@@ -2,8 +2,8 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "nod
 import { mkdir, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { commandOf, isAlive } from "./processes.ts"
-import { StartupError } from "./startup-error.ts"
+import { commandOf, isAlive } from "./machine/processes.ts"
+import { StartupError } from "./machine/startup-error.ts"
 
 /** How long a start waits for its predecessor on the same data folder to end. A stop takes up to 16 s. */
 export const PREDECESSOR_MS = 20_000

@@ -1,12 +1,12 @@
 import { existsSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
 import { join, relative } from "node:path"
+import { StartupError } from "./machine/startup-error.ts"
 import { type NeonEndpoint, startNeonEndpoint } from "./neon/endpoint.ts"
 import type { Options } from "./options.ts"
-import { makeLogin } from "./postgres/login.ts"
 import { migrate } from "./postgres/migrate.ts"
 import { type LocalPostgres, startPostgres } from "./postgres/postgres.ts"
-import { StartupError } from "./startup-error.ts"
+import { makeLogin } from "./postgres/service-login.ts"
 import type { Stop } from "./stop.ts"
 
 /** The embedded Postgres after its migrations, with the SQL endpoint in front of it. */

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { parseEnv } from "node:util"
 import { SETTING_NAMES, type SettingTexts } from "../config.ts"
-import { ROOT } from "./root.ts"
+import { ROOT } from "./machine/root.ts"
 
 export type Environment = SettingTexts
 

@@ -1,6 +1,6 @@
 import { resolve } from "node:path"
 import { parseArgs } from "node:util"
-import { StartupError } from "./startup-error.ts"
+import { StartupError } from "./machine/startup-error.ts"
 
 /** The default port of the service. */
 export const SERVICE_PORT = 8002

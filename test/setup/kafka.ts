@@ -7,7 +7,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
-import { freePort } from "../../src/local/ports.ts"
+import { freePort } from "../../src/local/machine/ports.ts"
 
 /** Where the broker's jars are; see kafka.xml for how they come there. */
 const JARS = process.env.KAFKA_JARS ?? fileURLToPath(new URL("../../.kafka", import.meta.url))

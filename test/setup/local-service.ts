@@ -4,7 +4,7 @@ import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { SETTING_NAMES } from "../../src/config.ts"
-import { freePort } from "../../src/local/ports.ts"
+import { freePort } from "../../src/local/machine/ports.ts"
 
 /** The service as `npm start` runs it, on a free port with data of its own. */
 export interface LocalService {

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { convertV4MiniflareOptions, Miniflare } from "miniflare"
-import { ROOT } from "../../src/local/root.ts"
+import { ROOT } from "../../src/local/machine/root.ts"
 import type { Bundle } from "./workerd.ts"
 
 /** One message as Cloudflare hands it to a consumer. */

@@ -4,9 +4,9 @@ import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { freePort } from "../../src/local/ports.ts"
-import { ROOT } from "../../src/local/root.ts"
-import { StartupError } from "../../src/local/startup-error.ts"
+import { freePort } from "../../src/local/machine/ports.ts"
+import { ROOT } from "../../src/local/machine/root.ts"
+import { StartupError } from "../../src/local/machine/startup-error.ts"
 
 /** The Worker as it is deployed, in a temporary folder. */
 export interface Bundle {

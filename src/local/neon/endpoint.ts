@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { setTimeout as sleep } from "node:timers/promises"
-import { readBody, startServer } from "../http-server.ts"
-import { mayComeFromPage } from "../page-guard.ts"
+import { mayComeFromPage, readBody, startServer } from "../machine/http-server.ts"
 import {
   connectFailure,
   type EndpointAnswer,

@@ -1,5 +1,5 @@
 import type { Client } from "pg"
-import { StartupError } from "../startup-error.ts"
+import { StartupError } from "../machine/startup-error.ts"
 import { withShortLocks } from "./short-locks.ts"
 
 /** The last migration of the versions before 1.0, as drizzle's journal has it. */

@@ -13,9 +13,9 @@ import {
 } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { isFree } from "../ports.ts"
-import { commandOf, isAlive } from "../processes.ts"
-import { StartupError } from "../startup-error.ts"
+import { isFree } from "../machine/ports.ts"
+import { commandOf, isAlive } from "../machine/processes.ts"
+import { StartupError } from "../machine/startup-error.ts"
 
 /** The major version of the embedded server. It cannot open the data folder of another major version. */
 const MAJOR = "18"

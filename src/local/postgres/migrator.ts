@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { Client } from "pg"
-import { StartupError } from "../startup-error.ts"
+import { StartupError } from "../machine/startup-error.ts"
 
 /** An arbitrary number. Every change of this service's schema takes this advisory lock. */
 const LOCK = 7_305_501

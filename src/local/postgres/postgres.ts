@@ -3,9 +3,9 @@ import { chmod, mkdtemp, readdir, rename, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { freePort } from "../ports.ts"
-import { ROOT } from "../root.ts"
-import { StartupError } from "../startup-error.ts"
+import { freePort } from "../machine/ports.ts"
+import { ROOT } from "../machine/root.ts"
+import { StartupError } from "../machine/startup-error.ts"
 import {
   claimDataFolder,
   closedFolder,

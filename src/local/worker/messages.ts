@@ -1,4 +1,4 @@
-import type { Environment } from "../environment.ts"
+import type { SettingTexts } from "../../config.ts"
 
 /**
  * How long a stop waits for what is under way: longer than the queue waits to fill a batch, and short enough
@@ -23,7 +23,7 @@ export interface WorkerSettings {
   /** The folder where wrangler keeps the data of its local bindings. */
   stateDir: string
   /** The text bindings of the Worker. */
-  variables: Environment & Record<"LOCAL_TOKEN" | "LOCAL_HOSTS", string>
+  variables: SettingTexts & Record<"LOCAL_TOKEN" | "LOCAL_HOSTS", string>
   /** The Postgres server that must stop when `npm start` is killed. */
   postgresPid: number | undefined
 }

@@ -4,10 +4,10 @@ import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { setTimeout as sleep } from "node:timers/promises"
+import type { SettingTexts } from "../../config.ts"
 import type { LocalAnalytics } from "../analytics/server.ts"
-import type { Environment } from "../environment.ts"
-import { ROOT } from "../root.ts"
-import { StartupError } from "../startup-error.ts"
+import { ROOT } from "../machine/root.ts"
+import { StartupError } from "../machine/startup-error.ts"
 import { END_MS, type FromWorker, type Left, type ToWorker, type WorkerSettings } from "./messages.ts"
 
 export interface LocalWorker {
@@ -28,7 +28,7 @@ export interface LocalWorker {
 }
 
 export interface WorkerOptions extends Pick<WorkerSettings, "host" | "port" | "stateDir" | "postgresPid"> {
-  environment: Environment
+  environment: SettingTexts
   /** Receives the Worker's data points. Without it they are dropped. */
   analytics?: LocalAnalytics | undefined
   /** Host names of the service, besides localhost and addresses. */

@@ -1,8 +1,8 @@
+import { waitUntil } from "cloudflare:workers"
 import type { Bindings } from "../../bindings.ts"
 import service from "../../index.ts"
-import { isForeignHost } from "./host.ts"
+import { DATASET, type Dataset } from "../../metrics/points.ts"
 import { KeptMessages, unwrapBatch } from "./kept-messages.ts"
-import { pointsOver } from "./points.ts"
 
 /** The bindings that `npm start` adds to those of `wrangler.toml`. */
 interface LocalBindings extends Bindings {
@@ -57,6 +57,33 @@ const CONTROLS: Record<string, (local: LocalBindings) => Promise<unknown>> = {
     return {}
   },
 }
+
+const ADDRESS = /^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])$/i
+
+/**
+ * Whether a request names a host that is not the service's. The owner of any DNS name can point it at this
+ * machine, and a page with that name could then read every answer (DNS rebinding). Nobody can do that with an
+ * address.
+ *
+ * @param host the header, with or without a port
+ */
+function isForeignHost(host: string, known: readonly string[]): boolean {
+  const name = host.replace(/:\d+$/, "").toLowerCase()
+  return !(name === "localhost" || ADDRESS.test(name) || known.includes(name))
+}
+
+/**
+ * Replaces the dataset binding of Analytics Engine, which stores nothing locally. Never fails: a point that
+ * cannot be stored is lost.
+ */
+const pointsOver = (url: string, token: string): Dataset => ({
+  writeDataPoint(point) {
+    const body = JSON.stringify({ dataset: DATASET, point })
+    const sent = fetch(url, { method: "POST", headers: { Authorization: `Bearer ${token}` }, body })
+    // The answer is read to its end, so that its connection can be used again.
+    waitUntil(sent.then((response) => response.text()).catch(() => {}))
+  },
+})
 
 const problem = (status: number, detail: string, headers: HeadersInit = {}) =>
   Response.json({ detail }, { status, headers })

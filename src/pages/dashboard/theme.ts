@@ -1,4 +1,4 @@
-import { find } from "./dom.ts"
+import { find } from "./base/dom.ts"
 
 const NAME = "signal-ingest-theme"
 

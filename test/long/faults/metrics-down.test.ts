@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest"
-import { freePort } from "../../../src/local/ports.ts"
+import { freePort } from "../../../src/local/machine/ports.ts"
 import { misstored, type Rig, type Sent, sendBatch, startRig } from "../../setup/rig.ts"
 import { type Sink, startSink } from "../../setup/sink.ts"
 

@@ -3,7 +3,7 @@ import { copyFile, symlink, writeFile } from "node:fs/promises"
 import { homedir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { ROOT } from "../../../src/local/root.ts"
+import { ROOT } from "../../../src/local/machine/root.ts"
 
 const JAR = "org/openapitools/openapi-generator-cli/7.25.0/openapi-generator-cli-7.25.0.jar"
 const PYTHON_PACKAGES = [

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net"
 import { promisify } from "node:util"
 import type { Page } from "playwright-core"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { freePort } from "../../../src/local/ports.ts"
+import { freePort } from "../../../src/local/machine/ports.ts"
 import { CHROMIUM, openBrowser } from "../../setup/browser.ts"
 import { dataFolder, endAll, READY, start } from "./npm-start.ts"
 

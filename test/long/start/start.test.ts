@@ -6,7 +6,7 @@ import { hostname } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
-import { freePort } from "../../../src/local/ports.ts"
+import { freePort } from "../../../src/local/machine/ports.ts"
 import { stillRunning } from "../../setup/processes.ts"
 import { dataFolder, endAll, READY, run, start } from "./npm-start.ts"
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
-import { freePort } from "../../../src/local/ports.ts"
+import { freePort } from "../../../src/local/machine/ports.ts"
 import { descendants, stillRunning } from "../../setup/processes.ts"
 import { dataFolder, endAll, npmStart, READY, start } from "./npm-start.ts"
 

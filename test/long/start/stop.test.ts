@@ -1,6 +1,6 @@
 import { Client } from "pg"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
-import { freePort } from "../../../src/local/ports.ts"
+import { freePort } from "../../../src/local/machine/ports.ts"
 import { stillRunning } from "../../setup/processes.ts"
 import { dataFolder, endAll, READY, start } from "./npm-start.ts"
 

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { validate } from "@scalar/openapi-parser"
 import { describe, expect, it } from "vitest"
-import { ROOT } from "../../../src/local/root.ts"
+import { ROOT } from "../../../src/local/machine/root.ts"
 
 /** A file that is served, as the build has left it before the tests began. */
 const asset = (name: string) => readFile(join(ROOT, "dist/assets", name), "utf8")

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { axisSpan, axisTime } from "../../../src/pages/dashboard/format.ts"
+import { axisSpan, axisTime } from "../../../src/pages/dashboard/base/format.ts"
 
 describe("the ticks of a chart's time axis", () => {
   it.each([15, 30, 60, 300, 3600, 86_400])(

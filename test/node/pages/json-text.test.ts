@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { indented, members } from "../../../src/pages/dashboard/json-text.ts"
+import { indented, members } from "../../../src/pages/dashboard/base/json-text.ts"
 
 const json = fc.json({ depthSize: "medium", maxDepth: 5 })
 

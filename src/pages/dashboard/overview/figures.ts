@@ -1,7 +1,7 @@
 import type { MetricsAnswer } from "../../../metrics/answer.ts"
-import { find } from "../dom.ts"
-import { count, duration, moment, rate, share } from "../format.ts"
-import { type Table, table } from "../table.ts"
+import { find } from "../base/dom.ts"
+import { count, duration, moment, rate, share } from "../base/format.ts"
+import { type Table, table } from "../base/table.ts"
 
 /** The tiles. */
 export function showFigures({ totals, measured_since, until }: MetricsAnswer): void {

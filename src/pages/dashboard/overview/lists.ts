@@ -1,10 +1,10 @@
 import type { BatchRecord, ConversationStats, StoredSignal } from "../../../signals/responses.ts"
-import { find, make } from "../dom.ts"
-import { count, NONE, points } from "../format.ts"
-import { linkTo } from "../router.ts"
-import { type Table, table } from "../table.ts"
+import { find, make } from "../base/dom.ts"
+import { count, NONE, points } from "../base/format.ts"
+import { link, time, timeLink } from "../base/parts.ts"
+import { linkTo } from "../base/router.ts"
+import { type Table, table } from "../base/table.ts"
 import { batchLink } from "../views/batches.ts"
-import { link, time, timeLink } from "../views/parts.ts"
 
 const CUT_AT = 120
 

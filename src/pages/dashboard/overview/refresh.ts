@@ -1,6 +1,6 @@
-import { announce, find } from "../dom.ts"
-import { moment } from "../format.ts"
-import { isAskingForKey } from "../key.ts"
+import { announce, find } from "../base/dom.ts"
+import { moment } from "../base/format.ts"
+import { isAskingForKey } from "../base/key.ts"
 import type { Source } from "./source.ts"
 
 export const EVERY_MS = 5000

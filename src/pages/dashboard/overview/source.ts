@@ -1,7 +1,7 @@
-import { failureSentence, get, KeyNeeded, NotAnswered } from "../api.ts"
-import { announce, find } from "../dom.ts"
-import { moment } from "../format.ts"
-import { askForKey, storedKey } from "../key.ts"
+import { failureSentence, get, KeyNeeded, NotAnswered } from "../base/api.ts"
+import { announce, find } from "../base/dom.ts"
+import { moment } from "../base/format.ts"
+import { askForKey, storedKey } from "../base/key.ts"
 
 const LONGEST_WAIT_MS = 60_000
 

@@ -1,12 +1,12 @@
 import type { BatchRecord, Failure } from "../../../signals/responses.ts"
-import { type BatchPage, type DeadLetterPage, get } from "../api.ts"
-import { codeMeanings, explained, type Meaning } from "../codes.ts"
-import { make } from "../dom.ts"
-import { firstBatch } from "../first-batch.ts"
-import { count, NONE, timeOfId } from "../format.ts"
-import { linkTo, type View } from "../router.ts"
-import { table } from "../table.ts"
-import { card, exactTime, facts, link, pageLinks, timeLink } from "./parts.ts"
+import { type BatchPage, type DeadLetterPage, get } from "../base/api.ts"
+import { codeMeanings, explained, type Meaning } from "../base/codes.ts"
+import { make } from "../base/dom.ts"
+import { firstBatch } from "../base/first-batch.ts"
+import { count, NONE, timeOfId } from "../base/format.ts"
+import { card, exactTime, facts, link, pageLinks, timeLink } from "../base/parts.ts"
+import { linkTo, type View } from "../base/router.ts"
+import { table } from "../base/table.ts"
 
 /** The ledger, newest first. */
 export const batchesView = (params: URLSearchParams): View => ({

@@ -1,8 +1,8 @@
 import type { DeadLetterRecord } from "../../../signals/responses.ts"
-import { get, type ReplayAnswer, send } from "../api.ts"
-import { make } from "../dom.ts"
-import { linkTo, type ShowAgain, type View } from "../router.ts"
-import { action, block, card, exactTime, facts, jsonBlock, link } from "./parts.ts"
+import { get, type ReplayAnswer, send } from "../base/api.ts"
+import { make } from "../base/dom.ts"
+import { action, block, card, exactTime, facts, jsonBlock, link } from "../base/parts.ts"
+import { linkTo, type ShowAgain, type View } from "../base/router.ts"
 
 /** One dead letter with its record, and what can be done with it. */
 export const deadLetterView = (id: string, again: ShowAgain): View => ({

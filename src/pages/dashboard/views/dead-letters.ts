@@ -1,10 +1,10 @@
 import type { ListedDeadLetter } from "../../../signals/responses.ts"
-import { type BulkReplayAnswer, type DeadLetterPage, get, send } from "../api.ts"
-import { make } from "../dom.ts"
-import { count } from "../format.ts"
-import { linkTo, type ShowAgain, type View } from "../router.ts"
-import { table } from "../table.ts"
-import { action, link, pageLinks, timeLink } from "./parts.ts"
+import { type BulkReplayAnswer, type DeadLetterPage, get, send } from "../base/api.ts"
+import { make } from "../base/dom.ts"
+import { count } from "../base/format.ts"
+import { action, link, pageLinks, timeLink } from "../base/parts.ts"
+import { linkTo, type ShowAgain, type View } from "../base/router.ts"
+import { table } from "../base/table.ts"
 
 const STATES = ["waiting", "replayed", "discarded"] as const
 

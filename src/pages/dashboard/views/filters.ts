@@ -1,6 +1,6 @@
-import { make } from "../dom.ts"
-import { linkTo } from "../router.ts"
-import { link } from "./parts.ts"
+import { make } from "../base/dom.ts"
+import { link } from "../base/parts.ts"
+import { linkTo } from "../base/router.ts"
 
 export interface FilterField {
   /** Of the query parameter. */

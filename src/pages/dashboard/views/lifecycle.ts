@@ -1,11 +1,11 @@
 import type { ErasureRecord } from "../../../signals/erasure.ts"
 import type { StorageRecord } from "../../../signals/responses.ts"
-import { get, KeyNeeded } from "../api.ts"
-import { make } from "../dom.ts"
-import { bytes, count, NONE } from "../format.ts"
-import type { View } from "../router.ts"
-import { table } from "../table.ts"
-import { card, facts, time } from "./parts.ts"
+import { get, KeyNeeded } from "../base/api.ts"
+import { make } from "../base/dom.ts"
+import { bytes, count, NONE } from "../base/format.ts"
+import { card, facts, time } from "../base/parts.ts"
+import type { View } from "../base/router.ts"
+import { table } from "../base/table.ts"
 
 /** Table sizes, the next partition drop, and erasures. */
 export const lifecycleView = (): View => ({

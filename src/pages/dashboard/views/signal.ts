@@ -1,9 +1,9 @@
 import type { StoredSignal } from "../../../signals/responses.ts"
-import { askText } from "../api.ts"
-import { NONE, points } from "../format.ts"
-import { members } from "../json-text.ts"
-import { linkTo, type View } from "../router.ts"
-import { block, card, exactTime, facts, jsonBlock, link } from "./parts.ts"
+import { askText } from "../base/api.ts"
+import { NONE, points } from "../base/format.ts"
+import { members } from "../base/json-text.ts"
+import { block, card, exactTime, facts, jsonBlock, link } from "../base/parts.ts"
+import { linkTo, type View } from "../base/router.ts"
 
 /** Everything that is stored of one signal. */
 export const signalView = (id: string): View => ({

@@ -1,12 +1,12 @@
 import type { StoredSignal } from "../../../signals/responses.ts"
-import { get, type SignalPage } from "../api.ts"
-import { make } from "../dom.ts"
-import { firstBatch } from "../first-batch.ts"
-import { NONE, points } from "../format.ts"
-import { linkTo, type View } from "../router.ts"
-import { type Column, table } from "../table.ts"
+import { get, type SignalPage } from "../base/api.ts"
+import { make } from "../base/dom.ts"
+import { firstBatch } from "../base/first-batch.ts"
+import { NONE, points } from "../base/format.ts"
+import { link, pageLinks, timeLink } from "../base/parts.ts"
+import { linkTo, type View } from "../base/router.ts"
+import { type Column, table } from "../base/table.ts"
 import { type FilterField, filterForm } from "./filters.ts"
-import { link, pageLinks, timeLink } from "./parts.ts"
 
 const FIELDS: readonly FilterField[] = [
   { name: "context_window_id", label: "Conversation" },

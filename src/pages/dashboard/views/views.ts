@@ -1,10 +1,10 @@
-import { make } from "../dom.ts"
-import { type Address, linkTo, type ShowAgain, type View } from "../router.ts"
+import { make } from "../base/dom.ts"
+import { link } from "../base/parts.ts"
+import { type Address, linkTo, type ShowAgain, type View } from "../base/router.ts"
 import { batchesView, batchView } from "./batches.ts"
 import { deadLetterView } from "./dead-letter.ts"
 import { deadLettersView } from "./dead-letters.ts"
 import { lifecycleView } from "./lifecycle.ts"
-import { link } from "./parts.ts"
 import { signalView } from "./signal.ts"
 import { signalsView } from "./signals.ts"
 

@@ -1,5 +1,5 @@
+import { isAlive } from "../../../../src/local/machine/processes.ts"
 import type { SpoiledAnswer } from "../../../../src/local/neon/endpoint.ts"
-import { isAlive } from "../../../../src/local/processes.ts"
 import { descendants } from "../../../setup/processes.ts"
 import type { Stand } from "./stand.ts"
 

@@ -1,5 +1,5 @@
-import { make } from "../../dom.ts"
-import { moment } from "../../format.ts"
+import { make } from "../../base/dom.ts"
+import { moment } from "../../base/format.ts"
 import type { ChartData } from "./chart.ts"
 
 /** The data of a chart as a collapsed table. Its rows exist only while it is open. */

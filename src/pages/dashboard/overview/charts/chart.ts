@@ -1,6 +1,6 @@
 import uPlot from "uplot"
-import { make } from "../../dom.ts"
-import { axisSpan, axisTime, moment } from "../../format.ts"
+import { make } from "../../base/dom.ts"
+import { axisSpan, axisTime, moment } from "../../base/format.ts"
 import { chartTable } from "./chart-table.ts"
 
 /** Number of a line's colour: --line-1 and so on in colours.css. */

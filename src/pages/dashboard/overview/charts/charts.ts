@@ -1,6 +1,6 @@
 import type { MetricsAnswer } from "../../../../metrics/answer.ts"
-import { find } from "../../dom.ts"
-import { duration, rate, share } from "../../format.ts"
+import { find } from "../../base/dom.ts"
+import { duration, rate, share } from "../../base/format.ts"
 import { type Chart, type ChartData, chart } from "./chart.ts"
 
 type Step = MetricsAnswer["series"][number]

@@ -1,4 +1,4 @@
-import { make } from "../../dom.ts"
+import { make } from "../../base/dom.ts"
 import { type Chart, type Colour, chart } from "./chart.ts"
 
 /** A name of an answer, null for all others together, and its value at each step. */

@@ -5,7 +5,7 @@ import type {
   ListedDeadLetter,
   ReplayAnswer,
   StoredSignal,
-} from "../../signals/responses.ts"
+} from "../../../signals/responses.ts"
 import { storedKey } from "./key.ts"
 
 export interface SignalPage {

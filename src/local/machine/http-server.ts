@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type RequestListener } from "node:http"
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type RequestListener } from "node:http"
 import type { AddressInfo } from "node:net"
 
 /** An HTTP server on the loopback address that can stop and start again on the same port. */
@@ -50,3 +50,18 @@ export async function readBody(request: IncomingMessage, limitBytes: number): Pr
   }
   return length <= limitBytes ? Buffer.concat(chunks, length) : undefined
 }
+
+const LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
+
+/**
+ * Whether a web page may have sent this request. Only the service itself is for browsers, but a page of any
+ * site can reach the other local servers: directly (the browser then sends the page's origin), or by a DNS
+ * name for the loopback address (`Host` is then that name).
+ *
+ * @see https://fetch.spec.whatwg.org/#origin-header
+ */
+export const mayComeFromPage = (
+  { host, origin, "sec-fetch-site": site }: IncomingHttpHeaders,
+  port: number,
+): boolean =>
+  origin !== undefined || site !== undefined || !LOOPBACK_NAMES.some((name) => host === `${name}:${port}`)

@@ -1,8 +1,8 @@
-import { failureSentence } from "../api.ts"
-import { make } from "../dom.ts"
-import { fullTime, moment, NONE } from "../format.ts"
-import { indented } from "../json-text.ts"
-import { linkTo } from "../router.ts"
+import { failureSentence } from "./api.ts"
+import { make } from "./dom.ts"
+import { fullTime, moment, NONE } from "./format.ts"
+import { indented } from "./json-text.ts"
+import { linkTo } from "./router.ts"
 
 /** A box with a heading. */
 export function card(title: string, ...children: (Node | string)[]): HTMLElement {
