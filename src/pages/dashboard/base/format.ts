@@ -4,13 +4,9 @@ const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 })
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 3 })
 const short = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 })
 const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 2 })
-const size = new Intl.NumberFormat(undefined, {
-  style: "unit",
-  unit: "byte",
-  notation: "compact",
-  unitDisplay: "short",
-  maximumSignificantDigits: 3,
-})
+const sizes = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"].map(
+  (unit) => new Intl.NumberFormat(undefined, { style: "unit", unit, maximumSignificantDigits: 3 }),
+)
 const score = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 })
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" })
@@ -43,7 +39,10 @@ export const rate = orNone((value) => {
 })
 export const share = orNone((value) => percent.format(value))
 export const points = orNone((value) => score.format(value))
-export const bytes = orNone((value) => size.format(value))
+export const bytes = orNone((value) => {
+  const step = Math.min(sizes.length - 1, Math.floor(Math.log10(Math.max(1, value)) / 3))
+  return sizes[step]?.format(value / 1000 ** step) ?? NONE
+})
 export const duration = orNone((ms) =>
   ms < 1000 ? `${short.format(ms)} ms` : `${short.format(ms / 1000)} s`,
 )

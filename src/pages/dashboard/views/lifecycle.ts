@@ -3,7 +3,7 @@ import type { StorageRecord } from "../../../signals/responses.ts"
 import { get, KeyNeeded } from "../base/api.ts"
 import { make } from "../base/dom.ts"
 import { bytes, count, NONE } from "../base/format.ts"
-import { card, facts, time } from "../base/parts.ts"
+import { card, exactTime, facts, time } from "../base/parts.ts"
 import type { View } from "../base/router.ts"
 import { table } from "../base/table.ts"
 
@@ -16,10 +16,12 @@ export const lifecycleView = (): View => ({
     const shown = facts([
       ["Signals stay", retention_days === null ? "forever" : `${count(retention_days)} days`],
       ["Ledger rows stay", `${count(storage.ledger_retention_days)} days`],
-      ["Oldest signal", oldest_signal === null ? "none" : time(oldest_signal)],
+      ["Oldest signal", oldest_signal === null ? "none" : exactTime(oldest_signal)],
       [
         "Next drop",
-        next_drop === null ? "none is due" : make("span", {}, `${next_drop.partition}, `, time(next_drop.at)),
+        next_drop === null
+          ? "none is due"
+          : make("span", {}, `${next_drop.partition}, `, exactTime(next_drop.at)),
       ],
     ])
     const sizes = facts([
