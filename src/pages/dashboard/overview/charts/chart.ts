@@ -114,7 +114,7 @@ export function chart(
     return {
       width: Math.max(canvasBox.clientWidth, 120),
       height: HEIGHT,
-      padding: [12, 18, 0, 0],
+      padding: [12, 28, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 7 } },
       scales: {
