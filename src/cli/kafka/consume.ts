@@ -15,7 +15,6 @@ import {
   type OnLost,
 } from "./consumer.ts"
 import { ConsumeCounts } from "./counts.ts"
-
 import { commitLast, gathered } from "./gather.ts"
 import { mapMessages } from "./records.ts"
 

@@ -207,5 +207,20 @@ describe.runIf(OWN_NODE)("the installed package", () => {
       env: { ...process.env, SIGNAL_INGEST_URL: rig.service.address },
     })
     expect(imported.stdout).toBe("Imported: 1 read, 1 stored, 0 failed.\n")
+    const { version } = JSON.parse(await readFile(join(PACKAGE, "package.json"), "utf8"))
+    expect((await run(process.execPath, [signals, "--version"], { cwd: folder })).stdout).toBe(`${version}\n`)
+    // Parts of the Kafka client are WebAssembly, which has to be inside the one file.
+    const kafka = ["consume", "kafka", "--brokers", "127.0.0.1:2", "--topic", "t", "--group", "g"]
+    await expect(run(process.execPath, [signals, ...kafka], { cwd: folder })).rejects.toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining("ECONNREFUSED"),
+    })
+  })
+
+  it("carries the notices of the packages in the command line", async () => {
+    const notices = await readFile(join(PACKAGE, "NOTICES"), "utf8")
+    for (const name of ["@platformatic/kafka", "csv-parse", "hyparquet", "pg", "zod"])
+      expect(notices).toMatch(new RegExp(`^${name} \\d[^\\n]*, license: (MIT|Apache-2.0)$`, "m"))
+    expect(notices.match(/Permission is hereby granted/g)?.length).toBeGreaterThan(20)
   })
 })

@@ -181,7 +181,10 @@ describe("a file of saved progress", () => {
     const { code, err } = await run(folder.path, ["tail", "--cursor-file", "cursor"], {
       SIGNAL_INGEST_URL: rig.service.address,
     })
-    expect([code, err]).toEqual([2, expect.stringMatching(/Name (a file|another|another file) with --cursor-file/)])
+    expect([code, err]).toEqual([
+      2,
+      expect.stringMatching(/Name (a file|another|another file) with --cursor-file/),
+    ])
     if (what === "another text") expect(await readFile(path, "utf8")).toBe("precious text\n")
   })
 

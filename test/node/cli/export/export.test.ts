@@ -151,6 +151,26 @@ describe("signals export", () => {
     expect(await idsIn("a.jsonl", "ndjson")).toEqual(ids)
   })
 
+  it("does not continue from another database behind the same address", async () => {
+    const args = ["--format", "ndjson", "--out", "a.jsonl"]
+    const first = start(folder, ["export", ...args], environment())
+    await expect.poll(() => proxy.seen.length, { interval: 5 }).toBeGreaterThan(2)
+    first.child.kill("SIGINT")
+    expect(await first.ended).toBe(130)
+    const before = await readFile(path("a.jsonl.partial/data"))
+    proxy.mishaps.push({
+      kind: "answer",
+      status: 404,
+      headers: { "Content-Type": "application/json" },
+      body: '{"detail":"No batch has this id.","code":"not_found"}',
+    })
+    const { code, err } = await exported(...args)
+    expect([code, err]).toEqual([2, expect.stringContaining("its database is another one")])
+    expect(await readFile(path("a.jsonl.partial/data"))).toEqual(before)
+    expect((await exported(...args)).code).toBe(0)
+    expect(await idsIn("a.jsonl", "ndjson")).toEqual(ids)
+  })
+
   it("keeps what it has when the service is away for longer than the deadline, and continues", async () => {
     const args = ["--format", "csv", "--out", "a.csv", "--deadline", "2"]
     const { code, err } = await cutShort(args)
