@@ -26,7 +26,7 @@ const undelivered: unknown[] = []
 const client = () =>
   new SignalClient({
     url: proxy.address,
-    deadlineMs: 200,
+    deadlineMs: 3000,
     fetch: (url, init) => fetch(away ? "http://127.0.0.1:2" : url, init),
   })
 const start = async (more: object = {}) =>
