@@ -15,7 +15,7 @@ export async function makePartitions(db: Database, ids = 0): Promise<number> {
 }
 
 /**
- * Other writes take ids before the next attempt, and a batch that is stored row by row takes its ids twice.
+ * Other writes take ids before the next attempt, and a batch that is stored by halves takes its ids twice.
  */
 const WRITES_AHEAD = 8
 
