@@ -13,7 +13,8 @@ if (major < 22 || (major === 22 && minor < 18)) {
   // Node runs what it reads there.
   process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL("../../node_modules/.cache/node", import.meta.url))
   module.enableCompileCache(process.env.NODE_COMPILE_CACHE)
-  // Until start.ts listens itself, nothing runs that has to be stopped. npm would report any other exit code.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(0))
+  // Until start.ts listens too, nothing runs that has to be stopped. npm would report any other exit code.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
+    process.on(signal, () => process.listenerCount(signal) > 1 || process.exit(0))
   await import("./start.ts")
 }

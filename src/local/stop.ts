@@ -27,8 +27,9 @@ export class Stop {
 
   /** Listens until this process ends: a second Ctrl-C must not end it before the parts that it started. */
   listen(): void {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-      process.removeAllListeners(signal).on(signal, () => this.#interrupt())
+    // Beside the listener of launch.mjs, which must stay: Node drops a signal that came while it loaded this file when
+    // its last listener is removed.
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => this.#interrupt())
     // A terminal that was closed, or a pipe whose reader has ended: nobody sees this service any more. A full disk
     // under a log file only costs the lines.
     for (const stream of [process.stdout, process.stderr])
