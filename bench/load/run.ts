@@ -4,20 +4,24 @@ import { makeBatches, makeSignals } from "../harness/signals.ts"
 import { type Stack, startStack } from "../harness/stack.ts"
 import { quantile } from "../harness/statistics.ts"
 import { type Answers, load } from "./callers.ts"
+import { type Crowd, crowd, held } from "./crowd.ts"
 import { soak } from "./soak.ts"
 
 /**
- * `npm run bench:load`: measures the service with more callers than it has room for, and with a database that
- * freezes for two seconds under 80 % of its greatest load. The Worker has a heap of 128 MiB, as an isolate at
- * Cloudflare.
+ * `npm run bench:load`: measures the service with more callers than it has room for, with a database that
+ * freezes for two seconds under 80 % of its greatest load, and with crowds while the Worker has a sixth of a
+ * core. The Worker has a heap of 128 MiB, as an isolate at Cloudflare.
  */
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "8" },
     minutes: { type: "string", default: "1" },
     callers: { type: "string", default: "1,8,32,128,200,1000" },
+    crowd: { type: "string", default: "45" },
   },
 })
+/** A small core shared with others. */
+const HELD_SHARE = 1 / 6
 const levelMs = Number(values.seconds) * 1000
 const soakMs = Number(values.minutes) * 60_000
 
@@ -68,11 +72,29 @@ try {
     })
     console.log(["80 % of the best", ...lines].join("\n"))
   }
+  const crowdMs = Number(values.crowd) * 1000
+  if (crowdMs > 0) await crowds(crowdMs)
   console.log(await ledgerAgrees(stack))
 } finally {
   await worker.stop()
   await stack.stop()
 }
+
+/** Compares crowds of four times the clients, which ignore or honour `Retry-After`, with 300 clients. */
+async function crowds(ms: number): Promise<void> {
+  const run = (clients: number, isPolite: boolean) =>
+    held(worker.pid, HELD_SHARE, () =>
+      crowd({ address: worker.address, workerPid: worker.pid, clients, ms, isPolite }),
+    )
+  const few = await run(300, false)
+  console.log(crowdLine("300 clients, a sixth of a core", few, few))
+  console.log(crowdLine("1,200 that ignore Retry-After", await run(1200, false), few))
+  console.log(crowdLine("1,200 that honour it", await run(1200, true), few))
+}
+
+const crowdLine = (name: string, { perSecond, workerMs, statuses }: Crowd, few: Crowd) =>
+  `${name}: ${perSecond.toFixed(1)} successes/s, ${(perSecond / few.perSecond).toFixed(2)} of those of 300; ` +
+  `${Math.round(workerMs)} ms of CPU a second, answers ${JSON.stringify(statuses)}`
 
 function line(name: string, { latencies, statuses, ms }: Answers, signals: number): string {
   const perSecond = Math.round((latencies.length * signals) / (ms / 1000)).toLocaleString("en-US")

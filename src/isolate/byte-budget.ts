@@ -1,52 +1,63 @@
 import { Line } from "./line.ts"
 
-/** A request's share of the budget, until it is released or expires. */
+/** A request's share of a budget, until it is released or expires. */
 export interface Claim {
   bytes: number
-  /** Whether it began with more than `smallBytes`. */
-  isLarge: boolean
+  /** Whose share it is; undefined: nobody's, so that no share of an owner limits it. */
+  readonly owner: string | undefined
+  /** The lane in which it began. */
+  lane: Lane | undefined
   expiresAt: number
 }
 
 /** An empty claim. */
-export const newClaim = (): Claim => ({ bytes: 0, isLarge: false, expiresAt: 0 })
+export const newClaim = (owner?: string): Claim => ({ bytes: 0, owner, lane: undefined, expiresAt: 0 })
+
+/** The claims of one size. */
+export interface LaneOptions {
+  /** The largest claim of the lane, in bytes. */
+  largestBytes: number
+  /** The most bytes of its claims together, when one more begins. */
+  bytes: number
+  /** The most claims at once. Default: no limit. */
+  claims?: number
+}
 
 export interface BudgetOptions {
-  /** The most bytes of all claims together. */
+  /** The most bytes of all claims together, also of those that have grown. */
   bytes: number
+  /** From small to large. Each has room of its own, so that no size of claims has to wait for another. */
+  lanes: readonly LaneOptions[]
   /**
-   * The most bytes of all claims together after a claim of more than `smallBytes`. Large bodies so leave room
-   * for small ones.
+   * Whether a claim that has begun may use all free bytes to grow, and goes before others. Otherwise it grows
+   * within its lane.
    */
-  largeBytes: number
-  smallBytes: number
-  /** The most large claims at once. */
-  largeClaims: number
-  /** The most bytes of small claims together when one more is admitted. */
-  smallTotalBytes: number
-  /** The most requests that wait at once. */
+  growsFreely: boolean
+  /** Whether a claim may begin now. When that changes, call `serve`. Default: always. */
+  mayBegin?: () => boolean
+  /** The most requests that wait at once to begin. */
   waiters: number
   waitMs: number
   /**
-   * When a lane has had waiters for longer than this, each waits only `patienceMs`: more arrive than leave,
-   * so a longer wait does not help.
-   */
-  standingMs: number
-  /** The longest wait for so many bytes in such a lane. */
-  patienceMs: (bytes: number) => number
-  /**
-   * When a client disconnects, the runtime stops its request without running `finally`. The claim then
+   * When a client disconnects, the runtime can stop its request without running `finally`. The claim then
    * expires after this time.
    */
   claimMs: number
 }
 
-/**
- * Each lane is a separate line. A request that holds a part of its claim must not wait for requests that
- * hold nothing.
- */
-const LANES = ["growing", "small", "large"] as const
-type Lane = (typeof LANES)[number]
+/** The share of a lane, in bytes and in claims, that one owner may have, unless it is a single claim. */
+const OWNER_SHARE = 0.5
+
+interface Held {
+  bytes: number
+  claims: number
+}
+
+interface Lane extends Required<LaneOptions> {
+  line: Line<Want, Want>
+  held: Held
+  byOwner: Map<string, Held>
+}
 
 /** More bytes for a claim. */
 interface Want {
@@ -57,29 +68,39 @@ interface Want {
 
 /**
  * A budget of bytes that requests share. A request without room waits in order of arrival, and is refused
- * after a bounded time.
+ * after a bounded time. One owner has at most half of the room; others pass its waiters meanwhile.
  */
 export class ByteBudget {
   readonly #options: BudgetOptions
   readonly #claims = new Set<Claim>()
-  readonly #lines: Record<Lane, Line<Want, Want>>
-  /** Since when each lane has had waiters. */
-  readonly #standingSince: Record<Lane, number> = { growing: 0, small: 0, large: 0 }
+  readonly #lanes: readonly Lane[]
+  /** The requests that hold a part of their claim do not wait for those that hold nothing. */
+  readonly #growing: Lane
   #held = 0
-  #heldBySmall = 0
 
   constructor(options: BudgetOptions) {
     this.#options = options
-    const line = () =>
-      new Line<Want, Want>({
+    const lane = (more: LaneOptions): Lane => ({
+      claims: Number.POSITIVE_INFINITY,
+      ...more,
+      held: { bytes: 0, claims: 0 },
+      byOwner: new Map(),
+      line: new Line<Want, Want>({
         take: (want) => this.#take(want),
         giveBack: ({ claim, bytes }) => this.#reduce(claim, claim.bytes - bytes),
-      })
-    this.#lines = { growing: line(), small: line(), large: line() }
+      }),
+    })
+    this.#lanes = options.lanes.map(lane)
+    this.#growing = lane({ largestBytes: options.bytes, bytes: options.bytes })
   }
 
   get held(): number {
     return this.#held
+  }
+
+  /** The requests that wait to begin. */
+  get waiting(): number {
+    return this.#lanes.reduce((sum, { line }) => sum + line.length, 0)
   }
 
   /**
@@ -88,25 +109,28 @@ export class ByteBudget {
    */
   async grow(claim: Claim, bytes: number, signal?: AbortSignal): Promise<boolean> {
     const lane = this.#laneOf(claim, bytes)
-    const line = this.#lines[lane]
-    const others = LANES.reduce((sum, name) => sum + (name === lane ? 0 : this.#lines[name].length), 0)
-    const most = lane === "growing" ? Number.POSITIVE_INFINITY : this.#options.waiters - others
-    if (line.length === 0) this.#standingSince[lane] = Date.now()
-    const waitMs = this.#waitMs(lane, bytes)
-    return (await line.enter({ claim, bytes, lane }, { waitMs, most, signal })) !== undefined
+    const others = this.waiting - lane.line.length
+    const most = claim.bytes > 0 ? Number.POSITIVE_INFINITY : this.#options.waiters - others
+    const { waitMs } = this.#options
+    return (await lane.line.enter({ claim, bytes, lane }, { waitMs, most, signal })) !== undefined
   }
 
   /** Adds `bytes` without waiting. */
   growAtOnce(claim: Claim, bytes: number): boolean {
     const lane = this.#laneOf(claim, bytes)
-    return this.#lines[lane].enterAtOnce({ claim, bytes, lane }) !== undefined
+    return lane.line.enterAtOnce({ claim, bytes, lane }) !== undefined
   }
 
   /** Reduces a claim to `keptBytes`. */
   shrink(claim: Claim, keptBytes: number): void {
     if (!this.#claims.has(claim) || claim.bytes <= keptBytes) return
     this.#reduce(claim, keptBytes)
-    for (const lane of LANES) this.#lines[lane].serve()
+    this.serve()
+  }
+
+  /** Lets the first waiters go on, if there is room for them. */
+  serve(): void {
+    for (const { line } of [this.#growing, ...this.#lanes]) line.serve()
   }
 
   release(claim: Claim): void {
@@ -114,46 +138,37 @@ export class ByteBudget {
   }
 
   #laneOf(claim: Claim, bytes: number): Lane {
-    if (claim.bytes > 0) return "growing"
-    return bytes <= this.#options.smallBytes ? "small" : "large"
+    if (claim.lane) return this.#options.growsFreely ? this.#growing : claim.lane
+    return this.#lanes.find(({ largestBytes }) => bytes <= largestBytes) ?? (this.#lanes.at(-1) as Lane)
   }
 
-  /**
-   * The longest wait for so many bytes in a lane: as long as the lane does not stand, or the patience for
-   * them when that is longer.
-   *
-   * @see https://queue.acm.org/detail.cfm?id=2839461 "controlled delay"
-   */
-  #waitMs(lane: Lane, bytes: number): number {
-    const { waitMs, patienceMs, standingMs } = this.#options
-    if (lane === "growing") return waitMs
-    const standsInMs = this.#standingSince[lane] + standingMs - Date.now()
-    return Math.min(waitMs, Math.max(patienceMs(bytes), standsInMs))
-  }
-
-  #take(want: Want): Want | undefined {
+  #take(want: Want): Want | "later" | undefined {
+    if (!this.#hasRoom(want)) this.#expire()
+    if (!this.#hasRoom(want)) return undefined
+    if (this.#exceedsShare(want)) return "later"
     const { claim, bytes, lane } = want
-    if (!this.#hasRoom(lane, bytes)) this.#expire()
-    if (!this.#hasRoom(lane, bytes)) return undefined
-    if (lane !== "growing") claim.isLarge = lane === "large"
-    claim.bytes += bytes
+    const isNew = claim.lane === undefined
+    claim.lane ??= lane
     claim.expiresAt = Date.now() + this.#options.claimMs
     this.#claims.add(claim)
-    this.#held += bytes
-    if (!claim.isLarge) this.#heldBySmall += bytes
+    this.#add(claim, bytes, isNew ? 1 : 0)
     return want
   }
 
-  #hasRoom(lane: Lane, bytes: number): boolean {
-    const { largeBytes, largeClaims, smallTotalBytes, bytes: all } = this.#options
-    if (lane === "large") return this.#held + bytes <= largeBytes && this.#largeClaims() < largeClaims
-    return this.#held + bytes <= all && (lane === "growing" || this.#heldBySmall + bytes <= smallTotalBytes)
+  #hasRoom({ claim, bytes, lane }: Want): boolean {
+    if (this.#held + bytes > this.#options.bytes) return false
+    if (!claim.lane && this.#options.mayBegin?.() === false) return false
+    return (
+      lane === this.#growing ||
+      (lane.held.bytes + bytes <= lane.bytes && lane.held.claims + (claim.lane ? 0 : 1) <= lane.claims)
+    )
   }
 
-  #largeClaims(): number {
-    let count = 0
-    for (const { isLarge } of this.#claims) if (isLarge) count++
-    return count
+  #exceedsShare({ claim, bytes, lane }: Want): boolean {
+    const held = claim.owner === undefined ? undefined : lane.byOwner.get(claim.owner)
+    if (lane === this.#growing || !held || held.bytes === claim.bytes) return false
+    const claims = held.claims + (claim.lane ? 0 : 1)
+    return held.bytes + bytes > lane.bytes * OWNER_SHARE || claims > Math.ceil(lane.claims * OWNER_SHARE)
   }
 
   #expire(): void {
@@ -162,9 +177,24 @@ export class ByteBudget {
   }
 
   #reduce(claim: Claim, keptBytes: number): void {
-    this.#held -= claim.bytes - keptBytes
-    if (!claim.isLarge) this.#heldBySmall -= claim.bytes - keptBytes
-    claim.bytes = keptBytes
-    if (keptBytes === 0) this.#claims.delete(claim)
+    this.#add(claim, keptBytes - claim.bytes, keptBytes === 0 ? -1 : 0)
+    if (keptBytes > 0) return
+    this.#claims.delete(claim)
+    claim.lane = undefined
+  }
+
+  #add(claim: Claim, bytes: number, claims: number): void {
+    const { lane, owner } = claim
+    this.#held += bytes
+    claim.bytes += bytes
+    if (!lane) return
+    lane.held.bytes += bytes
+    lane.held.claims += claims
+    if (owner === undefined) return
+    const held = lane.byOwner.get(owner) ?? { bytes: 0, claims: 0 }
+    held.bytes += bytes
+    held.claims += claims
+    if (held.claims > 0) lane.byOwner.set(owner, held)
+    else lane.byOwner.delete(owner)
   }
 }

@@ -34,8 +34,11 @@ export class Pause {
 
 /** Where the turns of a line come from. */
 export interface Turns<Want, Turn extends object> {
-  /** Takes a turn for `want`; undefined when there is none now. */
-  take(want: Want): Turn | undefined
+  /**
+   * Takes a turn for `want`; undefined when there is none now. `later`: the waiter has to wait for turns of its
+   * own to end, and those behind it may pass.
+   */
+  take(want: Want): Turn | "later" | undefined
   /** Returns a turn that was taken and not used. */
   giveBack(turn: Turn): void
 }
@@ -58,12 +61,16 @@ interface Waiter<Want, Turn> {
   want: Want
   ahead: boolean
   pause: Pause
+  /** Milliseconds since the epoch. */
+  endsAt: number
   /** `late`: it did not confirm its turn in time. `out`: it has left the line. */
   state: "waiting" | { given: Turn; at: number } | "late" | "out"
 }
 
 /** The request of a waiter that has not confirmed its turn for this long has probably ended. */
 const CONFIRM_MS = 250
+/** A waiter whose wait should have ended so long ago is dropped. */
+const LATE_MS = 250
 
 /**
  * The line of an isolate's requests for turns: first come, first served.
@@ -96,38 +103,60 @@ export class Line<Want, Turn extends object> {
   async enter(want: Want, waiting: Waiting): Promise<Turn | undefined> {
     const { waitMs, most = Number.POSITIVE_INFINITY, ahead = false, signal, pause = new Pause() } = waiting
     if (signal?.aborted) return undefined
-    const turn = this.enterAtOnce(want, ahead)
-    if (turn || this.#waiters.length >= most) return turn
-    const waiter: Waiter<Want, Turn> = { want, ahead, pause, state: "waiting" }
-    const index = ahead ? this.#waiters.findLastIndex((other) => other.ahead) + 1 : this.#waiters.length
-    this.#waiters.splice(index, 0, waiter)
+    const waiter = this.#add({ want, ahead, pause, state: "waiting", endsAt: Date.now() + waitMs })
+    const turn = this.#confirm(waiter)
+    if (turn) return turn
     const leave = () => this.#leave(waiter)
+    if (this.#waiters.length > most) {
+      leave()
+      return undefined
+    }
     signal?.addEventListener("abort", leave)
     try {
-      return await this.#wait(waiter, Date.now() + waitMs)
+      return await this.#wait(waiter)
     } finally {
       signal?.removeEventListener("abort", leave)
     }
   }
 
   /** Takes a turn that is free now and that no waiter before wants. */
-  enterAtOnce(want: Want, ahead = false): Turn | undefined {
+  enterAtOnce(want: Want): Turn | undefined {
+    const endsAt = Number.POSITIVE_INFINITY
+    const waiter = this.#add({ want, ahead: false, pause: new Pause(), state: "waiting", endsAt })
+    const turn = this.#confirm(waiter)
+    if (!turn) this.#leave(waiter)
+    return turn
+  }
+
+  /** Adds a waiter behind those of its kind, and serves it at once if it can be. */
+  #add(waiter: Waiter<Want, Turn>): Waiter<Want, Turn> {
+    const { ahead } = waiter
+    const index = ahead ? this.#waiters.findLastIndex((other) => other.ahead) + 1 : this.#waiters.length
+    this.#waiters.splice(index, 0, waiter)
     this.serve()
-    const isFirst = ahead ? !this.#waiters[0]?.ahead : this.#waiters.length === 0
-    return isFirst ? this.#turns.take(want) : undefined
+    return waiter
   }
 
   /** Gives free turns to the first waiters. */
   serve(): void {
     this.#takeBackUnused()
-    for (;;) {
-      const [first] = this.#waiters
-      const turn = first && this.#turns.take(first.want)
+    const now = Date.now()
+    for (let index = 0; index < this.#waiters.length; ) {
+      const next = this.#waiters[index] as Waiter<Want, Turn>
+      // Where the machine is too busy to wake it in time, it has waited for too long, and so has its client.
+      const turn = next.endsAt + LATE_MS < now ? "out" : this.#turns.take(next.want)
       if (!turn) return
-      this.#waiters.shift()
-      first.state = { given: turn, at: Date.now() }
-      this.#unconfirmed.add(first)
-      first.pause.end()
+      if (turn === "later") {
+        index++
+        continue
+      }
+      this.#waiters.splice(index, 1)
+      if (turn === "out") next.state = "out"
+      else {
+        next.state = { given: turn, at: now }
+        this.#unconfirmed.add(next)
+      }
+      next.pause.end()
     }
   }
 
@@ -139,9 +168,9 @@ export class Line<Want, Turn extends object> {
     return taken.map(({ want }) => want)
   }
 
-  async #wait(waiter: Waiter<Want, Turn>, endsAt: number): Promise<Turn | undefined> {
+  async #wait(waiter: Waiter<Want, Turn>): Promise<Turn | undefined> {
     for (;;) {
-      await waiter.pause.last(endsAt - Date.now())
+      await waiter.pause.last(waiter.endsAt - Date.now())
       if (waiter.state === "late") {
         waiter.state = "waiting"
         this.#waiters.unshift(waiter)
@@ -150,7 +179,7 @@ export class Line<Want, Turn extends object> {
       if (waiter.state === "waiting") this.serve()
       const turn = this.#confirm(waiter)
       if (turn || waiter.state === "out") return turn
-      if (Date.now() >= endsAt) this.#leave(waiter)
+      if (Date.now() >= waiter.endsAt) this.#leave(waiter)
     }
   }
 

@@ -36,6 +36,11 @@ export class RetryPacing {
     return Math.max(SHORTEST_RETURN_SECONDS, Math.ceil((this.#lastReturn - now) / 1000))
   }
 
+  /** The admissions to expect within `ms` milliseconds. */
+  admittedWithin(ms: number, now: number): number {
+    return this.#rate(now) * ms
+  }
+
   /** Admissions a millisecond. Older ones count less and less. */
   #rate(now: number): number {
     return this.#admittedPerMs * Math.exp((this.#countedAt - now) / RATE_OVER_MS)

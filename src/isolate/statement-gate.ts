@@ -30,6 +30,11 @@ export class StatementGate {
     this.#limits = limits
   }
 
+  /** Whether as many statements wait as may wait. */
+  get isFull(): boolean {
+    return this.#line.length >= this.#limits.waiting
+  }
+
   /**
    * @returns a function that ends the statement's turn; undefined when there was no turn in time, when too
    * many wait, or when the client has disconnected

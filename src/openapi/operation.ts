@@ -4,7 +4,6 @@ import type {
   ZodOpenApiRequestBodyObject,
   ZodOpenApiResponseObject,
 } from "zod-openapi"
-import { BODY_DEADLINE_MS } from "../http/body/admission.ts"
 import { ACCEPT_ENCODING } from "../http/body/encodings.ts"
 import {
   bodyCutOff,
@@ -154,7 +153,7 @@ export const METHOD_NOT_ALLOWED = refusal("The path does not have this method.",
 const OF_BODIES = {
   400: refusal("The connection ended before the body did; nothing was stored.", { "cut off": bodyCutOff() }),
   408: refusal("The body took too long to arrive; nothing was stored.", {
-    "too slow": bodyTimeout(BODY_DEADLINE_MS / 1000),
+    "too slow": bodyTimeout(),
   }),
   413: refusal("Over a limit, which the answer names; nothing was stored.", {
     "too many signals": tooManySignals(10_000),

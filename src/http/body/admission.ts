@@ -2,47 +2,72 @@ import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
 import { ByteBudget, type Claim, newClaim } from "../../isolate/byte-budget.ts"
 import { RetryPacing } from "../../isolate/retry-pacing.ts"
-import type { App } from "../request/context.ts"
+import { type App, ownerOf } from "../request/context.ts"
 import { overloaded } from "../request/problems.ts"
 
-const MIB = 1024 * 1024
+const KIB = 1024
+const MIB = 1024 * KIB
 
-/**
- * Bound of the heap that all bodies in flight of an isolate take, by estimate. Cloudflare ends an isolate
- * that needs more than 128 MB, with every request in it.
- */
-export const MAX_BYTES_IN_FLIGHT = 64 * MIB
-/** Bodies that take more than this leave a quarter of the budget to smaller ones. */
-export const SMALL_BYTES = 256 * 1024
-const LARGE_BYTES_IN_FLIGHT = 0.75 * MAX_BYTES_IN_FLIGHT
-/**
- * Bounds of the wait for room: the number of waiting requests, which hold only their headers, and the time.
- */
-export const MAX_WAITING = 512
-export const MAX_WAIT_MS = 5000
-/**
- * Twice the writes in flight, and the small bodies of some groups. Other requests wait before their body is
- * read, so that their number does not change the work in hand: with 300 small bodies in 64 MiB, an isolate
- * stored less than half as much.
- */
-const MAX_LARGE_BODIES = 16
-const SMALL_BYTES_IN_FLIGHT = 16 * MIB
-/**
- * When the line has not been empty for `STANDING_MS`, a request waits at most half a second for each MiB of
- * its heap: more requests arrive than leave, and a long line makes every answer late. A larger body may wait
- * longer, since it also takes longer to store.
- */
-const STANDING_MS = 1000
-const PATIENCE_MS_FOR_A_MIB = 500
-/** The longest time for a body to arrive. After it the request fails and its share of the budget is free. */
-export const BODY_DEADLINE_MS = 30_000
-/**
- * A body of a few KB that does not arrive must not hold its share for as long as one of many MiB may need.
- */
-const SHORTEST_BODY_DEADLINE_MS = 5000
-const BODY_MS_FOR_A_MIB = 3000
+/** Bounds of the waits for room: the number of waiting requests, and the time. */
+const MAX_WAITING = 512
+const MAX_WAIT_MS = 5000
 /** More than the deadlines of the body, the wait and the database together. */
 const CLAIM_MS = 60_000
+
+/**
+ * The bytes of bodies that are arriving, or wait to be worked on. The claim of a body grows while it arrives,
+ * so that a connection that sends nothing holds nothing.
+ */
+const MAX_BYTES_ARRIVING = 24 * MIB
+
+/**
+ * Bodies that arrive at once, and those that may wait for the work on them. Others are not read yet: reading
+ * costs CPU, which is in vain for a request that is refused later.
+ */
+const MAX_BODIES_ARRIVING = 128
+const MAX_READ_AHEAD = 16
+
+const arriving = new ByteBudget({
+  bytes: MAX_BYTES_ARRIVING,
+  lanes: [{ largestBytes: MAX_BYTES_ARRIVING, bytes: MAX_BYTES_ARRIVING, claims: MAX_BODIES_ARRIVING }],
+  growsFreely: false,
+  mayBegin: () => atWork.waiting < MAX_READ_AHEAD,
+  waiters: MAX_WAITING,
+  waitMs: MAX_WAIT_MS,
+  claimMs: CLAIM_MS,
+})
+
+/** Up to about 100 signals, and up to about 1,500. */
+const SMALL_BYTES = 256 * KIB
+const MEDIUM_BYTES = 4 * MIB
+/** The largest body of the default limit fits. A larger one gets all that large bodies have. */
+const LARGE_BYTES_AT_WORK = 44 * MIB
+/** Twice the writes in flight. */
+const MAX_MEDIUM_BODIES = 16
+/**
+ * Bound of the heap that all bodies take that are being parsed and stored, by estimate. Cloudflare ends an
+ * isolate that needs more than 128 MB, with every request in it.
+ */
+const MAX_BYTES_AT_WORK = 84 * MIB
+
+/**
+ * Other requests wait, so that their number does not change the work in hand: with 300 small bodies in 64
+ * MiB, an isolate stored less than half as much.
+ */
+const atWork = new ByteBudget({
+  bytes: MAX_BYTES_AT_WORK,
+  lanes: [
+    { largestBytes: SMALL_BYTES, bytes: 16 * MIB },
+    { largestBytes: MEDIUM_BYTES, bytes: 24 * MIB, claims: MAX_MEDIUM_BODIES },
+    { largestBytes: LARGE_BYTES_AT_WORK, bytes: LARGE_BYTES_AT_WORK },
+  ],
+  growsFreely: true,
+  waiters: MAX_WAITING,
+  waitMs: MAX_WAIT_MS,
+  claimMs: CLAIM_MS,
+})
+
+const pacing = new RetryPacing()
 
 /**
  * Bytes of heap for one byte of a body: the body, its text, the parsed values, and the statement that stores
@@ -53,26 +78,6 @@ const HEAP_FOR_A_BYTE = 5
 const HEAP_FOR_A_CONTAINER = 200
 /** The average of usual signals, for the estimate before the objects and arrays of a body are counted. */
 const BYTES_FOR_A_CONTAINER = 200
-
-const budget = new ByteBudget({
-  bytes: MAX_BYTES_IN_FLIGHT,
-  largeBytes: LARGE_BYTES_IN_FLIGHT,
-  smallBytes: SMALL_BYTES,
-  largeClaims: MAX_LARGE_BODIES,
-  smallTotalBytes: SMALL_BYTES_IN_FLIGHT,
-  waiters: MAX_WAITING,
-  waitMs: MAX_WAIT_MS,
-  standingMs: STANDING_MS,
-  patienceMs: (bytes) => PATIENCE_MS_FOR_A_MIB * Math.max(1, bytes / MIB),
-  claimMs: CLAIM_MS,
-})
-
-/** Small and large bodies wait apart, so their senders return at times of their own. */
-const retryPacing = { small: new RetryPacing(), large: new RetryPacing() }
-
-/** The time for a body of so many bytes to arrive, in milliseconds: 5 s, and 3 s for each MiB, up to 30 s. */
-export const bodyDeadlineMs = (bytes: number) =>
-  Math.min(BODY_DEADLINE_MS, SHORTEST_BODY_DEADLINE_MS + BODY_MS_FOR_A_MIB * Math.ceil(bytes / MIB))
 
 /**
  * The bytes of heap that a body takes. It is an estimate for usual signals until its objects and arrays are
@@ -86,45 +91,104 @@ export const costOf = ({
   containers?: number
 }) => Math.ceil(bytes * HEAP_FOR_A_BYTE + containers * HEAP_FOR_A_CONTAINER)
 
-/** A single request can cost more than the budget. It then gets the whole budget of large bodies. */
-const wantedOf = (cost: number) => Math.min(cost, LARGE_BYTES_IN_FLIGHT)
+/** A single request can cost more than the budget. It then gets all that large bodies have. */
+const wantedOf = (cost: number) => Math.min(cost, LARGE_BYTES_AT_WORK)
 
 /**
- * Claims room for this request's body before it is read, and adjusts the claim when the cost is known better.
+ * Claims room for bytes of the body that are arriving, besides those that have arrived.
+ *
+ * @throws {Problem} 503: there was no room in time, or too many requests wait
+ */
+export async function receive(c: Context<App>, bytes: number): Promise<void> {
+  const claims = claimsOf(c)
+  // A webhook has no caller yet: its signature is verified when the body is here.
+  claims.arriving ??= newClaim(c.get("caller")?.name ?? ANONYMOUS)
+  const claim = claims.arriving
+  if (!(await arriving.grow(claim, bytes, c.req.raw.signal))) throw overloaded(nextReturn())
+}
+
+/**
+ * Claims the heap for the work on a body that has arrived, and adjusts the claim when the cost is known
+ * better. What the body held while it arrived is released.
  *
  * @throws {Problem} 503: there was no room in time, or too many requests wait
  */
 export async function admit(c: Context<App>, cost: number): Promise<void> {
-  const claim = claimOf(c)
+  const claim = atWorkOf(c)
   const wanted = wantedOf(cost)
-  if (wanted < claim.bytes) budget.shrink(claim, wanted)
-  if (wanted <= claim.bytes) return
+  if (wanted < claim.bytes) atWork.shrink(claim, wanted)
   const isFirst = claim.bytes === 0
-  const pacing = retryPacing[wanted > SMALL_BYTES ? "large" : "small"]
-  const hasRoom = await budget.grow(claim, wanted - claim.bytes, c.req.raw.signal)
-  if (!hasRoom) throw overloaded(pacing.next(Date.now()))
-  if (isFirst) pacing.admitted(Date.now())
+  if (wanted > claim.bytes && !(await atWork.grow(claim, wanted - claim.bytes, c.req.raw.signal)))
+    throw overloaded(nextReturn())
+  if (isFirst) noteAdmission(c)
 }
 
-/** Claims room without waiting. Returns false, and claims nothing, when there is none now. */
+/** Claims heap without waiting. Returns false, and claims nothing, when there is none now. */
 export function admitAtOnce(c: Context<App>, cost: number): boolean {
-  const claim = claimOf(c)
+  const claim = atWorkOf(c)
   const missing = wantedOf(cost) - claim.bytes
-  return missing <= 0 || budget.growAtOnce(claim, missing)
+  const isFirst = claim.bytes === 0
+  if (missing > 0 && !atWork.growAtOnce(claim, missing)) return false
+  if (isFirst) noteAdmission(c)
+  return true
 }
 
-function claimOf(c: Context<App>): Claim {
-  const claim = c.get("claim") ?? newClaim()
-  c.set("claim", claim)
-  return claim
+/** Adds to the claim of a request what it needs besides its body. Throws as `admit` does. */
+export const admitMore = (c: Context<App>, bytes: number): Promise<void> =>
+  admit(c, atWorkOf(c).bytes + bytes)
+
+function noteAdmission(c: Context<App>): void {
+  pacing.admitted(Date.now())
+  const { arriving: claim } = claimsOf(c)
+  if (claim) arriving.release(claim)
+  arriving.serve()
 }
 
-/** Releases a request's claim when its answer is ready. */
+/** The seconds after which a refused sender should come again. */
+export const nextReturn = (): number => pacing.next(Date.now())
+
+/**
+ * Whether a request that comes now would wait in vain: too many wait already, or more than are admitted
+ * within the longest wait.
+ */
+export function isOverloaded(): boolean {
+  const waiting = arriving.waiting + atWork.waiting
+  return waiting >= MAX_WAITING || waiting > LEAST_LINE + pacing.admittedWithin(MAX_WAIT_MS / 2, Date.now())
+}
+
+/** A line that is always allowed, so that an isolate learns how fast it is. */
+const LEAST_LINE = 64
+
+/**
+ * The owner of all that arrives without a proved caller: at most half of the room. Where access is open, all
+ * callers are this one, so its work is not limited.
+ */
+const ANONYMOUS = "anonymous"
+
+function claimsOf(c: Context<App>): App["Variables"]["claims"] {
+  const claims = c.get("claims") ?? {}
+  c.set("claims", claims)
+  return claims
+}
+
+function atWorkOf(c: Context<App>): Claim {
+  const claims = claimsOf(c)
+  claims.atWork ??= newClaim(ownerOf(c))
+  return claims.atWork
+}
+
+/** Releases a request's claims when its answer is ready. */
 export const releaseBody = createMiddleware<App>(async (c, next) => {
   try {
     await next()
   } finally {
-    const claim = c.get("claim")
-    if (claim) budget.release(claim)
+    releaseClaims(c)
   }
 })
+
+function releaseClaims(c: Context<App>): void {
+  const claims = c.get("claims")
+  if (claims?.arriving) arriving.release(claims.arriving)
+  if (claims?.atWork) atWork.release(claims.atWork)
+  arriving.serve()
+}

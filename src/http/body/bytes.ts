@@ -1,5 +1,8 @@
+import { waitUntil } from "cloudflare:workers"
 import type { Context } from "hono"
 import { missingBody } from "../../signals/shape-errors.ts"
+import { connect } from "../../store/database/connection.ts"
+import { LEAST_BYTES_A_SECOND, LONGEST_PAUSE_MS } from "../request/bounds.ts"
 import type { App } from "../request/context.ts"
 import {
   bodyCutOff,
@@ -8,13 +11,16 @@ import {
   invalidShape,
   unsupportedEncoding,
 } from "../request/problems.ts"
-import { admit, admitAtOnce, bodyDeadlineMs, costOf } from "./admission.ts"
+import { admit, admitAtOnce, costOf, receive } from "./admission.ts"
 import { ACCEPT_ENCODING, decode, type EncodingName, encodingOf } from "./encodings.ts"
 
 /** The media type of the body in lower case, without parameters; "" when the request has none. */
 export function mediaType(c: Context<App>): string {
   return (c.req.header("Content-Type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
 }
+
+/** So much of a body is claimed before it has arrived: what is read at once, which is faster than in parts. */
+const STEP_BYTES = 128 * 1024
 
 /**
  * Reads the body as it was sent, which a signature covers. Waits until there is room for it.
@@ -27,46 +33,95 @@ export async function readSent(
 ): Promise<Uint8Array> {
   const declared = c.req.header("Content-Length")
   if (Number(declared ?? 0) > maxBytes) throw bodyTooLarge(maxBytes)
-  if (!c.req.raw.body) return new Uint8Array()
+  const { body } = c.req.raw
+  if (!body) return new Uint8Array()
+  const startedAt = Date.now()
   try {
-    // The runtime reads no more than the declared length. Reading it whole takes a tenth of the time of
-    // chunks of 4 KB.
-    if (declared !== undefined) {
-      await admit(c, costOf({ bytes: Number(declared) }))
+    if (declared !== undefined && Number(declared) <= STEP_BYTES) {
+      await receive(c, Number(declared))
       const reading = c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer))
-      return await inTime(reading, bodyDeadlineMs(Number(declared)))
+      return await inTime(reading, LONGEST_PAUSE_MS)
     }
-    return await readChunks(c, c.req.raw.body, maxBytes)
+    return await readSteps(c, stepsOf(body, declared), maxBytes)
   } catch (error) {
     // The runtime throws a plain Error when the connection ends before the body.
     throw isLost(error) ? bodyCutOff() : error
+  } finally {
+    if (Date.now() - startedAt > NOTABLE_MS) restartDeadline(c)
   }
 }
 
 const isLost = (error: unknown) => error instanceof Error && error.constructor === Error
 
-/** The waits for room do not count as time of arrival. */
-async function readChunks(
-  c: Context<App>,
-  body: ReadableStream<Uint8Array>,
-  maxBytes: number,
-): Promise<Uint8Array> {
-  const reader = body.getReader()
+const NOTABLE_MS = 500
+
+/** The time in which a body arrives is not the database's. */
+function restartDeadline(c: Context<App>): void {
+  const options = { traffic: "writes", keepAlive: waitUntil, signal: c.req.raw.signal } as const
+  c.set("db", connect(c.get("settings").database, options))
+}
+
+/** The steps in which a body is read. */
+interface Steps {
+  /** The most bytes of the next step; 0 when the body must be at its end. */
+  next(): number
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>
+  cancel(reason: unknown): Promise<void>
+}
+
+/** Reads what the runtime has, or with a declared length whole steps, which takes less time. */
+function stepsOf(body: ReadableStream<Uint8Array>, declared: string | undefined): Steps {
+  const bytes = declared === undefined ? undefined : byteReader(body)
+  if (!bytes) {
+    const reader = body.getReader()
+    return {
+      next: () => 0,
+      read: () => reader.read(),
+      cancel: (reason) => reader.cancel(reason),
+    }
+  }
+  let left = Number(declared)
+  const next = () => Math.min(STEP_BYTES, left)
+  return {
+    next,
+    async read() {
+      if (left === 0) return { done: true }
+      const { done, value } = await bytes.readAtLeast(next(), new Uint8Array(next()))
+      left -= value?.length ?? 0
+      return { done, value }
+    },
+    cancel: (reason) => bytes.cancel(reason),
+  }
+}
+
+/** Undefined for a stream that only JavaScript feeds, as in tests. */
+function byteReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
+  try {
+    return body.getReader({ mode: "byob" })
+  } catch {
+    return undefined
+  }
+}
+
+async function readSteps(c: Context<App>, steps: Steps, maxBytes: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
-  let [length, arrivingMs] = [0, 0]
+  let [length, slackMs] = [0, LONGEST_PAUSE_MS]
   try {
     for (;;) {
+      const claimed = steps.next()
+      if (claimed > 0) await receive(c, claimed)
       const startedAt = Date.now()
-      const { done, value } = await inTime(reader.read(), bodyDeadlineMs(length), arrivingMs)
-      if (done) break
-      arrivingMs += Date.now() - startedAt
+      const { done, value } = await inTime(steps.read(), slackMs)
+      if (done || !value) break
+      const earnedMs = (value.length * 1000) / LEAST_BYTES_A_SECOND
+      slackMs = Math.min(LONGEST_PAUSE_MS, slackMs - (Date.now() - startedAt) + earnedMs)
       length += value.length
       if (length > maxBytes) throw bodyTooLarge(maxBytes)
-      await admit(c, costOf({ bytes: length }))
+      if (claimed === 0) await receive(c, value.length)
       chunks.push(value)
     }
   } catch (error) {
-    reader.cancel(error).catch(() => undefined)
+    steps.cancel(error).catch(() => undefined)
     throw error
   }
   const bytes = new Uint8Array(length)
@@ -79,10 +134,10 @@ async function readChunks(
 }
 
 /** @throws {Problem} 408: a slow body must not hold room that other requests need */
-async function inTime<T>(reading: Promise<T>, deadlineMs: number, passedMs = 0): Promise<T> {
+async function inTime<T>(reading: Promise<T>, ms: number): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(bodyTimeout(deadlineMs / 1000)), deadlineMs - passedMs)
+    timer = setTimeout(() => reject(bodyTimeout()), ms)
   })
   try {
     return await Promise.race([reading, late])

@@ -10,7 +10,7 @@ import { listRows, type SignalRows } from "../../store/signals/read.ts"
 import type { Cursor, SignalFilter } from "../../store/signals/search.ts"
 import type { SelectedRow } from "../../store/signals/stored-signal.ts"
 import { MAX_STREAMS, STREAM_BOUNDS, STREAM_PAGE } from "../request/bounds.ts"
-import { type App, noteOutcome } from "../request/context.ts"
+import { type App, noteOutcome, ownerOf } from "../request/context.ts"
 import { ExportQuery, queryOf } from "../request/params.ts"
 import { errorForLog, invalidShape, tooManyStreams } from "../request/problems.ts"
 import { preferredType } from "./negotiate.ts"
@@ -57,7 +57,7 @@ export const streamLists = createMiddleware<App>(async (c, next) => {
   const data = queryOf(c)
   const query = ExportQuery.safeParse(data)
   if (!query.success) throw invalidShape(shapeErrors(query.error.issues, data, ["query"]))
-  const slot = slots.take()
+  const slot = slots.take(ownerOf(c))
   if (!slot) throw tooManyStreams()
   return await beginStream(c, format, query.data, slot).catch((error) => {
     slot.release()
@@ -90,6 +90,7 @@ async function beginStream(
     line: (row) => format.line(exported(row)),
     limit,
     bounds: STREAM_BOUNDS,
+    isWanted: () => slots.isWanted(),
     onAlive: slot.renew,
     onEnd: (end) => {
       slot.release()

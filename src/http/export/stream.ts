@@ -29,6 +29,8 @@ export interface StreamOptions {
   /** The number of signals after which the stream ends; undefined: after the last signal. */
   limit: number | undefined
   bounds: StreamBounds
+  /** Whether another reader was refused just now, for lack of a slot. */
+  isWanted: () => boolean
   /** Called every second, until the stream ends or the runtime ends the request. */
   onAlive: () => void
   onEnd: (end: StreamEnd) => void
@@ -37,6 +39,8 @@ export interface StreamOptions {
 /** The bytes of one chunk, which has at least one line. */
 const PIECE_BYTES = 64 * 1024
 const LOOK_EVERY_MS = 1000
+/** How long a reader may take nothing while others want its slot. */
+const IDLE_WHEN_WANTED_MS = 10_000
 
 /** The number of signals that the next statement reads, when `sent` signals have been sent. */
 export const pageLimit = (limit: number | undefined, bounds: StreamBounds, sent: number): number =>
@@ -50,6 +54,7 @@ export const pageLimit = (limit: number | undefined, bounds: StreamBounds, sent:
  */
 export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> {
   const { read, statements, line, limit, bounds, onAlive, onEnd } = options
+  const idleMs = () => (options.isWanted() ? Math.min(IDLE_WHEN_WANTED_MS, bounds.idleMs) : bounds.idleMs)
   const encoder = new TextEncoder()
   const startedAt = Date.now()
   let { rows, next } = options.first
@@ -85,8 +90,8 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
     const now = Date.now()
     if (now - startedAt > bounds.totalMs)
       cutOff(controller, new StreamCutOff(`longer than ${bounds.totalMs / 1000} seconds`))
-    else if (now - takenAt > bounds.idleMs)
-      cutOff(controller, new StreamCutOff(`the reader took nothing for ${bounds.idleMs / 1000} seconds`))
+    else if (now - takenAt > idleMs())
+      cutOff(controller, new StreamCutOff(`the reader took nothing for ${idleMs() / 1000} seconds`))
     else onAlive()
   }
 

@@ -1,3 +1,10 @@
+/**
+ * The least rate at which a body must arrive, and the longest time that it may be behind this rate. Waits for
+ * room do not count.
+ */
+export const LEAST_BYTES_A_SECOND = 32 * 1024
+export const LONGEST_PAUSE_MS = 10_000
+
 /** What one streamed list may cost. */
 export interface StreamBounds {
   /** Signals. */

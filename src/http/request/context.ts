@@ -55,8 +55,8 @@ export interface App {
     settings: Settings
     db: Database
     caller: Caller
-    /** The request's claim on the budget of bodies. */
-    claim: Claim
+    /** The request's claims on the budgets of bodies: what arrives, and what is worked on. */
+    claims: { arriving?: Claim; atWork?: Claim }
     /** The bytes of the decoded body. */
     bodyBytes: number
     /** The body as it was sent; set where a signature had to be verified. */
@@ -69,6 +69,12 @@ export interface App {
     /** Milliseconds that parsing and validating the body took; undefined where there was none. */
     validationMs: number | undefined
   }
+}
+
+/** Whose share of an isolate limits a request. With open access all callers are one, so there is none. */
+export const ownerOf = (c: Context<App>): string | undefined => {
+  const name = c.get("caller")?.name
+  return name === "anonymous" ? undefined : name
 }
 
 /** The pattern of a request's route, even when a middleware refused the request. */

@@ -1,3 +1,4 @@
+import type { Context } from "hono"
 import { cors } from "hono/cors"
 import { createMiddleware } from "hono/factory"
 import { readSettings } from "../../config.ts"
@@ -43,6 +44,17 @@ const answerOrigin = cors({
   exposeHeaders: EXPOSED_HEADERS,
   maxAge: MAX_AGE_SECONDS,
 })
+
+/** The headers by which a page of such an origin may read an answer that is made before any other work. */
+export function pageHeaders({ env, req }: Context<App>): Record<string, string> {
+  const origin = req.header("Origin")
+  if (origin === undefined || !readSettings(env).access.origins.includes(origin)) return {}
+  return {
+    "Access-Control-Allow-Origin": origin,
+    "Access-Control-Expose-Headers": EXPOSED_HEADERS.join(),
+    Vary: "Origin",
+  }
+}
 
 /**
  * Allows pages of the origins in `CORS_ORIGINS` to call the service and to read every answer, errors

@@ -14,7 +14,7 @@ import {
   IdempotencyKeyReused,
   ReadTooCostly,
 } from "../../store/database/errors.ts"
-import { MAX_STREAMS, MAX_WAITING_READERS, StreamCutOff } from "./bounds.ts"
+import { LEAST_BYTES_A_SECOND, MAX_STREAMS, MAX_WAITING_READERS, StreamCutOff } from "./bounds.ts"
 import { type App, noteOutcome } from "./context.ts"
 
 interface ProblemBody {
@@ -71,9 +71,9 @@ export const methodNotAllowed = (allowed: string[]) =>
 export const bodyCutOff = () =>
   new Problem("body_cut_off", { detail: "The connection ended before the body did. Nothing was stored." })
 
-export const bodyTimeout = (seconds: number) =>
+export const bodyTimeout = () =>
   new Problem("body_timeout", {
-    detail: `The body took longer than ${seconds} seconds to arrive. Nothing was stored.`,
+    detail: `The body arrived at less than ${LEAST_BYTES_A_SECOND / 1024} KiB a second. Nothing was stored.`,
   })
 
 export const tooManyContainers = () =>

@@ -13,7 +13,7 @@ import {
 } from "../../store/signals/feed.ts"
 import { requireScope } from "../request/auth.ts"
 import { MAX_WAITING_READERS } from "../request/bounds.ts"
-import type { App } from "../request/context.ts"
+import { type App, ownerOf } from "../request/context.ts"
 import { encodeFeedCursor, FeedQuery, refuseShape } from "../request/params.ts"
 import { tooManyWaiting } from "../request/problems.ts"
 
@@ -52,7 +52,7 @@ async function waitForSignals(
   first: FeedPage,
   query: { limit: number; endsAt: number },
 ): Promise<FeedPage> {
-  const slot = takeWaitingSlot()
+  const slot = takeWaitingSlot(ownerOf(c))
   if (!slot) throw tooManyWaiting()
   try {
     let page = first
@@ -91,4 +91,5 @@ const GONE_AFTER_MS = 11_000
 const slots = new ReaderSlots({ most: MAX_WAITING_READERS, goneAfterMs: GONE_AFTER_MS })
 
 /** Takes one of the slots for waiting readers; undefined when all are taken. */
-export const takeWaitingSlot = (now?: number): ReaderSlot | undefined => slots.take(now)
+export const takeWaitingSlot = (owner?: string, now?: number): ReaderSlot | undefined =>
+  slots.take(owner, now)

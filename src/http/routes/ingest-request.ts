@@ -13,7 +13,9 @@ import { type TimeLimit, timeLimitAt } from "../../signals/rules.ts"
 import type { Signal } from "../../signals/schema.ts"
 import { instantText } from "../../signals/timestamp.ts"
 import { BatchRefused, type NewBatch, type WrittenBatch } from "../../store/batches/batch.ts"
+import { MAX_STATEMENT_CHARACTERS } from "../../store/dead-letters/bound-record.ts"
 import { traceparentOf } from "../../trace.ts"
+import { admitMore } from "../body/admission.ts"
 import type { SentKey } from "../body/requests.ts"
 import { type App, noteOutcome, type RequestOutcome } from "../request/context.ts"
 import { timeValidation } from "../request/headers.ts"
@@ -91,6 +93,10 @@ export async function storeRequested(
   return written
 }
 
+/** The heap of dead letters, of so large a part of the body: their JSON, and the JSON of their statement. */
+const heapOfLetters = (c: Context<App>, part: number) =>
+  Math.ceil(2 * Math.min(MAX_STATEMENT_CHARACTERS, 2 * part * (c.get("bodyBytes") ?? 0)))
+
 /** Accepts the records of a webhook with the bridge's result for each, and notes the outcome. */
 export async function answerDelivery(
   c: Context<App>,
@@ -100,6 +106,8 @@ export async function answerDelivery(
   const context = ingestContext(c)
   const plan = planDelivery(delivered, instantText(context.now), { timeLimit: timeLimitOf(c, context.now) })
   notePlan(c, plan.plan, "delivery")
+  const { total, failures: refused } = plan.plan
+  if (refused.length > 0) await admitMore(c, heapOfLetters(c, refused.length / total))
   const { answer, sources, queueError } = await acceptDelivery(context, {
     source,
     caller: c.get("caller").name,

@@ -2,9 +2,10 @@ import { waitUntil } from "cloudflare:workers"
 import { Hono } from "hono"
 import { readSlackRequest } from "../../bridges/slack/events.ts"
 import { slackHeaderError, slackSignatureError } from "../../bridges/slack/signature.ts"
-import { decodeUtf8, isFields, parseJson } from "../../signals/json.ts"
+import { countContainers, decodeUtf8, isFields, parseJson } from "../../signals/json.ts"
 import type { DeliveryAnswer } from "../../signals/responses.ts"
 import { connect } from "../../store/database/connection.ts"
+import { admit, costOf } from "../body/admission.ts"
 import { decodeBody, readSent } from "../body/bytes.ts"
 import { type App, noteOutcome } from "../request/context.ts"
 import { invalidShape, unauthorized } from "../request/problems.ts"
@@ -48,7 +49,9 @@ export const slackWebhook = new Hono<App>().post("/", async (c) => {
   if (forged) throw unauthorized(forged)
   c.set("caller", { name: "webhook:slack", scopes: ["ingest", "bridge"] })
 
-  const body = parseJson(decodeUtf8(await decodeBody(c, sent)))
+  const bytes = await decodeBody(c, sent)
+  await admit(c, costOf({ bytes: bytes.length, containers: countContainers(bytes) }))
+  const body = parseJson(decodeUtf8(bytes))
   const request = readSlackRequest(body, { followEdits: webhooks.followSlackEdits })
   switch (request.type) {
     case "url_verification":

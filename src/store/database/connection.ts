@@ -63,6 +63,12 @@ function gateOf(traffic: Traffic, limit: number): StatementGate {
   return gate
 }
 
+/** Whether as many statements of this kind wait in the isolate as may wait: one more would be refused. */
+export function isLineFull(traffic: Traffic): boolean {
+  for (const [name, gate] of gates) if (name.startsWith(`${traffic} `) && gate.isFull) return true
+  return false
+}
+
 /** Opens no connection: Neon's driver sends each statement as one HTTP request. */
 export function connect(settings: DatabaseSettings, options: ConnectOptions = {}): Database {
   if (settings.httpEndpoint) neonConfig.fetchEndpoint = settings.httpEndpoint

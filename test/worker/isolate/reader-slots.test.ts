@@ -5,12 +5,37 @@ describe("slots of readers", () => {
   it("are bounded, and are free again when a reader leaves or has not been seen for long", () => {
     const slots = new ReaderSlots({ most: 2, goneAfterMs: 1000 })
     const now = Date.now()
-    const first = slots.take(now)
-    const second = slots.take(now)
-    expect([first, second, slots.take(now)]).toEqual([expect.anything(), expect.anything(), undefined])
+    const take = (at: number) => slots.take(undefined, at)
+    const first = take(now)
+    expect([first, take(now), take(now)]).toEqual([expect.anything(), expect.anything(), undefined])
     first?.release()
-    expect(slots.take(now + 500)).toBeDefined()
-    expect(slots.take(now + 600)).toBeUndefined()
-    expect(slots.take(now + 1200)).toBeDefined()
+    expect(take(now + 500)).toBeDefined()
+    expect(take(now + 600)).toBeUndefined()
+    expect(take(now + 1200)).toBeDefined()
+  })
+
+  it("are at most half one owner's", () => {
+    const slots = new ReaderSlots({ most: 4, goneAfterMs: 1000 })
+    const [first, second] = [slots.take("a"), slots.take("a")]
+    expect([first, second, slots.take("a")]).toEqual([expect.anything(), expect.anything(), undefined])
+    expect([slots.take("b"), slots.take("b")]).toEqual([expect.anything(), expect.anything()])
+    first?.release()
+    expect(slots.take("b")).toBeUndefined()
+    expect(slots.take("a")).toBeDefined()
+  })
+
+  it("are wanted for a while after a reader was refused because all were taken", () => {
+    const slots = new ReaderSlots({ most: 2, goneAfterMs: 60_000 })
+    const now = Date.now()
+    slots.take("a", now)
+    slots.take("a", now)
+    expect(slots.isWanted(now)).toBe(false)
+    slots.take("b", now)
+    slots.take("c", now)
+    expect([slots.isWanted(now), slots.isWanted(now + 9000), slots.isWanted(now + 11_000)]).toEqual([
+      true,
+      true,
+      false,
+    ])
   })
 })

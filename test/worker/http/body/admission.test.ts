@@ -1,66 +1,65 @@
 import { createExecutionContext } from "cloudflare:test"
-import { afterEach, expect, it, vi } from "vitest"
+import { expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
-import { BODY_DEADLINE_MS, MAX_WAIT_MS } from "../../../../src/http/body/admission.ts"
-import { LONGEST_RETURN_SECONDS, SHORTEST_RETURN_SECONDS } from "../../../../src/isolate/retry-pacing.ts"
-import { bindings } from "../../service.ts"
-
-afterEach(() => {
-  vi.useRealTimers()
-})
+import { bindings, freshConversation } from "../../service.ts"
 
 const MIB = 1024 * 1024
+const KEYS = [
+  { name: "one", key: "one-key" },
+  { name: "two", key: "two-key" },
+]
 
-const secondsOf = (response: Response | undefined) => Number(response?.headers.get("Retry-After"))
-const isReturnTime = (seconds: number) =>
-  seconds >= SHORTEST_RETURN_SECONDS && seconds <= LONGEST_RETURN_SECONDS
-
-/** A request whose body is declared, and never arrives. */
-const sendNothing = async (bytes = 8 * MIB) => {
-  const headers = { "Content-Length": String(bytes) }
-  const request = new Request("http://signal-ingest.test/api/signals/batch", {
-    method: "POST",
-    body: new ReadableStream(),
-    headers,
-  })
-  return app.fetch(request, bindings, createExecutionContext())
+async function settings() {
+  const digest = async (key: string) =>
+    new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex()
+  const keys = await Promise.all(
+    KEYS.map(async ({ name, key }) => ({ name, sha256: await digest(key), scopes: ["ingest"] })),
+  )
+  return {
+    ...bindings,
+    API_KEYS: JSON.stringify(keys),
+    WEBHOOK_SECRET: `whsec_${new Uint8Array(32).toBase64()}`,
+  }
 }
 
-it("a body for which there is no room is refused after 5 seconds, and told when to come again", async () => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] })
-  const first = sendNothing()
-  await vi.waitFor(() => expect(vi.getTimerCount()).toBe(1))
-  let refused: Response | undefined
-  const second = sendNothing().then((response) => {
-    refused = response
+/** A body of which so many bytes arrive, and then no more. */
+const stopping = (bytes: number) =>
+  new ReadableStream({
+    start: (controller) => controller.enqueue(new Uint8Array(bytes).fill(0x20)),
   })
-  const sentAt = Date.now()
-  while (!refused && Date.now() < sentAt + 2 * MAX_WAIT_MS) await vi.advanceTimersByTimeAsync(100)
-  await second
-  expect(Date.now() - sentAt).toBeGreaterThanOrEqual(MAX_WAIT_MS)
-  expect([refused?.status, secondsOf(refused), await refused?.json()]).toEqual([
-    503,
-    expect.toSatisfy(isReturnTime),
-    { detail: "Too many requests at once. Nothing was stored. Send it again.", code: "overloaded" },
-  ])
-  await vi.advanceTimersByTimeAsync(BODY_DEADLINE_MS)
-  expect((await first).status).toBe(408)
-})
 
-it("a 17th large body is refused after about a second while 16 are read, and a small one is not", async () => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] })
-  const held = Array.from({ length: 16 }, () => sendNothing(400 * 1024))
-  await vi.waitFor(() => expect(vi.getTimerCount()).toBe(16))
-  let refused: Response | undefined
-  const next = sendNothing(400 * 1024).then((response) => {
-    refused = response
+async function send(body: BodyInit, headers: Record<string, string>, path = "/api/signals/batch") {
+  const request = new Request(`http://signal-ingest.test${path}`, { method: "POST", body, headers })
+  return app.fetch(request, await settings(), createExecutionContext())
+}
+
+const bearer = (key: string) => ({ Authorization: `Bearer ${key}` })
+
+/** A batch of 500 signals. */
+const batch = () =>
+  JSON.stringify({
+    signals: Array.from({ length: 500 }, () => ({
+      context_window_id: freshConversation(),
+      raw_content: "x".repeat(300),
+    })),
   })
-  const sentAt = Date.now()
-  while (!refused && Date.now() < sentAt + MAX_WAIT_MS) await vi.advanceTimersByTimeAsync(50)
-  await next
-  expect(Date.now() - sentAt).toBeLessThan(1500)
-  expect([refused?.status, secondsOf(refused)]).toEqual([503, expect.toSatisfy(isReturnTime)])
-  const small = sendNothing(1024)
-  await vi.advanceTimersByTimeAsync(BODY_DEADLINE_MS)
-  expect(new Set((await Promise.all([...held, small])).map(({ status }) => status))).toEqual(new Set([408]))
+
+const DECLARED = { "Content-Length": String(8 * MIB) }
+const SIGNED = {
+  "webhook-id": "x",
+  "webhook-timestamp": String(Math.floor(Date.now() / 1000)),
+  "webhook-signature": `v1,${new Uint8Array(32).toBase64()}`,
+}
+
+it.each([
+  ["20 bodies of another caller of which nothing comes", 20, 0, bearer("two-key"), "/api/signals/batch"],
+  ["20 bodies of another caller that stop after 7 MiB", 20, 7 * MIB, bearer("two-key"), "/api/signals/batch"],
+  ["20 bodies with a false signature that stop after 7 MiB", 20, 7 * MIB, SIGNED, "/webhooks/kafka"],
+  ["a body of its own caller that stops after 7 MiB", 1, 7 * MIB, bearer("one-key"), "/api/signals/batch"],
+] as const)("a batch of 500 is stored at once beside %s", async (_, count, bytes, headers, path) => {
+  const held = Array.from({ length: count }, () => send(stopping(bytes), { ...DECLARED, ...headers }, path))
+  let ended = 0
+  for (const one of held) void one.then(() => ended++)
+  const stored = await send(batch(), { "Content-Type": "application/json", ...bearer("one-key") })
+  expect([stored.status, ended]).toEqual([200, 0])
 })

@@ -35,6 +35,7 @@ function open({ pages, limit, bounds, width = 8, read = async (number) => page(n
     line: ({ id }) => `${id.padEnd(width - 1)}\n`,
     limit,
     bounds: { ...STREAM_BOUNDS, ...bounds },
+    isWanted: () => false,
     onAlive: () => alive++,
     onEnd: (end) => ends.push(end),
   })

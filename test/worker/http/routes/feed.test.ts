@@ -123,7 +123,7 @@ describe("the feed", () => {
     const places = Array.from({ length: MAX_WAITING_READERS }, () => takeWaitingSlot())
     expect(takeWaitingSlot()).toBeUndefined()
     // A reader that has left without a word makes room.
-    expect(takeWaitingSlot(Date.now() + 60_000)?.release()).toBeUndefined()
+    expect(takeWaitingSlot(undefined, Date.now() + 60_000)?.release()).toBeUndefined()
     for (const place of places) place?.release()
     const taken = Array.from({ length: MAX_WAITING_READERS }, () => takeWaitingSlot())
     const refused = await ask({ after: (await read({ after: "now" })).next_cursor, wait: 2 })

@@ -1,0 +1,75 @@
+import { createExecutionContext } from "cloudflare:test"
+import { afterEach, expect, it, vi } from "vitest"
+import { app } from "../../../../src/app.ts"
+import { LONGEST_RETURN_SECONDS, SHORTEST_RETURN_SECONDS } from "../../../../src/isolate/retry-pacing.ts"
+import { bindings } from "../../service.ts"
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+const ORIGIN = "https://app.example.com"
+const MIB = 1024 * 1024
+
+const send = (path: string, init?: RequestInit, more: object = {}) =>
+  Promise.resolve(
+    app.fetch(
+      new Request(`http://signal-ingest.test${path}`, init),
+      { ...bindings, ...more },
+      createExecutionContext(),
+    ),
+  )
+
+/** Bodies that have arrived but for their end, in the room that they have; the others wait in line. */
+const crowd = () =>
+  Array.from({ length: 120 }, () =>
+    send("/api/signals/batch", {
+      method: "POST",
+      headers: { "Content-Length": String(8 * MIB) },
+      body: new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(MIB)) }),
+    }),
+  )
+
+it("more requests than can wait are refused before their key, body and log line", async () => {
+  const log = vi.spyOn(console, "log").mockImplementation(() => {})
+  const held = crowd()
+  const refused = () =>
+    send(
+      "/api/signals/batch",
+      { method: "POST", headers: { Origin: ORIGIN, Authorization: "Bearer no-key" }, body: "{" },
+      { OPEN_ACCESS: "false", CORS_ORIGINS: ORIGIN },
+    )
+  let answer = await refused()
+  await vi.waitFor(async () => {
+    answer = await refused()
+    expect(answer.status).toBe(503)
+  })
+  log.mockClear()
+  const answers = await Promise.all(Array.from({ length: 20 }, refused))
+  expect(answers.map(({ status }) => status)).toEqual(Array(20).fill(503))
+  expect(await answer.json()).toEqual({
+    detail: "Too many requests at once. Nothing was stored. Send it again.",
+    code: "overloaded",
+  })
+  const seconds = Number(answer.headers.get("Retry-After"))
+  expect(seconds).toBeGreaterThanOrEqual(SHORTEST_RETURN_SECONDS)
+  expect(seconds).toBeLessThanOrEqual(LONGEST_RETURN_SECONDS)
+  expect(answer.headers.get("X-Request-Id")).toMatch(/^[0-9a-f-]{36}$/)
+  expect(answer.headers.get("Access-Control-Allow-Origin")).toBe(ORIGIN)
+  // The other ways in are open, and so are reads.
+  expect((await send("/healthz")).status).toBe(200)
+  expect((await send("/api/signals?limit=1")).status).toBe(200)
+  await vi.waitFor(
+    () => {
+      const lines = log.mock.calls.map(([line]) => JSON.parse(String(line)))
+      const refusals = lines.filter(({ event }) => event === "refusals")
+      expect(refusals[0]).toMatchObject({ code: "overloaded", status: 503 })
+      expect(refusals[0].count).toBeGreaterThanOrEqual(20)
+      expect(lines.filter(({ event, status }) => event === "request" && status === 401)).toEqual([])
+    },
+    { timeout: 20_000 },
+  )
+  await Promise.all(held)
+  // When the crowd has gone, all is as before.
+  expect((await refused()).status).toBe(401)
+})
