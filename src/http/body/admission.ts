@@ -157,7 +157,7 @@ export function isOverloaded(): boolean {
 }
 
 /** A line that is always allowed, so that an isolate learns how fast it is. */
-const LEAST_LINE = 64
+const LEAST_LINE = 128
 
 /**
  * The owner of all that arrives without a proved caller: at most half of the room. Where access is open, all

@@ -22,7 +22,7 @@ const send = (path: string, init?: RequestInit, more: object = {}) =>
 
 /** Bodies that have arrived but for their end, in the room that they have; the others wait in line. */
 const crowd = () =>
-  Array.from({ length: 120 }, () =>
+  Array.from({ length: 160 }, () =>
     send("/api/signals/batch", {
       method: "POST",
       headers: { "Content-Length": String(8 * MIB) },
