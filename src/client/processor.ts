@@ -197,7 +197,7 @@ export class BatchProcessor {
     this.#caller = await this.#client.callerId()
     const { batches, loose } = await spool.recover()
     for (const { caller, ...batch } of batches) {
-      const isForeign = caller !== undefined && caller !== this.#caller
+      const isForeign = caller !== this.#caller
       this.#send({ ...batch, texts: undefined, isDamaged: false, isForeign, since: performance.now() })
     }
     for (const text of loose) {

@@ -29,9 +29,9 @@ export interface Extent extends Span {
 /** A batch on disk. */
 export interface KeptBatch {
   ranges: Range[]
-  /** How many signals it was made of; 0 when an earlier version did not note that. */
+  /** How many signals it was made of. */
   count: number
-  caller: string | undefined
+  caller: string
   extents: Extent[]
   /** The file with the line of the batch. */
   cutIn: Segment

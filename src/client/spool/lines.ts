@@ -10,7 +10,7 @@ export type Range = [from: number, to: number]
  */
 export type Entry =
   | { sequence: number; signal: string }
-  | { cut: string; ranges: Range[]; count: number; caller?: string | undefined }
+  | { cut: string; ranges: Range[]; count: number; caller: string }
   | { done: string; ranges: Range[] }
 
 /** Where a line is in its file, in bytes; its line break is at `to`. */

@@ -5,11 +5,8 @@ export interface SpooledBatch {
   count: number
   /** Bytes of their JSON. */
   bytes: number
-  /**
-   * The caller under which it was sent, see `SignalClient.callerId`; undefined when an earlier version of the
-   * library made the batch.
-   */
-  caller?: string | undefined
+  /** The caller under which it was sent, see `SignalClient.callerId`. */
+  caller: string
 }
 
 /**
