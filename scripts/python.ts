@@ -50,7 +50,7 @@ function hasVenv(path: string): boolean {
 }
 
 /** Makes an environment of its own for a Python, with the pinned packages and the library as it is here. */
-function environment(path: string, version: string, requirements: string): string {
+function environment(path: string, version: string, ...requirements: string[]): string {
   const folder = join(CACHE, version)
   const python = join(folder, "bin/python")
   const run = (...command: string[]) =>
@@ -58,13 +58,13 @@ function environment(path: string, version: string, requirements: string): strin
   if (!existsSync(python)) execFileSync(path, ["-m", "venv", folder], { stdio: "inherit" })
   // uv installs in seconds what takes pip a minute.
   run("pip", "install", "-q", "--disable-pip-version-check", `uv==${UV_VERSION}`)
-  run("uv", "pip", "install", "-q", "--python", python, "-r", requirements)
+  for (const list of requirements) run("uv", "pip", "install", "-q", "--python", python, "-r", list)
   run("uv", "pip", "install", "-q", "--python", python, "--no-build-isolation", "-e", ".")
   return python
 }
 
 function testWhole(path: string, version: string): number {
-  const python = environment(path, version, "requirements-dev.txt")
+  const python = environment(path, version, "requirements-dev.txt", ...(all ? ["requirements-long.txt"] : []))
   const run = (...command: string[]) => {
     console.log(`\nPython ${version}: ${command.join(" ")}`)
     return spawnSync(python, ["-m", ...command], { cwd: PYTHON, stdio: "inherit" }).status ?? 1

@@ -134,7 +134,8 @@ def test_multiprocessing(stub: Hop, tmp_path: Path, method: str) -> None:
         import multiprocessing, sys, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
         from signal_ingest import BatchProcessor, SignalClient
-        processor = BatchProcessor(SignalClient(sys.argv[1]), max_wait_seconds=3600)
+        options = {"max_wait_seconds": 3600, "exit_timeout_seconds": 25}
+        processor = BatchProcessor(SignalClient(sys.argv[1]), **options)
         def work(at):
             processor.add({"context_window_id": "c", "raw_content": str(at)})
         if __name__ == "__main__":
@@ -163,7 +164,8 @@ import signal_ingest
 for at in range(5):
     for name in [name for name in sys.modules if name.startswith("signal_ingest")]: del sys.modules[name]
     signal_ingest = importlib.import_module("signal_ingest")
-    processor = signal_ingest.BatchProcessor(signal_ingest.SignalClient(sys.argv[1]))
+    client = signal_ingest.SignalClient(sys.argv[1])
+    processor = signal_ingest.BatchProcessor(client, exit_timeout_seconds=25)
     processor.add({"context_window_id": "c", "raw_content": str(at)})
 """
     ended = run(code, stub.url)

@@ -42,7 +42,7 @@ def test_a_record_becomes_a_signal(stub: Hop, logger: logging.Logger) -> None:
         try:
             1 / 0  # noqa: B018
         except ZeroDivisionError:
-            logger.exception("half \ud800")
+            logger.exception("failed", extra={"half": "\ud800"})
         conversation.reset(token)
         logger.info("plain")
     first, second, third = sent(stub)
@@ -52,7 +52,8 @@ def test_a_record_becomes_a_signal(stub: Hop, logger: logging.Logger) -> None:
     assert first["payload"]["level"] == "WARNING"
     assert (first["payload"]["order"], first["payload"]["service"]) == (7, "web")
     assert first["payload"]["thing"].startswith("<object object")
-    assert (second["context_window_id"], second["raw_content"]) == ("room-2", "half \\ud800")
+    assert (second["context_window_id"], second["raw_content"]) == ("room-2", "failed")
+    assert second["payload"]["half"] == "\\ud800"
     assert "ZeroDivisionError" in second["payload"]["exception"]
     assert (first["signal_score"], second["signal_score"], third["signal_score"]) == (0.7, 1.0, 0.5)
     assert third["context_window_id"] == "logs"

@@ -22,7 +22,7 @@ from .test_spool import Store
 WSGI = """
 import os, sys
 from signal_ingest import BatchProcessor, SignalClient
-processor = BatchProcessor(SignalClient(os.environ["URL"]), max_wait_seconds=3600)
+processor = BatchProcessor(SignalClient(os.environ["URL"]), max_wait_seconds=3600, exit_timeout_seconds=25)
 def app(environ, start):
     text = environ["PATH_INFO"].strip("/")
     processor.add({"context_window_id": "c", "raw_content": text, "payload": {"pid": os.getpid()}})
@@ -163,7 +163,8 @@ def test_celery_prefork(stub: Hop, tmp_path: Path) -> None:
         app = Celery("tasks", broker="filesystem://")
         app.conf.broker_transport_options = folders
         app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
-        processor = BatchProcessor(SignalClient(os.environ["URL"]), max_wait_seconds=3600)
+        options = {"max_wait_seconds": 3600, "exit_timeout_seconds": 25}
+        processor = BatchProcessor(SignalClient(os.environ["URL"]), **options)
         @app.task
         def take(text):
             processor.add({"context_window_id": "c", "raw_content": text})
@@ -196,7 +197,7 @@ def test_a_program_that_is_frozen_by_pyinstaller(stub: Hop, tmp_path: Path) -> N
     code = """
     import sys
     from signal_ingest import BatchProcessor, SignalClient
-    processor = BatchProcessor(SignalClient(sys.argv[1]))
+    processor = BatchProcessor(SignalClient(sys.argv[1]), exit_timeout_seconds=25)
     processor.add({"context_window_id": "c", "raw_content": "frozen"})
     """
     path = script(tmp_path, "frozen.py", code)

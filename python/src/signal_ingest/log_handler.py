@@ -12,6 +12,7 @@ from typing import Any, Literal, Optional
 
 from .base.encode import encode_signal
 from .base.errors import InvalidSignalError
+from .base.plain import plain
 from .processor.threads import BatchProcessor
 
 conversation: contextvars.ContextVar[Optional[str]] = contextvars.ContextVar("signal_ingest.conversation")
@@ -87,8 +88,7 @@ class LogHandler(logging.Handler):
             try:
                 encode_signal(signal)
             except InvalidSignalError:
-                signal["payload"] = {name: _plain(value) for name, value in signal["payload"].items()}
-                signal["raw_content"] = _text(signal["raw_content"])
+                signal = plain(signal)
             if self._when_full == "drop":
                 self._processor.add_or_drop(signal)
             else:
@@ -131,16 +131,3 @@ class LogHandler(logging.Handler):
 
 def _score_of(level: int) -> float:
     return 1.0 if level >= logging.ERROR else 0.7 if level >= logging.WARNING else 0.5
-
-
-def _plain(value: Any) -> Any:
-    try:
-        encode_signal({"value": value})
-    except InvalidSignalError:
-        return _text(repr(value))
-    return value
-
-
-def _text(text: str) -> str:
-    """The text with halves of surrogate pairs as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
