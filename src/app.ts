@@ -21,7 +21,10 @@ import { kafkaWebhook } from "./http/routes/kafka.ts"
 import { signals } from "./http/routes/signals.ts"
 import { slackWebhook } from "./http/routes/slack.ts"
 import { metrics, prometheus, readiness, storage } from "./http/routes/status.ts"
+import { pathOf, WEBHOOK_SOURCES, type WebhookSource } from "./signals/sources.ts"
 import { connect } from "./store/database/connection.ts"
+
+const HANDLERS: Record<WebhookSource, Hono<App>> = { slack: slackWebhook, kafka: kafkaWebhook }
 
 /**
  * The whole service: the middleware of every request, the routes, and the handler that turns errors into
@@ -71,8 +74,7 @@ app.route("/metrics", prometheus)
 app.route("/api/dead-letters", deadLetters)
 app.route("/api/erasures", erasures)
 app.route("/api/storage", storage)
-app.route("/webhooks/slack", slackWebhook)
-app.route("/webhooks/kafka", kafkaWebhook)
+for (const source of WEBHOOK_SOURCES) app.route(pathOf(source), HANDLERS[source])
 
 app.notFound((c) => answerProblem(notFound(), c))
 app.onError(answerProblem)

@@ -4,6 +4,7 @@ import { enqueueDelivery } from "../queue/enqueue.ts"
 import { type Counts, countCodes, NO_COUNTS } from "../signals/answer.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
+import type { WebhookSource } from "../signals/sources.ts"
 import { BatchInDoubt } from "../store/batches/batch.ts"
 import {
   type Delivery,
@@ -14,13 +15,12 @@ import {
 } from "../store/batches/deliveries.ts"
 import { DatabaseError } from "../store/database/errors.ts"
 import { keepValues } from "../store/dead-letters/bound-record.ts"
-import type { LetterSource } from "../store/dead-letters/store.ts"
 import type { Count, IngestContext } from "./context.ts"
 import { queueErrorText } from "./queue-batch.ts"
 
 /** A delivery of a webhook. */
 export interface ReceivedDelivery {
-  source: Extract<LetterSource, "slack" | "kafka">
+  source: WebhookSource
   caller: string
   /** The delivered records, by the indexes of the plan. */
   records: readonly unknown[]

@@ -1,6 +1,5 @@
-import { type FieldMapping, mapKafkaRecord } from "../bridges/kafka/mapping.ts"
+import { MAPPERS, type MappingSettings } from "../bridges/mappers.ts"
 import { planDelivery } from "../bridges/plan-delivery.ts"
-import { mapSlackEvent } from "../bridges/slack/events.ts"
 import { parseJson } from "../signals/json.ts"
 import type { BatchPlan, Delivered } from "../signals/plan.ts"
 import type { BulkReplayAnswer, DeadLetterRecord, Failure, ReplayAnswer } from "../signals/responses.ts"
@@ -20,13 +19,11 @@ import {
 import { cutIntoChunks } from "./chunks.ts"
 import type { IngestContext } from "./context.ts"
 
-export type ReplayContext = Pick<IngestContext, "db" | "queue"> & {
-  /** The present mapping of Kafka records. */
-  mapping: FieldMapping
-  followSlackEdits: boolean
-  /** The time limit by the clock of the replay. */
-  timeLimit: TimeLimit
-}
+export type ReplayContext = Pick<IngestContext, "db" | "queue"> &
+  MappingSettings & {
+    /** The time limit by the clock of the replay. */
+    timeLimit: TimeLimit
+  }
 
 export interface ReplayedDeadLetter {
   answer: ReplayAnswer
@@ -113,14 +110,11 @@ export function planOf(
   return plan.total > 0 ? plan : `Its kind is skipped: ${Object.keys(skipped).join()}.`
 }
 
-function deliveredOf(
-  { source, record }: DeadLetterRecord,
-  { mapping, followSlackEdits }: Pick<ReplayContext, "mapping" | "followSlackEdits">,
-): Delivered {
-  const value = parseJson(record)
-  if (source === "slack") return mapSlackEvent(value, { followEdits: followSlackEdits })
-  if (source === "kafka") return mapKafkaRecord(value as Parameters<typeof mapKafkaRecord>[0], mapping)
-  return { signal: value as Record<string, unknown> }
+function deliveredOf({ source, record }: DeadLetterRecord, settings: MappingSettings): Delivered {
+  // The record of a signal that only the database refused, or of an unreadable message.
+  if (source === "signal" || source === "queue")
+    return { signal: parseJson(record) as Record<string, unknown> }
+  return MAPPERS[source](record, settings)
 }
 
 /** The message's batch has its own transaction id, so it is stored once. */

@@ -1,3 +1,4 @@
+import { WEBHOOKS } from "../signals/sources.ts"
 /**
  * The layout of a data point: the blob or double of each field. `dataPoint` and every query use it.
  *
@@ -73,8 +74,7 @@ export const BATCH_ROUTE = "POST /api/signals/batch"
 export const INGEST_ROUTES: readonly string[] = [
   BATCH_ROUTE,
   "POST /api/signals",
-  "POST /webhooks/slack",
-  "POST /webhooks/kafka",
+  ...Object.values(WEBHOOKS).map(({ route }) => route),
 ]
 
 /** A run of the queue's consumer. It is not a request: only its signals count. */

@@ -1,4 +1,5 @@
-import { createDocument, type ZodOpenApiObject } from "zod-openapi"
+import { createDocument, type ZodOpenApiObject, type ZodOpenApiPathItemObject } from "zod-openapi"
+import type { WebhookPath } from "../signals/sources.ts"
 import * as deadLetters from "./dead-letters.ts"
 import * as erasures from "./erasures.ts"
 import { HEADER_COMPONENTS, PREFLIGHT, withSharedHeaders } from "./headers.ts"
@@ -7,6 +8,11 @@ import * as read from "./reads.ts"
 import { getStorage } from "./storage.ts"
 import * as webhook from "./webhooks.ts"
 import * as write from "./writes.ts"
+
+const OF_WEBHOOKS: Record<WebhookPath, ZodOpenApiPathItemObject> = {
+  "/webhooks/slack": { post: webhook.takeSlackEvent },
+  "/webhooks/kafka": { post: webhook.takeKafkaRecords },
+}
 
 /**
  * All routes of the service. For a new route, add its operation to a file in this folder, and a line here.
@@ -19,8 +25,7 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/signals/{id}": { get: read.getSignal },
   "/api/batches": { get: read.listBatches },
   "/api/batches/{transaction_id}": { get: read.getBatch },
-  "/webhooks/slack": { post: webhook.takeSlackEvent },
-  "/webhooks/kafka": { post: webhook.takeKafkaRecords },
+  ...OF_WEBHOOKS,
   "/api/dead-letters": { get: deadLetters.listDeadLetters },
   "/api/dead-letters/replay": { post: deadLetters.replayDeadLetters },
   "/api/dead-letters/{id}": { get: deadLetters.getDeadLetter, delete: deadLetters.discardDeadLetter },

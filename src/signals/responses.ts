@@ -1,6 +1,7 @@
 import * as z from "zod"
 import { FAILURE_CODE_NAMES, PROBLEM_CODE_NAMES } from "./failures.ts"
 import { STORED_FIELDS } from "./schema.ts"
+import { DEAD_LETTER_SOURCES } from "./sources.ts"
 
 const id = z.int().meta({ description: "The signal's id in the table.", example: 1001 })
 const transactionId = z.uuid().meta({ description: "Names the batch in the ledger (UUIDv7)." })
@@ -174,9 +175,7 @@ const deadLetterFields = {
   id: z.int(),
   created_at: instant,
   state: z.enum(["waiting", "replayed", "discarded"]),
-  source: z
-    .enum(["slack", "kafka", "signal", "queue"])
-    .meta({ description: "How a replay reads the record." }),
+  source: z.enum(DEAD_LETTER_SOURCES).meta({ description: "How a replay reads the record." }),
   caller: z.string(),
   reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
   ...ofFailure,

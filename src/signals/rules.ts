@@ -1,5 +1,6 @@
 import type { Violation } from "./failures.ts"
 import { type Signal, TEXT_FIELDS } from "./schema.ts"
+import { WEBHOOKS } from "./sources.ts"
 import { instantText } from "./timestamp.ts"
 
 /** The largest signal, in UTF-8 bytes of its texts and its payload. */
@@ -72,7 +73,7 @@ export function futureViolation(
 }
 
 /** The prefixes of the dedupe keys that the bridges give messages. */
-const RESERVED_PREFIXES = ["slack:", "kafka:", "cloudevent:"]
+const RESERVED_PREFIXES: readonly string[] = Object.values(WEBHOOKS).flatMap(({ keyPrefixes }) => keyPrefixes)
 
 /**
  * The violation of a caller without the scope `bridge` that sends such a key: the bridge's own message would

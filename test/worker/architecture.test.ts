@@ -10,7 +10,7 @@ const SOURCES = Object.fromEntries(
 /** The folders of `src` and what each may import from, besides itself. Imports point down only. */
 const MAY_IMPORT: Record<string, string[]> = {
   "index.ts": ["app.ts", "bindings.ts", "store", "consumer"],
-  "app.ts": ["config.ts", "http", "store"],
+  "app.ts": ["config.ts", "http", "signals", "store"],
   http: [
     "bindings.ts",
     "config.ts",
@@ -28,7 +28,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   queue: ["store", "signals"],
   bridges: ["signals"],
   store: ["isolate", "signals"],
-  metrics: [],
+  metrics: ["signals"],
   "trace.ts": [],
   "bindings.ts": ["config.ts", "metrics"],
   "config.ts": ["metrics", "bridges", "signals"],

@@ -3,6 +3,7 @@ import * as z from "zod"
 import { WINDOWS } from "../../metrics/answer.ts"
 import { textViolation } from "../../signals/rules.ts"
 import { shapeErrors, validationIssue } from "../../signals/shape-errors.ts"
+import { DEAD_LETTER_SOURCES } from "../../signals/sources.ts"
 import { parseTimestamp } from "../../signals/timestamp.ts"
 import type { FeedPosition } from "../../store/signals/feed.ts"
 import type { Cursor } from "../../store/signals/search.ts"
@@ -210,7 +211,7 @@ export const ReplayQuery = z.object({
       override: { type: "string", pattern: "^\\d{1,15}(,\\d{1,15}){0,499}$" },
     }),
   state: z.enum(["waiting", "discarded"]).default("waiting"),
-  source: z.enum(["slack", "kafka", "signal", "queue"]).optional(),
+  source: z.enum(DEAD_LETTER_SOURCES).optional(),
   limit: digits
     .pipe(z.int().min(1).max(MAX_REPLAYED))
     .default(MAX_REPLAYED)

@@ -49,11 +49,10 @@ export const kafkaWebhook = new Hono<App>().post(
     const records = await readRecords(c, c.req.valid("query").cluster)
     if (records.length > limits.maxSignals) throw tooManySignals(limits.maxSignals)
     await limitWork(c, { signals: records.length, bytes: c.get("bodyBytes") ?? 0 })
-    const mayBridge = c.get("caller").scopes.includes("bridge")
-    const delivered = records.map((record) => {
-      const mapped = mapKafkaRecord(record, webhooks.kafkaMapping)
-      return mayBridge ? mapped : withoutReservedKey(mapped, record)
-    })
+    // Who writes to a topic is not the sender that the service trusts.
+    const delivered = records.map((record) =>
+      withoutReservedKey(mapKafkaRecord(record, webhooks.kafkaMapping), record),
+    )
     return c.json(await answerDelivery(c, { source: "kafka", records, delivered }))
   },
 )

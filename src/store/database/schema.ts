@@ -17,6 +17,7 @@ import {
   uuid,
 } from "drizzle-orm/pg-core"
 import type { Failure } from "../../signals/responses.ts"
+import { DEAD_LETTER_SOURCES } from "../../signals/sources.ts"
 
 /**
  * One row for each signal. `id` rises in the order of a batch, so that the ledger row of a batch is enough to
@@ -142,7 +143,7 @@ export const deadLetters = pgTable(
      */
     transactionId: uuid("transaction_id").notNull(),
     index: integer().notNull(),
-    source: text({ enum: ["slack", "kafka", "signal", "queue"] }).notNull(),
+    source: text({ enum: DEAD_LETTER_SOURCES }).notNull(),
     caller: text().notNull(),
     reason: text().notNull(),
     record: text().notNull(),

@@ -4,6 +4,7 @@ import type { Subjects } from "../../signals/erasure.ts"
 import { FAILURE_CODES, type FailureCode } from "../../signals/failures.ts"
 import type { DeadLetterRecord, ListedDeadLetter } from "../../signals/responses.ts"
 import { textViolation } from "../../signals/rules.ts"
+import type { DeadLetterSource } from "../../signals/sources.ts"
 import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
 import { hasNext, pageStatement } from "../database/page.ts"
 import { deadLetters } from "../database/schema.ts"
@@ -20,7 +21,7 @@ import { keepTexts } from "./bound-record.ts"
  * The entry point of a dead letter, which decides how a replay maps its record. `queue`: a whole message that
  * the consumer could not store.
  */
-export type LetterSource = (typeof deadLetters.source.enumValues)[number]
+export type LetterSource = DeadLetterSource
 
 /** An acknowledged record that could not become a signal. */
 export interface DeadLetter {

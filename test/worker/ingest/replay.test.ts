@@ -101,6 +101,39 @@ describe("a record without a time of its own", () => {
   })
 })
 
+describe("a record whose writer chose a dedupe key of a bridge", () => {
+  it.each(["slack:T1/C1/1", "kafka:t/0/7", "cloudevent:a/b"])(
+    "stays a dead letter when it is replayed, alone and with others: %s",
+    async (dedupe_key) => {
+      const conversation = freshConversation()
+      const value = { context_window_id: conversation, dedupe_key }
+      const letter = await kept({
+        source: "kafka",
+        record: JSON.stringify({ value, identity: "kafka:t/0/1" }),
+      })
+      const { answer } = await replayDeadLetter({ ...testContext(), ...around }, await letter())
+      expect(answer).toMatchObject({
+        replayed: false,
+        reason: expect.stringContaining("must not begin with"),
+      })
+      const choice = { ids: [(await letter()).id], state: "waiting" as const, limit: 500 }
+      expect((await replayDeadLetters({ ...testContext(), ...around }, choice)).answer.replayed_count).toBe(0)
+      expect(await countOf(conversation)).toBe(0)
+    },
+  )
+
+  it("is stored when it is the identity of the record itself", async () => {
+    const conversation = freshConversation()
+    const identity = `kafka:${conversation}/0/1`
+    const value = { context_window_id: conversation, dedupe_key: identity }
+    const letter = await kept({ source: "kafka", record: JSON.stringify({ value, identity }) })
+    expect((await replayDeadLetter({ ...testContext(), ...around }, await letter())).answer.replayed).toBe(
+      true,
+    )
+    expect(await countOf(conversation)).toBe(1)
+  })
+})
+
 describe("many dead letters that are replayed", () => {
   it("are stored once each, page by page, and those that can't be stored stay with their reason", async () => {
     const conversation = freshConversation()
