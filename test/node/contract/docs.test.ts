@@ -56,9 +56,7 @@ const commands = shellBlocks
       .map((line) => ({ page, command: line.replace(/\s+#.*$/, "").trim() }))
       .filter(({ command }) => command !== "" && !command.startsWith("#")),
   )
-const importerCommands = commands.filter(({ command }) =>
-  /^npm run (?:-s )?(?:signals|dlq|key) -- /.test(command),
-)
+const importerCommands = commands.filter(({ command }) => /^npm run (?:-s )?signals -- /.test(command))
 
 /**
  * Commands that this file cannot run, since they install, do not end, or contain this file, and the test that
@@ -138,8 +136,8 @@ afterAll(async () => {
 function runCommand(command: string) {
   const text = command
     .replace(
-      /^npm run (?:-s )?(signals|dlq|key) -- /,
-      (_, script) => `node ${join(ROOT, scripts?.[script]?.split(" ")[1] ?? "")} `,
+      /^npm run (?:-s )?signals -- /,
+      () => `node ${join(ROOT, scripts?.signals?.split(" ")[1] ?? "")} `,
     )
     .replaceAll("http://localhost:8002", rig.service.address)
     .replace("postgres://localhost/chat", rig.postgres.url)
