@@ -1,4 +1,10 @@
-import { Admin, Consumer, type ConsumerOptions, type FetchOptions } from "@platformatic/kafka"
+import {
+  Admin,
+  Consumer,
+  type ConsumerOptions,
+  type FetchOptions,
+  ListOffsetTimestamps,
+} from "@platformatic/kafka"
 import { GaveUpError } from "../terminal/errors.ts"
 
 type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>
@@ -43,24 +49,34 @@ export class CommittedConsumer extends Consumer<Buffer, Buffer, Buffer, Buffer> 
   ): Promise<FetchResponse> | undefined {
     if (!callback) return super.fetch(options).then(withoutAborted)
     super.fetch(options, (error, response) => {
-      if (error || !response) callback(error && this.#lost(error), response)
-      else callback(error, withoutAborted(response))
+      if (!error && response) callback(error, withoutAborted(response))
+      else if (error && lostIn(error).length > 0)
+        this.#continueBehind(error).then(callback, (cause: Error) => callback(cause))
+      else callback(error, response)
     })
     return undefined
   }
 
-  /** Returns the error that the library shall see of a fetch. It continues at `logStartOffset` by itself. */
-  #lost(error: Error): Error {
-    const lost = partitionsLostIn(error)
-    if (lost.length === 0) return error
+  /**
+   * Returns the error that the library shall see of a fetch: it continues at `logStartOffset`, which the
+   * broker leaves out of such an answer.
+   */
+  async #continueBehind(error: Error): Promise<Error> {
     if (this.#onLost === "stop")
       return new LostOffsetError(
         "the topic no longer has the records at the group's offset: its retention has deleted them, or it was made anew. Continue with its oldest record by --on-lost earliest, or with new ones by --on-lost latest.",
       )
-    for (const partition of lost) {
-      if (this.#onLost === "latest") partition.logStartOffset = partition.highWatermark
+    const topics = this.topics.current
+    const metadata = await this.metadata({ topics })
+    const timestamp = ListOffsetTimestamps[this.#onLost === "latest" ? "LATEST" : "EARLIEST"]
+    const offsets = await this.listOffsets({ topics, timestamp })
+    for (const { topicId, partition } of lostIn(error)) {
+      const topic = topics.find((name) => metadata.topics.get(name)?.id === topicId) ?? ""
+      const offset = offsets.get(topic)?.[partition.partitionIndex]
+      if (offset === undefined) continue
+      partition.logStartOffset = offset
       this.#tell(
-        `Partition ${partition.partitionIndex} no longer has the records at the group's offset. Reading continues at offset ${partition.logStartOffset}.`,
+        `${topic}/${partition.partitionIndex} no longer has the records at the group's offset. Reading continues at offset ${offset}.`,
       )
     }
     return error
@@ -69,11 +85,14 @@ export class CommittedConsumer extends Consumer<Buffer, Buffer, Buffer, Buffer> 
 
 const OFFSET_OUT_OF_RANGE = 1
 
-function partitionsLostIn(error: Error): FetchedPartition[] {
+/** The partitions of an answer whose offset the topic does not have. */
+function lostIn(error: Error): { topicId: string; partition: FetchedPartition }[] {
   const { response } = error as { response?: FetchResponse }
-  return (response?.responses ?? [])
-    .flatMap(({ partitions }) => partitions)
-    .filter(({ errorCode }) => errorCode === OFFSET_OUT_OF_RANGE)
+  return (response?.responses ?? []).flatMap(({ topicId, partitions }) =>
+    partitions
+      .filter(({ errorCode }) => errorCode === OFFSET_OUT_OF_RANGE)
+      .map((partition) => ({ topicId, partition })),
+  )
 }
 
 /** Bits of a batch's attributes, and the type of a control record that ends an aborted transaction. */
@@ -132,7 +151,7 @@ export async function beginAtLatest(
     )
     const fresh = topics.filter((topic) => !known.has(topic))
     if (fresh.length === 0) return
-    const ends = await consumer.listOffsets({ topics: fresh, timestamp: -1n })
+    const ends = await consumer.listOffsets({ topics: fresh, timestamp: ListOffsetTimestamps.LATEST })
     await admin.alterConsumerGroupOffsets({
       groupId: group,
       topics: fresh.map((name) => ({
