@@ -32,7 +32,7 @@ export function deliverTo(
     // The service validates the signals, even a missing context_window_id.
     const failures = await deliverEach(client, batch.signals as never, {
       ...options,
-      idempotencyKey: `import-${importId}-${batch.number}`,
+      idempotencyKey: batchKey(importId, batch.number),
       onRetry: ({ reason }) => {
         if (reason instanceof RateLimitedError || reason instanceof UnavailableError) limit.shrink()
       },
@@ -47,6 +47,8 @@ export function deliverTo(
   }
 }
 
-/** The service has another batch under this key: records behind the saved progress have changed. */
-const isKeyReused = (error: unknown) =>
+export const batchKey = (importId: string, number: number) => `import-${importId}-${number}`
+
+/** The service has another batch under this key. */
+export const isKeyReused = (error: unknown) =>
   error instanceof ValidationError && error.errors.some(({ type }) => type === "idempotency_key_reused")

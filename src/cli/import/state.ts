@@ -8,6 +8,7 @@ import type { Source } from "../sources/reading/source.ts"
 import { UsageError } from "../terminal/errors.ts"
 import { BeginningReader, HEAD_RECORDS } from "./batches.ts"
 import { type Checkpoint, newCheckpoint, readCheckpoint, writeCheckpoint } from "./checkpoint.ts"
+import { batchKey, isKeyReused } from "./deliver.ts"
 
 export interface StateOptions {
   client: SignalClient
@@ -135,20 +136,27 @@ async function resume(options: StateOptions, state: State): Promise<State> {
  * @throws {UsageError} such a batch may be stored, and the caller is another one
  */
 async function checkKey({ client, key }: StateOptions, { path, checkpoint }: State): Promise<void> {
-  if (checkpoint.key === key || !checkpoint.inDoubt) return
-  if (checkpoint.transaction !== null && (await isSameCaller(client, checkpoint.transaction))) return
+  if (checkpoint.key === key || !checkpoint.inDoubt || (await isSameCaller(client, checkpoint))) return
   throw new UsageError(
     `The import in ${path} was interrupted under another API key, and the service may have batches that it did not note. With this key they would be stored again. Continue with the key that began it, or one of the same name. If it is gone, --restart sends everything again (a signal with a dedupe_key is stored once).`,
   )
 }
 
-/** Whether the caller of a batch is the one of this key: a key that was replaced keeps its name. */
-async function isSameCaller(client: SignalClient, transactionId: string): Promise<boolean> {
-  // The ledger names the caller of an empty batch.
-  const { transaction_id } = await client.createBatch([])
-  if (!transaction_id) return false
-  const [former, own] = [await client.batch(transactionId), await client.batch(transaction_id)]
-  return former !== undefined && former.caller === own?.caller
+/**
+ * Whether this key has the caller of the import: a key that was replaced keeps its name. The service refuses
+ * another batch under the idempotency key of a stored one. To any other caller it answers that the signal,
+ * which breaks a rule, was not stored.
+ */
+async function isSameCaller(client: SignalClient, { importId, nextBatch }: Checkpoint): Promise<boolean> {
+  if (nextBatch === 0) return false
+  try {
+    const idempotencyKey = batchKey(importId, nextBatch - 1)
+    await client.createBatch([{ context_window_id: " " }], { idempotencyKey, lenient: true })
+    return false
+  } catch (error) {
+    if (isKeyReused(error)) return true
+    throw error
+  }
 }
 
 /**
