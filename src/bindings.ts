@@ -2,8 +2,8 @@ import type { SettingTexts } from "./config.ts"
 import type { Dataset } from "./metrics/points.ts"
 
 /**
- * What Cloudflare hands to the Worker: the settings, and the bindings of `wrangler.toml`. Apart from `config.ts`,
- * since `npm start` reads that file too, where the types of Cloudflare's runtime are unknown.
+ * What Cloudflare hands to the Worker: the settings, and the bindings of `wrangler.toml`. Apart from
+ * `config.ts`, since `npm start` reads that file too, where the types of Cloudflare's runtime are unknown.
  */
 export interface Bindings extends SettingTexts {
   METRICS?: Dataset

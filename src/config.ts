@@ -122,7 +122,10 @@ const Variables = z.object({
   KAFKA_FIELD_MAPPING: json("{}").pipe(FieldMapping),
 })
 
-/** Only `npm start` sets these: the addresses of what replaces Neon and Analytics Engine on a developer's machine. */
+/**
+ * Only `npm start` sets these: the addresses of what replaces Neon and Analytics Engine on a developer's
+ * machine.
+ */
 const LOCAL_NAMES = ["DATABASE_HTTP_ENDPOINT", "ANALYTICS_SQL_ENDPOINT"] as const
 
 export type SettingName = keyof z.input<typeof Variables>

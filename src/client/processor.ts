@@ -33,7 +33,7 @@ interface Batch {
  *     add ──> loose ──cut──> waiting ──slot──> sent ──> stored, or `onFailure`
  *                               ^                │
  *                               └─── pause ──────┤ no good answer, a wrong key, a page of a proxy
- *                                                └──> `onUndelivered`: refused as a whole, `giveUpMs`, `close`
+ *                                                └──> `onUndelivered`: refused whole, `giveUpMs`, `close`
  *
  * With a spool, loose signals and batches are on disk as well; a waiting batch leaves the memory when the
  * buffer is full. Errors go to the callbacks and to `flush` and `close`; the processor never causes an

@@ -4,7 +4,9 @@ import { Line } from "./line.ts"
 export interface Entry {
   /** The longest wait, in milliseconds. */
   waitMs: number
-  /** The longest time of the statement, in milliseconds. After it the statement counts as ended in any case. */
+  /**
+   * The longest time of the statement, in milliseconds. After it the statement counts as ended in any case.
+   */
   longestMs: () => number
   /** Whether the statement continues a started request, and goes before others. */
   ahead: boolean

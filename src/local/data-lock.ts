@@ -9,8 +9,8 @@ import { StartupError } from "./machine/startup-error.ts"
 export const PREDECESSOR_MS = 20_000
 
 /**
- * How long a start waits for its predecessor to notice that it must stop: a SIGTERM to npm ends npm at once, and
- * npm's child looks for its parent twice a second.
+ * How long a start waits for its predecessor to notice that it must stop: a SIGTERM to npm ends npm at once,
+ * and npm's child looks for its parent twice a second.
  */
 const NOTICE_MS = 3000
 
@@ -99,7 +99,9 @@ async function runningProcess({ pid, worker }: Holder): Promise<number | undefin
     : undefined
 }
 
-/** The id may belong to another program by now. After a restart of a container it can even be this process. */
+/**
+ * The id may belong to another program by now. After a restart of a container it can even be this process.
+ */
 async function isOurs(pid: number, command: RegExp): Promise<boolean> {
   if (pid === process.pid || !isAlive(pid)) return false
   const text = await commandOf(pid)

@@ -17,8 +17,8 @@ import { databaseOnly, welcome } from "./terminal/welcome.ts"
 import { type LocalWorker, startWorker } from "./worker/worker.ts"
 
 /**
- * Starts every part, and waits until the user stops it. Throws when a part fails, or when it is stopped during
- * the start.
+ * Starts every part, and waits until the user stops it. Throws when a part fails, or when it is stopped
+ * during the start.
  */
 async function start(options: Options, lock: DataLock, stop: Stop): Promise<void> {
   if (!options.databaseOnly && !(await isFree(options.port)))
@@ -105,8 +105,8 @@ const databaseLines = ({ ownerUrl, dataDir, endpoint }: LocalDatabase) => [
 const isLoopback = (host: string) => /^(localhost|127(\.\d+){3}|\[?::1\]?)$/i.test(host)
 
 /**
- * Opens the service when no keys are set. A database elsewhere may be somebody's production, so that there only
- * `--open-access` does it: a setting may come from a file that was written for another database.
+ * Opens the service when no keys are set. A database elsewhere may be somebody's production, so that there
+ * only `--open-access` does it: a setting may come from a file that was written for another database.
  */
 function openAccess(environment: Environment, options: Options): void {
   if (options.openAccess) environment.OPEN_ACCESS = "true"

@@ -7,8 +7,8 @@ const SAME_CTRL_C_MS = 500
 const PARENT_CHECK_MS = 500
 
 /**
- * The one owner of the stop of `npm start`. Only this process hears the terminal's signals: every process that
- * it starts has a process group of its own, and ends when its owner here says so.
+ * The one owner of the stop of `npm start`. Only this process hears the terminal's signals: every process
+ * that it starts has a process group of its own, and ends when its owner here says so.
  */
 export class Stop {
   /** Aborts at the first signal. */
@@ -27,11 +27,11 @@ export class Stop {
 
   /** Listens until this process ends: a second Ctrl-C must not end it before the parts that it started. */
   listen(): void {
-    // Beside the listener of launch.mjs, which must stay: Node drops a signal that came while it loaded this file when
-    // its last listener is removed.
+    // Beside the listener of launch.mjs, which must stay: Node drops a signal that came while it loaded this
+    // file when its last listener is removed.
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => this.#interrupt())
-    // A terminal that was closed, or a pipe whose reader has ended: nobody sees this service any more. A full disk
-    // under a log file only costs the lines.
+    // A terminal that was closed, or a pipe whose reader has ended: nobody sees this service any more. A full
+    // disk under a log file only costs the lines.
     for (const stream of [process.stdout, process.stderr])
       stream.on("error", ({ code }: NodeJS.ErrnoException) => {
         if (code === "EPIPE" || code === "EIO") this.request()
@@ -59,7 +59,9 @@ export class Stop {
       await stop().catch((error) => console.error((error as Error).message))
   }
 
-  /** Waits for work of the start; rejects as soon as a stop is requested, and leaves the work to `stopParts`. */
+  /**
+   * Waits for work of the start; rejects as soon as a stop is requested, and leaves the work to `stopParts`.
+   */
   async during<T>(work: Promise<T>): Promise<T> {
     work.catch(() => {})
     this.requested.throwIfAborted()

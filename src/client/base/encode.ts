@@ -18,8 +18,8 @@ type Path = (string | number)[]
  * out.
  *
  * @param name the value in messages, such as `signals[3]`; empty for a signal itself
- * @throws {InvalidSignalError} a value inside is none that JSON can hold: NaN, an infinity, an invalid Date, a
- *   cycle, half of a surrogate pair, a function, a symbol, an undefined element, a Map or the like. The
+ * @throws {InvalidSignalError} a value inside is none that JSON can hold: NaN, an infinity, an invalid Date,
+ *   a cycle, half of a surrogate pair, a function, a symbol, an undefined element, a Map or the like. The
  *   message names the field; nothing was sent
  */
 export function encodeJson(value: unknown, name = ""): string {
@@ -200,8 +200,8 @@ function hidesItsContent(value: object, names: readonly string[]): boolean {
 const kindOf = (value: object): string => value.constructor?.name || "value"
 
 /**
- * Reads a signal that `encodeSignal` has written. An integer that a double cannot hold becomes a bigint again,
- * where the runtime shows its digits.
+ * Reads a signal that `encodeSignal` has written. An integer that a double cannot hold becomes a bigint
+ * again, where the runtime shows its digits.
  */
 export const decodeSignal = (text: string): NewSignal => JSON.parse(text, restoreBigint) as NewSignal
 

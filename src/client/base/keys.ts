@@ -9,9 +9,9 @@ export function newKey(): string {
 }
 
 /**
- * The key of a half of a batch that is over a limit: the SHA-256 of the batch's key, a line break and the name
- * of the half. It has the same length at every depth and is the same in every run, so that the whole batch can
- * be sent again.
+ * The key of a half of a batch that is over a limit: the SHA-256 of the batch's key, a line break and the
+ * name of the half. It has the same length at every depth and is the same in every run, so that the whole
+ * batch can be sent again.
  */
 export const keyOfHalf = (key: string, half: "first half" | "second half"): Promise<string> =>
   sha256(`${key}\n${half}`)

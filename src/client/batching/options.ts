@@ -16,7 +16,9 @@ export interface Unstored {
   retryable: boolean
 }
 
-/** Signals that were accepted, or whose `add` nobody awaits, and that this processor does not send any more. */
+/**
+ * Signals that were accepted, or whose `add` nobody awaits, and that this processor does not send any more.
+ */
 export interface Undelivered {
   /** How many they are. */
   count: number
@@ -62,9 +64,9 @@ export interface ProcessorOptions {
    */
   deadlineMs?: number | undefined
   /**
-   * How long a batch is sent again before it goes to `onUndelivered`. A batch of a spool is sent again as long
-   * as the processor lives. Default: 86,400,000, a day; at most 518,400,000, six days, since the service keeps
-   * an idempotency key for seven.
+   * How long a batch is sent again before it goes to `onUndelivered`. A batch of a spool is sent again as
+   * long as the processor lives. Default: 86,400,000, a day; at most 518,400,000, six days, since the service
+   * keeps an idempotency key for seven.
    */
   giveUpMs?: number | undefined
   /** More headers of each request, such as a `traceparent`. The library's own win. */

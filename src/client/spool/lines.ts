@@ -5,8 +5,8 @@ export type Range = [from: number, to: number]
 
 /**
  * A line of a spool's file: an accepted signal, as the JSON that is sent; a batch, with the ranges of its
- * signals, their count and the caller under which it is sent; or the ranges of signals that are done. A `done`
- * line repeats the ranges, so that it does not depend on the line of its batch.
+ * signals, their count and the caller under which it is sent; or the ranges of signals that are done. A
+ * `done` line repeats the ranges, so that it does not depend on the line of its batch.
  */
 export type Entry =
   | { sequence: number; signal: string }

@@ -37,7 +37,7 @@ export interface StreamOptions {
 }
 
 /** The bytes of one chunk, which has at least one line. */
-const PIECE_BYTES = 64 * 1024
+const CHUNK_BYTES = 64 * 1024
 const LOOK_EVERY_MS = 1000
 /** How long a reader may take nothing while others want its slot. */
 const IDLE_WHEN_WANTED_MS = 10_000
@@ -45,6 +45,13 @@ const IDLE_WHEN_WANTED_MS = 10_000
 /** The number of signals that the next statement reads, when `sent` signals have been sent. */
 export const pageLimit = (limit: number | undefined, bounds: StreamBounds, sent: number): number =>
   Math.min(STREAM_PAGE.signals, (limit ?? bounds.signals) - sent)
+
+/** The bound that the next page would exceed. */
+function reachedBound(bounds: StreamBounds, signals: number, statements: number): StreamCutOff | undefined {
+  if (signals >= bounds.signals) return new StreamCutOff(`more than ${bounds.signals} signals`)
+  if (statements >= bounds.statements) return new StreamCutOff(`more than ${bounds.statements} statements`)
+  return undefined
+}
 
 /**
  * Streams the lines of a list. It reads the next page when the reader has read the last one, so that a slow
@@ -78,14 +85,6 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
     controller.error(error)
   }
 
-  /** The bound that the next page would exceed. */
-  function reachedBound(): StreamCutOff | undefined {
-    if (counts.signals >= bounds.signals) return new StreamCutOff(`more than ${bounds.signals} signals`)
-    if (statements() >= bounds.statements)
-      return new StreamCutOff(`more than ${bounds.statements} statements`)
-    return undefined
-  }
-
   function look(controller: ReadableStreamDefaultController<Uint8Array>): void {
     const now = Date.now()
     if (now - startedAt > bounds.totalMs)
@@ -96,14 +95,14 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
   }
 
   /** Takes lines of the page until they fill a chunk. */
-  function takePiece(): string {
-    let piece = pending
+  function takeChunk(): string {
+    let chunk = pending
     pending = ""
-    for (let row = rows[place]; row && piece.length < PIECE_BYTES; row = rows[++place]) {
-      piece += line(row)
+    for (let row = rows[place]; row && chunk.length < CHUNK_BYTES; row = rows[++place]) {
+      chunk += line(row)
       counts.signals++
     }
-    return piece
+    return chunk
   }
 
   return new ReadableStream<Uint8Array>(
@@ -114,10 +113,10 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
       async pull(controller) {
         try {
           takenAt = Date.now()
-          let piece = takePiece()
+          let chunk = takeChunk()
           // A page can be empty when filters leave few signals.
-          while (piece === "" && next && (limit === undefined || counts.signals < limit)) {
-            const bound = reachedBound()
+          while (chunk === "" && next && (limit === undefined || counts.signals < limit)) {
+            const bound = reachedBound(bounds, counts.signals, statements())
             if (bound) return cutOff(controller, bound)
             const page = await read(next, pageLimit(limit, bounds, counts.signals))
             if (ended) return
@@ -125,13 +124,13 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
             rows = page.rows
             next = page.next
             place = 0
-            piece = takePiece()
+            chunk = takeChunk()
           }
-          if (piece === "") {
+          if (chunk === "") {
             end({ outcome: "complete" })
             return controller.close()
           }
-          const bytes = encoder.encode(piece)
+          const bytes = encoder.encode(chunk)
           counts.bytes += bytes.length
           controller.enqueue(bytes)
         } catch (error) {

@@ -55,8 +55,8 @@ export const prometheus = new Hono<App>().get("/", requireScope("read"), async (
 })
 
 /**
- * GET /readyz: whether the service can store a batch now. It needs no key, so it is limited by address. When the
- * database refuses the service, the answer and the log name the same reason.
+ * GET /readyz: whether the service can store a batch now. It needs no key, so it is limited by address. When
+ * the database refuses the service, the answer and the log name the same reason.
  */
 export const readiness = new Hono<App>().get("/", limitAddress, async (c) => {
   const isWritable = await canWrite(c.get("db")).catch((error: unknown) => {

@@ -127,7 +127,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
       const request = readSqlRequest(headers, body)
       if (options.only !== undefined && !namesSameDatabase(request.connectionString, options.only))
         return errorAnswer(403, "This endpoint serves only the database of npm start.")
-      const text = await run(request, cancelled)
+      const text = await runStatements(sessions, request, { cancelled, maxResponseBytes })
       // Neon returns the headers that took effect.
       if (request.transaction) for (const name of BATCH_HEADERS) echo(name, headers, response)
       return { status: 200, body: text }
@@ -139,41 +139,6 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     }
   }
 
-  function run(
-    { connectionString, statements, transaction, ...modes }: SqlRequest,
-    cancelled: AbortSignal,
-  ): Promise<string> {
-    // Neon's proxy also closes a connection on which a single statement fails.
-    return sessions.lend(
-      connectionString,
-      cancelled,
-      { keepOnError: transaction !== undefined },
-      async (client) => {
-        let length = 0
-        const texts: string[] = []
-        const runAll = async () => {
-          for (const statement of statements) {
-            cancelled.throwIfAborted()
-            const { arrayMode = modes.arrayMode } = statement
-            const text = resultText(await runStatement(client, statement, maxResponseBytes), {
-              ...modes,
-              arrayMode,
-            })
-            length += Buffer.byteLength(text)
-            // In a transaction this rolls back everything. A single statement has already committed, as in
-            // Neon.
-            if (length > maxResponseBytes)
-              throw new ResponseTooLarge(maxResponseBytes, { rowsAreLeft: false })
-            texts.push(text)
-          }
-        }
-        if (!transaction) await runAll()
-        else await inTransaction(client, transaction, runAll)
-        return transaction ? `{"results":[${texts}]}` : texts.join()
-      },
-    )
-  }
-
   return {
     url: `http://127.0.0.1:${port}/sql`,
     faults,
@@ -183,6 +148,35 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
       await sessions.close()
     },
   }
+}
+
+/** Runs the statements of a request on a connection of their own. @returns the text of the answer */
+function runStatements(
+  sessions: Sessions,
+  { connectionString, statements, transaction, ...modes }: SqlRequest,
+  { cancelled, maxResponseBytes }: { cancelled: AbortSignal; maxResponseBytes: number },
+): Promise<string> {
+  // Neon's proxy also closes a connection on which a single statement fails.
+  const options = { keepOnError: transaction !== undefined }
+  return sessions.lend(connectionString, cancelled, options, async (client) => {
+    let length = 0
+    const texts: string[] = []
+    const runAll = async () => {
+      for (const statement of statements) {
+        cancelled.throwIfAborted()
+        const { arrayMode = modes.arrayMode } = statement
+        const result = await runStatement(client, statement, maxResponseBytes)
+        const text = resultText(result, { ...modes, arrayMode })
+        length += Buffer.byteLength(text)
+        // In a transaction this rolls back everything. A single statement has already committed, as in Neon.
+        if (length > maxResponseBytes) throw new ResponseTooLarge(maxResponseBytes, { rowsAreLeft: false })
+        texts.push(text)
+      }
+    }
+    if (!transaction) await runAll()
+    else await inTransaction(client, transaction, runAll)
+    return transaction ? `{"results":[${texts}]}` : texts.join()
+  })
 }
 
 /**

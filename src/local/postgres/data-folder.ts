@@ -97,8 +97,8 @@ export async function serverPid(dataDir: string): Promise<number | undefined> {
 }
 
 /**
- * Lets connections log in only with SCRAM. In folders of earlier versions the password itself was sent, which any
- * program that takes the port over could read.
+ * Lets connections log in only with SCRAM. In folders of earlier versions the password itself was sent, which
+ * any program that takes the port over could read.
  */
 export async function useScram(dataDir: string): Promise<void> {
   const file = join(dataDir, "pg_hba.conf")

@@ -39,8 +39,8 @@ export interface PostgresOptions {
   /** Default: the last port of this folder, or a free one. */
   port?: number
   /**
-   * The caller stops the server on SIGINT and similar signals. By default such a signal ends the server and then
-   * this process.
+   * The caller stops the server on SIGINT and similar signals. By default such a signal ends the server and
+   * then this process.
    */
   callerHandlesSignals?: boolean
   /** Aborts when the start is no longer wanted. */
@@ -54,8 +54,8 @@ export interface PostgresOptions {
 const USER = "postgres"
 
 /**
- * How long a start waits for the last connections of a server that was killed: they hold its shared memory until
- * they notice, and a statement may take long.
+ * How long a start waits for the last connections of a server that was killed: they hold its shared memory
+ * until they notice, and a statement may take long.
  */
 const FORMER_CONNECTIONS_MS = 60_000
 const FORMER_CONNECTIONS_POLL_MS = 100
@@ -125,7 +125,9 @@ function endAtSignals(): void {
     })
 }
 
-/** Creates the database beside its final place and then moves it, so that no start leaves an incomplete one. */
+/**
+ * Creates the database beside its final place and then moves it, so that no start leaves an incomplete one.
+ */
 async function createDatabase(dataDir: string, password: string, stopped?: AbortSignal): Promise<void> {
   // Another name each time: the initdb of a start that was killed may still write into the former folder.
   const unfinished = `${dataDir}.unfinished-${randomBytes(4).toString("hex")}`

@@ -124,8 +124,8 @@ export async function startServer(folder: string, port: number): Promise<ServerP
 }
 
 /**
- * In a process group of its own, so that Ctrl-C at the terminal does not reach it: the process that started it
- * stops it after the parts that use it.
+ * In a process group of its own, so that Ctrl-C at the terminal does not reach it: the process that started
+ * it stops it after the parts that use it.
  */
 const childOptions = (user: { uid: number; gid: number } | undefined): SpawnOptions => ({
   ...user,
@@ -147,7 +147,9 @@ function logOf(child: ChildProcess): readonly string[] {
   return lines
 }
 
-/** Resolves with the exit code when the process has ended and its output is read; also when it never started. */
+/**
+ * Resolves with the exit code when the process has ended and its output is read; also when it never started.
+ */
 const ended = (child: ChildProcess) =>
   new Promise<number | null>((resolve) => {
     child.once("error", () => resolve(null))

@@ -113,8 +113,8 @@ function readBody(body: string): { code: string; message: string; constraint: st
 }
 
 /**
- * The proxy's messages for a refusal that no retry changes, and what is wrong, in words without a value. An unknown
- * role and a wrong password have the same message.
+ * The proxy's messages for a refusal that no retry changes, and what is wrong, in words without a value. An
+ * unknown role and a wrong password have the same message.
  *
  * @see https://github.com/neondatabase/neon/blob/main/proxy/src/auth/mod.rs
  */

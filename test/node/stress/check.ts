@@ -81,7 +81,10 @@ function signalDifferences(model: Model, { rows, deadLetters, ledger }: Tables):
   return found
 }
 
-/** The good signals of a batch in doubt, without dedupe keys and out of every erasure's reach, are all there or none. */
+/**
+ * The good signals of a batch in doubt, without dedupe keys and out of every erasure's reach, are all there
+ * or none.
+ */
 function tornBatches(model: Model, { rows }: Tables): string[] {
   const tokens = new Set(rows.map(({ token }) => token))
   const batches = Map.groupBy(

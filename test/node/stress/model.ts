@@ -1,6 +1,6 @@
 /**
- * What the service promised, kept by the senders and compared with the tables when a run has ended. It knows the
- * contract only: nothing is imported from the service.
+ * What the service promised, kept by the senders and compared with the tables when a run has ended. It knows
+ * the contract only: nothing is imported from the service.
  */
 
 /**
@@ -114,7 +114,10 @@ function isSubject(signal: SentSignal, { kind, subject, ids }: SentErasure): boo
   return signal.id !== undefined && ids.includes(signal.id)
 }
 
-/** Whether a signal that was sent after an erasure's answer, about a subject that must not come back, is refused. */
+/**
+ * Whether a signal that was sent after an erasure's answer, about a subject that must not come back, is
+ * refused.
+ */
 export const isSuppressedAfter = (signal: SentSignal, erasures: readonly SentErasure[]) =>
   erasures.some(
     (erasure) =>

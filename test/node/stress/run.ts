@@ -3,7 +3,9 @@ import { seededRandom } from "../../setup/random.ts"
 import { buildBundle } from "../../setup/workerd.ts"
 import { stress } from "./stress.ts"
 
-/** `npm run stress -- --seed S --minutes M`: every way in under faults, compared with a model of the contract. */
+/**
+ * `npm run stress -- --seed S --minutes M`: every way in under faults, compared with a model of the contract.
+ */
 const { values: given } = parseArgs({
   options: {
     seed: { type: "string" },

@@ -70,7 +70,9 @@ export default class FolderReporter extends DefaultReporter {
     return known
   }
 
-  /** The plugin for workerd writes each message at once and whole to this process' output, without a choice. */
+  /**
+   * The plugin for workerd writes each message at once and whole to this process' output, without a choice.
+   */
   #divertNoise(parent: string): void {
     mkdirSync(parent, { recursive: true })
     const path = join(parent, "workerd.log")

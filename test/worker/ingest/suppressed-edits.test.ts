@@ -10,7 +10,7 @@ import type { Database } from "../../../src/store/database/connection.ts"
 import { deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters/store.ts"
 import { type ErasureTarget, enterErasure } from "../../../src/store/lifecycle/erasures.ts"
 import { consume } from "../consumer/messages.ts"
-import { freshChannel, message, sendSigned } from "../http/routes/slack-requests.ts"
+import { freshChannel, message, sendSigned } from "../http/routes/slack/requests.ts"
 import { query } from "../service.ts"
 import { testContext } from "./context.ts"
 

@@ -3,7 +3,8 @@ import { openSpool } from "../../../../src/client/spool/spool.ts"
 
 /**
  * Adds signals with numbers from `from` on, and prints each number once `add` has accepted it; killed by the
- * test in the middle. A number is in the pipe before the next is added, so that a kill loses the last one at most.
+ * test in the middle. A number is in the pipe before the next is added, so that a kill loses the last one at
+ * most.
  */
 const [url = "", folder = "", from = "0", count = "0"] = process.argv.slice(2)
 

@@ -51,23 +51,58 @@ const loneSteps: uPlot.Series.Points.Filter = (self, line) => {
 const withAlpha = (colour: string, percent: number) =>
   `color-mix(in srgb, ${colour} ${percent}%, transparent)`
 
+interface Scale {
+  format: (value: number | null | undefined) => string
+  /** The top of the scale at least. */
+  ceiling?: number
+  /** The values are counts, so the ticks are whole numbers. */
+  whole?: true
+}
+
+function axesOf(panel: HTMLElement, { format, whole }: Scale): uPlot.Axis[] {
+  const axis: uPlot.Axis = {
+    stroke: colourOf("--muted", panel),
+    font: "11px system-ui, sans-serif",
+    grid: { stroke: colourOf("--grid", panel), width: 1 },
+    ticks: { show: false },
+  }
+  return [
+    {
+      ...axis,
+      size: 28,
+      space: 64,
+      values: (_, splits, __, ___, step) => splits.map((at) => axisTime(new Date(at * 1000), step)),
+    },
+    {
+      ...axis,
+      size: 56,
+      space: 36,
+      values: (_, splits) => splits.map((value) => format(value)),
+      ...(whole && { incrs: WHOLE }),
+    },
+  ]
+}
+
+function seriesOf(panel: HTMLElement, { name, colour, filled }: Line): uPlot.Series {
+  const stroke = colourOf(`--line-${colour}`, panel)
+  return {
+    label: name,
+    stroke,
+    width: 1.75,
+    points: { show: false, size: 7, filter: loneSteps },
+    ...(filled && { fill: withAlpha(stroke, 14) }),
+  }
+}
+
 /**
  * A chart in `panel`: a legend with the values under the pointer, or else the last ones; the lines; and the
  * data as a table.
  *
- * @param options.ceiling the top of the scale at least
- * @param options.whole the values are counts, so the ticks are whole numbers
  * @param options.summary what the chart shows, in a sentence for screen readers
  */
 export function chart(
   panel: HTMLElement,
-  options: {
-    lines: Line[]
-    format: (value: number | null | undefined) => string
-    ceiling?: number
-    whole?: true
-    summary: (data: ChartData) => string
-  },
+  options: Scale & { lines: Line[]; summary: (data: ChartData) => string },
 ): Chart {
   const { lines, format } = options
   const when = make("span", { class: "when" })
@@ -102,62 +137,25 @@ export function chart(
     read(plot.cursor.idx)
   }
 
-  const appearance = (): uPlot.Options => {
-    const muted = colourOf("--muted", panel)
-    const grid = { stroke: colourOf("--grid", panel), width: 1 }
-    const axis: uPlot.Axis = {
-      stroke: muted,
-      font: "11px system-ui, sans-serif",
-      grid,
-      ticks: { show: false },
-    }
-    return {
-      width: Math.max(canvasBox.clientWidth, 120),
-      height: HEIGHT,
-      padding: [12, 28, 0, 0],
-      legend: { show: false },
-      cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 7 } },
-      scales: {
-        x: { range: ({ data: [times] }) => axisSpan(times, data?.stepSeconds ?? 0) },
-        y: { range: (_, __, top) => [0, Math.max((top ?? 0) * 1.08, options.ceiling ?? 0) || 1] },
-      },
-      axes: [
-        {
-          ...axis,
-          size: 28,
-          space: 64,
-          values: (_, splits, __, ___, step) => splits.map((at) => axisTime(new Date(at * 1000), step)),
-        },
-        {
-          ...axis,
-          size: 56,
-          space: 36,
-          values: (_, splits) => splits.map((value) => format(value)),
-          ...(options.whole && { incrs: WHOLE }),
-        },
+  const appearance = (): uPlot.Options => ({
+    width: Math.max(canvasBox.clientWidth, 120),
+    height: HEIGHT,
+    padding: [12, 28, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 7 } },
+    scales: {
+      x: { range: ({ data: [times] }) => axisSpan(times, data?.stepSeconds ?? 0) },
+      y: { range: (_, __, top) => [0, Math.max((top ?? 0) * 1.08, options.ceiling ?? 0) || 1] },
+    },
+    axes: axesOf(panel, options),
+    series: [{}, ...lines.map((line) => seriesOf(panel, line))],
+    hooks: {
+      setCursor: [(self) => read(self.cursor.idx)],
+      drawClear: [
+        ({ scales: { x } }) => canvasBox.setAttribute("data-seconds", String((x?.max ?? 0) - (x?.min ?? 0))),
       ],
-      series: [
-        {},
-        ...lines.map(({ name, colour, filled }): uPlot.Series => {
-          const stroke = colourOf(`--line-${colour}`, panel)
-          return {
-            label: name,
-            stroke,
-            width: 1.75,
-            points: { show: false, size: 7, filter: loneSteps },
-            ...(filled && { fill: withAlpha(stroke, 14) }),
-          }
-        }),
-      ],
-      hooks: {
-        setCursor: [(self) => read(self.cursor.idx)],
-        drawClear: [
-          ({ scales: { x } }) =>
-            canvasBox.setAttribute("data-seconds", String((x?.max ?? 0) - (x?.min ?? 0))),
-        ],
-      },
-    }
-  }
+    },
+  })
 
   const repaint = () => {
     plot?.destroy()

@@ -1,10 +1,10 @@
 import { createExecutionContext } from "cloudflare:test"
 import { describe, expect, it, vi } from "vitest"
-import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/bindings.ts"
-import { consume } from "../../consumer/messages.ts"
-import { bindings, query } from "../../service.ts"
-import { freshChannel, message, rowsOf, SECRET, sendSigned } from "./slack-requests.ts"
+import { app } from "../../../../../src/app.ts"
+import type { Bindings } from "../../../../../src/bindings.ts"
+import { consume } from "../../../consumer/messages.ts"
+import { bindings, query } from "../../../service.ts"
+import { freshChannel, message, rowsOf, SECRET, sendSigned } from "./requests.ts"
 
 const UNREACHABLE = { DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql" }
 

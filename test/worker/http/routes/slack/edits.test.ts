@@ -1,10 +1,10 @@
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import type { Bindings } from "../../../../src/bindings.ts"
-import { consume } from "../../consumer/messages.ts"
-import { postBatch, query, send } from "../../service.ts"
-import { postTo } from "./queued.ts"
-import { freshChannel, message, sendSigned } from "./slack-requests.ts"
+import type { Bindings } from "../../../../../src/bindings.ts"
+import { consume } from "../../../consumer/messages.ts"
+import { postBatch, query, send } from "../../../service.ts"
+import { postTo } from "../queued.ts"
+import { freshChannel, message, sendSigned } from "./requests.ts"
 
 const FOLLOW = { SLACK_FOLLOW_EDITS: "true" }
 const WITHOUT_QUEUE = { ...FOLLOW, QUEUE: undefined } as unknown as Partial<Bindings>

@@ -1,8 +1,8 @@
 import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test"
-import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/bindings.ts"
-import type { DataPoint } from "../../../../src/metrics/points.ts"
-import { bindings, query } from "../../service.ts"
+import { app } from "../../../../../src/app.ts"
+import type { Bindings } from "../../../../../src/bindings.ts"
+import type { DataPoint } from "../../../../../src/metrics/points.ts"
+import { bindings, query } from "../../../service.ts"
 
 export const SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 
