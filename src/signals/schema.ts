@@ -3,10 +3,22 @@ import { plainNumber } from "./json.ts"
 import { validationIssue } from "./shape-errors.ts"
 import { parseTimestamp, type TimestampError } from "./timestamp.ts"
 
-const text = (description: string) => z.string().meta({ description }).nullish()
 const name = (description: string) => z.string().meta({ description, minLength: 1, maxLength: 255 })
-const id = (description: string) => z.string().meta({ description, maxLength: 1024 }).nullish()
-const share = (description: string) => z.number().meta({ description, minimum: 0, maximum: 1 }).nullish()
+const share = (description: string) => z.number().meta({ description, minimum: 0, maximum: 1 })
+
+/** A text of any length, which may be absent. */
+const freeText = (description: string) =>
+  ({
+    type: "text",
+    text: "free",
+    sent: z.string().meta({ description }).nullish(),
+    stored: z.string().nullable(),
+    preset: null,
+  }) as const
+
+/** The id of an agent or of a user; see `MAX_ID_CHARACTERS` in `rules.ts`. */
+const id = (description: string) =>
+  ({ ...freeText(description), sent: z.string().meta({ description, maxLength: 1024 }).nullish() }) as const
 
 /** Parses the time once. The output is UTC text, or the rule violation with which the signal will fail. */
 const Timestamp = z
@@ -42,69 +54,127 @@ const Payload = z
     override: { type: "object", additionalProperties: true },
   })
 
+interface Field {
+  /** The name of the column; by default that of the field. */
+  column?: string
+  /** The column's type in Postgres. */
+  type: "text" | "timestamptz" | "float8" | "int2" | "jsonb"
+  /** `name` and `key`: at most 255 characters; `free`: of any length. Names are checked first, keys last. */
+  text?: "name" | "free" | "key"
+  /** The shape on the wire. */
+  sent: z.ZodType
+  /** The shape in a read, which is also that of the row; see `SignalRow` for the two that are computed. */
+  stored: z.ZodType
+  /** The value of an absent field in the row. */
+  preset: string | number | null
+}
+
+/**
+ * A signal's fields in the order of every statement, the one place that lists them: the shapes of a signal
+ * that is sent and of one that is read, the row, the columns and the lists below follow from it. Besides it
+ * only the table (`src/store/database/schema.ts`) and the client's types, which stand alone, name a field.
+ */
+const FIELDS = {
+  context_window_id: {
+    type: "text",
+    text: "name",
+    sent: name("The conversation. Not blank."),
+    stored: z.string(),
+    preset: "",
+  },
+  timestamp: {
+    column: "time",
+    type: "timestamptz",
+    sent: Timestamp.nullish(),
+    stored: z.string(),
+    preset: "",
+  },
+  raw_content: freeText("The message or text."),
+  signal_source: {
+    type: "text",
+    text: "name",
+    sent: name("The source of the signal. Default: unknown.").nullish(),
+    stored: z.string(),
+    preset: "unknown",
+  },
+  signal_score: {
+    type: "float8",
+    sent: share("Coherence. Default: 0.5.").nullish(),
+    stored: z.number(),
+    preset: 0.5,
+  },
+  signal_vector: freeText("A reference into a vector store."),
+  emotional_tone: {
+    type: "float8",
+    sent: share("Emotional intensity.").nullish(),
+    stored: z.number().nullable(),
+    preset: null,
+  },
+  escalate_flag: { type: "int2", sent: EscalateFlag.nullish(), stored: z.int(), preset: 0 },
+  agent_id: id("The agent that it comes from."),
+  user_id: id("The user that it comes from."),
+  payload: {
+    type: "jsonb",
+    sent: Payload.nullish(),
+    stored: z.unknown().meta({ override: { type: ["object", "null"], additionalProperties: true } }),
+    preset: "",
+  },
+  relationship_context: freeText("Legacy."),
+  diagnostic_notes: freeText("Legacy."),
+  dedupe_key: {
+    type: "text",
+    text: "key",
+    sent: name(
+      "At most one stored signal ever has it. Sending it again returns the id of the first.",
+    ).nullish(),
+    stored: z.string().nullable(),
+    preset: null,
+  },
+} as const satisfies Record<string, Field>
+
+type Fields = typeof FIELDS
+type FieldName = keyof Fields
+type TextName = { [Name in FieldName]: Fields[Name] extends { text: string } ? Name : never }[FieldName]
+type ColumnOf<Name extends FieldName> = Fields[Name] extends { column: infer Column extends string }
+  ? Column
+  : Name
+type Camel<Name extends string> = Name extends `${infer First}_${infer Rest}`
+  ? `${First}${Capitalize<Camel<Rest>>}`
+  : Name
+type RowName<Name extends FieldName> = Camel<ColumnOf<Name>>
+
+const entries = Object.entries(FIELDS) as [FieldName, Field][]
+const columnOf = ([name, { column }]: [FieldName, Field]): string => column ?? name
+const camel = (column: string) => column.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())
+
 /**
  * The shape of a signal on the wire. Values are checked later, signal by signal (see `brokenRule`).
  * Unknown fields stay, so that the answer can name them.
  */
 export const Signal = z
-  .looseObject({
-    context_window_id: name("The conversation. Not blank."),
-    timestamp: Timestamp.nullish(),
-    raw_content: text("The message or text."),
-    signal_source: name("The source of the signal. Default: unknown.").nullish(),
-    signal_score: share("Coherence. Default: 0.5."),
-    signal_vector: text("A reference into a vector store."),
-    emotional_tone: share("Emotional intensity."),
-    escalate_flag: EscalateFlag.nullish(),
-    agent_id: id("The agent that it comes from."),
-    user_id: id("The user that it comes from."),
-    payload: Payload.nullish(),
-    relationship_context: text("Legacy."),
-    diagnostic_notes: text("Legacy."),
-    dedupe_key: name(
-      "At most one stored signal ever has it. Sending it again returns the id of the first.",
-    ).nullish(),
-  })
+  .looseObject(
+    Object.fromEntries(entries.map(([name, { sent }]) => [name, sent])) as {
+      [Name in FieldName]: Fields[Name]["sent"]
+    },
+  )
   .meta({ id: "Signal" })
 export type Signal = z.infer<typeof Signal>
-type Field = keyof typeof Signal.shape
 
 /**
  * The fields of a signal in a read, besides `id`, `time`, `received_at`, `edited_at` and `transaction_id`.
  */
-export const STORED_FIELDS = {
-  context_window_id: z.string(),
-  raw_content: z.string().nullable(),
-  signal_source: z.string(),
-  signal_score: z.number(),
-  signal_vector: z.string().nullable(),
-  emotional_tone: z.number().nullable(),
-  escalate_flag: z.int(),
-  agent_id: z.string().nullable(),
-  user_id: z.string().nullable(),
-  payload: z.unknown().meta({ override: { type: ["object", "null"], additionalProperties: true } }),
-  relationship_context: z.string().nullable(),
-  diagnostic_notes: z.string().nullable(),
-  dedupe_key: z.string().nullable(),
-}
+export const STORED_FIELDS = Object.fromEntries(
+  entries.filter(([name]) => name !== "timestamp").map(([name, { stored }]) => [name, stored]),
+) as { [Name in Exclude<FieldName, "timestamp">]: Fields[Name]["stored"] }
+
+const textsOf = (kind: Field["text"]) =>
+  entries.filter(([, { text }]) => text === kind).map(([name]) => name as TextName)
 
 /** The fields with text of any length, in the order of the table. */
-export const FREE_TEXTS = [
-  "raw_content",
-  "signal_vector",
-  "agent_id",
-  "user_id",
-  "relationship_context",
-  "diagnostic_notes",
-] as const satisfies readonly Field[]
+export const FREE_TEXTS = textsOf("free")
 
 /** All fields with text of the sender, in the order in which they are checked. */
-export const TEXT_FIELDS = [
-  "context_window_id",
-  "signal_source",
-  ...FREE_TEXTS,
-  "dedupe_key",
-] as const satisfies readonly Field[]
+export const TEXT_FIELDS = [...textsOf("name"), ...FREE_TEXTS, ...textsOf("key")]
 
 /**
  * A change of the signal that the row's `dedupe_key` names, which can arrive before or after the row.
@@ -113,46 +183,37 @@ export const TEXT_FIELDS = [
 export type Change = { kind: "edited"; at: string } | { kind: "deleted" }
 
 /** A signal ready to be stored, with all defaults. `time` is UTC text, `payload` JSON text or "" for none. */
-export interface SignalRow {
-  index: number
-  contextWindowId: string
-  time: string
-  rawContent: string | null
-  signalSource: string
-  signalScore: number
-  signalVector: string | null
-  emotionalTone: number | null
-  escalateFlag: number
-  agentId: string | null
-  userId: string | null
-  payload: string
-  relationshipContext: string | null
-  diagnosticNotes: string | null
-  dedupeKey: string | null
-  change?: Change
-}
+export type SignalRow = {
+  [Name in FieldName as RowName<Name>]: Name extends "payload" ? string : z.infer<Fields[Name]["stored"]>
+} & { index: number; change?: Change }
+
+export type SignalField = { [Name in FieldName]: RowName<Name> }[FieldName]
+
+/** The column of a field: the field of the row, the column's name and its type in Postgres. */
+export type SignalColumn = {
+  [Name in FieldName]: { field: RowName<Name>; column: ColumnOf<Name>; type: Fields[Name]["type"] }
+}[FieldName]
+
+/** A signal's columns in the order of every statement. */
+export const SIGNAL_COLUMNS: readonly SignalColumn[] = entries.map(
+  (entry) =>
+    ({ field: camel(columnOf(entry)), column: columnOf(entry), type: entry[1].type }) as SignalColumn,
+)
+
+const ROW_FIELDS = entries.map((entry) => ({
+  name: entry[0],
+  field: camel(columnOf(entry)),
+  preset: entry[1].preset,
+}))
 
 /** The row of a valid signal, with the default of each absent field. */
-export const rowOf = (
-  signal: Signal,
-  computed: Pick<SignalRow, "index" | "time" | "payload">,
-): SignalRow => ({
-  index: computed.index,
-  contextWindowId: signal.context_window_id,
-  time: computed.time,
-  rawContent: signal.raw_content ?? null,
-  signalSource: signal.signal_source ?? "unknown",
-  signalScore: signal.signal_score ?? 0.5,
-  signalVector: signal.signal_vector ?? null,
-  emotionalTone: signal.emotional_tone ?? null,
-  escalateFlag: signal.escalate_flag ?? 0,
-  agentId: signal.agent_id ?? null,
-  userId: signal.user_id ?? null,
-  payload: computed.payload,
-  relationshipContext: signal.relationship_context ?? null,
-  diagnosticNotes: signal.diagnostic_notes ?? null,
-  dedupeKey: signal.dedupe_key ?? null,
-})
+export function rowOf(signal: Signal, computed: Pick<SignalRow, "index" | "time" | "payload">): SignalRow {
+  const row: Record<string, unknown> = { index: computed.index }
+  for (const { name, field, preset } of ROW_FIELDS) row[field] = signal[name] ?? preset
+  row.time = computed.time
+  row.payload = computed.payload
+  return row as SignalRow
+}
 
 /** The options of a batch beside its signals. */
 export const BatchFields = {
@@ -171,7 +232,9 @@ export type BatchRequest = z.infer<typeof BatchRequest>
 /** The names of a signal's fields. */
 export const SIGNAL_FIELDS: ReadonlySet<string> = new Set(Object.keys(Signal.shape))
 
-const NUMBER_FIELDS = ["timestamp", "signal_score", "emotional_tone", "escalate_flag"]
+const NUMBER_FIELDS = entries
+  .filter(([, { type }]) => type !== "text" && type !== "jsonb")
+  .map(([name]) => name)
 
 /** Turns raw JSON numbers into doubles in every field but the payload, which keeps all digits. */
 export function withPlainNumbers(signal: unknown): unknown {

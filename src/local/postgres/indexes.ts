@@ -1,5 +1,5 @@
 import type { Client } from "pg"
-import { MAX_INDEXED_BYTES } from "../../store/signals/columns.ts"
+import { MAX_INDEXED_BYTES } from "../../store/database/schema.ts"
 import { withShortLocks } from "./short-locks.ts"
 
 interface Index {

@@ -1,12 +1,12 @@
 import { type SQL, sql } from "drizzle-orm"
 import { Group, type GroupLimits } from "../../isolate/group.ts"
 import type { SignalRow } from "../../signals/schema.ts"
+import { SIGNAL_COLUMNS } from "../../signals/schema.ts"
 import { type Database, NOW, type Traffic } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { batches, signals } from "../database/schema.ts"
 import { type DeadLetter, insertLetters } from "../dead-letters/store.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "../lifecycle/suppression.ts"
-import { SIGNAL_COLUMNS } from "../signals/columns.ts"
 import { type Inserted, insertedOf, type NewBatch } from "./batch.ts"
 import { AFTER_ROWS, changedSignals, deletionsIn, hasChanges } from "./changes.ts"
 import {

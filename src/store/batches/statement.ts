@@ -1,7 +1,7 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { SignalRow } from "../../signals/schema.ts"
+import { SIGNAL_COLUMNS, type SignalColumn, type SignalField } from "../../signals/schema.ts"
 import { dedupeKeys } from "../database/schema.ts"
-import { SIGNAL_COLUMNS, type SignalColumn, type SignalField } from "../signals/columns.ts"
 
 /**
  * The rows of a batch as columns, each one text, so that a batch of any size has the same few parameters.

@@ -20,6 +20,12 @@ import type { Failure } from "../../signals/responses.ts"
 import { DEAD_LETTER_SOURCES } from "../../signals/sources.ts"
 
 /**
+ * A `user_id` with more bytes is in an index by its hash, since a row of a b-tree holds 2,704 bytes. Both
+ * indexes are partial, by this length.
+ */
+export const MAX_INDEXED_BYTES = 1000
+
+/**
  * One row for each signal. `id` rises in the order of a batch, so that the ledger row of a batch is enough to
  * replay its answer.
  *

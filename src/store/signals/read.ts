@@ -1,10 +1,10 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { ConversationStats, StoredSignal } from "../../signals/responses.ts"
+import { SIGNAL_COLUMNS } from "../../signals/schema.ts"
 import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
 import { ReadTooCostly } from "../database/errors.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "../database/page.ts"
 import { signals } from "../database/schema.ts"
-import { SIGNAL_COLUMNS } from "./columns.ts"
 import { type Cursor, type SignalFilter, searchSignals } from "./search.ts"
 import { readSignal, type SelectedRow } from "./stored-signal.ts"
 

@@ -1,8 +1,7 @@
 import { and, type SQL, sql } from "drizzle-orm"
 import { utc } from "../database/connection.ts"
 import type { Search } from "../database/page.ts"
-import { signals } from "../database/schema.ts"
-import { MAX_INDEXED_BYTES } from "./columns.ts"
+import { MAX_INDEXED_BYTES, signals } from "../database/schema.ts"
 
 /** The position of a signal in a list, newest first. */
 export interface Cursor {

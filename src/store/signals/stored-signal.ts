@@ -1,7 +1,7 @@
 import { parseJson } from "../../signals/json.ts"
 import type { StoredSignal } from "../../signals/responses.ts"
 import type { SignalRow } from "../../signals/schema.ts"
-import { SIGNAL_COLUMNS } from "./columns.ts"
+import { SIGNAL_COLUMNS } from "../../signals/schema.ts"
 
 /** A row of `SELECTED_SIGNAL`. */
 export type SelectedRow = Omit<StoredSignal, "id" | "payload" | "payload_omitted"> & {

@@ -3,9 +3,9 @@ import { PgDialect } from "drizzle-orm/pg-core"
 import fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import type { SignalRow } from "../../../../src/signals/schema.ts"
+import { SIGNAL_COLUMNS, type SignalField } from "../../../../src/signals/schema.ts"
 import { arrayOf, encodeColumns } from "../../../../src/store/batches/statement.ts"
 import { signals } from "../../../../src/store/database/schema.ts"
-import { SIGNAL_COLUMNS, type SignalField } from "../../../../src/store/signals/columns.ts"
 import { query } from "../../service.ts"
 
 const row = (fields: Partial<SignalRow> = {}): SignalRow => ({
