@@ -1,5 +1,6 @@
 import * as z from "zod"
 import { FieldMapping } from "./bridges/kafka/mapping.ts"
+import { LoggableError } from "./errors.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
 import { MAX_FUTURE_SECONDS, SCOPES } from "./signals/rules.ts"
 
@@ -142,7 +143,7 @@ export const SETTING_NAMES: readonly SettingName[] = Variables.keyof().options.f
 export type Settings = ReturnType<typeof group>
 
 /** A setting is missing or wrong. The message names it and its rule, never its value. */
-export class ConfigurationError extends Error {}
+export class ConfigurationError extends LoggableError {}
 
 const known = new WeakMap<SettingTexts, Settings>()
 

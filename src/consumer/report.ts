@@ -1,11 +1,9 @@
 import type { Bindings } from "../bindings.ts"
-import { ConfigurationError } from "../config.ts"
+import { errorForLog } from "../errors.ts"
 import { type Added, NOTHING_ADDED } from "../ingest/context.ts"
 import { CONSUMER_ROUTE, commonName, type Outcome, recordPoint } from "../metrics/points.ts"
 import { readMessage } from "../queue/messages.ts"
 import type { Counts } from "../signals/answer.ts"
-import { BatchInDoubt } from "../store/batches/batch.ts"
-import { DatabaseError } from "../store/database/errors.ts"
 import { continueTrace, readTraceparent, spanForLog, type TraceContext, traceparentOf } from "../trace.ts"
 
 /** The result of one run of the consumer. */
@@ -36,7 +34,7 @@ export async function reportRun(
 ): Promise<void> {
   const { startedAt, added, kept, databaseAttempts, databaseMs } = run
   const { stored, duplicates, failed, sources, codes } = added
-  const error = run.error === undefined ? undefined : errorText(run.error)
+  const error = run.error === undefined ? undefined : errorForLog(run.error)
   const ms = Date.now() - startedAt
   // A source is what the sender wrote: it stays out of the log.
   const counts = { messages: batch.messages.length, stored, duplicates, failed, kept_in_bucket: kept }
@@ -99,11 +97,4 @@ function tracesForLog(messages: readonly Message<unknown>[]) {
   if (only && others.length === 0) return spanForLog(continueTrace(only))
   const links = [...callers.keys()].slice(0, MAX_LINKS)
   return links.length > 0 ? { links, links_omitted: callers.size - links.length || undefined } : {}
-}
-
-/** The text of an error for the log. It never has a value, a statement or an address. */
-export function errorText(error: unknown): string {
-  if (error instanceof BatchInDoubt) return error.cause.message
-  if (error instanceof DatabaseError || error instanceof ConfigurationError) return error.message
-  return error instanceof Error ? `unexpected ${error.name}: ${error.message}` : "unknown"
 }

@@ -1,5 +1,6 @@
 import type { Bindings } from "../bindings.ts"
 import { readSettings, type Settings } from "../config.ts"
+import { errorForLog, LoggableError } from "../errors.ts"
 import { continueErasure } from "../ingest/erase.ts"
 import { connect } from "../store/database/connection.ts"
 import { makePartitions } from "../store/database/partitions.ts"
@@ -12,7 +13,6 @@ import {
   deleteSettledLetters,
   dropExpiredPartitions,
 } from "../store/lifecycle/retention.ts"
-import { errorText } from "./report.ts"
 import { sweepBucket, sweepKeys } from "./sweep.ts"
 import { isReachable } from "./tasks.ts"
 
@@ -33,7 +33,7 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
   const { QUEUE: queue, BUCKET: bucket } = bindings
   await step("scheduled", async () => {
     const { database } = readSettings(bindings)
-    if (!(await isReachable(database))) throw new Error("the database does not answer")
+    if (!(await isReachable(database))) throw new LoggableError("the database does not answer")
     if (queue && bucket) await step("bucket_swept", () => sweepBucket({ queue, bucket, now }))
     if (bucket) await step("expired_key_objects_deleted", () => sweepKeys(bucket, now))
     await step("partitions_made", () => makePartitions(connect(database, { traffic: "consumer" })))
@@ -87,6 +87,6 @@ async function step(event: string, work: () => Promise<unknown>): Promise<void> 
     const count = await work()
     log({ count })
   } catch (error) {
-    log({ error: errorText(error) })
+    log({ error: errorForLog(error) })
   }
 }

@@ -1,3 +1,4 @@
+import { LoggableError } from "../errors.ts"
 import { storeDeliveries } from "../ingest/accept-delivery.ts"
 import { cutIntoChunks, type Weighed } from "../ingest/chunks.ts"
 import type { Added, Count, IngestContext } from "../ingest/context.ts"
@@ -205,7 +206,7 @@ export async function storeClaimCheck(
   { db, bucket, count }: ClaimCheckContext,
   object: string,
 ): Promise<void> {
-  if (!bucket) throw new Error("a message names an object, but no bucket is bound")
+  if (!bucket) throw new LoggableError("a message names an object, but no bucket is bound")
   try {
     const claimCheck = await getClaimCheck(bucket, object)
     // The object was stored and deleted already: this is a second delivery of the message.

@@ -1,3 +1,4 @@
+import { platformErrorForLog } from "../errors.ts"
 import { claimCheckRecord } from "../queue/claim-checks.ts"
 import { enqueueBatch } from "../queue/enqueue.ts"
 import { findKeyHolder } from "../queue/queued-keys.ts"
@@ -51,9 +52,8 @@ export async function queueBatch(
   }
 }
 
-/** The error for the log. Messages of Queues and R2 contain no values. */
-export const queueErrorText = (error: unknown) =>
-  `queue out of order: ${error instanceof Error ? error.message : "unknown error"}`
+/** The error for the log. */
+export const queueErrorText = (error: unknown) => `queue out of order: ${platformErrorForLog(error)}`
 
 /** The record of a batch that the ledger does not have yet. */
 function queuedRecord({ transactionId, caller, plan, idempotency }: NewBatch, now: Date): BatchRecord {

@@ -1,3 +1,4 @@
+import { LoggableError } from "../errors.ts"
 import { DATASET } from "./points.ts"
 
 /** Address and credentials of Analytics Engine. */
@@ -10,7 +11,7 @@ export interface AnalyticsSettings {
 }
 
 /** The metrics cannot be read now. The message is for the caller and contains no secret. */
-export class MetricsUnavailable extends Error {}
+export class MetricsUnavailable extends LoggableError {}
 
 const DEADLINE_MS = 10_000
 

@@ -1,4 +1,6 @@
+import { platformErrorForLog } from "../errors.ts"
 import { WEBHOOKS } from "../signals/sources.ts"
+
 /**
  * The layout of a data point: the blob or double of each field. `dataPoint` and every query use it.
  *
@@ -223,8 +225,6 @@ export async function recordPoint(dataset: Dataset | undefined, point: Point, pa
   try {
     await Promise.all(withParts(point, parts).map((part) => dataset?.writeDataPoint(dataPoint(part))))
   } catch (error) {
-    console.warn(
-      JSON.stringify({ event: "data_point_lost", error: error instanceof Error ? error.message : "unknown" }),
-    )
+    console.warn(JSON.stringify({ event: "data_point_lost", error: platformErrorForLog(error) }))
   }
 }

@@ -1,4 +1,5 @@
 import { uuidv7 } from "uuidv7"
+import { LoggableError } from "../errors.ts"
 import { decodeUtf8 } from "../signals/json.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import type { NewBatch } from "../store/batches/batch.ts"
@@ -33,7 +34,7 @@ export const unreadableObject = (object: string) =>
   object.startsWith("unreadable/") ? object : `unreadable/${object}`
 
 /** This version of the service cannot read the object: another version wrote it, or it is damaged. */
-export class UnreadableClaimCheck extends Error {}
+export class UnreadableClaimCheck extends LoggableError {}
 
 /**
  * Writes a header line, then one item on each line, so that the record for the ledger can be read without the

@@ -1,3 +1,4 @@
+import { LoggableError } from "../errors.ts"
 import type { NewBatch } from "../store/batches/batch.ts"
 import { KEY_LIFETIME_MS } from "../store/ledger/keys.ts"
 import { batchObject } from "./claim-checks.ts"
@@ -77,5 +78,5 @@ export async function claimKey(
     const onlyIf = found ? { etagMatches: found.etag } : { etagDoesNotMatch: "*" }
     if (await bucket.put(name, JSON.stringify(holder), { onlyIf })) return undefined
   }
-  throw new Error("the idempotency key kept changing")
+  throw new LoggableError("the idempotency key kept changing")
 }

@@ -1,3 +1,5 @@
+import { LoggableError } from "../../errors.ts"
+
 /**
  * The least rate at which a body must arrive, and the longest time that it may be behind this rate. Waits for
  * room do not count.
@@ -42,7 +44,7 @@ export const MAX_STREAMS = 2
 export const STREAM_PAGE = { signals: 5000, bytes: 2 * 1024 * 1024 }
 
 /** A stream reached a bound before its end. */
-export class StreamCutOff extends Error {}
+export class StreamCutOff extends LoggableError {}
 
 /** Readers of an isolate that can wait for the feed at once. Each of them reads once a second. */
 export const MAX_WAITING_READERS = 32

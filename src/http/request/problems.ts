@@ -2,6 +2,7 @@ import type { Context } from "hono"
 import { HTTPException } from "hono/http-exception"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
 import { ConfigurationError } from "../../config.ts"
+import { errorForLog, LoggableError } from "../../errors.ts"
 import { MetricsUnavailable } from "../../metrics/analytics.ts"
 import { PROBLEM_CODES, type ProblemCode } from "../../signals/failures.ts"
 import { MAX_CONTAINERS, MAX_RAW_NUMBERS, TooManyContainers } from "../../signals/json.ts"
@@ -14,7 +15,7 @@ import {
   IdempotencyKeyReused,
   ReadTooCostly,
 } from "../../store/database/errors.ts"
-import { LEAST_BYTES_A_SECOND, MAX_STREAMS, MAX_WAITING_READERS, StreamCutOff } from "./bounds.ts"
+import { LEAST_BYTES_A_SECOND, MAX_STREAMS, MAX_WAITING_READERS } from "./bounds.ts"
 import { type App, noteOutcome } from "./context.ts"
 
 interface ProblemBody {
@@ -23,7 +24,7 @@ interface ProblemBody {
 }
 
 /** An error answer. Code throws it where the error is known; only `answerProblem` turns it into HTTP. */
-export class Problem extends Error {
+export class Problem extends LoggableError {
   readonly status: ContentfulStatusCode
   readonly body: ProblemBody & { code: ProblemCode }
   readonly headers: Record<string, string>
@@ -106,7 +107,7 @@ export const tooManyStreams = () =>
   new Problem(
     "overloaded",
     {
-      detail: `${MAX_STREAMS} readers stream the list already. Read it by page as JSON, or try again later.`,
+      detail: `${MAX_STREAMS} readers stream signals already. Read the list by page, or try again later.`,
     },
     { "Retry-After": "5" },
   )
@@ -198,27 +199,6 @@ function problemOf(error: Error): Problem {
     return new Problem("metrics_unavailable", { detail: error.message }, RETRY)
   if (error instanceof HTTPException) return new Problem("bad_request", { detail: error.message })
   return new Problem("internal_error", { detail: "Internal error" })
-}
-
-/** The errors whose messages contain no values. */
-const SAFE_FOR_LOG = [
-  DatabaseError,
-  ConfigurationError,
-  MetricsUnavailable,
-  Problem,
-  ReadTooCostly,
-  StreamCutOff,
-]
-
-/**
- * The text of an error for the log. From an unknown error, only the name and the place in the code are safe
- * to log.
- */
-export function errorForLog(error: Error): string {
-  if (error instanceof BatchInDoubt) return error.cause.message
-  if (SAFE_FOR_LOG.some((kind) => error instanceof kind)) return error.message
-  const place = error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))
-  return `unexpected ${error.name} ${place?.trim() ?? ""}`
 }
 
 export const keyReused = () =>

@@ -1,6 +1,7 @@
 import { waitUntil } from "cloudflare:workers"
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
+import { errorForLog } from "../../errors.ts"
 import { continueErasure } from "../../ingest/erase.ts"
 import type { ErasureRequest } from "../../signals/erasure.ts"
 import { connect } from "../../store/database/connection.ts"
@@ -67,7 +68,7 @@ function workOn(c: Context<App>, id: string): void {
   waitUntil(
     work.catch((error) =>
       console.log(
-        JSON.stringify({ event: "erasure", request_id: requestId, erasure: id, error: String(error) }),
+        JSON.stringify({ event: "erasure", request_id: requestId, erasure: id, error: errorForLog(error) }),
       ),
     ),
   )

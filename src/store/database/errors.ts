@@ -1,4 +1,5 @@
 import { NeonDbError } from "@neondatabase/serverless"
+import { LoggableError } from "../../errors.ts"
 
 /**
  * `overloaded`: the isolate already runs its most statements, so this one was not sent. `transient`: the same
@@ -15,7 +16,7 @@ export const MISSING_PARTITION = "missing partition"
  * A statement failed, or its answer was lost. The message contains no value, no SQL and no address, so that
  * it can be logged.
  */
-export class DatabaseError extends Error {
+export class DatabaseError extends LoggableError {
   readonly kind: DatabaseErrorKind
   /**
    * The SQLSTATE, or the symptom where there is none: "unreachable", "timeout", "answer cut short", "HTTP
@@ -50,7 +51,7 @@ export class DatabaseError extends Error {
 }
 
 /** A read that the database cannot finish. A retry does not help: the sender must ask for less. */
-export class ReadTooCostly extends Error {
+export class ReadTooCostly extends LoggableError {
   /** The parameters of the request that make the read smaller. */
   readonly narrowBy: readonly string[]
 
