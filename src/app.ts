@@ -16,6 +16,7 @@ import { answerProblem, methodNotAllowed, notFound } from "./http/request/proble
 import { ledger, signalBatches } from "./http/routes/batches.ts"
 import { deadLetters } from "./http/routes/dead-letters.ts"
 import { erasures } from "./http/routes/erasures.ts"
+import { exportedSignals } from "./http/routes/export.ts"
 import { feed } from "./http/routes/feed.ts"
 import { kafkaWebhook } from "./http/routes/kafka.ts"
 import { signals } from "./http/routes/signals.ts"
@@ -67,6 +68,7 @@ app.use("/metrics", noStore, limitAddress, identifyCaller, limitCaller)
 app.use("/webhooks/*", limitAddress)
 app.route("/api/signals/batch", signalBatches)
 app.route("/api/signals/feed", feed)
+app.route("/api/signals/export", exportedSignals)
 app.route("/api/signals", signals)
 app.route("/api/batches", ledger)
 app.route("/api/metrics", metrics)

@@ -20,6 +20,7 @@ const OF_WEBHOOKS: Record<WebhookPath, ZodOpenApiPathItemObject> = {
 const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/signals/batch": { post: write.createBatch },
   "/api/signals": { post: write.createSignal, get: read.listSignals },
+  "/api/signals/export": { get: read.exportSignals },
   "/api/signals/feed": { get: read.readFeed },
   "/api/signals/stats": { get: read.signalStats },
   "/api/signals/{id}": { get: read.getSignal },

@@ -2,6 +2,7 @@ import * as z from "zod"
 import {
   BatchesQuery,
   BatchPath,
+  ExportQuery,
   FeedQuery,
   ListQuery,
   MetricsQuery,
@@ -57,33 +58,39 @@ export const listSignals = operation({
   id: "listSignals",
   tag: "Signals",
   summary: "List signals, newest first",
-  description:
-    "By default a page as JSON. With `Accept: application/x-ndjson` or `text/csv` the answer is a stream of all signals that " +
-    "match, or of `limit` of them. A stream that an error or a bound ends early has no end: the HTTP client reports a failed transfer.",
   scope: "read",
   params: { query: ListQuery },
   answers: {
+    200: answer("One page.", SignalPage, { "last page": { signals: [STORED_SIGNAL], next_cursor: null } }),
+  },
+  unreadable: { limit: [BAD_LIMIT] },
+})
+
+export const exportSignals = operation({
+  id: "exportSignals",
+  tag: "Signals",
+  summary: "Export signals as one stream, newest first",
+  description:
+    "Every signal that matches, or `limit` of them. A stream that an error or a bound ends early has no end: the HTTP client reports a failed transfer.",
+  scope: "read",
+  params: { query: ExportQuery },
+  answers: {
     200: {
-      description: "One page, or a stream.",
+      description: "The stream, in the format that was asked for.",
       content: {
-        "application/json": {
-          schema: SignalPage,
-          examples: examplesOf({ "last page": { signals: [STORED_SIGNAL], next_cursor: null } }),
-        },
         "application/x-ndjson": {
           schema: z.string().meta({ description: "One signal a line, as in a page." }),
           examples: examplesOf({ "one signal": ndjsonLine(EXPORTED_SIGNAL) }),
         },
         "text/csv": {
           schema: z.string().meta({
-            description:
-              'RFC 4180 with a header; `payload` is JSON. An empty cell is null, and `""` is an empty text.',
+            description: 'A header; `payload` is JSON. An empty cell is null, and `""` is an empty text.',
           }),
           examples: examplesOf({ "one signal": `${CSV_HEADER}${csvLine(EXPORTED_SIGNAL)}` }),
         },
       },
     },
-    503: unreachable("The database cannot be reached in time, or too many readers stream the list.", {
+    503: unreachable("The database cannot be reached in time, or too many readers stream already.", {
       unreachable: unavailable(),
       "not ready": databaseNotReady(),
       overloaded: overloaded(),

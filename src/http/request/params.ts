@@ -1,4 +1,3 @@
-import type { Context } from "hono"
 import * as z from "zod"
 import { WINDOWS } from "../../metrics/answer.ts"
 import { textViolation } from "../../signals/rules.ts"
@@ -120,27 +119,25 @@ export const ListQuery = z.object({
   max_score: score("Signals with this `signal_score` or a lower one."),
   since: time("Signals at or after this time."),
   until: time("Signals before this time."),
-  limit: limit(
-    100,
-    `Entries of a page. Of NDJSON and CSV: 1 to ${STREAM_BOUNDS.signals} signals; every one without it.`,
-  ),
+  limit: limit(100),
   cursor: cursor(
     CursorText,
     "`next_cursor` of the page before; or the `time` and the `id` of a signal with a comma between.",
   ),
 })
 
-/** A list as NDJSON or CSV, which has no pages. */
+/** The filters of the list, without its pages. */
 export const ExportQuery = ListQuery.extend({
-  limit: digits.pipe(z.int().min(1).max(STREAM_BOUNDS.signals)).optional(),
+  format: z.enum(["ndjson", "csv"]).meta({ description: "NDJSON: one signal a line. CSV: RFC 4180." }),
+  limit: digits
+    .pipe(z.int().min(1).max(STREAM_BOUNDS.signals))
+    .optional()
+    .meta({
+      description: "Signals of the stream; every one without it.",
+      override: { type: "integer", minimum: 1, maximum: STREAM_BOUNDS.signals },
+    }),
 })
 export type ExportQuery = z.infer<typeof ExportQuery>
-
-/** The parameters of an address as `zValidator` reads them: one that is repeated is a list. */
-export const queryOf = (c: Context) =>
-  Object.fromEntries(
-    Object.entries(c.req.queries()).map(([name, values]) => [name, values.length > 1 ? values : values[0]]),
-  )
 
 export const StatsQuery = z.object({
   since: time("Signals after this time. Default: one day ago."),

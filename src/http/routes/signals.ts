@@ -8,7 +8,6 @@ import { batchRecord } from "../../store/ledger/read.ts"
 import { listSignals, signalById, signalStats } from "../../store/signals/read.ts"
 import { storedSignal } from "../../store/signals/stored-signal.ts"
 import { readSignal } from "../body/requests.ts"
-import { streamLists } from "../export/answer.ts"
 import { requireScope } from "../request/auth.ts"
 import type { App } from "../request/context.ts"
 import { encodeCursor, ListQuery, refuseShape, SignalPath, StatsQuery } from "../request/params.ts"
@@ -39,7 +38,7 @@ export const signals = new Hono<App>()
     const first = written.replayed ? await unlessFailed(signalById(c.get("db"), asStored.id)) : undefined
     return c.json(first ?? asStored, 201)
   })
-  .get("/", requireScope("read"), streamLists, zValidator("query", ListQuery, refuseShape), async (c) => {
+  .get("/", requireScope("read"), zValidator("query", ListQuery, refuseShape), async (c) => {
     const query = c.req.valid("query")
     const page = await listSignals(c.get("db"), { ...query, after: query.cursor })
     return c.json({ signals: page.signals, next_cursor: page.next ? encodeCursor(page.next) : null })

@@ -119,20 +119,20 @@ describe("an export", () => {
   })
 
   it.each([
-    ["application/x-ndjson", "jsonl", "all.jsonl"],
-    ["text/csv", "csv", "all.csv"],
-  ])("of the list as %s is equal, too", async (accept, kind, file) => {
-    const response = await fetch(`${rig.service.address}/api/signals`, { headers: { Accept: accept } })
+    ["ndjson", "jsonl", "all.jsonl"],
+    ["csv", "csv", "all.csv"],
+  ])("of the service's stream as %s is equal, too", async (format, kind, file) => {
+    const response = await fetch(`${rig.service.address}/api/signals/export?format=${format}`)
     await writeFile(join(folder, file), Buffer.from(await response.arrayBuffer()))
     await rig.query("truncate signals, batches, dedupe_keys")
     expect(await signals("import", kind, file)).toMatchObject({ code: 0 })
     expect(await differences()).toEqual([])
   })
 
-  it("has the same bytes from the list as CSV as from the command, but for the spelling of payloads", async () => {
-    const response = await fetch(`${rig.service.address}/api/signals?context_window_id=time`, {
-      headers: { Accept: "text/csv" },
-    })
+  it("has the same bytes from the service as CSV as from the command, but for the spelling of payloads", async () => {
+    const response = await fetch(
+      `${rig.service.address}/api/signals/export?format=csv&context_window_id=time`,
+    )
     expect(
       await signals("export", "--format", "csv", "--out", "a.csv", "--conversation", "time"),
     ).toMatchObject({ code: 0 })

@@ -36,7 +36,7 @@ const failNext = () =>
 
 /** An answer whose body nobody reads yet. */
 async function open(): Promise<IncomingMessage> {
-  const request = get(`${rig.service.address}/api/signals`, { headers: { Accept: "application/x-ndjson" } })
+  const request = get(`${rig.service.address}/api/signals/export?format=ndjson`)
   const [response] = (await once(request, "response")) as [IncomingMessage]
   return response
 }
@@ -64,14 +64,7 @@ describe("a streamed list", () => {
 
   it("is a failed transfer for curl when the database fails in its middle", async () => {
     const transfer = new Promise<{ code: unknown; lines: number }>((resolve) => {
-      const args = [
-        "-sS",
-        "--limit-rate",
-        "8M",
-        "-H",
-        "Accept: application/x-ndjson",
-        `${rig.service.address}/api/signals`,
-      ]
+      const args = ["-sS", "--limit-rate", "8M", `${rig.service.address}/api/signals/export?format=ndjson`]
       const child = execFile("curl", args, { maxBuffer: 2 ** 30 }, (error, stdout) =>
         resolve({ code: error?.code, lines: stdout.split("\n").length - 1 }),
       )
@@ -87,7 +80,7 @@ describe("a streamed list", () => {
   })
 
   it("is a network error for fetch", async () => {
-    const response = await fetch(`${rig.service.address}/api/signals`, { headers: { Accept: "text/csv" } })
+    const response = await fetch(`${rig.service.address}/api/signals/export?format=csv`)
     const reader = response.body?.getReader()
     await reader?.read()
     failNext()

@@ -69,7 +69,6 @@ const orHostile = (...values: string[]) =>
   fc.oneof({ weight: 5, arbitrary: fc.constantFrom(...values) }, { weight: 1, arbitrary: headerText })
 
 const HEADERS: Record<string, fc.Arbitrary<string>> = {
-  Accept: orHostile("application/json", "text/csv", "*/*;q=0"),
   Prefer: orHostile(
     "return=minimal",
     "handling=lenient",
@@ -190,7 +189,7 @@ export const writes: fc.Arbitrary<Sent> = fc.oneof(
 )
 
 const ROUTES = [
-  ..."/healthz /readyz /metrics /api/metrics /api/storage /api/signals /api/signals/stats /api/signals/feed".split(
+  ..."/healthz /readyz /metrics /api/metrics /api/storage /api/signals /api/signals/stats /api/signals/feed /api/signals/export".split(
     " ",
   ),
   ..."/api/signals/1 /api/batches /api/batches/0195f2f4-0000-7000-8000-000000000000 /api/dead-letters /api/dead-letters/1".split(
@@ -210,7 +209,7 @@ const NAMES = [
   ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor".split(
     " ",
   ),
-  ..."state source transaction_id ids after window fail_on_error cluster".split(" "),
+  ..."state source transaction_id ids after window fail_on_error cluster format".split(" "),
 ]
 const value = fc.oneof(
   addressText,
@@ -220,6 +219,7 @@ const value = fc.oneof(
     "now",
     "waiting",
     "24h",
+    "csv",
     "WyIyMDI1LTAxLTE1VDA5OjMwOjAwLjAwMDAwMFoiLDFd",
     "2025-01-15T09:30:00+02:00",
   ),

@@ -3,7 +3,7 @@ import type { components, paths } from "./api.d.ts"
 
 /** Sends a batch and reads it back, with the types that openapi-typescript makes of the description. */
 
-const api = createClient<paths, "application/json">({ baseUrl: process.argv[2] ?? "" })
+const api = createClient<paths>({ baseUrl: process.argv[2] ?? "" })
 const conversation = crypto.randomUUID()
 const sentAt = "2025-01-15T09:30:00.123456Z"
 

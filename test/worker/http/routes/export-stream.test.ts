@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
-import { type StreamEnd, streamLines } from "../../../../src/http/export/stream.ts"
 import { STREAM_BOUNDS, type StreamBounds } from "../../../../src/http/request/bounds.ts"
+import { type StreamEnd, streamLines } from "../../../../src/http/routes/export.ts"
 import type { SignalRows } from "../../../../src/store/signals/read.ts"
 
 const TEN = 10

@@ -1,6 +1,148 @@
-import type { SignalRows } from "../../store/signals/read.ts"
-import type { Cursor } from "../../store/signals/search.ts"
-import { STREAM_PAGE, type StreamBounds, StreamCutOff } from "../request/bounds.ts"
+import { waitUntil } from "cloudflare:workers"
+import { zValidator } from "@hono/zod-validator"
+import { type Context, Hono } from "hono"
+import { errorForLog } from "../../errors.ts"
+import { type ReaderSlot, ReaderSlots } from "../../isolate/reader-slots.ts"
+import { CSV_HEADER, csvLine, type ExportedRow, ndjsonLine } from "../../signals/lines.ts"
+import { connect, type Database } from "../../store/database/connection.ts"
+import { DatabaseError } from "../../store/database/errors.ts"
+import { listRows, type SignalRows } from "../../store/signals/read.ts"
+import type { Cursor, SignalFilter } from "../../store/signals/search.ts"
+import type { SelectedRow } from "../../store/signals/stored-signal.ts"
+import { requireScope } from "../request/auth.ts"
+import {
+  MAX_STREAMS,
+  STREAM_BOUNDS,
+  STREAM_PAGE,
+  type StreamBounds,
+  StreamCutOff,
+} from "../request/bounds.ts"
+import { type App, noteOutcome, ownerOf } from "../request/context.ts"
+import { ExportQuery, refuseShape } from "../request/params.ts"
+import { tooManyStreams } from "../request/problems.ts"
+
+interface Format {
+  contentType: string
+  /** The text before the lines. */
+  head: string
+  line: (row: ExportedRow) => string
+}
+
+const FORMATS: Record<ExportQuery["format"], Format> = {
+  ndjson: { contentType: "application/x-ndjson", head: "", line: ndjsonLine },
+  csv: { contentType: "text/csv; charset=utf-8; header=present", head: CSV_HEADER, line: csvLine },
+}
+
+/** A stream renews its slot every second. */
+const GONE_AFTER_MS = 10_000
+
+const slots = new ReaderSlots({ most: MAX_STREAMS, goneAfterMs: GONE_AFTER_MS })
+
+/** GET /api/signals/export: every signal of a filter, newest first, as one stream of lines. */
+export const exportedSignals = new Hono<App>().get(
+  "/",
+  requireScope("read"),
+  zValidator("query", ExportQuery, refuseShape),
+  async (c) => {
+    const slot = slots.take(ownerOf(c))
+    if (!slot) throw tooManyStreams()
+    return await beginStream(c, c.req.valid("query"), slot).catch((error) => {
+      slot.release()
+      throw error
+    })
+  },
+)
+
+async function beginStream(c: Context<App>, query: ExportQuery, slot: ReaderSlot): Promise<Response> {
+  const { format: name, limit, cursor, ...filter } = query
+  const format = FORMATS[name]
+  const startedAt = Date.now()
+  const used: Database["usage"][] = [c.get("db").usage]
+  // An error of the first page is still an ordinary answer.
+  const first = await listRows(c.get("db"), pageOf(filter, cursor, pageLimit(limit, STREAM_BOUNDS, 0)))
+  noteOutcome(c, { stream: name })
+  c.header("Content-Type", format.contentType)
+  if (c.req.method === "HEAD") {
+    slot.release()
+    return c.body(null)
+  }
+  const lines = streamLines({
+    first,
+    read: (after, most) => readPatiently(c, used, pageOf(filter, after, most)),
+    statements: () => used.reduce((sum, { attempts }) => sum + attempts, 0),
+    head: format.head,
+    line: (row) => format.line(exported(row)),
+    limit,
+    bounds: STREAM_BOUNDS,
+    isWanted: () => slots.isWanted(),
+    onAlive: slot.renew,
+    onEnd: (end) => {
+      slot.release()
+      logEnd(c, end, { ms: Date.now() - startedAt, databaseMs: used.reduce((sum, { ms }) => sum + ms, 0) })
+    },
+  })
+  return c.body(lines)
+}
+
+const pageOf = (filter: SignalFilter, after: Cursor | undefined, limit: number) => ({
+  ...filter,
+  after,
+  limit,
+  maxBytes: STREAM_PAGE.bytes,
+})
+
+const exported = (row: SelectedRow): ExportedRow => ({
+  ...row,
+  id: Number(row.id),
+  payload_omitted: row.payload_omitted || undefined,
+})
+
+/** The longest wait of a stream for a place among the reads. Other requests get places first. */
+const PATIENCE_MS = 30_000
+const WAIT_MS = 250
+
+/**
+ * Each page has its own deadline. A stream queues for every statement like a new request, so it overtakes no
+ * other request.
+ */
+async function readPatiently(
+  c: Context<App>,
+  used: Database["usage"][],
+  page: ReturnType<typeof pageOf>,
+): Promise<SignalRows> {
+  const givesUpAt = Date.now() + PATIENCE_MS
+  for (;;) {
+    const db = connect(c.get("settings").database, { traffic: "reads", keepAlive: waitUntil })
+    try {
+      return await listRows(db, page)
+    } catch (error) {
+      const mayWait = error instanceof DatabaseError && error.kind === "overloaded" && Date.now() < givesUpAt
+      if (!mayWait) throw error
+    } finally {
+      used.push(db.usage)
+    }
+    await new Promise((resolve) => setTimeout(resolve, WAIT_MS))
+  }
+}
+
+/** Logs the end of a stream. The request's own line was written when the answer began. */
+function logEnd(
+  c: Context<App>,
+  { error, ...end }: StreamEnd,
+  { ms, databaseMs }: { ms: number; databaseMs: number },
+): void {
+  const reason = error && errorForLog(error)
+  console.log(
+    JSON.stringify({
+      event: "stream_end",
+      request_id: c.get("requestId"),
+      ...end,
+      ms,
+      database_ms: databaseMs,
+      error: reason,
+    }),
+  )
+}
 
 type Row = SignalRows["rows"][number]
 
