@@ -1,5 +1,6 @@
-// npm run python [-- --all] [-- PYTEST_ARGUMENTS]: tests the Python library with every Python from 3.10 on that the
-// machine has. The newest runs every test, the types and the style; the others the tests that need no service.
+// npm run python [-- --all] [-- PYTEST_ARGUMENTS]: tests the Python library with every Python from 3.10 on
+// that the machine has. The newest runs every test, the types and the style; the others the tests that need
+// no service.
 import { execFileSync, spawnSync } from "node:child_process"
 import { existsSync, readdirSync } from "node:fs"
 import { homedir } from "node:os"

@@ -29,7 +29,8 @@ export const newBatch = (request: BatchRequest): NewBatch => ({ transactionId: u
  * stored.
  *
  * @param options.mayBeQueued whether the queue or the bucket may have the batch, which then can be stored
- *   later. An answer that denies it is given only after the ledger has an entry that keeps it from being stored
+ *   later. An answer that denies it is given only after the ledger has an entry that keeps it from being
+ *   stored
  * @throws {BatchRefused} all or nothing, and the database refused a signal: nothing was stored
  * @throws {IdempotencyKeyReused} the key was used for another request: nothing was stored
  * @throws {BatchInDoubt} the batch may be stored; the ledger has it under its transaction id if it was

@@ -63,7 +63,9 @@ function readMessage(message: Message, cluster: string | undefined): KafkaRecord
 const textOf = (content: Content | undefined) => (content && "text" in content ? content.text : undefined)
 const errorOf = (content: Content | undefined) => (content && "error" in content ? content.error : undefined)
 
-/** An object of names and values; a list where a name is repeated, in the form that a mapping reads as well. */
+/**
+ * An object of names and values; a list where a name is repeated, in the form that a mapping reads as well.
+ */
 function headersOf(entries: Message["headerEntries"]): unknown {
   const headers = entries.map(([name, header]) => ({ key: name.toString("utf8"), value: headerOf(header) }))
   const isRepeated = new Set(headers.map(({ key }) => key)).size < headers.length

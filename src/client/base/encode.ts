@@ -32,8 +32,8 @@ export function encodeJson(value: unknown, name = ""): string {
 }
 
 /**
- * Whether `JSON.stringify` writes a value without changing it. It is three times as fast as the encoder below,
- * which decides about the rest.
+ * Whether `JSON.stringify` writes a value without changing it. It is three times as fast as the encoder
+ * below, which decides about the rest.
  */
 function isPlain(value: unknown, depth: number): boolean {
   if (typeof value === "string" || typeof value === "boolean" || value === null) return true

@@ -26,7 +26,8 @@ export class Sessions {
   #closed = false
 
   /**
-   * Lends a connection in its initial state to `work`, and cancels the running statement when `cancelled` aborts.
+   * Lends a connection in its initial state to `work`, and cancels the running statement when `cancelled`
+   * aborts.
    *
    * @param options.keepOnError whether the connection is used again after an error that Postgres reported
    * @throws {ConnectError} and whatever `work` throws

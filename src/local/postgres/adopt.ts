@@ -175,8 +175,8 @@ const HAS_SUBJECTS = `exists (
 )`
 
 /**
- * The subjects of a dead letter that was stored without them, as far as its record has them in the fields of a
- * signal, of a Slack event or of a queue's message.
+ * The subjects of a dead letter that was stored without them, as far as its record has them in the fields of
+ * a signal, of a Slack event or of a queue's message.
  */
 const FORMER_SUBJECTS = `
   create or replace function pg_temp.former_subjects(source text, record text) returns uuid[] language plpgsql as $$

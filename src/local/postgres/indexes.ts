@@ -9,8 +9,8 @@ interface Index {
 }
 
 /**
- * The indexes for reads of `signals`; docs/benchmarks/table-size.md has the cost of each. They are not in drizzle's
- * schema, which supports neither INCLUDE nor a build while the service writes.
+ * The indexes for reads of `signals`; docs/benchmarks/table-size.md has the cost of each. They are not in
+ * drizzle's schema, which supports neither INCLUDE nor a build while the service writes.
  *
  * A row of an index holds at most 2,704 bytes, so an index must not refuse a signal that the rules allow:
  * `context_window_id` and `signal_source` have at most 255 characters, or 1,020 bytes; `agent_id` is in no
@@ -35,7 +35,9 @@ export const SIGNAL_INDEXES: readonly Index[] = [
   { name: "signals_escalated_idx", on: "(time, id) where escalate_flag = 1" },
 ]
 
-/** Adds the indexes to the table, which new partitions inherit. An index is valid when all partitions have it. */
+/**
+ * Adds the indexes to the table, which new partitions inherit. An index is valid when all partitions have it.
+ */
 export async function addSignalIndexes(client: Client): Promise<void> {
   for (const { name, on } of SIGNAL_INDEXES)
     await client.query(`create index if not exists ${name} on only signals using btree ${on}`)

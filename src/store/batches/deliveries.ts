@@ -186,7 +186,9 @@ async function finish(
   }
 }
 
-/** The failures that were not known when the delivery was accepted, so that it has no dead letter for them. */
+/**
+ * The failures that were not known when the delivery was accepted, so that it has no dead letter for them.
+ */
 function addedFailures({ letters }: Delivery, failures: readonly Failure[]): Failure[] {
   const known = new Set(letters.map(({ index }) => index))
   return failures.filter(

@@ -46,7 +46,10 @@ const LIMITS: GroupLimits = {
   turnMs: MAX_TURN_MS,
 }
 
-/** The outcome of a member. `refused`: the database refused a row of this or another member, so nothing of the group was stored. */
+/**
+ * The outcome of a member. `refused`: the database refused a row of this or another member, so nothing of the
+ * group was stored.
+ */
 type Shared = Outcome | "refused"
 
 /** The groups by the kind of traffic, so that none waits for statements of another kind. */
@@ -215,8 +218,8 @@ export function distinctWrites<Write extends BatchWrite>(writes: readonly Write[
 
 /**
  * The statement of `writeBatch` for many batches, with the rows of each joined to its ledger row. It returns
- * the new ledger rows, each with the outcomes of its signals in batch order (see `insertedOf`), or null without
- * signals.
+ * the new ledger rows, each with the outcomes of its signals in batch order (see `insertedOf`), or null
+ * without signals.
  */
 function insertStatement(writes: readonly BatchWrite[]): SQL {
   const written = writes.map(({ batch }) => batch)

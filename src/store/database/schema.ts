@@ -158,7 +158,9 @@ export const deadLetters = pgTable(
     field: text(),
     /** Only the beginning of the record is kept. */
     truncated: boolean().notNull().default(false),
-    /** The subjects of the record, as far as they are known, as hashes (`subject_hash`): an erasure finds it. */
+    /**
+     * The subjects of the record, as far as they are known, as hashes (`subject_hash`): an erasure finds it.
+     */
     subjectHashes: uuid("subject_hashes").array().notNull().default([]),
     /** The batch under which every replay stores it. */
     replayTransactionId: uuid("replay_transaction_id").notNull(),

@@ -152,7 +152,9 @@ function decimalOf(unscaled: bigint, scale: number): Cell {
   return exactNumber(`${unscaled < 0n ? "-" : ""}${digits.slice(0, -scale)}.${digits.slice(-scale)}`)
 }
 
-/** The shortest decimal number that a 32-bit float prints as, as databases write it: 0.1, not 0.10000000149. */
+/**
+ * The shortest decimal number that a 32-bit float prints as, as databases write it: 0.1, not 0.10000000149.
+ */
 function shortestOf(value: number): number {
   for (let digits = 1; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits))

@@ -21,7 +21,10 @@ function mortal(statements: number): Database {
   }
 }
 
-/** Stops `work` before its first statement, then after each in turn, until it ends by itself. Returns the number of statements. */
+/**
+ * Stops `work` before its first statement, then after each in turn, until it ends by itself. Returns the
+ * number of statements.
+ */
 async function stopAfterEach(work: (db: Database, attempt: number) => Promise<unknown>): Promise<number> {
   for (let statements = 0; ; statements++) {
     const isWhole = await work(mortal(statements), statements).then(
@@ -56,7 +59,10 @@ async function stateOf(transactionId: string, conversation: string) {
 
 const EDIT: Change = { kind: "edited", at: "2026-01-01T00:00:05.000000Z" }
 
-/** A message of every kind, about a message that is stored before. No rule lets a score of 7 through: only the database refuses it. */
+/**
+ * A message of every kind, about a message that is stored before. No rule lets a score of 7 through: only the
+ * database refuses it.
+ */
 const KINDS: [name: string, make: (conversation: string, key: string) => Delivery][] = [
   ["good signals", (context_window_id) => delivery([{ context_window_id }, { context_window_id }])],
   [
