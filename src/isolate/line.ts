@@ -35,8 +35,8 @@ export class Pause {
 /** Where the turns of a line come from. */
 export interface Turns<Want, Turn extends object> {
   /**
-   * Takes a turn for `want`; undefined when there is none now. `later`: the waiter has to wait for turns of its
-   * own to end, and those behind it may pass.
+   * Takes a turn for `want`; undefined when there is none now. `later`: the waiter has to wait for turns of
+   * its own to end, and those behind it may pass.
    */
   take(want: Want): Turn | "later" | undefined
   /** Returns a turn that was taken and not used. */

@@ -85,10 +85,6 @@ const MAY_IMPORT: Record<string, string[]> = {
   pages: ["metrics", "signals"],
 }
 
-/** Programs, whose parts may import what stands at their top. Everything else in `src` is the Worker. */
-const PROGRAMS = new Set(["cli", "client", "local", "pages"])
-const WORKER = SOURCES.filter((path) => !PROGRAMS.has(roomOf(path)))
-
 describe("imports", () => {
   it("point down between the folders of src", () => {
     const offenders = SOURCES.flatMap((path) =>
@@ -100,8 +96,8 @@ describe("imports", () => {
     expect(offenders).toEqual([])
   })
 
-  it("never go from a folder of the Worker to the one that contains it", () => {
-    const offenders = WORKER.flatMap((path) =>
+  it("never go from a folder to the one that contains it", () => {
+    const offenders = SOURCES.flatMap((path) =>
       importsOf(path)
         .filter((target) => folderOf(target) !== "src" && folderOf(path).startsWith(`${folderOf(target)}/`))
         .map((target) => `${path} imports ${target}`),
@@ -109,9 +105,9 @@ describe("imports", () => {
     expect(offenders).toEqual([])
   })
 
-  it("point down between the folders of a folder of the Worker", () => {
+  it("point down between the folders of a folder", () => {
     const below = new Map<string, Set<string>>()
-    for (const path of WORKER)
+    for (const path of SOURCES)
       for (const target of importsOf(path)) {
         if (roomOf(target) !== roomOf(path) || folderOf(target) === folderOf(path)) continue
         below.set(folderOf(path), (below.get(folderOf(path)) ?? new Set()).add(folderOf(target)))
@@ -164,19 +160,14 @@ const SHORT: Record<string, string> = {
   "src/client/base/guards.ts": "what every part of the client needs",
   "src/cli/main.ts": "the entry of the command line",
   "src/cli/tail/command.ts": "one command",
-  "src/cli/terminal/output.ts": "what every command needs",
   "src/local/environment.ts": "one question to the process",
-  "src/local/page-guard.ts": "a rule of both local servers",
-  "src/local/ports.ts": "one question to the machine",
-  "src/local/processes.ts": "one question to the machine",
-  "src/local/root.ts": "one path",
-  "src/local/startup-error.ts": "one error",
-  "src/local/workerd/host.ts": "the interface between two processes",
-  "src/local/workerd/points.ts": "one binding",
-  "src/pages/dashboard/dom.ts": "what every view needs",
   "src/pages/dashboard/theme.ts": "one switch",
-  "src/pages/dashboard/views/views.ts": "the list of the views",
   "src/pages/reference/main.ts": "the entry of a page",
+  "src/local/machine/ports.ts": "one question to the machine",
+  "src/local/machine/processes.ts": "one question to the machine",
+  "src/local/machine/root.ts": "one path",
+  "src/local/machine/startup-error.ts": "one error",
+  "src/pages/dashboard/base/dom.ts": "what every view needs",
 }
 
 describe("a file", () => {

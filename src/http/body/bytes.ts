@@ -19,7 +19,9 @@ export function mediaType(c: Context<App>): string {
   return (c.req.header("Content-Type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
 }
 
-/** So much of a body is claimed before it has arrived: what is read at once, which is faster than in parts. */
+/**
+ * So much of a body is claimed before it has arrived: what is read at once, which is faster than in parts.
+ */
 const STEP_BYTES = 128 * 1024
 
 /**

@@ -49,7 +49,9 @@ export class NotAnswered extends Error {
   }
 }
 
-/** What a person can do about an error of the service, by its code; the answer's own sentence is for programs. */
+/**
+ * What a person can do about an error of the service, by its code; the answer's own sentence is for programs.
+ */
 const FOR_PEOPLE: Record<string, string> = {
   database_unavailable: "The service cannot reach its database. Try again in a few seconds.",
   overloaded: "The service has too much to do. Try again in a few seconds.",

@@ -28,8 +28,8 @@ async function read(): Promise<ReadonlyMap<string, Meaning>> {
 }
 
 /**
- * The meaning and the cure as one text for people. The texts are those of the documentation: Markdown, and after a
- * colon the form of an answer, which only a program reads.
+ * The meaning and the cure as one text for people. The texts are those of the documentation: Markdown, and
+ * after a colon the form of an answer, which only a program reads.
  */
 export function explained({ meaning, cure }: Meaning): string {
   const sentence = (text: string) => {

@@ -12,8 +12,8 @@ export interface Table<Row> {
 }
 
 /**
- * A table in a box that scrolls, also by keyboard. Where the box is narrow, the style sheet shows each row as a card,
- * with the title of each cell before it.
+ * A table in a box that scrolls, also by keyboard. Where the box is narrow, the style sheet shows each row as
+ * a card, with the title of each cell before it.
  *
  * @param options.hook the attribute that identifies a row, and its value
  */

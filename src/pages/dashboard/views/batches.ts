@@ -41,7 +41,9 @@ export const batchesView = (params: URLSearchParams): View => ({
   },
 })
 
-/** A batch by the time of its id, by which the list is sorted. A queued batch is stored later than it came. */
+/**
+ * A batch by the time of its id, by which the list is sorted. A queued batch is stored later than it came.
+ */
 export const batchLink = ({ transaction_id }: BatchRecord): HTMLElement =>
   timeLink(linkTo(`batches/${transaction_id}`), timeOfId(transaction_id), `batch ${transaction_id.slice(-6)}`)
 
