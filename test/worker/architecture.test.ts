@@ -152,6 +152,7 @@ describe("signals and bridges", () => {
 const FEW_LINES = 30
 const SHORT: Record<string, string> = {
   "src/index.ts": "the entry of the Worker",
+  "src/bridges/mappers.ts": "one entry for each webhook",
   "src/errors.ts": "how an error is logged",
   "src/bindings.ts": "typed by Cloudflare, so that config.ts runs in Node",
   "src/signals/raw-json.d.ts": "declares what TypeScript lacks",

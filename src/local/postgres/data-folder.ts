@@ -103,7 +103,7 @@ export async function serverPid(dataDir: string): Promise<number | undefined> {
 export async function useScram(dataDir: string): Promise<void> {
   const file = join(dataDir, "pg_hba.conf")
   const text = await readFile(file, "utf8")
-  const changed = text.replace(/^((?:host|local)\b[^#\n]*\s)password\s*$/gm, "$1scram-sha-256")
+  const changed = text.replace(/^((?:host|local)\b[^#\n]*\s)password[ \t]*$/gm, "$1scram-sha-256")
   if (changed === text) return
   // Beside it and then moved: on a full disk the former file stays whole.
   const draft = `${file}.new`

@@ -26,7 +26,7 @@ const isWithin = ({ second }: Seeded) => second >= SPAN.since && second < SPAN.u
 const isIngest = ({ route }: Seeded) => INGEST_ROUTES.includes(route)
 const isPart = ({ route }: Seeded) => route === PART_ROUTE
 const isStored = ({ route }: Seeded) => STORING_ROUTES.includes(route)
-const hasFailed = ({ failures, code }: Seeded) => failures > 0 || code !== ""
+const hasFailed = ({ code }: Seeded) => code !== ""
 const total = (points: readonly Seeded[], of: (point: Seeded) => number) =>
   points.reduce((sum, point) => sum + of(point), 0)
 const count = (points: readonly Seeded[], when: (point: Seeded) => boolean) =>
