@@ -316,3 +316,12 @@ export const failureAt = (index: number, { field, code, message }: Violation): F
   ...(field !== undefined && { field }),
   retryable: FAILURE_CODES[code].retryable,
 })
+
+/** A failure from the ledger, whose jsonb does not keep the order of an answer's fields. */
+export const recordedFailure = ({ index, error, code, field, retryable }: Failure): Failure => ({
+  index,
+  error,
+  code,
+  ...(field !== undefined && { field }),
+  retryable,
+})

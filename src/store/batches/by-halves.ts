@@ -1,5 +1,6 @@
 import { type SQL, sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
+import { recordedFailure } from "../../signals/failures.ts"
 import type { Failure } from "../../signals/responses.ts"
 import { type Database, NOW } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
@@ -35,11 +36,13 @@ export async function insertByHalves(
     )
     if (!written) return undefined
     const { plan } = batch
-    const failures = [...plan.failures, ...written.refusals].sort((a, b) => a.index - b.index)
+    const failures = [...plan.failures, ...written.refusals.map(recordedFailure)].sort(
+      (a, b) => a.index - b.index,
+    )
     return { ...insertedOf(plan, written.received_at, written.ids), failures }
   } catch (error) {
     if (error instanceof DatabaseError && error.reason === ALL_OR_NOTHING)
-      throw new BatchRefused(JSON.parse(error.detail ?? "[]") as Failure[])
+      throw new BatchRefused((JSON.parse(error.detail ?? "[]") as Failure[]).map(recordedFailure))
     throw error
   }
 }

@@ -1,5 +1,6 @@
 import { sql } from "drizzle-orm"
 import type { StoredId } from "../../signals/answer.ts"
+import { recordedFailure } from "../../signals/failures.ts"
 import type { BatchPlan } from "../../signals/plan.ts"
 import type { Failure } from "../../signals/responses.ts"
 import { type Database, utc } from "../database/connection.ts"
@@ -55,7 +56,8 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
   }
   if (replayed && !isSameRequest(ledger.request_hash, idempotency?.requestHash))
     throw new IdempotencyKeyReused()
-  const { transaction_id, state, received_at: receivedAt, failures } = ledger
+  const { transaction_id, state, received_at: receivedAt } = ledger
+  const failures = ledger.failures.map(recordedFailure)
   const stored = state === "failed" ? [] : storedIds(ledger, plan)
   const outcome = { transactionId: transaction_id, receivedAt, state, replayed, isNew: false }
   return { ...outcome, failures, stored, duplicates: countDuplicates(stored) }

@@ -1,4 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
+import { recordedFailure } from "../../signals/failures.ts"
 import { type BatchRecord, LISTED_FAILURES } from "../../signals/responses.ts"
 import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
 import { hasNext, pageStatement, type Search } from "../database/page.ts"
@@ -20,8 +21,9 @@ export async function batchRecord(db: Database, transactionId: string): Promise<
 type LedgerRow = BatchRecord & { reason: string | null }
 
 /** Only a batch that failed as a whole or duplicates another one has a reason. */
-const readRecord = ({ reason, ...record }: LedgerRow): BatchRecord => ({
+const readRecord = ({ reason, failures, ...record }: LedgerRow): BatchRecord => ({
   ...record,
+  failures: failures.map(recordedFailure),
   ...(reason !== null && { reason }),
 })
 
