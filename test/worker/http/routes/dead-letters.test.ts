@@ -181,7 +181,8 @@ describe("a dead letter that is replayed", () => {
       source: "kafka",
       record: { value: { context_window_id: conversation, raw_content: "Hello" } },
     })
-    const answers = await Promise.all([replay(id), replay(id), replay(id)])
+    // Two at once, since a third would wait for another request, which the test runner's workerd cannot do.
+    const answers = [...(await Promise.all([replay(id), replay(id)])), await replay(id)]
     const { replay_transaction_id, state } = await letter(id)
     expect(state).toBe("replayed")
     expect(answers).toEqual([1, 2, 3].map(() => ({ replayed: true, transaction_id: replay_transaction_id })))
