@@ -76,7 +76,7 @@ describe("a streamed list", () => {
     expect(lines).toBeLessThan(ROWS)
     await expect
       .poll(() => rig.service.log.filter((line) => line.includes("stream_end")).at(-1))
-      .toMatch(/"outcome":"cut_off".*"error":"database error \(broken\): 42501"/)
+      .toMatch(/"outcome":"cut_off".*"error":"database error \(broken\): 42501/)
   })
 
   it("is a network error for fetch", async () => {
