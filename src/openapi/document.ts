@@ -55,9 +55,12 @@ export const DESCRIPTION: ZodOpenApiObject = {
       "a conversation: who said or did what, when, and how it scored. Only `context_window_id`, the conversation, is required.\n\n" +
       "A first call, which works as it is on a service that `npm start` runs:\n\n" +
       "```sh\n" +
-      "curl -X POST http://localhost:8002/api/signals/batch \\\n" +
+      "curl http://localhost:8002/api/signals/batch \\\n" +
       '  -H "Content-Type: application/json" \\\n' +
-      `  -d '{"signals": [{"context_window_id": "conv-123", "raw_content": "Hello", "signal_score": 0.85}]}'\n` +
+      `  -d '{"signals": [{\n` +
+      `    "context_window_id": "conv-123",\n` +
+      `    "raw_content": "Hello"\n` +
+      `  }]}'\n` +
       "```\n\n" +
       'Where the service asks for a key, add `-H "Authorization: Bearer KEY"`. The answer has a result for each signal, in your order, with its id ' +
       "or the reason why it was not stored. Send an `Idempotency-Key` with each batch: then a retry never stores it twice.\n\n" +

@@ -139,7 +139,6 @@ export const CLIENT_SUITES: Record<string, Suite> = {
     }),
     check({ value, key, name, header }) {
       const buffer = (one: Uint8Array | undefined) => (one === undefined ? undefined : Buffer.from(one))
-      const headers = new Map([[Buffer.from(name), buffer(header)]])
       const message = {
         topic: "chat",
         partition: 0,
@@ -147,7 +146,7 @@ export const CLIENT_SUITES: Record<string, Suite> = {
         timestamp: 1_736_933_400_000n,
         key: buffer(key),
         value: buffer(value),
-        headers,
+        headerEntries: [[Buffer.from(name), buffer(header)]],
       }
       JSON.stringify(
         mapMessages([message as unknown as Parameters<typeof mapMessages>[0][number]], MAPPING, "main"),

@@ -26,7 +26,7 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
     payloadColumns: () => rows?.payloadColumns ?? [],
     async *records() {
       const { header, whole } = await readHeader(withoutMark(openBytes(path)), path)
-      const names = namesOf(header, delimiter)
+      const names = namesOf(header, { path, delimiter })
       if (names.length === 0) return
       rows = openRows(path, names, { map: options.map, hasNulls: false })
       const { isExported } = rows
@@ -100,11 +100,16 @@ const SETTINGS = {
   max_record_size: MAX_ROW_BYTES,
 }
 
-function namesOf(start: Buffer, delimiter: string): string[] {
+/** @throws {SourceError} the header is not CSV, such as one whose quotation mark is not closed */
+function namesOf(start: Buffer, { path, delimiter }: { path: string; delimiter: string }): string[] {
   const end = endOfRow(start)
   const header = end === -1 ? start : start.subarray(0, end)
-  const [names = []] = parseNow(header, { ...SETTINGS, delimiter, to: 1 }) as string[][]
-  return names.map((name) => textOf(Buffer.from(name, "latin1")) ?? name)
+  try {
+    const [names = []] = parseNow(header, { ...SETTINGS, delimiter, to: 1 }) as string[][]
+    return names.map((name) => textOf(Buffer.from(name, "latin1")) ?? name)
+  } catch (error) {
+    throw new SourceError(`${path}: the header is not CSV: ${(error as Error).message}. Correct the file.`)
+  }
 }
 
 interface RowsRequest {
