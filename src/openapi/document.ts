@@ -55,8 +55,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
       "a conversation: who said or did what, when, and how it scored. Only `context_window_id`, the conversation, is required.\n\n" +
       "A first call, which works as it is on a service that `npm start` runs:\n\n" +
       "```sh\n" +
-      "curl http://localhost:8002/api/signals/batch \\\n" +
-      '  -H "Content-Type: application/json" \\\n' +
+      "curl localhost:8002/api/signals/batch \\\n" +
       `  -d '{"signals": [{\n` +
       `    "context_window_id": "conv-123",\n` +
       `    "raw_content": "Hello"\n` +
