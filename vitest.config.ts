@@ -40,6 +40,7 @@ export default defineConfig({
                 // limit.
                 DATABASE_MAX_WRITES: "100",
                 DATABASE_MAX_READS: "100",
+                DATABASE_MAX_CONSUMER: "100",
               },
               // The tests send more in ten seconds than a caller should.
               ratelimits: {
