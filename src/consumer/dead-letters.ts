@@ -2,7 +2,7 @@ import { ROW_FIELDS, redactMessageRecord } from "../queue/erase.ts"
 import { messageText, readMessage } from "../queue/messages.ts"
 import type { Subjects } from "../signals/erasure.ts"
 import type { Database } from "../store/database/connection.ts"
-import { type DeadLetter, insertMessageLetters, type RecordedRow } from "../store/dead-letters/store.ts"
+import { type DeadLetter, insertMessageDeadLetters, type RecordedRow } from "../store/dead-letters/store.ts"
 import { keepErasedKeys } from "../store/lifecycle/suppression.ts"
 
 /** A message that becomes a dead letter. */
@@ -14,17 +14,17 @@ export type LostMessage = Pick<Message<unknown>, "id" | "body">
  *
  * @throws {DatabaseError} some or none of them are stored
  */
-export async function keepLetters(db: Database, messages: readonly LostMessage[]): Promise<void> {
-  const letters = await Promise.all(messages.map(letterOfMessage))
+export async function keepDeadLetters(db: Database, messages: readonly LostMessage[]): Promise<void> {
+  const deadLetters = await Promise.all(messages.map(deadLetterOfMessage))
   const rows = messages.flatMap(({ body }) => rowsOf(body))
-  if (!(await insertMessageLetters(db, letters, rows))) return
+  if (!(await insertMessageDeadLetters(db, deadLetters, rows))) return
   for (const message of messages) await keepWithoutSuppressed(db, message)
 }
 
 /** Each round removes at least one subject, so that the rounds end. */
 async function keepWithoutSuppressed(db: Database, message: LostMessage): Promise<void> {
   const rows = rowsOf(message.body)
-  const refused = await insertMessageLetters(db, [await letterOfMessage(message)], rows)
+  const refused = await insertMessageDeadLetters(db, [await deadLetterOfMessage(message)], rows)
   if (!refused) return
   let record = JSON.stringify(message.body)
   for (const [place, field] of refused.suppressed) {
@@ -42,7 +42,7 @@ async function keepWithoutSuppressed(db: Database, message: LostMessage): Promis
 function rowsOf(body: unknown): RecordedRow[] {
   const message = readMessage(body)
   if (message?.kind !== "delivery") return []
-  const { batch, letters } = message.delivery
+  const { batch, deadLetters } = message.delivery
   const { transactionId } = batch
   return [
     ...batch.plan.rows.map(({ userId, agentId, contextWindowId }) => ({
@@ -51,7 +51,7 @@ function rowsOf(body: unknown): RecordedRow[] {
       agentId,
       contextWindowId,
     })),
-    ...letters
+    ...deadLetters
       .flatMap(({ subjects = [] }) => subjects)
       .map(({ user_id = null, agent_id = null, context_window_id = null }) => ({
         transactionId,
@@ -66,8 +66,8 @@ function rowsOf(body: unknown): RecordedRow[] {
  * The dead letter of a message. Its identity derives from the message's id, so that a redelivered message has
  * one dead letter.
  */
-const letterOfMessage = ({ id, body }: LostMessage): Promise<DeadLetter> =>
-  letterOf(id, { ...(readMessage(body) ? UNPROCESSED : UNREADABLE), subjects: subjectsOf(body) }, body)
+const deadLetterOfMessage = ({ id, body }: LostMessage): Promise<DeadLetter> =>
+  deadLetterOf(id, { ...(readMessage(body) ? UNPROCESSED : UNREADABLE), subjects: subjectsOf(body) }, body)
 
 /** The subjects of the signals and dead letters in a message. */
 const subjectsOf = (body: unknown): Subjects[] =>
@@ -87,8 +87,8 @@ const UNREADABLE = { code: "unreadable_message", reason: "No version of the serv
  * The dead letter of an unreadable claim check, one for each object. Its record is the message that names the
  * object.
  */
-export const letterOfClaimCheck = (object: string, keptAs: string): Promise<DeadLetter> =>
-  letterOf(
+export const deadLetterOfClaimCheck = (object: string, keptAs: string): Promise<DeadLetter> =>
+  deadLetterOf(
     keptAs,
     {
       code: "unreadable_message",
@@ -97,7 +97,7 @@ export const letterOfClaimCheck = (object: string, keptAs: string): Promise<Dead
     messageText({ version: 1, kind: "claim_check", object: keptAs }),
   )
 
-async function letterOf(
+async function deadLetterOf(
   identity: string,
   why: Pick<DeadLetter, "reason" | "code" | "subjects">,
   body: unknown,

@@ -10,7 +10,7 @@ import { runningErasures } from "../store/lifecycle/erasures.ts"
 import {
   deleteExpiredBatches,
   deleteExpiredSignals,
-  deleteSettledLetters,
+  deleteSettledDeadLetters,
   dropExpiredPartitions,
 } from "../store/lifecycle/retention.ts"
 import { sweepBucket, sweepKeys } from "./sweep.ts"
@@ -76,7 +76,7 @@ async function sweepExpired({
     await step("expired_signals_deleted", () => deleteExpiredSignals(db(), signalDays))
   }
   await step("expired_batches_deleted", async () => (await deleteExpiredBatches(db(), ledgerDays)).deleted)
-  await step("settled_dead_letters_deleted", () => deleteSettledLetters(db(), ledgerDays))
+  await step("settled_dead_letters_deleted", () => deleteSettledDeadLetters(db(), ledgerDays))
 }
 
 async function step(event: string, work: () => Promise<unknown>): Promise<void> {

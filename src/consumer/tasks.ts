@@ -16,7 +16,7 @@ import type { Delivery } from "../store/batches/deliveries.ts"
 import { canWrite, connect, type Database, type DatabaseSettings } from "../store/database/connection.ts"
 import { DatabaseError } from "../store/database/errors.ts"
 import { insertDeadLetters } from "../store/dead-letters/store.ts"
-import { keepLetters, letterOfClaimCheck } from "./dead-letters.ts"
+import { deadLetterOfClaimCheck, keepDeadLetters } from "./dead-letters.ts"
 import type { ConsumerRun } from "./report.ts"
 
 /** Cloudflare ends a consumer after 15 minutes. */
@@ -167,7 +167,7 @@ function loneTask(
 ): Task {
   if (content)
     return { messages: [message], run: (db, count) => storeClaimCheck({ db, bucket, count }, content.object) }
-  return letterTask([message])
+  return deadLetterTask([message])
 }
 
 /**
@@ -179,17 +179,19 @@ export function deadLetterTasks(messages: readonly Message<unknown>[], bucket: R
     bucket !== undefined && readMessage(message.body)?.kind === "claim_check"
   // The message of a claim check can be dropped: the sweep sends it again while its object exists.
   const safe: Task = { messages: messages.filter(isSafe), run: async () => {} }
-  const letters = messages.filter((message) => !isSafe(message)).map((message) => weigh(message, message))
-  return [safe, ...cutIntoChunks(letters).map(letterTask)]
+  const deadLetters = messages.filter((message) => !isSafe(message)).map((message) => weigh(message, message))
+  return [safe, ...cutIntoChunks(deadLetters).map(deadLetterTask)]
 }
 
-function letterTask(chunk: readonly Message<unknown>[]): Task {
+function deadLetterTask(chunk: readonly Message<unknown>[]): Task {
   const half = chunk.length >> 1
   return {
     messages: chunk,
-    run: (db) => keepLetters(db, chunk),
+    run: (db) => keepDeadLetters(db, chunk),
     halves:
-      chunk.length > 1 ? () => [letterTask(chunk.slice(0, half)), letterTask(chunk.slice(half))] : undefined,
+      chunk.length > 1
+        ? () => [deadLetterTask(chunk.slice(0, half)), deadLetterTask(chunk.slice(half))]
+        : undefined,
   }
 }
 
@@ -229,7 +231,7 @@ async function storeContent(
     case "deliveries":
       return storeDeliveries(context, claimCheck.deliveries)
     case "message":
-      return keepLetters(context.db, [claimCheck])
+      return keepDeadLetters(context.db, [claimCheck])
   }
 }
 
@@ -246,6 +248,6 @@ async function keepUnreadable(
     const found = await bucket.get(object)
     if (found) await bucket.put(keptAs, await found.arrayBuffer())
   }
-  await insertDeadLetters(db, [await letterOfClaimCheck(object, keptAs)])
+  await insertDeadLetters(db, [await deadLetterOfClaimCheck(object, keptAs)])
   if (keptAs !== object) await bucket.delete(object)
 }

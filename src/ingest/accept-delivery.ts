@@ -52,7 +52,7 @@ export async function acceptDelivery(
 
   const { source, caller, records } = received
   const transactionId = uuidv7()
-  const letters = keepValues(
+  const deadLetters = keepValues(
     plan.failures.map(({ index, error, code, field }) => {
       const why = { reason: error, code, field, subjects: subjects.get(index) }
       return { transactionId, index, source, caller, ...why, record: records[index] }
@@ -60,7 +60,7 @@ export async function acceptDelivery(
   )
   const { written, queueError } = await keep(context, {
     batch: { transactionId, caller, plan, allOrNothing: false },
-    letters,
+    deadLetters,
   })
   const failures = [...plan.failures, ...(written?.refused ?? [])].sort(
     (one, other) => one.index - other.index,

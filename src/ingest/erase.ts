@@ -2,11 +2,11 @@ import { sendClaimChecks } from "../queue/enqueue.ts"
 import { findWaiting, redactMessageRecord, removeUnreadable } from "../queue/erase.ts"
 import { parseObject } from "../queue/messages.ts"
 import type { Database } from "../store/database/connection.ts"
-import { deleteLetter, rewriteLetter } from "../store/dead-letters/store.ts"
+import { deleteDeadLetter, rewriteDeadLetter } from "../store/dead-letters/store.ts"
 import {
   eraseStored,
   finishErasure,
-  keyedLetters,
+  keyedDeadLetters,
   type Progress,
   passObjects,
   readProgress,
@@ -26,7 +26,7 @@ type Context = Pick<IngestContext, "db" | "queue" | "bucket">
  */
 export async function continueErasure(context: Context, id: string, untilMs: number): Promise<void> {
   const { db } = context
-  let progress = await eraseStored(db, id, { untilMs, beforeLetters: (at) => prepareLetters(db, at) })
+  let progress = await eraseStored(db, id, { untilMs, beforeDeadLetters: (at) => prepareDeadLetters(db, at) })
   while (progress?.phase === "bucket" && Date.now() < untilMs)
     progress = (await eraseWaiting(context, progress)) ? await readProgress(db, id) : undefined
 }
@@ -35,10 +35,10 @@ export async function continueErasure(context: Context, id: string, untilMs: num
  * Takes the dedupe keys of the subject's dead letters before the step that deletes them, and removes the
  * subject from those that are messages of the queue, which can be about other subjects too.
  */
-async function prepareLetters(db: Database, progress: Progress): Promise<void> {
+async function prepareDeadLetters(db: Database, progress: Progress): Promise<void> {
   const { target } = progress
   if (!target || target.kind === "signal_ids") return
-  for (const { id, source, transactionId, record } of await keyedLetters(db, progress)) {
+  for (const { id, source, transactionId, record } of await keyedDeadLetters(db, progress)) {
     if (source === "signal") {
       await keepErasedKeys(db, transactionId, keyOf(record))
       continue
@@ -47,8 +47,8 @@ async function prepareLetters(db: Database, progress: Progress): Promise<void> {
     const isCovered = (batch: string) => progress.suppress || batch < progress.id
     const { left, removed } = redactMessageRecord(record, subject, isCovered)
     if (removed) await keepErasedKeys(db, removed.transactionId, removed.rows)
-    if (left === undefined) await deleteLetter(db, id)
-    else await rewriteLetter(db, id, { from: record, to: left })
+    if (left === undefined) await deleteDeadLetter(db, id)
+    else await rewriteDeadLetter(db, id, { from: record, to: left })
   }
 }
 

@@ -11,8 +11,8 @@ import type { Database } from "../store/database/connection.ts"
 import { DatabaseError } from "../store/database/errors.ts"
 import {
   chosenDeadLetters,
-  deleteLetter,
-  type LetterChoice,
+  type DeadLetterChoice,
+  deleteDeadLetter,
   settleDeadLetter,
   settleReplayed,
 } from "../store/dead-letters/store.ts"
@@ -40,25 +40,27 @@ export interface ReplayedDeadLetter {
  */
 export async function replayDeadLetter(
   context: ReplayContext,
-  letter: DeadLetterRecord,
+  deadLetter: DeadLetterRecord,
 ): Promise<ReplayedDeadLetter> {
   const replayed =
-    letter.source === "queue" ? await sendAgain(context, letter) : await storeAgain(context, letter)
-  if (replayed.answer.replayed) await settleDeadLetter(context.db, letter.id, "replayed")
+    deadLetter.source === "queue"
+      ? await sendAgain(context, deadLetter)
+      : await storeAgain(context, deadLetter)
+  if (replayed.answer.replayed) await settleDeadLetter(context.db, deadLetter.id, "replayed")
   return replayed
 }
 
 /** Stores the record under the dead letter's own transaction id. */
-async function storeAgain(context: ReplayContext, letter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
-  const plan = planOf(context, letter)
+async function storeAgain(context: ReplayContext, deadLetter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
+  const plan = planOf(context, deadLetter)
   if (typeof plan === "string") return stays(plan)
-  const failure = await failureOf(context.db, replayBatchOf(letter, plan))
-  if (failure?.code === "suppressed") return stays(await deleteSuppressed(context, letter.id, failure))
+  const failure = await failureOf(context.db, replayBatchOf(deadLetter, plan))
+  if (failure?.code === "suppressed") return stays(await deleteSuppressed(context, deadLetter.id, failure))
   if (failure) return stays(failure.error)
   // The record counted as failed when it came in, and counts as stored once.
   return {
-    answer: { replayed: true, transaction_id: letter.replay_transaction_id },
-    stored: letter.state === "replayed" ? undefined : plan,
+    answer: { replayed: true, transaction_id: deadLetter.replay_transaction_id },
+    stored: deadLetter.state === "replayed" ? undefined : plan,
   }
 }
 
@@ -84,7 +86,7 @@ export async function deleteSuppressed(
   id: number,
   { error }: Failure,
 ): Promise<string> {
-  await deleteLetter(db, id)
+  await deleteDeadLetter(db, id)
   return `${error}. The dead letter was deleted.`
 }
 
@@ -99,12 +101,12 @@ export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecor
 /** Maps the record as its entry point does now. A sentence is the reason why it cannot be stored. */
 export function planOf(
   context: Omit<ReplayContext, "db" | "queue">,
-  letter: DeadLetterRecord,
+  deadLetter: DeadLetterRecord,
 ): BatchPlan | string {
-  if (letter.truncated) return TRUNCATED
+  if (deadLetter.truncated) return TRUNCATED
   // A record without a timestamp gets that of its dead letter. A timestamp that was too far in the future may
   // be valid by now.
-  const { plan, skipped } = planDelivery([deliveredOf(letter, context)], letter.created_at, context)
+  const { plan, skipped } = planDelivery([deliveredOf(deadLetter, context)], deadLetter.created_at, context)
   const [failure] = plan.failures
   if (failure) return failure.error
   return plan.total > 0 ? plan : `Its kind is skipped: ${Object.keys(skipped).join()}.`
@@ -144,7 +146,7 @@ export interface ReplayedDeadLetters {
 }
 
 interface Planned {
-  letter: DeadLetterRecord
+  deadLetter: DeadLetterRecord
   plan: BatchPlan
 }
 
@@ -157,31 +159,33 @@ interface Planned {
  */
 export async function replayDeadLetters(
   context: ReplayContext,
-  choice: LetterChoice,
+  choice: DeadLetterChoice,
 ): Promise<ReplayedDeadLetters> {
-  const { letters, next } = await chosenDeadLetters(context.db, choice)
+  const { deadLetters, next } = await chosenDeadLetters(context.db, choice)
   const reasons = new Map<number, string>()
   const planned: Planned[] = []
-  for (const letter of letters) {
-    if (letter.source === "queue" && !letter.truncated) continue
-    const plan = planOf(context, letter)
-    if (typeof plan === "string") reasons.set(letter.id, plan)
-    else planned.push({ letter, plan })
+  for (const deadLetter of deadLetters) {
+    if (deadLetter.source === "queue" && !deadLetter.truncated) continue
+    const plan = planOf(context, deadLetter)
+    if (typeof plan === "string") reasons.set(deadLetter.id, plan)
+    else planned.push({ deadLetter, plan })
   }
-  const messages = letters.filter(({ source, truncated }) => source === "queue" && !truncated)
+  const messages = deadLetters.filter(({ source, truncated }) => source === "queue" && !truncated)
   for (const id of await sendAllAgain(context, messages)) reasons.set(id, NO_QUEUE)
-  const weighed = planned.map((item) => ({ item, bytes: item.letter.record.length, rows: 1 }))
+  const weighed = planned.map((item) => ({ item, bytes: item.deadLetter.record.length, rows: 1 }))
   for (const chunk of cutIntoChunks(weighed))
     for (const [id, reason] of await storeChunk(context, chunk)) reasons.set(id, reason)
 
-  const added = planned.filter(({ letter }) => !reasons.has(letter.id) && letter.state !== "replayed")
+  const added = planned.filter(
+    ({ deadLetter }) => !reasons.has(deadLetter.id) && deadLetter.state !== "replayed",
+  )
   const rows = added.flatMap(({ plan }) => plan.rows)
   const failures = [...reasons]
     .map(([id, reason]) => ({ id, reason }))
     .sort((one, other) => one.id - other.id)
   return {
     answer: {
-      replayed_count: letters.length - failures.length,
+      replayed_count: deadLetters.length - failures.length,
       failed_count: failures.length,
       failures,
       next_cursor: next === null ? null : String(next),
@@ -196,18 +200,18 @@ const MESSAGES_BYTES = 128 * 1024
 /** @returns the ids of those that were not replayed */
 async function sendAllAgain(
   { db, queue }: ReplayContext,
-  letters: readonly DeadLetterRecord[],
+  deadLetters: readonly DeadLetterRecord[],
 ): Promise<number[]> {
-  if (!queue) return letters.map(({ id }) => id)
-  for (let start = 0, end = 0; start < letters.length; start = end) {
+  if (!queue) return deadLetters.map(({ id }) => id)
+  for (let start = 0, end = 0; start < deadLetters.length; start = end) {
     let bytes = 0
-    do bytes += letters[end++]?.record.length ?? 0
+    do bytes += deadLetters[end++]?.record.length ?? 0
     while (
-      end < letters.length &&
+      end < deadLetters.length &&
       end - start < 100 &&
-      bytes + (letters[end]?.record.length ?? 0) < MESSAGES_BYTES
+      bytes + (deadLetters[end]?.record.length ?? 0) < MESSAGES_BYTES
     )
-    const sent = letters.slice(start, end)
+    const sent = deadLetters.slice(start, end)
     await queue.sendBatch(sent.map(({ record }) => ({ body: JSON.parse(record), contentType: "text" })))
     await settleReplayed(
       db,
@@ -224,25 +228,26 @@ async function sendAllAgain(
 async function storeChunk(context: ReplayContext, chunk: readonly Planned[]): Promise<Map<number, string>> {
   const reasons = new Map<number, string>()
   try {
-    const deliveries = chunk.map(({ letter, plan }) => ({
-      batch: { ...replayBatchOf(letter, plan), allOrNothing: false as const },
-      letters: [],
+    const deliveries = chunk.map(({ deadLetter, plan }) => ({
+      batch: { ...replayBatchOf(deadLetter, plan), allOrNothing: false as const },
+      deadLetters: [],
     }))
     const { suppressed } = await writeTogether(context.db, deliveries)
     for (const { transactionId, failure } of suppressed) {
-      const id = chunk.find(({ letter }) => letter.replay_transaction_id === transactionId)?.letter.id
+      const id = chunk.find(({ deadLetter }) => deadLetter.replay_transaction_id === transactionId)
+        ?.deadLetter.id
       if (id !== undefined) reasons.set(id, await deleteSuppressed(context, id, failure))
     }
-    const ids = chunk.map(({ letter }) => letter.id)
+    const ids = chunk.map(({ deadLetter }) => deadLetter.id)
     await settleReplayed(
       context.db,
       ids.filter((id) => !reasons.has(id)),
     )
   } catch (error) {
     if (!(error instanceof DatabaseError) || error.kind !== "refused") throw error
-    for (const { letter } of chunk) {
-      const { answer } = await replayDeadLetter(context, letter)
-      if (!answer.replayed) reasons.set(letter.id, answer.reason ?? "")
+    for (const { deadLetter } of chunk) {
+      const { answer } = await replayDeadLetter(context, deadLetter)
+      if (!answer.replayed) reasons.set(deadLetter.id, answer.reason ?? "")
     }
   }
   return reasons

@@ -42,16 +42,16 @@ export function redactMessageRecord(
   const message = readMessage(bodyOf(record))
   if (message?.kind !== "delivery" || !isCovered(message.delivery.batch.transactionId))
     return { left: record, removed: undefined }
-  const { batch, letters } = message.delivery
+  const { batch, deadLetters } = message.delivery
   const isRemoved = (row: SignalRow) => row[ROW_FIELDS[field]] === subject
   const positions = batch.plan.rows.flatMap((row, index): [number, SubjectField][] =>
     isRemoved(row) ? [[index, field]] : [],
   )
   const delivery = {
     batch: { ...batch, plan: withoutSuppressed(batch.plan, new Map(positions)) },
-    letters: letters.filter(({ subjects }) => !namesSubject(subjects, { field, text: subject })),
+    deadLetters: deadLetters.filter(({ subjects }) => !namesSubject(subjects, { field, text: subject })),
   }
-  const isEmpty = delivery.batch.plan.rows.length === 0 && delivery.letters.length === 0
+  const isEmpty = delivery.batch.plan.rows.length === 0 && delivery.deadLetters.length === 0
   return {
     left: isEmpty ? undefined : JSON.stringify(messageText({ version: 1, kind: "delivery", delivery })),
     removed: { transactionId: batch.transactionId, rows: batch.plan.rows.filter(isRemoved) },
@@ -63,17 +63,17 @@ const namesSubject = (subjects: DeadLetter["subjects"], { field, text }: Subject
 
 /** Whether a delivery has the subject: in a signal, or in a record that cannot become a signal. */
 const isAbout = (
-  { batch, letters }: Pick<Delivery, "letters"> & { batch: Pick<NewBatch, "plan"> },
+  { batch, deadLetters }: Pick<Delivery, "deadLetters"> & { batch: Pick<NewBatch, "plan"> },
   subject: Subject,
 ) =>
   batch.plan.rows.some((row) => row[ROW_FIELDS[subject.field]] === subject.text) ||
-  letters.some(({ subjects }) => namesSubject(subjects, subject))
+  deadLetters.some(({ subjects }) => namesSubject(subjects, subject))
 
 /** Whether a claim check has the subject. */
 function mentionsSubject(claimCheck: ClaimCheck, subject: Subject): boolean {
   switch (claimCheck.kind) {
     case "batch":
-      return isAbout({ batch: claimCheck.batch, letters: [] }, subject)
+      return isAbout({ batch: claimCheck.batch, deadLetters: [] }, subject)
     case "deliveries":
       return claimCheck.deliveries.some((delivery) => isAbout(delivery, subject))
     case "message":

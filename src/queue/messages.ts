@@ -53,4 +53,4 @@ export const isBatch = (value: unknown): boolean =>
   Array.isArray(value.plan.rows)
 
 export const isDelivery = (value: unknown): value is Delivery =>
-  isObject(value) && isBatch(value.batch) && Array.isArray(value.letters)
+  isObject(value) && isBatch(value.batch) && Array.isArray(value.deadLetters)

@@ -15,7 +15,10 @@ export const deadLetters = new Hono<App>()
     const { cursor, transaction_id: transactionId, ...query } = c.req.valid("query")
     const state = query.state ?? (transactionId ? undefined : "waiting")
     const page = await listDeadLetters(c.get("db"), { ...query, state, transactionId, after: cursor })
-    return c.json({ dead_letters: page.letters, next_cursor: page.next === null ? null : String(page.next) })
+    return c.json({
+      dead_letters: page.deadLetters,
+      next_cursor: page.next === null ? null : String(page.next),
+    })
   })
   .post(
     "/replay",
@@ -34,7 +37,7 @@ export const deadLetters = new Hono<App>()
     throw methodNotAllowed(["POST"])
   })
   .get("/:id", requireScope("read"), zValidator("param", DeadLetterPath, refuseShape), async (c) =>
-    c.json(await letterOf(c, c.req.valid("param").id)),
+    c.json(await deadLetterOf(c, c.req.valid("param").id)),
   )
   .delete(
     "/:id",
@@ -43,9 +46,9 @@ export const deadLetters = new Hono<App>()
     zValidator("param", DeadLetterPath, refuseShape),
     async (c) => {
       const { id } = c.req.valid("param")
-      await letterOf(c, id)
+      await deadLetterOf(c, id)
       await settleDeadLetter(c.get("db"), id, "discarded")
-      return c.json(await letterOf(c, id))
+      return c.json(await deadLetterOf(c, id))
     },
   )
   .post(
@@ -54,8 +57,8 @@ export const deadLetters = new Hono<App>()
     requireScope("ingest"),
     zValidator("param", DeadLetterPath, refuseShape),
     async (c) => {
-      const letter = await letterOf(c, c.req.valid("param").id)
-      const { answer, stored } = await replayDeadLetter(replayContext(c), letter)
+      const deadLetter = await deadLetterOf(c, c.req.valid("param").id)
+      const { answer, stored } = await replayDeadLetter(replayContext(c), deadLetter)
       if (stored) notePlan(c, stored, "delivery")
       return c.json(answer)
     },
@@ -67,8 +70,8 @@ function replayContext(c: Context<App>): ReplayContext {
   return { ...context, mapping, followSlackEdits, timeLimit: timeLimitOf(c, context.now) }
 }
 
-async function letterOf(c: Context<App>, id: number): Promise<DeadLetterRecord> {
-  const letter = await deadLetterById(c.get("db"), id)
-  if (!letter) throw notFound("No dead letter has this id.")
-  return letter
+async function deadLetterOf(c: Context<App>, id: number): Promise<DeadLetterRecord> {
+  const deadLetter = await deadLetterById(c.get("db"), id)
+  if (!deadLetter) throw notFound("No dead letter has this id.")
+  return deadLetter
 }

@@ -94,7 +94,7 @@ export async function storeRequested(
 }
 
 /** The heap of dead letters, of so large a part of the body: their JSON, and the JSON of their statement. */
-const heapOfLetters = (c: Context<App>, part: number) =>
+const heapOfDeadLetters = (c: Context<App>, part: number) =>
   Math.ceil(2 * Math.min(MAX_STATEMENT_CHARACTERS, 2 * part * (c.get("bodyBytes") ?? 0)))
 
 /** Accepts the records of a webhook with the bridge's result for each, and notes the outcome. */
@@ -107,7 +107,7 @@ export async function answerDelivery(
   const plan = planDelivery(delivered, instantText(context.now), { timeLimit: timeLimitOf(c, context.now) })
   notePlan(c, plan.plan, "delivery")
   const { total, failures: refused } = plan.plan
-  if (refused.length > 0) await admitMore(c, heapOfLetters(c, refused.length / total))
+  if (refused.length > 0) await admitMore(c, heapOfDeadLetters(c, refused.length / total))
   const { answer, sources, queueError } = await acceptDelivery(context, {
     source,
     caller: c.get("caller").name,

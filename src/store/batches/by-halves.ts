@@ -4,7 +4,7 @@ import { recordedFailure } from "../../signals/failures.ts"
 import type { Failure } from "../../signals/responses.ts"
 import { type Database, NOW } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
-import { type DeadLetter, insertLetters } from "../dead-letters/store.ts"
+import { type DeadLetter, deadLetterInsert } from "../dead-letters/store.ts"
 import { noneSuppressed } from "../lifecycle/suppression.ts"
 import { BatchRefused, type Inserted, insertedOf, type NewBatch } from "./batch.ts"
 import { changesOf, hasChanges } from "./changes.ts"
@@ -14,7 +14,7 @@ import { arrayOf, type Columns, textColumns } from "./statement.ts"
 export interface RefusedWrite {
   batch: NewBatch
   /** The dead letters of a delivery; undefined for a batch whose sender reads its failures. */
-  letters: readonly DeadLetter[] | undefined
+  deadLetters: readonly DeadLetter[] | undefined
 }
 
 /**
@@ -27,12 +27,12 @@ export interface RefusedWrite {
  */
 export async function insertByHalves(
   db: Database,
-  { batch, letters }: RefusedWrite,
+  { batch, deadLetters }: RefusedWrite,
   columns: Columns,
 ): Promise<Inserted | undefined> {
   try {
     const [written] = await db.query<{ ids: string; refusals: Failure[]; received_at: string }>(
-      statement({ batch, letters }, columns),
+      statement({ batch, deadLetters }, columns),
     )
     if (!written) return undefined
     const { plan } = batch
@@ -50,13 +50,15 @@ export async function insertByHalves(
 /** The SQLSTATE of the function after it rolled back an all-or-nothing batch. DETAIL has the failures. */
 const ALL_OR_NOTHING = "P0A0N"
 
-function statement({ batch, letters }: RefusedWrite, columns: Columns): SQL {
+function statement({ batch, deadLetters }: RefusedWrite, columns: Columns): SQL {
   const { plan, idempotency, transactionId } = batch
   const indexes = `{${plan.rows.map((row) => row.index).join(",")}}`
   const changes = hasChanges(batch) ? changesOf(plan.rows) : []
-  const replayIds = letters && plan.rows.map(() => uuidv7())
+  const replayIds = deadLetters && plan.rows.map(() => uuidv7())
   const column = (field: "userId" | "agentId" | "contextWindowId") => arrayOf(columns[field], "text")
-  const kept = letters?.length ? sql`, kept as (${insertLetters(letters, sql`cross join tried`)})` : sql``
+  const kept = deadLetters?.length
+    ? sql`, kept as (${deadLetterInsert(deadLetters, sql`cross join tried`)})`
+    : sql``
   return sql`
     with input as materialized (
       select * from unnest(${column("userId")}, ${column("agentId")}, ${column("contextWindowId")})

@@ -189,8 +189,8 @@ async function finish(
 /**
  * The failures that were not known when the delivery was accepted, so that it has no dead letter for them.
  */
-function addedFailures({ letters }: Delivery, failures: readonly Failure[]): Failure[] {
-  const known = new Set(letters.map(({ index }) => index))
+function addedFailures({ deadLetters }: Delivery, failures: readonly Failure[]): Failure[] {
+  const known = new Set(deadLetters.map(({ index }) => index))
   return failures.filter(
     ({ index, code }) => !known.has(index) && (code === "suppressed" || code === "refused_by_database"),
   )
@@ -230,11 +230,11 @@ async function makeWhole(
         failures: addedFailures(delivery, failuresOf.get(transactionId) ?? []),
       }
     })
-    const letters = added.flatMap(({ delivery, failures }) => {
+    const deadLetters = added.flatMap(({ delivery, failures }) => {
       const refused = failures.filter(({ code }) => code === "refused_by_database")
-      return [...delivery.letters, ...lettersOf(delivery.batch, refused)]
+      return [...delivery.deadLetters, ...deadLettersOf(delivery.batch, refused)]
     })
-    await insertDeadLetters(db, letters)
+    await insertDeadLetters(db, deadLetters)
     await repeatChanges(
       db,
       deliveries.map(({ batch }) => withoutFailed(batch, failuresOf.get(batch.transactionId) ?? [])),
@@ -270,7 +270,7 @@ async function storeEach(call: Call, deliveries: readonly Delivery[]): Promise<F
 }
 
 /** The dead letters of signals that passed every rule and that only the database refuses. */
-function lettersOf({ transactionId, caller, plan }: NewBatch, refused: readonly Failure[]): DeadLetter[] {
+function deadLettersOf({ transactionId, caller, plan }: NewBatch, refused: readonly Failure[]): DeadLetter[] {
   const rows = new Map(plan.rows.map((row) => [row.index, row]))
   return keepTexts(
     refused.map(({ index, error, code, field }) => {

@@ -5,7 +5,7 @@ import { SIGNAL_COLUMNS } from "../../signals/schema.ts"
 import { type Database, NOW, type Traffic } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { batches, signals } from "../database/schema.ts"
-import { type DeadLetter, insertLetters } from "../dead-letters/store.ts"
+import { type DeadLetter, deadLetterInsert } from "../dead-letters/store.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "../lifecycle/suppression.ts"
 import { type Inserted, insertedOf, type NewBatch } from "./batch.ts"
 import { AFTER_ROWS, changedSignals, deletionsIn, hasChanges } from "./changes.ts"
@@ -140,7 +140,7 @@ const textLength = (row: SignalRow): number =>
 /** A batch, with the delivered records that cannot become signals. */
 export interface BatchWrite {
   batch: NewBatch
-  letters: readonly DeadLetter[]
+  deadLetters: readonly DeadLetter[]
 }
 
 /**
@@ -228,7 +228,7 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
   const columns = encodeColumns(rows)
   const mayRepeat = rows.some((row) => row.dedupeKey !== null)
   const mayChange = written.some(hasChanges)
-  const letters = writes.flatMap((write) => write.letters)
+  const deadLetters = writes.flatMap((write) => write.deadLetters)
   const list = (values: readonly (string | number | null)[]) => sql.param(values)
   return sql`
     with delivery as (
@@ -277,7 +277,7 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
       from input join ledger using (transaction_id)
       ${mayRepeat ? WITH_KEY_TAKEN : sql``}
       returning id
-    )${letters.length > 0 ? sql`, kept as (${insertLetters(letters, sql`join ledger using (transaction_id)`)})` : sql``}
+    )${deadLetters.length > 0 ? sql`, kept as (${deadLetterInsert(deadLetters, sql`join ledger using (transaction_id)`)})` : sql``}
     ${mayRepeat ? sql`, ${HELD_KEYS}` : sql``}${mayChange ? sql`, ${changedSignals(written, AFTER_ROWS)}` : sql``}
     select ledger.transaction_id, ${NOW} as received_at,
       string_agg(${mayRepeat ? OUTCOME : sql`id::text`}, ',' order by position) filter (where position is not null) as ids

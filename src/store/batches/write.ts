@@ -71,7 +71,7 @@ async function writeOnce(
   asked = batch,
 ): Promise<WrittenBatch> {
   const alone = (refused: () => void) => insertAlone(db, batch, columns, refused)
-  const inserted = await insertGrouped(db, { batch, letters: [] }, alone)
+  const inserted = await insertGrouped(db, { batch, deadLetters: [] }, alone)
   if (isSuppressed(inserted)) return writeOthers(db, batch, inserted, asked)
   if (inserted) return writtenNow(batch, inserted)
   try {
@@ -126,7 +126,7 @@ async function insertAlone(
   } catch (error) {
     if (!(error instanceof DatabaseError && error.kind === "refused")) throw error
     refused()
-    return orSuppressed(insertByHalves(db, { batch, letters: undefined }, columns()))
+    return orSuppressed(insertByHalves(db, { batch, deadLetters: undefined }, columns()))
   }
 }
 

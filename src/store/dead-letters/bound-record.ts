@@ -19,18 +19,18 @@ interface Unbounded<Record> {
 /**
  * A dead letter whose record is JSON text, complete or truncated. The reason of a `truncated` one says so.
  */
-type Bounded<Letter> = Omit<Letter, "record" | "truncated"> & { record: string; truncated: boolean }
+type Bounded<Entry> = Omit<Entry, "record" | "truncated"> & { record: string; truncated: boolean }
 
 /**
  * Bounds dead letters with records as they were delivered, each by itself and all of a statement together.
  */
-export const keepValues = <Letter extends Unbounded<unknown>>(
-  letters: readonly Letter[],
-): Bounded<Letter>[] => keepEach(letters, keepValue)
+export const keepValues = <Entry extends Unbounded<unknown>>(
+  deadLetters: readonly Entry[],
+): Bounded<Entry>[] => keepEach(deadLetters, keepValue)
 
 /** Bounds dead letters with records that are already JSON text. */
-export const keepTexts = <Letter extends Unbounded<string>>(letters: readonly Letter[]): Bounded<Letter>[] =>
-  keepEach(letters, keepText)
+export const keepTexts = <Entry extends Unbounded<string>>(deadLetters: readonly Entry[]): Bounded<Entry>[] =>
+  keepEach(deadLetters, keepText)
 
 interface Kept {
   record: string
@@ -39,17 +39,17 @@ interface Kept {
   note: string
 }
 
-function keepEach<Value, Letter extends Unbounded<Value>>(
-  letters: readonly Letter[],
+function keepEach<Value, Entry extends Unbounded<Value>>(
+  deadLetters: readonly Entry[],
   keep: (record: Value, left: number) => Kept,
-): Bounded<Letter>[] {
+): Bounded<Entry>[] {
   let left = MAX_STATEMENT_CHARACTERS
-  return letters.map((letter) => {
-    const { record, truncated, note } = keep(letter.record, left)
+  return deadLetters.map((deadLetter) => {
+    const { record, truncated, note } = keep(deadLetter.record, left)
     left = Math.max(0, left - statementCharacters(record))
     // A note that is a sentence begins with the full stop of the reason.
-    const reason = note.startsWith(".") ? letter.reason.replace(/\.$/, "") : letter.reason
-    return { ...letter, record, truncated, reason: reason + note }
+    const reason = note.startsWith(".") ? deadLetter.reason.replace(/\.$/, "") : deadLetter.reason
+    return { ...deadLetter, record, truncated, reason: reason + note }
   })
 }
 

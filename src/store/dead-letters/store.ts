@@ -9,26 +9,20 @@ import { type Database, readRows, utc, withRetries } from "../database/connectio
 import { hasNext, pageStatement } from "../database/page.ts"
 import { deadLetters } from "../database/schema.ts"
 import {
+  DEAD_LETTER_NOT_SUPPRESSED,
   isSuppressed,
-  LETTER_NOT_SUPPRESSED,
   noneSuppressed,
   orSuppressed,
   type Suppressed,
 } from "../lifecycle/suppression.ts"
 import { keepTexts } from "./bound-record.ts"
 
-/**
- * The entry point of a dead letter, which decides how a replay maps its record. `queue`: a whole message that
- * the consumer could not store.
- */
-export type LetterSource = DeadLetterSource
-
 /** An acknowledged record that could not become a signal. */
 export interface DeadLetter {
-  /** Its batch, and its place in the batch. */
+  /** Its batch, and its index in the batch. */
   transactionId: string
   index: number
-  source: LetterSource
+  source: DeadLetterSource
   caller: string
   /** One sentence. */
   reason: string
@@ -49,12 +43,13 @@ export interface DeadLetter {
   subjects?: Subjects | readonly Subjects[] | undefined
 }
 
-/** Bounds a letter whose maker did not. */
-const bounded = (letter: DeadLetter) => (letter.truncated === undefined ? keepTexts([letter]) : [letter])
+/** Bounds a dead letter that is not bounded yet. */
+const bounded = (deadLetter: DeadLetter) =>
+  deadLetter.truncated === undefined ? keepTexts([deadLetter]) : [deadLetter]
 
 /** Stores dead letters. One that is already stored is not changed. Throws `DatabaseError`. */
-export async function insertDeadLetters(db: Database, letters: readonly DeadLetter[]): Promise<void> {
-  if (letters.length > 0) await withRetries(db, () => db.query(insertLetters(letters)))
+export async function insertDeadLetters(db: Database, inserted: readonly DeadLetter[]): Promise<void> {
+  if (inserted.length > 0) await withRetries(db, () => db.query(deadLetterInsert(inserted)))
 }
 
 /** The subjects of a signal that is in the record of a dead letter, and the batch that it came with. */
@@ -70,12 +65,12 @@ export type RecordedRow = Record<"userId" | "agentId" | "contextWindowId", strin
  * @returns the suppressed ones
  * @throws {DatabaseError} nothing was stored
  */
-export async function insertMessageLetters(
+export async function insertMessageDeadLetters(
   db: Database,
-  letters: readonly DeadLetter[],
+  inserted: readonly DeadLetter[],
   rows: readonly RecordedRow[],
 ): Promise<Suppressed | undefined> {
-  if (letters.length === 0) return undefined
+  if (inserted.length === 0) return undefined
   const list = (field: keyof RecordedRow) => sql.param(rows.map((row) => row[field]))
   const statement = sql`
     with input as (
@@ -83,22 +78,26 @@ export async function insertMessageLetters(
         ${list("transactionId")}::uuid[], ${list("userId")}::text[], ${list("agentId")}::text[], ${list("contextWindowId")}::text[]
       ) with ordinality as recorded (transaction_id, user_id, agent_id, context_window_id, position)
     )
-    ${insertLetters(letters, sql`where ${noneSuppressed(sql`array_agg(transaction_id)`)}`)}`
+    ${deadLetterInsert(inserted, sql`where ${noneSuppressed(sql`array_agg(transaction_id)`)}`)}`
   const result = await orSuppressed(withRetries(db, () => db.query(statement)))
   return isSuppressed(result) ? result : undefined
 }
 
-/** @param where a join or a condition that excludes letters, by the columns of `letter` */
-export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQL {
-  const kept = letters.flatMap(bounded)
-  const column = (value: (letter: DeadLetter) => string | number | boolean | null) =>
+/**
+ * The statement that inserts dead letters.
+ *
+ * @param where a join or a condition that excludes some, by the columns of `dead_letter`
+ */
+export function deadLetterInsert(inserted: readonly DeadLetter[], where = sql``): SQL {
+  const kept = inserted.flatMap(bounded)
+  const column = (value: (deadLetter: DeadLetter) => string | number | boolean | null) =>
     sql.param(kept.map(value))
   return sql`
     insert into ${deadLetters} (
       transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id, subject_hashes
     )
     select
-      letter.transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id, subject_hashes
+      dead_letter.transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id, subject_hashes
     from (
       select sent.*, array(
         select distinct subject_hash(named ->> 0, named ->> 1) from jsonb_array_elements(subjects) as named
@@ -113,9 +112,9 @@ export function insertLetters(letters: readonly DeadLetter[], where = sql``): SQ
       ) as sent (
         transaction_id, index, source, caller, reason, code, field, record, truncated, replay_transaction_id, subjects
       )
-    ) as letter
+    ) as dead_letter
     ${where}
-    ${kept.every(({ source }) => source === "queue") ? sql`` : sql`where ${LETTER_NOT_SUPPRESSED}`}
+    ${kept.every(({ source }) => source === "queue") ? sql`` : sql`where ${DEAD_LETTER_NOT_SUPPRESSED}`}
     on conflict do nothing`
 }
 
@@ -133,7 +132,7 @@ const LISTED_COLUMNS = sql`
 const COLUMNS = sql`${LISTED_COLUMNS}, record`
 
 /** A dead letter as a row of the database. */
-type Selected<Letter extends ListedDeadLetter> = Omit<Letter, "id" | "code" | "field" | "retryable"> & {
+type Selected<Listed extends ListedDeadLetter> = Omit<Listed, "id" | "code" | "field" | "retryable"> & {
   id: string
   code: FailureCode
   field: string | null
@@ -141,7 +140,7 @@ type Selected<Letter extends ListedDeadLetter> = Omit<Letter, "id" | "code" | "f
 type SelectedRow = Selected<DeadLetterRecord>
 type ListedRow = Selected<ListedDeadLetter>
 
-const letterOf = <Row extends ListedRow>({ field, ...row }: Row) => ({
+const deadLetterOf = <Row extends ListedRow>({ field, ...row }: Row) => ({
   ...row,
   ...(field !== null && { field }),
   // A newer version may have recorded a code that this version does not know.
@@ -165,7 +164,7 @@ export async function listDeadLetters(
     after?: number | undefined
     limit: number
   },
-): Promise<{ letters: ListedDeadLetter[]; next: number | null }> {
+): Promise<{ deadLetters: ListedDeadLetter[]; next: number | null }> {
   const { state, transactionId, after, limit } = page
   const ofState = state === undefined ? sql`` : sql`and state = ${state}`
   const ofBatch = transactionId === undefined ? sql`` : sql`and transaction_id = ${transactionId}::uuid`
@@ -179,15 +178,15 @@ export async function listDeadLetters(
     select: LISTED_COLUMNS,
   })
   const rows = await readRows<ListedRow & { more: boolean }>(db, statement, ["transaction_id", "limit"])
-  const letters = rows.map(({ more: _, ...row }) => letterOf(row))
-  return { letters, next: hasNext(rows) ? (letters.at(-1)?.id ?? null) : null }
+  const listed = rows.map(({ more: _, ...row }) => deadLetterOf(row))
+  return { deadLetters: listed, next: hasNext(rows) ? (listed.at(-1)?.id ?? null) : null }
 }
 
 export async function deadLetterById(db: Database, id: number): Promise<DeadLetterRecord | undefined> {
   const [row] = await withRetries(db, () =>
     db.query<SelectedRow>(sql`select ${COLUMNS} from ${deadLetters} where id = ${id}::int8`),
   )
-  return row && letterOf(row)
+  return row && deadLetterOf(row)
 }
 
 /** Marks a dead letter as replayed or discarded. A replayed one stays replayed. */
@@ -202,12 +201,12 @@ export async function settleDeadLetter(
 }
 
 /** Deletes a dead letter, whose record must not be kept. */
-export async function deleteLetter(db: Database, id: number): Promise<void> {
+export async function deleteDeadLetter(db: Database, id: number): Promise<void> {
   await withRetries(db, () => db.query(sql`delete from ${deadLetters} where id = ${id}::int8`))
 }
 
 /** Replaces a dead letter's record, unless it has changed. */
-export async function rewriteLetter(
+export async function rewriteDeadLetter(
   db: Database,
   id: number,
   { from, to }: { from: string; to: string },
@@ -218,10 +217,10 @@ export async function rewriteLetter(
 }
 
 /** The dead letters to replay: those with these ids in any state, or those of a state and a source. */
-export interface LetterChoice {
+export interface DeadLetterChoice {
   ids?: readonly number[] | undefined
   state: DeadLetterRecord["state"]
-  source?: LetterSource | undefined
+  source?: DeadLetterSource | undefined
   after?: number | undefined
   limit: number
 }
@@ -235,27 +234,27 @@ const MAX_CHOSEN_BYTES = 4 * 1024 * 1024
  */
 export async function chosenDeadLetters(
   db: Database,
-  { ids, state, source, after = 0, limit }: LetterChoice,
-): Promise<{ letters: DeadLetterRecord[]; next: number | null }> {
+  { ids, state, source, after = 0, limit }: DeadLetterChoice,
+): Promise<{ deadLetters: DeadLetterRecord[]; next: number | null }> {
   const chosen = ids ? sql`id = any(${sql.param([...ids])}::int8[])` : sql`state = ${state}`
   const ofSource = source ? sql`and source = ${source}` : sql``
   const statement = sql`
     with page as (
-      select *, sum(octet_length(record)) over (order by id) as bytes, count(*) over () > ${limit}::int4 as more, row_number() over (order by id) as place
+      select *, sum(octet_length(record)) over (order by id) as bytes, count(*) over () > ${limit}::int4 as more, row_number() over (order by id) as position
       from (
         select * from ${deadLetters} where ${chosen} ${ofSource} and id > ${after}::int8 order by id limit ${limit + 1}::int4
       ) as candidate
     )
-    select ${COLUMNS}, more or exists (select from page where place > 1 and bytes > ${MAX_CHOSEN_BYTES}::int8) as more, bytes
-    from page where place <= ${limit}::int4 and (place = 1 or bytes <= ${MAX_CHOSEN_BYTES}::int8)
+    select ${COLUMNS}, more or exists (select from page where position > 1 and bytes > ${MAX_CHOSEN_BYTES}::int8) as more, bytes
+    from page where position <= ${limit}::int4 and (position = 1 or bytes <= ${MAX_CHOSEN_BYTES}::int8)
     order by id`
   const rows = await readRows<SelectedRow & { bytes: string; more: boolean }>(db, statement, [
     "ids",
     "source",
     "limit",
   ])
-  const letters = rows.map(({ bytes: _, more: __, ...row }) => letterOf(row))
-  return { letters, next: rows[0]?.more ? (letters.at(-1)?.id ?? null) : null }
+  const found = rows.map(({ bytes: _, more: __, ...row }) => deadLetterOf(row))
+  return { deadLetters: found, next: rows[0]?.more ? (found.at(-1)?.id ?? null) : null }
 }
 
 /** Marks several dead letters as replayed. */

@@ -11,7 +11,7 @@ const LOOK_AGAIN_MS = 250
  * any moment: the next call continues after the last committed step.
  *
  * @param untilMs the time after which no step starts, in milliseconds since the epoch
- * @param beforeLetters called before each step that handles dead letters
+ * @param beforeDeadLetters called before each step that handles dead letters
  * @returns the progress; undefined when there is no such erasure, when it is not done in time, and when
  *   another process works on it
  * @throws {DatabaseError} earlier steps are done
@@ -19,12 +19,15 @@ const LOOK_AGAIN_MS = 250
 export async function eraseStored(
   db: Database,
   id: string,
-  { untilMs, beforeLetters }: { untilMs: number; beforeLetters: (progress: Progress) => Promise<void> },
+  {
+    untilMs,
+    beforeDeadLetters,
+  }: { untilMs: number; beforeDeadLetters: (progress: Progress) => Promise<void> },
 ): Promise<Progress | undefined> {
   while (Date.now() < untilMs) {
     const progress = await readProgress(db, id)
     if (!progress || progress.phase === "bucket" || progress.phase === "done") return progress
-    if (progress.phase === "dead_letters") await beforeLetters(progress)
+    if (progress.phase === "dead_letters") await beforeDeadLetters(progress)
     if (await eraseStep(db, progress)) continue
     if (progress.phase !== "wait") return undefined
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
@@ -78,7 +81,7 @@ function stepOf({ id, phase, position, target }: Progress): SQL | undefined {
     case "signals":
       return target && eraseSignals({ id, phase, position }, target)
     case "dead_letters":
-      return target && eraseLetters({ id, phase, position }, target)
+      return target && eraseDeadLetters({ id, phase, position }, target)
     case "ledger":
       return target && eraseLedgerTexts({ id, phase, position }, target)
     default:
@@ -229,38 +232,38 @@ export async function releaseSuppressions(db: Database): Promise<number> {
 }
 
 /** Dead letters after a position, `is_hit` if they are about the target. */
-const lettersFrom = (position: string, target: ErasureTarget): SQL => sql`
-  select *, ${letterMatches(target)} as is_hit from ${deadLetters}
-  where id > ${position || "0"}::int8 order by id limit ${STEP.letters}::int4`
+const deadLettersFrom = (position: string, target: ErasureTarget): SQL => sql`
+  select *, ${deadLetterMatches(target)} as is_hit from ${deadLetters}
+  where id > ${position || "0"}::int8 order by id limit ${STEP.deadLetters}::int4`
 
 /** Whether a dead letter is about the target: one of its subjects is. */
-const letterMatches = (target: ErasureTarget): SQL =>
+const deadLetterMatches = (target: ErasureTarget): SQL =>
   target.kind === "signal_ids"
     ? sql`false`
     : sql`subject_hash(${target.kind}, ${target.subject}) = any(subject_hashes)`
 
 /** The step of an erasure that handles the next dead letters. */
-export function eraseLetters(place: Place, target: ErasureTarget): SQL {
+export function eraseDeadLetters(place: Place, target: ErasureTarget): SQL {
   const next = target.kind === "signal_ids" ? "bucket" : "ledger"
   // A signal that was erased by its id can come from a dead letter, which still has the record.
   const replayed = sql`replay_transaction_id = any((select transaction_ids from ${erasures} where id = ${place.id}::uuid)::uuid[])`
   return sql`
     with ${mine(place)}, step as materialized (
       select id, ${target.kind === "signal_ids" ? replayed : sql`is_hit and source <> 'queue' and ${COVERED}`} as is_hit
-      from (${lettersFrom(place.position, target)}) as letter where ${HELD}
+      from (${deadLettersFrom(place.position, target)}) as dead_letter where ${HELD}
     ), gone as (
       delete from ${deadLetters} where id = any(array(select id from step where is_hit)) returning id
     )
     ${advance(place, {
       counts: sql`dead_letter_count = dead_letter_count + (select count(*) from gone)`,
-      more: sql`(select count(*) from step) = ${STEP.letters}::int4`,
+      more: sql`(select count(*) from step) = ${STEP.deadLetters}::int4`,
       at: sql`(select max(id)::text from step)`,
       next,
     })}`
 }
 
 /** A dead letter that can hold dedupe keys that no stored signal has. */
-interface KeyedLetter {
+interface KeyedDeadLetter {
   id: number
   source: "queue" | "signal"
   transactionId: string
@@ -272,14 +275,14 @@ interface KeyedLetter {
  * signals that only the database refused. The records of webhooks broke a rule: they become dead letters
  * again when they are sent again.
  */
-export async function keyedLetters(
+export async function keyedDeadLetters(
   db: Database,
   { id, suppress, position, target }: Progress,
-): Promise<KeyedLetter[]> {
+): Promise<KeyedDeadLetter[]> {
   if (!target || target.kind === "signal_ids") return []
-  const rows = await db.query<Omit<KeyedLetter, "id"> & { id: string }>(
+  const rows = await db.query<Omit<KeyedDeadLetter, "id"> & { id: string }>(
     sql`
-      select id, source, transaction_id as "transactionId", record from (${lettersFrom(position, target)}) as letter
+      select id, source, transaction_id as "transactionId", record from (${deadLettersFrom(position, target)}) as dead_letter
       where is_hit and (source = 'queue' or source = 'signal' and (${suppress}::bool or transaction_id < ${id}::uuid))`,
   )
   return rows.map((row) => ({ ...row, id: Number(row.id) }))
@@ -300,7 +303,7 @@ export interface Progress {
 }
 
 /** The rows of each kind that one statement reads or deletes. */
-export const STEP = { walked: 20_000, deleted: 5_000, letters: 200, ledger: 5_000 }
+export const STEP = { walked: 20_000, deleted: 5_000, deadLetters: 200, ledger: 5_000 }
 
 export interface Place {
   id: string

@@ -54,7 +54,7 @@ export const deleteExpiredSignals = (db: Database, days: number): Promise<number
  * Deletes the dead letters of more than `days` days ago that were replayed or discarded, as
  * `deleteExpiredSignals` does.
  */
-export async function deleteSettledLetters(db: Database, days: number): Promise<number> {
+export async function deleteSettledDeadLetters(db: Database, days: number): Promise<number> {
   let deleted = 0
   for (const state of ["replayed", "discarded"])
     deleted += await inSteps(

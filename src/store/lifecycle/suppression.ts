@@ -26,11 +26,11 @@ export const noneSuppressed = (transactionIds: SQL): SQL => sql`case when is_any
 
 /**
  * Whether a dead letter may be kept: none of its subjects is suppressed. A whole message of the queue is
- * checked signal by signal (see `insertMessageLetters`).
+ * checked signal by signal (see `insertMessageDeadLetters`).
  */
-export const LETTER_NOT_SUPPRESSED = sql`case when is_any_suppressed() and source <> 'queue' then not exists (
+export const DEAD_LETTER_NOT_SUPPRESSED = sql`case when is_any_suppressed() and source <> 'queue' then not exists (
       select from ${suppressions}
-      where subject_hash = any(letter.subject_hashes) and (permanent or letter.transaction_id < erasure_id)
+      where subject_hash = any(dead_letter.subject_hashes) and (permanent or dead_letter.transaction_id < erasure_id)
     ) else true end`
 
 /** Nothing was inserted. It has the suppressed field of each refused row, by the row's place from 0. */

@@ -59,7 +59,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await service?.stop()
   })
 
-  const waitingLetters = async () => {
+  const waitingDeadLetters = async () => {
     const response = await fetch(`${service.address}/api/dead-letters?state=waiting&limit=100`)
     return ((await response.json()) as { dead_letters: unknown[] }).dead_letters.length
   }
@@ -146,7 +146,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
   })
 
   it("links a failed record of a batch to its own dead letter", async () => {
-    await expect.poll(waitingLetters).toBe(3)
+    await expect.poll(waitingDeadLetters).toBe(3)
     const response = await fetch(`${service.address}/api/dead-letters?state=waiting&limit=1`)
     const listed = (await response.json()) as { dead_letters: { transaction_id: string }[] }
     const watched = await open(`batches/${listed.dead_letters[0]?.transaction_id}`)
@@ -161,12 +161,12 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
   })
 
   it("replays and discards dead letters, one and all", async () => {
-    await expect.poll(waitingLetters).toBe(3)
+    await expect.poll(waitingDeadLetters).toBe(3)
     const watched = await open("dead-letters")
     const { page } = watched
     page.on("dialog", (dialog) => dialog.accept())
-    const letters = page.locator("[data-dead-letter]")
-    await expect.poll(() => letters.count()).toBe(3)
+    const deadLetters = page.locator("[data-dead-letter]")
+    await expect.poll(() => deadLetters.count()).toBe(3)
     await picture(page, "view-dead-letters", { fullPage: false })
     await page.getByRole("button", { name: "Replay all waiting" }).click()
     // What was done stays on the page when the list is shown again.
@@ -174,7 +174,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await page.locator("[data-view]:not([aria-busy])").waitFor()
     expect(await page.locator("[data-notice]").innerText()).toBe("0 replayed, 3 failed again")
 
-    await letters.first().getByRole("link").click()
+    await deadLetters.first().getByRole("link").click()
     expect(await page.getByRole("region", { name: "Record" }).innerText()).toContain('"raw_content": "third"')
     await page.getByRole("button", { name: "Replay" }).click()
     await page.getByRole("status").filter({ hasText: "It still cannot be stored" }).waitFor()
@@ -187,13 +187,13 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     expect(await page.locator("[data-notice]").innerText()).toBe("2 discarded")
     await page.getByRole("link", { name: "discarded" }).click()
     await expect.poll(() => page.locator("[data-notice]").innerText()).toBe("")
-    await expect.poll(() => letters.count()).toBe(3)
+    await expect.poll(() => deadLetters.count()).toBe(3)
 
     await post(
       "/webhooks/kafka",
       JSON.stringify(Array.from({ length: 60 }, () => ({ raw_content: "without a conversation" }))),
     )
-    await expect.poll(waitingLetters).toBe(60)
+    await expect.poll(waitingDeadLetters).toBe(60)
     await page.getByRole("link", { name: "waiting" }).click()
     await page.getByRole("button", { name: "Discard these 50" }).waitFor()
     await page.getByRole("button", { name: "Discard all waiting" }).click()
@@ -292,7 +292,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
 
   it("cuts no column at any width", async () => {
     await post("/webhooks/kafka", JSON.stringify([{ raw_content: "without a conversation" }]))
-    await expect.poll(waitingLetters).toBeGreaterThan(0)
+    await expect.poll(waitingDeadLetters).toBeGreaterThan(0)
     for (const address of ["", "signals", "batches", "dead-letters", "storage"]) {
       const { page } = await open(address)
       await page.locator("[data-view]:not([aria-busy])").waitFor({ state: "attached" })

@@ -69,14 +69,14 @@ async function transaction(client: Client, random: () => number): Promise<Ending
     const written = batch()
     if (way < 0.7)
       await insertMany(db, [
-        { batch: written, letters: [] },
-        ...(way < 0.3 ? [{ batch: batch(), letters: [] }] : []),
+        { batch: written, deadLetters: [] },
+        ...(way < 0.3 ? [{ batch: batch(), deadLetters: [] }] : []),
       ])
     else if (way < 0.85)
-      await insertByHalves(db, { batch: written, letters: undefined }, encodeColumns(written.plan.rows))
+      await insertByHalves(db, { batch: written, deadLetters: undefined }, encodeColumns(written.plan.rows))
     else if (way < 0.93) await recordFailedBatch(db, written, { reason: "broken", failures: [] })
     else {
-      await insertMany(db, [{ batch: written, letters: [] }])
+      await insertMany(db, [{ batch: written, deadLetters: [] }])
       await recordSameBatch(db, batch(), written.transactionId)
     }
     await sleep(random() < 0.5 ? 0 : upTo(LONGEST_HOLD_MS))

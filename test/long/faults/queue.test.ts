@@ -32,7 +32,7 @@ function messageOf(number: number): QueuedMessage {
   }
   const { plan } = planDelivery([{ signal }], "2026-01-02T03:04:05.000000Z")
   const batch = { transactionId, caller: "webhook:kafka", plan, allOrNothing: false } as const
-  const body = messageText({ version: 1, kind: "delivery", delivery: { batch, letters: [] } })
+  const body = messageText({ version: 1, kind: "delivery", delivery: { batch, deadLetters: [] } })
   return { id: transactionId, timestamp: new Date(), attempts: 1, body }
 }
 

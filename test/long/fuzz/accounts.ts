@@ -4,7 +4,7 @@ import type { Answered, Sent } from "./service.ts"
 interface Claim {
   /** Signals of the batch: the fewest and the most that its answer allows. */
   signals: [least: number, most: number]
-  letters: number
+  deadLetters: number
   sent: Sent
   answer: string
 }
@@ -22,7 +22,7 @@ interface Body {
 interface Stored {
   transaction_id: string
   signals: number
-  letters: number
+  deadLetters: number
   ledger: number
 }
 
@@ -60,26 +60,26 @@ export class Accounts {
   async settle(): Promise<void> {
     const stored = await this.#query<Stored>(`
       select coalesce(s.transaction_id, l.transaction_id, b.transaction_id)::text as transaction_id,
-             coalesce(s.count, 0)::int4 as signals, coalesce(l.count, 0)::int4 as letters, (b.transaction_id is not null)::int4 as ledger
+             coalesce(s.count, 0)::int4 as signals, coalesce(l.count, 0)::int4 as "deadLetters", (b.transaction_id is not null)::int4 as ledger
         from (select transaction_id, count(*) from signals group by 1) s
         full join (select transaction_id, count(*) from dead_letters group by 1) l using (transaction_id)
         full join batches b on b.transaction_id = coalesce(s.transaction_id, l.transaction_id)`)
     const unclaimed: string[] = []
-    for (const { transaction_id, signals, letters, ledger } of stored) {
+    for (const { transaction_id, signals, deadLetters, ledger } of stored) {
       const claim = this.#claims.get(transaction_id)
       if (!claim) {
         unclaimed.push(transaction_id)
-        if (signals > 0 || letters > 0)
+        if (signals > 0 || deadLetters > 0)
           throw new Error(
-            `${signals} signals and ${letters} dead letters of ${transaction_id} were never acknowledged`,
+            `${signals} signals and ${deadLetters} dead letters of ${transaction_id} were never acknowledged`,
           )
         continue
       }
       this.#claims.delete(transaction_id)
       const [least, most] = claim.signals
-      if (signals < least || signals > most || letters !== claim.letters || ledger !== 1)
+      if (signals < least || signals > most || deadLetters !== claim.deadLetters || ledger !== 1)
         throw new Error(
-          `${transaction_id} has ${signals} signals, ${letters} dead letters and ${ledger} ledger row, not ${claim.signals.join(" to ")} and ${claim.letters}: ${shown(claim)}`,
+          `${transaction_id} has ${signals} signals, ${deadLetters} dead letters and ${ledger} ledger row, not ${claim.signals.join(" to ")} and ${claim.deadLetters}: ${shown(claim)}`,
         )
     }
     const [missing] = this.#claims.values()
@@ -100,14 +100,14 @@ function claimed({
 }: Body) {
   if (accepted_count !== undefined) {
     const signals = accepted_count - duplicate_count
-    return { signals: [signals, signals] as [number, number], letters: failed_count }
+    return { signals: [signals, signals] as [number, number], deadLetters: failed_count }
   }
   // The stored row of a single signal.
-  if (results === undefined) return { signals: [1, 1] as [number, number], letters: 0 }
+  if (results === undefined) return { signals: [1, 1] as [number, number], deadLetters: 0 }
   const told = results.filter(({ success, duplicate }) => success && !duplicate).length
   // `Prefer: return=minimal` leaves out what was stored.
   const most = results.some(({ success }) => success) ? told : successful_count
-  return { signals: [told, most] as [number, number], letters: 0 }
+  return { signals: [told, most] as [number, number], deadLetters: 0 }
 }
 
 const shown = ({ sent, answer }: Claim) =>

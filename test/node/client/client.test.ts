@@ -304,7 +304,7 @@ describe("the bounds of a client", () => {
 describe("dead letters", () => {
   /** Stored by the service itself: records without a conversation. */
   const deliver = async (count: number) => {
-    const records = Array.from({ length: count }, (_, place) => ({ raw_content: `letter ${place}` }))
+    const records = Array.from({ length: count }, (_, place) => ({ raw_content: `dead letter ${place}` }))
     const response = await fetch(`${rig.service.address}/webhooks/kafka`, {
       method: "POST",
       headers: { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json" },
@@ -313,22 +313,22 @@ describe("dead letters", () => {
     expect(response.status).toBe(200)
   }
   const listed = async (filter: DeadLetterFilter = {}) => {
-    const letters: ListedDeadLetter[] = []
-    for await (const letter of client.listDeadLetters(filter)) letters.push(letter)
-    return letters
+    const deadLetters: ListedDeadLetter[] = []
+    for await (const deadLetter of client.listDeadLetters(filter)) deadLetters.push(deadLetter)
+    return deadLetters
   }
   beforeEach(() => rig.query("truncate dead_letters"))
 
   it("are listed over any number of pages, read, replayed and discarded", async () => {
     await deliver(5)
-    const letters = await listed({ pageSize: 2 })
-    expect(letters.map(({ state }) => state)).toEqual(letters.map(() => "waiting"))
-    expect(letters.map(({ id }) => id)).toEqual(
-      [...letters.map(({ id }) => id)].sort((one, other) => other - one),
+    const deadLetters = await listed({ pageSize: 2 })
+    expect(deadLetters.map(({ state }) => state)).toEqual(deadLetters.map(() => "waiting"))
+    expect(deadLetters.map(({ id }) => id)).toEqual(
+      [...deadLetters.map(({ id }) => id)].sort((one, other) => other - one),
     )
-    expect(letters).toHaveLength(5)
+    expect(deadLetters).toHaveLength(5)
 
-    const [first, second] = letters.map(({ id }) => id)
+    const [first, second] = deadLetters.map(({ id }) => id)
     expect(await client.deadLetter(first ?? 0)).toMatchObject({
       id: first,
       source: "kafka",
@@ -355,13 +355,13 @@ describe("dead letters", () => {
     await rig.query(
       `update dead_letters set source = 'signal', record = '{"context_window_id": "conv-client"}'`,
     )
-    const [letter] = await listed()
+    const [deadLetter] = await listed()
     const replays = [
-      await client.replayDeadLetter(letter?.id ?? 0),
-      await client.replayDeadLetter(letter?.id ?? 0),
+      await client.replayDeadLetter(deadLetter?.id ?? 0),
+      await client.replayDeadLetter(deadLetter?.id ?? 0),
     ]
     expect(replays).toEqual(
-      replays.map(() => ({ replayed: true, transaction_id: letter?.replay_transaction_id })),
+      replays.map(() => ({ replayed: true, transaction_id: deadLetter?.replay_transaction_id })),
     )
     expect(await rows()).toBe(1)
   })

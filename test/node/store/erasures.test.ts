@@ -31,7 +31,7 @@ const clientAt = (place: number) => clients[place] as Client
 
 /** As the service does where no bucket is bound. */
 async function continueErasure(db: Database, id: string, ms: number): Promise<void> {
-  const progress = await eraseStored(db, id, { untilMs: Date.now() + ms, beforeLetters: async () => {} })
+  const progress = await eraseStored(db, id, { untilMs: Date.now() + ms, beforeDeadLetters: async () => {} })
   if (progress?.phase === "bucket") await finishErasure(db, id)
 }
 const run = (client: Client, id: string, ms = 20_000) => continueErasure(databaseOn(client), id, ms)
@@ -76,7 +76,7 @@ async function fillOthers() {
 const left = async () => {
   const [row] = await storage.query<Record<string, number>>(
     `select (select count(*)::int4 from signals) as signals, (select count(*)::int4 from signals where user_id = 'U1') as subject,
-      (select count(*)::int4 from dead_letters) as letters,
+      (select count(*)::int4 from dead_letters) as "deadLetters",
       (select count(*)::int4 from batches where strpos(failures::text, 'U1') > 0) as texts`,
   )
   return row
@@ -168,7 +168,7 @@ describe("an erasure of several steps", () => {
     isDone = true
     expect(await writing).toBeGreaterThan(0)
     expect((await findErasure(databaseOn(clientAt(0)), id))?.erased).toEqual(expected)
-    expect(await left()).toMatchObject({ subject: 0, letters: 405, texts: 0 })
+    expect(await left()).toMatchObject({ subject: 0, deadLetters: 405, texts: 0 })
   })
 
   it.each(["before", "after"])(
@@ -205,7 +205,7 @@ describe("an erasure of several steps", () => {
           state: "done",
           erased: { ...expected, signals: 205 },
         })
-        expect(await left()).toEqual({ signals: 20_295, subject: 0, letters: 405, texts: 0 })
+        expect(await left()).toEqual({ signals: 20_295, subject: 0, deadLetters: 405, texts: 0 })
         expect(
           await storage.query("select subject, signal_ids, transaction_ids, waits_for from erasures"),
         ).toEqual([{ subject: null, signal_ids: null, transaction_ids: null, waits_for: null }])

@@ -70,7 +70,7 @@ describe("a write of signals whose ids have no partition", () => {
         )
         if (number % 2 === 0)
           await writeDeliveries(database(), [
-            { batch: { ...batch, allOrNothing: false, idempotency: undefined }, letters: [] },
+            { batch: { ...batch, allOrNothing: false, idempotency: undefined }, deadLetters: [] },
           ])
         else await writeBatch(database(), batch)
       }

@@ -6,7 +6,7 @@ import { makePartitions } from "../../../src/store/database/partitions.ts"
 import {
   deleteExpiredBatches,
   deleteExpiredSignals,
-  deleteSettledLetters,
+  deleteSettledDeadLetters,
   dropExpiredPartitions,
 } from "../../../src/store/lifecycle/retention.ts"
 import { storageFigures } from "../../../src/store/lifecycle/storage.ts"
@@ -268,7 +268,7 @@ describe("the ledger past its retention", () => {
        select now() - make_interval(days => days), gen_random_uuid(), 0, 'signal', 'tests', '', 'unreadable_record', '{}', gen_random_uuid(), state
        from unnest(array['waiting', 'replayed', 'discarded']) as state, unnest(array[100, 10]) as days`,
     )
-    expect(await deleteSettledLetters(database(), 90)).toBe(2)
+    expect(await deleteSettledDeadLetters(database(), 90)).toBe(2)
     const kept = await storage.query(
       "select state, count(*)::int4 as count from dead_letters group by 1 order by 1",
     )

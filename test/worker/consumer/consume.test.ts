@@ -16,7 +16,7 @@ const bucket = (env as Bindings).BUCKET as R2Bucket
 
 const record = async (transactionId: string) => (await send(`/api/batches/${transactionId}`)).json()
 
-const lettersOf = (transactionId: string) =>
+const deadLettersOf = (transactionId: string) =>
   query<{
     index: number
     reason: string
@@ -112,7 +112,7 @@ describe("the consumer of the queue", () => {
     await consume([bodyOf(one), bodyOf(one)])
     await consume([bodyOf(one)])
     const { transactionId } = one.batch
-    expect(await lettersOf(transactionId)).toEqual([
+    expect(await deadLettersOf(transactionId)).toEqual([
       // A version without codes had put it into the queue.
       {
         index: 1,
@@ -146,16 +146,16 @@ describe("the consumer of the queue", () => {
       expect(explicitAcks).toHaveLength(2)
     }
     expect(await countOf(conversation)).toBe(3)
-    const [letter, ...more] = await lettersOf(mixed.batch.transactionId)
+    const [deadLetter, ...more] = await deadLettersOf(mixed.batch.transactionId)
     expect(more).toEqual([])
-    expect(letter).toMatchObject({
+    expect(deadLetter).toMatchObject({
       index: 1,
       source: "signal",
       code: "refused_by_database",
       reason: expect.stringContaining("refused by the database"),
     })
-    expect(letter?.record).toContain(`"raw_content":"é"`)
-    expect(letter?.record).toContain(`"timestamp":"2026-01-02T03:04:05.000000Z"`)
+    expect(deadLetter?.record).toContain(`"raw_content":"é"`)
+    expect(deadLetter?.record).toContain(`"timestamp":"2026-01-02T03:04:05.000000Z"`)
   })
 
   it("retries every message during an outage of the database", async () => {
@@ -270,13 +270,13 @@ describe("the consumer of the queue", () => {
     }
     expect(await bucket.head(object)).toBeNull()
     expect(await (await bucket.get(unreadableObject(object)))?.text()).toBe(text)
-    const letters = await query<{ record: string; code: string }>(
+    const deadLetters = await query<{ record: string; code: string }>(
       "select record, code from dead_letters where reason like $1",
       [`%${object}%`],
     )
-    expect(letters.map(({ code }) => code)).toEqual(["unreadable_message"])
+    expect(deadLetters.map(({ code }) => code)).toEqual(["unreadable_message"])
     // Replayed, it is read from where it is now, and stays there when it still can't be read.
-    await consume([JSON.parse(letters[0]?.record ?? "")])
+    await consume([JSON.parse(deadLetters[0]?.record ?? "")])
     expect(await bucket.head(unreadableObject(object))).not.toBeNull()
   })
 
@@ -309,10 +309,10 @@ describe("the consumer of the queue", () => {
     const text = JSON.stringify({ version: 99, note: uuidv7() })
     const { explicitAcks } = await consume([text])
     expect(explicitAcks).toHaveLength(1)
-    const letters = await query("select source, code, reason from dead_letters where record = $1", [
+    const deadLetters = await query("select source, code, reason from dead_letters where record = $1", [
       JSON.stringify(text),
     ])
-    expect(letters).toEqual([
+    expect(deadLetters).toEqual([
       { source: "queue", code: "unreadable_message", reason: "No version of the service reads it." },
     ])
   })
@@ -321,10 +321,10 @@ describe("the consumer of the queue", () => {
     const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
     const { explicitAcks } = await consume([body], { queue: DEAD_LETTERS })
     expect(explicitAcks).toHaveLength(1)
-    const letters = await query("select source, code, reason from dead_letters where record = $1", [
+    const deadLetters = await query("select source, code, reason from dead_letters where record = $1", [
       JSON.stringify(body),
     ])
-    expect(letters).toEqual([
+    expect(deadLetters).toEqual([
       {
         source: "queue",
         code: "unprocessed_message",

@@ -29,7 +29,7 @@ export function delivery(
   )
   const { plan } = planDelivery(delivered, "2026-01-02T03:04:05.000000Z")
   const caller = "webhook:kafka"
-  const letters = plan.failures.map(({ index, error, code }) => {
+  const deadLetters = plan.failures.map(({ index, error, code }) => {
     return {
       transactionId,
       index,
@@ -40,7 +40,7 @@ export function delivery(
       record: JSON.stringify(records[index]),
     }
   })
-  return { batch: { transactionId, caller, plan, allOrNothing: false }, letters }
+  return { batch: { transactionId, caller, plan, allOrNothing: false }, deadLetters }
 }
 
 /** Hands messages to the consumer, as Cloudflare does, and tells what became of each. */

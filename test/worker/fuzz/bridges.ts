@@ -23,8 +23,8 @@ function accept(records: readonly unknown[], delivered: readonly Delivered[]): v
     "a record is neither a row, nor kept, nor skipped",
   )
   for (const { payload } of plan.rows) if (payload !== "") JSON.parse(payload)
-  const letters = plan.failures.map(({ index, error }) => ({ reason: error, record: records[index] }))
-  for (const { record } of keepValues(letters)) JSON.parse(record)
+  const deadLetters = plan.failures.map(({ index, error }) => ({ reason: error, record: records[index] }))
+  for (const { record } of keepValues(deadLetters)) JSON.parse(record)
 }
 
 /** The default, and one that looks everywhere. */

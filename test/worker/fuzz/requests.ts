@@ -50,7 +50,7 @@ const QUERIES: Record<string, z.ZodType> = {
   kafka: params.KafkaQuery,
   ledger: params.LedgerQuery,
   metrics: params.MetricsQuery,
-  letters: params.DeadLetterQuery,
+  deadLetters: params.DeadLetterQuery,
   replay: params.ReplayQuery,
   feed: FeedQuery,
   batchPath: params.BatchPath,

@@ -18,7 +18,7 @@ const received = (delivered: Delivered[]) => ({
   plan: planDelivery(delivered, "2026-01-02T03:04:05.000000Z"),
 })
 
-const letters = (transactionId: string | undefined) =>
+const deadLetters = (transactionId: string | undefined) =>
   query(
     "select index, reason, record, truncated from dead_letters where transaction_id = $1 order by index",
     [transactionId],
@@ -59,7 +59,7 @@ describe("a delivery", () => {
     })
     expect(queueError).toBe("queue out of order: Too Many Requests")
     expect(await countOf(conversation)).toBe(1)
-    expect(await letters(answer.transaction_id)).toEqual([
+    expect(await deadLetters(answer.transaction_id)).toEqual([
       { index: 1, reason: "no key", record: '{"refused":"no key"}', truncated: false },
     ])
   })
@@ -117,7 +117,7 @@ describe("a delivery", () => {
       testContext({ queue: testQueue({ failure: new Error("away") }) }),
       delivery,
     )
-    const [large, small] = (await letters(answer.transaction_id)) as {
+    const [large, small] = (await deadLetters(answer.transaction_id)) as {
       reason: string
       record: string
       truncated: boolean

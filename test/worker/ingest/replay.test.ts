@@ -23,45 +23,48 @@ async function kept(fields: Pick<DeadLetter, "source" | "record">) {
     transactionId,
   ])
   return async () => {
-    const letter = await deadLetterById(testContext().db, Number(row?.id))
-    if (!letter) throw new Error("the dead letter is gone")
-    return letter
+    const deadLetter = await deadLetterById(testContext().db, Number(row?.id))
+    if (!deadLetter) throw new Error("the dead letter is gone")
+    return deadLetter
   }
 }
 
 describe("a dead letter that is replayed", () => {
   it("is stored once, and counts as stored once", async () => {
     const conversation = freshConversation()
-    const letter = await kept({
+    const deadLetter = await kept({
       source: "kafka",
       record: JSON.stringify({ value: { context_window_id: conversation } }),
     })
-    const first = await replayDeadLetter({ ...testContext(), ...around }, await letter())
-    const second = await replayDeadLetter({ ...testContext(), ...around }, await letter())
+    const first = await replayDeadLetter({ ...testContext(), ...around }, await deadLetter())
+    const second = await replayDeadLetter({ ...testContext(), ...around }, await deadLetter())
     expect([first.stored?.total, second.stored]).toEqual([1, undefined])
     expect(second.answer).toEqual(first.answer)
     expect(await countOf(conversation)).toBe(1)
-    expect((await letter()).state).toBe("replayed")
+    expect((await deadLetter()).state).toBe("replayed")
   })
 
   it("stays, with the reason, when it still can't become a signal", async () => {
-    const letter = await kept({ source: "signal", record: JSON.stringify({ context_window_id: " " }) })
-    const { answer, stored } = await replayDeadLetter({ ...testContext(), ...around }, await letter())
+    const deadLetter = await kept({ source: "signal", record: JSON.stringify({ context_window_id: " " }) })
+    const { answer, stored } = await replayDeadLetter({ ...testContext(), ...around }, await deadLetter())
     expect(answer).toEqual({ replayed: false, reason: "context_window_id must not be blank" })
     expect(stored).toBeUndefined()
-    expect((await letter()).state).toBe("waiting")
+    expect((await deadLetter()).state).toBe("waiting")
   })
 
   it("goes to the queue again when it is a whole message, and stays without a queue", async () => {
-    const letter = await kept({ source: "queue", record: JSON.stringify("a message") })
-    const none = await replayDeadLetter({ ...testContext({ queue: undefined }), ...around }, await letter())
+    const deadLetter = await kept({ source: "queue", record: JSON.stringify("a message") })
+    const none = await replayDeadLetter(
+      { ...testContext({ queue: undefined }), ...around },
+      await deadLetter(),
+    )
     expect(none.answer).toEqual({ replayed: false, reason: "There is no queue to send it to." })
     const queue = testQueue()
-    expect((await replayDeadLetter({ ...testContext({ queue }), ...around }, await letter())).answer).toEqual(
-      { replayed: true },
-    )
+    expect(
+      (await replayDeadLetter({ ...testContext({ queue }), ...around }, await deadLetter())).answer,
+    ).toEqual({ replayed: true })
     expect(queue.sent).toEqual(["a message"])
-    expect((await letter()).state).toBe("replayed")
+    expect((await deadLetter()).state).toBe("replayed")
   })
 })
 
@@ -71,10 +74,10 @@ describe("a record whose time was too far ahead when it arrived", () => {
       context_window_id: freshConversation(),
       timestamp: "2026-01-10T00:00:00Z",
     })
-    const letter = await kept({ source: "signal", record })
+    const deadLetter = await kept({ source: "signal", record })
     const replayAt = async (time: string) => {
       const timeLimit = timeLimitAt(new Date(time), 86_400)
-      return (await replayDeadLetter({ ...testContext(), ...around, timeLimit }, await letter())).answer
+      return (await replayDeadLetter({ ...testContext(), ...around, timeLimit }, await deadLetter())).answer
     }
     expect(await replayAt("2026-01-08T00:00:00Z")).toEqual({
       replayed: false,
@@ -87,14 +90,14 @@ describe("a record whose time was too far ahead when it arrived", () => {
 describe("a record without a time of its own", () => {
   it("gets the time of its dead letter, not of its replay", async () => {
     const conversation = freshConversation()
-    const letter = await kept({
+    const deadLetter = await kept({
       source: "signal",
       record: JSON.stringify({ context_window_id: conversation }),
     })
     await query("update dead_letters set created_at = '2025-03-04T05:06:07Z' where id = $1", [
-      (await letter()).id,
+      (await deadLetter()).id,
     ])
-    await replayDeadLetter({ ...testContext(), ...around }, await letter())
+    await replayDeadLetter({ ...testContext(), ...around }, await deadLetter())
     expect(await query("select time from signals where context_window_id = $1", [conversation])).toEqual([
       { time: new Date("2025-03-04T05:06:07Z") },
     ])
@@ -107,16 +110,16 @@ describe("a record whose writer chose a dedupe key of a bridge", () => {
     async (dedupe_key) => {
       const conversation = freshConversation()
       const value = { context_window_id: conversation, dedupe_key }
-      const letter = await kept({
+      const deadLetter = await kept({
         source: "kafka",
         record: JSON.stringify({ value, identity: "kafka:t/0/1" }),
       })
-      const { answer } = await replayDeadLetter({ ...testContext(), ...around }, await letter())
+      const { answer } = await replayDeadLetter({ ...testContext(), ...around }, await deadLetter())
       expect(answer).toMatchObject({
         replayed: false,
         reason: expect.stringContaining("must not begin with"),
       })
-      const choice = { ids: [(await letter()).id], state: "waiting" as const, limit: 500 }
+      const choice = { ids: [(await deadLetter()).id], state: "waiting" as const, limit: 500 }
       expect((await replayDeadLetters({ ...testContext(), ...around }, choice)).answer.replayed_count).toBe(0)
       expect(await countOf(conversation)).toBe(0)
     },
@@ -126,10 +129,10 @@ describe("a record whose writer chose a dedupe key of a bridge", () => {
     const conversation = freshConversation()
     const identity = `kafka:${conversation}/0/1`
     const value = { context_window_id: conversation, dedupe_key: identity }
-    const letter = await kept({ source: "kafka", record: JSON.stringify({ value, identity }) })
-    expect((await replayDeadLetter({ ...testContext(), ...around }, await letter())).answer.replayed).toBe(
-      true,
-    )
+    const deadLetter = await kept({ source: "kafka", record: JSON.stringify({ value, identity }) })
+    expect(
+      (await replayDeadLetter({ ...testContext(), ...around }, await deadLetter())).answer.replayed,
+    ).toBe(true)
     expect(await countOf(conversation)).toBe(1)
   })
 })

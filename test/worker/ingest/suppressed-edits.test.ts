@@ -66,7 +66,7 @@ const textsOf = async (channel: string) =>
       `T1/${channel}`,
     ])
   ).map(({ raw_content }) => raw_content)
-const lettersOf = (user: string) =>
+const deadLettersOf = (user: string) =>
   query("select reason from dead_letters where strpos(record, $1) > 0", [user])
 
 describe.each<[string, Partial<Bindings>]>([
@@ -93,7 +93,7 @@ describe.each<[string, Partial<Bindings>]>([
       await deliver(event)
       expect(await textsOf(channel)).toEqual([])
     }
-    expect(await lettersOf(user)).toEqual([])
+    expect(await deadLettersOf(user)).toEqual([])
   })
 
   it("do not store the text of a suppressed user where the message itself never came", async () => {
@@ -110,8 +110,8 @@ describe.each<[string, Partial<Bindings>]>([
       await deliver(changed({ ts: undefined, event_ts: "not a time" }))
       await deliver(changed({ channel: "no channel" }))
     }
-    expect(await lettersOf(one.user)).toEqual([])
-    expect(await lettersOf(other.user)).toHaveLength(2)
+    expect(await deadLettersOf(one.user)).toEqual([])
+    expect(await deadLettersOf(other.user)).toHaveLength(2)
   })
 
   it("are refused in an erased conversation, too", async () => {
@@ -159,8 +159,8 @@ describe("a dead letter of an edit", () => {
     const [row] = await query<{ id: string }>("select id from dead_letters where transaction_id = $1", [
       transactionId,
     ])
-    const letter = await deadLetterById(db, Number(row?.id))
-    if (!letter) throw new Error("the dead letter is gone")
+    const deadLetter = await deadLetterById(db, Number(row?.id))
+    if (!deadLetter) throw new Error("the dead letter is gone")
     const suppressing: Database = {
       ...db,
       async query(statement, options) {
@@ -180,10 +180,10 @@ describe("a dead letter of an edit", () => {
       followSlackEdits: true,
       timeLimit,
     }
-    const { answer, stored } = await replayDeadLetter(context, letter)
+    const { answer, stored } = await replayDeadLetter(context, deadLetter)
     expect([answer.replayed, stored]).toEqual([false, undefined])
     expect(answer.reason).toMatch(/^user_id is suppressed: .* The dead letter was deleted\.$/)
-    expect(await lettersOf(author)).toEqual([])
+    expect(await deadLettersOf(author)).toEqual([])
     expect(await textsOf(channel)).toEqual([SECRET_TEXT])
   })
 })

@@ -2,7 +2,7 @@ import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
 import { FieldMapping } from "../../../src/bridges/kafka/mapping.ts"
 import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
-import { keepLetters } from "../../../src/consumer/dead-letters.ts"
+import { keepDeadLetters } from "../../../src/consumer/dead-letters.ts"
 import { acceptDelivery } from "../../../src/ingest/accept-delivery.ts"
 import { continueErasure } from "../../../src/ingest/erase.ts"
 import { replayDeadLetter, replayDeadLetters } from "../../../src/ingest/replay.ts"
@@ -52,7 +52,8 @@ const received = (delivered: Delivered[]) => ({
   plan: planDelivery(delivered, "2026-01-02T03:04:05.000000Z"),
 })
 
-const lettersOf = (user: string) => query("select id from dead_letters where strpos(record, $1) > 0", [user])
+const deadLettersOf = (user: string) =>
+  query("select id from dead_letters where strpos(record, $1) > 0", [user])
 
 describe("a signal of a suppressed user", () => {
   it("is skipped by name where a webhook stores at once, even when it breaks a rule, without a dead letter", async () => {
@@ -70,7 +71,7 @@ describe("a signal of a suppressed user", () => {
       skipped: { suppressed: 1 },
     })
     expect(await countOf(signal.context_window_id)).toBe(1)
-    expect(await lettersOf(signal.user_id)).toEqual([])
+    expect(await deadLettersOf(signal.user_id)).toEqual([])
     const { answer: alone } = await acceptDelivery(testContext({ queue: undefined }), received([{ signal }]))
     expect(alone).toMatchObject({
       state: "skipped",
@@ -86,7 +87,7 @@ describe("a signal of a suppressed user", () => {
     const { explicitAcks, retryMessages } = await consume([bodyOf(one)])
     expect([explicitAcks.length, retryMessages]).toEqual([1, []])
     expect(await countOf(signal.context_window_id)).toBe(1)
-    expect(await lettersOf(signal.user_id)).toEqual([])
+    expect(await deadLettersOf(signal.user_id)).toEqual([])
   })
 
   it("is left out of a batch that waited in the bucket, and fails an all-or-nothing batch", async () => {
@@ -134,11 +135,11 @@ describe("a signal of a suppressed user", () => {
       ids.push(Number(row?.id))
     }
     const [first = 0, second = 0, other = 0] = ids
-    const letter = await deadLetterById(testContext().db, first)
-    if (!letter) throw new Error("the dead letter is gone")
+    const deadLetter = await deadLetterById(testContext().db, first)
+    if (!deadLetter) throw new Error("the dead letter is gone")
     const reason =
       "user_id is suppressed: it was erased on request, and its signals are refused. The dead letter was deleted."
-    const alone = await replayDeadLetter({ ...testContext(), ...replaying }, letter)
+    const alone = await replayDeadLetter({ ...testContext(), ...replaying }, deadLetter)
     expect(alone.answer).toEqual({ replayed: false, reason })
     const choice = { ids: [second, other], state: "waiting" as const, limit: 10 }
     const many = await replayDeadLetters({ ...testContext(), ...replaying }, choice)
@@ -165,7 +166,7 @@ describe("a signal that waits in the queue when an erasure without suppression s
 
 /** Keeps a message of the queue as a dead letter. */
 const keepMessage = (message: string) =>
-  keepLetters(testContext().db, [{ id: crypto.randomUUID(), body: message }])
+  keepDeadLetters(testContext().db, [{ id: crypto.randomUUID(), body: message }])
 
 /** The message in the dead letter that has this text. */
 async function messageAbout(text: string): Promise<string> {
@@ -193,7 +194,7 @@ describe("a message that becomes a dead letter after an erasure is done", () => 
       expect(await stateOf(id)).toBe("done")
 
       expect((await consume(messages, { queue: DEAD_LETTERS })).explicitAcks).toHaveLength(2)
-      expect(await lettersOf(user_id)).toEqual([])
+      expect(await deadLettersOf(user_id)).toEqual([])
       expect(await messageAbout(untouched.context_window_id)).toBe(messages[1])
       await consume([bodyOf(delivery(signals))])
       await consume([await messageAbout(context_window_id)])
@@ -231,7 +232,7 @@ describe("an erasure of a subject that is named like a part of a record", () => 
       await acceptDelivery(testContext({ queue: undefined }), received([{ signal: bad }]))
       await keepMessage(bodyOf(delivery([{ context_window_id, user_id: "another" }])))
       await putClaimCheck(bucket, { kind: "deliveries", deliveries: [delivery([bad])] })
-      const before = await lettersOf(context_window_id)
+      const before = await deadLettersOf(context_window_id)
       expect(before).toHaveLength(2)
       const queue = {
         sendBatch: async (messages: unknown[]) => expect(messages).toEqual([]),
@@ -239,7 +240,7 @@ describe("an erasure of a subject that is named like a part of a record", () => 
       const id = await begin({ kind: "user_id", subject: user_id }, false)
       await continued(id, { queue })
       expect(await stateOf(id)).toBe("done")
-      expect(await lettersOf(context_window_id)).toEqual(before)
+      expect(await deadLettersOf(context_window_id)).toEqual(before)
       const { erased } = (await findErasure(testContext().db, id)) ?? {}
       expect(erased).toEqual({ signals: 0, dead_letters: 0, ledger_texts: 0, waiting_records: 0 })
     },
@@ -298,7 +299,7 @@ describe("an erasure", () => {
       { source: "signal" },
     ])
     await continued(await begin({ kind: "user_id", subject: user_id }, false))
-    expect(await lettersOf(user_id)).toEqual([])
+    expect(await deadLettersOf(user_id)).toEqual([])
     await consume([bodyOf(delivery([{ context_window_id, user_id, dedupe_key }]))])
     expect(await countOf(context_window_id)).toBe(0)
   })

@@ -41,7 +41,7 @@ it.each<[name: string, work: (db: Database) => Promise<unknown>]>([
     (db) =>
       insertByHalves(
         db,
-        { batch: batchOf([{ context_window_id: "c" }]), letters: undefined },
+        { batch: batchOf([{ context_window_id: "c" }]), deadLetters: undefined },
         encodeColumns([]),
       ),
   ],

@@ -3,12 +3,13 @@ import { describe, expect, it } from "vitest"
 import { app } from "../../../../src/app.ts"
 import type { Bindings } from "../../../../src/bindings.ts"
 import type { DataPoint } from "../../../../src/metrics/points.ts"
+import type { DeadLetterSource } from "../../../../src/signals/sources.ts"
 import { connect } from "../../../../src/store/database/connection.ts"
-import { insertDeadLetters, type LetterSource } from "../../../../src/store/dead-letters/store.ts"
+import { insertDeadLetters } from "../../../../src/store/dead-letters/store.ts"
 import { bodyOf, consume, DEAD_LETTERS, delivery } from "../../consumer/messages.ts"
 import { bindings, countOf, freshConversation, query, send, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 
-interface Letter {
+interface ShownDeadLetter {
   id: number
   transaction_id: string
   state: string
@@ -32,7 +33,7 @@ const kept = async (fields: { source: string; record: unknown; reason?: string }
 
 const read = async <Answer>(path: string, init?: RequestInit) =>
   (await (await send(path, init)).json()) as Answer
-const letter = (id: number) => read<Letter>(`/api/dead-letters/${id}`)
+const deadLetter = (id: number) => read<ShownDeadLetter>(`/api/dead-letters/${id}`)
 const replay = (id: number) =>
   read<{ replayed: boolean; reason?: string; transaction_id?: string }>(`/api/dead-letters/${id}/replay`, {
     method: "POST",
@@ -47,7 +48,7 @@ describe("the dead letters", () => {
     let cursor: string | null = null
     do {
       const query = new URLSearchParams({ limit: "2", ...(cursor !== null && { cursor }) })
-      const page: { dead_letters: Letter[]; next_cursor: string | null } = await read(
+      const page: { dead_letters: ShownDeadLetter[]; next_cursor: string | null } = await read(
         `/api/dead-letters?${query}`,
       )
       found.push(...page.dead_letters.map(({ id }) => id))
@@ -62,10 +63,10 @@ describe("the dead letters", () => {
     const { transaction_id } = await read<{ transaction_id: string }>(`/api/dead-letters/${id}`)
     await read(`/api/dead-letters/${id}`, { method: "DELETE" })
     const listed = async (more = "") => {
-      const page = await read<{ dead_letters: Letter[] }>(
+      const page = await read<{ dead_letters: ShownDeadLetter[] }>(
         `/api/dead-letters?transaction_id=${transaction_id}${more}`,
       )
-      return page.dead_letters.map((letter) => letter.id)
+      return page.dead_letters.map((deadLetter) => deadLetter.id)
     }
     expect([await listed(), await listed("&state=discarded"), await listed("&state=waiting")]).toEqual([
       [id],
@@ -76,9 +77,9 @@ describe("the dead letters", () => {
 
   it("are listed without their records, which each has by its id", async () => {
     const id = await kept({ source: "kafka", record: { value: "x" } })
-    const { record, ...listed } = await letter(id)
+    const { record, ...listed } = await deadLetter(id)
     // Other tests keep dead letters meanwhile, so the newest one can be theirs.
-    const { dead_letters } = await read<{ dead_letters: Letter[] }>(
+    const { dead_letters } = await read<{ dead_letters: ShownDeadLetter[] }>(
       `/api/dead-letters?transaction_id=${listed.transaction_id}`,
     )
     expect(dead_letters).toEqual([listed])
@@ -90,10 +91,13 @@ describe("the dead letters", () => {
     for (let number = 0; number < 12; number++)
       ids.unshift(await kept({ source: "signal", record: {}, reason: "x".repeat(900 * 1024) }))
     // Other tests keep small dead letters meanwhile.
-    const own = (letters: readonly Letter[]) => letters.map(({ id }) => id).filter((id) => ids.includes(id))
-    const first = await read<{ dead_letters: Letter[]; next_cursor: string }>("/api/dead-letters?limit=1000")
+    const own = (deadLetters: readonly ShownDeadLetter[]) =>
+      deadLetters.map(({ id }) => id).filter((id) => ids.includes(id))
+    const first = await read<{ dead_letters: ShownDeadLetter[]; next_cursor: string }>(
+      "/api/dead-letters?limit=1000",
+    )
     expect(own(first.dead_letters)).toEqual(ids.slice(0, 10))
-    const second = await read<{ dead_letters: Letter[] }>(
+    const second = await read<{ dead_letters: ShownDeadLetter[] }>(
       `/api/dead-letters?limit=1000&cursor=${first.next_cursor}`,
     )
     expect(own(second.dead_letters)).toEqual(ids.slice(10))
@@ -106,7 +110,7 @@ describe("the dead letters", () => {
       record: { value: { text: "x" } },
       reason: "the record has no conversation",
     })
-    expect(await letter(id)).toMatchObject({
+    expect(await deadLetter(id)).toMatchObject({
       id,
       state: "waiting",
       reason: "the record has no conversation",
@@ -129,14 +133,14 @@ describe("the dead letters", () => {
         { ...fresh, ...ahead },
       ],
     )
-    const { dead_letters } = await read<{ dead_letters: Letter[] }>(
+    const { dead_letters } = await read<{ dead_letters: ShownDeadLetter[] }>(
       `/api/dead-letters?transaction_id=${transactionId}`,
     )
     const [second, first] = dead_letters
     expect(first).toMatchObject({ code: "unreadable_record", retryable: false })
     expect(first).not.toHaveProperty("field")
     expect(second).toMatchObject({ code: "too_far_ahead", field: "timestamp", retryable: true })
-    expect(await letter(second?.id ?? 0)).toMatchObject({
+    expect(await deadLetter(second?.id ?? 0)).toMatchObject({
       code: "too_far_ahead",
       field: "timestamp",
       retryable: true,
@@ -146,7 +150,7 @@ describe("the dead letters", () => {
   it("keep the code of a newer version", async () => {
     const id = await kept({ source: "kafka", record: {} })
     await query("update dead_letters set code = 'of_a_newer_version', field = 'x' where id = $1", [id])
-    expect(await letter(id)).toMatchObject({ code: "of_a_newer_version", field: "x", retryable: false })
+    expect(await deadLetter(id)).toMatchObject({ code: "of_a_newer_version", field: "x", retryable: false })
   })
 
   it("are 404 for an unknown id, and 422 for text that is not an id", async () => {
@@ -183,7 +187,7 @@ describe("a dead letter that is replayed", () => {
     })
     // Two at once, since a third would wait for another request, which the test runner's workerd cannot do.
     const answers = [...(await Promise.all([replay(id), replay(id)])), await replay(id)]
-    const { replay_transaction_id, state } = await letter(id)
+    const { replay_transaction_id, state } = await deadLetter(id)
     expect(state).toBe("replayed")
     expect(answers).toEqual([1, 2, 3].map(() => ({ replayed: true, transaction_id: replay_transaction_id })))
     expect(await countOf(conversation)).toBe(1)
@@ -215,7 +219,7 @@ describe("a dead letter that is replayed", () => {
       replayed: false,
       reason: "the record has no conversation: $key or $subject must be text or a number",
     })
-    expect((await letter(id)).state).toBe("waiting")
+    expect((await deadLetter(id)).state).toBe("waiting")
     const mapped = await app.request(
       `/api/dead-letters/${id}/replay`,
       { method: "POST" },
@@ -280,15 +284,17 @@ describe("a dead letter that is replayed", () => {
       id,
       state: "discarded",
     })
-    const { dead_letters } = await read<{ dead_letters: Letter[] }>("/api/dead-letters?state=discarded")
+    const { dead_letters } = await read<{ dead_letters: ShownDeadLetter[] }>(
+      "/api/dead-letters?state=discarded",
+    )
     expect(dead_letters.map((one) => one.id)).toContain(id)
     expect(await replay(id)).toMatchObject({ replayed: true })
-    expect((await letter(id)).state).toBe("replayed")
+    expect((await deadLetter(id)).state).toBe("replayed")
   })
 })
 
 describe("a record of more than 1 MiB", () => {
-  const large = async (source: LetterSource, unit: string): Promise<number> => {
+  const large = async (source: DeadLetterSource, unit: string): Promise<number> => {
     const transactionId = uuidv7()
     const record = JSON.stringify({
       value: { context_window_id: freshConversation(), raw_content: unit.repeat(1_200_000) },
@@ -320,7 +326,7 @@ describe("a record of more than 1 MiB", () => {
   it.each(["x", "é", "\u{1F600}"])(
     "keeps its beginning of whole characters (%s), and its reason says so",
     async (unit) => {
-      const { record, truncated, reason } = await letter(await large("kafka", unit))
+      const { record, truncated, reason } = await deadLetter(await large("kafka", unit))
       const bytes = new TextEncoder().encode(record)
       expect(truncated).toBe(true)
       expect(bytes.length).toBeLessThanOrEqual(1024 * 1024 + 4096)
@@ -338,6 +344,6 @@ describe("a record of more than 1 MiB", () => {
     expect(await replay(id)).toEqual({ replayed: false, reason })
     const bulk = await read(`/api/dead-letters/replay?ids=${id}`, { method: "POST" })
     expect(bulk).toMatchObject({ replayed_count: 0, failed_count: 1, failures: [{ id, reason }] })
-    expect((await letter(id)).state).toBe("waiting")
+    expect((await deadLetter(id)).state).toBe("waiting")
   })
 })

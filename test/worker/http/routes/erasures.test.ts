@@ -92,7 +92,7 @@ describe("an erasure", () => {
 
   it("removes the dead letters whose subject it is, and the sentences of the ledger that quote it", async () => {
     const subject = `user "${crypto.randomUUID()}" é`
-    const letter = async (record: string, user: string) => {
+    const deadLetter = async (record: string, user: string) => {
       const [row] = await query<{ id: string }>(
         `insert into dead_letters (transaction_id, index, source, caller, reason, code, record, replay_transaction_id, subject_hashes)
          values ($3, 0, 'kafka', 'tests', '', 'out_of_range', $1, gen_random_uuid(), array[subject_hash('user_id', $2)])
@@ -101,10 +101,10 @@ describe("an erasure", () => {
       )
       return row?.id ?? ""
     }
-    const gone = await letter(JSON.stringify({ value: { from: subject } }), subject)
+    const gone = await deadLetter(JSON.stringify({ value: { from: subject } }), subject)
     const kept = [
-      await letter(JSON.stringify({ user_id: `${subject}2` }), `${subject}2`),
-      await letter(JSON.stringify({ text: subject }), "another"),
+      await deadLetter(JSON.stringify({ user_id: `${subject}2` }), `${subject}2`),
+      await deadLetter(JSON.stringify({ text: subject }), "another"),
     ]
     const ledger = crypto.randomUUID()
     const failures = [

@@ -79,11 +79,11 @@ describe("POST /webhooks/kafka", () => {
     await consume(queued)
     await consume(queued)
     expect(await countOf(conversation)).toBe(2)
-    const letters = await query(
+    const deadLetters = await query(
       "select index, reason as error, code, field from dead_letters where transaction_id = $1 order by index",
       [answer.transaction_id],
     )
-    expect(letters).toEqual(
+    expect(deadLetters).toEqual(
       failures.map(({ index, error, code, field = null }) => ({ index, error, code, field })),
     )
   })

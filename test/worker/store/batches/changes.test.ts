@@ -106,7 +106,7 @@ describe("a signal and its changes, in any order, repeated, and with any of them
           const work = writes.map(([happenings, isDelivered]) => {
             const one = batch(conversation, conversation, happenings)
             return isDelivered
-              ? writeDeliveries(database(), [{ batch: one, letters: [] }])
+              ? writeDeliveries(database(), [{ batch: one, deadLetters: [] }])
               : writeBatch(database(), one)
           })
           await Promise.all(work)
@@ -171,7 +171,7 @@ describe("a change", () => {
       stored: [],
       duplicates: 0,
     })
-    expect(await writeDeliveries(database(), [{ batch: refused, letters: [] }])).toMatchObject({
+    expect(await writeDeliveries(database(), [{ batch: refused, deadLetters: [] }])).toMatchObject({
       refused: [{ index: 0, error }],
     })
     expect(
@@ -204,7 +204,7 @@ describe("a change", () => {
     expect(await writeBatch(database(), refused)).toMatchObject({
       failures: [{ index: 0, code: "suppressed" }],
     })
-    const delivered = [{ batch: { ...refused, transactionId: uuidv7() }, letters: [] }]
+    const delivered = [{ batch: { ...refused, transactionId: uuidv7() }, deadLetters: [] }]
     expect(await writeDeliveries(database(), delivered)).toMatchObject({
       suppressed: [{ failure: { index: 0 } }],
     })
@@ -246,7 +246,7 @@ describe("a change", () => {
         })
         const failure = { index: 0, code: "suppressed", field: kind, retryable: false }
         if (isDelivered)
-          expect(await writeDeliveries(db, [{ batch: edits, letters: [] }])).toMatchObject({
+          expect(await writeDeliveries(db, [{ batch: edits, deadLetters: [] }])).toMatchObject({
             ...{ stored: 0, duplicates: 1, refused: [] },
             suppressed: [{ transactionId: edits.transactionId, failure }],
           })

@@ -45,7 +45,7 @@ const withChange = <Batch extends { plan: { rows: object[] } }>(batch: Batch, ch
 
 /** Everything that a batch left in the tables. */
 async function stateOf(transactionId: string, conversation: string) {
-  const [signals, letters, ledger] = await Promise.all([
+  const [signals, deadLetters, ledger] = await Promise.all([
     query("select raw_content, edited_at from signals where context_window_id = $1 order by id", [
       conversation,
     ]),
@@ -54,7 +54,7 @@ async function stateOf(transactionId: string, conversation: string) {
     ]),
     query("select total_count, failed_count from batches where transaction_id = $1", [transactionId]),
   ])
-  return { signals, letters, ledger }
+  return { signals, deadLetters, ledger }
 }
 
 const EDIT: Change = { kind: "edited", at: "2026-01-01T00:00:05.000000Z" }
@@ -163,9 +163,9 @@ describe("a message that an earlier version entered in the ledger", () => {
     )
     await writeDeliveries(database(), [made])
     await writeDeliveries(database(), [made])
-    const { signals, letters } = await stateOf(made.batch.transactionId, conversation)
+    const { signals, deadLetters } = await stateOf(made.batch.transactionId, conversation)
     expect(signals).toEqual([{ raw_content: "edited", edited_at: new Date(EDIT.at) }])
-    expect(letters).toMatchObject([
+    expect(deadLetters).toMatchObject([
       { index: 1, code: "out_of_range", source: "kafka" },
       { index: 2, code: "refused_by_database", source: "signal" },
     ])

@@ -24,8 +24,8 @@ describe("the bounds of dead letters' records", () => {
   })
 
   it("hold for all records of a statement together", () => {
-    const letter = { reason: "It is refused.", record: JSON.stringify("\\".repeat(500_000)) }
-    const kept = keepTexts(Array.from({ length: 20 }, () => letter))
+    const deadLetter = { reason: "It is refused.", record: JSON.stringify("\\".repeat(500_000)) }
+    const kept = keepTexts(Array.from({ length: 20 }, () => deadLetter))
     expect(kept.map(({ truncated }) => truncated).indexOf(true)).toBe(2)
     expect(kept.slice(2).every(({ truncated }) => truncated)).toBe(true)
     expect(kept.at(-1)?.reason).toMatch(/^It is refused\. The record is larger/)

@@ -115,12 +115,12 @@ describe("with SLACK_FOLLOW_EDITS", () => {
     const event = changed(channel, 1, { text: 7 })
     const { answer } = await sendSigned(event, { changed: WITHOUT_QUEUE })
     expect(answer).toMatchObject({ state: "stored", failed_count: 1 })
-    const [letter] = await query<{ record: string }>(
+    const [deadLetter] = await query<{ record: string }>(
       "select record from dead_letters where transaction_id = $1",
       [answer.transaction_id],
     )
-    expect(letter?.record).toContain("message_changed")
-    expect(letter?.record).not.toContain("Hello")
+    expect(deadLetter?.record).toContain("message_changed")
+    expect(deadLetter?.record).not.toContain("Hello")
   })
 
   /** A copy of the message as an import sends it. */

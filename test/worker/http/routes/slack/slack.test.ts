@@ -117,12 +117,12 @@ describe("POST /webhooks/slack", () => {
       failures: [{ index: 0, error: expect.stringMatching(/^event\.ts/) }],
     })
     await consume(queued)
-    const letters = await query<{ record: string }>(
+    const deadLetters = await query<{ record: string }>(
       "select record from dead_letters where transaction_id = $1",
       [answer.transaction_id],
     )
     const { token: _, ...kept } = body
-    expect(letters.map(({ record }) => JSON.parse(record))).toEqual([kept])
+    expect(deadLetters.map(({ record }) => JSON.parse(record))).toEqual([kept])
   })
 
   it.each([
