@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process"
+import { execFile, execFileSync } from "node:child_process"
 import { promisify } from "node:util"
 
 interface Process {
@@ -34,4 +34,15 @@ export async function stillRunning(some: readonly Process[]): Promise<string[]> 
   return all
     .filter(({ pid, command }) => some.some((one) => one.pid === pid && one.command === command))
     .map(({ command }) => command)
+}
+
+/** Whether a program that a test needs is on this machine. Says so where it is not. */
+export function has(command: string, ...args: string[]): boolean {
+  try {
+    execFileSync(command, args, { stdio: "ignore" })
+    return true
+  } catch {
+    console.log(`skipped: ${command} ${args.join(" ")} does not run on this machine`)
+    return false
+  }
 }

@@ -139,6 +139,11 @@ export const admitMore = (c: Context<App>, bytes: number): Promise<void> =>
 
 function noteAdmission(c: Context<App>): void {
   pacing.admitted(Date.now())
+  releaseArriving(c)
+}
+
+/** Releases the room of a body that has arrived, or that is not wanted any more. */
+export function releaseArriving(c: Context<App>): void {
   const { arriving: claim } = claimsOf(c)
   if (claim) arriving.release(claim)
   arriving.serve()

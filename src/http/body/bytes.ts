@@ -11,7 +11,7 @@ import {
   invalidShape,
   unsupportedEncoding,
 } from "../request/problems.ts"
-import { admit, admitAtOnce, costOf, receive } from "./admission.ts"
+import { admit, admitAtOnce, costOf, receive, releaseArriving } from "./admission.ts"
 import { ACCEPT_ENCODING, decode, type EncodingName, encodingOf } from "./encodings.ts"
 
 /** The media type of the body in lower case, without parameters; "" when the request has none. */
@@ -23,6 +23,9 @@ export function mediaType(c: Context<App>): string {
  * So much of a body is claimed before it has arrived: what is read at once, which is faster than in parts.
  */
 const STEP_BYTES = 128 * 1024
+
+/** What is read of a refused body after the refusal. The connection of a longer one is closed. */
+const MAX_DRAINED_BYTES = 64 * 1024 * 1024
 
 /**
  * Reads the body as it was sent, which a signature covers. Waits until there is room for it.
@@ -107,23 +110,23 @@ function byteReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader 
 
 async function readSteps(c: Context<App>, steps: Steps, maxBytes: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
-  let [length, slackMs] = [0, LONGEST_PAUSE_MS]
+  const pace = new Pace(steps)
+  let length = 0
   try {
     for (;;) {
       const claimed = steps.next()
       if (claimed > 0) await receive(c, claimed)
-      const startedAt = Date.now()
-      const { done, value } = await inTime(steps.read(), slackMs)
-      if (done || !value) break
-      const earnedMs = (value.length * 1000) / LEAST_BYTES_A_SECOND
-      slackMs = Math.min(LONGEST_PAUSE_MS, slackMs - (Date.now() - startedAt) + earnedMs)
-      length += value.length
+      const chunk = await pace.read()
+      if (!chunk) break
+      length += chunk.length
       if (length > maxBytes) throw bodyTooLarge(maxBytes)
-      if (claimed === 0) await receive(c, value.length)
-      chunks.push(value)
+      if (claimed === 0) await receive(c, chunk.length)
+      chunks.push(chunk)
     }
   } catch (error) {
-    steps.cancel(error).catch(() => undefined)
+    chunks.length = 0
+    releaseArriving(c)
+    await drain(pace)
     throw error
   }
   const bytes = new Uint8Array(length)
@@ -133,6 +136,57 @@ async function readSteps(c: Context<App>, steps: Steps, maxBytes: number): Promi
     offset += chunk.length
   }
   return bytes
+}
+
+/** Reads a body that must arrive at the least rate. */
+class Pace {
+  #slackMs = LONGEST_PAUSE_MS
+  readonly #steps: Steps
+  /** The body has arrived, or cannot arrive any more. */
+  ended = false
+
+  constructor(steps: Steps) {
+    this.#steps = steps
+  }
+
+  /**
+   * Returns the next bytes, or undefined at the end.
+   *
+   * @throws {Problem} 408: the body arrives too slowly
+   */
+  async read(): Promise<Uint8Array | undefined> {
+    const startedAt = Date.now()
+    try {
+      const { done, value } = await inTime(this.#steps.read(), this.#slackMs)
+      this.ended = done || !value
+      if (this.ended) return undefined
+      const earnedMs = ((value?.length ?? 0) * 1000) / LEAST_BYTES_A_SECOND
+      this.#slackMs = Math.min(LONGEST_PAUSE_MS, this.#slackMs - (Date.now() - startedAt) + earnedMs)
+      return value
+    } catch (error) {
+      this.ended = true
+      this.#steps.cancel(error).catch(() => undefined)
+      throw error
+    }
+  }
+
+  cancel(): void {
+    if (!this.ended) this.#steps.cancel(undefined).catch(() => undefined)
+  }
+}
+
+/**
+ * Reads the rest of a refused body, and keeps none of it. The runtime resets the connection of a body that is
+ * not read to its end: most senders then see no answer, or lose the next request of the connection.
+ */
+async function drain(pace: Pace): Promise<void> {
+  try {
+    for (let drained = 0; !pace.ended && drained < MAX_DRAINED_BYTES; )
+      drained += (await pace.read())?.length ?? 0
+  } catch {
+    // The sender gets the first refusal, if it still reads.
+  }
+  pace.cancel()
 }
 
 /** @throws {Problem} 408: a slow body must not hold room that other requests need */

@@ -1,20 +1,10 @@
-import { execFile, execFileSync } from "node:child_process"
+import { execFile } from "node:child_process"
 import { promisify } from "node:util"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { has } from "../../setup/processes.ts"
 import { type Rig, startRig } from "../../setup/rig.ts"
 
 const run = promisify(execFile)
-
-/** Whether a command that a snippet needs is on this machine. */
-const has = (command: string, ...args: string[]) => {
-  try {
-    execFileSync(command, args, { stdio: "ignore" })
-    return true
-  } catch {
-    console.log(`skipped: ${command} ${args.join(" ")} does not run on this machine`)
-    return false
-  }
-}
 
 let rig: Rig
 

@@ -7,6 +7,7 @@ const MIB = 1024 * 1024
 const KEYS = [
   { name: "one", key: "one-key" },
   { name: "two", key: "two-key" },
+  { name: "three", key: "three-key" },
 ]
 
 async function settings() {
@@ -26,6 +27,15 @@ async function settings() {
 const stopping = (bytes: number) =>
   new ReadableStream({
     start: (controller) => controller.enqueue(new Uint8Array(bytes).fill(0x20)),
+  })
+
+/** A body that is over the limit, and then stops. */
+const overlong = () =>
+  new ReadableStream({
+    start(controller) {
+      for (let sent = 0; sent < 8; sent++) controller.enqueue(new Uint8Array(MIB).fill(0x20))
+      controller.enqueue(new Uint8Array(1))
+    },
   })
 
 async function send(body: BodyInit, headers: Record<string, string>, path = "/api/signals/batch") {
@@ -50,6 +60,14 @@ const SIGNED = {
   "webhook-timestamp": String(Math.floor(Date.now() / 1000)),
   "webhook-signature": `v1,${new Uint8Array(32).toBase64()}`,
 }
+
+it("a refused body that is read to its end keeps no room", async () => {
+  const held = [send(overlong(), bearer("three-key")), send(overlong(), bearer("three-key"))]
+  let ended = 0
+  for (const one of held) void one.then(() => ended++)
+  const stored = await send(new Uint8Array(7 * MIB).fill(0x20), bearer("three-key"))
+  expect([stored.status, ended]).toEqual([422, 0])
+})
 
 it.each([
   ["20 bodies of another caller of which nothing comes", 20, 0, bearer("two-key"), "/api/signals/batch"],
