@@ -39,7 +39,7 @@ Mishap = str | Answer | Callable[[Seen], Answer]
 class Hop:
     """``mishaps`` happen to the next requests, one each; then all go through, or meet ``always``."""
 
-    def __init__(self, target: str | None = None) -> None:
+    def __init__(self, target: str | None = None, port: int = 0) -> None:
         self.mishaps: deque[Mishap] = deque()
         self.always: Mishap | None = None
         self.seen: list[Seen] = []
@@ -106,7 +106,7 @@ class Hop:
             def handle_error(self, *_: Any) -> None:
                 pass  # a client that was killed
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self.port: int = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

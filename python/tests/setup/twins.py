@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from signal_ingest import AsyncBatchProcessor, AsyncSignalClient, BatchProcessor, SignalClient
@@ -45,6 +45,10 @@ class Blocking:
             return await awaitable
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+    def cancel(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Ends tasks of the loop, and waits until they have ended."""
+        self._wait(_cancel(tasks))
 
     def __enter__(self) -> Any:
         return self
@@ -97,7 +101,11 @@ class Twin:
 
 
 async def _cancel_all() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
+    await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    ended = list(tasks)
+    for task in ended:
         task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.gather(*ended, return_exceptions=True)
