@@ -9,7 +9,7 @@ import { makeBatches } from "./harness/signals.ts"
 import type { Stack } from "./harness/stack.ts"
 import { inTurns, type Subject } from "./harness/subject.ts"
 
-/** A statement of the Worker, with the place of the parameter that holds the batch's id. */
+/** A statement of the Worker, with the index of the parameter that holds the batch's id. */
 export interface Statement {
   query: string
   params: (string | null)[]

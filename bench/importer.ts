@@ -31,13 +31,13 @@ interface Measured {
 }
 
 /** Yields parts of a large file as they are needed. */
-function* pieces(
+function* chunks(
   rows: number,
-  piece: (signals: ReturnType<typeof makeSignals>) => string | Buffer,
+  chunkOf: (signals: ReturnType<typeof makeSignals>) => string | Buffer,
 ): Generator<string | Buffer> {
   const SIZE = 5000
   const signals = makeSignals(SIZE)
-  for (let done = 0; done < rows; done += SIZE) yield piece(signals.slice(0, Math.min(SIZE, rows - done)))
+  for (let done = 0; done < rows; done += SIZE) yield chunkOf(signals.slice(0, Math.min(SIZE, rows - done)))
 }
 
 async function runImport(
@@ -65,7 +65,7 @@ try {
     const file = join(folder, `${rows}.jsonl`)
     await pipeline(
       Readable.from(
-        pieces(rows, (signals) => signals.map((signal) => `${JSON.stringify(signal)}\n`).join("")),
+        chunks(rows, (signals) => signals.map((signal) => `${JSON.stringify(signal)}\n`).join("")),
       ),
       createWriteStream(file),
     )
@@ -87,7 +87,7 @@ try {
 
     const startedAt = performance.now()
     await pipeline(
-      Readable.from(pieces(rows, copyText)),
+      Readable.from(chunks(rows, copyText)),
       admin.query(copyFrom(`copy signals (${COPY_COLUMNS}) from stdin`)),
     )
     const copyPerSecond = rows / ((performance.now() - startedAt) / 1000)

@@ -144,8 +144,8 @@ GRANT UPDATE ("state", "record") ON "dead_letters" TO signal_ingest_writer;--> s
 GRANT USAGE ON SEQUENCE "signals_id_seq" TO signal_ingest_writer;
 --> statement-breakpoint
 -- The migrator applies drizzle/functions after it, in the same transaction. See CONTRIBUTING.md for these hashes.
--- functions/dedupe-keys.sql 7a7544bb
+-- functions/dedupe-keys.sql f52a63e1
 -- functions/partitions.sql 64f803e7
 -- functions/statistics.sql 2b84ec4a
 -- functions/store-by-halves.sql 955dfe47
--- functions/suppressions.sql 1af00248
+-- functions/suppressions.sql f9b8b132

@@ -6,14 +6,14 @@ export class LoggableError extends Error {}
 
 /**
  * The text of an error for the log, the only way from an error to it. Of any other error only its name and
- * the place in the code are safe: the runtime quotes input in its messages, such as a `SyntaxError` the JSON.
+ * the line of code are safe: the runtime quotes input in its messages, such as a `SyntaxError` the JSON.
  */
 export function errorForLog(error: unknown): string {
   if (!(error instanceof Error)) return `unexpected ${typeof error}`
   if (error.cause instanceof LoggableError) return error.cause.message
   if (error instanceof LoggableError) return error.message
-  const place = error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))
-  return `unexpected ${error.name} ${place?.trim() ?? ""}`.trimEnd()
+  const thrownAt = error.stack?.split("\n").find((line) => line.trimStart().startsWith("at "))
+  return `unexpected ${error.name} ${thrownAt?.trim() ?? ""}`.trimEnd()
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * The place of a request or a message in a trace.
+ * The trace of a request or a message, and its span.
  *
  * @see https://www.w3.org/TR/trace-context/
  */

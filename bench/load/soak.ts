@@ -39,7 +39,7 @@ export async function soak({ url, bodies, perSecond, ms, postgresPid, workerPid 
   for (const pid of processes) process.kill(pid, "SIGCONT")
   const answers = await offered
   clearInterval(timer)
-  const before = answers.latencies.filter((_, place) => (answers.storedAt[place] ?? 0) < frozenAt)
+  const before = answers.latencies.filter((_, index) => (answers.storedAt[index] ?? 0) < frozenAt)
   const usualMs = quantile(before, 0.5)
   const backMs = normalFrom(answers, frozenAt + FREEZE_MS, 3 * usualMs)
   // A freeze lets requests pile up, and the process keeps the memory of such a peak: before and after it are
@@ -76,11 +76,11 @@ const growthOf = (memory: Memory) => {
  */
 function normalFrom({ storedAt, latencies }: Answers, from: number, limitMs: number): number | undefined {
   const seconds: number[][] = []
-  for (const [place, at] of storedAt.entries()) {
+  for (const [index, at] of storedAt.entries()) {
     const second = Math.floor((at - from) / 1000)
     if (second < 0) continue
     seconds[second] ??= []
-    seconds[second]?.push(latencies[place] ?? 0)
+    seconds[second]?.push(latencies[index] ?? 0)
   }
   const isNormal = (second: number) =>
     (seconds[second]?.length ?? 0) > 0 && quantile(seconds[second] ?? [], 0.5) <= limitMs
@@ -94,7 +94,7 @@ function normalFrom({ storedAt, latencies }: Answers, from: number, limitMs: num
 function partsOf({ storedAt, latencies, ms }: Answers, memory: Memory): string[] {
   const tenth = ms / 10
   return Array.from({ length: 10 }, (_, part) => {
-    const own = latencies.filter((_, place) => Math.floor((storedAt[place] ?? 0) / tenth) === part)
+    const own = latencies.filter((_, index) => Math.floor((storedAt[index] ?? 0) / tenth) === part)
     if (own.length === 0) return `part ${part + 1} of 10: nothing stored`
     const [p50, p99] = [0.5, 0.99].map((share) => Math.round(quantile(own, share)))
     const last = between(memory, part * tenth, (part + 1) * tenth).at(-1)?.[1] ?? Number.NaN

@@ -1,4 +1,4 @@
--- The one place where a dedupe_key becomes what is stored of it.
+-- Only this function turns a dedupe_key into what is stored of it.
 CREATE OR REPLACE FUNCTION dedupe_key_hash(dedupe_key text) RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
 RETURN encode(substr(sha256(convert_to(dedupe_key, 'UTF8')), 1, 16), 'hex')::uuid;
 

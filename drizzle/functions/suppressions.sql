@@ -1,4 +1,4 @@
--- The one place where a subject becomes what is kept of it.
+-- Only this function turns a subject into what is kept of it.
 CREATE OR REPLACE FUNCTION subject_hash(kind text, subject text) RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
 RETURN encode(substr(sha256(convert_to(kind || ':' || subject, 'UTF8')), 1, 16), 'hex')::uuid;
 

@@ -27,8 +27,8 @@ async function keepWithoutSuppressed(db: Database, message: LostMessage): Promis
   const refused = await insertMessageDeadLetters(db, [await deadLetterOfMessage(message)], rows)
   if (!refused) return
   let record = JSON.stringify(message.body)
-  for (const [place, field] of refused.suppressed) {
-    const subject = rows[place]?.[ROW_FIELDS[field]]
+  for (const [index, field] of refused.suppressed) {
+    const subject = rows[index]?.[ROW_FIELDS[field]]
     if (typeof subject !== "string") continue
     const { left, removed } = redactMessageRecord(record, { field, text: subject })
     if (removed) await keepErasedKeys(db, removed.transactionId, removed.rows)

@@ -80,7 +80,7 @@ async function withoutWaiting(bucket: R2Bucket, keys: readonly string[]): Promis
   for (let start = 0; start < keys.length; start += READ_AT_ONCE) {
     const some = keys.slice(start, start + READ_AT_ONCE)
     const waits = await Promise.all(some.map((key) => standsForWaitingBatch(bucket, key)))
-    released.push(...some.filter((_, place) => !waits[place]))
+    released.push(...some.filter((_, index) => !waits[index]))
   }
   return released
 }

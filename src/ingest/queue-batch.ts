@@ -71,7 +71,7 @@ function queuedRecord({ transactionId, caller, plan, idempotency }: NewBatch, no
 }
 
 /**
- * The deadline of the lookup of a key in the other place. After it the request continues, and the ledger
+ * The deadline of the lookup of a key in the other store. After it the request continues, and the ledger
  * decides when the batch is stored.
  */
 const LOOKUP_MS = 2000

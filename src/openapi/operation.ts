@@ -39,7 +39,7 @@ const ShapeProblem = z
       z.object({
         type: z.string().meta({ description: "A Pydantic v2 error type." }),
         loc: z.array(z.union([z.string(), z.int()])).meta({
-          description: "The place of the error: body, query, path or header, then the path within it.",
+          description: "Where the error is: body, query, path or header, then the path within it.",
         }),
         msg: z.string(),
         input: z.unknown().meta({ description: "The value that was sent, when it is short." }).optional(),

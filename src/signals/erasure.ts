@@ -22,13 +22,13 @@ export const suppressedFailure = (index: number, field: SubjectField): Failure =
 /**
  * Removes the rows of suppressed subjects from a plan, and adds failures for them.
  *
- * @param fields the suppressed field, by the place of its row in the plan, from 0
+ * @param fields the suppressed field, by the index of its row in the plan, from 0
  */
 export function withoutSuppressed(plan: BatchPlan, fields: ReadonlyMap<number, SubjectField>): BatchPlan {
   const failures = [...plan.failures]
   const rows: SignalRow[] = []
-  for (const [place, row] of plan.rows.entries()) {
-    const field = fields.get(place)
+  for (const [index, row] of plan.rows.entries()) {
+    const field = fields.get(index)
     if (field === undefined) rows.push(row)
     else failures.push(suppressedFailure(row.index, field))
   }

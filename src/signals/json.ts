@@ -35,7 +35,7 @@ const AFTER_NUMBER = " \t\n\r,]}"
  * every double keeps, unless it is exactly what a double prints, as the scores of most models are; or one
  * with an exponent of three digits.
  *
- * Such characters in a string only cost time. A match starts at only one place of a run of digits, so that no
+ * Such characters in a string only cost time. A match can only start at one index of a run of digits, so no
  * text makes this slow.
  */
 function mayLoseDigits(text: string): boolean {
@@ -67,7 +67,7 @@ export function parseJson(text: string): unknown {
  * not count further errors, since a bad line costs as much time as many good ones.
  *
  * @param maxValues reading stops one value beyond this, so that the caller can see that there are too many
- * @param options.lenient a line that is not JSON becomes `Rejected` in its place
+ * @param options.lenient a line that is not JSON becomes `Rejected` instead
  * @throws {Unreadable} a line is not JSON
  * @see https://github.com/ndjson/ndjson-spec
  */
@@ -154,7 +154,7 @@ export function readBody<T>(read: () => T): T {
  */
 function parseExactly(text: string): unknown {
   // Parses the text first: numbers can be found by their characters only in valid JSON, and an error must
-  // name a place in `text`.
+  // name a position in `text`.
   JSON.parse(text)
   const counts = left ?? { rawNumbers: MAX_RAW_NUMBERS }
   const mark = crypto.randomUUID().slice(0, 13)
@@ -163,7 +163,7 @@ function parseExactly(text: string): unknown {
 }
 
 /**
- * Finds the end of each number that a double cannot hold exactly. A match starts at only one place of a run
+ * Finds the end of each number that a double cannot hold exactly. A match can only start at one index of a run
  * of digits, so the time is linear.
  */
 const LONG_PART = /(?:[\d.]{16}|[\d.][eE][+-]?\d{3})[\d.eE+-]*/g
@@ -202,7 +202,7 @@ function markLongNumbers(text: string, mark: string, counts: { rawNumbers: numbe
 
 const BACKSLASH = 0x5c
 
-/** @returns the place after its closing quotation mark */
+/** @returns the index after its closing quotation mark */
 function endOfString(text: string, opening: number): number {
   for (let quote = text.indexOf('"', opening + 1); quote !== -1; quote = text.indexOf('"', quote + 1)) {
     let first = quote
@@ -235,7 +235,7 @@ function unmark(value: unknown, mark: string): unknown {
   }
   for (let container = containers.pop(); container; container = containers.pop()) {
     if (Array.isArray(container))
-      for (let place = 0; place < container.length; place++) container[place] = read(container[place])
+      for (let index = 0; index < container.length; index++) container[index] = read(container[index])
     else for (const name of Object.keys(container)) container[name] = read(container[name])
   }
   return root[0]
@@ -317,14 +317,14 @@ function countOpenings(bytes: Uint8Array): number {
   const words =
     wordCount > 0 ? new Uint32Array(bytes.buffer, bytes.byteOffset + start, wordCount) : new Uint32Array()
   let count = 0
-  for (let place = 0; place < words.length; place++) {
-    const rest = ((words[place] ?? 0) | BRACKET_BIT) ^ BRACE
+  for (let index = 0; index < words.length; index++) {
+    const rest = ((words[index] ?? 0) | BRACKET_BIT) ^ BRACE
     const found = (rest - 0x01010101) & ~rest & 0x80808080
     if (found !== 0) count += Math.imul((found >>> 7) & 0x01010101, 0x01010101) >>> 24
   }
   const head = wordCount > 0 ? start : bytes.length
-  for (let place = 0; place < head; place++) if (isOpening(bytes[place])) count++
-  for (let place = head + wordCount * 4; place < bytes.length; place++) if (isOpening(bytes[place])) count++
+  for (let index = 0; index < head; index++) if (isOpening(bytes[index])) count++
+  for (let index = head + wordCount * 4; index < bytes.length; index++) if (isOpening(bytes[index])) count++
   return count
 }
 

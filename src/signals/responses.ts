@@ -28,7 +28,7 @@ const ofFailure = {
 }
 
 export const Failure = z.object({
-  index: z.int().meta({ description: "Place in the batch, from 0." }),
+  index: z.int().meta({ description: "Index in the batch, from 0." }),
   error: z.string().meta({
     description: "The broken rule, as one sentence.",
     example: "signal_score must be between 0 and 1",
@@ -36,7 +36,7 @@ export const Failure = z.object({
   ...ofFailure,
 })
 /**
- * A signal that was not stored: its place in the batch, and the rule it breaks as one sentence and as a code.
+ * A signal that was not stored: its index in the batch, and the rule it breaks as one sentence and as a code.
  */
 export type Failure = z.infer<typeof Failure>
 
@@ -180,7 +180,7 @@ const deadLetterFields = {
   reason: z.string().meta({ description: "Why it could not be stored, as one sentence." }),
   ...ofFailure,
   transaction_id: transactionId,
-  index: z.int().meta({ description: "Place in the delivery, from 0." }),
+  index: z.int().meta({ description: "Index in the delivery, from 0." }),
   truncated: z
     .boolean()
     .meta({ description: "Only the first MiB of the record is kept, so that it cannot be replayed." }),

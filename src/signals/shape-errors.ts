@@ -71,12 +71,12 @@ const MAX_ECHOED_CHARACTERS = 100
  *
  * @param input the validated value: it distinguishes a missing field from one of a wrong type, and short
  *   values are repeated in errors
- * @param place FastAPI's name of the request's part ("body", "query" or "path"), and the path within it
+ * @param part FastAPI's name of the request's part ("body", "query" or "path"), and the path within it
  */
 export function shapeErrors(
   issues: readonly z.core.$ZodIssue[],
   input: unknown,
-  place: ShapeError["loc"],
+  part: ShapeError["loc"],
 ): ShapeError[] {
   const errors = issues.slice(0, MAX_ERRORS).map((issue): ShapeError => {
     const path = issue.path.map((step) => (typeof step === "symbol" ? String(step) : step))
@@ -84,12 +84,12 @@ export function shapeErrors(
     const echo = found === undefined ? undefined : echoOf(found)
     return {
       ...typeAndMessage(issue, found),
-      loc: [...place, ...path],
+      loc: [...part, ...path],
       ...(echo !== undefined && { input: echo }),
     }
   })
   const more = issues.length - MAX_ERRORS
-  if (more > 0) errors.push(moreErrors(place, more))
+  if (more > 0) errors.push(moreErrors(part, more))
   return errors
 }
 

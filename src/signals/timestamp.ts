@@ -136,7 +136,7 @@ function readFraction(text: string, start: number, end: number): Reading {
   return at === end ? micros : "invalid timezone sign"
 }
 
-/** The place where the offset begins; the end of the text when there is none. */
+/** The index at which the offset begins; the end of the text when there is none. */
 function zoneStart(text: string, from: number): number {
   for (let at = from; at < text.length; at++) {
     const character = text[at]

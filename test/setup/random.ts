@@ -15,10 +15,10 @@ export function seededRandom(seed: number): () => number {
 /** A copy in random order (Fisher and Yates). */
 export function shuffled<Item>(items: readonly Item[], random: () => number): Item[] {
   const order = [...items]
-  for (let place = order.length - 1; place > 0; place--) {
-    const other = Math.floor(random() * (place + 1))
-    const item = order[place] as Item
-    order[place] = order[other] as Item
+  for (let index = order.length - 1; index > 0; index--) {
+    const other = Math.floor(random() * (index + 1))
+    const item = order[index] as Item
+    order[index] = order[other] as Item
     order[other] = item
   }
   return order

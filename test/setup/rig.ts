@@ -95,7 +95,7 @@ export interface Sent {
 
 const SIZE = 20
 
-/** Sends a batch of 20 signals, or `size`, each with its place as content, to a conversation of its own. */
+/** Sends a batch of 20 signals, or `size`, each with its index as content, to a conversation of its own. */
 export async function sendBatch(
   rig: Rig,
   headers: Record<string, string> = {},
@@ -125,12 +125,12 @@ export async function misstored(
   acknowledged: readonly string[],
   size = SIZE,
 ): Promise<{ lostOrDoubled: string[]; torn: string[] }> {
-  const rows = await rig.query<{ conversation: string; signals: number; places: number }>(
-    `select context_window_id as conversation, count(*)::int4 as signals, count(distinct raw_content)::int4 as places from signals group by 1`,
+  const rows = await rig.query<{ conversation: string; signals: number; contents: number }>(
+    `select context_window_id as conversation, count(*)::int4 as signals, count(distinct raw_content)::int4 as contents from signals group by 1`,
   )
   const stored = new Map(rows.map((row) => [row.conversation, row]))
   return {
     lostOrDoubled: acknowledged.filter((conversation) => stored.get(conversation)?.signals !== size),
-    torn: rows.filter(({ places }) => places !== size).map(({ conversation }) => conversation),
+    torn: rows.filter(({ contents }) => contents !== size).map(({ conversation }) => conversation),
   }
 }

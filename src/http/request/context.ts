@@ -44,7 +44,7 @@ export interface RequestOutcome {
   kind?: string
   /** The format of a streamed answer. A later line of the log has its end. */
   stream?: "ndjson" | "csv"
-  /** The error for the operator: the message of a known error, the place of an unexpected one. */
+  /** The error for the operator: the message of a known one, or where an unexpected one was thrown. */
   error?: string
 }
 

@@ -82,15 +82,15 @@ const MAX_CHARACTERS = 1000
 export function readPreferences(header: string | undefined): Map<string, string> {
   const preferences = new Map<string, string>()
   if (header === undefined || header.length > MAX_CHARACTERS) return preferences
-  for (let place = 0; place < header.length; ) {
-    EMPTY.lastIndex = PREFERENCE.lastIndex = place
+  for (let index = 0; index < header.length; ) {
+    EMPTY.lastIndex = PREFERENCE.lastIndex = index
     if (EMPTY.test(header)) {
-      place = EMPTY.lastIndex
+      index = EMPTY.lastIndex
       continue
     }
     const found = PREFERENCE.exec(header)
-    if (!found) return /^[ \t]*$/.test(header.slice(place)) ? preferences : new Map()
-    place = PREFERENCE.lastIndex
+    if (!found) return /^[ \t]*$/.test(header.slice(index)) ? preferences : new Map()
+    index = PREFERENCE.lastIndex
     const [, name = "", value = ""] = found
     if (!preferences.has(name.toLowerCase())) preferences.set(name.toLowerCase(), unquoted(value))
   }

@@ -119,7 +119,7 @@ export const feedPositionUnknown = () =>
       type: "feed_cursor_unknown",
       loc: ["query", "after"],
       msg:
-        "The database has no such place in its feed: it was restored to an earlier time, or the cursor is another service's. " +
+        "The database has no such position in its feed: it was restored to an earlier time, or the cursor is another service's. " +
         "Begin again without after, or with after=now",
     },
   ])
@@ -168,7 +168,7 @@ export const rejectedBatch = (failures: readonly Failure[]) =>
     errors: failures,
   })
 
-/** The answer to every error of a route. No other place turns an error into HTTP. */
+/** The answer to every error of a route. Nothing else turns an error into HTTP. */
 export function answerProblem(error: Error, c: Context<App>): Response {
   const { status, body, headers } = problemOf(error)
   noteOutcome(c, { code: body.code })

@@ -97,7 +97,7 @@ const exported = (row: SelectedRow): ExportedRow => ({
   payload_omitted: row.payload_omitted || undefined,
 })
 
-/** The longest wait of a stream for a place among the reads. Other requests get places first. */
+/** The longest wait of a stream for a slot among the reads. Other requests get slots first. */
 const PATIENCE_MS = 30_000
 const WAIT_MS = 250
 
@@ -197,7 +197,7 @@ function reachedBound(bounds: StreamBounds, signals: number, statements: number)
 
 /**
  * Streams the lines of a list. It reads the next page when the reader has read the last one, so that a slow
- * reader keeps only one page in memory, and no place for statements.
+ * reader keeps only one page in memory, and no slot for statements.
  *
  * An early end is an error of the stream: the HTTP body then has no end, which every client reports.
  */
@@ -207,7 +207,7 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
   const encoder = new TextEncoder()
   const startedAt = Date.now()
   let { rows, next } = options.first
-  let place = 0
+  let index = 0
   let pending = options.head
   let takenAt = startedAt
   let timer: ReturnType<typeof setInterval> | undefined
@@ -240,7 +240,7 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
   function takeChunk(): string {
     let chunk = pending
     pending = ""
-    for (let row = rows[place]; row && chunk.length < CHUNK_BYTES; row = rows[++place]) {
+    for (let row = rows[index]; row && chunk.length < CHUNK_BYTES; row = rows[++index]) {
       chunk += line(row)
       counts.signals++
     }
@@ -265,7 +265,7 @@ export function streamLines(options: StreamOptions): ReadableStream<Uint8Array> 
             takenAt = Date.now()
             rows = page.rows
             next = page.next
-            place = 0
+            index = 0
             chunk = takeChunk()
           }
           if (chunk === "") {

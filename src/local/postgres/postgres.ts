@@ -126,7 +126,7 @@ function endAtSignals(): void {
 }
 
 /**
- * Creates the database beside its final place and then moves it, so that no start leaves an incomplete one.
+ * Creates the database beside its final folder and then moves it, so that no start leaves an incomplete one.
  */
 async function createDatabase(dataDir: string, password: string, stopped?: AbortSignal): Promise<void> {
   // Another name each time: the initdb of a start that was killed may still write into the former folder.

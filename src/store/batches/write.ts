@@ -93,7 +93,7 @@ async function writeOthers(
   asked: NewBatch,
 ): Promise<WrittenBatch> {
   const others = { ...batch, plan: withoutSuppressed(batch.plan, suppressed) }
-  const refused = batch.plan.rows.filter((_, place) => suppressed.has(place))
+  const refused = batch.plan.rows.filter((_, index) => suppressed.has(index))
   await keepErasedKeys(db, batch.transactionId, refused)
   if (!batch.allOrNothing) return writeOnce(db, others, encodeOnce(others), asked)
   // An earlier attempt may have stored it before the suppression.

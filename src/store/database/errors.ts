@@ -199,6 +199,6 @@ export class IdempotencyKeyReused extends Error {
  */
 export class FeedPositionUnknown extends Error {
   constructor() {
-    super("the database has no such place in its feed")
+    super("the database has no such position in its feed")
   }
 }

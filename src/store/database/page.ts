@@ -60,13 +60,13 @@ export function pageStatement(page: PageQuery): SQL {
       ${rows} order by ${order} limit ${limit + 1}::int4
     ), stored as (
       select
-        *, lead(true) over page is not null as more, row_number() over page as place,
+        *, lead(true) over page is not null as more, row_number() over page as position,
         sum(${storedBytes}) over (page rows between unbounded preceding and 1 preceding) as stored_before
       from candidate
       window page as (order by ${order})
     ), spelled as (
       select *${spelled ? sql`, ${spelled}` : sql``} from stored
-      where place <= ${limit}::int4 and coalesce(stored_before, 0) < ${maxBytes}::int4
+      where position <= ${limit}::int4 and coalesce(stored_before, 0) < ${maxBytes}::int4
       -- "offset 0" prevents the planner from computing a row once for each reference.
       order by ${order} offset 0
     ), sent as (
@@ -74,8 +74,9 @@ export function pageStatement(page: PageQuery): SQL {
       from spelled
     )${
       bounded
-        ? sql`, listed as (select ${select}, more, place from sent ${listed})
-          select * from (select) as always left join listed on true left join reached on true order by place`
+        ? sql`, listed as (select ${select}, more, position from sent ${listed})
+          select * from (select) as always left join listed on true left join reached on true
+          order by position`
         : sql` select ${select}, more from sent ${listed} order by ${lastOrder}`
     }`
 }

@@ -144,7 +144,7 @@ export const deadLetters = pgTable(
     id: bigint({ mode: "number" }).primaryKey().generatedAlwaysAsIdentity({ name: "dead_letters_id_seq" }),
     createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
     /**
-     * The batch of the record, and its place there. They are unique, so that a record that is delivered twice
+     * The batch of the record, and its index there. They are unique, so that a record that is delivered twice
      * is kept once.
      */
     transactionId: uuid("transaction_id").notNull(),

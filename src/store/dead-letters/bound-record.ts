@@ -123,8 +123,8 @@ const BACKSLASH = 0x5c
 
 function statementCharacters(json: string): number {
   let escaped = 0
-  for (let place = 0; place < json.length; place++) {
-    const code = json.charCodeAt(place)
+  for (let index = 0; index < json.length; index++) {
+    const code = json.charCodeAt(index)
     if (code === QUOTE || code === BACKSLASH) escaped++
   }
   return json.length + 3 * escaped

@@ -49,14 +49,14 @@ export async function listBatches(
     select: sql`${RECORD}, listed_failures as failures`,
   })
   const rows = await readRows<ListedBatch>(db, statement, ["limit"])
-  const listed = rows.filter(({ place }) => place !== null)
-  const found = listed.map(({ more: _, place: _place, reached_id: _id, ...row }) => readRecord(row))
+  const listed = rows.filter(({ position }) => position !== null)
+  const found = listed.map(({ more: _, position: _position, reached_id: _id, ...row }) => readRecord(row))
   const last = hasNext(listed) ? found.at(-1)?.transaction_id : rows[0]?.reached_id
   return { batches: found, next: last ?? null }
 }
 
 /** See `ListedRow`. */
-type ListedBatch = LedgerRow & { more: boolean; place?: unknown; reached_id?: string | null }
+type ListedBatch = LedgerRow & { more: boolean; position?: unknown; reached_id?: string | null }
 
 /** The bytes of a ledger row's texts, and an estimate for its other columns, without the failures. */
 const LEDGER_BYTES = sql`300 + octet_length(caller) + coalesce(octet_length(idempotency_key), 0) + coalesce(octet_length(reason), 0)`
@@ -123,7 +123,7 @@ export function searchBatches(
  */
 export function decodeSignalIds(text: string): number[] {
   return decodeRuns(text).flatMap(({ first, size }) =>
-    Array.from({ length: size }, (_, place) => (first === 0 ? 0 : first + place)),
+    Array.from({ length: size }, (_, position) => (first === 0 ? 0 : first + position)),
   )
 }
 

@@ -4,7 +4,7 @@ import { batches, deadLetters, erasures, signals, suppressions } from "../databa
 import type { ErasureTarget } from "./erasures.ts"
 
 /** The pause between checks of the transactions that an erasure waits for. */
-const LOOK_AGAIN_MS = 250
+const RECHECK_MS = 250
 
 /**
  * Continues the work of an erasure in the database, step by step, until `untilMs`. It can be interrupted at
@@ -30,7 +30,7 @@ export async function eraseStored(
     if (progress.phase === "dead_letters") await beforeDeadLetters(progress)
     if (await eraseStep(db, progress)) continue
     if (progress.phase !== "wait") return undefined
-    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
+    await new Promise((resolve) => setTimeout(resolve, RECHECK_MS))
   }
 }
 
@@ -108,34 +108,34 @@ const endWaiting = (id: string): SQL => sql`
     and not exists (select from pg_locks where virtualtransaction = any(waits_for))
   returning id`
 
-function eraseSignals(place: Place, target: ErasureTarget): SQL {
+function eraseSignals(at: ErasurePosition, target: ErasureTarget): SQL {
   const gone = sql`(select count(*) from gone)`
   const next = "dead_letters"
   switch (target.kind) {
     case "signal_ids":
       return sql`
-        with ${mine(place)}, gone as (
-          delete from ${signals} where ${HELD} and id = any(${sql.param([...target.signalIds])}::int8[]) returning transaction_id
+        with ${heldErasure(at)}, gone as (
+          delete from ${signals} where ${IS_HELD} and id = any(${sql.param([...target.signalIds])}::int8[]) returning transaction_id
         )
-        ${advance(place, {
+        ${advance(at, {
           counts: sql`signal_count = signal_count + ${gone}, transaction_ids = array(select distinct transaction_id from gone)`,
           ...{ more: sql`false`, at: sql`''`, next },
         })}`
     case "context_window_id":
       return sql`
-        with ${mine(place)}, gone as (
+        with ${heldErasure(at)}, gone as (
           delete from ${signals} where id = any(array(
-            select id from ${signals} where ${HELD} and context_window_id = ${target.subject} and ${COVERED} limit ${STEP.deleted}::int4
+            select id from ${signals} where ${IS_HELD} and context_window_id = ${target.subject} and ${COVERED} limit ${STEP.deleted}::int4
           ))
           returning id
         )
-        ${advance(place, {
+        ${advance(at, {
           counts: sql`signal_count = signal_count + ${gone}`,
           // Each step has its own position, so that two processes cannot both count it.
           ...{ more: sql`${gone} = ${STEP.deleted}::int4`, at: sql`(select max(id)::text from gone)`, next },
         })}`
     default:
-      return walkSignals(place, sql.raw(target.kind), target.subject)
+      return walkSignals(at, sql.raw(target.kind), target.subject)
   }
 }
 
@@ -143,14 +143,14 @@ function eraseSignals(place: Place, target: ErasureTarget): SQL {
  * There is no index on these columns: each would cost every batch more than all erasures together. The table
  * is read by id.
  */
-const walkSignals = (place: Place, column: SQL, subject: string): SQL => sql`
-  with ${mine(place)}, step as materialized (
+const walkSignals = (at: ErasurePosition, column: SQL, subject: string): SQL => sql`
+  with ${heldErasure(at)}, step as materialized (
     select id, ${column} = ${subject} and ${COVERED} as is_hit from ${signals}
-    where ${HELD} and id > ${place.position || "0"}::int8 order by id limit ${STEP.walked}::int4
+    where ${IS_HELD} and id > ${at.position || "0"}::int8 order by id limit ${STEP.walked}::int4
   ), gone as (
     delete from ${signals} where id = any(array(select id from step where is_hit)) returning id
   )
-  ${advance(place, {
+  ${advance(at, {
     counts: sql`signal_count = signal_count + (select count(*) from gone)`,
     more: sql`(select count(*) from step) = ${STEP.walked}::int4`,
     at: sql`(select max(id)::text from step)`,
@@ -161,7 +161,7 @@ const walkSignals = (place: Place, column: SQL, subject: string): SQL => sql`
  * Replaces the sentences of failures that can quote a value, and quote the subject: those of the database and
  * of a JSON parser, which put a value between quotation marks. A name with a colon behind it is no value.
  */
-function eraseLedgerTexts(place: Place, target: ErasureTarget): SQL | undefined {
+function eraseLedgerTexts(at: ErasurePosition, target: ErasureTarget): SQL | undefined {
   if (target.kind === "signal_ids") return undefined
   const quoted = [`"${target.subject}"`, JSON.stringify(target.subject)]
   const hasQuote = (text: SQL) =>
@@ -171,24 +171,24 @@ function eraseLedgerTexts(place: Place, target: ErasureTarget): SQL | undefined 
     )
   const quotes = sql`(failure ->> 'code' in ('refused_by_database', 'invalid_json', 'unreadable_record') and (${hasQuote(sql`failure ->> 'error'`)}))`
   return sql`
-    with ${mine(place)}, step as materialized (
+    with ${heldErasure(at)}, step as materialized (
       select transaction_id, failed_count > 0 as has_texts from ${batches}
-      where ${HELD} and transaction_id > ${place.position || "00000000-0000-0000-0000-000000000000"}::uuid
+      where ${IS_HELD} and transaction_id > ${at.position || "00000000-0000-0000-0000-000000000000"}::uuid
       order by transaction_id limit ${STEP.ledger}::int4
     ), gone as (
       update ${batches} set
         failures = (
           select coalesce(jsonb_agg(
             case when ${quotes} then failure || jsonb_build_object('error', ${ERASED_TEXT}::text) else failure end
-            order by place
+            order by position
           ), '[]')
-          from jsonb_array_elements(failures) with ordinality as listed (failure, place)
+          from jsonb_array_elements(failures) with ordinality as listed (failure, position)
         )
       where transaction_id = any(array(select transaction_id from step where has_texts))
         and exists (select from jsonb_array_elements(failures) as failure where ${quotes})
       returning transaction_id
     )
-    ${advance(place, {
+    ${advance(at, {
       counts: sql`ledger_count = ledger_count + (select count(*) from gone)`,
       more: sql`(select count(*) from step) = ${STEP.ledger}::int4`,
       at: sql`(select transaction_id::text from step order by transaction_id desc limit 1)`,
@@ -200,12 +200,12 @@ function eraseLedgerTexts(place: Place, target: ErasureTarget): SQL | undefined 
 export async function passObjects(
   db: Database,
   id: string,
-  place: { from: string; to: string; removed: number },
+  passed: { from: string; to: string; removed: number },
 ): Promise<boolean> {
-  const passed = await db.query(sql`
-    update ${erasures} set position = ${place.to}, object_count = object_count + ${place.removed}::int4
-    where id = ${id}::uuid and phase = 'bucket' and position = ${place.from} returning id`)
-  return passed.length > 0
+  const updated = await db.query(sql`
+    update ${erasures} set position = ${passed.to}, object_count = object_count + ${passed.removed}::int4
+    where id = ${id}::uuid and phase = 'bucket' and position = ${passed.from} returning id`)
+  return updated.length > 0
 }
 
 /** Ends an erasure: only the hash of its subject stays. */
@@ -243,18 +243,18 @@ const deadLetterMatches = (target: ErasureTarget): SQL =>
     : sql`subject_hash(${target.kind}, ${target.subject}) = any(subject_hashes)`
 
 /** The step of an erasure that handles the next dead letters. */
-export function eraseDeadLetters(place: Place, target: ErasureTarget): SQL {
+export function eraseDeadLetters(at: ErasurePosition, target: ErasureTarget): SQL {
   const next = target.kind === "signal_ids" ? "bucket" : "ledger"
   // A signal that was erased by its id can come from a dead letter, which still has the record.
-  const replayed = sql`replay_transaction_id = any((select transaction_ids from ${erasures} where id = ${place.id}::uuid)::uuid[])`
+  const replayed = sql`replay_transaction_id = any((select transaction_ids from ${erasures} where id = ${at.id}::uuid)::uuid[])`
   return sql`
-    with ${mine(place)}, step as materialized (
+    with ${heldErasure(at)}, step as materialized (
       select id, ${target.kind === "signal_ids" ? replayed : sql`is_hit and source <> 'queue' and ${COVERED}`} as is_hit
-      from (${deadLettersFrom(place.position, target)}) as dead_letter where ${HELD}
+      from (${deadLettersFrom(at.position, target)}) as dead_letter where ${IS_HELD}
     ), gone as (
       delete from ${deadLetters} where id = any(array(select id from step where is_hit)) returning id
     )
-    ${advance(place, {
+    ${advance(at, {
       counts: sql`dead_letter_count = dead_letter_count + (select count(*) from gone)`,
       more: sql`(select count(*) from step) = ${STEP.deadLetters}::int4`,
       at: sql`(select max(id)::text from step)`,
@@ -305,36 +305,37 @@ export interface Progress {
 /** The rows of each kind that one statement reads or deletes. */
 export const STEP = { walked: 20_000, deleted: 5_000, deadLetters: 200, ledger: 5_000 }
 
-export interface Place {
+/** Where an erasure is: a step works from here only while it is still there. */
+export interface ErasurePosition {
   id: string
   phase: Phase
   position: string
 }
 
 /** The erasure at this position, locked. Empty when another process works on it, or has moved on. */
-export const mine = ({ id, phase, position }: Place): SQL => sql`
-  mine as materialized (
+export const heldErasure = ({ id, phase, position }: ErasurePosition): SQL => sql`
+  held as materialized (
     select id, suppress from ${erasures} where id = ${id}::uuid and phase = ${phase} and position = ${position}
     for update skip locked
   )`
 
 /** Only for the process that holds the erasure; others read nothing. */
-export const HELD = sql`(select exists (select from mine))`
+export const IS_HELD = sql`(select exists (select from held))`
 
 /**
  * Whether an erasure covers a row about its subject: the row was accepted before the erasure, or the erasure
  * also suppresses what comes after it. Both ids are UUIDv7, so that they are in the order of time.
  */
-export const COVERED = sql`((select suppress from mine) or transaction_id < (select id from mine))`
+export const COVERED = sql`((select suppress from held) or transaction_id < (select id from held))`
 
 /** Saves the progress of a step. `more`: whether the phase continues, at `at`. */
 export const advance = (
-  { id }: Place,
+  { id }: ErasurePosition,
   { counts, more, at, next }: { counts: SQL; more: SQL; at: SQL; next: Phase },
 ): SQL => sql`
   update ${erasures} set
     ${counts},
     phase = case when ${more} then phase else ${next} end,
     position = case when ${more} then ${at} else '' end
-  where id = ${id}::uuid and ${HELD}
+  where id = ${id}::uuid and ${IS_HELD}
   returning id`

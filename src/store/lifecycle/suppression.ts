@@ -33,7 +33,7 @@ export const DEAD_LETTER_NOT_SUPPRESSED = sql`case when is_any_suppressed() and 
       where subject_hash = any(dead_letter.subject_hashes) and (permanent or dead_letter.transaction_id < erasure_id)
     ) else true end`
 
-/** Nothing was inserted. It has the suppressed field of each refused row, by the row's place from 0. */
+/** Nothing was inserted. It has the suppressed field of each refused row, by the row's index from 0. */
 export interface Suppressed {
   suppressed: ReadonlyMap<number, SubjectField>
 }

@@ -122,10 +122,10 @@ async function readLedger(
         where (xid, transaction_id) >= (${after.xid}::xid8, ${after.transactionId}::uuid) and xid < ${OLDEST_OPEN}
         order by ${batches.xid}, transaction_id limit ${MAX_BATCHES + 1}::int4
       ), numbered as (
-        select *, sum(size) over batch as signals, row_number() over batch as place, lead(true) over batch is not null as more
+        select *, sum(size) over batch as signals, row_number() over batch as position, lead(true) over batch is not null as more
         from candidate window batch as (order by xid, transaction_id)
       ), chosen as (
-        select * from numbered where signals - size < ${limit}::int4 and place <= ${MAX_BATCHES}::int4
+        select * from numbered where signals - size < ${limit}::int4 and position <= ${MAX_BATCHES}::int4
       )
       select
         ${after.xid}::xid8 >= ${NOT_BEGUN} as is_ahead,
@@ -159,12 +159,12 @@ async function signalsOf(
   const statement = pageStatement({
     // By the list itself, too, so that the planner leaves out partitions.
     rows: sql`
-      select ${signals}.*, feed_place
+      select ${signals}.*, feed_position
       from unnest(${list}::int8[], ${sql.param(batchOfId.map((row) => row.transaction_id))}::uuid[])
-        with ordinality as wanted (wanted_id, batch, feed_place)
+        with ordinality as wanted (wanted_id, batch, feed_position)
       join ${signals} on id = wanted_id and ${signals.transactionId} = batch
       where id = any(${list}::int8[])`,
-    order: ["feed_place"],
+    order: ["feed_position"],
     ascending: true,
     limit,
     storedBytes: STORED_BYTES,

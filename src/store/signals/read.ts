@@ -78,7 +78,7 @@ export async function listSignals(
   page: SignalPage,
 ): Promise<{ signals: StoredSignal[]; next: Cursor | null }> {
   const { rows, next } = await listRows(db, page)
-  const signals = rows.map(({ more: _, place: _place, reached_time: _time, reached_id: _id, ...row }) =>
+  const signals = rows.map(({ more: _, position: _position, reached_time: _time, reached_id: _id, ...row }) =>
     readSignal(row),
   )
   return { signals, next }
@@ -106,7 +106,7 @@ export async function listRows(db: Database, page: SignalPage): Promise<SignalRo
     select: SELECTED_SIGNAL,
   })
   const rows = await readRows<ListedRow>(db, statement, NARROWING)
-  const found = rows.filter(({ place }) => place !== null)
+  const found = rows.filter(({ position }) => position !== null)
   const last = hasNext(found) ? found.at(-1) : undefined
   return { rows: found, next: last ? { time: last.time, id: Number(last.id) } : reachedBy(rows) }
 }
@@ -117,7 +117,7 @@ export async function listRows(db: Database, page: SignalPage): Promise<SignalRo
  */
 type ListedRow = SelectedRow & {
   more: boolean
-  place?: unknown
+  position?: unknown
   reached_time?: string | null
   reached_id?: string | null
 }

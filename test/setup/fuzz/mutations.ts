@@ -1,15 +1,15 @@
 import fc from "fast-check"
 import { numberText, text } from "./values.ts"
 
-/** One edit of a text; places are parts of its length, so that an edit fits any text. */
+/** One edit of a text; positions are parts of its length, so that an edit fits any text. */
 type Edit =
-  | { kind: "insert"; at: number; piece: string }
+  | { kind: "insert"; at: number; snippet: string }
   | { kind: "remove"; at: number; length: number }
   | { kind: "repeat"; at: number; length: number; times: number }
   | { kind: "cut"; at: number }
 
 const at = fc.integer({ min: 0, max: 9999 })
-const piece = fc.oneof(
+const snippet = fc.oneof(
   text,
   numberText,
   fc.constantFrom(
@@ -27,7 +27,7 @@ const piece = fc.oneof(
 )
 
 const edit: fc.Arbitrary<Edit> = fc.oneof(
-  fc.record({ kind: fc.constant("insert" as const), at, piece }),
+  fc.record({ kind: fc.constant("insert" as const), at, snippet }),
   fc.record({ kind: fc.constant("remove" as const), at, length: fc.integer({ min: 1, max: 20 }) }),
   fc.record({
     kind: fc.constant("repeat" as const),
@@ -39,20 +39,20 @@ const edit: fc.Arbitrary<Edit> = fc.oneof(
 )
 
 function applyEdit(before: string, one: Edit): string {
-  const place = Math.floor((one.at / 10_000) * (before.length + 1))
+  const position = Math.floor((one.at / 10_000) * (before.length + 1))
   switch (one.kind) {
     case "insert":
-      return before.slice(0, place) + one.piece + before.slice(place)
+      return before.slice(0, position) + one.snippet + before.slice(position)
     case "remove":
-      return before.slice(0, place) + before.slice(place + one.length)
+      return before.slice(0, position) + before.slice(position + one.length)
     case "repeat":
       return (
-        before.slice(0, place) +
-        before.slice(place, place + one.length).repeat(one.times) +
-        before.slice(place)
+        before.slice(0, position) +
+        before.slice(position, position + one.length).repeat(one.times) +
+        before.slice(position)
       )
     case "cut":
-      return before.slice(0, place)
+      return before.slice(0, position)
   }
 }
 
@@ -84,11 +84,11 @@ export const editedBytes = (base: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8A
     .map(([bytes, edits]) => edits.reduce(applyToBytes, bytes))
 
 function applyToBytes(before: Uint8Array, [where, bytes, kind]: [number, Uint8Array, string]): Uint8Array {
-  const place = Math.floor((where / 10_000) * (before.length + 1))
+  const position = Math.floor((where / 10_000) * (before.length + 1))
   const parts = {
-    over: [before.subarray(0, place), bytes, before.subarray(place + bytes.length)],
-    into: [before.subarray(0, place), bytes, before.subarray(place)],
-    cut: [before.subarray(0, place)],
+    over: [before.subarray(0, position), bytes, before.subarray(position + bytes.length)],
+    into: [before.subarray(0, position), bytes, before.subarray(position)],
+    cut: [before.subarray(0, position)],
     end: [before, bytes],
   }[kind] ?? [before]
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))

@@ -63,4 +63,4 @@ export async function storedNumbers(rig: Rig): Promise<number[]> {
 }
 
 /** The numbers from 0 to `count` - 1. */
-export const upTo = (count: number): number[] => Array.from({ length: count }, (_, place) => place)
+export const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index)
