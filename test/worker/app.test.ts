@@ -25,7 +25,7 @@ describe("every answer", () => {
   })
 
   it.each(["/api/signals", "/api/signals/batch", "/api/nowhere", "/metrics"])(
-    "of %s is kept by no cache",
+    "of %s must not be cached",
     async (path) => expect((await send(path)).headers.get("Cache-Control")).toBe("no-store"),
   )
 })

@@ -183,7 +183,7 @@ describe("a file", () => {
     expect(Object.keys(SHORT).filter((path) => !short.includes(path))).toEqual([])
   })
 
-  it("has lines of at most 110 columns, but for a text that is too long to break", () => {
+  it("has lines of at most 110 columns, except for a text that cannot be broken", () => {
     const offenders = PATHS.flatMap((path) =>
       linesOf(path).flatMap((line, index) =>
         line.length > 110 && !isText(line, linesOf(path), index) ? [`${path}:${index + 1}`] : [],

@@ -28,7 +28,7 @@ it.each([
       throw new Error(SECRET, { cause: new Error(SECRET) })
     },
   ],
-])("the log has nothing of the message of %s", (_, work) => {
+])("the log does not have the message of %s", (_, work) => {
   try {
     work()
     expect.unreachable()
@@ -39,7 +39,7 @@ it.each([
   }
 })
 
-it("the log has the message of an error of the service, and of a doubt its cause", () => {
+it("the log has the message of an error of the service, and the cause of a batch in doubt", () => {
   const cause = new DatabaseError("transient", "timeout", true)
   expect(errorForLog(new LoggableError("no bucket is bound"))).toBe("no bucket is bound")
   expect(errorForLog(new BatchInDoubt("0190", cause))).toBe(cause.message)

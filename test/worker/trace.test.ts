@@ -71,7 +71,7 @@ describe("a traceparent of another version", () => {
   })
 })
 
-it("any text is a valid traceparent or undefined, and a valid one is forwarded as version 00", () =>
+it("any text is a valid traceparent or ignored, and a valid one is forwarded as version 00", () =>
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(..."0123456789abcdef-fF g"), maxLength: 80 }), (text) => {
       const context = readTraceparent(text)

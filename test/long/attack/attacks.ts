@@ -13,8 +13,8 @@ export interface Attack {
 
 const signals = (count: number, bytes: number, text = "x") =>
   JSON.stringify({
-    signals: Array.from({ length: count }, (_, place) => ({
-      context_window_id: `attack-${place % 50}`,
+    signals: Array.from({ length: count }, (_, index) => ({
+      context_window_id: `attack-${index % 50}`,
       raw_content: text.repeat(Math.max(0, Math.floor((bytes - 54) / text.length))),
     })),
   })
@@ -92,7 +92,7 @@ export const BODIES: Record<string, () => Attack> = {
     single(`{"context_window_id":"a","payload":{"a":${list("[]", 8 * MIB - 100)}}}`),
   "objects of many names": () =>
     single(
-      `{"context_window_id":"a","b":{${Array.from({ length: 600_000 }, (_, place) => `"k${place}":1`).join()}}}`,
+      `{"context_window_id":"a","b":{${Array.from({ length: 600_000 }, (_, index) => `"k${index}":1`).join()}}}`,
     ),
   "numbers of 20 digits": () =>
     single(`{"context_window_id":"a","b":${list("12345678901234567890", 4 * MIB)}}`),

@@ -40,7 +40,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", () => {
     topic: string,
     from: number,
     count: number,
-    value = (place: number) => JSON.stringify({ text: String(place) }),
+    value = (index: number) => JSON.stringify({ text: String(index) }),
   ) =>
     producer.send({
       messages: Array.from({ length: count }, (_, at) => ({
@@ -88,9 +88,9 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", () => {
         [topic],
       )
     ).map(({ raw_content }) => Number(raw_content))
-  const upTo = (count: number) => Array.from({ length: count }, (_, place) => place)
+  const upTo = (count: number) => Array.from({ length: count }, (_, index) => index)
 
-  it("stores every record once, with its place, and continues at the group's offsets", async () => {
+  it("stores every record once, with its topic, partition and offset, and continues at the group's offsets", async () => {
     await produce("chat", 0, 100)
     const first = consume("chat")
     await expect.poll(() => stored("chat")).toEqual(upTo(100))
@@ -134,10 +134,10 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a real broker", () => {
   })
 
   it("writes records that cannot be stored into the failures file, and continues", async () => {
-    await produce("odd", 0, 3, (place) =>
-      place === 1
+    await produce("odd", 0, 3, (index) =>
+      index === 1
         ? JSON.stringify({ context_window_id: "c", signal_score: 2 })
-        : JSON.stringify({ text: String(place) }),
+        : JSON.stringify({ text: String(index) }),
     )
     const { child, ended } = consume("odd")
     await expect.poll(() => stored("odd")).toEqual([0, 2])

@@ -137,7 +137,7 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a topic that changes", { 
     await stop(second)
   })
 
-  it("says the way out when the retention has deleted the group's offset, and takes it", async () => {
+  it("names the option that helps when retention has deleted the group's offset, and accepts it", async () => {
     const topic = "lost"
     await create(topic)
     await produce(topic, ["0"])

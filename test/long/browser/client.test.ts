@@ -46,8 +46,8 @@ describe.runIf(CHROMIUM)("the client library in a browser", () => {
         .signalIngest
       const client = new SignalClient({ url: location.origin })
       const processor = new BatchProcessor(client)
-      for (let place = 0; place < 250; place++)
-        await processor.add({ context_window_id: "conv-browser", raw_content: String(place) })
+      for (let index = 0; index < 250; index++)
+        await processor.add({ context_window_id: "conv-browser", raw_content: String(index) })
       await processor.close()
       let count = 0
       for await (const _ of client.list({ context_window_id: "conv-browser" })) count++
@@ -99,9 +99,9 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", () =>
         const { SignalClient, SignalError } = (globalThis as unknown as { signalIngest: typeof library })
           .signalIngest
         const client = new SignalClient({ url, key, deadlineMs: 3000 })
-        const signals = Array.from({ length: 40 }, (_, place) => ({
+        const signals = Array.from({ length: 40 }, (_, index) => ({
           context_window_id: host,
-          raw_content: String(place),
+          raw_content: String(index),
         }))
         try {
           await client.createBatch(signals)
@@ -168,12 +168,12 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", () =>
     return followed
   }
 
-  it("follows the feed while others store, and goes on where another page has left it", async () => {
+  it("follows the feed while others store, and continues where another page stopped", async () => {
     const client = new SignalClient({ url: rig.service.address, key: KEY })
     let done = false
     const storing = (async () => {
-      for (let place = 0; !done; place++)
-        await client.create({ context_window_id: "conv-feed", raw_content: String(place) })
+      for (let index = 0; !done; index++)
+        await client.create({ context_window_id: "conv-feed", raw_content: String(index) })
     })()
     const first = await follow("now", 5).finally(() => {
       done = true
@@ -183,7 +183,7 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", () =>
     const second = await follow(first.cursor, 1)
     const [begin = -1] = first.seen
     expect(first.seen.length).toBeGreaterThanOrEqual(5)
-    expect(first.seen).toEqual(first.seen.map((_, place) => begin + place))
+    expect(first.seen).toEqual(first.seen.map((_, index) => begin + index))
     // All that the first page has not seen, the last of it alone or with what was stored while that page
     // closed.
     const rest: number[] = [...second.seen]
@@ -192,7 +192,7 @@ describe.runIf(CHROMIUM)("the client library in a page of another origin", () =>
       rest.push(...more.seen)
       cursor = more.cursor
     }
-    expect(rest.slice(0, -1)).toEqual(rest.slice(0, -1).map((_, place) => begin + first.seen.length + place))
+    expect(rest.slice(0, -1)).toEqual(rest.slice(0, -1).map((_, index) => begin + first.seen.length + index))
   })
 
   it("stores nothing from an origin that is not configured", async () => {

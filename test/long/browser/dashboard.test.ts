@@ -41,7 +41,7 @@ describe.runIf(CHROMIUM)("the dashboard", () => {
     signal_source: "Slack",
   })
 
-  it("shows the first curl while nothing has been stored, and the first batch by itself once it is", async () => {
+  it("shows a first curl command while nothing is stored, and shows the first batch without a reload", async () => {
     const watched = await pages.open()
     const { page } = watched
     const curl = page.locator("[data-empty-state] [data-first-curl]")
@@ -59,7 +59,7 @@ describe.runIf(CHROMIUM)("the dashboard", () => {
   })
 
   it("shows what was sent: good, partly bad and bad batches, their figures and the reason of a failure", async () => {
-    await send({ signals: Array.from({ length: 20 }, (_, place) => good(`good ${place}`)) }, 200)
+    await send({ signals: Array.from({ length: 20 }, (_, index) => good(`good ${index}`)) }, 200)
     await send({ signals: [good("kept"), { ...good("spoilt"), signal_score: 1.5 }] }, 200)
     await send({ signals: [good("x"), { context_window_id: " " }], fail_on_error: true }, 400)
     await send({ signals: [{ raw_content: "no conversation" }] }, 422)
@@ -136,7 +136,7 @@ describe.runIf(CHROMIUM)("the dashboard", () => {
       "dashboard-phone-dark",
       { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } },
     ],
-  ])("has no serious finding of axe's and nothing beside the screen: %s", async (_, name, options) => {
+  ])("has no serious finding of axe, and nothing outside the screen: %s", async (_, name, options) => {
     const watched = await pages.open("/", options)
     const { page } = watched
     await expect.poll(() => figure(page, "requests")).toBe(5)
@@ -170,7 +170,7 @@ describe.runIf(CHROMIUM)("the dashboard", () => {
     await page.context().close()
   })
 
-  it("goes on when a request fails, says so, keeps what it has, and recovers by itself", async () => {
+  it("continues when a request fails: it reports the failure, keeps its data, and recovers without a reload", async () => {
     const { page } = await pages.open()
     await expect.poll(() => figure(page, "requests")).toBe(5)
     await page.route("**/api/metrics*", (route) =>
@@ -196,7 +196,7 @@ describe.runIf(CHROMIUM)("the dashboard", () => {
     await page.context().close()
   })
 
-  it("is worked by keyboard alone, with a focus that is seen", async () => {
+  it("works by keyboard alone, with a visible focus", async () => {
     const { page } = await pages.open()
     await expect.poll(() => figure(page, "requests")).toBe(5)
     const reached: string[] = []
@@ -237,7 +237,7 @@ describe.runIf(CHROMIUM)("the dashboard", () => {
     await page.context().close()
   })
 
-  it("is served with a strict policy, and asks no other origin", async () => {
+  it("is served with a strict policy, and sends no request to another origin", async () => {
     const response = await fetch(pages.address)
     const policy = response.headers.get("Content-Security-Policy") ?? ""
     expect(policy).toContain("default-src 'none'")

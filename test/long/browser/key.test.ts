@@ -11,7 +11,7 @@ const API_KEYS = JSON.stringify([
 describe.runIf(CHROMIUM)("the dashboard of a service that asks for keys", () => {
   const pages = useLocalPages({ API_KEYS })
 
-  it("asks for one, refuses a wrong one, and keeps a valid one only in this tab's session", async () => {
+  it("is requested, refused when it is wrong, and kept only in this tab's session", async () => {
     const sent = await fetch(`${pages.address}/api/signals`, {
       method: "POST",
       headers: { "Content-Type": "application/json", Authorization: `Bearer ${KEY}` },

@@ -31,11 +31,11 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
 
   beforeAll(async () => {
     ;[service, browser] = await Promise.all([startLocalService(), openBrowser()])
-    const many = Array.from({ length: 60 }, (_, place) => ({
+    const many = Array.from({ length: 60 }, (_, index) => ({
       context_window_id: "conv-many",
       signal_source: "slack",
-      raw_content: `message ${place}`,
-      user_id: place % 2 === 0 ? "u-even" : "u-odd",
+      raw_content: `message ${index}`,
+      user_id: index % 2 === 0 ? "u-even" : "u-odd",
     }))
     await post("/api/signals/batch", JSON.stringify({ signals: many }))
     await post(
@@ -98,7 +98,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await Promise.all([page.context().close(), elsewhere.page.context().close()])
   })
 
-  it("shows a signal whole, every digit of its payload, and its batch by a link", async () => {
+  it("shows every field of a signal, every digit of its payload, and a link to its batch", async () => {
     const watched = await open("signals?context_window_id=conv-exact")
     const { page } = watched
     await page.locator("[data-view] [data-signal] a").first().click()
@@ -127,7 +127,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await page.context().close()
   })
 
-  it("shows the batches with a failure of a code, what it means, and all others by a link", async () => {
+  it("shows the batches with a failure of a code, the meaning of the code, and a link to all batches", async () => {
     const watched = await open("")
     const { page } = watched
     await page.locator('[data-code="out_of_range"]').getByRole("link").click()
@@ -220,7 +220,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await page.context().close()
   })
 
-  it("says what is wrong with an address, and that it has no page for one that it does not know", async () => {
+  it("explains an invalid address, and an address that has no page", async () => {
     const { page } = await open("signals/999999")
     await page.getByRole("alert").filter({ hasText: "No signal has this id." }).waitFor()
     await page.goto(`${service.address}/#/signals?since=yesterday`)
@@ -232,7 +232,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await page.context().close()
   })
 
-  it("reads a view again on request, and says when it was read", async () => {
+  it("reads a view again on request, and shows when it was read", async () => {
     const watched = await open("signals?context_window_id=conv-later")
     const { page } = watched
     await page.getByText("No signal matches these filters.").waitFor()
@@ -244,7 +244,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await page.context().close()
   })
 
-  it("names every time with its zone, and shows every stored digit of it", async () => {
+  it("shows every time with its zone and every stored digit", async () => {
     const watched = await open("signals/1", { timezoneId: "Asia/Kathmandu" })
     const { page } = watched
     await page.locator("dd time").first().waitFor()
@@ -259,7 +259,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await page.context().close()
   })
 
-  it("lists batches by the time that it shows, in words that tell a batch of which nothing was stored", async () => {
+  it("lists batches by the time that it shows, and marks a batch of which nothing was stored", async () => {
     const watched = await open("batches")
     const { page } = watched
     await page.locator("[data-view] [data-batch]").first().waitFor()
@@ -272,7 +272,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     await page.context().close()
   })
 
-  it("is left by keyboard past the navigation, and names its tables and the links of their rows", async () => {
+  it("has a skip link past the navigation, and names for its tables and the links of their rows", async () => {
     const watched = await open("signals")
     const { page } = watched
     await page.locator("[data-view] [data-signal]").first().waitFor()
@@ -316,7 +316,7 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
   it.each([
     ["light", { colorScheme: "light" as const }],
     ["dark at phone width", { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } }],
-  ])("have no serious finding of axe's and nothing beside the screen: %s", async (name, options) => {
+  ])("have no serious finding of axe, and nothing outside the screen: %s", async (name, options) => {
     for (const address of [
       "",
       "signals",

@@ -15,9 +15,9 @@ useEmptyTables(rig)
 
 const signals = (...args: string[]) => run(folder.path, args, { SIGNAL_INGEST_URL: proxy.address })
 const file = (name: string, text: string | Buffer) => writeFile(join(folder.path, name), text)
-const line = (place: number, more: object = {}) =>
-  `${JSON.stringify({ context_window_id: `conv-${place % 7}`, raw_content: String(place), ...more })}\n`
-const lines = (count: number) => Array.from({ length: count }, (_, place) => line(place)).join("")
+const line = (index: number, more: object = {}) =>
+  `${JSON.stringify({ context_window_id: `conv-${index % 7}`, raw_content: String(index), ...more })}\n`
+const lines = (count: number) => Array.from({ length: count }, (_, index) => line(index)).join("")
 const stored = () => storedNumbers(rig)
 
 describe("a hostile source", () => {
@@ -256,8 +256,8 @@ describe("an interrupted import", () => {
     })
     proxy.mishaps.push(
       ...upTo(30).map(
-        (place) =>
-          [{ kind: "lose" as const }, answer(503), answer(429), { kind: "cut" as const }][place % 4] ??
+        (index) =>
+          [{ kind: "lose" as const }, answer(503), answer(429), { kind: "cut" as const }][index % 4] ??
           answer(503),
       ),
     )
@@ -341,7 +341,7 @@ describe("a gzip file that is cut off", () => {
     "ends the import of %s with 3 and a sentence, and keeps what was stored",
     async (name) => {
       const kind = name.split(".")[1] ?? ""
-      const rows = Array.from({ length: 5000 }, (_, place) => `c,${place}-${crypto.randomUUID()}\n`).join("")
+      const rows = Array.from({ length: 5000 }, (_, index) => `c,${index}-${crypto.randomUUID()}\n`).join("")
       const packed = gzipSync(kind === "csv" ? `context_window_id,user_id\n${rows}` : lines(5000))
       await file(name, packed.subarray(0, packed.length - 100))
       for (const command of [["import"], ["verify"]]) {

@@ -40,10 +40,10 @@ const PAYLOADS = [
 beforeAll(async () => {
   rig = await startRig()
   const signals = [
-    ...TEXTS.map((text, place) =>
+    ...TEXTS.map((text, index) =>
       JSON.stringify({
         context_window_id: text.trim() === "" ? "c" : text.slice(0, 200),
-        timestamp: `2026-01-01T00:00:00.${String(place * 3 + 1).padStart(6, "0")}Z`,
+        timestamp: `2026-01-01T00:00:00.${String(index * 3 + 1).padStart(6, "0")}Z`,
         raw_content: text,
         agent_id: [...text].slice(0, 1024).join(""),
         user_id: [...text].slice(0, 1024).join(""),
@@ -129,7 +129,7 @@ describe("an export", () => {
     expect(await differences()).toEqual([])
   })
 
-  it("has the same bytes from the service as CSV as from the command, but for the spelling of payloads", async () => {
+  it("has the same bytes from the service as from the command as CSV, except for the format of payloads", async () => {
     const response = await fetch(
       `${rig.service.address}/api/signals/export?format=csv&context_window_id=time`,
     )

@@ -32,7 +32,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }))
 const lines = (count: number) =>
   Array.from(
     { length: count },
-    (_, place) => `${JSON.stringify({ context_window_id: "c", raw_content: String(place) })}\n`,
+    (_, index) => `${JSON.stringify({ context_window_id: "c", raw_content: String(index) })}\n`,
   ).join("")
 const importTo = (address: string, ...more: string[]) =>
   run(folder, ["import", "jsonl", "in.jsonl", "--batch-size", "10", "--url", address, ...more])
@@ -55,7 +55,7 @@ describe("the state of an import", () => {
     for (const rig of [first, second]) expect(await count(rig)).toEqual({ signals: 25, distinct: 25 })
   })
 
-  it("keeps a second import of the source out while the first one runs, under another address of the service too", async () => {
+  it("refuses a second import of the source while the first one runs, even under another address of the service", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(3000))
     const { child, ended } = start(folder, [...SLOWLY, "--url", proxy.address])
     await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)
@@ -95,7 +95,7 @@ describe("the state of an import", () => {
     expect(await kept()).toEqual([".json"])
   })
 
-  it("is free again when the process that had it is killed", async () => {
+  it("is released when its process is killed", async () => {
     await writeFile(join(folder, "in.jsonl"), lines(500))
     const { child, ended } = start(folder, [...SLOWLY, "--url", proxy.address])
     await expect.poll(() => proxy.seen.length, { interval: 1 }).toBeGreaterThan(5)

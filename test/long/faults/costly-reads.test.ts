@@ -68,7 +68,7 @@ describe("a read that Postgres does not finish", () => {
     },
   )
 
-  it("a read that cancels itself is not sent again", async () => {
+  it("a read that Postgres cancels is not sent again", async () => {
     await limitSessions("set statement_timeout = '200ms'")
     const { statements, ...answer } = await whileLocked(() => read("/api/signals"))
     const detail = tooCostly("Postgres ended it (SQLSTATE 57014)", SIGNAL_FILTERS)
@@ -95,7 +95,7 @@ describe("a read that meets an outage", () => {
     expect([status, detail]).toEqual([503, expect.stringContaining("cannot be reached")])
   })
 
-  it("ends the same way when no answer comes at all", async () => {
+  it("ends the same way when no answer arrives", async () => {
     rig.endpoint.faults.spoil = Array.from({ length: 200 }, () => "stall" as const)
     const { status, detail } = await read("/api/signals")
     rig.endpoint.faults.spoil = []

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => rig?.stop())
 
 describe("a database that does not answer in time", () => {
-  it("gives the sender a 503 that says that nothing was stored, when it never got the batch", async () => {
+  it("answers 503 with the promise that nothing was stored when it never got the batch", async () => {
     rig.endpoint.faults.failures = Array.from({ length: 100 }, () => ({
       status: 500,
       message: "Couldn't connect to compute node",
@@ -25,7 +25,7 @@ describe("a database that does not answer in time", () => {
     expect((await misstored(rig, [conversation])).lostOrDoubled).toEqual([conversation])
   })
 
-  it("gives the sender a 503 with the id for the ledger, when it may have got the batch", async () => {
+  it("answers 503 with the transaction id when it may have got the batch", async () => {
     rig.endpoint.faults.loseAnswers = 100
     const { status, body, conversation } = await sendBatch(rig)
     rig.endpoint.faults.loseAnswers = 0
@@ -37,7 +37,7 @@ describe("a database that does not answer in time", () => {
     expect(await misstored(rig, [conversation])).toEqual({ lostOrDoubled: [], torn: [] })
   })
 
-  it("is given up on when it hangs, and its statement is cancelled", async () => {
+  it("is abandoned when it hangs, and its statement is cancelled", async () => {
     const { status, conversation } = await lockedTables(rig, ["signals"], () => sendBatch(rig))
     expect(status).toBe(503)
     await expect
@@ -50,7 +50,7 @@ describe("a database that does not answer in time", () => {
     expect((await misstored(rig, [conversation])).torn).toEqual([])
   })
 
-  it("makes the service not ready, and ready again by itself", async () => {
+  it("makes the service not ready until it answers again", async () => {
     const ready = async () => (await fetch(`${rig.service.address}/readyz`)).status
     await rig.endpoint.faults.refuse()
     expect(await ready()).toBe(503)

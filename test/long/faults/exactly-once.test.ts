@@ -15,7 +15,7 @@ beforeEach(async () => {
 const NOTHING_WRONG = { lostOrDoubled: [], torn: [] }
 
 describe("an answer lost between database and service", () => {
-  it("never stores a batch twice, and the sender gets its ids all the same", async () => {
+  it("never stores a batch twice, and still gives the sender its ids", async () => {
     const acknowledged: string[] = []
     for (let turn = 0; turn < 25; turn++) {
       rig.endpoint.faults.loseAnswers = 1 + (turn % 3)
@@ -45,7 +45,7 @@ describe.each<{ how: string; spoiled: SpoiledAnswer }>([
   { how: "replaced by a page with status 400", spoiled: { status: 400, page: "<html>bad gateway</html>" } },
   { how: "replaced by JSON that is not Neon's", spoiled: { status: 200, page: "{}" } },
 ])("an answer that is $how", ({ spoiled }) => {
-  it("never stores a batch twice, and the sender gets its ids all the same", async () => {
+  it("never stores a batch twice, and still gives the sender its ids", async () => {
     rig.endpoint.faults.spoil = [spoiled, spoiled, spoiled]
     const { status, conversation, body } = await sendBatch(rig)
     expect([status, body.successful_count, rig.endpoint.faults.spoil]).toEqual([200, 20, []])
@@ -110,7 +110,7 @@ describe("transient errors of the database", () => {
     { status: 400, code: "", message: "password authentication failed for user 'neondb_owner'" },
     { status: 500, code: "", message: "Control plane request failed: endpoint cannot be found" },
   ])(
-    "that no retry repairs are answered at once, and reveal nothing of the database: $message",
+    "that no retry can cure are answered at once, and reveal nothing about the database: $message",
     async (failure) => {
       rig.endpoint.faults.failures.push(failure)
       const { status, headers, body } = await sendBatch(rig)
@@ -143,7 +143,7 @@ describe("a database that is away for 5 seconds", () => {
 })
 
 describe("Postgres killed in the midst of a load", () => {
-  it("loses, doubles and tears no acknowledged batch, and the service continues when it is back", async () => {
+  it("loses, duplicates and splits no acknowledged batch, and the service continues when Postgres is back", async () => {
     const acknowledged: string[] = []
     const enough = Promise.withResolvers<void>()
     let done = false

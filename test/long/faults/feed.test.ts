@@ -137,11 +137,11 @@ it(`readers that stop and continue see every signal of ${WRITERS * TRANSACTIONS}
 }, async () => {
   const endings: Record<Ending, number> = { committed: 0, "rolled back": 0, killed: 0, lost: 0 }
   let writing = true
-  const readers = Array.from({ length: READERS }, (_, place) =>
-    reader(seededRandom(SEED + 1000 + place), () => !writing),
+  const readers = Array.from({ length: READERS }, (_, index) =>
+    reader(seededRandom(SEED + 1000 + index), () => !writing),
   )
-  const writers = Array.from({ length: WRITERS }, (_, place) =>
-    writer(seededRandom(SEED + place), (ending) => endings[ending]++),
+  const writers = Array.from({ length: WRITERS }, (_, index) =>
+    writer(seededRandom(SEED + index), (ending) => endings[ending]++),
   )
   const startedAt = Date.now()
   await Promise.all(writers).finally(() => {
@@ -152,7 +152,7 @@ it(`readers that stop and continue see every signal of ${WRITERS * TRANSACTIONS}
   const stored = (await storage.query<{ id: string }>("select id from signals order by id")).map(({ id }) =>
     Number(id),
   )
-  const jumps = ids.filter((id, place) => id < (ids[place - 1] ?? 0)).length
+  const jumps = ids.filter((id, index) => id < (ids[index - 1] ?? 0)).length
   console.info({
     seed: SEED,
     ms: Date.now() - startedAt,

@@ -69,12 +69,12 @@ describe("128 single signals at once", () => {
     const sent = await together(
       Array.from(
         { length: 128 },
-        (_, place) => () => single(text(`c-${place}`, { raw_content: `text ${place}` })),
+        (_, index) => () => single(text(`c-${index}`, { raw_content: `text ${index}` })),
       ),
     )
-    for (const [place, { status, body }] of sent.entries()) {
+    for (const [index, { status, body }] of sent.entries()) {
       expect(status).toBe(201)
-      expect([body.context_window_id, body.raw_content]).toEqual([`c-${place}`, `text ${place}`])
+      expect([body.context_window_id, body.raw_content]).toEqual([`c-${index}`, `text ${index}`])
     }
     const rows = await stored()
     expect(
@@ -91,18 +91,18 @@ describe("128 single signals at once", () => {
     const sent = await together(
       Array.from(
         { length: 60 },
-        (_, place) => () => single(text(`c-${place}`, { dedupe_key: `k-${place % 3}` })),
+        (_, index) => () => single(text(`c-${index}`, { dedupe_key: `k-${index % 3}` })),
       ),
     )
     expect(sent.filter(({ status }) => status === 201)).toHaveLength(3)
-    const ids = sent.map(({ body }, place) => `${place % 3}:${body.id}`)
+    const ids = sent.map(({ body }, index) => `${index % 3}:${body.id}`)
     expect(new Set(ids).size).toBe(3)
     expect(await rig.query("select count(*)::int4 as signals from signals")).toEqual([{ signals: 3 }])
   })
 
   it("requests with the same Idempotency-Key are stored once, and all get the same answer", async () => {
-    const sends = Array.from({ length: 60 }, (_, place) => () => {
-      const key = `order-${place % 3}`
+    const sends = Array.from({ length: 60 }, (_, index) => () => {
+      const key = `order-${index % 3}`
       return single(text(key), { headers: { "Idempotency-Key": key } })
     })
     const sent = await together(sends)
@@ -113,20 +113,20 @@ describe("128 single signals at once", () => {
   it("are stored, except the one that the database refuses", async () => {
     const bad = `{"context_window_id":"bad","payload":{"n":${TOO_LONG_FOR_POSTGRES}}}`
     const sent = await together(
-      Array.from({ length: 64 }, (_, place) => () => single(place % 16 === 7 ? bad : text(`c-${place}`))),
+      Array.from({ length: 64 }, (_, index) => () => single(index % 16 === 7 ? bad : text(`c-${index}`))),
     )
-    for (const [place, { status }] of sent.entries())
-      expect(status, `${place}`).toBe(place % 16 === 7 ? 422 : 201)
+    for (const [index, { status }] of sent.entries())
+      expect(status, `${index}`).toBe(index % 16 === 7 ? 422 : 201)
     expect(await rig.query("select count(*)::int4 as signals from signals")).toEqual([{ signals: 60 }])
   })
 
   it("are stored once or not at all when callers disconnect, and the others get their answers", async () => {
     const gone = new AbortController()
     rig.endpoint.faults.latencyMs = 60
-    const leaving = Array.from({ length: 64 }, (_, place) =>
-      single(text(`gone-${place}`), { signal: gone.signal }).catch(() => undefined),
+    const leaving = Array.from({ length: 64 }, (_, index) =>
+      single(text(`gone-${index}`), { signal: gone.signal }).catch(() => undefined),
     )
-    const staying = Array.from({ length: 64 }, (_, place) => untilTaken(() => single(text(`stays-${place}`))))
+    const staying = Array.from({ length: 64 }, (_, index) => untilTaken(() => single(text(`stays-${index}`))))
     setTimeout(() => gone.abort(), 90)
     await Promise.all(leaving)
     const sent = await Promise.all(staying)

@@ -55,7 +55,7 @@ it(`stores ${EVENTS} events once each, delivered one to four times in random ord
   let crashes = 0
   let redelivered = 0
 
-  /** Takes what a queue would hand over at once; what isn't acknowledged comes back, at another place. */
+  /** Takes what a queue would hand over at once; what isn't acknowledged comes back, at another position. */
   async function handOver(): Promise<void> {
     const messagesNow = waiting.splice(0, 1 + Math.floor(random() * 100))
     handed += messagesNow.length

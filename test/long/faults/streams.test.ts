@@ -90,7 +90,7 @@ describe("a streamed list", () => {
     await expect(rest).rejects.toThrow("terminated")
   })
 
-  it("stops reading when its reader has left, and frees its place", async () => {
+  it("stops reading when its reader has left, and frees its slot", async () => {
     const all = await statementsOfAll()
     const before = rig.endpoint.requests()
     for (let reader = 0; reader < MAX_STREAMS; reader++) (await open()).destroy()
@@ -106,7 +106,7 @@ describe("a streamed list", () => {
       .toBe(200)
   })
 
-  it("waits for a place among the reads, where others take them all", async () => {
+  it("waits for a slot among the reads when others use all of them", async () => {
     const response = await open()
     const [row] = await rig.query<{ id: string }>("select max(id) as id from signals")
     let reading = true

@@ -47,7 +47,7 @@ const chain = fc
     ),
     fc.constantFrom(3, 99, 101, 3000, 60_000),
   )
-  .map(([piece, times]) => piece.repeat(times))
+  .map(([text, times]) => text.repeat(times))
 
 export const sqlText = edited(
   fc.oneof(

@@ -218,8 +218,8 @@ const requestSuite = ({ service }: Stand, requests: fc.Arbitrary<Sent>, accounts
     sizeOf: (all) => all.length,
     async check(all) {
       const answers = await Promise.all(all.map((sent) => ask(service.address, sent)))
-      for (const [place, sent] of all.entries()) {
-        const answered = answers[place] as Answered
+      for (const [index, sent] of all.entries()) {
+        const answered = answers[index] as Answered
         expectGood(sent, answered, service.log)
         accounts?.note(sent, answered)
       }

@@ -122,8 +122,8 @@ function writeDatabase(path: string, { messages, people }: { messages: string[];
     create table S_USER (ID text not null, CHUNK_ID integer not null, DATA blob not null);
     create table WORKSPACE (ID integer primary key, CHUNK_ID integer not null, TEAM_ID text not null)`)
   const message = db.prepare("insert into MESSAGE values (?, 1, 'C1', ?, ?)")
-  for (const [place, data] of messages.entries())
-    message.run(place, String(place), place % 2 ? data : Buffer.from(data))
+  for (const [index, data] of messages.entries())
+    message.run(index, String(index), index % 2 ? data : Buffer.from(data))
   for (const data of people) {
     db.prepare("insert into S_USER values ('U1', 1, ?)").run(data)
     db.prepare("insert into CHANNEL values ('C1', 1, ?)").run(data)
@@ -185,7 +185,7 @@ export function sourceSuites(folder: string): Record<string, Suite> {
       async check({ files, edits, at }) {
         const zip = new Uint8Array(await zipOf(files))
         // Bytes other than zero are written over those of the ZIP.
-        for (const [place, byte] of edits.entries()) if (byte !== 0) zip[(at + place) % zip.length] = byte
+        for (const [index, byte] of edits.entries()) if (byte !== 0) zip[(at + index) % zip.length] = byte
         const cut = edits.length < 64 ? zip.subarray(0, zip.length - (64 - edits.length)) : zip
         await withFiles({ "a.zip": cut }, (root) => readAll({ kind: "slack", path: join(root, "a.zip") }))
       },

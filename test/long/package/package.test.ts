@@ -54,7 +54,7 @@ const tarball = async () =>
   )
 
 describe("the package", () => {
-  it("holds the library, the command line, and nothing else", () => {
+  it("contains the library and the command line, and nothing else", () => {
     expect(
       files
         .filter((path) => !/^client\/((api|base|batching|http|spool)\/)?[\w-]+\.(js|d\.ts)$/.test(path))
@@ -112,14 +112,14 @@ describe.runIf(OWN_NODE)("the installed package", () => {
     await run("npm", ["install", "--offline", "--no-audit", "--no-fund", await tarball()], { cwd: folder })
   })
 
-  it("stores signals from the machine's own Node, with a spool", async () => {
+  it("stores signals from the Node of the machine, with a spool", async () => {
     await writeFile(
       join(folder, "send.js"),
       `import { BatchProcessor, SignalClient } from "signal-ingest/client"
        import { openSpool } from "signal-ingest/client/spool"
        const client = new SignalClient({ url: process.argv[2] })
        const processor = new BatchProcessor(client, { spool: await openSpool("spool") })
-       for (let place = 0; place < 250; place++) await processor.add({ context_window_id: "conv-package", raw_content: String(place) })
+       for (let index = 0; index < 250; index++) await processor.add({ context_window_id: "conv-package", raw_content: String(index) })
        await processor.close()
        let count = 0
        for await (const signal of client.list({ context_window_id: "conv-package" })) count++
@@ -176,10 +176,10 @@ describe.runIf(OWN_NODE)("the installed package", () => {
     const page = await readFile(join(ROOT, "docs/client.md"), "utf8")
     const blocks = [...page.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, text = ""]) => text)
     expect(blocks.length).toBeGreaterThanOrEqual(5)
-    const names = blocks.map((_, place) => `block-${place}.mts`)
-    for (const [place, text] of blocks.entries())
+    const names = blocks.map((_, index) => `block-${index}.mts`)
+    for (const [index, text] of blocks.entries())
       await writeFile(
-        join(folder, names[place] ?? ""),
+        join(folder, names[index] ?? ""),
         text.replaceAll("http://localhost:8002", rig.service.address),
       )
     const types = ["--types", "node", "--typeRoots", join(ROOT, "node_modules/@types")]
@@ -197,7 +197,7 @@ describe.runIf(OWN_NODE)("the installed package", () => {
     ).toHaveLength(1)
   })
 
-  it("has a command line that works where it is installed", async () => {
+  it("has a command line that works after an installation", async () => {
     const signals = join(folder, "node_modules/.bin/signals")
     const { stdout } = await run(process.execPath, [signals, "--help"], { cwd: folder })
     expect(stdout).toContain("Usage: signals [options] [command]")

@@ -72,7 +72,7 @@ describe("npm start", { timeout: 180_000 }, () => {
     await expect.poll(() => stillRunning(started)).toEqual([])
   })
 
-  it("says that the disk is full, and leaves nothing behind", async () => {
+  it("reports that the disk is full, and leaves no file behind", async () => {
     const disk = await mountSmallDisk(12)
     if (!disk) return
     try {

@@ -135,7 +135,7 @@ describe("a web page, at every port that npm start opens,", () => {
 })
 
 describe.skipIf(!CHROMIUM)("a page of another site in Chromium", () => {
-  it("neither writes nor reads, and the service's own page does", async () => {
+  it("neither writes nor reads, unlike the service's own page", async () => {
     const site = createServer((_, response) => response.setHeader("Content-Type", "text/html").end("<p>evil"))
     site.listen(0, "127.0.0.1")
     await once(site, "listening")

@@ -182,7 +182,7 @@ describe("npm start", () => {
     expect(said.text).not.toContain("s3cret")
   })
 
-  it("says in a sentence that another npm start uses the data folder", async () => {
+  it("reports in one sentence that another npm start uses the data folder", async () => {
     const first = start(["--data", folder, "--database-only"])
     await first.saying(READY)
     const { said, ended } = start(here())
@@ -194,7 +194,7 @@ describe("npm start", () => {
     expect(await first.ended).toBe(0)
   })
 
-  it("says in one sentence that the port is in use, and starts nothing", async () => {
+  it("reports in one sentence that the port is in use, and starts nothing", async () => {
     const other = createServer().listen(port, "127.0.0.1")
     await once(other, "listening")
     const { said, ended } = start(here())
@@ -252,7 +252,7 @@ describe("npm start", () => {
     [["--prot", "1"], "Unknown option '--prot'. Run \"npm start -- --help\" for the list."],
     [["--port", "http"], 'Invalid port "http". --port takes a number from 1 to 65535.'],
     [["extra"], "Unexpected argument 'extra'. Run \"npm start -- --help\" for the list."],
-  ])("says in one sentence what is wrong with %j", async (args, sentence) => {
+  ])("reports in one sentence what is wrong with %j", async (args, sentence) => {
     const { said, ended } = start(args)
     expect(await ended).toBe(1)
     expect(said.text.trim()).toBe(sentence)

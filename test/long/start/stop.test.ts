@@ -37,8 +37,8 @@ async function sendAll(count: number): Promise<string[]> {
   }
   for (let number = 0; number < count; number += AT_ONCE)
     await Promise.all(
-      Array.from({ length: Math.min(AT_ONCE, count - number) }, (_, place) =>
-        sendOne(conversation(number + place)),
+      Array.from({ length: Math.min(AT_ONCE, count - number) }, (_, index) =>
+        sendOne(conversation(number + index)),
       ),
     )
   const batch = await post(

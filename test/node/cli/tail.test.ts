@@ -52,7 +52,7 @@ const contentsOf = (output: string) =>
     .filter(Boolean)
     .map((line) => (JSON.parse(line) as { raw_content: string }).raw_content)
 
-const TWENTY = Array.from({ length: 20 }, (_, place) => String(place))
+const TWENTY = Array.from({ length: 20 }, (_, index) => String(index))
 
 describe("client.feed", () => {
   it("yields new signals, resumes after an outage of the database, and ends when it is aborted", async () => {

@@ -28,8 +28,8 @@ afterAll(() => {
   expect(unhandled).toEqual([])
 })
 
-const signal = (place: number, more: object = {}) =>
-  ({ context_window_id: "conv-added", raw_content: String(place), ...more }) as NewSignal & {
+const signal = (index: number, more: object = {}) =>
+  ({ context_window_id: "conv-added", raw_content: String(index), ...more }) as NewSignal & {
     payload?: Record<string, unknown>
   }
 const payloads = () =>
@@ -54,9 +54,9 @@ describe("an object that is used again after add", () => {
   ])("is stored as it was when it was added: %s", async (_, options) => {
     await using processor = new BatchProcessor(client, options)
     const reused = signal(0, { payload: { n: 0 } })
-    for (const place of upTo(5)) {
-      reused.raw_content = String(place)
-      Object.assign(reused.payload ?? {}, { n: place })
+    for (const index of upTo(5)) {
+      reused.raw_content = String(index)
+      Object.assign(reused.payload ?? {}, { n: index })
       await processor.add(reused)
     }
     await processor.flush()
@@ -67,8 +67,8 @@ describe("an object that is used again after add", () => {
   it("is stored as it was, even when nobody awaits add", async () => {
     await using processor = new BatchProcessor(client)
     const reused = signal(0)
-    for (const place of upTo(5)) {
-      reused.raw_content = String(place)
+    for (const index of upTo(5)) {
+      reused.raw_content = String(index)
       void processor.add(reused)
     }
     await processor.close()
@@ -84,8 +84,8 @@ describe("an object that is used again after add", () => {
       onUndelivered: () => {},
     })
     const reused = signal(0, { payload: { n: 10n ** 20n } })
-    for (const place of upTo(3)) {
-      reused.raw_content = String(place)
+    for (const index of upTo(3)) {
+      reused.raw_content = String(index)
       await first.add(reused)
     }
     await first.close()
@@ -177,7 +177,7 @@ describe("a value that JSON cannot hold", () => {
     },
   )
 
-  it("is told from those that it can hold", async () => {
+  it("is distinguished from values that it can hold", async () => {
     const at = new Date("2025-01-15T09:30:00.000Z")
     await using processor = new BatchProcessor(client)
     const payload = {
@@ -212,7 +212,7 @@ describe("a call of add that nobody awaits", () => {
     const { failures, undelivered, callbacks } = reports()
     const processor = new BatchProcessor(client, { ...callbacks, maxBuffered: 2, maxWaitingAdds: 3 })
     void processor.add(signal(100, cyclic()))
-    for (const place of upTo(8)) void processor.add(signal(place))
+    for (const index of upTo(8)) void processor.add(signal(index))
     await processor.close()
     await turn()
     expect(failures).toMatchObject([{ code: "too_deep", field: "payload", retryable: false }])

@@ -31,13 +31,13 @@ beforeAll(() => {
   client = new SignalClient({ url: proxy.address, key: KEY })
 })
 
-const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
-const signals = (count: number) => Array.from({ length: count }, (_, place) => signal(place))
+const signal = (index: number) => ({ context_window_id: "conv-client", raw_content: String(index) })
+const signals = (count: number) => Array.from({ length: count }, (_, index) => signal(index))
 const rows = async () =>
   (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
 
 describe("the pages of a list", () => {
-  it("continue behind a cursor, and have every digit with a reader of one's own", async () => {
+  it("continue after a cursor, and keep every digit with a custom reader", async () => {
     await client.createBatch(signals(25).map((one) => ({ ...one, payload: { n: 12345678901234567890n } })))
     const exact = new SignalClient({
       url: proxy.address,
@@ -207,7 +207,7 @@ describe("an error of the client", () => {
     })
   })
 
-  it("differs for a wrong key, a limit and an unreachable service, and only the last is retried", async () => {
+  it("differs for a wrong key, a limit and an unreachable service, of which only the last is retried", async () => {
     expect(await failureOf(new SignalClient({ url: proxy.address, key: "another" }).stats())).toBeInstanceOf(
       UnauthorizedError,
     )
@@ -253,7 +253,7 @@ describe("an error of the client", () => {
     [422, { detail: [null] }, "The request has the wrong shape."],
     [400, { detail: "refused", errors: [null, "a"] }, "refused"],
   ])(
-    "is final, whatever a proxy puts in the place of the service's errors: %i %j",
+    "is final, whatever a proxy sends instead of the service's errors: %i %j",
     async (status, body, message) => {
       const answering = new SignalClient({
         url: "http://proxy.test",
@@ -304,7 +304,7 @@ describe("the bounds of a client", () => {
 describe("dead letters", () => {
   /** Stored by the service itself: records without a conversation. */
   const deliver = async (count: number) => {
-    const records = Array.from({ length: count }, (_, place) => ({ raw_content: `dead letter ${place}` }))
+    const records = Array.from({ length: count }, (_, index) => ({ raw_content: `dead letter ${index}` }))
     const response = await fetch(`${rig.service.address}/webhooks/kafka`, {
       method: "POST",
       headers: { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json" },
@@ -425,7 +425,7 @@ describe("replayDeadLetters", () => {
   })
 
   it("accepts 500 ids in a call, and refuses more, and an empty list", async () => {
-    const ids = (count: number) => Array.from({ length: count }, (_, place) => 999_999_999_999_000 + place)
+    const ids = (count: number) => Array.from({ length: count }, (_, index) => 999_999_999_999_000 + index)
     expect(await client.replayDeadLetters({ ids: ids(500) })).toMatchObject({
       replayed_count: 0,
       failed_count: 0,
@@ -523,8 +523,8 @@ describe("a call whose request or answer is lost", () => {
 
   it("stores each of many batches once while answers of the service and of the database are lost", async () => {
     proxy.mishaps.push(
-      ...Array.from({ length: 30 }, (_, place) => ({
-        kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose",
+      ...Array.from({ length: 30 }, (_, index) => ({
+        kind: (["lose", "refuse", "cut"] as const)[index % 3] ?? "lose",
       })),
     )
     rig.endpoint.faults.loseAnswers = 10

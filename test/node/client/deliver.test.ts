@@ -26,7 +26,7 @@ const GOOD = { context_window_id: "c", raw_content: "good" }
 /** `bad` signals of 13 shape errors each, and three good ones among them. */
 const mixed = (bad: number) => {
   const signals: unknown[] = Array.from({ length: bad }, () => WRONG)
-  for (const place of [0, Math.floor(bad / 2), bad]) signals.splice(place, 0, GOOD)
+  for (const index of [0, Math.floor(bad / 2), bad]) signals.splice(index, 0, GOOD)
   return signals as NewSignal[]
 }
 const deliver = (signals: NewSignal[], more: object = {}) =>

@@ -138,7 +138,7 @@ describe("keys.json", () => {
       const answer = { total_count: total, successful_count: total, failed_count: 0, results: [] }
       return responseOf({ json: answer })
     })
-    const signals = Array.from({ length: count as number }, (_, place) => ({ raw_content: place }))
+    const signals = Array.from({ length: count as number }, (_, index) => ({ raw_content: index }))
     const failures = await deliverEach(client, signals as never, { idempotencyKey: key as string })
     expect(seen).toEqual(requests)
     expect(failures.map(({ index, code }) => [index, code])).toEqual(

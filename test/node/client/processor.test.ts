@@ -27,10 +27,10 @@ afterEach(async () => {
   expect(unhandled.splice(0)).toEqual([])
 })
 
-const signal = (place: number) => ({ context_window_id: "conv-processor", raw_content: String(place) })
+const signal = (index: number) => ({ context_window_id: "conv-processor", raw_content: String(index) })
 const stored = () => storedNumbers(rig)
-const addAll = (processor: BatchProcessor, places: number[]) =>
-  Promise.all(places.map((place) => processor.add(signal(place))))
+const addAll = (processor: BatchProcessor, indexes: number[]) =>
+  Promise.all(indexes.map((index) => processor.add(signal(index))))
 
 describe("BatchProcessor", () => {
   it("sends by count, and the rest when it is closed", async () => {
@@ -64,7 +64,7 @@ describe("BatchProcessor", () => {
 
   it("sends by bytes", async () => {
     const processor = new BatchProcessor(client, { maxBytes: 1000, maxWaitMs: 60_000 })
-    for (const place of upTo(4)) await processor.add({ ...signal(place), diagnostic_notes: "x".repeat(400) })
+    for (const index of upTo(4)) await processor.add({ ...signal(index), diagnostic_notes: "x".repeat(400) })
     await expect.poll(stored).toEqual([0, 1])
     await processor.close()
     expect(await stored()).toEqual(upTo(4))
@@ -87,7 +87,7 @@ describe("BatchProcessor", () => {
     })
     await rig.endpoint.faults.refuse()
     let accepted = 0
-    const adding = Promise.all(upTo(60).map((place) => processor.add(signal(place)).then(() => accepted++)))
+    const adding = Promise.all(upTo(60).map((index) => processor.add(signal(index)).then(() => accepted++)))
     await expect.poll(() => proxy.seen.length).toBeGreaterThan(0)
     expect(accepted).toBe(20)
     await rig.endpoint.faults.accept()
@@ -153,8 +153,10 @@ describe("BatchProcessor", () => {
     })
     await addAll(processor, upTo(3))
     await processor.close()
-    const places = undelivered.flatMap(({ signals }) => signals).map(({ raw_content }) => Number(raw_content))
-    expect(places.sort()).toEqual(upTo(3))
+    const indexes = undelivered
+      .flatMap(({ signals }) => signals)
+      .map(({ raw_content }) => Number(raw_content))
+    expect(indexes.sort()).toEqual(upTo(3))
     expect(undelivered[0]).toMatchObject({
       count: 2,
       kept: false,
@@ -187,10 +189,10 @@ describe("BatchProcessor", () => {
       maxWaitMs: 5,
     })
     proxy.mishaps.push(
-      ...upTo(40).map((place) => ({ kind: (["lose", "refuse", "cut"] as const)[place % 3] ?? "lose" })),
+      ...upTo(40).map((index) => ({ kind: (["lose", "refuse", "cut"] as const)[index % 3] ?? "lose" })),
     )
     rig.endpoint.faults.loseAnswers = 15
-    for (const place of upTo(2000)) await processor.add(signal(place))
+    for (const index of upTo(2000)) await processor.add(signal(index))
     await processor.close()
     expect(await stored()).toEqual(upTo(2000))
   })
@@ -205,7 +207,7 @@ describe("close", () => {
       maxWaitMs: 60_000,
     })
     const accepted: number[] = []
-    const adding = upTo(7).map((place) => processor.add(signal(place)).then(() => accepted.push(place)))
+    const adding = upTo(7).map((index) => processor.add(signal(index)).then(() => accepted.push(index)))
     await processor.close()
     await Promise.all(adding)
     expect(accepted).toEqual(upTo(7))
@@ -222,7 +224,7 @@ describe("close", () => {
       closeDeadlineMs: 300,
       onUndelivered: (batch) => undelivered.push(batch),
     })
-    const adding = Promise.allSettled(upTo(7).map((place) => processor.add(signal(place))))
+    const adding = Promise.allSettled(upTo(7).map((index) => processor.add(signal(index))))
     await processor.close()
     expect((await adding).map(({ status }) => status)).toEqual([
       ...upTo(4).map(() => "fulfilled"),
@@ -244,8 +246,8 @@ describe("the buffer of a BatchProcessor", () => {
     const processor = new BatchProcessor(client, { maxBufferedBytes: 2500, maxInFlight: 1, maxWaitMs: 10 })
     await rig.endpoint.faults.refuse()
     let accepted = 0
-    const large = (place: number) => ({ ...signal(place), diagnostic_notes: "é".repeat(500) })
-    const adding = Promise.all(upTo(6).map((place) => processor.add(large(place)).then(() => accepted++)))
+    const large = (index: number) => ({ ...signal(index), diagnostic_notes: "é".repeat(500) })
+    const adding = Promise.all(upTo(6).map((index) => processor.add(large(index)).then(() => accepted++)))
     await expect.poll(() => proxy.seen.length).toBeGreaterThan(0)
     expect(accepted).toBe(2)
     await rig.endpoint.faults.accept()
@@ -256,7 +258,7 @@ describe("the buffer of a BatchProcessor", () => {
 
   it("accepts a signal that is larger than the whole buffer when the buffer is empty", async () => {
     const processor = new BatchProcessor(client, { maxBufferedBytes: 100, maxWaitMs: 10 })
-    for (const place of upTo(3)) await processor.add({ ...signal(place), diagnostic_notes: "x".repeat(500) })
+    for (const index of upTo(3)) await processor.add({ ...signal(index), diagnostic_notes: "x".repeat(500) })
     await processor.close()
     expect(await stored()).toEqual(upTo(3))
   })
@@ -264,8 +266,8 @@ describe("the buffer of a BatchProcessor", () => {
   it("lets a bounded number of adds wait, and rejects the next", async () => {
     const processor = new BatchProcessor(client, { maxBuffered: 2, maxWaitingAdds: 3, maxWaitMs: 60_000 })
     const results = await Promise.all(
-      upTo(6).map((place) =>
-        processor.add(signal(place)).then(
+      upTo(6).map((index) =>
+        processor.add(signal(index)).then(
           () => "accepted",
           (error: Error) => error.message,
         ),

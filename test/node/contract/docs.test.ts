@@ -162,13 +162,13 @@ describe("the documentation", () => {
     async ({ command }) => expect((await runCommand(command)).stderr).not.toMatch(/^\s+at /m),
   )
 
-  it("has no command that nothing runs", () => {
+  it("has no command that neither a test nor CI runs", () => {
     const unknown = commands.filter((one) => !importerCommands.includes(one) && !RUN_ELSEWHERE[one.command])
     expect(unknown).toEqual([])
   })
 
   it("names a file for each command that runs elsewhere", () => {
-    const files = Object.values(RUN_ELSEWHERE).filter((place) => /^[\w.]+\/\S+$/.test(place))
+    const files = Object.values(RUN_ELSEWHERE).filter((runs) => /^[\w.]+\/\S+$/.test(runs))
     expect(files.filter((path) => !existsSync(join(ROOT, path)))).toEqual([])
   })
 
@@ -199,7 +199,7 @@ describe("the documentation", () => {
     expect(missing).toEqual([])
   })
 
-  it("gives every folder of the code its line", () => {
+  it("has a line for every folder of the code", () => {
     const page = textOf("docs/architecture.md")
     const folders = ["src", "test"].flatMap((parent) =>
       readdirSync(join(ROOT, parent), { withFileTypes: true }).flatMap((entry) =>
@@ -209,7 +209,7 @@ describe("the documentation", () => {
     expect(folders.filter((folder) => !page.includes(folder))).toEqual([])
   })
 
-  it("gives every dependency its line", () => {
+  it("has a line for every dependency", () => {
     const page = textOf("docs/architecture.md")
     const unexplained = Object.keys({ ...dependencies, ...devDependencies }).filter(
       (name) => !name.startsWith("@types/") && !page.includes(`\`${name}\``),

@@ -60,8 +60,8 @@ describe.runIf(isThere)("a day of real Slack events, delivered as Slack does", (
    */
   async function deliver(): Promise<{ states: Record<string, number>; skipped: Record<string, number> }> {
     const answers: { state: string; skipped: Record<string, number> }[] = []
-    for (const [place, event] of events.entries()) {
-      const { headers, body } = signedRequest(Buffer.from(JSON.stringify(envelope(event, `Ev${place}`))))
+    for (const [index, event] of events.entries()) {
+      const { headers, body } = signedRequest(Buffer.from(JSON.stringify(envelope(event, `Ev${index}`))))
       const post = (more = {}) =>
         fetch(`${service.address}/webhooks/slack`, {
           method: "POST",
@@ -71,7 +71,7 @@ describe.runIf(isThere)("a day of real Slack events, delivered as Slack does", (
       const response = await post()
       expect(response.status).toBe(200)
       answers.push((await response.json()) as (typeof answers)[number])
-      if (place % 10 === 0)
+      if (index % 10 === 0)
         expect(
           (await post({ "X-Slack-Retry-Num": "1", "X-Slack-Retry-Reason": "http_timeout" })).status,
         ).toBe(200)

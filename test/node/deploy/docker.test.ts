@@ -55,14 +55,14 @@ describe("the image", () => {
     for (const base of valuesOf("FROM", instructions)) expect(base).toMatch(/^node:\$\{NODE_VERSION\}-/)
   })
 
-  it("installs what package-lock.json says, and in no other way", () => {
+  it("installs only from package-lock.json", () => {
     const installs = valuesOf("RUN", instructions).flatMap((line) =>
       [...line.matchAll(/npm (?:ci|i|install|update)\b/g)].flat(),
     )
     expect(installs).toEqual(["npm ci"])
   })
 
-  it("starts the service by options that it has, on every address of the container, as no root and not through npm", async () => {
+  it("starts the service with valid options, on every address of the container, without root and without npm", async () => {
     expect(command.slice(0, 2)).toEqual(["node", "src/local/start.ts"])
     const { stdout } = await promisify(execFile)(process.execPath, [...command.slice(1), "--help"], {
       cwd: ROOT,
@@ -82,7 +82,7 @@ describe("the image", () => {
     expect(valuesOf("HEALTHCHECK").join()).toContain(`http://127.0.0.1:${SERVICE_PORT}/`)
   })
 
-  it("is healthy by a route that the service has and that asks for no key", () => {
+  it("checks its health by a route of the service that needs no key", () => {
     const path = /http:\/\/[^/]+(\/\w+)/.exec(valuesOf("HEALTHCHECK").join())?.[1] ?? ""
     const { paths } = JSON.parse(textOf("dist/assets/openapi.json")) as {
       paths: Record<string, { get?: { security?: unknown[] } }>
@@ -98,7 +98,7 @@ describe("the image", () => {
     expect(valuesOf("RUN").join()).toMatch(new RegExp(`chown node:node [^&]*${data}\\b`))
   })
 
-  it("is made of files that exist and that .dockerignore lets in, and of no others", () => {
+  it("is built from files that exist and that .dockerignore allows, and from no others", () => {
     const copied = valuesOf("COPY", instructions)
       .filter((line) => !line.startsWith("--from"))
       .flatMap((line) => line.split(" ").slice(0, -1))
@@ -117,13 +117,13 @@ describe("the image", () => {
 })
 
 describe("docker compose", () => {
-  it("has the service that the commands of the documentation name, built from here", () => {
+  it("builds the service that the commands of the documentation name", () => {
     expect(Object.keys(compose.services)).toEqual(["app"])
     expect(app.build).toBe(".")
     expect(textOf("docs/develop.md")).toContain("docker compose logs app")
   })
 
-  it("lets only this machine in", () => {
+  it("is reachable from this machine only", () => {
     expect(app.ports).toEqual([`127.0.0.1:\${PORT:-${SERVICE_PORT}}:${SERVICE_PORT}`])
   })
 
@@ -133,12 +133,12 @@ describe("docker compose", () => {
     expect(path).toBe(optionOf("--data"))
   })
 
-  it("takes the settings from .env if there is one, and holds no value itself", () => {
+  it("reads the settings from .env if it exists, and contains no value itself", () => {
     expect(app.env_file).toEqual([{ path: ".env", required: false }])
     expect(app.environment).toBeUndefined()
   })
 
-  it("waits longer for a stop than a stop takes", () => {
+  it("allows more time for a stop than a stop takes", () => {
     const seconds = Number(/^(\d+)s$/.exec(app.stop_grace_period)?.[1])
     // Postgres ends within the last seconds.
     expect(seconds * 1000).toBeGreaterThanOrEqual(DRAIN_MS + END_MS + 5000)

@@ -46,7 +46,7 @@ async function columnsOf(sql: string): Promise<string[]> {
 
 describe("Grafana's dashboard", () => {
   it.each(dashboard.panels.map(({ title, targets }) => [title, targets] as const))(
-    "asks for %s what Analytics Engine answers, and shows columns of it",
+    "queries %s in the dialect of Analytics Engine, and shows columns of the answer",
     async (_, targets) => {
       for (const { url_options, columns } of targets)
         expect(await columnsOf(asSent(url_options.data))).toEqual(

@@ -113,7 +113,7 @@ describe("requests that wait for each other in workerd", () => {
     expect(await second.finish("b")).not.toBe("second: b")
   })
 
-  it("leave the line when their client disconnects, and never have a turn", async () => {
+  it("leave the line when their client disconnects, and get no turn", async () => {
     expect(compatibilityFlags).toContain(SIGNAL)
     await start(compatibilityFlags)
     const [first, second, third] = await threeRequests()
@@ -147,7 +147,7 @@ describe("requests that write in groups", () => {
     return [first, second, third]
   }
 
-  it("have their results from the request that writes the group", async () => {
+  it("get their results from the request that writes the group", async () => {
     await start(compatibilityFlags)
     const [first, second, third] = await twoWaiting()
     expect(await first.finish("a")).toBe("first: a of first")
@@ -156,7 +156,7 @@ describe("requests that write in groups", () => {
     expect(await third.answered).toBe("third: b of second")
   })
 
-  it("have no answer, after a time of their own, when the runtime has ended that request", async () => {
+  it("get no answer after a bounded time when the runtime has ended that request", async () => {
     await start(compatibilityFlags)
     const [first, second, third] = await twoWaiting()
     await first.finish("a")

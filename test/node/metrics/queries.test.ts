@@ -62,7 +62,7 @@ describe("the queries of the metrics", () => {
     await seed(analytics, points)
   })
 
-  it("total the signals of the routes", async () =>
+  it("count the signals of the routes", async () =>
     expect(await data(totalsQuery(SPAN))).toEqual([figures(inSpan.filter(isIngest))]))
 
   it("have totals for each step, in order", async () => {
@@ -92,8 +92,8 @@ describe("the queries of the metrics", () => {
       [route, outcome, code].join("\n")
     const expected = [...groups(inSpan, nameOf)].sort(([a], [b]) => (a < b ? -1 : 1))
     expect(rows.map((row) => nameOf(row as unknown as Seeded))).toEqual(expected.map(([name]) => name))
-    for (const [place, [, own]] of expected.entries()) {
-      const { latency_ms, ...row } = rows[place] ?? {}
+    for (const [index, [, own]] of expected.entries()) {
+      const { latency_ms, ...row } = rows[index] ?? {}
       expect(row).toMatchObject({
         requests: String(own.length),
         signals_created: total(own, ({ successes }) => successes),

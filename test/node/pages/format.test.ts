@@ -14,7 +14,7 @@ describe("the ticks of a chart's time axis", () => {
 })
 
 describe("the span of a chart's time axis", () => {
-  it("is some steps long while there is only one, and ends with the last step after that", () => {
+  it("has a few steps when there is only one, and later ends with the last step", () => {
     expect(axisSpan([1000], 15)).toEqual([1000, 1120])
     expect(axisSpan([1000, 1450, 1900], 15)).toEqual([1000, 1900])
   })
@@ -37,6 +37,6 @@ describe("a time", () => {
       /^2025-01-1[456] \d\d:\d\d:00\.123456 [+-]\d\d:\d\d$/,
     ))
 
-  it("of a batch is in its id", () =>
+  it("of a batch comes from its id", () =>
     expect(timeOfId("01941f29-7c00-7000-8000-000000000000")).toBe("2025-01-01T00:00:00.000Z"))
 })

@@ -13,7 +13,7 @@ describe("the time that the conversations cover", () => {
     ])
   })
 
-  it("is the next shorter one that the service takes, and says why", () => {
+  it("is the next shorter window that the service accepts, and has the reason", () => {
     const window = statsWindow()
     expect(window.narrow(NOW)).toBe(true)
     expect(window.path(NOW)).toBe("/api/signals/stats?limit=20&since=2025-01-15T08:00:00.000Z")
@@ -27,7 +27,7 @@ describe("the time that the conversations cover", () => {
     expect(window.narrow(NOW)).toBe(false)
   })
 
-  it("becomes a day again after a quarter of an hour, not before", () => {
+  it("becomes a day again after a quarter of an hour, and not earlier", () => {
     const window = statsWindow()
     window.path(NOW)
     window.narrow(NOW)

@@ -32,7 +32,7 @@ describe("the estimate of a deployment", () => {
     expect(estimate(deployment()).signalsPerDay).toBe(10 * 500 * 86_400)
   })
 
-  it("costs more for each signal in smaller batches, and most by webhooks", () => {
+  it("is higher for each signal in smaller batches, and highest for webhooks", () => {
     const perMillion = (more: Partial<Deployment>) => estimate(deployment(more)).dollarsPerMillion
     const large = perMillion({})
     const small = perMillion({ batch: 10, callers: 500 })
@@ -41,7 +41,7 @@ describe("the estimate of a deployment", () => {
     expect(small).toBeLessThan(webhook)
   })
 
-  it("has no answer in time, and says which limit is passed, when the database is too small", () => {
+  it("names the limit that is exceeded when the database is too small", () => {
     const { latencyMs, limits } = estimate(deployment({ callers: 200, cu: 0.25 }))
     expect(latencyMs.p99).toBe(Number.POSITIVE_INFINITY)
     expect(limits[0]).toMatchObject({ name: "CPU of the database (0.25 CU)" })

@@ -27,7 +27,7 @@ beforeEach(async () => {
 })
 afterEach(() => Promise.all(clients.map((client) => client.end())))
 
-const clientAt = (place: number) => clients[place] as Client
+const clientAt = (index: number) => clients[index] as Client
 
 /** As the service does where no bucket is bound. */
 async function continueErasure(db: Database, id: string, ms: number): Promise<void> {
@@ -83,7 +83,7 @@ const left = async () => {
 }
 
 describe("a transaction that began before a suppression", () => {
-  it("can commit its rows afterwards, and the erasure waits for it and removes them", async () => {
+  it("can commit its rows later, and the erasure waits for it and removes them", async () => {
     const [writer, other] = [clientAt(1), clientAt(2)]
     await writer.query("begin")
     await write(writer, [{ context_window_id: "c", user_id: "U1" }])
@@ -119,7 +119,7 @@ describe("a transaction that began before a suppression", () => {
     expect(await findErasure(databaseOn(clientAt(0)), id)).toMatchObject({ state: "done" })
   })
 
-  it("can commit an edit afterwards, and the erasure waits for it and removes the signal", async () => {
+  it("can commit an edit later, and the erasure waits for it and removes the signal", async () => {
     const [writer, key] = [clientAt(1), "slack:T/C/1"]
     await write(writer, [{ context_window_id: "c", dedupe_key: key }])
     const edit = batchOf([{ context_window_id: "c", dedupe_key: key, user_id: "U1", raw_content: "a text" }])
@@ -142,7 +142,7 @@ describe("a transaction that began before a suppression", () => {
 describe("an erasure of several steps", () => {
   const expected = { signals: 450, dead_letters: 45, ledger_texts: 10, waiting_records: 0 }
 
-  it("is done once by four at the same time, while others write", async () => {
+  it("is done once by four processes at the same time, while others write", async () => {
     await fill(45_000)
     await fillOthers()
     const id = await begin(USER)

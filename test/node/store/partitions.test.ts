@@ -11,11 +11,11 @@ const SIZE = 100
 
 const { storage, database } = useSmallPartitions(SIZE)
 
-const signals = (count: number, more: (place: number) => Partial<Signal> = () => ({})): Signal[] =>
-  Array.from({ length: count }, (_, place) => ({
+const signals = (count: number, more: (index: number) => Partial<Signal> = () => ({})): Signal[] =>
+  Array.from({ length: count }, (_, index) => ({
     context_window_id: "c",
-    raw_content: String(place),
-    ...more(place),
+    raw_content: String(index),
+    ...more(index),
   }))
 
 const partitions = () =>
@@ -32,7 +32,7 @@ const counts = async () =>
   )[0]
 
 describe("a write of signals whose ids have no partition", () => {
-  it("creates it, and is stored", async () => {
+  it("creates the partition, and is stored", async () => {
     const { stored, failures } = await writeBatch(database(), batchOf(signals(20)))
     expect([stored.length, failures]).toEqual([20, []])
     expect(await counts()).toEqual({ signals: 20, ids: 20, told: 20 })
@@ -48,7 +48,7 @@ describe("a write of signals whose ids have no partition", () => {
   })
 
   it("is stored row by row too, except the rows that the database refuses", async () => {
-    const batch = batchOf(signals(300, (place) => ({ dedupe_key: `key ${place}` })))
+    const batch = batchOf(signals(300, (index) => ({ dedupe_key: `key ${index}` })))
     // No rule lets such a value through: only the database refuses it.
     for (const row of batch.plan.rows.slice(0, 1)) row.signalScore = 7
     const { stored, failures } = await writeBatch(database(), batch)
@@ -60,13 +60,13 @@ describe("a write of signals whose ids have no partition", () => {
     expect(await counts()).toEqual({ signals: 299, ids: 299, told: 299 })
   })
 
-  it("is stored once when many meet the same gap at once, with those that make partitions ahead", async () => {
+  it("is stored once when many writes and the cron find the same missing partition at once", async () => {
     const sizes = Array.from({ length: 48 }, (_, number) => 1 + ((number * 37) % 400))
     const writers = Array.from({ length: 8 }, async (_, writer) => {
       for (const [number, size] of sizes.entries()) {
         if (number % 8 !== writer) continue
         const batch = batchOf(
-          signals(size, (place) => (place % 3 === 0 ? { dedupe_key: `${number} ${place}` } : {})),
+          signals(size, (index) => (index % 3 === 0 ? { dedupe_key: `${number} ${index}` } : {})),
         )
         if (number % 2 === 0)
           await writeDeliveries(database(), [
@@ -81,13 +81,13 @@ describe("a write of signals whose ids have no partition", () => {
     expect(await counts()).toEqual({ signals: total, ids: total, told: total })
     const ranges = await partitions()
     expect(
-      ranges.every(({ from }, place) => place === 0 || Number(from) >= Number(ranges[place - 1]?.to)),
+      ranges.every(({ from }, index) => index === 0 || Number(from) >= Number(ranges[index - 1]?.to)),
     ).toBe(true)
   })
 })
 
 describe("partitions that are made ahead", () => {
-  it("hold one partition's ids more than are in use, and are made without waiting for reads and writes, nor they for it", async () => {
+  it("hold the ids of one more partition, and are created without a wait by them or by reads and writes", async () => {
     expect(await makePartitions(database())).toBe(2)
     expect(await makePartitions(database())).toBe(0)
     const [reader, writer] = [0, 1].map(() => new Client({ connectionString: storage.postgres.url })) as [
@@ -112,7 +112,7 @@ describe("partitions that are made ahead", () => {
     ])
   })
 
-  it("are not made for more than a million ids at once, whoever asks", async () => {
+  it("are created for at most a million ids at once", async () => {
     await storage.query(`create or replace function signal_partition_rows() returns bigint language sql immutable parallel safe
       return 500000`)
     expect(await makePartitions(database(), Number.MAX_SAFE_INTEGER)).toBe(4)

@@ -74,7 +74,7 @@ describe("signals past their retention", () => {
     expect(await sweep(database(), 30)).toEqual([0, 0])
   })
 
-  it("are announced: when the newest of the oldest partition is past its time", async () => {
+  it("have an announced end: when the newest signal of the oldest partition expires", async () => {
     await storage.query("update signals set received_at = received_at + interval '1 day' where id = 99")
     const { next_drop, oldest_signal, partitions } = await storageFigures(database(), {
       signalDays: 45,
@@ -91,7 +91,7 @@ describe("signals past their retention", () => {
     expect([kept.retention_days, kept.next_drop]).toEqual([null, null])
   })
 
-  it("stay while they are younger, and the partition that is being filled stays even when all of it is old", async () => {
+  it("stay while they are younger, and so does the partition that is being filled, even when all of it is old", async () => {
     expect(await sweep(database(), 41)).toEqual([0, 0])
     await storage.query("update signals set received_at = now() - interval '40 days'")
     expect(await sweep(database(), 30)).toEqual([3, 51])
@@ -127,7 +127,7 @@ describe("signals past their retention", () => {
     const swept = await Promise.all([1, 2, 3].map(() => sweep(database(), 30)))
     isSwept = true
     await writing
-    const sum = (place: number) => swept.reduce((all, one) => all + (one[place] ?? 0), 0)
+    const sum = (index: number) => swept.reduce((all, one) => all + (one[index] ?? 0), 0)
     expect([sum(0), sum(1)]).toEqual([2, 51])
     expect(await left()).toMatchObject({ first: "251", partitions: ["signals_200", "signals_300"] })
   })
@@ -169,7 +169,7 @@ describe("the ledger past its retention", () => {
       await storage.query<{ first: string | null }>("select first_signal_id as first from batches order by 1")
     ).map(({ first }) => first)
 
-  it("loses the rows without a signal and without a key, and no other", async () => {
+  it("loses only the rows without a signal and without a key", async () => {
     await storage.query(
       "update batches set created_at = now() - interval '100 days' where first_signal_id <= 301",
     )
@@ -204,7 +204,7 @@ describe("the ledger past its retention", () => {
       )
     })
 
-    it("looks at each once, and later runs at few of them", async () => {
+    it("tests each row once, and few of them in later runs", async () => {
       expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 0 })
       for (let run = 0; run < 3; run++) {
         const { deleted, visited } = await deleteExpiredBatches(database(), 90)
@@ -213,7 +213,7 @@ describe("the ledger past its retention", () => {
       }
     })
 
-    it("loses those whose signals were dropped, and looks at few others", async () => {
+    it("loses the rows whose signals were dropped, and tests few others", async () => {
       await deleteExpiredBatches(database(), 90)
       await storage.query("delete from signals where id <= 5500")
       const { deleted, visited } = await deleteExpiredBatches(database(), 90)
@@ -222,7 +222,7 @@ describe("the ledger past its retention", () => {
       expect((await ledger())[0]).toBe("5501")
     })
 
-    it("loses what becomes old, in the run after that", async () => {
+    it("loses the rows that became old since the last run", async () => {
       await storage.query("update batches set created_at = now() where first_signal_id > 15000")
       await storage.query("delete from signals where id > 15000 and id % 2 = 0")
       expect(await deleteExpiredBatches(database(), 90)).toMatchObject({ deleted: 0 })
@@ -232,7 +232,7 @@ describe("the ledger past its retention", () => {
       expect(visited).toBeLessThanOrEqual(5000 + IDLE)
     })
 
-    it("loses those whose signals were erased one by one when the round comes by", async () => {
+    it("loses the rows whose signals were erased one by one, within one round", async () => {
       await deleteExpiredBatches(database(), 90)
       await storage.query("delete from signals where id in (4321, 12345, 19999)")
       let deleted = 0
@@ -241,7 +241,7 @@ describe("the ledger past its retention", () => {
       expect(deleted).toBe(3)
     })
 
-    it("goes on where a run was killed, and two at once lose nothing else", async () => {
+    it("continues where a run was killed, and loses no other row when two run at once", async () => {
       let statements = 0
       const db = database()
       const mortal: Database = {
@@ -262,7 +262,7 @@ describe("the ledger past its retention", () => {
     })
   })
 
-  it("loses dead letters that were replayed or discarded, and none that waits", async () => {
+  it("loses replayed and discarded dead letters, and no waiting one", async () => {
     await storage.query(
       `insert into dead_letters (created_at, transaction_id, index, source, caller, reason, code, record, replay_transaction_id, state)
        select now() - make_interval(days => days), gen_random_uuid(), 0, 'signal', 'tests', '', 'unreadable_record', '{}', gen_random_uuid(), state

@@ -196,7 +196,7 @@ describe("a read of a large table", () => {
       "signals_conversation_idx",
       MAX_TRIED,
     ],
-  ])("with %s walks one index, and that no further than it may", async (_, filter, index, mostTried) => {
+  ])("with %s reads one index, within its bound", async (_, filter, index, mostTried) => {
     const { nodes } = await carryOut((db) => listSignals(db, { ...filter, limit: 100 }))
     const scans = nodes.filter((node) => node["Relation Name"] === "signals_0")
     expect(scans.map((node) => node["Node Type"])).not.toContain("Seq Scan")
@@ -222,7 +222,7 @@ describe("a read of a large table", () => {
     expect(buffers).toBeLessThan((rows[0]?.pages ?? 0) * 1.5)
   })
 
-  it("counts as the plain statement does", async () => {
+  it("returns the same counts as the plain statement", async () => {
     const stats = await signalStats(databaseOn(client), { since: "2026-01-01T00:00:00Z", limit: 1000 })
     const { rows } = await client.query(
       `select context_window_id, count(*)::int4 as signal_count, avg(signal_score) as avg_score,
@@ -235,7 +235,7 @@ describe("a read of a large table", () => {
     )
   })
 
-  it("has only the bound of a question that is too wide", async () => {
+  it("stops at its bound when it covers too many signals", async () => {
     const counted = async (most: number) => {
       const { rows } = await client.query<{ signal_count: string }>(
         "select signal_count from signal_stats('2026-01-01T00:00:00Z', $1, 1) order by context_window_id is not null",
@@ -248,7 +248,7 @@ describe("a read of a large table", () => {
     expect(await counted(ROWS / 2)).toEqual([ROWS / 2])
   })
 
-  it("counts when the planner expects far more signals than there are", async () => {
+  it("counts when the planner overestimates the signals", async () => {
     await client.query("begin")
     try {
       // As after a deletion of most signals, before they are analyzed.

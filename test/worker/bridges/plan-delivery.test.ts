@@ -4,7 +4,7 @@ import { planDelivery } from "../../../src/bridges/plan-delivery.ts"
 const NOW = "2026-01-02T03:04:05.000000Z"
 
 describe("a delivery", () => {
-  it("is planned like a batch, each record at its place", () => {
+  it("is planned like a batch, each record at its index", () => {
     const { plan } = planDelivery(
       [
         { signal: { context_window_id: "conv-1", raw_content: "first" } },

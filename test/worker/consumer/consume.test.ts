@@ -32,8 +32,8 @@ const deadLettersOf = (transactionId: string) =>
 describe("the consumer of the queue", () => {
   it("stores the deliveries of many calls together, each with its own record in the ledger", async () => {
     const conversation = freshConversation()
-    const deliveries = Array.from({ length: 100 }, (_, place) =>
-      delivery([{ context_window_id: conversation, raw_content: String(place) }]),
+    const deliveries = Array.from({ length: 100 }, (_, index) =>
+      delivery([{ context_window_id: conversation, raw_content: String(index) }]),
     )
     const { explicitAcks, retryMessages } = await consume(deliveries.map(bodyOf))
     expect(explicitAcks).toHaveLength(100)
@@ -48,8 +48,8 @@ describe("the consumer of the queue", () => {
 
   it("stores a redelivered message once, in the same batch of messages or a later one", async () => {
     const conversation = freshConversation()
-    const bodies = [1, 2, 3].map((place) =>
-      bodyOf(delivery([{ context_window_id: conversation, raw_content: String(place) }])),
+    const bodies = [1, 2, 3].map((index) =>
+      bodyOf(delivery([{ context_window_id: conversation, raw_content: String(index) }])),
     )
     await consume([...bodies, ...bodies])
     await consume([
@@ -96,7 +96,7 @@ describe("the consumer of the queue", () => {
     ])
   })
 
-  it("stores one signal of those that share a dedupe_key, even from different calls", async () => {
+  it("stores one of the signals that share a dedupe_key, even from different calls", async () => {
     const conversation = freshConversation()
     const signal = { context_window_id: conversation, dedupe_key: conversation }
     await consume([
@@ -129,7 +129,7 @@ describe("the consumer of the queue", () => {
     })
   })
 
-  it("keeps as a dead letter the signal that only the database refuses, and stores every other", async () => {
+  it("keeps a signal that only the database refuses as a dead letter, and stores every other", async () => {
     const conversation = freshConversation()
     const good = delivery([{ context_window_id: conversation, raw_content: "good" }])
     const mixed = delivery([
@@ -174,7 +174,7 @@ describe("the consumer of the queue", () => {
     expect([1, 2, 3, 4, 11, 12, 100].map((attempts) => retryDelaySeconds(attempts))).toEqual([
       2, 4, 8, 16, 2048, 3600, 3600,
     ])
-    const totalSeconds = Array.from({ length: 100 }, (_, place) => retryDelaySeconds(place + 1)).reduce(
+    const totalSeconds = Array.from({ length: 100 }, (_, index) => retryDelaySeconds(index + 1)).reduce(
       (sum, one) => sum + one,
     )
     expect(totalSeconds).toBeLessThan(4 * 24 * 3600)
@@ -207,7 +207,7 @@ describe("the consumer of the queue", () => {
       return messageText({ version: 1, kind: "claim_check", object })
     }
     const bodies = [await claimCheck(delivery([{ context_window_id: conversation }], "no uuid"))]
-    for (let place = 0; place < 3; place++)
+    for (let index = 0; index < 3; index++)
       bodies.push(await claimCheck(delivery([{ context_window_id: conversation }])))
     const { explicitAcks, retryMessages } = await consume(bodies)
     expect([explicitAcks.length, retryMessages.length]).toEqual([3, 1])
@@ -216,9 +216,9 @@ describe("the consumer of the queue", () => {
 
   it("splits work that takes too long for one statement", async () => {
     const conversation = freshConversation()
-    const bodies = Array.from({ length: 4 }, (_, place) =>
+    const bodies = Array.from({ length: 4 }, (_, index) =>
       bodyOf(
-        delivery([{ context_window_id: conversation, dedupe_key: place === 2 ? conversation : undefined }]),
+        delivery([{ context_window_id: conversation, dedupe_key: index === 2 ? conversation : undefined }]),
       ),
     )
     // Another transaction holds the dedupe_key of one message, so that its statement waits.
@@ -260,7 +260,7 @@ describe("the consumer of the queue", () => {
     ["JSON", "{not json"],
     ["of this version", '{"version":2,"kind":"batch"}\n{}'],
     ["a batch", '{"version":1,"kind":"batch","record":{"state":"queued","total_count":3}}\n{"plan":{}}'],
-  ])("makes one dead letter of a claim check that is not %s, and keeps it apart", async (_, text) => {
+  ])("makes one dead letter of a claim check that is not %s, and moves the object", async (_, text) => {
     const id = crypto.randomUUID()
     const object = batchObject(id)
     for (let time = 0; time < 2; time++) {
@@ -317,7 +317,7 @@ describe("the consumer of the queue", () => {
     ])
   })
 
-  it("makes dead letters of the messages in the dead-letter queue", async () => {
+  it("turns the messages in the dead-letter queue into dead letters", async () => {
     const body = bodyOf(delivery([{ context_window_id: freshConversation() }]))
     const { explicitAcks } = await consume([body], { queue: DEAD_LETTERS })
     expect(explicitAcks).toHaveLength(1)

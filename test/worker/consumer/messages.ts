@@ -54,13 +54,13 @@ export async function consume(
   } = {},
 ) {
   const { queue = QUEUE, attempts = 1, bindings = {}, limits = {} } = options
-  const attemptsOf = (place: number) => (typeof attempts === "number" ? attempts : (attempts[place] ?? 1))
+  const attemptsOf = (index: number) => (typeof attempts === "number" ? attempts : (attempts[index] ?? 1))
   // A queue gives every message an id of its own, for good.
   const run = crypto.randomUUID()
-  const messages = bodies.map((body, place) => ({
-    id: `${run}-${place}`,
+  const messages = bodies.map((body, index) => ({
+    id: `${run}-${index}`,
     timestamp: new Date(),
-    attempts: attemptsOf(place),
+    attempts: attemptsOf(index),
     body,
   }))
   const batch = createMessageBatch(queue, messages)

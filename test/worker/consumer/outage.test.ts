@@ -88,9 +88,9 @@ async function outage(options: {
   const sent: string[] = []
 
   async function sendBurst(): Promise<void> {
-    for (let place = 0; place < DELIVERIES_A_BURST; place++) {
+    for (let index = 0; index < DELIVERIES_A_BURST; index++) {
       const one = delivery([
-        { context_window_id: conversation, dedupe_key: place % 2 ? crypto.randomUUID() : undefined },
+        { context_window_id: conversation, dedupe_key: index % 2 ? crypto.randomUUID() : undefined },
       ])
       expect(await enqueueDelivery({ queue: services.QUEUE, bucket }, one)).toBe(true)
       sent.push(one.batch.transactionId)

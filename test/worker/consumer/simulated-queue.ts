@@ -104,10 +104,10 @@ export class SimulatedQueue {
         () => true,
         () => false,
       )
-      for (const [place, message] of some.entries()) {
+      for (const [index, message] of some.entries()) {
         // Without an exception, a message that the consumer says nothing of is acknowledged.
         const said =
-          played[place]?.said ??
+          played[index]?.said ??
           (ended ? { acknowledged: true } : { delaySeconds: this.settings.retryDelayMs / SECOND })
         if ("acknowledged" in said) this.waiting.splice(this.waiting.indexOf(message), 1)
         else this.retry(message, said.delaySeconds * SECOND)

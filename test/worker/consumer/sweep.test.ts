@@ -41,7 +41,7 @@ describe("the sweep", () => {
   it("sends 100 messages in each call, and continues in the next run where a bounded run stopped", async () => {
     const total = 45_000
     const uploaded = new Date(0)
-    const keys = Array.from({ length: total }, (_, place) => `deliveries/${String(place).padStart(6, "0")}`)
+    const keys = Array.from({ length: total }, (_, index) => `deliveries/${String(index).padStart(6, "0")}`)
     let positions = "{}"
     // 45,000 objects take minutes to write: this bucket only lists.
     const from = {
@@ -87,7 +87,7 @@ describe("the sweep of idempotency keys", () => {
   it("continues where a bounded run stopped, and reads fewer keys while an old batch waits", async () => {
     const all = Array.from(
       { length: 22_000 },
-      (_, place) => `idempotency_keys/${String(place).padStart(6, "0")}`,
+      (_, index) => `idempotency_keys/${String(index).padStart(6, "0")}`,
     )
     const uploaded = new Date(0)
     // 22,000 objects take minutes to write: this bucket only lists and deletes.

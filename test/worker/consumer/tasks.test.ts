@@ -8,8 +8,8 @@ const items = (count: number, bytes: number, rows: number) =>
 
 describe("the work of one statement", () => {
   it("is at most 2 MB and 2,000 rows, or one item", () => {
-    expect(cutIntoChunks(items(5, 1024 * 1024, 1)).map((piece) => piece.length)).toEqual([2, 2, 1])
-    expect(cutIntoChunks(items(5, 1, 1000)).map((piece) => piece.length)).toEqual([2, 2, 1])
+    expect(cutIntoChunks(items(5, 1024 * 1024, 1)).map((chunk) => chunk.length)).toEqual([2, 2, 1])
+    expect(cutIntoChunks(items(5, 1, 1000)).map((chunk) => chunk.length)).toEqual([2, 2, 1])
     expect(cutIntoChunks(items(2, 9 * 1024 * 1024, 9000))).toEqual([[0], [1]])
     expect(cutIntoChunks([])).toEqual([])
   })

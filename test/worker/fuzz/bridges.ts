@@ -108,9 +108,9 @@ export const BRIDGE_SUITES: Record<string, Suite> = {
       mapping: fc.constantFrom(...MAPPINGS),
     }),
     check({ sent, key, header, mapping }) {
-      const place = { topic: "chat", partition: 0, offset: 1, timestamp: 1_736_933_400_000 }
+      const position = { topic: "chat", partition: 0, offset: 1, timestamp: 1_736_933_400_000 }
       const record = readKafkaValue(
-        { ...place, key, headers: { [header]: key } },
+        { ...position, key, headers: { [header]: key } },
         sent ?? undefined,
         undefined,
       )

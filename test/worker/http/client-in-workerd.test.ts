@@ -12,9 +12,9 @@ const client = new SignalClient({
 
 it("the client library runs in workerd, too", async () => {
   const conversation = freshConversation()
-  const signals = Array.from({ length: 300 }, (_, place) => ({
+  const signals = Array.from({ length: 300 }, (_, index) => ({
     context_window_id: conversation,
-    raw_content: String(place),
+    raw_content: String(index),
     payload: { n: 2n ** 70n },
   }))
   const answer = await client.createBatch(signals)

@@ -59,7 +59,7 @@ describe("a batch sent again under its Idempotency-Key", () => {
     ).toBe(200)
   })
 
-  it("a key that is seven days old makes a new batch", async () => {
+  it("a key that is seven days old can be used for a new batch", async () => {
     const headers = { "Idempotency-Key": freshKey() }
     const conversation = freshConversation()
     const first = (await (await postBatch(batchOf(conversation), headers)).json()) as BatchAnswer

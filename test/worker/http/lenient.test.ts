@@ -102,7 +102,7 @@ describe("a batch with Prefer: handling=lenient", () => {
     ["is not JSON", '{"signals": [', JSON_TYPE],
     ["has no list of signals", '{"signals": {}}', JSON_TYPE],
     ["is not UTF-8 NDJSON", new Uint8Array([0x7b, 0xff]), LINES],
-  ])("is 422 where the body %s", async (_, body, headers) => {
+  ])("is refused with 422 where the body %s", async (_, body, headers) => {
     const response = await send("/api/signals/batch", {
       method: "POST",
       body,
@@ -111,7 +111,7 @@ describe("a batch with Prefer: handling=lenient", () => {
     expect(response.status).toBe(422)
   })
 
-  it("is 413 with more lines than a batch may have, readable or not", async () =>
+  it("is refused with 413 with more lines than a batch may have, readable or not", async () =>
     expect((await postBatch("x\n".repeat(10_001), { ...LENIENT, ...LINES })).status).toBe(413))
 
   it.each([undefined, "handling=strict", "handling"])(
@@ -181,7 +181,7 @@ describe("the Idempotency-Key of a lenient batch", () => {
     expect(await countOf(conversation)).toBe(1)
   })
 
-  it("is still free after the batch was refused without the preference, and stays refused so after it was stored with it", async () => {
+  it("can still be used after the batch was refused without the preference, and is then reserved for the request with it", async () => {
     const conversation = freshConversation()
     const key = keyed()
     expect((await postBatch(mixed(conversation), key)).status).toBe(422)

@@ -41,7 +41,7 @@ const message = (traceparent: unknown, conversation = freshConversation()) =>
     traceparent: traceparent as string,
   })
 
-const traceOf = (place: number) => `00-${String(place + 1).padStart(32, "0")}-${SPAN}-00`
+const traceOf = (index: number) => `00-${String(index + 1).padStart(32, "0")}-${SPAN}-00`
 
 describe("a request that is part of a trace", () => {
   const lineOf = async (headers: Record<string, string>) => {
@@ -60,7 +60,7 @@ describe("a request that is part of a trace", () => {
   })
 
   it.each([{}, { traceparent: "nonsense" }, { traceparent: TRACEPARENT.toUpperCase() }])(
-    "is any other than one with %j, which begins no trace and is stored all the same",
+    "is stored without a trace when its header is %j",
     async (headers) => {
       const line = await lineOf(headers as Record<string, string>)
       expect(line).toMatchObject({ status: 200 })
@@ -92,15 +92,15 @@ describe("a request that is part of a trace", () => {
       expect(batch.response.status).toBe(202)
       sent.push(...batch.sent)
     })
-    for (const [place, text] of sent.entries()) {
+    for (const [index, text] of sent.entries()) {
       const [line] = await linesOf(() => consume([text]))
       // The request's span is the parent of the run's.
       expect(line).toMatchObject({
         event: "consumed",
         trace_id: TRACE,
-        parent_span_id: requests[place]?.span_id,
+        parent_span_id: requests[index]?.span_id,
       })
-      expect(line?.span_id).not.toBe(requests[place]?.span_id)
+      expect(line?.span_id).not.toBe(requests[index]?.span_id)
     }
     expect(await countOf(conversation)).toBe(2)
   })
@@ -110,7 +110,7 @@ describe("a run of the consumer", () => {
   const lineOf = async (bodies: string[]) =>
     (await linesOf(() => consume(bodies))).find(({ event }) => event === "consumed")
 
-  it("links to the trace of each message, where they have several", async () => {
+  it("links to the trace of each message, when the messages have several traces", async () => {
     const line = await lineOf([
       message(traceOf(0)),
       message(traceOf(1)),
@@ -122,8 +122,8 @@ describe("a run of the consumer", () => {
     expect(line).not.toHaveProperty("links_omitted")
   })
 
-  it("has at most 100 links, and says how many it leaves out", async () => {
-    const line = await lineOf(Array.from({ length: 103 }, (_, place) => message(traceOf(place))))
+  it("has at most 100 links, and the number of omitted ones", async () => {
+    const line = await lineOf(Array.from({ length: 103 }, (_, index) => message(traceOf(index))))
     expect([line?.links?.length, line?.links_omitted]).toEqual([100, 3])
   })
 

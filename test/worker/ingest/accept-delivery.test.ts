@@ -64,7 +64,7 @@ describe("a delivery", () => {
     ])
   })
 
-  it("counts the signals that were stored before, where it is stored at once", async () => {
+  it("counts the signals that were stored before as duplicates, when it is stored at once", async () => {
     const conversation = freshConversation()
     const signal = { context_window_id: conversation, dedupe_key: conversation }
     const context = testContext({ queue: undefined })

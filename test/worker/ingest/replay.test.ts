@@ -44,7 +44,7 @@ describe("a dead letter that is replayed", () => {
     expect((await deadLetter()).state).toBe("replayed")
   })
 
-  it("stays, with the reason, when it still can't become a signal", async () => {
+  it("stays, with the reason, when it still cannot become a signal", async () => {
     const deadLetter = await kept({ source: "signal", record: JSON.stringify({ context_window_id: " " }) })
     const { answer, stored } = await replayDeadLetter({ ...testContext(), ...around }, await deadLetter())
     expect(answer).toEqual({ replayed: false, reason: "context_window_id must not be blank" })
@@ -138,19 +138,19 @@ describe("a record whose writer chose a dedupe key of a bridge", () => {
 })
 
 describe("many dead letters that are replayed", () => {
-  it("are stored once each, page by page, and those that can't be stored stay with their reason", async () => {
+  it("are stored once each, page by page, and those that cannot be stored stay with their reason", async () => {
     const conversation = freshConversation()
     const ids: number[] = []
-    for (let place = 0; place < 7; place++) {
+    for (let index = 0; index < 7; index++) {
       const broken =
-        place === 2
+        index === 2
           ? { signal_score: 2 }
-          : place === 4
+          : index === 4
             ? { payload: { n: JSON.rawJSON(TOO_LONG_FOR_POSTGRES) } }
             : {}
       const record = JSON.stringify({
         context_window_id: conversation,
-        raw_content: String(place),
+        raw_content: String(index),
         ...broken,
       })
       ids.push((await (await kept({ source: "signal", record }))()).id)
@@ -171,14 +171,14 @@ describe("many dead letters that are replayed", () => {
     expect(await countOf(conversation)).toBe(5)
     const states = await query("select state from dead_letters where id = any($1::int8[]) order by id", [ids])
     expect(states.map((row) => (row as { state: string }).state)).toEqual(
-      ids.map((_, place) => (place === 2 || place === 4 ? "waiting" : "replayed")),
+      ids.map((_, index) => (index === 2 || index === 4 ? "waiting" : "replayed")),
     )
   })
 
   it("are chosen by state and source, and a page ends by bytes", async () => {
     const conversation = freshConversation()
     const record = JSON.stringify({ context_window_id: conversation, raw_content: "x".repeat(900_000) })
-    for (let place = 0; place < 6; place++) await kept({ source: "signal", record })
+    for (let index = 0; index < 6; index++) await kept({ source: "signal", record })
     const first = await replayDeadLetters(
       { ...testContext(), ...around },
       { state: "waiting", source: "signal", limit: 500 },
@@ -199,7 +199,7 @@ describe("many dead letters that are replayed", () => {
 
   it("dead letters that are whole messages go to the queue again, at most 100 in a call, and by bytes", async () => {
     const ids: number[] = []
-    for (let place = 0; place < 5; place++)
+    for (let index = 0; index < 5; index++)
       ids.push((await (await kept({ source: "queue", record: JSON.stringify("m".repeat(100_000)) }))()).id)
     const queue = testQueue()
     const { answer } = await replayDeadLetters(

@@ -84,7 +84,7 @@ describe.each<[string, Partial<Bindings>]>([
   it.each([
     ["suppressed", true],
     ["erased once", false],
-  ])("do not bring back the message by an edit, nor keep a dead letter: %s", async (_, suppress) => {
+  ])("neither bring back the message by an edit nor keep a dead letter: %s", async (_, suppress) => {
     const { user, channel, said, changed, deleted } = ownMessage()
     await deliver(said())
     expect(await textsOf(channel)).toEqual([SECRET_TEXT])
@@ -103,7 +103,7 @@ describe.each<[string, Partial<Bindings>]>([
     expect(await textsOf(channel)).toEqual([])
   })
 
-  it("leave no dead letter of a suppressed user's edit that cannot be read, and keep that of another", async () => {
+  it("leave no dead letter of a suppressed user's unreadable edit, and keep that of another user", async () => {
     const [one, other] = [ownMessage(), ownMessage()]
     await erase({ kind: "user_id", subject: one.user }, true)
     for (const { changed } of [one, other]) {

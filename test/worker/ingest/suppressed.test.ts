@@ -223,7 +223,7 @@ describe("a message that becomes a dead letter after an erasure is done", () => 
 
 describe("an erasure of a subject that is named like a part of a record", () => {
   it.each(["value", "record", "topic", "1", "and", "plan", "batch", "message", "kafka", "rows"])(
-    "removes nothing of others: %s",
+    "removes nothing about other subjects: %s",
     async (user_id) => {
       const context_window_id = freshConversation()
       const bad = { context_window_id, user_id: "another", signal_score: 7 }

@@ -51,7 +51,7 @@ describe("a budget of bytes", () => {
     expect(budget.growAtOnce(newClaim(), 40)).toBe(true)
   })
 
-  it("gives each size of claims room and a number of its own", async () => {
+  it("gives each size of claims its own room and its own number of claims", async () => {
     const budget = budgetOf({
       lanes: [
         { largestBytes: 10, bytes: 20 },
@@ -68,7 +68,7 @@ describe("a budget of bytes", () => {
     await held(budget, 11)
   })
 
-  it("serves waiters in order of arrival, all for which the released bytes suffice", async () => {
+  it("serves waiters in order of arrival, as many as the released bytes allow", async () => {
     const budget = budgetOf({ waiters: 4 })
     const claim = await held(budget, 80)
     const waiting = [30, 20, 40, 20].map((bytes) => budget.grow(newClaim(), bytes))
@@ -80,7 +80,7 @@ describe("a budget of bytes", () => {
     expect(await Promise.all(waiting.slice(2))).toEqual([false, true])
   })
 
-  it("lets a claim grow before others begin, with all free room", async () => {
+  it("lets a claim grow into all free room before others begin", async () => {
     const budget = budgetOf()
     const claim = await held(budget, 80)
     const other = budget.grow(newClaim(), 20)
@@ -97,7 +97,7 @@ describe("a budget of bytes", () => {
     expect(budget.growAtOnce(claim, 40)).toBe(true)
   })
 
-  it("refuses after its time, and holds nothing then", async () => {
+  it("refuses after the longest wait, and then holds nothing", async () => {
     const budget = budgetOf()
     await held(budget, 80)
     const claim = newClaim()
@@ -134,7 +134,7 @@ describe("a budget of bytes", () => {
     expect(budget.held).toBe(80)
   })
 
-  it("returns a part of a claim, and all of it once", async () => {
+  it("releases a part of a claim, and all of it only once", async () => {
     const budget = budgetOf()
     const claim = await held(budget, 80)
     budget.shrink(claim, 30)
@@ -145,7 +145,7 @@ describe("a budget of bytes", () => {
     expect(budget.held).toBe(0)
   })
 
-  it("lets no claim begin while it may not, and lets begun ones grow", async () => {
+  it("lets no claim begin while it is closed, and lets others grow", async () => {
     let mayBegin = true
     const budget = budgetOf({ mayBegin: () => mayBegin })
     const claim = await held(budget, 20)

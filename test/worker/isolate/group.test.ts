@@ -63,9 +63,9 @@ describe("a group", () => {
     const group = new Group<string, string>(limits({ items: 3, weight: 5 }))
     const weights: Record<string, number> = { a: 1, b: 1, c: 1, d: 1, e: 1, f: 4, g: 2 }
     const written = Object.entries(weights).map(([word, weight]) => join(group, word, run, weight))
-    for (let place = 0; groups.flatMap(({ words }) => words).length < 7 || groups[place]; place++) {
-      await expect.poll(() => groups[place]).toBeDefined()
-      groups[place]?.end()
+    for (let index = 0; groups.flatMap(({ words }) => words).length < 7 || groups[index]; index++) {
+      await expect.poll(() => groups[index]).toBeDefined()
+      groups[index]?.end()
     }
     expect(await Promise.all(written)).toEqual(["A", "B", "C", "D", "E", "F", "G"])
     for (const { words } of groups) {
@@ -106,7 +106,7 @@ describe("a group", () => {
     expect(await next).toBe("D")
   })
 
-  it("gives its place to the next after a bounded time when its leader never ends it", async () => {
+  it("makes room for the next group after a bounded time when its leader never ends it", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits())
     void join(group, "gone", run, 1, 200)
@@ -116,7 +116,7 @@ describe("a group", () => {
     expect(await next).toBe("A")
   })
 
-  it("has no answer in time for a member whose leader never ends it", async () => {
+  it("gives a member no answer in time when its leader never ends it", async () => {
     const { groups, run } = pressOf()
     const group = new Group<string, string>(limits())
     const first = join(group, "a", run)

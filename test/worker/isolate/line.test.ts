@@ -82,7 +82,7 @@ describe("a pause", () => {
 })
 
 describe("a line", () => {
-  it("wakes each waiter with one event, and checks nothing meanwhile", async () => {
+  it("wakes each waiter with one event, and does not poll", async () => {
     const take = vi.fn((owner: string): Turn | undefined => (owner === "first" ? { owner } : undefined))
     const line = new Line<string, Turn>({ take, giveBack: () => {} })
     await line.enter("first", { waitMs: 60_000 })
@@ -92,7 +92,7 @@ describe("a line", () => {
     expect([take.mock.calls.length, vi.getTimerCount()]).toEqual([taken, 300])
   })
 
-  it("has room for a bounded number of waiters, and for those ahead in any case", async () => {
+  it("has room for a bounded number of waiters, and always for those that go ahead", async () => {
     const { line } = lineOf(1)
     await line.enter("first", { waitMs: 1000 })
     const waits = line.enter("second", { waitMs: 1000, most: 1 })
@@ -110,7 +110,7 @@ describe("a line", () => {
     expect(taken.size).toBe(0)
   })
 
-  it("gives a turn back when the client disconnects between its event and its request", async () => {
+  it("returns a turn when the client disconnects between its event and its request", async () => {
     const { line, end } = lineOf(1)
     const first = (await line.enter("first", { waitMs: 1000 })) as Turn
     const client = new AbortController()
@@ -131,7 +131,7 @@ describe("a line", () => {
     expect((await next)?.owner).toBe("next")
   })
 
-  it("gives it to the next one as soon as any request comes", async () => {
+  it("gives that turn to the next one as soon as any request arrives", async () => {
     const { line, end } = lineOf(1)
     const first = (await line.enter("first", { waitMs: 1000 })) as Turn
     void line.enter("ended", { waitMs: 60_000, pause: new EndedRequest() })
@@ -142,7 +142,7 @@ describe("a line", () => {
     expect((await next)?.owner).toBe("next")
   })
 
-  it("lets a request that only was late have the next turn", async () => {
+  it("gives a late request the next turn", async () => {
     const { line, end } = lineOf(1)
     const first = (await line.enter("first", { waitMs: 60_000 })) as Turn
     const late = line.enter("late", { waitMs: 60_000, pause: new LateRequest(400) })
@@ -213,7 +213,7 @@ function serveModel(model: Model, most: number): void {
 }
 
 describe("any line", () => {
-  it("serves in order, at once, never more than its turns, and leaves no hole", async () => {
+  it("serves waiters in order, without delay, within its number of turns, and without a lost turn", async () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.integer({ min: 1, max: 3 }), async (all, most) => {
         const { line, taken, end } = lineOf(most)

@@ -14,7 +14,7 @@ describe("slots of readers", () => {
     expect(take(now + 1200)).toBeDefined()
   })
 
-  it("are at most half one owner's", () => {
+  it("belong to one owner by half at most", () => {
     const slots = new ReaderSlots({ most: 4, goneAfterMs: 1000 })
     const [first, second] = [slots.take("a"), slots.take("a")]
     expect([first, second, slots.take("a")]).toEqual([expect.anything(), expect.anything(), undefined])
@@ -24,7 +24,7 @@ describe("slots of readers", () => {
     expect(slots.take("a")).toBeDefined()
   })
 
-  it("are wanted for a while after a reader was refused because all were taken", () => {
+  it("count as wanted for a while after a reader was refused because all were taken", () => {
     const slots = new ReaderSlots({ most: 2, goneAfterMs: 60_000 })
     const now = Date.now()
     slots.take("a", now)

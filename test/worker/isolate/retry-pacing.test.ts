@@ -23,12 +23,12 @@ const refusals = (times: RetryPacing, now: number, count: number) =>
   Array.from({ length: count }, () => times.next(now))
 
 describe("the times at which refused senders return", () => {
-  it("follow each other half as fast as requests are admitted", () => {
+  it("follow each other at half the rate at which requests are admitted", () => {
     const { times, now } = busy(40)
     const seconds = refusals(times, now, 200)
     expect(seconds).toEqual(seconds.toSorted((one, other) => one - other))
     const aSecond = Map.groupBy(seconds, (second) => second)
-    expect([...aSecond.keys()]).toEqual(Array.from({ length: 10 }, (_, place) => place + 1))
+    expect([...aSecond.keys()]).toEqual(Array.from({ length: 10 }, (_, index) => index + 1))
     for (const those of aSecond.values()) expect(Math.abs(those.length - 20)).toBeLessThan(3)
   })
 
@@ -39,7 +39,7 @@ describe("the times at which refused senders return", () => {
     expect(times.next(now + 4000)).toBe(7)
   })
 
-  it("are soon again when the senders before have returned", () => {
+  it("are early again when the earlier senders have returned", () => {
     const { times, now } = busy(40)
     refusals(times, now, 400)
     expect(times.next(admit(times, now, { aSecond: 40, seconds: 20 }))).toBe(1)

@@ -46,7 +46,7 @@ describe("a gate", () => {
     expect(await waiting).toBeDefined()
   })
 
-  it("frees the place of a statement that must have ended, whose request the runtime ended", async () => {
+  it("frees the turn of a statement that must have ended after the runtime ended its request", async () => {
     const gate = new StatementGate({ running: 1, waiting: 1 })
     await gate.enter(entry({ longestMs: () => 30 }))
     expect(await gate.enter(entry({ waitMs: 60 }))).toBeDefined()

@@ -36,8 +36,8 @@ const full: Required<Point> = {
 function columnsOf(point: Point): Record<string, string | number> {
   const { blobs, doubles } = dataPoint(point)
   return Object.fromEntries([
-    ...blobs.map((text, place) => [`blob${place + 1}`, text]),
-    ...doubles.map((number, place) => [`double${place + 1}`, number]),
+    ...blobs.map((text, index) => [`blob${index + 1}`, text]),
+    ...doubles.map((number, index) => [`double${index + 1}`, number]),
   ])
 }
 
@@ -49,7 +49,7 @@ describe("a data point", () => {
     expect(Object.keys(columns)).toHaveLength(Object.keys(COLUMNS).length)
   })
 
-  it("needs only a route and an outcome: all other columns are empty then", () => {
+  it("needs only a route and an outcome, and has empty values in all other columns", () => {
     const columns = columnsOf({ route: "GET /api/batches", outcome: "answered" })
     const given: string[] = [COLUMNS.route, COLUMNS.outcome]
     for (const column of Object.values(COLUMNS))
@@ -98,7 +98,7 @@ describe("a data point", () => {
 
 describe("the parts of a point", () => {
   const counts = (names: number, count = 1) =>
-    new Map(Array.from({ length: names }, (_, place) => [`name ${place}`, count + place]))
+    new Map(Array.from({ length: names }, (_, index) => [`name ${index}`, count + index]))
   const point: Point = {
     route: "POST /api/signals/batch",
     outcome: "partly_stored",
@@ -117,7 +117,7 @@ describe("the parts of a point", () => {
     ])
   })
 
-  it("name a source that is called mixed", () => {
+  it("keep a source whose name is mixed", () => {
     const sources = new Map([["mixed", 9]])
     const parts = withParts({ ...point, source: commonName(sources) }, { sources, codes: new Map() })
     expect(parts.slice(1)).toEqual([

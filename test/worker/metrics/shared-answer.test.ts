@@ -49,7 +49,7 @@ describe("a shared answer", () => {
     expect(await later(of, ageLimitMs / 1000, make)).toBe("answer 2")
   })
 
-  it("is another one under another name", async () => {
+  it("differs between names", async () => {
     const [shared, make] = [await isolate(), maker()]
     expect([await shared(name(), 10, make), await shared(name(), 10, make)]).toEqual(["answer 1", "answer 2"])
   })

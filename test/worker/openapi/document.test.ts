@@ -93,7 +93,7 @@ describe("a parameter", () => {
     ),
   )
   const named = (...names: string[]) =>
-    parameters.filter(([, { name, in: place }]) => place !== "header" && names.includes(name))
+    parameters.filter(([, { name, in: location }]) => location !== "header" && names.includes(name))
 
   it.each(named("limit"))("%s is an integer with its bounds and its default", (name, { schema }) => {
     const maximum = name.endsWith("/replay") ? 500 : name.endsWith("/export") ? 1_000_000 : 1000

@@ -58,7 +58,7 @@ describe.each(OPERATIONS)("the description of %s %s", (method, path, described) 
     }
   })
 
-  it("has the shared headers that are read of its requests", async () => {
+  it("has the shared headers that its requests can carry", async () => {
     expect(names(described.parameters)).toEqual(Object.keys(REQUEST_HEADERS))
     const lines: string[] = []
     const log = vi.spyOn(console, "log").mockImplementation((line) => void lines.push(String(line)))
@@ -74,7 +74,7 @@ describe.each(OPERATIONS)("the description of %s %s", (method, path, described) 
 })
 
 describe("the description of a preflight", () => {
-  it("is as the service answers it", async () => {
+  it("equals the answer of the service", async () => {
     const response = await ask("OPTIONS", "/api/signals/batch", {
       Origin: ORIGIN,
       "Access-Control-Request-Method": "POST",
@@ -86,7 +86,7 @@ describe("the description of a preflight", () => {
 })
 
 describe("the list of shared headers", () => {
-  it("has what each component says, once", () => {
+  it("lists each component once", () => {
     const { headers = {}, parameters = {} } = openApi().components ?? {}
     expect(Object.keys(headers)).toEqual(Object.keys(ANSWER_HEADERS))
     expect(Object.keys(parameters)).toEqual(Object.keys(REQUEST_HEADERS))

@@ -77,7 +77,7 @@ describe("any signal that is accepted", () => {
 })
 
 describe("the results of any batch", () => {
-  it("line up with its signals, good and bad, new and repeated", () =>
+  it("line up with its signals, valid and invalid, new and duplicate", () =>
     fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ bad: fc.boolean(), key: fc.option(fc.integer({ min: 0, max: 5 })) }), {
@@ -89,7 +89,7 @@ describe("the results of any batch", () => {
           const signals = drawn.map(({ bad, key }, index) => ({
             context_window_id: conversation,
             signal_score: bad ? 2 : 1,
-            raw_content: key === null ? `place ${index}` : `key ${key}`,
+            raw_content: key === null ? `index ${index}` : `key ${key}`,
             dedupe_key: key === null ? null : `${conversation}-${key}`,
           }))
           const answer = (await (await postBatch({ signals })).json()) as BatchAnswer
@@ -182,7 +182,7 @@ describe("any JSON", () => {
       { numRuns: 300 },
     ))
 
-  it("is answered when it nests a hundred thousand levels, at any place", async () => {
+  it("is answered when it nests a hundred thousand levels, at any position", async () => {
     const deep = `${'{"a":'.repeat(100_000)}1${"}".repeat(100_000)}`
     const conversation = freshConversation()
     const bodies = [

@@ -35,7 +35,7 @@ describe("a JSON number that a double cannot hold", () => {
       expect(roundTrip(`[${number}]`)).toBe(`[${number}]`)
   })
 
-  it("becomes the nearest double when an ordinary number is wanted", () => {
+  it("becomes the nearest double when the caller asks for a number", () => {
     expect(plainNumber(parseJson("0.12345678901234567890"))).toBe(0.12345678901234568)
     expect(plainNumber("0.5")).toBe("0.5")
   })
@@ -47,8 +47,8 @@ describe("a JSON number that a double cannot hold", () => {
         whitespace,
         (sources, space) => {
           const values = parseJson(`{"a":[${sources.join(`${space},${space}`)}${space}]}`) as { a: unknown[] }
-          for (const [place, source] of sources.entries()) {
-            const written = JSON.stringify(values.a[place])
+          for (const [index, source] of sources.entries()) {
+            const written = JSON.stringify(values.a[index])
             if (source.startsWith('"')) expect(written).toBe(source)
             else expect(decimalValue(written)).toEqual(decimalValue(source))
           }
@@ -64,13 +64,13 @@ describe("a JSON number that a double cannot hold", () => {
     expect(roundTrip(deep)).toBe(deep)
   })
 
-  it("is not looked for in a name or a text", () => {
+  it("is ignored in a name or a text", () => {
     const text =
       '{"12345678901234567890":"\\\\\\"12345678901234567890\\\\","a":"12345678901234567890","b":12345678901234567890}'
     expect(roundTrip(text)).toBe(text)
   })
 
-  it("is refused where JSON allows no number, with the place in the text that was sent", () => {
+  it("is refused where JSON allows no number, with the position in the text that was sent", () => {
     for (const text of [
       "[12345678901234567890,01234567890123456789]",
       "{12345678901234567890:1}",
@@ -135,7 +135,7 @@ describe("any other JSON", () => {
     '{"ts":"1517781728.000107"}',
     '{"id":"7021321E-C6E2-46F3-8895-CD9AB167F132"}',
     "[1.0,1e2,-0,0.10,123456789012345]",
-  ])("%s is read as ever", (text) => expect(parseJson(text)).toEqual(JSON.parse(text)))
+  ])("%s is read as JSON.parse reads it", (text) => expect(parseJson(text)).toEqual(JSON.parse(text)))
 
   it("is equal to JSON.parse's result", () =>
     fc.assert(
@@ -145,7 +145,7 @@ describe("any other JSON", () => {
     ))
 
   it.each(["1".repeat(4_000_000), "1e99".repeat(1_000_000), "1.".repeat(2_000_000), "e1".repeat(2_000_000)])(
-    "is read as fast when its texts are made of digits",
+    "is read equally fast when its texts consist of digits",
     (digits) => expect(parseJson(JSON.stringify({ digits }))).toEqual({ digits }),
   )
 
@@ -188,7 +188,7 @@ describe("NDJSON", () => {
     expect(JSON.stringify(values)).toBe('[{"a":1},[12345678901234567890],"x"]')
   })
 
-  it("names every bad line by its place and its number", () =>
+  it("names every invalid line by its index and its number", () =>
     expect(errorsOf(() => parseNdjson('{"a":1}\n{oops\n\n{"b":2}\nno'))).toEqual([
       {
         type: "json_invalid",

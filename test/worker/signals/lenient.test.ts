@@ -107,7 +107,7 @@ describe("a batch that is validated leniently", () => {
 describe("a line of NDJSON that is not JSON", () => {
   const lines = (text: string) => planOf(parseNdjson(text, 100, { lenient: true }))
 
-  it("fails alone, at its place among the lines that are not blank", () =>
+  it("fails alone, at its index among the lines that are not blank", () =>
     expect(lines('{"context_window_id":"a"}\n\n{oops\n{"context_window_id":"b"}')).toMatchObject({
       rows: [{ index: 0 }, { index: 2 }],
       failures: [{ index: 1, code: "invalid_json", error: expect.stringMatching(/^Invalid JSON: line 3: /) }],
@@ -126,10 +126,10 @@ describe("a line of NDJSON that is not JSON", () => {
     expect(JSON.stringify(failure)).not.toMatch(/\\u0000|\\ud[89a-f]/)
   })
 
-  it("ends the reading where there are more lines than a batch may have", () =>
+  it("stops the reading after more lines than a batch may have", () =>
     expect(parseNdjson("x\n".repeat(1000), 10, { lenient: true })).toHaveLength(11))
 
-  it("has no fields that could be ignored", () =>
+  it("has no ignored fields", () =>
     expect(
       ignoredFields({ signals: [...parseNdjson('x\n"ab"\n[1]\nnull\n{"z":1}', 9, { lenient: true })] }),
     ).toEqual(["z"]))

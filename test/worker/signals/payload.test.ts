@@ -12,7 +12,7 @@ const nested = (levels: number): Record<string, unknown> => {
 }
 
 describe("a payload", () => {
-  it.each([null, undefined])("a payload that is %s becomes no text", (payload) =>
+  it.each([null, undefined])("that is %s becomes no text", (payload) =>
     expect(encodePayload(payload)).toEqual({ text: "" }),
   )
 
@@ -43,7 +43,7 @@ describe("a payload", () => {
   )
 
   it.each(["1e1000", "1e131071", "-1.5e-1000", "1e-131071", "1e99999999999"])(
-    "may not hold %s, which Postgres prints in full",
+    "must not hold %s, which Postgres prints in full",
     (number) =>
       expect(encodePayload({ a: [{ b: JSON.rawJSON(number) }] })).toEqual({
         violation: {
@@ -79,7 +79,7 @@ describe("a payload", () => {
   })
 
   it.each([{ a: "\0" }, { "\0": 1 }, { a: [{ b: "x\0" }] }])(
-    "may not hold U+0000 in a value or a name",
+    "must not hold U+0000 in a value or a name",
     (payload) =>
       expect(encodePayload(payload)).toEqual({
         violation: { field: "payload", code: "invalid_text", message: "payload must not contain U+0000" },
@@ -87,7 +87,7 @@ describe("a payload", () => {
   )
 
   it.each([{ a: "\ud83d" }, { "\ude00": 1 }, { a: ["\udfff"] }])(
-    "may not hold a lone surrogate in a value or a name",
+    "must not hold a lone surrogate in a value or a name",
     (payload) =>
       expect(encodePayload(payload)).toEqual({
         violation: {

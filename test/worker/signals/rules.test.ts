@@ -41,7 +41,7 @@ describe.each(["context_window_id", "signal_source", "dedupe_key"] as const)("a 
     (value) => expect(broken({ [field]: value })).toBeUndefined(),
   )
 
-  it.each(["", "x".repeat(256), "\u{1F600}".repeat(256)])("may not be empty or longer", (value) =>
+  it.each(["", "x".repeat(256), "\u{1F600}".repeat(256)])("must not be empty or longer", (value) =>
     expect(broken({ [field]: value })).toBe(`${field} must be 1 to 255 characters long`),
   )
 })

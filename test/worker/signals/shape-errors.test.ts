@@ -5,9 +5,9 @@ import { parseJson } from "../../../src/signals/json.ts"
 import { BatchRequest, Signal } from "../../../src/signals/schema.ts"
 import { shapeErrors } from "../../../src/signals/shape-errors.ts"
 
-const errorsOf = (schema: z.ZodType, input: unknown, place = "body") => {
+const errorsOf = (schema: z.ZodType, input: unknown, part = "body") => {
   const result = schema.safeParse(input)
-  return result.success ? [] : shapeErrors(result.error.issues, input, [place])
+  return result.success ? [] : shapeErrors(result.error.issues, input, [part])
 }
 const ofSignal = (fields: object) => errorsOf(Signal, { context_window_id: "a", ...fields })
 const told = (type: string, field: string, msg: string, input?: unknown) => [
@@ -62,7 +62,7 @@ describe("a signal's wrong shape", () => {
       told("finite_number", "signal_score", "Input should be a finite number"),
     ))
 
-  it("is never found in fields that are null or unknown", () => {
+  it("is never reported for fields that are null or unknown", () => {
     const fields = Object.fromEntries(Object.keys(Signal.shape).map((name) => [name, null]))
     expect(ofSignal({ ...fields, context_window_id: "a", unknown: 5 })).toEqual([])
   })
@@ -77,11 +77,11 @@ describe("a batch's wrong shape", () => {
     [{ signals: {} }, ["body", "signals"], "list_type"],
     [{ signals: [1] }, ["body", "signals", 0], "model_attributes_type"],
     [{ signals: [], fail_on_error: "yes" }, ["body", "fail_on_error"], "bool_type"],
-  ])("%j has an error at its place", (input, loc, type) =>
+  ])("%j has an error with the path of the field", (input, loc, type) =>
     expect(errorsOf(BatchRequest, input)).toMatchObject([{ type, loc }]),
   )
 
-  it("is reported error by error up to 100, then the rest is counted", () => {
+  it("is reported error by error up to 100, and then as a count", () => {
     const errors = errorsOf(BatchRequest, { signals: Array.from({ length: 257 }, () => ({})) })
     expect(errors).toHaveLength(101)
     expect(errors[99]?.loc).toEqual(["body", "signals", 99, "context_window_id"])
@@ -175,6 +175,6 @@ const nearlyBatch = fc.record(
 )
 
 describe("the schema of a batch", () => {
-  it("is compiled as a whole: otherwise it would be ten times slower without a warning", () =>
+  it("is compiled as a whole, since otherwise it would be ten times slower without a warning", () =>
     expect(() => z.compile(z.object({ signals: z.array(Signal) }), { strict: true })).not.toThrow())
 })

@@ -72,17 +72,17 @@ describe("an ISO 8601 timestamp", () => {
     ["1517781728", "a Unix epoch is sent as a number, not as a string"],
     ["-1517781728.000107", "a Unix epoch is sent as a number, not as a string"],
     ["20251315", "month value is outside expected range of 1-12"],
-  ])("may not be %j, told in Pydantic's words", (text, reason) =>
+  ])("must not be %j, and the error has Pydantic's words", (text, reason) =>
     expect(databaseErrorOf(text)).toBe(shape(reason)),
   )
 
-  it("is refused as fast when it is a megabyte of digits", () =>
+  it("is refused equally fast when it is a megabyte of digits", () =>
     expect(databaseErrorOf(`${"1".repeat(1_000_000)}x`)).toBe(
       shape("invalid datetime separator, expected `T`, `t` or space"),
     ))
 
   it.each(["0000-01-01", "0001-01-01T00:30:00+01:00", "9999-12-31T23:30:00-01:00"])(
-    "may not leave the years 0001-9999 as %s does",
+    "must not leave the years 0001-9999 as %s does",
     (text) => expect(databaseErrorOf(text)).toBe(OUT_OF_RANGE),
   )
 
@@ -153,9 +153,9 @@ const almost = fc
     fc.array(fc.nat(40)),
     fc.string(),
   )
-  .map(([text, places, characters]) =>
-    places.reduce<string>(
-      (changed, place, n) => changed.slice(0, place) + (characters[n] ?? "") + changed.slice(place + 1),
+  .map(([text, indexes, characters]) =>
+    indexes.reduce<string>(
+      (changed, index, n) => changed.slice(0, index) + (characters[n] ?? "") + changed.slice(index + 1),
       text,
     ),
   )
@@ -181,7 +181,7 @@ describe("a Unix epoch", () => {
   ])("of %d is %s", (epoch, utc) => expect(parseTimestamp(epoch)).toBe(utc))
 
   it.each([Number.NaN, Infinity, -Infinity, 1e18, 1e30, -Number.MAX_VALUE, -1e15, 253_402_300_800_000])(
-    "may not be %d",
+    "must not be %d",
     (epoch) => expect(databaseErrorOf(epoch)).toBe(OUT_OF_RANGE),
   )
 

@@ -51,6 +51,6 @@ it.each<[name: string, work: (db: Database) => Promise<unknown>]>([
     (db) => writeDeliveries(db, [delivery([{ context_window_id: "c", dedupe_key: "k" }])]),
   ],
   ["a signal read by its id", (db) => signalById(db, 1)],
-])("the statement for %s is this one", async (_, work) => {
+])("the statement for %s equals the snapshot", async (_, work) => {
   expect(await statementOf(work)).toMatchSnapshot()
 })

@@ -61,10 +61,10 @@ describe.each([...SENDERS, ...KAFKA_SENDERS])("$name", (sender) => {
       it.skip(`cannot meet this, since ${reason}: ${mishap.name}`)
       continue
     }
-    it(`is stored exactly once once it is acknowledged, although ${mishap.name}`, {
+    it(`is stored exactly once after it is acknowledged, although ${mishap.name}`, {
       timeout: 4 * PATIENCE_MS,
     }, async () => {
-      const texts = Array.from({ length: TEXTS }, (_, place) => `${cell}-${place}`)
+      const texts = Array.from({ length: TEXTS }, (_, index) => `${cell}-${index}`)
       cell++
       await mishap.begin(stand)
       const sent = sender.send(stand, texts)

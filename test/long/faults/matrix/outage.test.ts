@@ -17,7 +17,7 @@ useEmptyTables(rig)
 
 const MINUTE_MS = 60_000
 const STEP_MS = 500
-const signal = (place: number) => ({ context_window_id: "conv-outage", raw_content: String(place) })
+const signal = (index: number) => ({ context_window_id: "conv-outage", raw_content: String(index) })
 
 /** How the service is away: nothing listens, or something else answers. */
 const WAYS = {
@@ -150,7 +150,7 @@ describe.each([
     async (way, minutes) => {
       endsAt = performance.now() + minutes * MINUTE_MS
       const processor = await open(way)
-      for (const place of upTo(250).slice(1)) await pass(processor.add(signal(place)), MINUTE_MS)
+      for (const index of upTo(250).slice(1)) await pass(processor.add(signal(index)), MINUTE_MS)
       const tookMs = await pass(processor.flush(), (minutes + 3) * MINUTE_MS)
       expect(await storedNumbers(rig)).toEqual(upTo(250))
       // A pause is at most a minute, an attempt 30 s.
@@ -164,10 +164,10 @@ describe.each([
     },
   )
 
-  it("reports at close what it could not send, and the spool has it for the next run", async () => {
+  it("reports at close what it could not send, and keeps it in the spool for the next run", async () => {
     endsAt = Number.POSITIVE_INFINITY
     const processor = await open("nothing listens")
-    for (const place of upTo(250).slice(1)) await pass(processor.add(signal(place)), MINUTE_MS)
+    for (const index of upTo(250).slice(1)) await pass(processor.add(signal(index)), MINUTE_MS)
     expect(await pass(processor.close(), 2 * MINUTE_MS)).toBeLessThanOrEqual(MINUTE_MS + STEP_MS)
     expect(undelivered.reduce((sum, { count }) => sum + count, 0)).toBe(250)
     for (const { kept, error } of undelivered) {
@@ -185,7 +185,7 @@ describe.each([
 })
 
 describe("the library in memory", () => {
-  it("gives a batch up after giveUpMs, a day by default, and has tried until then", {
+  it("retries a batch until giveUpMs, a day by default, and then gives it up", {
     timeout: 180_000,
   }, async () => {
     endsAt = Number.POSITIVE_INFINITY

@@ -114,11 +114,11 @@ const slack: Sender = {
   name: "Slack webhook",
   queued: true,
   async send({ address }, texts) {
-    for (const [place, text] of texts.entries()) {
+    for (const [index, text] of texts.entries()) {
       const ts = `${Math.floor(Date.now() / 1000)}.${String(nextNumber++).padStart(6, "0")}`
       const event = { type: "message", channel: "C1", user: "U1", text, ts, event_ts: ts }
       const { headers, body } = signedRequest(
-        Buffer.from(JSON.stringify(envelope(event, `Ev${place}${text}`))),
+        Buffer.from(JSON.stringify(envelope(event, `Ev${index}${text}`))),
       )
       await postUntilAccepted(`${address}/webhooks/slack`, new Uint8Array(body), headers)
     }

@@ -123,7 +123,7 @@ describe("signals dlq", () => {
       .split("\n")
       .map((line) => JSON.parse(line))
     expect(code).toBe(1)
-    expect(outcomes.map(({ id }) => id)).toEqual(Array.from({ length: 502 }, (_, place) => place + 1))
+    expect(outcomes.map(({ id }) => id)).toEqual(Array.from({ length: 502 }, (_, index) => index + 1))
     expect(outcomes.filter(({ replayed }) => !replayed)).toEqual([
       { id: 501, replayed: false, reason: expect.any(String) },
     ])

@@ -5,7 +5,7 @@ describe("the limit of batches in flight", () => {
   it("admits at most its size", async () => {
     const limit = new AdaptiveLimit(2)
     const entered: number[] = []
-    const entering = [0, 1, 2].map((place) => limit.enter().then(() => entered.push(place)))
+    const entering = [0, 1, 2].map((index) => limit.enter().then(() => entered.push(index)))
     await Promise.all(entering.slice(0, 2))
     expect(entered).toEqual([0, 1])
     limit.leave()
@@ -29,7 +29,7 @@ describe("the limit of batches in flight", () => {
 
   it("admits nothing while more are in flight than it allows", async () => {
     const limit = new AdaptiveLimit(4)
-    for (let place = 0; place < 4; place++) await limit.enter()
+    for (let index = 0; index < 4; index++) await limit.enter()
     limit.shrink()
     let entered = false
     const entering = limit.enter().then(() => {

@@ -60,5 +60,5 @@ describe("the progress of an import", () => {
     [59, "59 s"],
     [61, "1 min 1 s"],
     [3660, "1 h 1 min"],
-  ])("tells %d seconds as %s", (seconds, text) => expect(duration(seconds)).toBe(text))
+  ])("prints %d seconds as %s", (seconds, text) => expect(duration(seconds)).toBe(text))
 })

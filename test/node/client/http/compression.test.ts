@@ -15,8 +15,8 @@ const rig = useRig({ OPEN_ACCESS: "false", API_KEYS, MAX_SIGNALS: "1000" })
 const proxy = useProxy(rig)
 useEmptyTables(rig)
 
-const signal = (place: number) => ({ context_window_id: "conv-client", raw_content: String(place) })
-const signals = (count: number) => Array.from({ length: count }, (_, place) => signal(place))
+const signal = (index: number) => ({ context_window_id: "conv-client", raw_content: String(index) })
+const signals = (count: number) => Array.from({ length: count }, (_, index) => signal(index))
 const rows = async () =>
   (await rig.query<{ count: number }>("select count(*)::int4 as count from signals"))[0]?.count
 

@@ -93,7 +93,7 @@ describe("a redirect", () => {
     },
   )
 
-  it("that leads in a circle ends", async () => {
+  it("that leads in a circle ends with an error", async () => {
     answer = (_, response) => response.writeHead(307, { Location: "/api/signals" }).end()
     expect((await failureOf(clientOf().create(SIGNAL))).message).toContain("redirect for the 6th time")
     expect(seen).toHaveLength(6)
@@ -164,13 +164,13 @@ describe("the clock", () => {
     return { name: error.name, attempts, tookMs: performance.now() - began }
   }
 
-  it("of the wall may be set back an hour: the deadline stays where it was", async () => {
+  it("of the machine may be set back an hour, and the deadline stays the same", async () => {
     const { name, attempts } = await retried(-3_600_000)
     expect(name).toBe("DeadlineError")
     expect(attempts).toBeGreaterThan(0)
   })
 
-  it("of the wall may be set forward an hour: the call is still tried", async () => {
+  it("of the machine may be set forward an hour, and the call is still tried", async () => {
     const { name, attempts } = await retried(3_600_000)
     expect(name).toBe("DeadlineError")
     expect(attempts).toBeGreaterThan(1)

@@ -21,9 +21,9 @@ const proxy = useProxy(rig)
 const folder = useFolder()
 useEmptyTables(rig)
 
-const signal = (place: number, more: object = {}) => ({
+const signal = (index: number, more: object = {}) => ({
   context_window_id: "conv-drain",
-  raw_content: String(place),
+  raw_content: String(index),
   ...more,
 })
 const stored = () => storedNumbers(rig)
@@ -49,7 +49,7 @@ const start = async (options: ProcessorOptions = {}, made = client()) => {
 }
 
 describe("a spool that an outage has filled", () => {
-  it("empties itself when the service is back, and accepts signals again, without a restart", async () => {
+  it("is sent when the service is back, and accepts signals again, without a restart", async () => {
     away = true
     const processor = await start()
     const notes = { diagnostic_notes: "x".repeat(20_000) }
@@ -76,7 +76,7 @@ describe("a spool that an outage has filled", () => {
     const processor = await start({ maxBuffered: 50, maxCount: 10 })
     // Beyond the memory, add would wait for ever if the batches stayed there.
     for (let from = 0; from < 1000; from += 50)
-      await Promise.all(upTo(50).map((place) => processor.add(signal(from + place))))
+      await Promise.all(upTo(50).map((index) => processor.add(signal(from + index))))
     away = false
     await processor.flush()
     expect(await stored()).toEqual(upTo(1000))
@@ -84,7 +84,7 @@ describe("a spool that an outage has filled", () => {
     expect([undelivered, await files()]).toEqual([[], []])
   })
 
-  it("lets a batch that is refused every time keep no other from being sent", async () => {
+  it("sends other batches although one is refused every time", async () => {
     const processor = await start(
       { maxCount: 1, maxInFlight: 1, closeDeadlineMs: 500 },
       client({
@@ -96,7 +96,7 @@ describe("a spool that an outage has filled", () => {
     )
     away = false
     await processor.add({ context_window_id: "poison", raw_content: "1000" })
-    for (const place of upTo(20)) await processor.add(signal(place))
+    for (const index of upTo(20)) await processor.add(signal(index))
     await expect.poll(stored).toEqual(upTo(20))
     await expect(processor.flush({ deadlineMs: 1 })).rejects.toThrow("they stay accepted")
     await processor.close()
@@ -110,7 +110,7 @@ describe("batches that another caller has sent", () => {
     away = false
     proxy.mishaps.push(...upTo(100).map(() => ({ kind: "lose" as const })))
     const first = await start({ maxCount: 5, closeDeadlineMs: 500 }, client({ key: "key-a" }))
-    for (const place of upTo(10)) await first.add(signal(place, more))
+    for (const index of upTo(10)) await first.add(signal(index, more))
     await first.close()
     expect(undelivered.map(({ kept }) => kept)).toEqual([true, true])
     proxy.mishaps.length = 0
@@ -142,7 +142,7 @@ describe("batches that another caller has sent", () => {
     proxy.seen.length = 0
     away = true
     const first = await start({ closeDeadlineMs: 200 }, client({ key: "key-a" }))
-    for (const place of upTo(3)) await first.add(signal(place, { dedupe_key: `drain-${place}` }))
+    for (const index of upTo(3)) await first.add(signal(index, { dedupe_key: `drain-${index}` }))
     await first.close()
     away = false
     await (await start({}, client({ key: "key-b" }))).close()

@@ -68,7 +68,7 @@ describe("a batch that is done", () => {
     // A file ends after 64 KiB: these take more than 20.
     const large = signal("done", { raw_content: "x".repeat(10_000) })
     for (let batch = 0; batch < 40; batch++) {
-      for (let place = 0; place < 4; place++) await spool.append(large)
+      for (let index = 0; index < 4; index++) await spool.append(large)
       await cut(spool, `batch-${batch}`, 4)
       await spool.done(`batch-${batch}`)
     }
@@ -103,25 +103,25 @@ describe("a full spool", () => {
 })
 
 describe("a damaged byte", () => {
-  it("loses at most the signal of its line, at any place, and is reported", async () => {
+  it("loses at most the signal of its line, at any position, and is reported", async () => {
     const spool = await openSpool(folder)
     await append(spool, "one", "two", "three")
     await spool.close()
     const [name = ""] = await files()
     const bytes = await readFile(join(folder, name))
-    for (let place = 0; place < bytes.length; place++) {
+    for (let index = 0; index < bytes.length; index++) {
       for (const mask of [0x01, 0x80]) {
         const damagedBytes = Buffer.from(bytes)
-        damagedBytes[place] = (bytes[place] ?? 0) ^ mask
+        damagedBytes[index] = (bytes[index] ?? 0) ^ mask
         await writeFile(join(folder, name), damagedBytes)
         const damaged: DamagedLine[] = []
         const { loose } = await recovered(damaged)
         const lost = ["one", "two", "three"].filter((one) => !loose.includes(one))
-        expect(lost.length, `byte ${place}`).toBeLessThanOrEqual(1)
-        expect(loose.length + lost.length, `byte ${place}`).toBe(3)
+        expect(lost.length, `byte ${index}`).toBeLessThanOrEqual(1)
+        expect(loose.length + lost.length, `byte ${index}`).toBe(3)
         // The last line without its line break looks like one that a crash left incomplete.
-        if (lost.length > 0 && place < bytes.length - 1)
-          expect(damaged, `byte ${place}`).toMatchObject([{ path: join(folder, name) }])
+        if (lost.length > 0 && index < bytes.length - 1)
+          expect(damaged, `byte ${index}`).toMatchObject([{ path: join(folder, name) }])
       }
     }
   })

@@ -15,9 +15,9 @@ useEmptyTables(rig)
 afterAll(() => disk?.remove())
 
 const TEXT = "x".repeat(400)
-const signal = (place: number) => ({
+const signal = (index: number) => ({
   context_window_id: "conv-disk",
-  raw_content: String(place),
+  raw_content: String(index),
   diagnostic_notes: TEXT,
 })
 let away = true
@@ -38,12 +38,12 @@ const start = async (more: object = {}) =>
 
 /** Adds until a call rejects. @returns how many were accepted, and the words of the error */
 async function addUntilFull(processor: BatchProcessor, from = 0): Promise<[number, string]> {
-  for (let place = from; place < from + 100_000; place++) {
-    const words = await processor.add(signal(place)).then(
+  for (let index = from; index < from + 100_000; index++) {
+    const words = await processor.add(signal(index)).then(
       () => undefined,
       (error: Error) => error.message,
     )
-    if (words !== undefined) return [place, words]
+    if (words !== undefined) return [index, words]
   }
   throw new Error("the disk is larger than expected")
 }
@@ -71,7 +71,7 @@ describe.runIf(disk)("a spool that fills its disk", () => {
     expect((await readdir(folder)).filter((name) => name.endsWith(".spool"))).toEqual([])
   })
 
-  it("is opened by the next run, which sends everything once, although another fills the rest", async () => {
+  it("is opened by the next run, which sends everything once, although another program fills the disk", async () => {
     const first = await start({ closeDeadlineMs: 200 })
     const [accepted] = await addUntilFull(first)
     await first.close()

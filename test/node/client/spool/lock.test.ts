@@ -68,7 +68,7 @@ describe("the lock of a spool", () => {
     ).toEqual(["4.lock"])
   })
 
-  it.skipIf(process.platform === "win32")("stays with a holder that is stopped", async () => {
+  it.skipIf(process.platform === "win32")("stays with a paused holder", async () => {
     const { child, ask } = startContender()
     expect(await ask(folder)).toBe("won")
     child.kill("SIGSTOP")
@@ -76,7 +76,7 @@ describe("the lock of a spool", () => {
     child.kill("SIGCONT")
   })
 
-  it("ignores the process id: that of this process, given again after a crash, and the lock of version 0.1.0", async () => {
+  it("ignores the process id, even its own after a crash, and the lock of version 0.1.0", async () => {
     await writeFile(join(folder, "lock"), `${process.pid}\n`)
     await writeFile(
       join(folder, "7.lock"),
@@ -107,17 +107,17 @@ describe("the lock of a spool", () => {
     },
   )
 
-  it(`is won by one of two that find a dead holder, ${ROUNDS} times`, {
+  it(`is taken by one of two processes that find a dead holder, ${ROUNDS} times`, {
     timeout: 300_000 + ROUNDS * 1000,
   }, async () => {
     const contenders = [startContender(), startContender()]
     const askBoth = (line: string) => Promise.all(contenders.map(({ ask }) => ask(line)))
     const outcomes: Record<string, number> = {}
     for (let round = 0; round < ROUNDS; round++) {
-      const place = join(folder, String(round))
-      const dead = await openSpool(place)
+      const one = join(folder, String(round))
+      const dead = await openSpool(one)
       await dead.close()
-      const outcome = (await askBoth(place))
+      const outcome = (await askBoth(one))
         .map((line) => line.split(":")[0])
         .sort()
         .join("+")
@@ -129,7 +129,7 @@ describe("the lock of a spool", () => {
 })
 
 describe("the lock of a folder that exists only for it", () => {
-  it("is held by one of many at a time, and leaves nothing", async () => {
+  it("is held by one process at a time, and leaves no file behind", async () => {
     const own = join(folder, "state.json.lock")
     let holders = 0
     let won = 0
@@ -154,7 +154,7 @@ describe("the lock of a folder that exists only for it", () => {
     expect(await readdir(folder)).toEqual([])
   })
 
-  it("takes over what a killed process has left, and removes that, too", async () => {
+  it("replaces the lock of a killed process, and leaves no file behind", async () => {
     const own = join(folder, "state.json.lock")
     await mkdir(own)
     await writeFile(

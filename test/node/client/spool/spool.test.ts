@@ -17,7 +17,7 @@ const proxy = useProxy(rig)
 const folder = useFolder()
 useEmptyTables(rig)
 
-const signal = (place: number) => ({ context_window_id: "conv-spool", raw_content: String(place) })
+const signal = (index: number) => ({ context_window_id: "conv-spool", raw_content: String(index) })
 const stored = () => storedNumbers(rig)
 const files = async () => (await readdir(folder.path)).filter((name) => name.endsWith(".spool"))
 /** The service behind the proxy, in a run that cannot reach it. */
@@ -40,7 +40,7 @@ describe("a spool", () => {
       closeDeadlineMs: 400,
       onUndelivered: (batch) => undelivered.push(batch),
     })
-    for (const place of upTo(10)) await first.add(signal(place))
+    for (const index of upTo(10)) await first.add(signal(index))
     await first.close()
     expect(undelivered.map(({ count, kept, signals }) => [count, kept, signals]).sort()).toEqual([
       [2, true, []],
@@ -67,7 +67,7 @@ describe("a spool", () => {
       spool: await openSpool(folder.path),
       ...ENDS_SOON,
     })
-    for (const place of upTo(10)) await first.add(signal(place))
+    for (const index of upTo(10)) await first.add(signal(index))
     await first.close()
     expect(await stored()).toEqual(upTo(10))
     proxy.mishaps.length = 0
@@ -84,7 +84,7 @@ describe("a spool", () => {
       spool: await openSpool(folder.path),
       ...ENDS_SOON,
     })
-    for (const place of upTo(3)) await first.add(signal(place))
+    for (const index of upTo(3)) await first.add(signal(index))
     await first.close()
     const [name = ""] = await files()
     await appendFile(join(folder.path, name), '0badc0de {"sequence":4,"signal":{"context_win')
@@ -118,7 +118,7 @@ describe("a batch that lost a signal to the disk", () => {
       spool: await openSpool(folder.path),
       ...ENDS_SOON,
     })
-    for (const place of upTo(3)) await first.add(signal(place))
+    for (const index of upTo(3)) await first.add(signal(index))
     await first.close()
     const [name = ""] = await files()
     const text = await readFile(join(folder.path, name), "utf8")

@@ -58,7 +58,7 @@ export async function seed({ inPostgres }: AnalyticsRig, points: readonly Seeded
     [JSON.stringify(points.map((point) => ({ second: point.second, ...dataPoint(point) }))), DATASET],
   )
 }
-const places = (count: number) => Array.from({ length: count }, (_, place) => place)
-const names = (name: string, count: number) => places(count).map((place) => `${name}${place + 1}`)
+const indexes = (count: number) => Array.from({ length: count }, (_, index) => index)
+const names = (name: string, count: number) => indexes(count).map((index) => `${name}${index + 1}`)
 const picks = (name: string, count: number, cast: string) =>
-  places(count).map((place) => `(p->'${name}'->>${place})${cast}`)
+  indexes(count).map((index) => `(p->'${name}'->>${index})${cast}`)

@@ -110,7 +110,7 @@ describe("an expression", () => {
     ["countIf(timestamp > now() - INTERVAL '15' MINUTE), countIf(timestamp > NOW())", ["5", "0"]],
     ["countIf(dataset = 'signal_ingest_requests' AND index1 = 'i' AND blob20 = '' AND double20 = 0)", ["5"]],
   ])("%s", async (expressions, expected) => {
-    const named = split(expressions).map((expression, place) => `${expression} AS n${place}`)
+    const named = split(expressions).map((expression, index) => `${expression} AS n${index}`)
     // Expressions without an aggregate would be told for each point.
     const asked = values([...named, "count() AS rows"].join(", "))
     expect((await asked).slice(0, -1)).toEqual(expected)
@@ -259,13 +259,13 @@ describe("a query outside the dialect is refused", () => {
     ["1 = 1 AND ", 50_000],
     ["blob1 IN ('a', ", 1],
     ["'a', ", 1500],
-  ])("refuses %j, %i times, before it exhausts the stack", async (piece, times) => {
-    const response = await ask(`SELECT ${piece.repeat(times)}1 AS n FROM ${DATASET}`)
+  ])("refuses %j, %i times, before it exhausts the stack", async (text, times) => {
+    const response = await ask(`SELECT ${text.repeat(times)}1 AS n FROM ${DATASET}`)
     expect([response.status, await response.text()]).toEqual([422, expect.any(String)])
   })
 
   it("refuses a query with more words than Postgres can hold, and answers those below the bound", async () => {
-    const columns = Array.from({ length: 480 }, (_, place) => `1 AS n${place}`).join(", ")
+    const columns = Array.from({ length: 480 }, (_, index) => `1 AS n${index}`).join(", ")
     expect((await ask(`SELECT ${columns} FROM ${DATASET}`)).status).toBe(200)
     const query = `SELECT ${Array(990).fill("1").join(" + ")} AS n FROM ${DATASET} GROUP BY n`
     expect((await ask(query)).status).toBe(200)
@@ -291,7 +291,7 @@ describe("the API", () => {
     ])
   })
 
-  it("knows one path and one method", async () => {
+  it("serves one path and one method", async () => {
     expect((await post(`${analytics.url}/accounts/local/other`, "")).status).toBe(404)
     expect((await fetch(analytics.url + SQL_PATH)).status).toBe(405)
   })

@@ -61,7 +61,7 @@ describe("a statement", () => {
   it.each([
     ["create temp table t (a int)", "CREATE"],
     ["", ""],
-  ])("may be one that returns nothing: %j", async (text, command) =>
+  ])("may return no rows: %j", async (text, command) =>
     expect(await neon.sql.query(text, [], { fullResults: true })).toMatchObject({
       rows: [],
       rowCount: null,

@@ -77,7 +77,7 @@ describe("an error of Postgres", () => {
 })
 
 describe("a caller who is refused", () => {
-  it("because of a wrong password gets no code, as at Neon", async () => {
+  it("because of a wrong password gets no code, as with Neon", async () => {
     const { username, password, host } = new URL(neon.postgres.url)
     expect(
       await failureOf(connect(`postgresql://${username}:${password}x@${host}/postgres`)`select 1`),

@@ -93,7 +93,7 @@ describe("a database of the last version before 1.0", () => {
     expect(await migrate(url)).toEqual([])
   })
 
-  it("gets what its earliest rows lack", async () => {
+  it("gets the values that its earliest rows lack", async () => {
     await migrate(url)
     expect(
       await all("select distinct received_at from signals where transaction_id::text like '%1'"),
@@ -131,7 +131,7 @@ describe("a database of the last version before 1.0", () => {
 })
 
 describe("an adoption that is killed", () => {
-  it("continues at the next start wherever it was, while the former version writes", async () => {
+  it("continues at the next start after any statement, while the former version writes", async () => {
     let done = false
     let wrote = 0
     const service = await connect()

@@ -34,7 +34,7 @@ describe("the embedded Postgres", () => {
     expect(await isRunning(postgres.pid)).toBe(false)
   })
 
-  it("leaves the exit code of its process as it is", async () => {
+  it("does not change the exit code of its process", async () => {
     const program = `
       const { startPostgres } = await import(${JSON.stringify(MODULE)})
       const postgres = await startPostgres(${JSON.stringify(join(folder, "data"))})
@@ -44,7 +44,7 @@ describe("the embedded Postgres", () => {
     expect(await once(starter, "exit")).toEqual([3, null])
   })
 
-  it("ends with a process that does not stop it", async () => {
+  it("ends when its process ends without a stop", async () => {
     const program = `
       const { startPostgres } = await import(${JSON.stringify(MODULE)})
       const { pid } = await startPostgres(${JSON.stringify(join(folder, "data"))})
@@ -57,7 +57,7 @@ describe("the embedded Postgres", () => {
     await expect.poll(() => isRunning(Number(pid))).toBe(false)
   })
 
-  it("finds its data again, even after a crash", async () => {
+  it("keeps its data, even after a crash", async () => {
     const first = await startPostgres(join(folder, "data"))
     await queryAt(first.url, "create table kept (a int)")
     await first.stop()
@@ -132,7 +132,7 @@ describe("the embedded Postgres", () => {
     expect(crashes).toBe(1)
   })
 
-  it("starts again after a kill, also while a connection has not noticed it yet", async () => {
+  it("starts again after a kill, even while a connection has not noticed it yet", async () => {
     const postgres = await startPostgres(join(folder, "data"))
     const client = new Client({ connectionString: postgres.url })
     client.on("error", () => {})

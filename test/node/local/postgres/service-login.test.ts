@@ -43,7 +43,7 @@ describe("the login of the service", () => {
     "select pg_read_file('PG_VERSION')",
     "alter system set work_mem = '1GB'",
     "set role postgres",
-  ])("may not %s", async (statement) => {
+  ])("must not %s", async (statement) => {
     await expect(queryAt(login, statement)).rejects.toMatchObject({ code: "42501" })
   })
 

@@ -29,19 +29,19 @@ describe("a line at the terminal", () => {
       }),
     ).toBe("207  POST /api/signals/batch           2 signals, 1 stored, 1 failed  3 ms"))
 
-  it("comes once a minute for a read that repeats", () => {
+  it("appears once a minute for a repeated read", () => {
     expect(show(read)).toContain("GET /api/signals")
     expect(show(read, 59_999)).toBeUndefined()
     expect(show(read, 60_000)).toContain("GET /api/signals")
   })
 
-  it.each(["/readyz", "/healthz"])("does not come for the probe %s", (route) => {
+  it.each(["/readyz", "/healthz"])("does not appear for the probe %s", (route) => {
     expect(show({ ...read, route })).toBeUndefined()
     expect(show({ ...read, route, status: 503 })).toBeUndefined()
   })
 
   it.each(["scheduled", "bucket_swept", "expired_keys_released"])(
-    "comes for the sweep's %s when it did something or failed",
+    "appears for the sweep's %s when it did something or failed",
     (event) => {
       expect(show({ event, ms: 5, count: 0 })).toBeUndefined()
       expect(show({ event, ms: 5 })).toBeUndefined()

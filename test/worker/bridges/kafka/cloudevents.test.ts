@@ -52,14 +52,14 @@ describe("a CloudEvent", () => {
       ]),
   )
 
-  it("passes as a signal when its data is one, with its time where the data has none", () => {
+  it("is stored as a signal when its data is one, with the event's time where the data has none", () => {
     const data = { context_window_id: "conv-1", raw_content: "Hi" }
     expect(map(sent("structured", { data }))).toMatchObject([
       { signal: { ...data, timestamp: ATTRIBUTES.time } },
     ])
   })
 
-  it("may come in a batch, or a batch of none", () => {
+  it("may come in a batch, even in an empty one", () => {
     const type = { "content-type": "application/cloudevents-batch+json" }
     const events = ["a-1", "a-2"].map((id) => new CloudEvent({ ...ATTRIBUTES, id, data: DATA }))
     expect(read(type, events)).toMatchObject([
@@ -137,7 +137,7 @@ describe("a CloudEvent", () => {
 })
 
 describe("an event of Knative's KafkaSource", () => {
-  const place = {
+  const position = {
     id: "partition:0/offset:41",
     source: "/apis/v1/namespaces/default/kafkasources/signals#chat",
     type: "dev.knative.kafka.event",
@@ -145,12 +145,12 @@ describe("an event of Knative's KafkaSource", () => {
   }
 
   it("has the record's key as its conversation", () =>
-    expect(map(sent("binary", { ...place, key: "room-7" }))).toMatchObject([
+    expect(map(sent("binary", { ...position, key: "room-7" }))).toMatchObject([
       { signal: { context_window_id: "room-7" } },
     ]))
 
   it("a CloudEvent without a key is refused, and its subject does not become the conversation", () =>
-    expect(map(sent("binary", place))).toMatchObject([
+    expect(map(sent("binary", position))).toMatchObject([
       { refused: "the record has no conversation: $key or $subject must be text or a number" },
     ]))
 })

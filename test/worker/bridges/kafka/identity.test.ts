@@ -19,10 +19,10 @@ describe("the identity of a record", () => {
     expect(read(JSON_TYPE, body, {}, "eu-1")).toMatchObject([{ identity: "kafka:eu-1/chat/0/5" }])
   })
 
-  it("has the record's timestamp, so that a topic that is created again is not taken for the former one", () => {
-    const place = { topic: "chat", partition: 0, offset: 5, value: "v" }
+  it("includes the record's timestamp, so that a topic that is created again differs from the former one", () => {
+    const position = { topic: "chat", partition: 0, offset: 5, value: "v" }
     const identityAt = (timestamp: unknown) =>
-      read(JSON_TYPE, { records: [{ ...place, timestamp }] })[0]?.identity
+      read(JSON_TYPE, { records: [{ ...position, timestamp }] })[0]?.identity
     expect(identityAt(1_700_000_000_000)).toBe("kafka:chat/0/5/1700000000000")
     expect(identityAt("1700000000000")).toBe("kafka:chat/0/5/1700000000000")
     for (const none of [-1, "-1", null, "", undefined]) expect(identityAt(none)).toBe("kafka:chat/0/5")
@@ -33,7 +33,7 @@ describe("the identity of a record", () => {
     expect(read(JSON_TYPE, [record])).toMatchObject([{ identity: "kafka:chat/0/5" }])
   })
 
-  it("is the webhook-id where the record has no place of its own, and its place among several", () => {
+  it("is the webhook-id where the record has no offset, with its index among several records", () => {
     const headers = { "webhook-id": "msg_1" }
     expect(read(JSON_TYPE, SIGNAL, headers)).toMatchObject([{ identity: "webhook:msg_1" }])
     expect(read(JSON_TYPE, [SIGNAL, SIGNAL], headers)).toMatchObject([
@@ -44,7 +44,7 @@ describe("the identity of a record", () => {
     expect(read(JSON_TYPE, placed, headers)).toMatchObject([{ identity: "kafka:t/0/1" }])
   })
 
-  it("is undefined when the sender gives nothing to identify the record", () => {
+  it("is undefined when the sender does not identify the record", () => {
     expect(read(JSON_TYPE, SIGNAL)[0]).not.toHaveProperty("identity")
     expect(read(JSON_TYPE, { records: [{ topic: "t", value: 1, offset: 4 }] })[0]).not.toHaveProperty(
       "identity",

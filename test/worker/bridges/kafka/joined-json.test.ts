@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest"
 import { splitJoined } from "../../../../src/bridges/kafka/requests.ts"
 
 describe("values that are joined", () => {
-  it("are separated, whatever is between them and in their texts", () =>
+  it("are separated, whatever stands between them and in their texts", () =>
     fc.assert(
       fc.property(
         fc.array(fc.oneof(fc.object(), fc.array(fc.jsonValue())), { minLength: 1 }),
@@ -17,7 +17,7 @@ describe("values that are joined", () => {
     ))
 
   it.each(["1, 2", "{} x {}", '{"a": 1', '{"a": "}', "}{", '"a" {}'])(
-    "are none where anything else stands between, or the last has no end: %s",
+    "are not separated where anything else stands between them, or the last has no end: %s",
     (text) => expect(splitJoined(text, 10_000)).toBeUndefined(),
   )
 

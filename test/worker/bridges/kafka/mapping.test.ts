@@ -40,7 +40,7 @@ describe("the field mapping", () => {
     ["an object", { toString: 1, valueOf: 1 }],
     ["a number of 20 digits", JSON.rawJSON("12345678901234567890")],
     ["null", null],
-  ])("passes over what has %s for its name", (_, name) => {
+  ])("ignores a part with the name %s", (_, name) => {
     const headers = [
       { name, value: "wrong" },
       { key: name, value: "wrong" },

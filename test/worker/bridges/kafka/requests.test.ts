@@ -32,15 +32,17 @@ describe("a value that is a signal", () => {
     ["in the batch route's own envelope", JSON_TYPE, { signals: [SIGNAL] }],
     ["in a REST proxy's envelope", "application/vnd.kafka.json.v2+json", { records: [{ value: SIGNAL }] }],
     ["in Kafka Connect's JSON with a schema", JSON_TYPE, { schema: { type: "struct" }, payload: SIGNAL }],
-  ])("passes as one: %s", (_, type, body) => expect(deliver(type, body)).toMatchObject([{ signal: SIGNAL }]))
+  ])("is accepted as a signal: %s", (_, type, body) =>
+    expect(deliver(type, body)).toMatchObject([{ signal: SIGNAL }]),
+  )
 
-  it("keeps its own dedupe_key and time, or gets those of the record", () => {
-    const place = { topic: "chat", partition: 3, offset: 42, timestamp: 1_790_000_000_123 }
+  it("keeps its own dedupe_key and time, or else gets those of the record", () => {
+    const position = { topic: "chat", partition: 3, offset: 42, timestamp: 1_790_000_000_123 }
     const own = { ...SIGNAL, dedupe_key: "mine", timestamp: "2026-01-01T00:00:00Z" }
     const delivered = deliver(JSON_TYPE, {
       records: [
-        { ...place, value: SIGNAL },
-        { ...place, value: own },
+        { ...position, value: SIGNAL },
+        { ...position, value: own },
       ],
     })
     expect(delivered).toMatchObject([
@@ -154,7 +156,7 @@ describe("any other value", () => {
     ])
   })
 
-  it("has no time of Kafka's when that is -1", () =>
+  it("has no time from Kafka when that is -1", () =>
     expect(deliver(JSON_TYPE, { records: [{ key: "k", value: "v", timestamp: -1 }] })).toMatchObject([
       { signal: { timestamp: undefined } },
     ]))
@@ -247,7 +249,7 @@ describe("records as sinks send them", () => {
       deliver("application/x-ndjson", `${JSON.stringify(SIGNAL)}\nnot JSON\n\n${JSON.stringify(SIGNAL)}`),
     ).toMatchObject([{ signal: SIGNAL }, { refused: "the line is not JSON" }, { signal: SIGNAL }]))
 
-  it("are one dead letter when no part of the body is JSON, so that a sink does not send it forever", () => {
+  it("are one dead letter when no part of the body is JSON, so that a sink stops sending it", () => {
     expect(deliver(JSON_TYPE, '{"context_window_id": ')).toEqual([{ refused: "the value is not JSON" }])
     expect(read(JSON_TYPE, '{"a": ')).toMatchObject([{ value: '{"a": ' }])
   })

@@ -97,7 +97,7 @@ describe("a record's headers", () => {
   })
 
   it.each([[null], [[]], [[7, null]], ["text"], [7]])(
-    "that hold nothing to be found leave the record without it: %j",
+    "without the mapped header leave the record without a conversation: %j",
     (headers) =>
       expect(
         deliver(JSON_TYPE, JSON.stringify({ records: [{ value: { text: "Hello" }, headers }] }), mapping),
@@ -118,7 +118,7 @@ describe("a key", () => {
     ["", "room-7"],
     [null, "room-7"],
     [undefined, "room-7"],
-  ])("%j makes the conversation %s, an empty one being none", (key, conversation) =>
+  ])("%j gives the conversation %s, where an empty key counts as absent", (key, conversation) =>
     expect(keyed(key)).toMatchObject([{ signal: { context_window_id: conversation } }]),
   )
 

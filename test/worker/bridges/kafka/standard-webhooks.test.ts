@@ -44,7 +44,7 @@ describe("a Standard Webhooks signature", () => {
     expect(await errorOf({ signature: other })).toBeDefined()
   })
 
-  it("is refused by its headers alone when there are more than ten, or none of 32 bytes", () => {
+  it("is refused by its headers alone when it has more than ten parts, or none of 32 bytes", () => {
     const { body: _, ...headers } = signed("{}")
     const headerFault = (signature: string) =>
       standardWebhookHeaderError({ ...headers, signature, secrets: [SECRET], nowSeconds: NOW })

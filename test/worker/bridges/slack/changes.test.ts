@@ -56,7 +56,7 @@ describe("message_changed", () => {
   it("keeps nothing of the former text", () =>
     expect(JSON.stringify(map(CHANGED))).not.toContain("the text before"))
 
-  it("is followed where Slack added a link's preview, which has no edited", () => {
+  it("is followed where Slack added a link preview, which has no `edited`", () => {
     const { edited: _, ...message } = CHANGED.message
     const unfurled = { ...CHANGED, message: { ...message, attachments: [{ title: "Example" }] } }
     expect(map(unfurled)).toMatchObject({
@@ -87,7 +87,7 @@ describe("message_changed", () => {
   })
 
   it.each(["channel_topic", "channel_join"])(
-    "is skipped by its name for a message that nobody said: %s",
+    "is skipped by its name for a message without an author: %s",
     (subtype) =>
       expect(map({ ...CHANGED, message: { ...CHANGED.message, subtype } })).toEqual({
         skipped: "message_changed",
@@ -132,7 +132,7 @@ describe("without SLACK_FOLLOW_EDITS", () => {
 })
 
 describe("a copy of a message", () => {
-  it("shows when it was edited last, and that it was deleted", () => {
+  it("shows when it was last edited, and whether it was deleted", () => {
     const payload = { edited: { user: "U1", ts: "1358878755.000000" } }
     expect(shownChange({ ...NAMED, payload })).toEqual({ kind: "edited", at: "2013-01-22T18:19:15.000000Z" })
     expect(shownChange({ ...NAMED, payload: { subtype: "tombstone" } })).toEqual({ kind: "deleted" })

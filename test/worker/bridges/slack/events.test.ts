@@ -236,7 +236,7 @@ describe("an event that is not a message", () => {
     expect(mapSlackEvent(envelope({ ...PLAIN, hidden: true }))).toEqual({ skipped: "hidden_message" }))
 
   it.each([{}, { type: "a\nb" }, { type: 7 }, { type: "x".repeat(61) }])(
-    "has no name that could spoil a log or a label: %j",
+    "has no name that could corrupt a log or a label: %j",
     (event) => expect(mapSlackEvent(envelope(event))).toEqual({ skipped: "unnamed" }),
   )
 })

@@ -29,19 +29,19 @@ const signalOf = (envelope: object) => {
 const judged = (envelope: object) =>
   planDelivery([mapSlackEvent(envelope)], "2026-01-01T00:00:00.000000Z").plan
 
-describe("a message's place", () => {
-  it("is in the workspace of the delivery, whatever the workspace of its author", () =>
+describe("a message's workspace", () => {
+  it("is that of the delivery, whatever the workspace of its author", () =>
     expect(signalOf(message({ team: "T999" }))).toMatchObject({
       context_window_id: "T123ABC456/C123ABC456",
       payload: { team: "T999" },
     }))
 
-  it("is in its author's workspace when nothing else names one, as in a history", () =>
+  it("is that of its author when nothing else names one, as in a history", () =>
     expect(signalOf(message({ team: "T999" }, { team_id: undefined })).context_window_id).toBe(
       "T999/C123ABC456",
     ))
 
-  it("keeps the organization of a workspace that belongs to one", () =>
+  it("includes the organization of a workspace that belongs to one", () =>
     expect(signalOf(message({}, { enterprise_id: "E1" })).payload).toMatchObject({
       envelope: { enterprise_id: "E1", team_id: "T123ABC456" },
     }))
@@ -52,7 +52,7 @@ describe("a message's agent", () => {
     [{ bot_id: "B1", app_id: "A1" }, "B1"],
     [{ app_id: "A1" }, "A1"],
     [{}, undefined],
-  ])("is its bot, else its app: %j", (fields, agent) =>
+  ])("is its bot, or else its app: %j", (fields, agent) =>
     expect(signalOf(message(fields)).agent_id).toBe(agent),
   )
 })
@@ -71,7 +71,7 @@ describe("a message's text", () => {
     ["\0", "raw_content must not contain U+0000"],
     ["\ud800", "raw_content must not contain a lone surrogate"],
     [7, expect.stringMatching(/^raw_content: /)],
-  ])("is judged as every signal's: %j", (text, error) =>
+  ])("is checked like that of every signal: %j", (text, error) =>
     expect(judged(message({ text }))).toMatchObject({ rows: [], failures: [{ index: 0, error }] }),
   )
 })

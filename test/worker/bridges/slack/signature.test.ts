@@ -105,9 +105,9 @@ describe("a request's signature", () => {
   )
 
   it("is invalid with any bit changed", async () => {
-    for (let place = 3; place < SIGNATURE.length; place++) {
-      const changed = (Number.parseInt(SIGNATURE[place] ?? "0", 16) ^ 1).toString(16)
-      const signature = SIGNATURE.slice(0, place) + changed + SIGNATURE.slice(place + 1)
+    for (let index = 3; index < SIGNATURE.length; index++) {
+      const changed = (Number.parseInt(SIGNATURE[index] ?? "0", 16) ^ 1).toString(16)
+      const signature = SIGNATURE.slice(0, index) + changed + SIGNATURE.slice(index + 1)
       expect(await errorOf({ signature })).toBeDefined()
     }
   })

@@ -65,7 +65,7 @@ async function trickle(bytesASecond: number): Promise<{ seconds: number; answer:
   return { seconds, answer }
 }
 
-it("a body that always arrives too slowly is refused with 408, however often something comes", async () => {
+it("a body that always arrives too slowly is refused with 408, however often bytes arrive", async () => {
   const { seconds, answer } = await trickle(LEAST_BYTES_A_SECOND / 2)
   expect((await answer).status).toBe(408)
   expect(seconds).toBeGreaterThan(5)

@@ -54,9 +54,9 @@ describe.each(ENCODING_NAMES)("%s", (name) => {
 
   it("answers any bytes with a size or a refusal", () =>
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(), (bytes, place) => {
+      fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(), (bytes, index) => {
         const encoded = encode(TEXT)
-        const damaged = joined(encoded.subarray(0, place % encoded.length), bytes)
+        const damaged = joined(encoded.subarray(0, index % encoded.length), bytes)
         expect([413, 422].includes(statusOf(name, damaged)) || statusOf(name, damaged) <= LIMIT).toBe(true)
       }),
       { numRuns: 200 },
@@ -64,12 +64,12 @@ describe.each(ENCODING_NAMES)("%s", (name) => {
 })
 
 describe("a body in several parts", () => {
-  it.each(["gzip", "zstd"] as const)("is one body where the format says so: %s", (name) => {
+  it.each(["gzip", "zstd"] as const)("is one body where the format allows it: %s", (name) => {
     const [head, tail] = [TEXT.subarray(0, 100), TEXT.subarray(100)].map((part) => ENCODE[name](part))
     expect(decode(name, joined(head ?? TEXT, tail ?? TEXT), LIMIT)).toEqual(Buffer.from(TEXT))
   })
 
-  it.each(["br", "deflate"] as const)("is refused elsewhere, rather than stored in part: %s", (name) =>
+  it.each(["br", "deflate"] as const)("is refused in other formats, and not stored in part: %s", (name) =>
     expect(statusOf(name, joined(ENCODE[name](TEXT), ENCODE[name](TEXT)))).toBe(422),
   )
 

@@ -60,7 +60,7 @@ describe("a deployment with keys", () => {
     expect((await request("/api/signals", "dashboard-key")).status).toBe(200)
   })
 
-  it("shows a key with the scope ingest alone its own batches in the ledger, and no other caller's", async () => {
+  it("shows a key with only the scope ingest its own batches in the ledger, and no other caller's", async () => {
     const { transaction_id } = (await (
       await request("/api/signals/batch", "bridge-key", batch())
     ).json()) as BatchAnswer
@@ -106,7 +106,7 @@ describe("a deployment without a key", () => {
 })
 
 describe("a caller over its rate", () => {
-  it("gets 429 over its own limit, and no other caller does", async () => {
+  it("gets 429 over its own limit, which affects no other caller", async () => {
     const counted: string[] = []
     const RATE_LIMITER: RateLimit = {
       async limit({ key }) {
@@ -264,7 +264,7 @@ describe("a deployment with a wrong setting", () => {
     { MAX_SIGNALS: "many" },
     { MAX_FUTURE_SECONDS: "0" },
     { MAX_FUTURE_SECONDS: "3155760001" },
-  ])("answers 503 and gives nothing of it away: %j", async (settings) => {
+  ])("answers 503 and does not reveal it: %j", async (settings) => {
     const response = await deployment(settings)("/readyz")
     expect(response.status).toBe(503)
     expect(await response.text()).not.toContain("s3cret")

@@ -61,7 +61,7 @@ describe("a preflight", () => {
     `${PAGE}:8443`,
     "http://app.example.com",
     "HTTPS://APP.EXAMPLE.COM",
-  ])("of %s is not answered, and no cache mixes the two up", async (origin) => {
+  ])("of %s is not answered, and no cache confuses it with an allowed origin", async (origin) => {
     const response = await preflight(origin)
     expect([response.status, corsHeaders(response)]).toEqual([401, []])
     expect(response.headers.get("Vary")).toBe("Origin")
@@ -79,7 +79,7 @@ describe("a preflight", () => {
     expect([response.status, corsHeaders(response), response.headers.get("Vary")]).toEqual([401, [], null])
   })
 
-  it("is an OPTIONS that asks for a method; any other is a request like others", async () => {
+  it("is an OPTIONS request that asks for a method; any other OPTIONS request is an ordinary one", async () => {
     const init = { method: "OPTIONS", headers: { Origin: PAGE } }
     expect((await request("/api/signals", init)).status).toBe(401)
     expect((await request("/api/signals", init, { OPEN_ACCESS: "true" })).status).toBe(405)
@@ -150,7 +150,7 @@ describe("CORS_ORIGINS", () => {
     "https://*.example.com",
     "file://",
     "https://user@app.example.com",
-    Array.from({ length: 51 }, (_, place) => `https://a${place}.example.com`).join(),
+    Array.from({ length: 51 }, (_, index) => `https://a${index}.example.com`).join(),
   ])("must not be %s", (CORS_ORIGINS) =>
     expect(() => readSettings({ ...bindings, CORS_ORIGINS })).toThrow(ConfigurationError),
   )

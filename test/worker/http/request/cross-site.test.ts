@@ -50,7 +50,7 @@ describe("everyone else, with open access,", () => {
   )
 })
 
-it("a caller with a key may be any page: the key is its proof", async () => {
+it("a page with a key may be of any site, since the key is its proof", async () => {
   const key = "page-key"
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))
   const keys = [{ name: "page", sha256: new Uint8Array(digest).toHex(), scopes: ["ingest"] }]

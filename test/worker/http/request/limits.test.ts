@@ -44,10 +44,8 @@ describe("RateLimit-Policy", () => {
     ["/healthz", {}],
     ["/readyz", { ADDRESS_RATE_LIMIT: "" }],
     ["/readyz", { ADDRESS_RATE_LIMITER: undefined }],
-  ])(
-    "is absent where nothing is limited, or the deployment does not say how much: %s %j",
-    async (path, settings) =>
-      expect(await policyOf(path, settings as Partial<Bindings>)).toEqual([200, null, null]),
+  ])("is absent where nothing is limited, or the limits are not configured: %s %j", async (path, settings) =>
+    expect(await policyOf(path, settings as Partial<Bindings>)).toEqual([200, null, null]),
   )
 
   it("has the limits of wrangler.toml", () => {

@@ -13,8 +13,8 @@ async function pointsOf(path: string, init: RequestInit, settings: Partial<Bindi
   const read = points.map(({ blobs, doubles }) =>
     Object.fromEntries(
       Object.entries(COLUMNS).map(([field, column]) => {
-        const place = Number(column.replace(/\D+/, "")) - 1
-        return [field, column.startsWith("blob") ? blobs[place] : doubles[place]]
+        const index = Number(column.replace(/\D+/, "")) - 1
+        return [field, column.startsWith("blob") ? blobs[index] : doubles[index]]
       }),
     ),
   )
@@ -232,7 +232,7 @@ describe("the data point of a request", () => {
 describe("a batch in doubt", () => {
   afterEach(() => vi.restoreAllMocks())
 
-  it("counts nowhere, until the first replay finds it stored", async () => {
+  it("is not counted until the first replay finds it stored", async () => {
     const batch = post({ signals: [good(), bad(), good()] }, { "Idempotency-Key": crypto.randomUUID() })
     const reach = globalThis.fetch
     // The statement runs, and its answer is lost.

@@ -21,7 +21,7 @@ describe("a Prefer header", () => {
   ])("%s", (header, preferences) => expect(read(header)).toEqual(preferences))
 
   it.each(['return="minimal', "return=min imal", "=x", "a=b=c", 'a="\n"', `a=${"x".repeat(1000)}`])(
-    "that does not follow the grammar holds nothing: %s",
+    "that does not follow the grammar has no preferences: %s",
     (header) => expect(read(header)).toEqual({}),
   )
 })

@@ -75,7 +75,7 @@ describe("the answer to a batch", () => {
     expect(third?.signal_id).toBeGreaterThan(first?.signal_id ?? Number.NaN)
   })
 
-  it("has the id of each signal at its place", async () => {
+  it("has the id of each signal at its index", async () => {
     const conversation = freshConversation()
     const answer = await answerOf(await postBatch(batchOf(conversation, 200)))
     const rows = await query<{ id: string; raw_content: string }>(
@@ -88,7 +88,7 @@ describe("the answer to a batch", () => {
     )
   })
 
-  it("leaves successful items out when the sender prefers a minimal return", async () => {
+  it("omits successful results when the sender prefers a minimal return", async () => {
     const batch = batchOf(freshConversation(), 3, (index) => ({ emotional_tone: index === 2 ? -1 : 0 }))
     const response = await postBatch(batch, { Prefer: "return=minimal" })
     expect(response.headers.get("Preference-Applied")).toBe("return=minimal")
@@ -125,7 +125,7 @@ describe("the answer to a batch", () => {
     })
   })
 
-  it("names the record in the ledger even when no signal could be stored", async () => {
+  it("names the ledger row even when no signal could be stored", async () => {
     const answer = await answerOf(
       await postBatch(batchOf(freshConversation(), 2, () => ({ signal_score: 9 }))),
     )

@@ -159,7 +159,7 @@ describe("the dead letters", () => {
     expect((await send("/api/dead-letters/x")).status).toBe(422)
   })
 
-  it("need both scopes to be changed", async () => {
+  it("can only be changed with both scopes", async () => {
     const id = await kept({ source: "kafka", record: {} })
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode("read-key"))
     const API_KEYS = JSON.stringify([
@@ -212,7 +212,7 @@ describe("a dead letter that is replayed", () => {
     ])
   })
 
-  it("is mapped by the present setting", async () => {
+  it("is mapped by the current setting", async () => {
     const conversation = freshConversation()
     const id = await kept({ source: "kafka", record: { value: { room: conversation } } })
     expect(await replay(id)).toEqual({

@@ -126,7 +126,7 @@ describe("an erasure", () => {
     ])
   })
 
-  it("is one for one Idempotency-Key", async () => {
+  it("is the same for a repeated Idempotency-Key", async () => {
     const key = { "Idempotency-Key": crypto.randomUUID() }
     const body = { user_id: someone() }
     const first = await (await erase(body, key)).json<ErasureRecord>()

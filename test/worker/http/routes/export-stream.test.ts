@@ -7,7 +7,7 @@ const TEN = 10
 
 /** A page of ten rows, `number` of `pages`; a row is known by its id. */
 const page = (number: number, pages: number, size = TEN): SignalRows => ({
-  rows: Array.from({ length: size }, (_, place) => ({ id: `${number}-${place}` })) as SignalRows["rows"],
+  rows: Array.from({ length: size }, (_, index) => ({ id: `${number}-${index}` })) as SignalRows["rows"],
   next: number + 1 < pages ? { time: "2025-01-15T09:30:00.000000Z", id: number + 1 } : null,
 })
 
@@ -66,7 +66,7 @@ describe("a stream of lines", () => {
     const reader = stream.getReader()
     await new Promise((resolve) => setTimeout(resolve, 50))
     expect(reads).toEqual([])
-    for (let piece = 0; piece < TEN; piece++) expect((await reader.read()).value?.length).toBe(64 * 1024)
+    for (let chunk = 0; chunk < TEN; chunk++) expect((await reader.read()).value?.length).toBe(64 * 1024)
     expect(reads).toEqual([])
     await reader.read()
     await new Promise((resolve) => setTimeout(resolve, 50))
@@ -123,7 +123,7 @@ describe("a stream of lines", () => {
     expect(ends).toMatchObject([{ outcome: "complete" }])
   })
 
-  it("fails when its reader does not read for too long, and keeps its place until then", async () => {
+  it("fails when its reader does not read for too long, and keeps its slot until then", async () => {
     const { stream, ends, alive } = open({ pages: 5, bounds: { idleMs: 1500 } })
     const reader = stream.getReader()
     await reader.read()

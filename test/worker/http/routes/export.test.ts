@@ -36,7 +36,7 @@ describe("an export as NDJSON or CSV", () => {
         dedupe_key: crypto.randomUUID(),
       },
       { raw_content: null, emotional_tone: 0.30000000000000004, signal_source: "é" },
-    ].map((signal, place) => ({ context_window_id, timestamp: at(place), ...signal }))
+    ].map((signal, index) => ({ context_window_id, timestamp: at(index), ...signal }))
     expect((await postBatch({ signals, fail_on_error: true })).status).toBe(200)
     await query(
       `update signals set payload = '{"n": 12345678901234567890.10, "e": 1e-30, "t": "\\u0001\\n"}' where context_window_id = $1 and raw_content = '0'`,
@@ -90,9 +90,9 @@ describe("an export as NDJSON or CSV", () => {
     ["escalation", { escalate_flag: 1 }, [2]],
     ["an agent", { agent_id: 'line\nbreak "quoted", comma' }, [1]],
     ["limit", { limit: 3 }, [3, 2, 1]],
-  ])("takes the filters of the list: %s", async (_, filter, places) => {
+  ])("takes the filters of the list: %s", async (_, filter, indexes) => {
     const signals = await linesOf(await exported({ context_window_id, ...filter }))
-    expect(signals.map(({ time }) => time)).toEqual(places.map(at))
+    expect(signals.map(({ time }) => time)).toEqual(indexes.map(at))
   })
 
   it("continues after a cursor, and after the time and id of a signal", async () => {
@@ -108,14 +108,14 @@ describe("an export as NDJSON or CSV", () => {
     expect((await exported({ cursor: "yesterday,1" })).status).toBe(422)
   })
 
-  it("needs a format that exists, and the scope of every read", async () => {
+  it("needs a known format, and the scope of every read", async () => {
     for (const format of ["", "&format=json", "&format=parquet", "&format=ndjson&format=csv"])
       expect((await send(`/api/signals/export?context_window_id=${context_window_id}${format}`)).status).toBe(
         422,
       )
   })
 
-  it("leaves the list to JSON, whatever a caller accepts", async () => {
+  it("does not change the list, which is JSON whatever a caller accepts", async () => {
     for (const accept of ["text/csv", "application/x-ndjson", "*/*"]) {
       const response = await send(`/api/signals?limit=1`, { headers: { Accept: accept } })
       expect([response.status, response.headers.get("Content-Type")]).toEqual([200, "application/json"])
@@ -138,7 +138,7 @@ describe("an export as NDJSON or CSV", () => {
     expect((await send("/api/signals/export?format=csv&limit=1&limit=2")).status).toBe(422)
   })
 
-  it("answers HEAD with only the headers, and takes no place", async () => {
+  it("answers HEAD with only the headers, and takes no slot", async () => {
     for (let call = 0; call <= MAX_STREAMS; call++) {
       const response = await exported({ context_window_id }, "ndjson", { method: "HEAD" })
       expect([response.status, response.headers.get("Content-Type"), await response.text()]).toEqual([
@@ -173,11 +173,11 @@ describe("a list of several pages", () => {
     const context_window_id = freshConversation()
     const size = 8000
     for (let batch = 0; batch < 2; batch++) {
-      const signals = Array.from({ length: size }, (_, place) => ({
+      const signals = Array.from({ length: size }, (_, index) => ({
         context_window_id,
-        raw_content: String(place),
+        raw_content: String(index),
         // Many have the same time.
-        timestamp: 1_700_000_000 + Math.floor(place / 100),
+        timestamp: 1_700_000_000 + Math.floor(index / 100),
       }))
       expect((await postBatch({ signals }, { Prefer: "return=minimal" })).status).toBe(200)
     }

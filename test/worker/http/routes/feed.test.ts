@@ -59,7 +59,7 @@ async function store(...signals: Sent[]): Promise<number[]> {
 }
 
 const numbered = (count: number, more: object = {}) =>
-  Array.from({ length: count }, (_, place): Sent => ({ raw_content: String(place), ...more }))
+  Array.from({ length: count }, (_, index): Sent => ({ raw_content: String(index), ...more }))
 
 let end = ""
 
@@ -110,7 +110,7 @@ describe("the feed", () => {
     expect(contents.map((content) => content?.[0]).join("")).toBe("012340123401234")
   })
 
-  it("answers at once when it waits and there is a signal, and else when one comes or the time is over", async () => {
+  it("answers a waiting reader at once when there is a signal, or else when one arrives or the time is over", async () => {
     const startedAt = Date.now()
     const waiting = read({ after: end, wait: 30 })
     await store({ raw_content: "came" })
@@ -120,17 +120,17 @@ describe("the feed", () => {
   })
 
   it("lets a bounded number of readers of an isolate wait", async () => {
-    const places = Array.from({ length: MAX_WAITING_READERS }, () => takeWaitingSlot())
+    const slots = Array.from({ length: MAX_WAITING_READERS }, () => takeWaitingSlot())
     expect(takeWaitingSlot()).toBeUndefined()
     // A reader that has left without a word makes room.
     expect(takeWaitingSlot(undefined, Date.now() + 60_000)?.release()).toBeUndefined()
-    for (const place of places) place?.release()
+    for (const slot of slots) slot?.release()
     const taken = Array.from({ length: MAX_WAITING_READERS }, () => takeWaitingSlot())
     const refused = await ask({ after: (await read({ after: "now" })).next_cursor, wait: 2 })
     // Unless another test has stored a signal in between.
     if (refused.status !== 200)
       expect([refused.status, refused.headers.get("Retry-After")]).toEqual([503, "5"])
-    for (const place of taken) place?.release()
+    for (const slot of taken) slot?.release()
   })
 })
 
@@ -152,18 +152,21 @@ describe("a cursor of the feed", () => {
   it.each<[string, (now: string) => Parameters<typeof encodeFeedCursor>[0]]>([
     ["a batch that the ledger never had", (now) => ({ xid: "1", transactionId: now, id: null })],
     ["a transaction that has not begun", () => ({ xid: "9999999999", transactionId: newest, id: null })],
-  ])("of %s says that the database was restored, or is another", async (_, position) => {
-    const [row] = await query<{ id: string }>(
-      "select transaction_id as id from batches order by created_at desc limit 1",
-    )
-    const now = (row?.id ?? newest).replace(/.{12}$/, "000000000000")
-    const response = await ask({ after: encodeFeedCursor(position(now)) })
-    const detail = [
-      { type: "feed_cursor_unknown", loc: ["query", "after"], msg: expect.stringContaining("restored") },
-    ]
-    const body = { code: "invalid_request", detail }
-    expect([response.status, await response.json()]).toEqual([422, body])
-  })
+  ])(
+    "of %s is refused with the reason that the database was restored, or is another one",
+    async (_, position) => {
+      const [row] = await query<{ id: string }>(
+        "select transaction_id as id from batches order by created_at desc limit 1",
+      )
+      const now = (row?.id ?? newest).replace(/.{12}$/, "000000000000")
+      const response = await ask({ after: encodeFeedCursor(position(now)) })
+      const detail = [
+        { type: "feed_cursor_unknown", loc: ["query", "after"], msg: expect.stringContaining("restored") },
+      ]
+      const body = { code: "invalid_request", detail }
+      expect([response.status, await response.json()]).toEqual([422, body])
+    },
+  )
 
   it("a cursor of a ledger row that retention has removed still works", async () => {
     await store({ raw_content: "after" })

@@ -94,7 +94,7 @@ describe("POST /webhooks/kafka", () => {
     const all = await Promise.all([post(body), post(body), post(body)])
     await consume(all.flatMap(({ queued }) => queued))
     expect(await countOf(conversation)).toBe(1)
-    // The same place in another cluster is another record.
+    // The same position in another cluster is another record.
     const { queued } = await post(body, { path: "/webhooks/kafka?cluster=eu" })
     await consume(queued)
     expect(await countOf(conversation)).toBe(2)
@@ -147,8 +147,8 @@ describe("POST /webhooks/kafka", () => {
 
   it("keeps a delivery too large for a message in the bucket", async () => {
     const conversation = freshConversation()
-    const many = Array.from({ length: 500 }, (_, place) =>
-      signal(conversation, { raw_content: `${place} ${"x".repeat(400)}` }),
+    const many = Array.from({ length: 500 }, (_, index) =>
+      signal(conversation, { raw_content: `${index} ${"x".repeat(400)}` }),
     )
     const { answer, queued } = await post(many)
     expect([answer.state, answer.accepted_count]).toEqual(["queued", 500])

@@ -70,7 +70,7 @@ describe("the ledger's pages", () => {
 
   it("end after a bounded number of tested batches, and continue", async () => {
     // Older than all others, so that nobody else's page has them.
-    const id = (place: number) => `00000000-0000-7000-8000-${String(place).padStart(12, "0")}`
+    const id = (index: number) => `00000000-0000-7000-8000-${String(index).padStart(12, "0")}`
     await query(
       `insert into batches (transaction_id, caller, state, total_count, failed_count, failures)
        select ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'test', 'stored', 1, (n = 1)::int4,

@@ -86,7 +86,7 @@ describe("a page of signals", () => {
     expect(page.next_cursor).toBeNull()
   })
 
-  it("walks an index and never sorts", async () => {
+  it("reads an index and never sorts", async () => {
     const plans = [
       await planOf((db) => listSignals(db, { limit: 10, after: { time: "2025-01-01T00:00:00Z", id: 1 } })),
       await planOf((db) => listBatches(db, { limit: 10 })),

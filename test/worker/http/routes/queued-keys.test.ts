@@ -58,7 +58,7 @@ describe("one Idempotency-Key for synchronous and asynchronous requests", () => 
     await expectStoredOnce(conversation, [first.answer.transaction_id, second.answer.transaction_id])
   })
 
-  it("stores a queued batch at once for a synchronous retry, under the transaction id of the first answer", async () => {
+  it("stores a queued batch at once on a synchronous retry, under the transaction id of the first answer", async () => {
     const conversation = freshConversation()
     const key = keyed()
     const first = await postTo(bodyFor(conversation), { ...key, ...ASYNC })
@@ -70,7 +70,7 @@ describe("one Idempotency-Key for synchronous and asynchronous requests", () => 
     await expectStoredOnce(conversation, [first.answer.transaction_id])
   })
 
-  it("enters a queued batch as stored when the same request was stored meanwhile, and names that batch", async () => {
+  it("records a queued batch as stored when the same request was stored meanwhile, and names that batch", async () => {
     const conversation = freshConversation()
     const key = keyed()
     const first = await postTo(bodyFor(conversation), { ...key, ...ASYNC })

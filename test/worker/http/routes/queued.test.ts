@@ -71,7 +71,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect((await ask(crypto.randomUUID())).status).toBe(503)
   })
 
-  it("is one batch in the ledger although it is far larger than a message", async () => {
+  it("is one batch in the ledger even when it is far larger than a message", async () => {
     const conversation = freshConversation()
     const signals = Array.from({ length: 1000 }, () => ({
       context_window_id: conversation,
@@ -114,7 +114,7 @@ describe("a batch with Prefer: respond-async", () => {
     expect(await countOf(conversation)).toBe(0)
   })
 
-  it("is stored at once where there is no queue, no bucket, or the queue fails", async () => {
+  it("is stored at once without a queue or a bucket, and when the queue fails", async () => {
     const refusing = { send: () => Promise.reject(new Error("Storage Limit Exceeded")) } as unknown as Queue
     for (const changed of [{ QUEUE: undefined }, { BUCKET: undefined }, { QUEUE: refusing }]) {
       const conversation = freshConversation()

@@ -122,7 +122,7 @@ describe("POST /api/signals", () => {
 })
 
 describe("a signal that is read back", () => {
-  it("equals what was sent, byte for byte: astral and combining characters, U+2028, digits beyond 2^53", async () => {
+  it("equals what was sent, byte for byte, with astral and combining characters, U+2028, and digits beyond 2^53", async () => {
     const text = "e\u0301 \u00e9 \u{1F600}\u{1F1E9}\u{1F1EA} \u2028\u2029 \u0001 \\ \" ' {,} NULL"
     const payload =
       '{"big":123456789012345678901234567890,"small":1e-400,"exact":0.10000000000000000555,"text":"\u2028\u{10FFFF}"}'
@@ -206,7 +206,7 @@ describe("GET /api/signals", () => {
     "where context_window_id = 'a'",
     "where signal_source = 'a'",
     "where context_window_id = 'a' and (time, id) < (now(), 5)",
-  ])("can walk an index instead of sorting: %s", async (where) => {
+  ])("can read an index instead of sorting: %s", async (where) => {
     const plan = await planAvoidingSort(
       `select id from signals ${where} order by time desc, id desc limit 10`,
     )

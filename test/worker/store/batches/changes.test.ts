@@ -32,8 +32,8 @@ function batch(conversation: string, key: string, happenings: readonly Happening
     payload: { version: what },
   }))
   const { plan, ...rest } = batchOf(signals)
-  const rows: SignalRow[] = plan.rows.map((row, place) => {
-    const change = changeOf(happenings[place] ?? "said")
+  const rows: SignalRow[] = plan.rows.map((row, index) => {
+    const change = changeOf(happenings[index] ?? "said")
     return change ? { ...row, change } : row
   })
   return {
@@ -118,7 +118,7 @@ describe("a signal and its changes, in any order, repeated, and with any of them
 
   it("end in the same state when several messages change at once, in opposite orders", async () => {
     const conversation = freshConversation()
-    const keys = Array.from({ length: 20 }, (_, place) => `${conversation}-${String(place).padStart(2, "0")}`)
+    const keys = Array.from({ length: 20 }, (_, index) => `${conversation}-${String(index).padStart(2, "0")}`)
     const write = async (order: readonly string[], what: Happening) => {
       const one = batch(conversation, "", [])
       const rows = order
@@ -148,7 +148,7 @@ function beforeEdit(work: () => Promise<void>): Database {
 }
 
 describe("a change", () => {
-  it("is not made when its batch is not stored, and made when it is sent again", async () => {
+  it("is not made when its batch is not stored, and is made when the batch is sent again", async () => {
     const conversation = freshConversation()
     await writeBatch(database(), batch(conversation, conversation, ["said"]))
     const edit = batch(conversation, conversation, [2])
@@ -159,7 +159,7 @@ describe("a change", () => {
     expect(await stateOf(conversation)).toEqual(endOf([2]))
   })
 
-  it("of values that only the database refuses fails, and leaves the signal as it is", async () => {
+  it("with values that only the database refuses fails, and does not change the signal", async () => {
     const conversation = freshConversation()
     await writeBatch(database(), batch(conversation, conversation, ["said"]))
     const edit = batch(conversation, conversation, [2])
@@ -188,7 +188,7 @@ describe("a change", () => {
     expect(await stateOf(conversation)).toEqual([])
   })
 
-  it("of a suppressed subject is refused, and leaves the signal as it is", async () => {
+  it("of a suppressed subject is refused, and does not change the signal", async () => {
     const conversation = freshConversation()
     await writeBatch(database(), batch(conversation, conversation, ["said"]))
     const user = `user ${crypto.randomUUID()}`

@@ -26,21 +26,21 @@ function split(context_window_id: string): Delivery[] {
   return [good, mixed]
 }
 
-/** The database, with `work` in place of the statement at this place of a call. */
-function replacing(place: number, work: (send: () => Promise<unknown>) => Promise<unknown>): Database {
+/** The database, with `work` instead of the statement with this index in a call. */
+function replacing(index: number, work: (send: () => Promise<unknown>) => Promise<unknown>): Database {
   const db = database()
   let sent = 0
   return {
     ...db,
     query: <Row>(...statement: Parameters<Database["query"]>) =>
-      (sent++ === place ? work(() => db.query(...statement)) : db.query(...statement)) as Promise<Row[]>,
+      (sent++ === index ? work(() => db.query(...statement)) : db.query(...statement)) as Promise<Row[]>,
   }
 }
 
 const NOTHING = { stored: 0, duplicates: 0, codes: [], isDone: true }
 
 describe("the counts of deliveries that are written one by one", () => {
-  it("are those of one call when they are delivered again", async () => {
+  it("are those of one call when the deliveries come again", async () => {
     const deliveries = split(freshConversation())
     expect(await counted(database(), deliveries)).toEqual({
       ...NOTHING,
@@ -68,7 +68,7 @@ describe("the counts of deliveries that are written one by one", () => {
 })
 
 describe("the counts of a delivery", () => {
-  it("have a suppressed signal once", async () => {
+  it("include a suppressed signal once", async () => {
     const [context_window_id, user_id] = [freshConversation(), `user ${crypto.randomUUID()}`]
     await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [
       user_id,
@@ -79,7 +79,7 @@ describe("the counts of a delivery", () => {
     expect(await counted(database(), deliveries)).toEqual(NOTHING)
   })
 
-  it("have an edit that the database refuses as failed, once, and not as a duplicate", async () => {
+  it("include an edit that the database refuses once, as failed and not as a duplicate", async () => {
     const context_window_id = freshConversation()
     const signal = { context_window_id, dedupe_key: context_window_id }
     await writeDeliveries(database(), [delivery([signal])])
@@ -92,7 +92,7 @@ describe("the counts of a delivery", () => {
     expect(await counted(database(), [edit])).toEqual(NOTHING)
   })
 
-  it("do not have signals whose statement lost its answer: no later call knows whether they were counted", async () => {
+  it("omit signals whose statement lost its answer, since no later call knows whether they were counted", async () => {
     const conversation = freshConversation()
     const deliveries = [delivery([{ context_window_id: conversation }])]
     const losing = replacing(0, async (send) => {

@@ -43,7 +43,7 @@ describe("a replay", () => {
     expect(await idsOf(again(batch))).toEqual(first)
   })
 
-  it("keeps each id at its place when the rules of a deployment refuse one signal more, or one less", async () => {
+  it("keeps each id at its index when the rules of a deployment refuse one signal more, or one less", async () => {
     const context_window_id = freshConversation()
     const batch = keyedBatch(
       { context_window_id },
@@ -118,7 +118,7 @@ describe("the ids that the ledger keeps", () => {
       [batch.transactionId],
     )
     // Other tests may take ids from the same sequence meanwhile, which makes a gap.
-    const gaps = ids.filter((id, place) => place > 0 && id !== (ids[place - 1] ?? 0) + 1).length
+    const gaps = ids.filter((id, index) => index > 0 && id !== (ids[index - 1] ?? 0) + 1).length
     expect(row?.signal_ids.split(",").length).toBe(gaps + 1)
     expect(row?.signal_ids).toMatch(new RegExp(`^${ids[0]}:`))
   })

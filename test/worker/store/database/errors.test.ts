@@ -18,7 +18,7 @@ const fromFetch = (name: string) => {
 
 describe("an error that was rolled back", () => {
   it.each(["40001", "40P01", "55P03", "57014", "57P03", "25006", "53100", "53300"])(
-    "with SQLSTATE %s may be tried again, and nothing was stored",
+    "with SQLSTATE %s can be retried, and nothing was stored",
     (code) =>
       expect(databaseErrorOf(fromPostgres(code))).toMatchObject({
         kind: "transient",
@@ -31,7 +31,7 @@ describe("an error that was rolled back", () => {
     "Couldn't connect to compute node",
     "Control plane request failed",
     "Too many connections attempts",
-  ])("of the proxy is known by its words: %s", (message) =>
+  ])("of the proxy is recognized by its message: %s", (message) =>
     expect(databaseErrorOf(fromProxy(500, JSON.stringify({ message, code: "" })))).toMatchObject({
       kind: "transient",
       reason: "HTTP 500",
@@ -41,7 +41,7 @@ describe("an error that was rolled back", () => {
 })
 
 describe("an error after which the statement may have run", () => {
-  it.each(["08006", "57P01", "57P02", "58030", "XX000"])("with SQLSTATE %s may be tried again", (code) =>
+  it.each(["08006", "57P01", "57P02", "58030", "XX000"])("with SQLSTATE %s can be retried", (code) =>
     expect(databaseErrorOf(fromPostgres(code))).toMatchObject({ kind: "transient", mayHaveRun: true }),
   )
 
@@ -50,7 +50,7 @@ describe("an error after which the statement may have run", () => {
     [fromProxy(502, "<html>Bad Gateway</html>"), "HTTP 502"],
     [fromFetch("Error"), "unreachable"],
     [fromFetch("TimeoutError"), "timeout"],
-  ])("is one that says nothing of it: %s", (error, reason) =>
+  ])("is an error that does not report the statement: %s", (error, reason) =>
     expect(databaseErrorOf(error)).toMatchObject({ kind: "transient", reason, mayHaveRun: true }),
   )
 })
@@ -63,13 +63,13 @@ describe("an answer whose body cannot be read", () => {
     [new DOMException("The operation timed out.", "TimeoutError"), "timeout"],
     [new DOMException("The operation was aborted.", "AbortError"), "answer cut short"],
     ["no error at all", "answer cut short"],
-  ])("says nothing of the statement, which may have run: %s", (thrown, reason) =>
+  ])("does not say whether the statement ran: %s", (thrown, reason) =>
     expect(databaseErrorOf(thrown)).toMatchObject({ kind: "transient", reason, mayHaveRun: true }),
   )
 })
 
 describe("a result that is larger than Neon sends", () => {
-  it("never arrives, though the statement has run", () =>
+  it("never arrives, although the statement has run", () =>
     expect(databaseErrorOf(fromProxy(507, '{"message":"response is too large","code":""}'))).toMatchObject({
       kind: "too_large",
       reason: "HTTP 507",
@@ -84,7 +84,7 @@ describe("a missing partition", () => {
       500,
       '{"message":"no partition of relation \\"signals\\" found for row","code":"23514","constraint":null}',
     ),
-  ])("may be made, and nothing was stored: %#", (error) =>
+  ])("can be created, and nothing was stored: %#", (error) =>
     expect(databaseErrorOf(error)).toMatchObject({
       kind: "transient",
       reason: "missing partition",
@@ -124,7 +124,7 @@ describe("an error that an operator must repair", () => {
     fromProxy(500, '{"message":"Control plane request failed: endpoint cannot be found","code":""}'),
     fromProxy(500, '{"message":"database \\"x\\" does not exist","code":"3D000"}'),
     fromProxy(413, "{}"),
-  ])("is not tried again: %s", (error) =>
+  ])("is not retried: %s", (error) =>
     expect(databaseErrorOf(error)).toMatchObject({ kind: "broken", mayHaveRun: false }),
   )
 
@@ -148,7 +148,7 @@ describe("an error that an operator must repair", () => {
       "Neon refuses the project: a quota or its access rules",
     ],
     [fromFetch("Error"), "no connection to the host of DATABASE_URL"],
-  ])("says in its message what to repair: %s", (error, cure) => {
+  ])("names what to repair in its message: %s", (error, cure) => {
     const { message } = databaseErrorOf(error)
     expect(message).toContain(cure)
     expect(message).not.toContain("s3cret")

@@ -60,7 +60,7 @@ describe("idempotency keys past their lifetime", () => {
     expect(await keysLeft(caller)).toBe(0)
   })
 
-  it("stay released up to the point where the cron's time was over", async () => {
+  it("stay released up to the point where the cron ran out of time", async () => {
     const caller = await expiredKeys(12_000)
     const db = database()
     // The deadline passes with the first statement.
@@ -79,7 +79,7 @@ describe("idempotency keys past their lifetime", () => {
     await releaseExpiredKeys(database())
   })
 
-  it("stay where they are younger", async () => {
+  it("stay when they are younger", async () => {
     const caller = `caller-${crypto.randomUUID()}`
     const idempotency = { key: "young", requestHash: "best-effort:00" }
     await writeBatch(

@@ -21,7 +21,7 @@ describe("GET /api/storage", () => {
     expect([retention_days, ledger_retention_days]).toEqual([null, 90])
   })
 
-  it("has about the number of signals", async () => {
+  it("has the approximate number of signals", async () => {
     const before = (await figures()).signal_count
     await postBatch({
       signals: Array.from({ length: 40 }, () => ({ context_window_id: freshConversation() })),

@@ -49,7 +49,7 @@ describe("a suppressed subject", () => {
     expect(ledger).toEqual({ total_count: 3, failed_count: 1, failures: written.failures })
   })
 
-  it("is refused in a batch that the database tries row by row", async () => {
+  it("is refused in a batch that the database stores row by row", async () => {
     const subject = subjectOf("user_id")
     await suppress("user_id", subject)
     const conversation = freshConversation()
@@ -133,7 +133,7 @@ describe("a suppressed subject", () => {
     expect((await writeBatch(database(), batchOf(signals))).failures).toEqual([])
   })
 
-  it("gets the former answer when its batch was stored before, under the same transaction id and the same key", async () => {
+  it("gets the first answer when its batch was stored before, under the same transaction id and the same key", async () => {
     const subject = subjectOf("agent_id")
     const idempotency = { key: crypto.randomUUID(), requestHash: "best-effort:1" }
     for (const allOrNothing of [false, true]) {

@@ -71,7 +71,7 @@ describe("a Parquet file of another program", () => {
     parquetWriteFile({
       filename: path(),
       columnData: [
-        { name: "room", data: Array.from({ length: 25 }, (_, place) => `c${place}`), type: "STRING" },
+        { name: "room", data: Array.from({ length: 25 }, (_, index) => `c${index}`), type: "STRING" },
       ],
       rowGroupSize: 10,
     })

@@ -60,8 +60,8 @@ async function writeDatabase(name: string, channel: string, messages: Messages):
     create table S_USER (ID text not null, CHUNK_ID integer not null, DATA blob not null);
     create table WORKSPACE (ID integer primary key, CHUNK_ID integer not null, TEAM_ID text not null)`)
   const insert = db.prepare("insert into MESSAGE values (?, 1, ?, ?, ?)")
-  for (const [place, message] of messages.entries())
-    insert.run(place, channel, EDITED, Buffer.from(JSON.stringify(message)))
+  for (const [index, message] of messages.entries())
+    insert.run(index, channel, EDITED, Buffer.from(JSON.stringify(message)))
   db.close()
   return `${name}.sqlite`
 }
