@@ -67,7 +67,7 @@ try {
   const { rows } = await admin.query(
     "select count(*)::int4 as rows, count(distinct payload #>> '{envelope,event_id}')::int4 as events from signals",
   )
-  latencies.sort((one, other) => one - other)
+  latencies.sort((a, b) => a - b)
   console.log(
     `${total} events in ${(sentFor / 1000).toFixed(1)} s, with an outage of the database of ${AWAY_SECONDS} s`,
   )

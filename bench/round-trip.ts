@@ -25,8 +25,8 @@ const FIELDS = `time, context_window_id, raw_content, signal_source, signal_scor
   user_id, payload, relationship_context, diagnostic_notes, dedupe_key`
 
 /**
- * Of every signal another time; numbers that no double holds, null and empty texts, quotes, commas and line
- * breaks.
+ * Each signal has its own time. Some have numbers that exceed a double, null and empty texts, quotes, commas
+ * or line breaks.
  */
 const FILL = `
   insert into signals (time, received_at, transaction_id, context_window_id, raw_content, signal_source, signal_score, emotional_tone,

@@ -138,7 +138,7 @@ export function tasksOf(messages: readonly Message<unknown>[], bucket: R2Bucket 
       else alone.push({ attempts: message.attempts, task: deliveryTask([one]) })
     } else alone.push({ attempts: message.attempts, task: loneTask(message, content, bucket) })
   }
-  alone.sort((one, other) => one.attempts - other.attempts)
+  alone.sort((a, b) => a.attempts - b.attempts)
   return [...cutIntoChunks(fresh).map(deliveryTask), ...alone.map(({ task }) => task)]
 }
 

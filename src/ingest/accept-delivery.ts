@@ -62,9 +62,7 @@ export async function acceptDelivery(
     batch: { transactionId, caller, plan, allOrNothing: false },
     deadLetters,
   })
-  const failures = [...plan.failures, ...(written?.refused ?? [])].sort(
-    (one, other) => one.index - other.index,
-  )
+  const failures = [...plan.failures, ...(written?.refused ?? [])].sort((a, b) => a.index - b.index)
   const suppressed = written?.suppressed.length ?? 0
   const left = { total: plan.total - suppressed, failures }
   const state = left.total === 0 ? "skipped" : written ? "stored" : "queued"

@@ -180,9 +180,7 @@ export async function replayDeadLetters(
     ({ deadLetter }) => !reasons.has(deadLetter.id) && deadLetter.state !== "replayed",
   )
   const rows = added.flatMap(({ plan }) => plan.rows)
-  const failures = [...reasons]
-    .map(([id, reason]) => ({ id, reason }))
-    .sort((one, other) => one.id - other.id)
+  const failures = [...reasons].map(([id, reason]) => ({ id, reason })).sort((a, b) => a.id - b.id)
   return {
     answer: {
       replayed_count: deadLetters.length - failures.length,

@@ -82,10 +82,10 @@ export const INGEST_ROUTES: readonly string[] = [
 /** A run of the queue's consumer. It is not a request: only its signals count. */
 export const CONSUMER_ROUTE = "QUEUE signals"
 
-/** Not a route: the further points beside that of a request, see `parts.ts`. */
+/** Not a route: the parts of a request's point (see `Parts`). */
 export const PART_ROUTE = "PART"
 
-/** In place of the source or the code of a point whose signals have several. */
+/** Stands for the source or the code of a point whose signals have several. */
 export const MIXED = "mixed"
 
 /** The routes that store signals. */

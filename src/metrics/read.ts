@@ -182,7 +182,7 @@ export function failureLines(rows: readonly BreakdownRow[], steps: Steps): Failu
   )
 }
 
-/** One line a name by the first measure, the largest first, and all others in one. */
+/** One line for each name, the largest first by the first measure, and one line for all others. */
 function linesOf(
   rows: readonly BreakdownRow[],
   { since, seconds, count }: Steps,

@@ -13,11 +13,11 @@ import {
 
 type Paths = NonNullable<ZodOpenApiObject["paths"]>
 
-/** A header that no single route makes or reads. */
+/** A header that is shared by many routes. */
 interface SharedHeader {
   description: string
   example: string
-  /** The paths where it holds. */
+  /** The paths that use it. */
   on: (path: string) => boolean
 }
 
@@ -86,7 +86,7 @@ const entriesOn = (headers: Record<string, SharedHeader>, path: string) =>
 
 const text = { type: "string" as const }
 
-/** What the shared headers are, for the `$ref`s to them. */
+/** The shared headers as components, for the `$ref`s to them. */
 export const HEADER_COMPONENTS = {
   headers: Object.fromEntries(
     Object.entries(ANSWER_HEADERS).map(([name, { description, example }]) => [
@@ -102,7 +102,7 @@ export const HEADER_COMPONENTS = {
   ),
 }
 
-/** The answer to a preflight, which no operation is. */
+/** The answer to a preflight, which is not an operation. */
 export const PREFLIGHT = {
   description:
     "What a page of an origin in `CORS_ORIGINS` may send, in the answer to its preflight (`OPTIONS`).",

@@ -34,7 +34,7 @@ export function answerBatch(
     ({ index, ...why }): SignalResult => ({ index, success: false, signal_id: null, ...why }),
   )
   const results = options.minimal ? failures : [...batch.stored.map(success), ...failures]
-  results.sort((one, other) => one.index - other.index)
+  results.sort((a, b) => a.index - b.index)
   return {
     total_count: batch.stored.length + batch.failures.length,
     successful_count: batch.stored.length,

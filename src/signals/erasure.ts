@@ -32,7 +32,7 @@ export function withoutSuppressed(plan: BatchPlan, fields: ReadonlyMap<number, S
     if (field === undefined) rows.push(row)
     else failures.push(suppressedFailure(row.index, field))
   }
-  failures.sort((one, other) => one.index - other.index)
+  failures.sort((a, b) => a.index - b.index)
   return { total: plan.total, rows, failures }
 }
 

@@ -163,8 +163,8 @@ function parseExactly(text: string): unknown {
 }
 
 /**
- * Finds the end of each number that a double cannot hold exactly. A match can only start at one index of a run
- * of digits, so the time is linear.
+ * Finds the end of each number that a double cannot hold exactly. A match can only start at one index of a
+ * run of digits, so the time is linear.
  */
 const LONG_PART = /(?:[\d.]{16}|[\d.][eE][+-]?\d{3})[\d.eE+-]*/g
 

@@ -31,16 +31,16 @@ export function planBatch(
 ): BatchPlan {
   const plan: BatchPlan = { total: signals.length, rows: [], failures: [] }
   for (const [index, signal] of signals.entries()) {
-    const judged =
-      signal instanceof Rejected ? signal.violation : judge(signal, index, now, { mayBridge, timeLimit })
-    if ("code" in judged) plan.failures.push(failureAt(index, judged))
-    else plan.rows.push(judged)
+    const planned =
+      signal instanceof Rejected ? signal.violation : planSignal(signal, index, now, { mayBridge, timeLimit })
+    if ("code" in planned) plan.failures.push(failureAt(index, planned))
+    else plan.rows.push(planned)
   }
   return plan
 }
 
 /** Returns the row of `signal`, or the rule that it breaks. */
-function judge(
+function planSignal(
   signal: Signal,
   index: number,
   now: string,

@@ -105,17 +105,17 @@ function valueAt(input: unknown, path: readonly (string | number)[]): unknown {
 
 type TypeAndMessage = Pick<ShapeError, "type" | "msg">
 
-const told = (type: keyof typeof MESSAGES): TypeAndMessage => ({ type, msg: MESSAGES[type] })
+const errorOf = (type: keyof typeof MESSAGES): TypeAndMessage => ({ type, msg: MESSAGES[type] })
 
 function typeAndMessage(issue: z.core.$ZodIssue, found: unknown): TypeAndMessage {
   switch (issue.code) {
     case "custom":
       return { type: String(issue.params?.type ?? "value_error"), msg: issue.message }
     case "invalid_type":
-      return found === undefined ? told("missing") : wrongType(issue.expected, found)
+      return found === undefined ? errorOf("missing") : wrongType(issue.expected, found)
     case "invalid_value":
       return found === undefined
-        ? told("missing")
+        ? errorOf("missing")
         : { type: "literal_error", msg: `Input should be ${oneOf(issue.values)}` }
     case "too_small":
       return tooSmall(issue, found)
@@ -124,7 +124,7 @@ function typeAndMessage(issue: z.core.$ZodIssue, found: unknown): TypeAndMessage
     case "not_multiple_of":
       return { type: "multiple_of", msg: `Input should be a multiple of ${issue.divisor}` }
     case "invalid_format":
-      if (issue.format === "guid" || issue.format === "uuid") return told("uuid_parsing")
+      if (issue.format === "guid" || issue.format === "uuid") return errorOf("uuid_parsing")
       return {
         type: "string_pattern_mismatch",
         msg: `String should match pattern '${issue.pattern ?? issue.format}'`,
@@ -137,20 +137,20 @@ function typeAndMessage(issue: z.core.$ZodIssue, found: unknown): TypeAndMessage
 function wrongType(expected: string, found: unknown): TypeAndMessage {
   switch (expected) {
     case "string":
-      return told("string_type")
+      return errorOf("string_type")
     case "number":
-      return told(typeof found === "number" && !Number.isFinite(found) ? "finite_number" : "float_type")
+      return errorOf(typeof found === "number" && !Number.isFinite(found) ? "finite_number" : "float_type")
     case "int":
-      if (typeof found === "string") return told("int_parsing")
-      return told(typeof found === "number" ? "int_from_float" : "int_type")
+      if (typeof found === "string") return errorOf("int_parsing")
+      return errorOf(typeof found === "number" ? "int_from_float" : "int_type")
     case "boolean":
-      return told("bool_type")
+      return errorOf("bool_type")
     case "array":
-      return told("list_type")
+      return errorOf("list_type")
     case "record":
-      return told("dict_type")
+      return errorOf("dict_type")
     default:
-      return told("model_attributes_type")
+      return errorOf("model_attributes_type")
   }
 }
 

@@ -36,8 +36,8 @@ export const FieldMapping = z.strictObject({
 export type FieldMapping = z.infer<typeof FieldMapping>
 
 /**
- * What `path` leads to in `root`, where a name that begins with $ is one of `root`'s own; undefined when
- * there is nothing. An empty text is nothing, since some sinks give one to a record that has no key.
+ * Follows a dotted path. `$name` starts at the record (`root`), any other path at its value. Empty text
+ * counts as absent, since some sinks send it for a record without a key.
  */
 export function follow(root: Record<string, unknown>, path: string): unknown {
   const names = path.startsWith("$") ? path.slice(1).split(".") : ["value", ...path.split(".")]
@@ -51,23 +51,23 @@ export function follow(root: Record<string, unknown>, path: string): unknown {
   return found === "" ? undefined : (found ?? undefined)
 }
 
-/** A list of named things, as headers are in many a consumer's records, by their names. */
+/** A list of entries with a name and a value, such as the headers of a record, by their names. */
 const byName = (list: readonly unknown[]): Record<string, unknown> =>
   Object.fromEntries(
     list.flatMap((one) => {
       if (!isFields(one) || !("value" in one)) return []
       const name = one.key ?? one.name
-      // Anything else has no text, or one that only the runtime gives it.
+      // Other keys have no useful text.
       return typeof name === "string" ? [[name, one.value]] : []
     }),
   )
 
-/** The first of `paths` that leads to something. */
+/** The value at the first of `paths` that has one. */
 export const first = (root: Record<string, unknown>, paths: readonly string[] = []): unknown =>
   paths.map((path) => follow(root, path)).find((found) => found !== undefined)
 
-/** How a sentence names these paths. */
-export const spoken = (paths: readonly string[]) => paths.join(" or ")
+/** The paths as words of a message. */
+export const describePaths = (paths: readonly string[]) => paths.join(" or ")
 
 /**
  * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal
@@ -98,7 +98,7 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
   }
   if (conversation === undefined)
     return {
-      refused: `the record has no conversation: ${spoken(mapping.conversation)} must be text or a number`,
+      refused: `the record has no conversation: ${describePaths(mapping.conversation)} must be text or a number`,
       about: subjects,
     }
   return {

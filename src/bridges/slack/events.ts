@@ -60,7 +60,7 @@ export function mapSlackEvent(envelope: unknown, { followEdits = false }: SlackO
  * The subtypes of messages that a person or a bot wrote. A plain message has none:
  * https://docs.slack.dev/reference/events/message/
  */
-const SAID = new Set([undefined, "thread_broadcast", "bot_message", "me_message", "file_share"])
+const MESSAGE_SUBTYPES = new Set([undefined, "thread_broadcast", "bot_message", "me_message", "file_share"])
 
 /** Fields that have columns of their own, so the payload does not repeat them. */
 const MAPPED = new Set(["type", "text", "user", "ts"])
@@ -93,7 +93,7 @@ interface MessageName {
  */
 export function mapMessage(message: Fields, around: Fields): Delivered {
   const subtype = message.subtype ?? undefined
-  if (!SAID.has(subtype as string | undefined)) return { skipped: kindName(subtype) }
+  if (!MESSAGE_SUBTYPES.has(subtype as string | undefined)) return { skipped: kindName(subtype) }
   if (message.hidden === true) return { skipped: "hidden_message" }
   const name = nameOf(message, message.ts, around)
   if (typeof name === "string") return { refused: name, about: subjectsOf(message, around) }
@@ -263,6 +263,6 @@ export function withShownChanges(
   return {
     total,
     rows: left,
-    failures: [...failures, ...refused].sort((one, other) => one.index - other.index),
+    failures: [...failures, ...refused].sort((a, b) => a.index - b.index),
   }
 }

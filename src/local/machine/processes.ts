@@ -12,7 +12,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** The command line of a process; "" when it has ended, undefined when this machine does not tell. */
+/** The command line of a process; "" when it has ended, undefined when this machine cannot report it. */
 export async function commandOf(pid: number): Promise<string | undefined> {
   // Linux. A container often has no ps. The text of an ended process that nobody has collected is empty.
   const text = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => undefined)

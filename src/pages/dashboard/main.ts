@@ -79,7 +79,7 @@ watchTheme(() => {
   for (const { repaint } of [charts, sources, failures]) repaint()
 })
 find("[data-zone]").textContent = zone()
-// The address names the view, so that the link must not change it.
+// The address names the view, so the link must not change it.
 find("[data-skip]").addEventListener("click", (event) => {
   event.preventDefault()
   find("main").focus()

@@ -68,7 +68,7 @@ interface Call {
   outcomes: Outcomes
 }
 
-/** Does `work`, and when the database refuses something stores the deliveries one after the other. */
+/** Runs `work`. When the database refuses a row, stores the deliveries one by one. */
 async function orEach(
   call: Call,
   deliveries: readonly Delivery[],
@@ -281,7 +281,7 @@ function deadLettersOf({ transactionId, caller, plan }: NewBatch, refused: reado
   )
 }
 
-/** A suppression may have begun after the row was judged. */
+/** A suppression may have begun after the row was checked. */
 const subjectsOf = ({ userId, agentId, contextWindowId }: SignalRow): Subjects => ({
   ...(userId !== null && { user_id: userId }),
   ...(agentId !== null && { agent_id: agentId }),

@@ -28,7 +28,7 @@ function encode(rows: readonly SignalRow[], field: SignalField, type: SignalColu
 const lines = (rows: readonly SignalRow[], field: SignalField): string =>
   rows.some((row) => row[field] !== "") ? rows.map((row) => row[field]).join("\n") : ""
 
-/** Undefined where the texts cannot be told apart in this form. */
+/** Undefined where the texts cannot be separated again in this form. */
 function joined(rows: readonly SignalRow[], field: SignalField): Column | undefined {
   let hasValue = false
   const texts: string[] = []

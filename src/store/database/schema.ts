@@ -83,8 +83,7 @@ export const dedupeKeys = pgTable("dedupe_keys", {
 })
 
 /**
- * How far a clean-up that goes over the ledger in parts has come: the last transaction id that it has looked
- * at.
+ * Saved positions of the ledger's sweeps: the last transaction id that each has tested.
  */
 export const sweepPositions = pgTable("sweep_positions", {
   name: text().primaryKey(),
@@ -105,19 +104,19 @@ export const batches = pgTable(
     transactionId: uuid("transaction_id").primaryKey(),
     createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
     caller: text().notNull(),
-    /** `failed`: accepted to be stored later, and then none of it could be. */
+    /** `failed`: accepted to be stored later, but none of it could be stored. */
     state: text({ enum: ["stored", "failed"] }).notNull(),
     totalCount: integer("total_count").notNull(),
     failedCount: integer("failed_count").notNull(),
     failures: jsonb().$type<Failure[]>().notNull(),
-    /** Why a failed batch failed as a whole, or which batch a stored one repeats. */
+    /** Why a failed batch failed as a whole, or which batch a stored one duplicates. */
     reason: text(),
     firstSignalId: bigint("first_signal_id", { mode: "number" }),
     lastSignalId: bigint("last_signal_id", { mode: "number" }),
     /** The id of each signal that is not in `failures`, in batch order; see `decodeSignalIds`. */
     signalIds: text("signal_ids").notNull().default(""),
     idempotencyKey: text("idempotency_key"),
-    /** SHA-256 of what was asked, in hex: tells a retry from another request under the same key. */
+    /** Request hash, SHA-256 in hex; distinguishes a retry from another request under the same key. */
     requestHash: text("request_hash"),
     /** The transaction that wrote the row, by which the feed orders batches. */
     xid: xid8().notNull().default(sql`pg_current_xact_id()`),
@@ -178,8 +177,8 @@ export const deadLetters = pgTable(
 export const ERASURE_KINDS = ["user_id", "agent_id", "context_window_id", "signal_ids"] as const
 
 /**
- * The audit of erasures: one row for each request. While it runs it has what it looks for; once it is done,
- * only a hash of that (`subject_hash`) and what it removed.
+ * The audit of erasures: one row for each request. It holds the subject until it is done, then only
+ * the subject's hash (`subject_hash`) and the counts of what it removed.
  */
 export const erasures = pgTable(
   "erasures",
@@ -192,7 +191,7 @@ export const erasures = pgTable(
     kind: text({ enum: ERASURE_KINDS }).notNull(),
     subjectHash: uuid("subject_hash").notNull(),
     suppress: boolean().notNull(),
-    /** Which part of the work is next; `done` is the last. */
+    /** The next part of the work; `done` is the last. */
     phase: text({ enum: ["begin", "wait", "signals", "dead_letters", "ledger", "bucket", "done"] })
       .notNull()
       .default("begin"),

@@ -98,7 +98,7 @@ function longestText(record: unknown): string | undefined {
   const texts = Object.values(record).filter(
     (value): value is string => typeof value === "string" && value.length > MAX_RECORD_BYTES,
   )
-  return texts.sort((one, other) => other.length - one.length)[0]
+  return texts.sort((a, b) => b.length - a.length)[0]
 }
 
 /**

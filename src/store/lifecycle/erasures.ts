@@ -45,7 +45,7 @@ export async function enterErasure(
 
 function entryStatement(id: string, { requestedBy, target, suppress, idempotency }: NewErasure): SQL {
   const isByIds = target.kind === "signal_ids"
-  const ids = isByIds ? [...new Set(target.signalIds)].sort((one, other) => one - other) : null
+  const ids = isByIds ? [...new Set(target.signalIds)].sort((a, b) => a - b) : null
   const subject = isByIds ? null : target.subject
   return sql`
     with entered as (

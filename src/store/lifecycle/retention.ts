@@ -37,8 +37,7 @@ export const deleteExpiredSignals = (db: Database, days: number): Promise<number
     db,
     "0",
     (from) =>
-      // The order of arrival is that of the ids but for the length of a statement, so that the first young
-      // signal ends the walk.
+      // Ids rise with arrival to within one statement, so the first young signal ends the scan.
       sql`
       with step as materialized (
         select id, received_at < ${ago(days)} as is_expired from ${signals}
@@ -92,26 +91,26 @@ async function inSteps(db: Database, start: string, statement: (from: string) =>
   return gone
 }
 
-/** Rows that one statement looks at, which is one transaction. */
+/** The rows that one statement tests. A statement is one transaction. */
 const LEDGER_STEP_ROWS = 1_000
 
-/** The steps of a run that look again at rows that an earlier run has looked at. */
+/** The steps of a run that test rows again that an earlier run has tested. */
 const PATROL_STEPS = 5
 
 const FIRST = "00000000-0000-0000-0000-000000000000"
 
 export interface LedgerSweep {
   deleted: number
-  /** Rows that were looked at. */
+  /** The tested rows. */
   visited: number
 }
 
 /**
  * Deletes the ledger rows of more than `days` days ago that have no idempotency key and no signal any more,
- * in steps that commit by themselves, until the deadline of `db`. A run looks at the rows whose signals were
- * dropped with their partitions, at those that have become old since the run before, and in turns at a few of
- * the others, whose signals may have been erased one by one. The order of transaction ids is that of time but
- * for the clocks of those who made them, and for the time that a batch waited in the queue.
+ * in steps that commit by themselves, until the deadline of `db`. A run tests the rows whose signals were
+ * dropped with their partitions, the rows that became old since the last run, and a few of the others in
+ * turn, whose signals may have been erased one by one. Transaction ids sort by time, except for differences
+ * between clocks and for the time that a batch waited in the queue.
  *
  * @throws {DatabaseError} the steps before are done
  */
@@ -123,10 +122,10 @@ export async function deleteExpiredBatches(db: Database, days: number): Promise<
   return sweep
 }
 
-/** Their signals have smaller ids than any that is left: nothing has to be looked for. */
+/** All their signals are gone, so no lookup is needed. */
 const DROPPED = sql`last_signal_id < coalesce((select min(id) from ${signals}), 9223372036854775807)`
 
-// "offset 0" has each row look into the index. Joined with the step, all signals would be read for it.
+// With "offset 0" each row uses the index. A join with the step would read all signals.
 const WITHOUT_SIGNALS = sql`not exists (
   select from ${signals} where id between first_signal_id and last_signal_id and ${signals.transactionId} = step.transaction_id offset 0
 )`
@@ -144,17 +143,17 @@ async function deleteDropped(db: Database, days: number, sweep: LedgerSweep): Pr
 }
 
 interface Walk {
-  /** Under which the database keeps how far it has come. */
+  /** The row of `sweep_positions` with this walk's position. */
   name: string
   days: number
   sweep: LedgerSweep
-  /** How many a run makes; by default all. */
+  /** The most steps of a run. Default: no limit. */
   steps?: number
-  /** Begins anew when it has come to the end. */
+  /** Starts over at the end. */
   isRound?: boolean
 }
 
-/** Continues a walk over the old rows where the run before has left it. */
+/** Continues a walk over the old rows where the last run stopped. */
 async function walkOn(
   db: Database,
   { name, days, sweep, steps = Number.POSITIVE_INFINITY, isRound = false }: Walk,

@@ -163,7 +163,7 @@ it(`readers that stop and continue see every signal of ${WRITERS * TRANSACTIONS}
   })
 
   for (const other of others) expect(other.ids).toEqual(ids)
-  expect(ids.toSorted((one, other) => one - other)).toEqual(stored)
+  expect(ids.toSorted((a, b) => a - b)).toEqual(stored)
   // The order of ids is another one, so that a feed by id would have missed signals.
   expect(jumps).toBeGreaterThan(0)
   expect(Object.values(endings).slice(0, 3)).not.toContain(0)

@@ -324,7 +324,7 @@ describe("dead letters", () => {
     const deadLetters = await listed({ pageSize: 2 })
     expect(deadLetters.map(({ state }) => state)).toEqual(deadLetters.map(() => "waiting"))
     expect(deadLetters.map(({ id }) => id)).toEqual(
-      [...deadLetters.map(({ id }) => id)].sort((one, other) => other - one),
+      [...deadLetters.map(({ id }) => id)].sort((a, b) => b - a),
     )
     expect(deadLetters).toHaveLength(5)
 

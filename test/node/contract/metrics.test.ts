@@ -361,7 +361,7 @@ describe("the metrics of a run", () => {
       ([one], [other]) => Number(one.replace("+", "")) - Number(other.replace("+", "")),
     )
     const counts = buckets.map(([, count]) => Number(count))
-    expect(counts).toEqual([...counts].sort((one, other) => one - other))
+    expect(counts).toEqual([...counts].sort((a, b) => a - b))
     expect(before.types()).toEqual({
       batch_signals_created_total: "COUNTER",
       batch_signals_duplicates_total: "COUNTER",

@@ -26,7 +26,7 @@ describe("the times at which refused senders return", () => {
   it("follow each other at half the rate at which requests are admitted", () => {
     const { times, now } = busy(40)
     const seconds = refusals(times, now, 200)
-    expect(seconds).toEqual(seconds.toSorted((one, other) => one - other))
+    expect(seconds).toEqual(seconds.toSorted((a, b) => a - b))
     const aSecond = Map.groupBy(seconds, (second) => second)
     expect([...aSecond.keys()]).toEqual(Array.from({ length: 10 }, (_, index) => index + 1))
     for (const those of aSecond.values()) expect(Math.abs(those.length - 20)).toBeLessThan(3)

@@ -2,7 +2,7 @@
 export interface Meaning {
   meaning: string
   cure: string
-  /** Of a signal's failure: the ledger has the batch. A failed request leaves nothing there. */
+  /** True for the failure of a signal: its batch is in the ledger. A failed request is not. */
   inLedger: boolean
 }
 
@@ -10,7 +10,7 @@ type Table = Record<string, Omit<Meaning, "inLedger">>
 
 let asked: Promise<ReadonlyMap<string, Meaning>> | undefined
 
-/** The codes by their names, from the file that the build makes; none of them where it cannot be read. */
+/** The codes by their names, from the file that the build makes; empty when it cannot be read. */
 export function codeMeanings(): Promise<ReadonlyMap<string, Meaning>> {
   asked ??= read().catch(() => {
     asked = undefined

@@ -11,7 +11,7 @@ function firstCurl(): string {
   ].join(" \\\n")
 }
 
-/** What an empty table says: how to send a first batch, with a button that copies the command. */
+/** The content of an empty table: how to send a first batch, with a button that copies the command. */
 export function firstBatch(
   title: string,
   next = "Send a first batch with this command in a terminal, then refresh.",

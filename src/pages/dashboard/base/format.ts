@@ -74,7 +74,7 @@ export function fullTime(instant: string): string {
 export const zone = (): string =>
   `${new Intl.DateTimeFormat().resolvedOptions().timeZone} (UTC${offsetAt(new Date())})`
 
-/** The time in a UUIDv7, in milliseconds; the ledger is in this order. */
+/** The time in a UUIDv7, in milliseconds. The ledger is sorted by it. */
 export const timeOfId = (uuid: string): string =>
   new Date(Number.parseInt(uuid.replaceAll("-", "").slice(0, 12), 16)).toISOString()
 
@@ -88,8 +88,8 @@ export function axisTime(date: Date, stepSeconds: number): string {
 const STEPS_AT_LEAST = 8
 
 /**
- * What the time axis of a chart spans, of times in seconds: some steps at least, since around the only step
- * of a new deployment uPlot would show years.
+ * The range of a chart's time axis, for times in seconds. It has several steps at least: around a single
+ * step, uPlot would show years.
  */
 export function axisSpan(times: ArrayLike<number>, stepSeconds: number): [number, number] {
   const first = times[0] ?? 0

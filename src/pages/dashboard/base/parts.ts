@@ -12,7 +12,7 @@ export function card(title: string, ...children: (Node | string)[]): HTMLElement
 export const link = (href: string, ...children: (Node | string)[]): HTMLElement =>
   make("a", { href }, ...children)
 
-/** A link of a row by its time; `what` tells it from the others for a screen reader. */
+/** A link of a row, with its time as text. `what` distinguishes it from others for a screen reader. */
 export function timeLink(href: string, instant: string, what: string): HTMLElement {
   const shown = time(instant)
   return make("a", { href, "aria-label": `${shown.textContent}, ${what}` }, shown)
@@ -26,7 +26,7 @@ export const exactTime = (instant: string): HTMLElement =>
 export const time = (instant: string): HTMLElement =>
   make("time", { datetime: instant, title: `${instant} (UTC)` }, moment(new Date(instant)))
 
-/** Names and what they stand for; one without a value is left out. */
+/** Names with their values; a name without a value is left out. */
 export function facts(
   rows: readonly (readonly [name: string, value: Node | string | null | undefined])[],
 ): HTMLElement {

@@ -3,7 +3,7 @@ import { find, make } from "./dom.ts"
 import { moment } from "./format.ts"
 import { askForKey, storedKey } from "./key.ts"
 
-/** The part of the address that says what the page shows: `#/signals?signal_source=slack` */
+/** The part of the address that defines what the page shows: `#/signals?signal_source=slack` */
 export interface Address {
   /** Without the slash before it. */
   path: string
@@ -12,11 +12,11 @@ export interface Address {
 
 export interface View {
   title: string
-  /** Asks for what the view shows, and builds it. @throws what `get` throws */
+  /** Reads the data of the view, and builds it. @throws what `get` throws */
   build(cancelled: AbortSignal): Promise<Node[]>
 }
 
-/** Shows the view of the address again, and says above it what was done. */
+/** Shows the view of the address again, below a note about what was done. */
 export type ShowAgain = (done?: string) => void
 
 /** The address of a view, with the parameters that have a value. */
@@ -78,7 +78,7 @@ export function watchAddress(
   return () => void show(false)
 }
 
-/** A view does not refresh itself: it says when it was read, and reads again on request. */
+/** A view does not refresh itself: it shows when it was read, and reads again on request. */
 function refreshed(again: () => void): HTMLElement {
   const button = make("button", { type: "button", "data-refresh": "" }, "Refresh")
   button.addEventListener("click", again)

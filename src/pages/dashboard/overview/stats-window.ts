@@ -24,7 +24,7 @@ export interface StatsWindow {
   reason(): string
 }
 
-/** The longest window of which the service can make statistics. */
+/** The longest window for which the service can compute statistics. */
 export function statsWindow(): StatsWindow {
   let index = 0
   let narrowedAtMs = 0

@@ -47,7 +47,7 @@ export const batchesView = (params: URLSearchParams): View => ({
 export const batchLink = ({ transaction_id }: BatchRecord): HTMLElement =>
   timeLink(linkTo(`batches/${transaction_id}`), timeOfId(transaction_id), `batch ${transaction_id.slice(-6)}`)
 
-/** What became of a batch. In the ledger `stored` also stands for a batch of which every signal failed. */
+/** The state of a batch in words. In the ledger, a batch of which every signal failed is `stored` too. */
 export function stateInWords({ state, total_count, failed_count }: BatchRecord): string {
   if (state === "queued") return "waits in the queue"
   if (state === "failed" || (failed_count > 0 && failed_count === total_count)) return "nothing stored"
@@ -80,7 +80,7 @@ function filters(
   )
 }
 
-/** What the ledger says of one batch. */
+/** One batch of the ledger. */
 export const batchView = (id: string): View => ({
   title: "Batch",
   async build(cancelled) {

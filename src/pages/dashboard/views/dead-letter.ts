@@ -26,7 +26,7 @@ export const deadLetterView = (id: string, again: ShowAgain): View => ({
         state === "replayed" ? link(linkTo(`batches/${replay_transaction_id}`), replay_transaction_id) : null,
       ],
     ])
-    // The beginning of a record that was cut is no JSON.
+    // A truncated record is not JSON.
     const record = deadLetter.truncated
       ? block("Record, its beginning", deadLetter.record)
       : jsonBlock("Record", deadLetter.record)

@@ -48,7 +48,7 @@ export const deadLettersView = (params: URLSearchParams, again: ShowAgain): View
   },
 })
 
-/** Why a list is empty, and what would be in it. */
+/** Explains an empty list, and what it would contain. */
 function emptySentence(params: URLSearchParams): string {
   if (params.has("transaction_id")) return "This batch has no dead letters."
   const state = params.get("state") ?? "waiting"
@@ -115,8 +115,9 @@ async function discardEach(
 }
 
 /**
- * From the newest down, so that what comes meanwhile, which nobody has seen, stays. Returns how many it
- * discarded.
+ * Starts with the newest, so that dead letters that arrive meanwhile stay: nobody has seen them.
+ *
+ * @returns how many it discarded
  */
 async function discardWaiting(say: (done: number) => void): Promise<number> {
   let before = 0

@@ -9,7 +9,7 @@ export interface FilterField {
   kind?: "text" | "time" | "score" | "flag"
 }
 
-/** The time of an instant in the viewer's zone, as an input of times has it. */
+/** An instant in the viewer's zone, in the format of a time input. */
 function localTime(instant: string): string {
   const date = new Date(instant)
   if (Number.isNaN(date.getTime())) return ""
@@ -35,7 +35,7 @@ function inputOf({ name, kind = "text" }: FilterField, value: string): HTMLInput
   })
 }
 
-/** A form whose fields go into the address, which says what the view shows. */
+/** A form whose fields go into the address, which defines what the view shows. */
 export function filterForm(
   path: string,
   fields: readonly FilterField[],

@@ -5,7 +5,7 @@ import { members } from "../base/json-text.ts"
 import { block, card, exactTime, facts, jsonBlock, link } from "../base/parts.ts"
 import { linkTo, type View } from "../base/router.ts"
 
-/** Everything that is stored of one signal. */
+/** Every stored field of one signal. */
 export const signalView = (id: string): View => ({
   title: `Signal ${id}`,
   async build(cancelled) {

@@ -48,7 +48,7 @@ function cut(text: string): HTMLElement {
   )
 }
 
-/** The signals that the filters of the address leave, newest first. */
+/** The signals that pass the filters of the address, newest first. */
 export const signalsView = (params: URLSearchParams): View => ({
   title: "Signals",
   async build(cancelled) {

@@ -84,7 +84,7 @@ describe("a replay", () => {
       [4, false],
     ])
     const own = first.filter(([, , duplicate]) => !duplicate).map(([, id]) => Number(id))
-    expect(own).toEqual([...own].sort((one, other) => one - other))
+    expect(own).toEqual([...own].sort((a, b) => a - b))
     await query("delete from signals where id = $1::int8", [own[0]])
     expect(await idsOf(again(batch))).toEqual(first)
   })

@@ -53,7 +53,7 @@ const withAlpha = (colour: string, percent: number) =>
 
 interface Scale {
   format: (value: number | null | undefined) => string
-  /** The top of the scale at least. */
+  /** The least top of the scale. */
   ceiling?: number
   /** The values are counts, so the ticks are whole numbers. */
   whole?: true
