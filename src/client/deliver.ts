@@ -38,9 +38,9 @@ export async function deliverEach(
   const encoded: Encoded[] = []
   const failures: Failure[] = []
   for (const [index, signal] of signals.entries()) {
-    const result = encodedOrFailure(signal, index)
-    if ("text" in result) encoded.push(result)
-    else failures.push(result)
+    const { text, failure } = encodeOrFail(signal)
+    if (failure) failures.push({ index, ...failure, retryable: false })
+    else encoded.push({ index, text })
   }
   return byIndex([...failures, ...(await deliverInParts(client, encoded, options))])
 }
@@ -63,13 +63,18 @@ export const deliverTexts = async (
     ),
   )
 
-function encodedOrFailure(signal: NewSignal, index: number): Encoded | Failure {
+/** Writes a signal as JSON, or says why JSON cannot hold it. */
+export function encodeOrFail(
+  signal: unknown,
+):
+  | { text: string; failure?: undefined }
+  | { text?: undefined; failure: Pick<Failure, "error" | "code" | "field"> } {
   try {
-    return { index, text: encodeSignal(signal) }
+    return { text: encodeSignal(signal) }
   } catch (error) {
     if (!(error instanceof InvalidSignalError)) throw error
     const { message, failureCode, field } = error
-    return { index, error: message, code: failureCode, field, retryable: false }
+    return { failure: { error: message, code: failureCode, field } }
   }
 }
 

@@ -1,14 +1,16 @@
 import { createHash, type Hash } from "node:crypto"
+import { encodeOrFail } from "../../client/deliver.ts"
 import type { FailedRecord } from "../files/failures.ts"
 import type { Source, SourceRecord } from "../sources/reading/source.ts"
 
 /** Signals that are sent together, and the records between them that are not sent. */
 export interface ImportBatch {
   number: number
-  signals: Record<string, unknown>[]
+  /** Signals as JSON, as they are sent. */
+  texts: string[]
   /** The place of each signal in the source, for messages. */
   places: string[]
-  /** The records that the source could not read. */
+  /** The records that the source could not read, or that are not sent since JSON cannot hold them. */
   unreadable: FailedRecord[]
   /** How many records were skipped of each kind. */
   skipped: Record<string, number>
@@ -78,12 +80,13 @@ export async function* batchesOf(
   let batch = emptyBatch(number)
   let characters = 0
   const take = (record: SourceRecord & { position: string }) => {
-    characters += reader.add(record)
-    addTo(batch, record)
+    const encoded = "signal" in record ? encodeOrFail(record.signal) : undefined
+    characters += reader.add(record, encoded?.text)
+    addTo(batch, record, encoded)
   }
   const isFull = () =>
     // Unreadable records count too: a source that has no others must not grow one batch without bound.
-    batch.signals.length + batch.unreadable.length >= batchSize ||
+    batch.texts.length + batch.unreadable.length >= batchSize ||
     characters >= MAX_CHARACTERS ||
     (short?.number === batch.number && batch.read >= short.read)
   try {
@@ -145,9 +148,12 @@ export class BeginningReader {
   #lastError: string | undefined
   #head: string | undefined
 
-  /** @returns the characters of the record */
-  add(record: SourceRecord): number {
-    const text = textOf(record)
+  /**
+   * @param json the signal of the record, where it is encoded already
+   * @returns the characters of the record
+   */
+  add(record: SourceRecord, json?: string): number {
+    const text = json === undefined ? textOf(record) : `${json}\n`
     this.#digestBefore = "error" in record ? this.#digest() : undefined
     this.#lastError = "error" in record ? record.error : undefined
     this.#texts += text
@@ -184,30 +190,37 @@ export class BeginningReader {
 
 /** Without the place, which has the name of the file: a copy is the same source. */
 function textOf(record: SourceRecord): string {
-  if ("signal" in record) return `${JSON.stringify(record.signal)}\n`
+  if ("signal" in record) return `${encodeOrFail(record.signal).text ?? JSON.stringify(record.signal)}\n`
   if ("skipped" in record) return `skipped ${record.skipped}\n`
   return `error ${JSON.stringify(record.kept ?? record.error)}\n`
 }
 
-function addTo(batch: ImportBatch, record: SourceRecord & { position: string }): void {
+function addTo(
+  batch: ImportBatch,
+  record: SourceRecord & { position: string },
+  encoded: ReturnType<typeof encodeOrFail> | undefined,
+): void {
+  const { place } = record
   batch.read++
   batch.position = record.position
-  if ("signal" in record) {
-    batch.signals.push(record.signal)
-    batch.places.push(record.place)
-  } else if ("skipped" in record) countKind(batch.skipped, record.skipped)
-  else
+  if ("skipped" in record) countKind(batch.skipped, record.skipped)
+  else if ("error" in record)
     batch.unreadable.push({
-      place: record.place,
+      place,
       error: record.error,
       code: "unreadable_record",
       ...(record.kept && { signal: record.kept }),
     })
+  else if (encoded?.failure) batch.unreadable.push({ place, ...encoded.failure, signal: record.signal })
+  else if (encoded) {
+    batch.texts.push(encoded.text)
+    batch.places.push(place)
+  }
 }
 
 const emptyBatch = (number: number): ImportBatch => ({
   number,
-  signals: [],
+  texts: [],
   places: [],
   unreadable: [],
   skipped: {},

@@ -1,4 +1,4 @@
-import { deliverEach } from "../../client/deliver.ts"
+import { deliverTexts } from "../../client/deliver.ts"
 import {
   type BatchAnswer,
   type Failure,
@@ -29,8 +29,7 @@ export function deliverTo(
   options: { deadlineMs: number; signal: AbortSignal; onAnswer?: (answer: BatchAnswer) => void },
 ): Deliver {
   return async (batch, limit) => {
-    // The service validates the signals, even a missing context_window_id.
-    const failures = await deliverEach(client, batch.signals as never, {
+    const failures = await deliverTexts(client, batch.texts, {
       ...options,
       idempotencyKey: batchKey(importId, batch.number),
       onRetry: ({ reason }) => {
@@ -38,7 +37,7 @@ export function deliverTo(
       },
     }).catch((error) => {
       if (!isKeyReused(error)) throw error
-      return batch.signals.map((_, index): Failure => {
+      return batch.texts.map((_, index): Failure => {
         return { index, error: CHANGED, code: "unreadable_record", retryable: false }
       })
     })

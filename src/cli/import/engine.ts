@@ -1,4 +1,5 @@
 import { type Failure, UnauthorizedError } from "../../client/index.ts"
+import { parseJson } from "../../signals/json.ts"
 import type { FailedRecord, FailuresFile } from "../files/failures.ts"
 import type { Source } from "../sources/reading/source.ts"
 import { AdaptiveLimit } from "./adaptive-limit.ts"
@@ -32,15 +33,13 @@ export async function runImport(run: ImportRun): Promise<boolean> {
   const line = new SaveLine(run)
   const { nextBatch: number, beginning, short } = checkpoint
   const batches = batchesOf(source, { number, beginning, short }, checkpoint.batchSize)
-  const ended = eitherAborts(stop, line.failed)
+  const ended = AbortSignal.any([stop, line.failed])
   let complete = true
   let sourceError: { error: unknown } | undefined
   try {
     for (;;) {
       // A source such as a pipe can be silent for long.
-      const next = batches.next()
-      next.catch(() => {})
-      const step = await Promise.race([next, ended])
+      const step = await unlessAborted(batches.next(), ended)
       if (step?.done) break
       const isSent = step !== undefined && (await line.send(step.value))
       if (isSent) continue
@@ -145,12 +144,21 @@ class SaveLine {
   }
 }
 
-const eitherAborts = (...signals: AbortSignal[]): Promise<undefined> =>
-  new Promise((resolve) => {
-    const any = AbortSignal.any(signals)
-    if (any.aborted) resolve(undefined)
-    any.addEventListener("abort", () => resolve(undefined), { once: true })
-  })
+/**
+ * The value of a promise, or undefined as soon as the signal aborts. Not by `Promise.race`: the longer-lived
+ * of its promises would keep every batch of an import in memory.
+ */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const aborted = Promise.withResolvers<undefined>()
+  const abort = () => aborted.resolve(undefined)
+  if (signal.aborted) abort()
+  signal.addEventListener("abort", abort, { once: true })
+  try {
+    return await Promise.race([promise, aborted.promise])
+  } finally {
+    signal.removeEventListener("abort", abort)
+  }
+}
 
 async function save(
   { checkpoint, statePath, failures }: ImportRun,
@@ -158,7 +166,8 @@ async function save(
   failed: Failure[],
 ): Promise<void> {
   const rejected: FailedRecord[] = failed.map(({ index, error, code, field }) => {
-    return { place: batch.places[index] ?? "", error, code, field, signal: batch.signals[index] ?? {} }
+    const signal = parseJson(batch.texts[index] ?? "{}") as Record<string, unknown>
+    return { place: batch.places[index] ?? "", error, code, field, signal }
   })
   const records = [...batch.unreadable, ...rejected]
   // The failures file comes first: the checkpoint says how many of its bytes count.
@@ -172,7 +181,7 @@ async function save(
   checkpoint.position = batch.position
   checkpoint.beginning = batch.end
   checkpoint.read += batch.read
-  checkpoint.stored += batch.signals.length - rejected.length
+  checkpoint.stored += batch.texts.length - rejected.length
   checkpoint.failed += records.length
   for (const { error } of records) countKind(checkpoint.reasons, error)
   for (const [kind, count] of Object.entries(batch.skipped)) countKind(checkpoint.skipped, kind, count)

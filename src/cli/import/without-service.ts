@@ -48,10 +48,10 @@ export async function writeBatchFiles(
     if (stop.aborted) return EXIT.stopped
     for (const { place, error } of batch.unreadable) say(`${place}: ${error}`)
     unreadable += batch.unreadable.length
-    signals += batch.signals.length
-    if (batch.signals.length === 0) continue
+    signals += batch.texts.length
+    if (batch.texts.length === 0) continue
     const file = numbered(path, written.length + 1)
-    await writeNew(file, `${JSON.stringify({ signals: batch.signals })}\n`)
+    await writeNew(file, `{"signals":[${batch.texts.join(",")}]}\n`)
     written.push(file)
   }
   const [only, ...more] = written

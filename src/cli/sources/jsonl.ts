@@ -51,26 +51,27 @@ function readSignal(text: string, place: string): SourceRecord {
 
 /** Converts the values of a line as those of a table. An unknown name stays: the service names it. */
 function converted(record: SourceRecord): SourceRecord {
-  if (!("signal" in record) || !needsConversion(record.signal)) return record
-  const fields = Object.entries(record.signal).map(([name, value]) => [
-    name,
-    value === null || !SIGNAL_FIELDS.has(name) ? value : convert(name, value),
-  ])
-  return { place: record.place, signal: Object.fromEntries(fields) }
+  if (!("signal" in record)) return record
+  const { signal } = record
+  let changed: Record<string, unknown> | undefined
+  for (const name of SIGNAL_FIELDS) {
+    const value = signal[name]
+    // Most values have the type of their field. A time may be a number or a text.
+    if (value === undefined || value === null || typeof value === (TYPES[name] ?? "string")) continue
+    const other = convert(name, value)
+    if (other === value) continue
+    changed ??= { ...signal }
+    changed[name] = other
+  }
+  return changed ? { place: record.place, signal: changed } : record
 }
 
-const NUMBERS = new Set(["timestamp", "signal_score", "emotional_tone", "escalate_flag"])
-
-/** Whether a value has another type than its field; few lines have one. */
-function needsConversion(signal: Record<string, unknown>): boolean {
-  for (const name in signal) {
-    const value = signal[name]
-    if (value === null || !SIGNAL_FIELDS.has(name)) continue
-    const type = typeof value
-    if (name === "payload" ? type === "string" : NUMBERS.has(name) ? type !== "number" : type !== "string")
-      return true
-  }
-  return false
+const TYPES: Record<string, string> = {
+  timestamp: "number",
+  signal_score: "number",
+  emotional_tone: "number",
+  escalate_flag: "number",
+  payload: "object",
 }
 
 /** Throws `UsageError` for a file that is one JSON document, since each of its lines would fail. */

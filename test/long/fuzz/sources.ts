@@ -23,8 +23,8 @@ async function readAll(request: SourceRequest): Promise<void> {
   try {
     const { source } = await openSource(request)
     // As the request and the failures file write them.
-    for await (const { signals, unreadable } of batchesOf(source, { number: 0, beginning: null }, 20))
-      JSON.stringify([signals, unreadable])
+    for await (const { texts, unreadable } of batchesOf(source, { number: 0, beginning: null }, 20))
+      JSON.stringify([JSON.parse(`[${texts.join(",")}]`), unreadable])
     let middle: From["beginning"] = null
     const whole: string[] = []
     for await (const { position, end, ...batch } of batchesOf(source, { number: 0, beginning: null }, 2)) {
