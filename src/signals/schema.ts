@@ -4,7 +4,12 @@ import { validationIssue } from "./shape-errors.ts"
 import { parseTimestamp, type TimestampError } from "./timestamp.ts"
 
 const name = (description: string) => z.string().meta({ description, minLength: 1, maxLength: 255 })
-const share = (description: string) => z.number().meta({ description, minimum: 0, maximum: 1 })
+
+/** JSON has numbers beyond a double, such as `1e400`: Infinity here, which breaks the rule of its field. */
+const AnyNumber = z.custom<number>((value) => typeof value === "number", validationIssue("float_type"))
+
+const share = (description: string) =>
+  AnyNumber.meta({ description, override: { type: "number", minimum: 0, maximum: 1 } })
 
 /** A text of any length, which may be absent. */
 const freeText = (description: string) =>
@@ -41,7 +46,7 @@ const Timestamp = z
 
 const EscalateFlag = z
   .custom<number>((value) => typeof value === "number", validationIssue("int_type"))
-  .refine(Number.isInteger, validationIssue("int_from_float"))
+  .refine((value) => Number.isInteger(value) || !Number.isFinite(value), validationIssue("int_from_float"))
   .meta({ description: "0 or 1. Default: 0.", override: { type: "integer", enum: [0, 1] } })
 
 const Payload = z

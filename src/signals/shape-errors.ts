@@ -139,10 +139,11 @@ function wrongType(expected: string, found: unknown): TypeAndMessage {
     case "string":
       return errorOf("string_type")
     case "number":
-      return errorOf(typeof found === "number" && !Number.isFinite(found) ? "finite_number" : "float_type")
+      return errorOf("float_type")
     case "int":
       if (typeof found === "string") return errorOf("int_parsing")
-      return errorOf(typeof found === "number" ? "int_from_float" : "int_type")
+      if (typeof found !== "number") return errorOf("int_type")
+      return errorOf(Number.isFinite(found) ? "int_from_float" : "finite_number")
     case "boolean":
       return errorOf("bool_type")
     case "array":

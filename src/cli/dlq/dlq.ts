@@ -1,5 +1,6 @@
 import type { ListedDeadLetter, SignalClient } from "../../client/index.ts"
 import { parseJson } from "../../signals/json.ts"
+import { jsonLine } from "../../signals/lines.ts"
 import { EXIT, GaveUpError } from "../terminal/errors.ts"
 import { openClient } from "../terminal/options.ts"
 import { printLine } from "../terminal/output.ts"
@@ -21,7 +22,7 @@ export async function list(state: DlqState, options: DlqOptions): Promise<number
   let count = 0
   for await (const deadLetter of open(options).listDeadLetters({ state }, { signal: options.stop })) {
     count++
-    await printLine(options.json ? JSON.stringify(deadLetter) : lineOf(deadLetter))
+    await printLine(options.json ? jsonLine(deadLetter) : lineOf(deadLetter))
   }
   if (!options.json) await printLine(`${count} ${state}.`)
   return EXIT.done
@@ -34,7 +35,7 @@ export async function show(id: number, options: DlqOptions): Promise<number> {
   const deadLetter = await open(options).deadLetter(id, { signal: options.stop })
   if (deadLetter === undefined)
     throw new GaveUpError(`No dead letter has the id ${id}. "signals dlq list" prints the ids.`)
-  if (options.json) await printLine(JSON.stringify(deadLetter))
+  if (options.json) await printLine(jsonLine(deadLetter))
   else
     for (const [name, value] of Object.entries(deadLetter))
       await printLine(`${name.padEnd(22)}${textOf(value)}`)
@@ -110,7 +111,7 @@ interface Replayed {
 
 // A reader of the output that leaves must not end a replay: so these lines are not awaited.
 function printReplayed({ id, replayed, reason, transaction_id }: Replayed, { json }: DlqOptions): void {
-  if (json) console.log(JSON.stringify({ id, replayed, reason, transaction_id }))
+  if (json) console.log(jsonLine({ id, replayed, reason, transaction_id }))
   else if (!replayed) console.log(`${id}: not replayed. ${reason}`)
   else console.log(`${id}: replayed${transaction_id ? ` as ${transaction_id}` : " into the queue"}`)
 }
@@ -124,7 +125,7 @@ export async function discard(ids: readonly number[], options: DlqOptions): Prom
   const client = open(options)
   for (const id of ids) {
     const deadLetter = await client.discardDeadLetter(id, { signal: options.stop })
-    console.log(options.json ? JSON.stringify(deadLetter) : `${id}: discarded`)
+    console.log(options.json ? jsonLine(deadLetter) : `${id}: discarded`)
   }
   return EXIT.done
 }

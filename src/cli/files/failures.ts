@@ -2,6 +2,7 @@ import { createHash, randomUUID } from "node:crypto"
 import { type FileHandle, mkdir, open, rm, stat } from "node:fs/promises"
 import { dirname } from "node:path"
 import type { FailureCode } from "../../client/index.ts"
+import { jsonLine } from "../../signals/lines.ts"
 import { UsageError } from "../terminal/errors.ts"
 import { writeAt } from "./files.ts"
 
@@ -148,7 +149,7 @@ async function isBeginningOf(next: Buffer, file: FileHandle, start: number, size
 }
 
 const lineOf = ({ signal, place, error, code, field, record }: FailedRecord) =>
-  `${JSON.stringify({ ...signal, _error: error, _code: code, _field: field, _place: place, _record: record })}\n`
+  `${jsonLine({ ...signal, _error: error, _code: code, _field: field, _place: place, _record: record })}\n`
 
 const tailOf = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex")
 

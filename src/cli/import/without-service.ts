@@ -1,4 +1,5 @@
 import { open, rm } from "node:fs/promises"
+import { jsonLine } from "../../signals/lines.ts"
 import { nameNewFile, refuseTaken } from "../files/files.ts"
 import type { Source } from "../sources/reading/source.ts"
 import { EXIT } from "../terminal/errors.ts"
@@ -12,7 +13,7 @@ export async function dryRun(source: Source, stop: AbortSignal): Promise<number>
     if (stop.aborted) return EXIT.stopped
     if ("signal" in record) {
       counts.signals++
-      await printLine(JSON.stringify(record.signal))
+      await printLine(jsonLine(record.signal))
     } else if ("skipped" in record) {
       counts.skipped++
       say(`${record.place}: skipped, ${record.skipped}`)

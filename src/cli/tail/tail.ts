@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises"
 import { FolderInUse, lockOwnFolder } from "../../client/spool/lock.ts"
 import { parseJson } from "../../signals/json.ts"
+import { jsonLine } from "../../signals/lines.ts"
 import { regularPath, replaceFile } from "../files/files.ts"
 import { EXIT, UsageError } from "../terminal/errors.ts"
 import { openClient } from "../terminal/options.ts"
@@ -41,7 +42,7 @@ async function printFeed(
   const client = openClient({ url, parse: parseJson })
   try {
     for await (const page of client.feed({ after, follow: follow ?? false, signal: stop })) {
-      await print(page.signals.map((signal) => `${JSON.stringify(signal)}\n`).join(""))
+      await print(page.signals.map((signal) => `${jsonLine(signal)}\n`).join(""))
       cursor = page.next_cursor
       await save?.(cursor)
     }

@@ -66,9 +66,17 @@ export const ENCODING_NAMES = Object.keys(ENCODINGS) as [EncodingName, ...Encodi
 /** @see https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3 */
 export const ACCEPT_ENCODING = ENCODING_NAMES.join(", ")
 
-/** The coding of a `Content-Encoding`; undefined for an unknown coding, and for several codings. */
+/**
+ * The coding of a `Content-Encoding`; undefined for an unknown coding, and for several codings. Empty members
+ * of the list count for nothing (RFC 9110, section 5.6.1.2).
+ */
 export function encodingOf(header: string | undefined): EncodingName | "identity" | undefined {
-  const name = (header ?? "identity").trim().toLowerCase()
+  const [name = "identity", ...more] = (header ?? "")
+    .toLowerCase()
+    .split(",")
+    .map((member) => member.trim())
+    .filter((member) => member !== "")
+  if (more.length > 0) return undefined
   // RFC 9110, section 8.4.1.3.
   if (name === "x-gzip") return "gzip"
   return name === "identity" || Object.hasOwn(ENCODINGS, name)

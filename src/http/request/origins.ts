@@ -18,6 +18,9 @@ export const ALLOWED_HEADERS = [
   "Idempotency-Key",
   "Prefer",
   "X-Request-Id",
+  // Instrumentations of pages add these. Only traceparent is read.
+  "baggage",
+  "sentry-trace",
   "traceparent",
   "tracestate",
 ]

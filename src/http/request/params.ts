@@ -56,11 +56,16 @@ const score = (description: string) =>
     .optional()
     .meta({ description, override: { type: "number", minimum: 0, maximum: 1 } })
 
+/** The spellings that Pydantic reads, such as the `True` of a Python client. */
+const TRUE = new Set(["true", "t", "yes", "y", "on", "1"])
+const FALSE = new Set(["false", "f", "no", "n", "off", "0"])
+
 const flag = (description: string) =>
   z
     .string()
-    .refine((text) => ["true", "false", "1", "0"].includes(text), validationIssue("bool_parsing"))
-    .transform((text) => text === "true" || text === "1")
+    .toLowerCase()
+    .refine((text) => TRUE.has(text) || FALSE.has(text), validationIssue("bool_parsing"))
+    .transform((text) => TRUE.has(text))
     .optional()
     .meta({ description, override: { type: "boolean" } })
 

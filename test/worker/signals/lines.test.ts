@@ -61,6 +61,23 @@ describe("a line of NDJSON", () => {
     expect(JSON.parse(line)).toEqual({ ...ROW, raw_content: 'a\n"b"\u2028', payload: JSON.parse(payload) })
   })
 
+  it.each([
+    ["U+2028", "\u2028"],
+    ["U+2029", "\u2029"],
+    ["U+0085", "\u0085"],
+    ["each of them, a million times", "\u2028\u2029\u0085".repeat(350_000)],
+  ])("has %s escaped, at which some readers of lines end a line", (_, text) => {
+    const row = {
+      ...ROW,
+      raw_content: text,
+      user_id: text.slice(0, 9),
+      payload: JSON.stringify({ [text]: text }),
+    }
+    const line = ndjsonLine(row)
+    expect(/[\u0085\u2028\u2029]/.test(line)).toBe(false)
+    expect(JSON.parse(line)).toEqual({ ...row, payload: { [text]: text } })
+  })
+
   it("marks a payload that is left out, and has no such field otherwise", () => {
     expect(JSON.parse(ndjsonLine({ ...ROW, payload_omitted: true }))).toEqual({
       ...ROW,

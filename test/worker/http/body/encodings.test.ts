@@ -109,5 +109,11 @@ it.each([
   ["gzip, br", undefined],
   ["compress", undefined],
   ["constructor", undefined],
-  ["", undefined],
+  ["", "identity"],
+  [" , ", "identity"],
+  ["gzip,", "gzip"],
+  [", gzip", "gzip"],
+  [",\t,ZSTD , ,", "zstd"],
+  ["gzip, , gzip", undefined],
+  ["gzip br", undefined],
 ])("Content-Encoding %j means %s", (header, name) => expect(encodingOf(header)).toBe(name))

@@ -47,7 +47,7 @@ describe("a preflight", () => {
       expect(response.headers.get("Access-Control-Max-Age")).toBe("7200")
       expect(response.headers.get("Access-Control-Allow-Methods")).toBe("GET,HEAD,POST,DELETE")
       expect(response.headers.get("Access-Control-Allow-Headers")).toBe(
-        "Authorization,Content-Encoding,Content-Type,Idempotency-Key,Prefer,X-Request-Id,traceparent,tracestate",
+        "Authorization,Content-Encoding,Content-Type,Idempotency-Key,Prefer,X-Request-Id,baggage,sentry-trace,traceparent,tracestate",
       )
       expect(response.headers.get("Access-Control-Allow-Credentials")).toBeNull()
       expect(response.headers.get("Vary")).toContain("Origin")

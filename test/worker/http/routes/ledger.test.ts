@@ -65,6 +65,10 @@ describe("the ledger's pages", () => {
     expect(await listed("failed=true")).toEqual([sent[4], sent[3], sent[1], sent[0]])
     expect(await listed("failure_code=out_of_range")).toEqual([sent[3], sent[0]])
     expect(await listed("failed=1&failure_code=blank")).toEqual([sent[4], sent[1]])
+    for (const yes of ["True", "TRUE", "t", "Yes", "y", "on"])
+      expect([yes, await listed(`failed=${yes}&failure_code=blank`)]).toEqual([yes, [sent[4], sent[1]]])
+    for (const no of ["False", "FALSE", "f", "No", "n", "off", "0"])
+      expect([no, await listed(`failed=${no}&failure_code=blank`)]).toEqual([no, [sent[4], sent[1]]])
     expect((await page("/api/batches?failure_code=no_such_code&limit=2")).batches).toEqual([])
   })
 
@@ -87,10 +91,16 @@ describe("the ledger's pages", () => {
     await query("delete from batches where transaction_id < '00000001-0000-7000-8000-000000000000'")
   })
 
-  it.each(["cursor=x", "limit=0", "limit=1001", "failed=perhaps", `failure_code=${"x".repeat(65)}`])(
-    "refuse ?%s",
-    async (text) => {
-      expect((await send(`/api/batches?${text}`)).status).toBe(422)
-    },
-  )
+  it.each([
+    "cursor=x",
+    "limit=0",
+    "limit=1001",
+    "failed=perhaps",
+    "failed=",
+    "failed=2",
+    "failed=truee",
+    `failure_code=${"x".repeat(65)}`,
+  ])("refuse ?%s", async (text) => {
+    expect((await send(`/api/batches?${text}`)).status).toBe(422)
+  })
 })
