@@ -1,3 +1,5 @@
+import type { BatchAnswer } from "./types.ts"
+
 /**
  * The fields of each answer that the library uses. A success without them is not an answer of the service,
  * but a page of something in front of it.
@@ -9,6 +11,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 const isText = (value: unknown): boolean => typeof value === "string"
 const isTextOrNull = (value: unknown): boolean => value === null || typeof value === "string"
 const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0
+const isFlag = (value: unknown): boolean => typeof value === "boolean"
 const isListOf =
   (check: Check): Check =>
   (value) =>
@@ -18,21 +21,33 @@ const has =
   (json) =>
     isObject(json) && Object.entries(fields).every(([name, check]) => check(json[name]))
 
-/** The answer to a batch of `count` signals. */
-export const isBatchAnswer = (count: number): Check =>
-  has({
+/** The answer to a batch of `count` signals. Its counts account for each: one that it leaves out is not stored. */
+export const isBatchAnswer = (count: number): Check => {
+  const isShape = has({
     total_count: (total) => total === count,
     successful_count: isCount,
     failed_count: isCount,
-    results: isListOf(has({ index: isCount, error: isTextOrNull })),
+    results: isListOf(has({ index: isCount, success: isFlag, error: isTextOrNull })),
   })
+  return (json) => isShape(json) && addsUp(json as BatchAnswer)
+}
+
+function addsUp({ total_count, successful_count, failed_count, results }: BatchAnswer): boolean {
+  const indexes = new Set(results.map(({ index }) => index))
+  return (
+    successful_count + failed_count === total_count &&
+    indexes.size === results.length &&
+    results.every(({ index, success, error }) => index < total_count && success === (error === null)) &&
+    results.filter(({ success }) => !success).length === failed_count
+  )
+}
 
 export const isStoredSignal: Check = has({ id: isCount, context_window_id: isText, transaction_id: isText })
 export const isSignalPage: Check = has({ signals: isListOf(isObject), next_cursor: isTextOrNull })
 export const isFeedPage: Check = has({
   signals: isListOf(isObject),
   next_cursor: isText,
-  more: (more) => typeof more === "boolean",
+  more: isFlag,
 })
 export const isStats: Check = has({ stats: isListOf(isObject) })
 export const isBatchRecord: Check = has({ transaction_id: isText, state: isText })
@@ -41,7 +56,7 @@ export const isDeadLetterPage: Check = has({
   next_cursor: isTextOrNull,
 })
 export const isDeadLetter: Check = has({ id: isCount, state: isText })
-export const isReplay: Check = has({ replayed: (replayed) => typeof replayed === "boolean" })
+export const isReplay: Check = has({ replayed: isFlag })
 export const isBulkReplay: Check = has({
   replayed_count: isCount,
   failed_count: isCount,

@@ -216,13 +216,18 @@ def _batch_check(count: int) -> Check:
         results = value["results"]
         if not all(isinstance(one, dict) and type(one.get("index")) is int for one in results):
             return False
-        if any(not isinstance(one.get("success"), bool) or not 0 <= one["index"] < count for one in results):
+        if not all(0 <= one["index"] < count and _is_result(one) for one in results):
             return False
         failed = sum(not one["success"] for one in results)
         is_each_once = len({one["index"] for one in results}) == len(results)
         return is_each_once and failed == value["failed_count"]
 
     return check
+
+
+def _is_result(one: Mapping[str, Any]) -> bool:
+    success, error = one.get("success"), one.get("error", False)
+    return (success is True and error is None) or (success is False and isinstance(error, str))
 
 
 def _with_query(path: str, query: Mapping[str, Any]) -> str:
