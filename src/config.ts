@@ -2,12 +2,9 @@ import * as z from "zod"
 import { FieldMapping } from "./bridges/kafka/mapping.ts"
 import { LoggableError } from "./errors.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
-import { MAX_FUTURE_SECONDS, SCOPES } from "./signals/rules.ts"
+import { KEY_LIFETIME_DAYS, MAX_FUTURE_SECONDS, SCOPES } from "./signals/rules.ts"
 
 const LEDGER_RETENTION_DAYS = 90
-
-/** The same number as in `store/ledger/keys.ts`, which this file must not import. */
-const KEY_LIFETIME_DAYS = 7
 
 const ApiKeys = z.array(
   z.object({

@@ -21,7 +21,7 @@ export interface Stack {
   stop(): Promise<void>
 }
 
-export interface Endpoint {
+interface Endpoint {
   url: string
   pid: number
   /** Adds this latency to every later answer of the endpoint. */

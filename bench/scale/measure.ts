@@ -9,7 +9,7 @@ import { get, makeScaleBatch, type Read, readsOf, statsOfADay } from "./requests
 const SIGNALS = 500
 const WARM_UP = 10
 
-export interface Latency {
+interface Latency {
   p50Ms: number
   p99Ms: number
 }

@@ -21,7 +21,7 @@ export interface Deployment {
 }
 
 /** A limit that a peak can reach, and how to raise it. */
-export interface Limit {
+interface Limit {
   name: string
   /** The used share at the peak; 1 is the limit. */
   used: number

@@ -75,7 +75,7 @@ export async function consume(
  * @returns the messages that are safe in the bucket; none without a bucket
  * @throws {Error} the bucket failed before it had any message
  */
-export async function keepMessages(
+async function keepMessages(
   messages: readonly Message<unknown>[],
   bucket: R2Bucket | undefined,
 ): Promise<Message<unknown>[]> {

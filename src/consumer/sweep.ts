@@ -91,7 +91,7 @@ const MAX_LISTED = 20_000
 /** The object that holds the position of the last run for each prefix, so that every object is visited. */
 const POSITIONS = "sweep/positions"
 
-export interface Visit {
+interface Visit {
   /** The number of objects that the visit handled. */
   count: number
   /** The last visited object, when the visit did not visit all. */
@@ -104,7 +104,7 @@ export interface Visit {
  *
  * @returns the count of the visit
  */
-export async function walkBucket(
+async function walkBucket(
   bucket: R2Bucket,
   prefix: string,
   visit: (objects: readonly R2Object[]) => Promise<Visit>,

@@ -80,7 +80,7 @@ const LOOKUP_MS = 2000
  * Whether the ledger has the idempotency key of a batch that would be queued. Storing the batch at once then
  * replays the answer, or refuses the key. Also false when the database does not answer in time.
  */
-export async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<boolean> {
+async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<boolean> {
   if (!batch.idempotency) return false
   try {
     return await hasIdempotencyKey(db, batch, LOOKUP_MS)

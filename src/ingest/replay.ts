@@ -81,7 +81,7 @@ async function failureOf(db: Database, batch: NewBatch): Promise<Failure | undef
  * Deletes a dead letter about a suppressed subject, which must not be kept.
  * @returns the reason why it was not replayed
  */
-export async function deleteSuppressed(
+async function deleteSuppressed(
   { db }: Pick<ReplayContext, "db">,
   id: number,
   { error }: Failure,
@@ -91,7 +91,7 @@ export async function deleteSuppressed(
 }
 
 /** All or nothing, since it is one signal. */
-export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecord, plan: BatchPlan) => ({
+const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecord, plan: BatchPlan) => ({
   transactionId: replay_transaction_id,
   caller,
   plan,
@@ -99,7 +99,7 @@ export const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecor
 })
 
 /** Maps the record as its entry point does now. A sentence is the reason why it cannot be stored. */
-export function planOf(
+function planOf(
   context: Omit<ReplayContext, "db" | "queue">,
   deadLetter: DeadLetterRecord,
 ): BatchPlan | string {
@@ -130,9 +130,9 @@ async function sendAgain(
   return { answer: { replayed: true }, stored: undefined }
 }
 
-export const TRUNCATED = "Only the first MiB of the record is kept. Send the record again from its source."
+const TRUNCATED = "Only the first MiB of the record is kept. Send the record again from its source."
 
-export const NO_QUEUE = "There is no queue to send it to."
+const NO_QUEUE = "There is no queue to send it to."
 
 const stays = (reason: string): ReplayedDeadLetter => ({
   answer: { replayed: false, reason },

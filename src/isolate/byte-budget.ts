@@ -14,7 +14,7 @@ export interface Claim {
 export const newClaim = (owner?: string): Claim => ({ bytes: 0, owner, lane: undefined, expiresAt: 0 })
 
 /** The claims of one size. */
-export interface LaneOptions {
+interface LaneOptions {
   /** The largest claim of the lane, in bytes. */
   largestBytes: number
   /** The most bytes of its claims together, when one more begins. */

@@ -6,7 +6,7 @@ import { commandOf, isAlive } from "./machine/processes.ts"
 import { StartupError } from "./machine/startup-error.ts"
 
 /** How long a start waits for its predecessor on the same data folder to end. A stop takes up to 16 s. */
-export const PREDECESSOR_MS = 20_000
+const PREDECESSOR_MS = 20_000
 
 /**
  * How long a start waits for its predecessor to notice that it must stop: a SIGTERM to npm ends npm at once,

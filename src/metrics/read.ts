@@ -140,10 +140,10 @@ function figures(row: Row = {}, seconds: number): Figures {
 const LINES = 6
 
 /** A row of `breakdownQuery`. */
-export type BreakdownRow = Record<string, string | number | null>
+type BreakdownRow = Record<string, string | number | null>
 
 /** The steps of the answer's series. */
-export interface Steps {
+interface Steps {
   /** Seconds since the epoch. */
   since: number
   seconds: number
@@ -159,7 +159,7 @@ interface Line {
 }
 
 /** Signals stored by source, the most first. */
-export function sourceLines(rows: readonly BreakdownRow[], steps: Steps): SourceLine[] {
+function sourceLines(rows: readonly BreakdownRow[], steps: Steps): SourceLine[] {
   const lines = linesOf(rows, steps, (row) => String(row.source ?? ""), ["signals_created"])
   return lines.map(({ name, totals: [created = 0], steps: [byStep = []] }) => ({
     source: name,
@@ -169,7 +169,7 @@ export function sourceLines(rows: readonly BreakdownRow[], steps: Steps): Source
 }
 
 /** Requests and signals that failed by code, the most requests first. */
-export function failureLines(rows: readonly BreakdownRow[], steps: Steps): FailureLine[] {
+function failureLines(rows: readonly BreakdownRow[], steps: Steps): FailureLine[] {
   const lines = linesOf(rows, steps, (row) => String(row.code ?? ""), ["failed_requests", "signals_failed"])
   return lines.map(
     ({ name, totals: [requests = 0, signals = 0], steps: [requestsByStep = [], signalsByStep = []] }) => ({

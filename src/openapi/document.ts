@@ -1,4 +1,5 @@
 import { createDocument, type ZodOpenApiObject, type ZodOpenApiPathItemObject } from "zod-openapi"
+import manifest from "../../package.json" with { type: "json" }
 import type { WebhookPath } from "../signals/sources.ts"
 import * as deadLetters from "./dead-letters.ts"
 import * as erasures from "./erasures.ts"
@@ -49,7 +50,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
   openapi: "3.1.1",
   info: {
     title: "signal-ingest",
-    version: "0.1.0",
+    version: manifest.version,
     description:
       "Send signals in batches; the service validates each one and stores it exactly once in Postgres. A signal is one event of " +
       "a conversation: who said or did what, when, and how it scored. Only `context_window_id`, the conversation, is required.\n\n" +

@@ -12,7 +12,7 @@ export type SubjectField = (typeof SUBJECT_FIELDS)[number]
 export type Subjects = Partial<Record<SubjectField, string>>
 
 /** The failure of a suppressed signal. It does not quote the subject. */
-export const suppressedFailure = (index: number, field: SubjectField): Failure =>
+const suppressedFailure = (index: number, field: SubjectField): Failure =>
   failureAt(index, {
     field,
     code: "suppressed",
@@ -36,7 +36,7 @@ export function withoutSuppressed(plan: BatchPlan, fields: ReadonlyMap<number, S
   return { total: plan.total, rows, failures }
 }
 
-export const MAX_ERASED_IDS = 1000
+const MAX_ERASED_IDS = 1000
 
 const Subject = z
   .string()

@@ -46,6 +46,9 @@ const idLength =
           message: `${field} must be at most ${MAX_ID_CHARACTERS} characters long`,
         }
 
+/** The days for which an Idempotency-Key is valid. */
+export const KEY_LIFETIME_DAYS = 7
+
 /** The default limit of a timestamp ahead of the service's clock. */
 export const MAX_FUTURE_SECONDS = 86_400
 

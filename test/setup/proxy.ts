@@ -3,7 +3,7 @@ import { createServer, request } from "node:http"
 import type { AddressInfo } from "node:net"
 
 /** What may happen to a request on its way. */
-export type Mishap =
+type Mishap =
   /** It never gets there. */
   | { kind: "refuse" }
   /** The service answers, and its answer is lost. */

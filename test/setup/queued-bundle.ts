@@ -13,7 +13,7 @@ export interface QueuedMessage {
 }
 
 /** What became of messages that were handed to the consumer. */
-export interface Consumed {
+interface Consumed {
   acknowledged: string[]
   /** Those to be delivered again. */
   retried: string[]

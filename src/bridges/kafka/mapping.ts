@@ -63,11 +63,11 @@ const byName = (list: readonly unknown[]): Record<string, unknown> =>
   )
 
 /** The value at the first of `paths` that has one. */
-export const first = (root: Record<string, unknown>, paths: readonly string[] = []): unknown =>
+const first = (root: Record<string, unknown>, paths: readonly string[] = []): unknown =>
   paths.map((path) => follow(root, path)).find((found) => found !== undefined)
 
 /** The paths as words of a message. */
-export const describePaths = (paths: readonly string[]) => paths.join(" or ")
+const describePaths = (paths: readonly string[]) => paths.join(" or ")
 
 /**
  * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal
@@ -141,7 +141,7 @@ const SKIPPED: Record<string, string> = { d: "debezium_delete", t: "debezium_tru
  *
  * @see https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-delete-events
  */
-export function skippedChange(record: KafkaRecord, mapping: FieldMapping): string | undefined {
+function skippedChange(record: KafkaRecord, mapping: FieldMapping): string | undefined {
   const kind = SKIPPED[operationOf(record) ?? ""]
   if (kind === undefined) return undefined
   const paths = mapping.conversation.filter((path) => /^(\$value\.)?before\./.test(path))

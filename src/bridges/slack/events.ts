@@ -91,7 +91,7 @@ interface MessageName {
  * redelivery by Slack, a second subscription to the channel and an import of the same history store the
  * message once.
  */
-export function mapMessage(message: Fields, around: Fields): Delivered {
+function mapMessage(message: Fields, around: Fields): Delivered {
   const subtype = message.subtype ?? undefined
   if (!MESSAGE_SUBTYPES.has(subtype as string | undefined)) return { skipped: kindName(subtype) }
   if (message.hidden === true) return { skipped: "hidden_message" }
@@ -117,10 +117,7 @@ export function mapMessage(message: Fields, around: Fields): Delivered {
  * The subjects of a message that cannot become a signal. Its dead letter must not be kept when one of them is
  * suppressed.
  */
-export function subjectsOf(
-  { user, bot_id, app_id, channel, team }: Fields,
-  { team_id = team }: Fields,
-): Fields {
+function subjectsOf({ user, bot_id, app_id, channel, team }: Fields, { team_id = team }: Fields): Fields {
   const conversation =
     isName(team_id) && isName(channel) ? { context_window_id: `${team_id}/${channel}` } : {}
   return { user_id: user, agent_id: bot_id ?? app_id, ...conversation }
@@ -133,7 +130,7 @@ export function subjectsOf(
  * @param around the event's envelope, which has the workspace
  * @param field where `ts` was found
  */
-export function nameOf(event: Fields, ts: unknown, around: Fields, field = "event.ts"): MessageName | string {
+function nameOf(event: Fields, ts: unknown, around: Fields, field = "event.ts"): MessageName | string {
   const { channel } = event
   const team = around.team_id ?? event.team
   if (!isName(team)) return "team_id should be the id of a team"
@@ -144,7 +141,7 @@ export function nameOf(event: Fields, ts: unknown, around: Fields, field = "even
 }
 
 /** The fields of a signal that follow from the name of its message. */
-export const namedSignal = ({ team, channel, ts, timestamp }: MessageName) => ({
+const namedSignal = ({ team, channel, ts, timestamp }: MessageName) => ({
   context_window_id: `${team}/${channel}`,
   timestamp,
   signal_source: "Slack",
@@ -158,11 +155,11 @@ const isName = (value: unknown): value is string => typeof value === "string" &&
  * The name of a kind for metrics and log. The sender chooses it, so any other characters than letters,
  * digits, `_` and `.` give `unnamed`.
  */
-export const kindName = (kind: unknown) =>
+const kindName = (kind: unknown) =>
   typeof kind === "string" && /^[\w.]{1,60}$/.test(kind) ? kind : "unnamed"
 
 /** Reads the time in a message's `ts` digit by digit: as a number it would lose its last microseconds. */
-export function instantOf(ts: unknown): string | undefined {
+function instantOf(ts: unknown): string | undefined {
   const [, seconds, micros = ""] = (typeof ts === "string" && /^(\d{1,11})(?:\.(\d{1,6}))?$/.exec(ts)) || []
   if (seconds === undefined) return undefined
   return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${micros.padEnd(6, "0")}Z`
@@ -180,7 +177,7 @@ const TOMBSTONE = "tombstone"
  *
  * @see https://docs.slack.dev/reference/events/message/message_changed/
  */
-export const isChange = ({ subtype }: Fields): boolean =>
+const isChange = ({ subtype }: Fields): boolean =>
   subtype === "message_changed" || subtype === "message_deleted" || subtype === TOMBSTONE
 
 /**
@@ -188,7 +185,7 @@ export const isChange = ({ subtype }: Fields): boolean =>
  * sends `message_changed` for its own changes, such as the preview of a link. These have no `edited`, so the
  * time of the event orders all changes.
  */
-export function mapChange(event: Fields, around: Fields): Delivered {
+function mapChange(event: Fields, around: Fields): Delivered {
   const { subtype, message } = event
   if (subtype === "message_deleted") return mapDeletion(event, event.deleted_ts, around, "event.deleted_ts")
   if (subtype === TOMBSTONE) return mapDeletion(event, event.ts, around, "event.ts")

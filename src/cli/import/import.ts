@@ -66,7 +66,7 @@ export async function runImportCommand(
 }
 
 /** The address of a service, in one spelling. */
-export const serviceOf = (url: string): string => {
+const serviceOf = (url: string): string => {
   const { origin, pathname } = new URL(url)
   return `${origin}${pathname.replace(/\/+$/, "")}`
 }
@@ -182,7 +182,7 @@ async function openFailures(
   return file
 }
 
-export function summary({ read, stored, failed, skipped }: Checkpoint): string {
+function summary({ read, stored, failed, skipped }: Checkpoint): string {
   const kinds = Object.entries(skipped).map(([kind, count]) => `${count} ${kind}`)
   return `${read} read, ${stored} stored, ${failed} failed${kinds.length > 0 ? `, skipped: ${kinds.join(", ")}` : ""}`
 }

@@ -163,7 +163,7 @@ async function isSameCaller(client: SignalClient, { importId, nextBatch }: Check
  * Returns whether the ledger of the service has a batch; undefined when the key cannot tell: with only the
  * scope `ingest` it sees no batches of other keys.
  */
-export async function knowsBatch(client: SignalClient, transactionId: string): Promise<boolean | undefined> {
+async function knowsBatch(client: SignalClient, transactionId: string): Promise<boolean | undefined> {
   try {
     if (await client.batch(transactionId)) return true
     // Whether the key can read. The statistics refuse a large table.

@@ -18,7 +18,7 @@ import type { Spool, SpooledBatch } from "./types.ts"
 import { SegmentWriter } from "./writer.ts"
 
 export type { DamagedLine } from "./lines.ts"
-export type { Spool, SpooledBatch } from "./types.ts"
+export type { Spool } from "./types.ts"
 
 export interface SpoolOptions {
   /**

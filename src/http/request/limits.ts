@@ -75,7 +75,7 @@ async function count(c: Context<App>, limiter: RateLimit | undefined, key: strin
 }
 
 /** An IPv4 address, or the /64 of an IPv6 address, the smallest network that a provider gives a customer. */
-export function networkOf(address: string): string {
+function networkOf(address: string): string {
   if (!address.includes(":")) return address
   const [head = "", tail] = address.toLowerCase().split("::")
   const groups = (text: string) => (text === "" ? [] : text.split(":"))

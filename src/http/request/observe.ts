@@ -3,6 +3,7 @@ import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
 import { type Outcome, type Parts, type Point, recordPoint } from "../../metrics/points.ts"
 import { countsWithRest, NO_COUNTS } from "../../signals/answer.ts"
+import { KEY_LIFETIME_MS } from "../../store/ledger/keys.ts"
 import { spanForLog } from "../../trace.ts"
 import { type App, type RequestOutcome, routeOf } from "./context.ts"
 
@@ -134,19 +135,17 @@ function outcomeOf(status: number, noted: RequestOutcome): Outcome {
  * and never count one twice.
  */
 
-const LIFETIME_SECONDS = 7 * 24 * 60 * 60
-
 /** The name of a mark within the cache. The cache needs a URL; its host does not exist. */
 const markOf = (transactionId: string) => `https://in-doubt.signal-ingest.invalid/${transactionId}`
 
 /** Marks a batch in doubt. Never throws. */
-export async function markInDoubt(transactionId: string): Promise<void> {
-  const mark = new Response("", { headers: { "Cache-Control": `max-age=${LIFETIME_SECONDS}` } })
+async function markInDoubt(transactionId: string): Promise<void> {
+  const mark = new Response("", { headers: { "Cache-Control": `max-age=${KEY_LIFETIME_MS / 1000}` } })
   await caches.default.put(markOf(transactionId), mark).catch(() => {})
 }
 
 /**
  * Removes the mark of a batch. True for one caller only, which then counts the batch's signals. Never throws.
  */
-export const settleDoubt = (transactionId: string): Promise<boolean> =>
+const settleDoubt = (transactionId: string): Promise<boolean> =>
   caches.default.delete(markOf(transactionId)).catch(() => false)

@@ -39,7 +39,7 @@ const TimeText = z.string().transform((text, context): string => {
 })
 
 /** A whole number in a query or a path, where every value is text. */
-export const digits = z
+const digits = z
   .string()
   .refine((text) => /^-?\d{1,16}$/.test(text), validationIssue("int_parsing"))
   .transform(Number)
@@ -72,7 +72,7 @@ const flag = (description: string) =>
 /** The largest exact integer of JavaScript. Ids and positions are smaller. */
 const LARGEST = Number.MAX_SAFE_INTEGER
 
-export const limit = (preset: number, description = "Entries of a page.") =>
+const limit = (preset: number, description = "Entries of a page.") =>
   digits
     .pipe(z.int().min(1).max(1000))
     .default(preset)
@@ -225,7 +225,7 @@ export const ReplayQuery = z.object({
 })
 
 /** The longest time that a reader can wait for the next signal. */
-export const MAX_WAIT_SECONDS = 30
+const MAX_WAIT_SECONDS = 30
 
 /** The version of the cursor's parts. */
 const VERSION = 1

@@ -213,7 +213,7 @@ export const keyReused = () =>
   })
 
 /** Not a 503: a retry of the same request would fail too. */
-export const readTooCostly = ({ message, narrowBy }: ReadTooCostly) =>
+const readTooCostly = ({ message, narrowBy }: ReadTooCostly) =>
   new Problem("read_too_costly", {
     detail: [
       { type: "read_too_costly", loc: ["query"], msg: `${message}. Narrow it by: ${narrowBy.join(", ")}` },
@@ -221,7 +221,7 @@ export const readTooCostly = ({ message, narrowBy }: ReadTooCostly) =>
   })
 
 /** Neon sends at most 64 MB. */
-export const resultTooLarge = () =>
+const resultTooLarge = () =>
   new Problem("result_too_large", {
     detail:
       "The result is larger than the database can send (64 MB). Ask for less: a lower limit, a shorter time or a narrower filter.",

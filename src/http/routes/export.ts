@@ -185,7 +185,7 @@ const LOOK_EVERY_MS = 1000
 const IDLE_WHEN_WANTED_MS = 10_000
 
 /** The number of signals that the next statement reads, when `sent` signals have been sent. */
-export const pageLimit = (limit: number | undefined, bounds: StreamBounds, sent: number): number =>
+const pageLimit = (limit: number | undefined, bounds: StreamBounds, sent: number): number =>
   Math.min(STREAM_PAGE.signals, (limit ?? bounds.signals) - sent)
 
 /** The bound that the next page would exceed. */

@@ -83,7 +83,7 @@ async function readOn(c: Context<App>, after: FeedPosition, limit: number): Prom
 }
 
 /** The pause between reads of a waiting reader. A read costs the database about ten buffers. */
-export const LOOK_EVERY_MS = 1000
+const LOOK_EVERY_MS = 1000
 
 /** Longer than the longest read: a reader renews its slot between two reads. */
 const GONE_AFTER_MS = 11_000

@@ -175,7 +175,7 @@ function arithmetic(expression: Expression & { kind: "arithmetic" }, scope: Scop
   return { sql: `(${a.sql} ${sign} ${b.sql})`, type, finite: a.finite && b.finite }
 }
 
-export function comparison(sign: string, left: Fragment, right: Fragment, at: number): Fragment {
+function comparison(sign: string, left: Fragment, right: Fragment, at: number): Fragment {
   const alike = isNumber(left.type) ? isNumber(right.type) : left.type.kind === right.type.kind
   if (!alike) throw refused(`A ${typeName(left.type)} cannot be compared with a ${typeName(right.type)}`, at)
   if (left.type.kind === "condition") throw refused("A condition must not be compared", at)

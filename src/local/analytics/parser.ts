@@ -1,8 +1,8 @@
 import { type RefusedQuery, refused, type Token, tokenize, unknown } from "./tokens.ts"
 
-export type ArithmeticSign = "+" | "-" | "*" | "/"
-export type ComparisonSign = "=" | "!=" | "<" | "<=" | ">" | ">="
-export type Unit = "SECOND" | "MINUTE" | "HOUR" | "DAY"
+type ArithmeticSign = "+" | "-" | "*" | "/"
+type ComparisonSign = "=" | "!=" | "<" | "<=" | ">" | ">="
+type Unit = "SECOND" | "MINUTE" | "HOUR" | "DAY"
 
 /** `at`: the position in the query, for error messages. */
 export type Expression = { at: number } & (

@@ -1,13 +1,14 @@
 import { randomBytes } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { DatabaseError, Pool } from "pg"
+import { DATASET } from "../../metrics/points.ts"
 import { mayComeFromPage, readBody, startServer } from "../machine/http-server.ts"
 import { preparePoints, RefusedPoint, writePoint } from "./points.ts"
 import { answerText, translateQuery } from "./sql.ts"
 import { RefusedQuery, unknown } from "./tokens.ts"
 
 /** Injected faults. Tests can change them while the server runs. */
-export interface AnalyticsFaults {
+interface AnalyticsFaults {
   /** Answers for the next queries, in order; these queries are not run. */
   failures: { status: number; body: string }[]
   /** While set, the server does not answer queries and leaves their connections open. */
@@ -64,7 +65,7 @@ const SESSION = "-c timezone=UTC -c synchronous_commit=off -c statement_timeout=
 const OF_THE_QUERY = /^(22|54)/
 
 export async function startAnalytics(options: AnalyticsOptions): Promise<LocalAnalytics> {
-  const { token = randomBytes(24).toString("base64url"), datasets = ["signal_ingest_requests"] } = options
+  const { token = randomBytes(24).toString("base64url"), datasets = [DATASET] } = options
   const pool = new Pool({ connectionString: options.databaseUrl, max: 5, options: SESSION })
   // The pool replaces an idle connection that is lost. A connection in use reports the loss to its statement.
   pool.on("error", () => {})

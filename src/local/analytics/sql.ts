@@ -20,7 +20,7 @@ export interface Translation {
 }
 
 /** The name of the last column. In every row it holds the number of rows before LIMIT. */
-export const TOTAL = "rows_before_limit"
+const TOTAL = "rows_before_limit"
 
 /**
  * Translates a query of the local dialect into a parameterised query over `local_analytics.points`.

@@ -14,7 +14,7 @@ import { BadRequest, readSqlRequest, type SqlRequest } from "./request.ts"
 import { ConnectError, inTransaction, ResponseTooLarge, runStatement, Sessions } from "./session.ts"
 
 /** Injected faults. Tests can change them while the endpoint runs. */
-export interface EndpointFaults {
+interface EndpointFaults {
   /** Milliseconds added to every answer, as by a longer network path. */
   latencyMs: number
   /** The number of next statements that run and commit, but whose connection breaks before the answer. */

@@ -91,7 +91,7 @@ export async function keptPort(dataDir: string): Promise<number | undefined> {
 export const keepOwner = (dataDir: string) => writeFile(join(dataDir, OWNER_FILE), String(process.pid))
 
 /** The first line of postmaster.pid, which a running or crashed server leaves in its folder. */
-export async function serverPid(dataDir: string): Promise<number | undefined> {
+async function serverPid(dataDir: string): Promise<number | undefined> {
   const text = await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "")
   return Number(text.split("\n", 1)[0]) || undefined
 }

@@ -24,7 +24,7 @@ export interface ServerProcess {
   kill(): Promise<void>
 }
 
-export const NOT_INSTALLED =
+const NOT_INSTALLED =
   "The Postgres that comes with this project is not installed. Run npm ci, with its install scripts allowed."
 
 /** What the server says when it accepts connections. */

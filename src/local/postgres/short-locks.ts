@@ -41,7 +41,7 @@ export async function withShortLocks<T>(client: Client, work: () => Promise<T>):
 }
 
 /** The SQLSTATE of an error or of its cause: drizzle wraps errors. */
-export function codeOf(error: unknown): string | undefined {
+function codeOf(error: unknown): string | undefined {
   const { code, cause } = error as { code?: string; cause?: unknown }
   return code ?? (cause === undefined ? undefined : codeOf(cause))
 }

@@ -37,7 +37,7 @@ export interface WrittenDeliveries extends SignalCounts {
 }
 
 /** The failure of a signal, and its batch. */
-export interface FailedSignal {
+interface FailedSignal {
   transactionId: string
   failure: Failure
 }

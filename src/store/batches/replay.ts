@@ -10,7 +10,7 @@ import { isSameRequest, KEY_EXPIRED, releaseExpiredKey } from "../ledger/keys.ts
 import { decodeSignalIds } from "../ledger/read.ts"
 import type { NewBatch, WrittenBatch } from "./batch.ts"
 
-interface LedgerRow {
+interface ReplayedRow {
   transaction_id: string
   received_at: string
   state: "stored" | "failed"
@@ -33,7 +33,7 @@ interface LedgerRow {
 export async function replayBatch(db: Database, batch: NewBatch): Promise<WrittenBatch | undefined> {
   const { transactionId, idempotency, plan } = batch
   const keys = [...new Set(plan.rows.map(({ dedupeKey }) => dedupeKey))].filter((key) => key !== null)
-  const [ledger] = await db.query<LedgerRow>(sql`
+  const [ledger] = await db.query<ReplayedRow>(sql`
     select
       transaction_id, state, total_count, request_hash, failures, ${KEY_EXPIRED} as expired, signal_ids,
       -- Its signals have the same time: both are the time of the transaction.
@@ -80,7 +80,7 @@ export async function hasIdempotencyKey(db: Database, batch: NewBatch, timeoutMs
  * dedupe_keys come from the plan. The signal that holds a key shows whether a row was a duplicate; if no
  * signal holds it any more, the row's own id is used.
  */
-function storedIds({ failures, total_count, signal_ids, holders }: LedgerRow, plan: BatchPlan): StoredId[] {
+function storedIds({ failures, total_count, signal_ids, holders }: ReplayedRow, plan: BatchPlan): StoredId[] {
   const failed = new Set(failures.map(({ index }) => index))
   const keys = new Map(plan.rows.map(({ index, dedupeKey }) => [index, dedupeKey]))
   const ids = decodeSignalIds(signal_ids)

@@ -87,8 +87,8 @@ export type Columns = Record<(typeof SIGNAL_COLUMNS)[number]["field"], Column>
  * Between two texts of the form `joined`, and in place of null: characters that few texts hold, and that JSON
  * does not escape.
  */
-export const JOINED_BY = "\u007f"
-export const JOINED_NULL = "\u0080"
+const JOINED_BY = "\u007f"
+const JOINED_NULL = "\u0080"
 
 /** The separator and the text that means null, as arguments of `string_to_array`. */
 const SPLIT = { lines: sql`E'\\n', ''`, joined: sql`E'\\u007f', E'\\u0080'` }

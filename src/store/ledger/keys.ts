@@ -1,9 +1,8 @@
 import { sql } from "drizzle-orm"
+import { KEY_LIFETIME_DAYS } from "../../signals/rules.ts"
 import { type Database, withRetries } from "../database/connection.ts"
 import { batches } from "../database/schema.ts"
 
-/** The lifetime of an idempotency key. */
-export const KEY_LIFETIME_DAYS = 7
 export const KEY_LIFETIME_MS = KEY_LIFETIME_DAYS * 24 * 60 * 60 * 1000
 
 /** Whether a stored hash belongs to the request of `given`. */

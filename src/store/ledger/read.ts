@@ -79,7 +79,7 @@ export const MAX_TRIED = 2000
  * The batches that pass a filter, newest first: at most `limit` and one more. It reads the primary key from
  * its end.
  */
-export function searchBatches(
+function searchBatches(
   { failed, failureCode }: BatchFilter,
   after: string | undefined,
   limit: number,

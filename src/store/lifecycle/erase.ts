@@ -35,7 +35,7 @@ export async function eraseStored(
 }
 
 /** The text that replaces a ledger text that quoted an erased subject. */
-export const ERASED_TEXT = "Removed by an erasure."
+const ERASED_TEXT = "Removed by an erasure."
 
 export async function readProgress(db: Database, id: string): Promise<Progress | undefined> {
   const [row] = await db.query<{
@@ -67,7 +67,7 @@ export async function readProgress(db: Database, id: string): Promise<Progress |
  *   it is done
  * @throws {DatabaseError} the step is done or not; the next call continues
  */
-export async function eraseStep(db: Database, progress: Progress): Promise<boolean> {
+async function eraseStep(db: Database, progress: Progress): Promise<boolean> {
   const statement = stepOf(progress)
   return statement !== undefined && (await db.query<{ id: string }>(statement)).length > 0
 }
@@ -243,7 +243,7 @@ const deadLetterMatches = (target: ErasureTarget): SQL =>
     : sql`subject_hash(${target.kind}, ${target.subject}) = any(subject_hashes)`
 
 /** The step of an erasure that handles the next dead letters. */
-export function eraseDeadLetters(at: ErasurePosition, target: ErasureTarget): SQL {
+function eraseDeadLetters(at: ErasurePosition, target: ErasureTarget): SQL {
   const next = target.kind === "signal_ids" ? "bucket" : "ledger"
   // A signal that was erased by its id can come from a dead letter, which still has the record.
   const replayed = sql`replay_transaction_id = any((select transaction_ids from ${erasures} where id = ${at.id}::uuid)::uuid[])`
@@ -288,7 +288,7 @@ export async function keyedDeadLetters(
   return rows.map((row) => ({ ...row, id: Number(row.id) }))
 }
 
-export type Phase = (typeof erasures.$inferSelect)["phase"]
+type Phase = (typeof erasures.$inferSelect)["phase"]
 
 /** The progress of an erasure. */
 export interface Progress {
@@ -303,33 +303,33 @@ export interface Progress {
 }
 
 /** The rows of each kind that one statement reads or deletes. */
-export const STEP = { walked: 20_000, deleted: 5_000, deadLetters: 200, ledger: 5_000 }
+const STEP = { walked: 20_000, deleted: 5_000, deadLetters: 200, ledger: 5_000 }
 
 /** Where an erasure is: a step works from here only while it is still there. */
-export interface ErasurePosition {
+interface ErasurePosition {
   id: string
   phase: Phase
   position: string
 }
 
 /** The erasure at this position, locked. Empty when another process works on it, or has moved on. */
-export const heldErasure = ({ id, phase, position }: ErasurePosition): SQL => sql`
+const heldErasure = ({ id, phase, position }: ErasurePosition): SQL => sql`
   held as materialized (
     select id, suppress from ${erasures} where id = ${id}::uuid and phase = ${phase} and position = ${position}
     for update skip locked
   )`
 
 /** Only for the process that holds the erasure; others read nothing. */
-export const IS_HELD = sql`(select exists (select from held))`
+const IS_HELD = sql`(select exists (select from held))`
 
 /**
  * Whether an erasure covers a row about its subject: the row was accepted before the erasure, or the erasure
  * also suppresses what comes after it. Both ids are UUIDv7, so that they are in the order of time.
  */
-export const COVERED = sql`((select suppress from held) or transaction_id < (select id from held))`
+const COVERED = sql`((select suppress from held) or transaction_id < (select id from held))`
 
 /** Saves the progress of a step. `more`: whether the phase continues, at `at`. */
-export const advance = (
+const advance = (
   { id }: ErasurePosition,
   { counts, more, at, next }: { counts: SQL; more: SQL; at: SQL; next: Phase },
 ): SQL => sql`

@@ -30,7 +30,7 @@ export const OLDEST: FeedPosition = {
  * retention keeps rows at least as long as an idempotency key. The time in a UUIDv7 is not after the row's
  * time.
  */
-export const mustBeInLedger = ({ transactionId }: FeedPosition, now = Date.now()): boolean =>
+const mustBeInLedger = ({ transactionId }: FeedPosition, now = Date.now()): boolean =>
   transactionId !== OLDEST.transactionId && timeOfUuid(transactionId) > now - KEY_LIFETIME_MS
 
 /** The time in a UUIDv7, in milliseconds since the epoch. */
@@ -183,14 +183,14 @@ async function signalsOf(
 }
 
 /** The ids of a batch's signals in its ledger row. */
-export interface FeedBatch {
+interface FeedBatch {
   xid: string
   transaction_id: string
   signal_ids: string
 }
 
 /** The signals to read, in feed order, and the position after them. */
-export interface FeedIds {
+interface FeedIds {
   ids: number[]
   /** The batch of each id. */
   batches: FeedBatch[]
@@ -205,7 +205,7 @@ export interface FeedIds {
  *
  * @param after the position; in the first batch, the ids up to it are left out
  */
-export function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: number): FeedIds {
+function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: number): FeedIds {
   const found: FeedIds = { ids: [], batches: [], next: after, cut: false }
   for (const row of rows) {
     const isCurrent = row.xid === after.xid && row.transaction_id === after.transactionId

@@ -82,7 +82,7 @@ const MEAN_AT_ONCE = (1 + MOST_AT_ONCE) / 2
 const CHUNK_OF_REQUESTS = 120
 
 /** Requests at once on a busy machine; the service itself gives up after ten seconds. */
-export const MAX_REQUEST_MS = 12_000
+const MAX_REQUEST_MS = 12_000
 /** A chunk of a parser that takes longer has met an input without end. */
 const CHUNK_DEADLINE_MS = 300_000
 

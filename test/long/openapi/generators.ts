@@ -18,7 +18,7 @@ const PYTHON_PACKAGES = [
  * What a client of `clients/` prints: it has sent a batch of two signals, and read one of them back by every
  * kind of id.
  */
-export interface Printed {
+interface Printed {
   successful: number
   failed?: string
   listed: string[]

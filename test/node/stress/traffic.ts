@@ -66,7 +66,7 @@ function promisedBy(answer: Answer | undefined): "doubt" | "refused" {
 }
 
 /** Signals that nobody has sent before. */
-export function newSignals(
+function newSignals(
   { model, random, name }: Traffic,
   count: number,
   kinds: { refused: boolean },
@@ -91,7 +91,7 @@ export function newSignals(
 }
 
 /** A bad signal that the database would refuse has a good score: the database sees it. */
-export const wireOf = ({ token, conversation, user, dedupeKey, isGood }: SentSignal) => ({
+const wireOf = ({ token, conversation, user, dedupeKey, isGood }: SentSignal) => ({
   context_window_id: conversation,
   user_id: user,
   raw_content: token,

@@ -103,7 +103,7 @@ const recordValue = mostly(
   json(null, "aGVsbG8=", "AAAAAAE=", "eyJhIjoxfQ=="),
 )
 
-export const kafkaRecord = shaped(
+const kafkaRecord = shaped(
   { value: recordValue },
   {
     key: mostly(json("conv-1", "Y29udi0x"), textValue, numberText),
@@ -116,7 +116,7 @@ export const kafkaRecord = shaped(
   },
 )
 
-export const cloudEvent = shaped(
+const cloudEvent = shaped(
   {
     specversion: mostly(json("1.0")),
     id: mostly(json("1"), textValue),

@@ -9,7 +9,7 @@ const DATASET = "signal_ingest_requests"
 export const SQL_PATH = "/accounts/local/analytics_engine/sql"
 
 /** The answer to a query. */
-export interface QueryAnswer {
+interface QueryAnswer {
   meta: { name: string; type: string }[]
   data: Record<string, string | number | null>[]
   rows: number

@@ -18,11 +18,6 @@ const NOW = "2026-01-01T00:00:00.000000Z"
 const UTC_TEXT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/
 const CODES: ReadonlySet<string> = new Set(FAILURE_CODE_NAMES)
 
-/** `JSON.stringify` of a value that may nest too deeply for it. */
-export const writable = (value: unknown) => {
-  if (!isDeeperThan(value, 1000)) JSON.stringify(value)
-}
-
 const isJson = (sent: string) => refusing(() => ({ value: JSON.parse(sent) as unknown }), SyntaxError)
 
 const readsAsRuntime = (sent: string) => {

@@ -27,7 +27,7 @@ export function testQueue(options: { failure?: Error; backlogCount?: number } = 
   } as unknown as TestQueue
 }
 
-export const NOW = new Date("2026-01-02T03:04:05Z")
+const NOW = new Date("2026-01-02T03:04:05Z")
 
 export function testContext(changed: Partial<IngestContext> = {}): IngestContext {
   // The driver has one endpoint for all connections, the last one's: a given database must stay the last.

@@ -1,5 +1,3 @@
-import type { SQL } from "drizzle-orm"
-import { PgDialect } from "drizzle-orm/pg-core"
 import { expect, it } from "vitest"
 import { insertByHalves } from "../../../src/store/batches/by-halves.ts"
 import { writeDeliveries } from "../../../src/store/batches/deliveries.ts"
@@ -7,29 +5,15 @@ import { encodeColumns } from "../../../src/store/batches/statement.ts"
 import { writeBatch } from "../../../src/store/batches/write.ts"
 import type { Database } from "../../../src/store/database/connection.ts"
 import { signalById } from "../../../src/store/signals/read.ts"
+import { firstStatement } from "../../setup/first-statement.ts"
 import { delivery } from "../consumer/messages.ts"
 import { batchOf } from "./batches/batch-of.ts"
 
 /** The text of the first statement that `work` sends, its white space evened out. */
-async function statementOf(work: (db: Database) => Promise<unknown>): Promise<string> {
-  const sent: SQL[] = []
-  const stop = new Error("enough")
-  const db: Database = {
-    deadlineAt: Date.now() + 1000,
-    usage: { attempts: 0, ms: 0 },
-    traffic: "writes",
-    keepAlive: () => {},
-    query: (statement) => {
-      sent.push(statement)
-      return Promise.reject(stop)
-    },
-  }
-  await work(db).catch((error) => expect(error).toBe(stop))
-  const [statement] = sent
-  return statement ? new PgDialect().sqlToQuery(statement).sql.replace(/\s+/g, " ").trim() : ""
-}
+const statementOf = async (work: (db: Database) => Promise<unknown>) =>
+  (await firstStatement(work)).sql.replace(/\s+/g, " ").trim()
 
-// Neon's proxy parses and plans a statement anew each time, so its text is part of what it costs.
+// Neon's proxy parses and plans a statement again each time, so its text is part of what it costs.
 it.each<[name: string, work: (db: Database) => Promise<unknown>]>([
   ["a batch", (db) => writeBatch(db, batchOf([{ context_window_id: "c" }]))],
   [

@@ -23,7 +23,7 @@ export const keptBytes = (bytes: Uint8Array): Fields => ({ _base64: Buffer.from(
 export const keptMessage = (message: Fields): Fields => ({ _message: message })
 
 /** The position behind a record. Only its source understands it. */
-export type Position = string
+type Position = string
 
 export interface Source {
   /** Reads every record, from the first one. The same source gives the same records each time. */

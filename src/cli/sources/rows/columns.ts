@@ -69,10 +69,7 @@ export function openRows(name: string, columns: readonly string[], options: RowO
  *
  * @throws {RowError} a cell has no value for its field
  */
-export function signalOfRow(
-  row: Record<string, Cell>,
-  { map, hasNulls }: RowOptions,
-): Record<string, unknown> {
+function signalOfRow(row: Record<string, Cell>, { map, hasNulls }: RowOptions): Record<string, unknown> {
   const signal: Record<string, unknown> = {}
   const rest: Record<string, unknown> = {}
   for (const [column, cell] of Object.entries(row)) {

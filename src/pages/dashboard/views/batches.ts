@@ -48,7 +48,7 @@ export const batchLink = ({ transaction_id }: BatchRecord): HTMLElement =>
   timeLink(linkTo(`batches/${transaction_id}`), timeOfId(transaction_id), `batch ${transaction_id.slice(-6)}`)
 
 /** The state of a batch in words. In the ledger, a batch of which every signal failed is `stored` too. */
-export function stateInWords({ state, total_count, failed_count }: BatchRecord): string {
+function stateInWords({ state, total_count, failed_count }: BatchRecord): string {
   if (state === "queued") return "waits in the queue"
   if (state === "failed" || (failed_count > 0 && failed_count === total_count)) return "nothing stored"
   return failed_count > 0 ? "partly stored" : "stored"

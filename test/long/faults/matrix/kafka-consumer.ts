@@ -14,7 +14,7 @@ let broker: Promise<Broker> | undefined
  * `signals consume kafka`: a record is acknowledged once the broker has it, and has to come into the table
  * from there.
  */
-export const kafkaConsumer: Sender = {
+const kafkaConsumer: Sender = {
   name: "consume kafka",
   queued: false,
   async send(stand, texts) {

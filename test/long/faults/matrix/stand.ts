@@ -30,7 +30,7 @@ export interface Stand {
   stop(): Promise<void>
 }
 
-export interface Changes {
+interface Changes {
   settings?: Record<string, string>
   bucketFails?: boolean
 }

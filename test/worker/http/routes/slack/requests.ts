@@ -25,7 +25,7 @@ export const message = (channel: string, more: object = {}) => ({
   },
 })
 
-export async function sign(secret: string, timestamp: string, text: string): Promise<string> {
+async function sign(secret: string, timestamp: string, text: string): Promise<string> {
   const encode = (part: string) => new TextEncoder().encode(part)
   const key = await crypto.subtle.importKey("raw", encode(secret), { name: "HMAC", hash: "SHA-256" }, false, [
     "sign",
