@@ -9,6 +9,9 @@ import { type Cell, elementOf, exactNumber } from "./convert.ts"
 
 const ROWS_AT_ONCE = 1000
 
+/** Reads a value that Postgres has written as text. */
+type Parser = (text: string) => Cell
+
 /**
  * Reads the rows of a query through a server-side cursor, in constant memory and a read-only transaction. No
  * digit and no microsecond is lost. A position is the number of rows before it.
@@ -32,6 +35,7 @@ export function openSql(options: { from: string; query: string; map: Record<stri
         await client.query(
           "set datestyle = iso; set timezone = 'UTC'; set intervalstyle = iso_8601; set bytea_output = hex; set extra_float_digits = 1; begin read only",
         )
+        const getTypeParser = await readTypes(client)
         rowsEstimated = await estimateRows(client, options.query)
         // As arrays: an object has only one of two columns with one name.
         const cursor = client.query(
@@ -105,30 +109,42 @@ function timestampOf(text: string): string {
 
 const bytesOf = (text: string): Cell => Buffer.from(text.slice(2), "hex")
 
-/** What stands for no other type: as Postgres writes it. */
+/** Any other type, such as text, uuid, interval, an enum or a range: as Postgres writes it. */
 const textual = (text: string): Cell => text
 
-/** How types are read, by their number in pg_type; the second number is that of an array of the type. */
+/** How types are read, by their number in pg_type. */
 const TYPES: readonly (readonly [(text: string) => Cell, ...number[]])[] = [
-  [(text) => text === "t", 16, 1000],
-  [bytesOf, 17, 1001],
+  [(text) => text === "t", 16],
+  [bytesOf, 17],
   // int2, int4, int8, oid, float4, float8, numeric
-  [numberOf, 21, 1005, 23, 1007, 20, 1016, 26, 1028, 700, 1021, 701, 1022, 1700, 1231],
-  [parseJson, 114, 199, 3802, 3807],
+  [numberOf, 21, 23, 20, 26, 700, 701, 1700],
+  // json, jsonb
+  [parseJson, 114, 3802],
   // timestamp, timestamptz
-  [timestampOf, 1114, 1115, 1184, 1185],
-  // text, varchar, bpchar, name, "char", date, time, timetz, interval, uuid, inet
-  [textual, 25, 1009, 1043, 1015, 1042, 1014, 19, 1003, 18, 1002, 1082, 1182, 1083, 1183, 1266, 1270],
-  [textual, 1186, 1187, 2950, 2951, 869, 1041],
+  [timestampOf, 1114, 1184],
 ]
 
-const PARSERS = new Map<number, (text: string) => Cell>(
-  TYPES.flatMap(([parse, ...oids]) =>
-    oids.map((oid, index): [number, (text: string) => Cell] => [
-      oid,
-      index % 2 === 0 ? parse : (text) => parseArray(text, (element) => elementOf(parse(element))),
-    ]),
-  ),
+const PARSERS = new Map<number, Parser>(
+  TYPES.flatMap(([parse, ...oids]) => oids.map((oid): [number, Parser] => [oid, parse])),
 )
 
-const getTypeParser = (oid: number): ((text: string) => Cell) => PARSERS.get(oid) ?? textual
+/** An array as a list of what its elements are; int2vector and its like are written without braces. */
+const arrayOf =
+  (parse: Parser): Parser =>
+  (text) =>
+    /^[{[]/.test(text) ? parseArray(text, (element) => elementOf(parse(element))) : text
+
+/** How the types of a database are read, with the arrays of each of its types. */
+async function readTypes(client: pg.Client): Promise<(oid: number) => Parser> {
+  // A box contains commas, so that its arrays have another separator.
+  const { rows } = await client.query<{ oid: string; element: string }>(
+    `select arrays.oid::int8 as oid, coalesce(nullif(elements.typbasetype, 0), elements.oid)::int8 as element
+     from pg_type arrays join pg_type elements on elements.oid = arrays.typelem
+     where arrays.typcategory = 'A' and elements.typdelim = ','`,
+  )
+  const elements = new Map(rows.map(({ oid, element }) => [Number(oid), Number(element)]))
+  return (oid) => {
+    const element = elements.get(oid)
+    return element === undefined ? (PARSERS.get(oid) ?? textual) : arrayOf(PARSERS.get(element) ?? textual)
+  }
+}

@@ -1,37 +1,14 @@
 import { writeFile } from "node:fs/promises"
 import { join } from "node:path"
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { openSource, type SourceRequest } from "../../../../../src/cli/sources/open.ts"
-import { type LocalPostgres, startTemporaryPostgres } from "../../../../../src/local/postgres/postgres.ts"
+import { describe, expect, it } from "vitest"
 import { useFolder } from "../../../../setup/hooks/rig.ts"
+import { FIELDS, INSTANT, LOCAL, payloadOf, recordsOf } from "./converted.ts"
 
 /** The files of other programs, which write.py writes. */
 const TABLES = join(import.meta.dirname, "tables")
 
-/** Every record as JSON, in which each number keeps its digits. */
-async function recordsOf(request: SourceRequest): Promise<string[]> {
-  const { source } = await openSource(request)
-  const records: string[] = []
-  for await (const record of source.records())
-    records.push("signal" in record ? JSON.stringify(record.signal) : `${JSON.stringify(record)}`)
-  return records
-}
-
-/** The values of the payload of a row, as JSON. */
-function payloadOf(record: string | undefined): Record<string, string> {
-  const names: Record<string, string> = {}
-  const { payload } = JSON.parse(record ?? "{}", (_, value, context?: { source?: string }) => {
-    if (typeof value === "number") return JSON.rawJSON(context?.source ?? String(value))
-    return value
-  }) as { payload: object }
-  for (const [name, value] of Object.entries(payload)) names[name] = JSON.stringify(value)
-  return names
-}
-
 const parquet = (name: string) => recordsOf({ kind: "parquet", path: join(TABLES, name) })
 
-const INSTANT = '"2026-01-02T03:04:05.678901Z"'
-const LOCAL = '"2026-01-02T03:04:05.678901"'
 const DECIMALS = {
   decimal32: "0.35",
   decimal64: "-19.9900",
@@ -80,6 +57,27 @@ describe("a column in the payload", () => {
       struct: '{"a":1,"b":"YWJj"}',
       map: '{"__proto__":1,"b":null}',
       map_of_ints: '{"7":"a"}',
+      large_binary: '"YWJj"',
+      binary_view: '"YWJj"',
+      string_view: '"a"',
+      small_decimal: "0.35",
+      medium_decimal: "-0.01",
+      scaled_decimal: "1.500",
+      time32_s: '"10:00:00"',
+      stamp_s: '"2026-01-02T03:04:05.000000"',
+      before_1970: '"1969-12-31T23:59:59.999999"',
+      // The file has no unit for it.
+      duration: "1000000",
+      json: '{"n":12345678901234567890}',
+      uuid: '"11111111-2222-3333-4444-555555555555"',
+      dictionary_of_ints: "7",
+      dictionary_of_bytes: '"YWJj"',
+      large_list: "[1]",
+      fixed_list: "[1,2]",
+      list_view: "[1]",
+      structs: `[{"t":${INSTANT},"d":0.35}]`,
+      map_of_structs: '{"k":{"a":1}}',
+      list_of_maps: '[{"a":1}]',
     })
     expect(empty).toBe('{"context_window_id":"b"}')
   })
@@ -113,6 +111,31 @@ describe("a column in the payload", () => {
       struct: '{"a":1,"b":"x"}',
       map: '{"k":1}',
       enum: '"low"',
+      smallint: "-16",
+      integer: "-32",
+      utinyint: "255",
+      usmallint: "65535",
+      uinteger: "4294967295",
+      // DuckDB writes them as doubles.
+      hugeint: "7",
+      uhugeint: "7",
+      small_decimal: "0.35",
+      medium_decimal: "-19.9900",
+      stamp_s: '"2026-01-02T03:04:05.000000"',
+      stamp_ms: '"2026-01-02T03:04:05.678000"',
+      stamp_ns: LOCAL,
+      // In UTC, without a zone: programs mark local times as UTC, too.
+      timetz: '"08:00:00.5"',
+      time_ns: '"10:00:00.5"',
+      bit: '"101"',
+      array: "[1,2]",
+      bignum: '"12345678901234567890123"',
+      variant: "7",
+      // Its tag has no name in the file.
+      either: '{"element1":0,"num":7}',
+      dates: '["2026-01-02"]',
+      nested: `{"t":${LOCAL},"d":0.35}`,
+      lists: '{"7":[1,2]}',
     })
   })
 
@@ -133,6 +156,19 @@ describe("a column in the payload", () => {
       list: "[1,2]",
       struct: '{"a":1,"b":"x"}',
       categorical: '"low"',
+      int8: "-8",
+      int16: "-16",
+      int32: "-32",
+      uint8: "255",
+      uint16: "65535",
+      uint32: "4294967295",
+      float16: "0.5",
+      float64: "0.1",
+      enum: '"low"',
+      array: "[1,2]",
+      stamp_ms: '"2026-01-02T03:04:05.678000"',
+      stamp_zone: INSTANT,
+      structs: `[{"a":${LOCAL}}]`,
     })
   })
 
@@ -154,17 +190,6 @@ describe("a bad cell", () => {
     ])
   })
 })
-
-const FIELDS = {
-  context_window_id: "12345678901234567890123",
-  user_id: "76561198000000001",
-  agent_id: "2.30",
-  signal_score: 1,
-  emotional_tone: 1,
-  escalate_flag: 1,
-  timestamp: 1736935200,
-  raw_content: "x",
-}
 
 describe("a column of a field", () => {
   const folder = useFolder()
@@ -233,94 +258,5 @@ describe("a column of a field", () => {
     const [first, second] = await recordsOf({ kind: "csv", path, delimiter: "," })
     expect(first).toBe('{"context_window_id":"c"}')
     expect(JSON.parse(second ?? "").error).toBe('payload has a value "k", and so has a column')
-  })
-})
-
-describe("a column of Postgres", () => {
-  let postgres: LocalPostgres
-  beforeAll(async () => {
-    postgres = await startTemporaryPostgres()
-  })
-  afterAll(() => postgres?.stop())
-  const rows = (query: string) => recordsOf({ kind: "sql", from: postgres.url, query })
-
-  it("arrives in the payload as it is", async () => {
-    const values = {
-      bool: ["true", "true"],
-      int2: ["-2::int2", "-2"],
-      int8: ["9007199254740993", "9007199254740993"],
-      oid: ["26::oid", "26"],
-      float4: ["0.1::float4", "0.1"],
-      float8: ["1e-7::float8", "1e-07"],
-      large: ["1e20::float8", "1e+20"],
-      nan: ["'NaN'::float8", '"NaN"'],
-      infinity: ["'-Infinity'::numeric", '"-Infinity"'],
-      decimal: ["1.50::numeric(10,2)", "1.50"],
-      digits: ["12345678901234567890.1", "12345678901234567890.1"],
-      body: ["'é'::text", '"é"'],
-      padded: ["'a'::char(2)", '"a "'],
-      bytes: ["'\\xfffe'::bytea", '"//4="'],
-      day: ["date '2026-01-02'", '"2026-01-02"'],
-      time_of_day: ["time '10:00:00.5'", '"10:00:00.5"'],
-      stamp: ["timestamp '2026-01-02 03:04:05.678901'", LOCAL],
-      stamptz: ["timestamptz '2026-01-02 03:04:05.678901+00'", INSTANT],
-      whole: ["timestamptz '2026-01-02 03:04:05+00'", '"2026-01-02T03:04:05.000000Z"'],
-      never: ["'infinity'::timestamptz", '"infinity"'],
-      span: ["interval '1 month 2 days 3 seconds'", '"P1M2DT3S"'],
-      id: ["'11111111-2222-3333-4444-555555555555'::uuid", '"11111111-2222-3333-4444-555555555555"'],
-      json: ["'{\"n\": 12345678901234567890}'::json", '{"n":12345678901234567890}'],
-      jsonb: ["'[1, null]'::jsonb", "[1,null]"],
-      list: ["array[0.35, null]::numeric[]", "[0.35,null]"],
-      texts: ["array['a,\"b', '']", '["a,\\"b",""]'],
-      grid: ["array[[1,2],[3,4]]", "[[1,2],[3,4]]"],
-      blobs: ["array['\\xfffe'::bytea]", '["//4="]'],
-      flags: ["array[true, false]", "[true,false]"],
-      span_of: ["int4range(1, 3)", '"[1,3)"'],
-      net: ["'10.0.0.1'::inet", '"10.0.0.1"'],
-    }
-    const columns = Object.entries(values).map(([name, [sql]]) => `${sql} as "${name}"`)
-    const [row] = await rows(`select 'c' as context_window_id, ${columns.join(", ")}`)
-    expect(payloadOf(row)).toEqual(
-      Object.fromEntries(Object.entries(values).map(([name, [, json]]) => [name, json])),
-    )
-  })
-
-  it("gets the type of its field", async () => {
-    const [row] = await rows(
-      `select 12345678901234567890123::numeric as context_window_id, 76561198000000001 as user_id, 2.30 as agent_id,
-       1.0::numeric as signal_score, '1.00000000000' as emotional_tone, true as escalate_flag,
-       extract(epoch from timestamptz '2025-01-15 10:00:00+00') as timestamp, 'x'::bytea as raw_content,
-       '{"n": 1}'::text as payload`,
-    )
-    expect(JSON.parse(row ?? "")).toEqual({ ...FIELDS, payload: { n: 1 } })
-  })
-
-  it("has one JSON type in every row", async () => {
-    const found = await rows(
-      "select 'c' as context_window_id, n::numeric(10,2) as price from unnest(array[19.50, 19.55, 20, 1.5, 0.10]) as n",
-    )
-    expect(found.map((row) => payloadOf(row).price)).toEqual(["19.50", "19.55", "20.00", "1.50", "0.10"])
-  })
-
-  it.each([
-    [
-      "select 'c' as context_window_id, 'first' as raw_content, 'second' as raw_content",
-      'The query has two columns named "raw_content".',
-    ],
-    ["select 1 as room where false", "The query has no column for context_window_id."],
-    [
-      "select 'c' as context_window_id, now() as time",
-      'The query has a column "time" and none for timestamp',
-    ],
-  ])("is refused where every row would be wrong: %s", async (query, sentence) => {
-    await expect(rows(query)).rejects.toThrow(sentence)
-  })
-
-  it("must be the only one of its field", async () => {
-    const query = "select 'c' as context_window_id, 'a' as raw_content, 'b' as body"
-    const map = { body: "raw_content" }
-    await expect(recordsOf({ kind: "sql", from: postgres.url, query, map })).rejects.toThrow(
-      'The query has two columns for raw_content: "raw_content" and "body".',
-    )
   })
 })

@@ -6,6 +6,7 @@
 import datetime as dt
 import decimal
 import pathlib
+import uuid
 
 import duckdb
 import polars as pl
@@ -59,6 +60,31 @@ ARROW = [
     ("struct", pa.struct([("a", pa.int32()), ("b", pa.binary())]), {"a": 1, "b": b"abc"}),
     ("map", pa.map_(pa.string(), pa.int32()), [("__proto__", 1), ("b", None)]),
     ("map_of_ints", pa.map_(pa.int32(), pa.string()), [(7, "a")]),
+    ("null", pa.null(), None),
+    ("large_binary", pa.large_binary(), b"abc"),
+    ("binary_view", pa.binary_view(), b"abc"),
+    ("string_view", pa.string_view(), "a"),
+    ("small_decimal", pa.decimal32(5, 2), D("0.35")),
+    ("medium_decimal", pa.decimal64(10, 2), D("-0.01")),
+    ("scaled_decimal", pa.decimal256(60, 3), D("1.500")),
+    ("time32_s", pa.time32("s"), TIME.replace(microsecond=0)),
+    ("stamp_s", pa.timestamp("s"), NOON.replace(microsecond=0)),
+    ("before_1970", pa.timestamp("us"), dt.datetime(1969, 12, 31, 23, 59, 59, 999999)),
+    ("duration", pa.duration("us"), dt.timedelta(seconds=1)),
+    ("json", pa.json_(), '{"n":12345678901234567890}'),
+    ("uuid", pa.uuid(), uuid.UUID("11111111-2222-3333-4444-555555555555").bytes),
+    ("dictionary_of_ints", pa.dictionary(pa.int8(), pa.int64()), 7),
+    ("dictionary_of_bytes", pa.dictionary(pa.int8(), pa.binary()), b"abc"),
+    ("large_list", pa.large_list(pa.int8()), [1]),
+    ("fixed_list", pa.list_(pa.int32(), 2), [1, 2]),
+    ("list_view", pa.list_view(pa.int8()), [1]),
+    (
+        "structs",
+        pa.list_(pa.struct([("t", pa.timestamp("us", tz="UTC")), ("d", pa.decimal128(5, 2))])),
+        [{"t": NOON.replace(tzinfo=dt.timezone.utc), "d": D("0.35")}],
+    ),
+    ("map_of_structs", pa.map_(pa.string(), pa.struct([("a", pa.int8())])), [("k", {"a": 1})]),
+    ("list_of_maps", pa.list_(pa.map_(pa.string(), pa.int8())), [[("a", 1)]]),
 ]
 
 
@@ -66,7 +92,9 @@ def write_arrow(name, columns, **options):
     arrays = {"context_window_id": pa.array(["a", "b"])}
     for column, kind, value in columns:
         if pa.types.is_dictionary(kind):
-            arrays[column] = pa.array([value, None]).dictionary_encode()
+            arrays[column] = pa.array([value, None], kind.value_type).dictionary_encode()
+        elif isinstance(kind, pa.BaseExtensionType):
+            arrays[column] = pa.ExtensionArray.from_storage(kind, pa.array([value, None], kind.storage_type))
         else:
             arrays[column] = pa.array([value, None], kind)
     pq.write_table(pa.table(arrays), HERE / name, **options)
@@ -124,7 +152,16 @@ duckdb.sql(
         timestamptz '2026-01-02 03:04:05.678901+00' as stamptz, interval '1 month 2 days 3 seconds' as interval,
         uuid '11111111-2222-3333-4444-555555555555' as uuid, '{{"n": 12345678901234567890}}'::json as json,
         [0.35::decimal(5,2)] as list, {{'a': 1, 'b': 'x'}} as struct, map {{'k': 1}} as map,
-        'low'::enum('low', 'high') as enum
+        'low'::enum('low', 'high') as enum,
+        -16::smallint as smallint, -32::integer as integer, 255::utinyint as utinyint,
+        65535::usmallint as usmallint, 4294967295::uinteger as uinteger, 7::hugeint as hugeint,
+        7::uhugeint as uhugeint, 0.35::decimal(4,2) as small_decimal, -19.9900::decimal(18,4) as medium_decimal,
+        '2026-01-02 03:04:05'::timestamp_s as stamp_s, '2026-01-02 03:04:05.678'::timestamp_ms as stamp_ms,
+        '2026-01-02 03:04:05.678901234'::timestamp_ns as stamp_ns, '10:00:00.5+02'::timetz as timetz,
+        '10:00:00.5'::time_ns as time_ns, '101'::bit as bit, [1, 2]::integer[2] as array,
+        '12345678901234567890123'::bignum as bignum, 7::variant as variant, union_value(num := 7) as either,
+        [date '2026-01-02'] as dates, {{'t': timestamp '2026-01-02 03:04:05.678901', 'd': 0.35::decimal(4,2)}} as nested,
+        map {{7: [1, 2]}} as lists
     ) to '{HERE / "duckdb.parquet"}' (format parquet)
     """
 )
@@ -147,5 +184,19 @@ pl.DataFrame(
         "list": [[1, 2]],
         "struct": [{"a": 1, "b": "x"}],
         "categorical": pl.Series(["low"], dtype=pl.Categorical),
+        "int8": pl.Series([-8], dtype=pl.Int8),
+        "int16": pl.Series([-16], dtype=pl.Int16),
+        "int32": pl.Series([-32], dtype=pl.Int32),
+        "uint8": pl.Series([255], dtype=pl.UInt8),
+        "uint16": pl.Series([65535], dtype=pl.UInt16),
+        "uint32": pl.Series([4294967295], dtype=pl.UInt32),
+        "float16": pl.Series([0.5], dtype=pl.Float16),
+        "float64": [0.1],
+        "enum": pl.Series(["low"], dtype=pl.Enum(["low", "high"])),
+        "array": pl.Series([[1, 2]], dtype=pl.Array(pl.Int8, 2)),
+        "stamp_ms": pl.Series([NOON], dtype=pl.Datetime("ms")),
+        "stamp_zone": pl.Series([NOON], dtype=pl.Datetime("ns", "UTC")),
+        "null": pl.Series([None], dtype=pl.Null),
+        "structs": [[{"a": NOON}]],
     }
 ).rename({"time": "time_of_day"}).write_parquet(HERE / "polars.parquet")
