@@ -42,10 +42,14 @@ export interface RunningBundle {
   pid: number
   /** What it has written to its log so far, one entry a line. */
   log: readonly string[]
+  /** Settles when the process has ended. */
+  ended: Promise<void>
   stop(): Promise<void>
 }
 
 export interface BundleOptions {
+  /** Default: a free one. */
+  port?: number
   /** Such as `--max-heap-size=128`, which ends the process when the Worker needs more MiB. */
   v8Flags?: readonly string[]
   /**
@@ -61,7 +65,7 @@ export async function runBundle(
   settings: Record<string, string>,
   options: BundleOptions = {},
 ): Promise<RunningBundle> {
-  const port = await freePort()
+  const port = options.port ?? (await freePort())
   const config = bundle.path.replace(/index\.js$/, `${port}.capnp`)
   await writeFile(config, configText(bundle, port, settings, options), { mode: 0o600 })
   const child = spawn(
@@ -82,6 +86,7 @@ export async function runBundle(
     address,
     pid: child.pid ?? 0,
     log,
+    ended,
     async stop() {
       child.kill("SIGTERM")
       await ended
