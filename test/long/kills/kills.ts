@@ -26,9 +26,9 @@ export interface Report {
 }
 
 /**
- * Imports messages into a stand while importer, Worker and Postgres are killed in turn: a compressed file that
- * is cut off, the same file mended, a CSV, and the corrected failures of both. Then compares the table with
- * the messages.
+ * Imports messages into a stand while importer, Worker and Postgres are killed in turn: a compressed file
+ * that is cut off, the same file mended, a CSV, and the corrected failures of both. Then compares the table
+ * with the messages.
  *
  * @param random chooses the moments of the kills
  */

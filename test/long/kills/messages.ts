@@ -41,11 +41,15 @@ function messageOf(index: number, score: number): Message {
       user_id: index % 7 === 0 ? undefined : `user-${index % 1000}`,
       dedupe_key: index % 5 === 0 ? `message-${index}` : undefined,
     },
-    payload:
-      index % 3 === 1
-        ? undefined
-        : `{"number":1234567890${String(index).padStart(10, "0")},"share":0.${String(index + 1).padStart(19, "3")},"list":[${index},null,"x"]}`,
+    payload: index % 3 === 1 ? undefined : payloadOf(index),
   }
+}
+
+/** A whole number of 20 digits, and a fraction of 19. */
+function payloadOf(index: number): string {
+  const number = `1234567890${String(index).padStart(10, "0")}`
+  const share = `0.${String(index + 1).padStart(19, "3")}`
+  return `{"number":${number},"share":${share},"list":[${index},null,"x"]}`
 }
 
 const scoreOf = (index: number) => ((index * 31) % 1001) / 1000

@@ -8,8 +8,8 @@ import { importUnderKills } from "./kills.ts"
 import { startStand } from "./stand.ts"
 
 /**
- * `npm run kills -- --seed S --messages N --kills K`: imports messages while importer, Worker and Postgres are
- * killed, and compares the table with the messages in SQL. A million messages take about ten minutes.
+ * `npm run kills -- --seed S --messages N --kills K`: imports messages while importer, Worker and Postgres
+ * are killed, and compares the table with the messages in SQL. A million messages take about ten minutes.
  */
 const { values: given } = parseArgs({
   options: {
