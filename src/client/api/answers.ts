@@ -22,7 +22,8 @@ const has =
     isObject(json) && Object.entries(fields).every(([name, check]) => check(json[name]))
 
 /**
- * The answer to a batch of `count` signals. Its counts account for each: one that it leaves out is not stored.
+ * The answer to a batch of `count` signals. Its counts account for each: one that it leaves out is not
+ * stored.
  */
 export const isBatchAnswer = (count: number): Check => {
   const isShape = has({
