@@ -11,10 +11,13 @@ from .setup.hop import Hop
 from .setup.twins import TWINS, Twin
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "service" in getattr(item, "fixturenames", ()):
             item.add_marker("service")
+            # One process of pytest-xdist runs them all, with one service.
+            item.add_marker(pytest.mark.xdist_group("service"))
 
 
 @pytest.fixture(scope="session")

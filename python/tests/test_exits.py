@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from signal_ingest import BatchProcessor, SignalClient
+
 from .setup.hop import Hop
 from .setup.programs import run
 from .setup.service import Service, free_port
@@ -90,7 +92,8 @@ def test_an_exit_with_the_service_dead_ends(name: str, kept: bool, kind: str, tm
         # The service is back, at the same address: another one would be another caller.
         hop = Hop(port=port)
         hop.always = store
-        run(BEGIN + "processor.flush()", url, str(tmp_path / "spool"))
+        with BatchProcessor(SignalClient(url), spool=tmp_path / "spool") as heir:
+            assert heir.flush(timeout=None)
         hop.stop()
         assert store.texts == ["a"]
     elif "close" not in EXITS[name]:
