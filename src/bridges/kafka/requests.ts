@@ -18,6 +18,8 @@ export interface KafkaRequest {
   text: string
   /** Distinguishes clusters whose topics have the same names. */
   cluster: string | undefined
+  /** Whether a signature proves the sender. It covers the body and not its type, so only the body decides. */
+  isSigned?: boolean
   /** Reading stops one record beyond this, so that the caller can see that there are too many. */
   maxRecords: number
 }
@@ -26,6 +28,9 @@ const LINES = /^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|stream\+json|x-j
 const JSON_OR_TEXT = /^$|^application\/(json|x-www-form-urlencoded|[\w.-]+\+json)$|^text\/(plain|json)$/
 const PROXY = /^application\/vnd\.kafka\./
 const BASE64_ENVELOPE = /^application\/vnd\.kafka\.binary\./
+
+/** Whether the body of a CloudEvent holds its attributes. @param type without parameters, in lower case */
+export const isStructured = (type: string): boolean => type.startsWith("application/cloudevents")
 
 /** The properties that all records of a request share. */
 interface Origin {
@@ -47,21 +52,25 @@ export function readKafkaRecords({
   text,
   cluster,
   maxRecords,
+  isSigned = false,
 }: KafkaRequest): KafkaRecord[] | undefined {
   const type = (headers.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? ""
   // The content type decides between the modes:
   // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3-http-message-mapping
-  if (headers.has("ce-specversion") && !type.startsWith("application/cloudevents"))
+  if (headers.has("ce-specversion") && !isStructured(type) && !isSigned)
     return [recordOfBinary(headers, text)]
   if (!LINES.test(type) && !JSON_OR_TEXT.test(type)) return undefined
+  // In these types values or headers are base64, which the body alone does not show.
+  if (isSigned && PROXY.test(type)) return undefined
   const origin = {
     cluster,
     maxRecords,
     base64: { content: BASE64_ENVELOPE.test(type), headers: PROXY.test(type) },
   }
-  const records = LINES.test(type)
-    ? gather(linesOf(text), maxRecords, (line) => recordsOfText(line, origin))
-    : readBody(type, text, origin)
+  const records =
+    LINES.test(type) && !isSigned
+      ? gather(linesOf(text), maxRecords, (line) => recordsOfText(line, origin))
+      : readBody(isSigned ? "" : type, text, origin)
   const webhookId = headers.get("webhook-id")
   return webhookId
     ? records.map((record, place) => withWebhookId(record, webhookId, records.length > 1 ? place : undefined))

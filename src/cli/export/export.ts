@@ -43,7 +43,7 @@ export async function runExportCommand(options: ExportOptions, invocation: Invoc
   if (format === "parquet" && out === "-")
     throw new UsageError("parquet is written to a file. Name one with --out.")
   const filter = filterOf(options)
-  const service = options.url.replace(/\/+$/, "")
+  const service = options.url.replace(/(?<!\/)\/+$/, "")
   const settings = { service, format, ...(gzip && { gzip }), ...filter }
   // Numbers of a payload keep every digit.
   const client = openClient({ ...options, parse: parseJson })

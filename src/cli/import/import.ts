@@ -68,7 +68,7 @@ export async function runImportCommand(
 /** The address of a service, in one spelling. */
 const serviceOf = (url: string): string => {
   const { origin, pathname } = new URL(url)
-  return `${origin}${pathname.replace(/\/+$/, "")}`
+  return `${origin}${pathname.replace(/(?<!\/)\/+$/, "")}`
 }
 
 interface Work {

@@ -44,11 +44,15 @@ const digits = z
   .refine((text) => /^-?\d{1,16}$/.test(text), validationIssue("int_parsing"))
   .transform(Number)
 
+/** Longer than any score that has a reason. */
+const MAX_NUMBER_CHARACTERS = 40
+
 const score = (description: string) =>
   z
     .string()
     .refine(
-      (text) => /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$/i.test(text),
+      (text) =>
+        text.length <= MAX_NUMBER_CHARACTERS && /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?$/i.test(text),
       validationIssue("float_parsing"),
     )
     .transform(Number)

@@ -3,7 +3,7 @@ import { type Context, Hono } from "hono"
 import { createMiddleware } from "hono/factory"
 import { mapKafkaRecord, withoutReservedKey } from "../../bridges/kafka/mapping.ts"
 import type { KafkaRecord } from "../../bridges/kafka/record.ts"
-import { readKafkaRecords } from "../../bridges/kafka/requests.ts"
+import { isStructured, readKafkaRecords } from "../../bridges/kafka/requests.ts"
 import { standardWebhookError, standardWebhookHeaderError } from "../../bridges/kafka/standard-webhooks.ts"
 import { countContainers, decodeUtf8, readBody } from "../../signals/json.ts"
 import { Unreadable } from "../../signals/shape-errors.ts"
@@ -13,7 +13,7 @@ import { identifyCaller, requireScope } from "../request/auth.ts"
 import type { App } from "../request/context.ts"
 import { limitCaller, limitWork } from "../request/limits.ts"
 import { KafkaQuery, refuseShape } from "../request/params.ts"
-import { tooManySignals, unauthorized, unsupportedRecords } from "../request/problems.ts"
+import { invalidShape, tooManySignals, unauthorized, unsupportedRecords } from "../request/problems.ts"
 import { answerDelivery } from "./ingest-request.ts"
 
 /** Accepts a Standard Webhooks signature; other requests need a bearer key. */
@@ -29,6 +29,7 @@ const identifySender = createMiddleware<App>(async (c, next) => {
   }
   const unsigned = standardWebhookHeaderError(headers)
   if (unsigned) throw unauthorized(unsigned)
+  refuseUnsignedParts(c)
   const sent = await readSent(c)
   const forged = standardWebhookError(headers, sent)
   if (forged) throw unauthorized(forged)
@@ -36,6 +37,19 @@ const identifySender = createMiddleware<App>(async (c, next) => {
   c.set("caller", { name: "webhook:kafka", scopes: ["ingest", "bridge"] })
   await next()
 })
+
+/**
+ * A signature covers the id, the time and the body. Whoever has seen a signed call could send it again with
+ * another cluster or other attributes, and its records would be stored once more.
+ */
+function refuseUnsignedParts(c: Context<App>): void {
+  const isBinary = c.req.header("ce-specversion") !== undefined && !isStructured(mediaType(c))
+  const loc = isBinary ? ["header", "ce-specversion"] : ["query", "cluster"]
+  if (!isBinary && c.req.query("cluster") === undefined) return
+  const part = isBinary ? "the attributes of a CloudEvent in binary mode" : "cluster"
+  const msg = `webhook-signature does not cover ${part}. Send an API key instead of a signature${isBinary ? ", or the event in structured mode" : ""}`
+  throw invalidShape([{ type: "not_signed", loc, msg }])
+}
 
 /** POST /webhooks/kafka: records in the formats of Kafka's HTTP sinks, REST proxies and CloudEvents. */
 export const kafkaWebhook = new Hono<App>().post(
@@ -64,7 +78,8 @@ async function readRecords(c: Context<App>, cluster: string | undefined): Promis
   await admit(c, costOf({ bytes: bytes.length, containers: countContainers(bytes) }))
   const { maxSignals: maxRecords } = c.get("settings").limits
   try {
-    const request = { headers: c.req.raw.headers, text: decodeUtf8(bytes), cluster, maxRecords }
+    const isSigned = c.get("sent") !== undefined
+    const request = { headers: c.req.raw.headers, text: decodeUtf8(bytes), cluster, maxRecords, isSigned }
     const records = readBody(() => readKafkaRecords(request))
     if (records) return records
   } catch (error) {

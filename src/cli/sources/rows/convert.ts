@@ -131,7 +131,7 @@ export function textOf(bytes: Uint8Array): string {
   }
 }
 
-const DECIMAL = /^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$/
+const DECIMAL = /^\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*$/
 
 /** A number as people write one; not `0x1`, which `Number` reads as well. */
 function numberOfText(text: string): number | string {

@@ -190,7 +190,7 @@ function timeOf(value: bigint, digits: number): string {
   const seconds = value / unit
   const fraction = String(value % unit)
     .padStart(digits, "0")
-    .replace(/0+$/, "")
+    .replace(/(?<!0)0+$/, "")
   const parts = [seconds / 3600n, (seconds / 60n) % 60n, seconds % 60n]
   const time = parts.map((part) => String(part).padStart(2, "0")).join(":")
   return fraction === "" ? time : `${time}.${fraction}`

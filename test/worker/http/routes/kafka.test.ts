@@ -37,6 +37,10 @@ async function post(body: unknown, { path = "/webhooks/kafka", headers = {}, cha
   return { response, answer: (await response.json()) as Record<string, unknown>, queued, point: points[0] }
 }
 
+/** A message without the ids and times of its request. */
+const withoutIds = (message: string) =>
+  message.replace(/[\da-f]{8}-[\da-f-]{27}/g, "id").replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "time")
+
 const signal = (conversation: string, more: object = {}) => ({ context_window_id: conversation, ...more })
 
 describe("POST /webhooks/kafka", () => {
@@ -245,6 +249,59 @@ describe("the sender of records", () => {
     const first = await post(body, { headers: signed(body), changed })
     expect([first.response.status, first.point?.blobs[4]]).toEqual([200, "webhook:kafka"])
     expect(first.queued[0]).toContain("webhook:msg_1")
+  })
+
+  it.each<[string, string, Record<string, string>]>([
+    ["another cluster", "?cluster=x", {}],
+    ["an empty cluster", "?cluster=", {}],
+    ["the attributes of a CloudEvent", "", { "ce-specversion": "1.0", "ce-id": "2", "ce-source": "/forged" }],
+    ["such attributes and an empty version", "", { "ce-specversion": "", "ce-id": "2" }],
+    ["a media type whose values are base64", "", { "Content-Type": "application/vnd.kafka.binary.v2+json" }],
+    ["a media type of REST proxies", "", { "Content-Type": "application/vnd.kafka.json.v2+json" }],
+  ])("cannot send a signed call with %s", async (_, search, headers) => {
+    const body = JSON.stringify({ records: [{ topic: "t", partition: 0, offset: 7, value: "dg==" }] })
+    const { response, queued } = await post(body, {
+      path: `/webhooks/kafka${search}`,
+      headers: { ...signed(body), ...headers },
+      changed: await closed(["ingest"]),
+    })
+    expect([response.status >= 400 && response.status < 500, queued]).toEqual([true, []])
+  })
+
+  it.each<[string, string, Record<string, string>]>([
+    ["a media type of lines", "", { "Content-Type": "application/x-ndjson" }],
+    ["the media type of text", "", { "Content-Type": "text/plain" }],
+    ["no media type", "", { "Content-Type": "" }],
+    ["other query parameters", "?topic=x&partition=9&offset=9&dedupe_key=x", {}],
+    ["headers of attributes without a version", "", { "ce-id": "2", "ce-source": "/forged" }],
+    [
+      "a structured media type and attributes",
+      "",
+      { "Content-Type": "application/cloudevents+json", "ce-specversion": "1.0", "ce-id": "2" },
+    ],
+    ["an Idempotency-Key", "", { "Idempotency-Key": "other" }],
+    ["a preference", "", { Prefer: "handling=lenient, respond-async" }],
+  ])("gives the same records under one signature with %s", async (_, search, headers) => {
+    const conversation = freshConversation()
+    const records = [1, 2].map((offset) => ({
+      topic: "t",
+      partition: 0,
+      offset,
+      value: signal(conversation),
+    }))
+    for (const value of [{ records }, records, [signal(conversation), 5], signal(conversation)])
+      for (const body of [JSON.stringify(value), JSON.stringify(value, null, 1)]) {
+        const sent = async (path: string, more: Record<string, string>) => {
+          const { queued } = await post(body, {
+            path,
+            headers: { ...signed(body), ...more },
+            changed: await closed(["ingest"]),
+          })
+          return queued.map(withoutIds)
+        }
+        const plain = await sent("/webhooks/kafka", {})
+        expect([plain.length, await sent(`/webhooks/kafka${search}`, headers)]).toEqual([1, plain])
+      }
   })
 
   it("is refused with a wrong signature, even with open access", async () => {
