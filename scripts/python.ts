@@ -1,6 +1,6 @@
 // npm run python [-- --all] [-- PYTEST_ARGUMENTS]: tests the Python library with every Python from 3.10 on
-// that the machine has. The newest runs every test, the types and the style; the others the tests that need
-// no service.
+// that the machine has. The newest runs every test, the types and the style; the oldest the tests that need no
+// service; those between the files that depend most on the version, or with --all the same as the oldest.
 import { execFileSync, spawnSync } from "node:child_process"
 import { existsSync, readdirSync } from "node:fs"
 import { homedir } from "node:os"
@@ -12,6 +12,7 @@ const CACHE = join(ROOT, "node_modules/.cache/python")
 const OLDEST_MINOR = 10
 const NEWEST_MINOR = 14
 const UV_VERSION = "0.13.9"
+const BY_VERSION = ["encode", "wire", "processor", "fork"].map((name) => `tests/test_${name}.py`)
 
 const options = process.argv.slice(2)
 const all = options.includes("--all")
@@ -23,7 +24,10 @@ if (pythons.length === 0) {
 } else {
   const [newest, ...others] = pythons
   console.log(`Python ${pythons.map(({ version }) => version).join(", ")}`)
-  const failed = [newest && testWhole(newest.path, newest.version), ...others.map((one) => testCore(one))]
+  const failed = [
+    newest && testWhole(newest.path, newest.version),
+    ...others.map((one) => testCore(one, one !== others.at(-1))),
+  ]
   if (failed.some((code) => code !== 0)) process.exitCode = 1
 }
 
@@ -80,9 +84,10 @@ function testWhole(path: string, version: string): number {
   return checks.map((command) => run(...command)).find((code) => code !== 0) ?? 0
 }
 
-function testCore({ path, version }: { path: string; version: string }): number {
+function testCore({ path, version }: { path: string; version: string }, isBetween: boolean): number {
   const python = environment(path, version, "requirements-test.txt")
   console.log(`\nPython ${version}: tests that need no service`)
-  const chosen = ["-n", "2", "-m", all ? "not service" : "not service and not long", ...pytestArguments]
+  const marks = all ? "not service" : "not service and not long"
+  const chosen = ["-n", "2", "-m", marks, ...(isBetween && !all ? BY_VERSION : []), ...pytestArguments]
   return spawnSync(python, ["-m", "pytest", ...chosen], { cwd: PYTHON, stdio: "inherit" }).status ?? 1
 }
