@@ -1,6 +1,6 @@
 // npm run python [-- --all] [-- PYTEST_ARGUMENTS]: tests the Python library with every Python from 3.10 on
-// that the machine has. The newest runs every test, the types and the style; the oldest the tests that need no
-// service; those between the files that depend most on the version, or with --all the same as the oldest.
+// that the machine has. The newest runs every test, the types and the style; the oldest the tests that need
+// no service; those between the files that depend most on the version, or with --all the same as the oldest.
 import { execFileSync, spawnSync } from "node:child_process"
 import { existsSync, readdirSync } from "node:fs"
 import { homedir } from "node:os"

@@ -5,7 +5,6 @@ import { PatternRouter } from "hono/router/pattern-router"
 import { secureHeaders } from "hono/secure-headers"
 import { readSettings } from "./config.ts"
 import { releaseBody } from "./http/body/admission.ts"
-import { refuseFirst } from "./http/body/entrance.ts"
 import { identifyCaller } from "./http/request/auth.ts"
 import type { App } from "./http/request/context.ts"
 import { noStore, requestIds, serverTiming } from "./http/request/headers.ts"
@@ -36,8 +35,6 @@ const HANDLERS: Record<WebhookSource, Hono<App>> = { slack: slackWebhook, kafka:
  */
 export const app = new Hono<App>({ router: new PatternRouter() })
 
-app.use("/api/*", refuseFirst)
-app.use("/webhooks/*", refuseFirst)
 app.use(
   requestIds,
   logRequest,

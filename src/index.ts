@@ -2,9 +2,11 @@ import { app } from "./app.ts"
 import type { Bindings } from "./bindings.ts"
 import { consume } from "./consumer/consume.ts"
 import { runScheduled } from "./consumer/scheduled.ts"
+import { letIn } from "./http/body/entrance.ts"
 
 export default {
-  fetch: app.fetch,
+  fetch: (request, bindings, context) =>
+    letIn(request, bindings, () => app.fetch(request, bindings, context)),
   scheduled: (event, bindings) => runScheduled(bindings, new Date(event.scheduledTime)),
   queue: (batch, bindings) => consume(batch, bindings),
 } satisfies ExportedHandler<Bindings>

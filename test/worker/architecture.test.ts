@@ -38,7 +38,7 @@ function importsOf(path: string, { values = false } = {}): string[] {
 
 /** The folders and files of `src`, and what each may import from besides itself. Imports point down only. */
 const MAY_IMPORT: Record<string, string[]> = {
-  "index.ts": ["app.ts", "bindings.ts", "consumer"],
+  "index.ts": ["app.ts", "bindings.ts", "consumer", "http"],
   "app.ts": ["config.ts", "http", "signals", "store"],
   http: [
     "errors.ts",

@@ -1,43 +1,96 @@
 import { waitUntil } from "cloudflare:workers"
-import type { Context } from "hono"
-import { createMiddleware } from "hono/factory"
+import type { Bindings } from "../../bindings.ts"
+import { Entrance, type Inside } from "../../isolate/entrance.ts"
 import { recordPoint } from "../../metrics/points.ts"
 import { isLineFull } from "../../store/database/connection.ts"
-import type { App } from "../request/context.ts"
 import { pageHeaders } from "../request/origins.ts"
 import { overloaded } from "../request/problems.ts"
 import { isOverloaded, nextReturn } from "./admission.ts"
 
 /** The refusals of this time share a log line and a data point. */
 const REFUSALS_OVER_MS = 1000
+/** The shortest time between two looks at how late the event loop is. */
+const LOOK_EVERY_MS = 100
+/** The runtime ends work in `waitUntil` after 30 seconds, also a look that has not ended. */
+const LONGEST_LOOK_MS = 30_000
+
+const entrance = new Entrance()
+
+/** When the look at the event loop began that has not ended, in milliseconds since the epoch. */
+let lookingSince = Number.NEGATIVE_INFINITY
 
 /** How many requests have been refused since the last log line. */
 let refused = 0
 
 /**
- * Refuses a request when too many wait already, before anything else is done for it: its key, its body, a log
- * line. More callers than an isolate can serve must not take the CPU that is needed to serve some.
+ * Answers a request, or refuses it when too many wait already, or the isolate has more work than CPU. A
+ * request is refused before anything else is done for it: a context, its key, its body, a log line. More
+ * callers than an isolate can serve must not take the CPU that is needed to serve some.
  */
-export const refuseFirst = createMiddleware<App>(async (c, next) => {
-  const isRead = c.req.method === "GET" || c.req.method === "HEAD"
-  const isRefused = isRead ? isLineFull("reads") : c.req.method !== "OPTIONS" && isOverloaded()
-  if (!isRefused) return next()
-  if (refused++ === 0) waitUntil(noteRefusals(c))
+export function letIn(
+  request: Request,
+  env: Bindings,
+  answer: () => Response | Promise<Response>,
+): Response | Promise<Response> {
+  const path = request.url.slice(request.url.indexOf("/", "https://".length))
+  if (request.method === "OPTIONS" || !(path.startsWith("/api/") || path.startsWith("/webhooks/")))
+    return answer()
+  lookAtLoop()
+  const isRead = request.method === "GET" || request.method === "HEAD"
+  const inside = (isRead ? isLineFull("reads") : isOverloaded()) ? undefined : entrance.enter(Date.now())
+  if (!inside) return refuse(request, env, isRead)
+  return leaving(inside, answer, LONG_READS.test(path))
+}
+
+/** Long reads mostly wait, so that they do not count as inside. */
+const LONG_READS = /^\/api\/signals\/(feed|export)\b/
+
+async function leaving(
+  inside: Inside,
+  answer: () => Response | Promise<Response>,
+  isLong: boolean,
+): Promise<Response> {
+  if (isLong) entrance.leave(inside)
+  try {
+    return await answer()
+  } finally {
+    entrance.leave(inside)
+  }
+}
+
+function refuse(request: Request, env: Bindings, isRead: boolean): Response {
+  if (refused++ === 0) waitUntil(noteRefusals(env))
   const { body, status, headers } = overloaded(isRead ? undefined : nextReturn())
   return Response.json(body, {
     status,
     headers: {
       ...headers,
-      ...pageHeaders(c),
+      ...pageHeaders(request, env),
       "Cache-Control": "no-store",
       "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
       "X-Content-Type-Options": "nosniff",
       "X-Request-Id": crypto.randomUUID(),
     },
   })
-})
+}
 
-async function noteRefusals({ env }: Context<App>): Promise<void> {
+/** Measures how late a timer is, at most once at a time. */
+function lookAtLoop(): void {
+  const now = Date.now()
+  if (now - lookingSince < LONGEST_LOOK_MS) return
+  lookingSince = now
+  waitUntil(
+    new Promise<void>((resolve) =>
+      setTimeout(() => {
+        entrance.turn(Date.now() - now - LOOK_EVERY_MS, Date.now())
+        lookingSince = Number.NEGATIVE_INFINITY
+        resolve()
+      }, LOOK_EVERY_MS),
+    ),
+  )
+}
+
+async function noteRefusals(env: Bindings): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, REFUSALS_OVER_MS))
   const count = refused
   refused = 0

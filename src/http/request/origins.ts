@@ -1,6 +1,6 @@
-import type { Context } from "hono"
 import { cors } from "hono/cors"
 import { createMiddleware } from "hono/factory"
+import type { Bindings } from "../../bindings.ts"
 import { readSettings } from "../../config.ts"
 import type { App } from "./context.ts"
 import { crossSite } from "./problems.ts"
@@ -49,9 +49,9 @@ const answerOrigin = cors({
 })
 
 /** The headers by which a page of such an origin may read an answer that is made before any other work. */
-export function pageHeaders({ env, req }: Context<App>): Record<string, string> {
-  const origin = req.header("Origin")
-  if (origin === undefined || !readSettings(env).access.origins.includes(origin)) return {}
+export function pageHeaders(request: Request, env: Bindings): Record<string, string> {
+  const origin = request.headers.get("Origin")
+  if (origin === null || !readSettings(env).access.origins.includes(origin)) return {}
   return {
     "Access-Control-Allow-Origin": origin,
     "Access-Control-Expose-Headers": EXPOSED_HEADERS.join(),

@@ -1,6 +1,6 @@
 import { createExecutionContext } from "cloudflare:test"
 import { afterEach, expect, it, vi } from "vitest"
-import { app } from "../../../../src/app.ts"
+import service from "../../../../src/index.ts"
 import { LONGEST_RETURN_SECONDS, SHORTEST_RETURN_SECONDS } from "../../../../src/isolate/retry-pacing.ts"
 import { bindings } from "../../service.ts"
 
@@ -13,8 +13,8 @@ const MIB = 1024 * 1024
 
 const send = (path: string, init?: RequestInit, more: object = {}) =>
   Promise.resolve(
-    app.fetch(
-      new Request(`http://signal-ingest.test${path}`, init),
+    service.fetch(
+      new Request(`http://signal-ingest.test${path}`, init) as Request<unknown, IncomingRequestCfProperties>,
       { ...bindings, ...more },
       createExecutionContext(),
     ),
