@@ -1,19 +1,13 @@
-import { createDocument, type ZodOpenApiObject, type ZodOpenApiPathItemObject } from "zod-openapi"
+import { createDocument, type ZodOpenApiObject } from "zod-openapi"
 import manifest from "../../package.json" with { type: "json" }
-import type { WebhookPath } from "../signals/sources.ts"
 import * as deadLetters from "./dead-letters.ts"
 import * as erasures from "./erasures.ts"
 import { HEADER_COMPONENTS, PREFLIGHT, withSharedHeaders } from "./headers.ts"
 import { METHOD_NOT_ALLOWED } from "./operation.ts"
 import * as read from "./reads.ts"
 import { getStorage } from "./storage.ts"
-import * as webhook from "./webhooks.ts"
+import { WEBHOOK_PATHS } from "./webhooks.ts"
 import * as write from "./writes.ts"
-
-const OF_WEBHOOKS: Record<WebhookPath, ZodOpenApiPathItemObject> = {
-  "/webhooks/slack": { post: webhook.takeSlackEvent },
-  "/webhooks/kafka": { post: webhook.takeKafkaRecords },
-}
 
 /**
  * All routes of the service. For a new route, add its operation to a file in this folder, and a line here.
@@ -27,7 +21,7 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/signals/{id}": { get: read.getSignal },
   "/api/batches": { get: read.listBatches },
   "/api/batches/{transaction_id}": { get: read.getBatch },
-  ...OF_WEBHOOKS,
+  ...WEBHOOK_PATHS,
   "/api/dead-letters": { get: deadLetters.listDeadLetters },
   "/api/dead-letters/replay": { post: deadLetters.replayDeadLetters },
   "/api/dead-letters/{id}": { get: deadLetters.getDeadLetter, delete: deadLetters.discardDeadLetter },

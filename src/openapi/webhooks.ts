@@ -1,8 +1,10 @@
 import * as z from "zod"
+import type { ZodOpenApiPathItemObject } from "zod-openapi"
 import { ACCEPT_ENCODING } from "../http/body/encodings.ts"
 import { KafkaQuery } from "../http/request/params.ts"
 import { unauthorized, unsupportedEncoding, unsupportedRecords } from "../http/request/problems.ts"
 import { DeliveryAnswer } from "../signals/responses.ts"
+import type { WebhookPath } from "../signals/sources.ts"
 import {
   CLOUD_EVENT,
   FAILED_DELIVERY,
@@ -30,7 +32,7 @@ const SlackRequest = z
 
 const Challenge = z.object({ challenge: z.string() })
 
-export const takeSlackEvent = operation({
+const takeSlackEvent = operation({
   id: "takeSlackEvent",
   tag: "Webhooks",
   summary: "Receive an event from Slack",
@@ -89,7 +91,7 @@ export const takeSlackEvent = operation({
 /** Any JSON. A union of object and array breaks the clients that openapi-generator makes for TypeScript. */
 const KafkaValue = z.unknown().meta({ id: "KafkaValue", description: "A record, or an array of records." })
 
-export const takeKafkaRecords = operation({
+const takeKafkaRecords = operation({
   id: "takeKafkaRecords",
   tag: "Webhooks",
   summary: "Receive records from Kafka",
@@ -139,3 +141,9 @@ export const takeKafkaRecords = operation({
   },
   unreadable: { gzip: [{ type: "gzip_invalid", loc: ["body"], msg: "The body is not valid gzip" }] },
 })
+
+/** The operation of each webhook, by its path. */
+export const WEBHOOK_PATHS: Record<WebhookPath, ZodOpenApiPathItemObject> = {
+  "/webhooks/slack": { post: takeSlackEvent },
+  "/webhooks/kafka": { post: takeKafkaRecords },
+}

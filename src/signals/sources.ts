@@ -8,7 +8,7 @@ interface Webhook {
 
 /**
  * The webhooks of the service. Each further part of a webhook is in a table by this type, so that a new one
- * does not compile until every part is there: its handler (`app.ts`), its description (`openapi/document.ts`)
+ * does not compile until every part is there: its handler (`app.ts`), its description (`openapi/webhooks.ts`)
  * and the mapping of its records on replay (`bridges/mappers.ts`).
  */
 export const WEBHOOKS = {
@@ -29,9 +29,9 @@ export const pathOf = (source: WebhookSource) => WEBHOOKS[source].route.slice("P
  * The entry points of dead letters, which decide how a replay maps a record. `signal`: a signal that only the
  * database refused. `queue`: a whole message that the consumer could not store.
  */
-export const DEAD_LETTER_SOURCES = ["slack", "kafka", "signal", "queue"] as const satisfies readonly (
-  | WebhookSource
-  | "signal"
-  | "queue"
-)[]
 export type DeadLetterSource = WebhookSource | "signal" | "queue"
+export const DEAD_LETTER_SOURCES: readonly [DeadLetterSource, ...DeadLetterSource[]] = [
+  "signal",
+  "queue",
+  ...WEBHOOK_SOURCES,
+]
