@@ -9,7 +9,7 @@ import { startStand } from "./stand.ts"
 
 /**
  * `npm run kills -- --seed S --messages N --kills K`: imports messages while importer, Worker and Postgres
- * are killed, and compares the table with the messages in SQL. A million messages take about ten minutes.
+ * are killed, and compares the table with the messages in SQL. A million messages take about twenty minutes.
  */
 const { values: given } = parseArgs({
   options: {
