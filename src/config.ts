@@ -82,6 +82,20 @@ const Origins = z
       .max(MAX_ORIGINS),
   )
 
+/** What a signature of Slack is made with. With white space, such as a line end, no signature is ever right. */
+const SlackSecret = z.string().regex(/^\S*$/, "must have no white space").optional()
+
+/**
+ * Secrets of Standard Webhooks, separated by white space.
+ *
+ * @see https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#symmetric
+ */
+const WebhookSecrets = z
+  .string()
+  .default("")
+  .transform((text) => text.split(/\s+/).filter(isSet))
+  .pipe(z.array(z.string().refine(isWebhookSecret, "must be whsec_ and 24 to 64 bytes in Base64")))
+
 /** Every setting of a deployment, with its rule and its default; docs/deploy.md says what each means. */
 const Variables = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
@@ -110,10 +124,10 @@ const Variables = z.object({
   CLOUDFLARE_ACCOUNT_ID: z.string().optional(),
   ANALYTICS_API_TOKEN: z.string().optional(),
   ANALYTICS_SQL_ENDPOINT: z.url().default("https://api.cloudflare.com/client/v4"),
-  SLACK_SIGNING_SECRET: z.string().optional(),
-  SLACK_SIGNING_SECRET_PREVIOUS: z.string().optional(),
+  SLACK_SIGNING_SECRET: SlackSecret,
+  SLACK_SIGNING_SECRET_PREVIOUS: SlackSecret,
   SLACK_FOLLOW_EDITS: z.enum(["true", "false", ""]).default("false"),
-  WEBHOOK_SECRET: z.string().optional(),
+  WEBHOOK_SECRET: WebhookSecrets,
   OPEN_ACCESS: z.enum(["true", "false", ""]).default("false"),
   CORS_ORIGINS: Origins,
   API_KEYS: json("[]").pipe(ApiKeys),
@@ -203,13 +217,25 @@ function group(values: z.infer<typeof Variables>) {
       /** Whether edits and deletions in Slack change stored signals. */
       followSlackEdits: values.SLACK_FOLLOW_EDITS === "true",
       /** There are two during a rotation. */
-      standardSecrets: values.WEBHOOK_SECRET?.split(/\s+/).filter(isSet) ?? [],
+      standardSecrets: values.WEBHOOK_SECRET,
       kafkaMapping: values.KAFKA_FIELD_MAPPING,
     },
   }
 }
 
-const isSet = (text: string | undefined): text is string => text !== undefined && text !== ""
+/** The prefix `whsec_` may be missing. */
+function isWebhookSecret(secret: string): boolean {
+  try {
+    const { length } = atob(secret.replace(/^whsec_/, ""))
+    return length >= 24 && length <= 64
+  } catch {
+    return false
+  }
+}
+
+function isSet(text: string | undefined): text is string {
+  return text !== undefined && text !== ""
+}
 
 function analyticsSettings(values: z.infer<typeof Variables>): AnalyticsSettings | undefined {
   const {

@@ -28,3 +28,29 @@ describe("the settings of retention", () => {
     expect(read).toThrow(`${name}: must be a whole number of days ${rule}`)
   })
 })
+
+describe("the secrets of webhooks", () => {
+  const webhooksOf = (changed: Partial<Bindings>) => readSettings({ ...bindings, ...changed }).webhooks
+  const secret = (bytes: number) => btoa("k".repeat(bytes))
+
+  it("are several during a rotation, with or without their prefix, or none", () => {
+    const [old, next] = [`whsec_${secret(24)}`, secret(64)]
+    expect(webhooksOf({ WEBHOOK_SECRET: ` ${old}\n${next} ` }).standardSecrets).toEqual([old, next])
+    expect(webhooksOf({ WEBHOOK_SECRET: "" }).standardSecrets).toEqual([])
+  })
+
+  it.each([
+    ["WEBHOOK_SECRET", "a password"],
+    ["WEBHOOK_SECRET", "whsec_"],
+    ["WEBHOOK_SECRET", `whsec_${secret(23)}`],
+    ["WEBHOOK_SECRET", `whsec_${secret(65)}`],
+    ["WEBHOOK_SECRET", `${secret(32)} whsec_not-base64!`],
+    ["SLACK_SIGNING_SECRET", "8f742231b10e8888abcd99yyyzzz85a5\n"],
+    ["SLACK_SIGNING_SECRET_PREVIOUS", "two words"],
+  ])("are refused when no signature could be right, and not shown: %s=%j", (name, value) => {
+    const read = () => webhooksOf({ [name]: value })
+    expect(read).toThrow(ConfigurationError)
+    expect(read).toThrow(name)
+    expect(read).not.toThrow(value.trim())
+  })
+})
