@@ -29,7 +29,7 @@ export const feed = new Hono<App>().get(
     const { after = OLDEST, limit, wait } = c.req.valid("query")
     const endsAt = Date.now() + wait * 1000
     const begin = after === "now" ? await newestPosition(c.get("db")) : after
-    const first = await readFeed(c.get("db"), { after: begin, limit })
+    const first = await readFeed(c.get("db"), { after: begin, limit, ledgerDays: ledgerDaysOf(c) })
     const page =
       first.signals.length > 0 || wait === 0 ? first : await waitForSignals(c, first, { limit, endsAt })
     return c.json(answerOf(page))
@@ -70,11 +70,13 @@ async function waitForSignals(
   }
 }
 
+const ledgerDaysOf = (c: Context<App>) => c.get("settings").retention.ledgerDays
+
 /** Each read has its own deadline. */
 async function readOn(c: Context<App>, after: FeedPosition, limit: number): Promise<FeedPage> {
   const db = connect(c.get("settings").database, { traffic: "reads", keepAlive: waitUntil })
   try {
-    return await readFeed(db, { after, limit })
+    return await readFeed(db, { after, limit, ledgerDays: ledgerDaysOf(c) })
   } finally {
     const { usage } = c.get("db")
     usage.attempts += db.usage.attempts

@@ -4,7 +4,6 @@ import { type Database, withRetries } from "../database/connection.ts"
 import { DatabaseError, FeedPositionUnknown } from "../database/errors.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "../database/page.ts"
 import { batches, signals } from "../database/schema.ts"
-import { KEY_LIFETIME_MS } from "../ledger/keys.ts"
 import { decodeRuns } from "../ledger/read.ts"
 import { payloadText, SELECTED_SIGNAL, SENT_BYTES, STORED_BYTES } from "./read.ts"
 import { readSignal, type SelectedRow } from "./stored-signal.ts"
@@ -25,16 +24,25 @@ export const OLDEST: FeedPosition = {
   id: null,
 }
 
+const DAY_MS = 24 * 60 * 60 * 1000
+
 /**
  * Whether the ledger must have the batch of a position. A position always belongs to a ledger row, and
- * retention keeps rows at least as long as an idempotency key. The time in a UUIDv7 is not after the row's
- * time.
+ * retention keeps each for `ledgerDays`. The time in a UUIDv7 is not after the row's time.
  */
-const mustBeInLedger = ({ transactionId }: FeedPosition, now = Date.now()): boolean =>
-  transactionId !== OLDEST.transactionId && timeOfUuid(transactionId) > now - KEY_LIFETIME_MS
+const mustBeInLedger = ({ transactionId }: FeedPosition, ledgerDays: number): boolean =>
+  transactionId !== OLDEST.transactionId && timeOfUuid(transactionId) > Date.now() - ledgerDays * DAY_MS
 
 /** The time in a UUIDv7, in milliseconds since the epoch. */
 const timeOfUuid = (uuid: string) => Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
+
+/** What to read of the feed. */
+export interface FeedQuery {
+  after: FeedPosition
+  limit: number
+  /** How many days retention keeps a ledger row at least. */
+  ledgerDays: number
+}
 
 /** The next part of the feed. */
 export interface FeedPage {
@@ -64,12 +72,8 @@ const MAX_BATCHES = 1000
  * @throws {DatabaseError}
  * @see https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
  */
-export async function readFeed(
-  db: Database,
-  page: { after: FeedPosition; limit: number },
-): Promise<FeedPage> {
-  const { after, limit } = page
-  const ledger = await readLedger(db, after, limit)
+export async function readFeed(db: Database, { after, limit, ledgerDays }: FeedQuery): Promise<FeedPage> {
+  const ledger = await readLedger(db, { after, limit, ledgerDays })
   const chosen = nextIds(after, ledger.rows, limit)
   const { found, cutAt } = await signalsOf(db, chosen, limit)
   const cut = cutAt !== undefined || chosen.cut
@@ -109,8 +113,7 @@ interface LedgerAnswer {
  */
 async function readLedger(
   db: Database,
-  after: FeedPosition,
-  limit: number,
+  { after, limit, ledgerDays }: FeedQuery,
 ): Promise<{ rows: FeedBatch[]; more: boolean; lagSeconds: number }> {
   const answer = await withRetries(db, () =>
     db.query<LedgerAnswer & FeedBatch>(sql`
@@ -144,9 +147,12 @@ async function readLedger(
     throw new DatabaseError("broken", "the ledger has transactions of another server", false)
   const rows = answer.filter(({ xid }) => xid !== null)
   const isThere = first?.xid === after.xid && first.transaction_id === after.transactionId
-  if (first?.is_ahead || (!isThere && mustBeInLedger(after))) throw new FeedPositionUnknown()
+  if (first?.is_ahead || (!isThere && mustBeInLedger(after, ledgerDays))) throw new FeedPositionUnknown()
   return { rows, more: answer.at(-1)?.more ?? false, lagSeconds: first?.lag_seconds ?? 0 }
 }
+
+/** `feed_position`: the place of the signal among the ids that were asked for, from 1. */
+type FeedRow = SelectedRow & { more: boolean; feed_position: number }
 
 /** The signals with these ids, and the position after them where the page ends before the last one. */
 async function signalsOf(
@@ -170,15 +176,18 @@ async function signalsOf(
     storedBytes: STORED_BYTES,
     spelled: sql`${payloadText(MAX_PAGE_BYTES)} as payload_text`,
     sentBytes: SENT_BYTES,
-    select: SELECTED_SIGNAL,
+    select: sql`${SELECTED_SIGNAL}, feed_position::int4 as feed_position`,
   })
-  const rows = await withRetries(db, () => db.query<SelectedRow & { more: boolean }>(statement))
-  const found = rows.map(({ more: _, ...row }) => readSignal(row))
-  const last = hasNext(rows) ? found.at(-1) : undefined
-  const batch = last && batchOfId[ids.indexOf(last.id)]
+  const rows = await withRetries(db, () => db.query<FeedRow>(statement))
+  const found = rows.map(({ more: _, feed_position: __, ...row }) => readSignal(row))
+  // By its place in the page: an id can be in the ranges of several batches whose ids interleave.
+  const place = hasNext(rows) ? rows.at(-1)?.feed_position : undefined
+  const batch = place === undefined ? undefined : batchOfId[place - 1]
+  const id = place === undefined ? undefined : ids[place - 1]
   return {
     found,
-    cutAt: last && batch && { xid: batch.xid, transactionId: batch.transaction_id, id: last.id },
+    cutAt:
+      batch && id !== undefined ? { xid: batch.xid, transactionId: batch.transaction_id, id } : undefined,
   }
 }
 

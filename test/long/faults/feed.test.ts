@@ -115,7 +115,11 @@ async function reader(
   for (let pages = 0; ; pages++) {
     // Before the read: what is committed by then must be in the feed.
     const over = isOver()
-    const page = await readFeed(databaseOn(client), { after: kept, limit: 1 + Math.floor(random() * 60) })
+    const page = await readFeed(databaseOn(client), {
+      after: kept,
+      limit: 1 + Math.floor(random() * 60),
+      ledgerDays: 90,
+    })
     if (random() < 0.2) {
       await client.end()
       await sleep(random() * LONGEST_HOLD_MS)

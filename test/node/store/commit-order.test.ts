@@ -21,7 +21,7 @@ afterAll(async () => {
 
 it("the feed of a ledger that was restored from another server's dump is not read until it is put in order", async () => {
   for (const raw_content of ["one", "two"]) await write(client, [{ context_window_id: "c", raw_content }])
-  const read = () => readFeed(databaseOn(client), { after: OLDEST, limit: 10 })
+  const read = () => readFeed(databaseOn(client), { after: OLDEST, limit: 10, ledgerDays: 90 })
   expect((await read()).signals.length).toBe(2)
   await client.query("update batches set xid = '9999999999'")
   await expect(read()).rejects.toThrow("the ledger has transactions of another server")

@@ -168,6 +168,17 @@ describe("a cursor of the feed", () => {
     },
   )
 
+  it("of another timeline is refused for as long as the ledger keeps rows", async () => {
+    const daysAgo = (days: number) => {
+      const time = (Date.now() - days * 86_400_000).toString(16).padStart(12, "0")
+      return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000001`
+    }
+    const statusAt = async (days: number) =>
+      (await ask({ after: encodeFeedCursor({ xid: "1", transactionId: daysAgo(days), id: null }) })).status
+    for (const days of [1, 8, 89]) expect([days, await statusAt(days)]).toEqual([days, 422])
+    expect(await statusAt(91)).toBe(200)
+  })
+
   it("a cursor of a ledger row that retention has removed still works", async () => {
     await store({ raw_content: "after" })
     const cursor = encodeFeedCursor({ xid: "1", transactionId: newest, id: null })
