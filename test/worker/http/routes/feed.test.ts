@@ -110,6 +110,25 @@ describe("the feed", () => {
     expect(contents.map((content) => content?.[0]).join("")).toBe("012340123401234")
   })
 
+  it("has each signal once where an id is in the ranges of two batches, and a page ends at it", async () => {
+    const text = "x".repeat(1_000_000)
+    await store({ raw_content: `a${text}` })
+    const ids = await store(...numbered(8).map(({ raw_content }) => ({ raw_content: raw_content + text })))
+    const later = await store({ raw_content: `8${text}` }, { raw_content: "9" })
+    // The third signal becomes the later batch's first. The range of the first batch still has its id.
+    const [batch] = await query<{ transaction_id: string }>(
+      "select transaction_id from signals where id = $1::int8",
+      [later[0]],
+    )
+    await query("update signals set transaction_id = $1 where id = $2::int8", [batch?.transaction_id, ids[2]])
+    await query("update batches set signal_ids = $2 || signal_ids where transaction_id = $1", [
+      batch?.transaction_id,
+      `${ids[2]}:1,`,
+    ])
+    const contents = await readAll(end)
+    expect(contents.map((content) => content?.[0]).join("")).toBe("a0134567289")
+  })
+
   it("answers a waiting reader at once when there is a signal, or else when one arrives or the time is over", async () => {
     const startedAt = Date.now()
     const waiting = read({ after: end, wait: 30 })
