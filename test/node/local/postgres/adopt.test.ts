@@ -125,7 +125,11 @@ describe("a database of the last version before 1.0", () => {
         "select subject_hashes = array[subject_hash('context_window_id', 'c')] as is_known from dead_letters order by id",
       ),
     ).toEqual([{ is_known: true }, { is_known: false }, { is_known: false }])
-    const { signals, more } = await readFeed(databaseOn(client), { after: OLDEST, limit: 100, ledgerDays: 90 })
+    const { signals, more } = await readFeed(databaseOn(client), {
+      after: OLDEST,
+      limit: 100,
+      ledgerDays: 90,
+    })
     expect([signals.map(({ id }) => id), more]).toEqual([[1, 3, 4, 6, 7, 8], false])
   })
 })
