@@ -23,10 +23,16 @@ export function recordOfStructured(event: Fields): KafkaRecord {
  */
 export function recordOfBinary(headers: Headers, text: string): KafkaRecord {
   const attributes: Fields = {}
-  for (const [name, value] of headers)
-    if (name.startsWith("ce-")) attributes[name.slice(3)] = percentDecoded(value)
+  let fault: string | undefined
+  for (const [name, value] of headers) {
+    if (!name.startsWith("ce-")) continue
+    const read = decoded(value)
+    attributes[name.slice(3)] = read ?? value
+    if (read === undefined) fault = `the header ${name} has percent-encoded bytes that are not UTF-8`
+  }
   const type = headers.get("content-type") ?? "application/json"
-  return recordOfText({ ...attributes, datacontenttype: type }, text)
+  const record = recordOfText({ ...attributes, datacontenttype: type }, text)
+  return fault === undefined ? record : { ...record, fault }
 }
 
 function recordOfText(attributes: Fields, text: string): KafkaRecord {
@@ -68,10 +74,18 @@ function readData(type: unknown, text: string): unknown {
   }
 }
 
-function percentDecoded(value: string): string {
+/**
+ * Decodes the value of a header: quotation marks around it and their escapes are removed, then bytes are
+ * percent-decoded once. Undefined when these are not UTF-8.
+ *
+ * @see https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3132-http-header-values
+ */
+function decoded(header: string): string | undefined {
+  const [, quoted] = /^"((?:[^"\\]|\\.)*)"$/.exec(header) ?? []
+  const value = quoted?.replace(/\\(.)/g, "$1") ?? header
   try {
-    return decodeURIComponent(value)
+    return value.replace(/(?:%[0-9a-f]{2})+/gi, decodeURIComponent)
   } catch {
-    return value
+    return undefined
   }
 }

@@ -2,7 +2,7 @@ import * as z from "zod"
 import { isFields } from "../../signals/json.ts"
 import type { Delivered } from "../../signals/plan.ts"
 import { reservedKeyViolation } from "../../signals/rules.ts"
-import { type Fields, type KafkaRecord, textOf } from "./record.ts"
+import { type Fields, type KafkaRecord, textOf, unwrapped } from "./record.ts"
 
 /**
  * Where a field of a signal comes from: names into the record's value, with dots between, or a part of the
@@ -135,13 +135,15 @@ const timeOf = (value: unknown) => (value === -1 ? undefined : value)
 const SKIPPED: Record<string, string> = { d: "debezium_delete", t: "debezium_truncate" }
 
 /**
- * The kind under which a change event of Debezium is skipped: of a deleted row and of a truncated table.
- * Undefined for any other record, and for a deleted row whose conversation the mapping finds in `before`: a
- * mapping with such a path asks for signals of deletions.
+ * The kind under which a record of Debezium is skipped: of a deleted row, of a truncated table, and of
+ * Debezium's own state. Undefined for any other record, and for a deleted row whose conversation the mapping
+ * finds in `before`: a mapping with such a path asks for signals of deletions.
  *
  * @see https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-delete-events
  */
 function skippedChange(record: KafkaRecord, mapping: FieldMapping): string | undefined {
+  const state = stateOf(record)
+  if (state !== undefined) return state
   const kind = SKIPPED[operationOf(record) ?? ""]
   if (kind === undefined) return undefined
   const paths = mapping.conversation.filter((path) => /^(\$value\.)?before\./.test(path))
@@ -150,13 +152,34 @@ function skippedChange(record: KafkaRecord, mapping: FieldMapping): string | und
 
 /**
  * A CloudEvent has the operation as an attribute. An envelope has it beside `source`, which always names the
- * connector.
+ * connector. A flattened row has it in `__op`, or says only that it is deleted.
+ *
+ * @see https://debezium.io/documentation/reference/stable/transformations/event-flattening.html
  */
 function operationOf({ value, cloudevent }: KafkaRecord): string | undefined {
   if (cloudevent && isDebezium(cloudevent)) return textOf(cloudevent.iodebeziumop)
-  if (!isFields(value) || !isFields(value.source) || typeof value.source.connector !== "string")
-    return undefined
-  return textOf(value.op)
+  if (!isFields(value)) return undefined
+  if (value.__deleted === "true" || value.__deleted === true) return "d"
+  if (isFields(value.source) && typeof value.source.connector === "string") return textOf(value.op)
+  return textOf(value.__op)
+}
+
+/**
+ * The kind of a record in which Debezium tells its own state: a heartbeat, or the begin or the end of a
+ * transaction. They come for ever, and have nothing to store.
+ *
+ * @see https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-property-heartbeat-interval-ms
+ * @see https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-transaction-metadata
+ */
+function stateOf({ value, key }: KafkaRecord): string | undefined {
+  if (!isFields(value)) return undefined
+  const of = unwrapped(key)
+  const names = Object.keys(value)
+  if (isFields(of) && "serverName" in of && names.join() === "ts_ms") return "debezium_heartbeat"
+  const isMarker = value.status === "BEGIN" || value.status === "END"
+  return isMarker && "id" in value && "event_count" in value && "data_collections" in value
+    ? "debezium_transaction"
+    : undefined
 }
 
 /**

@@ -115,6 +115,30 @@ describe("a CloudEvent", () => {
   it("has its attributes percent-decoded from headers", () =>
     expect(sent("binary", { subject: "Gr%C3%BC%C3%9Fe" })).toMatchObject([{ subject: "Grüße" }]))
 
+  it.each([
+    ['"room 7"', "room 7"],
+    ['"say \\"hi\\" \\\\o/"', 'say "hi" \\o/'],
+    ['"Gr%C3%BC%C3%9Fe"', "Grüße"],
+    ["100%25 %2525", "100% %25"],
+    ["100% %zz", "100% %zz"],
+    ['half "quoted"', 'half "quoted"'],
+    ['"open', '"open'],
+  ])("has its attributes unquoted and decoded once: %s", (header, subject) =>
+    expect(sent("binary", { subject: header })).toMatchObject([{ subject }]),
+  )
+
+  it("is the same event with and without quotation marks", () => {
+    const [plain] = sent("binary", { id: "a 1", source: "/s" })
+    const [quoted] = sent("binary", { id: '"a 1"', source: '"/s"' })
+    expect(quoted?.identity).toBe(plain?.identity)
+  })
+
+  it.each(["%C0%A0", "a%FF", '"%E2%82"'])("is refused when an attribute is not UTF-8: %s", (subject) =>
+    expect(map(sent("binary", { subject }))).toMatchObject([
+      { refused: "the header ce-subject has percent-encoded bytes that are not UTF-8" },
+    ]),
+  )
+
   it("can be mapped by an attribute", () =>
     expect(
       map(structured({ tenant: "t-9", data: { text: "Hello" } }), { conversation: "$cloudevent.tenant" }),

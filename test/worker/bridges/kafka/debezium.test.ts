@@ -92,6 +92,69 @@ describe("a deleted row of Debezium's", () => {
     ).toEqual([{ skipped: "debezium_delete" }]))
 })
 
+describe("a row that Debezium has flattened", () => {
+  it.each([
+    [{ ...ROW, __deleted: "true" }, "debezium_delete"],
+    [{ ...ROW, __deleted: true }, "debezium_delete"],
+    [{ ...ROW, __deleted: "true", __op: "d" }, "debezium_delete"],
+    [{ ...ROW, __op: "d", __table: "messages" }, "debezium_delete"],
+    [{ context_window_id: "room-7", raw_content: "Hello", __deleted: "true" }, "debezium_delete"],
+    [{ __op: "t" }, "debezium_truncate"],
+  ])("is skipped when it is deleted: %j", (row, kind) => {
+    for (const value of [row, withSchema(row)])
+      expect(deliver(JSON_TYPE, { records: [{ key: "room-7", value }] })).toEqual([{ skipped: kind }])
+  })
+
+  it.each([
+    { ...ROW, __deleted: "false", __op: "u" },
+    { ...ROW, __op: "c" },
+    { ...ROW, __deleted: "yes" },
+    { ...ROW, op: "d" },
+  ])("is stored otherwise: %j", (value) =>
+    expect(deliver(JSON_TYPE, { records: [{ key: "room-7", value }] })).toMatchObject([
+      { signal: { context_window_id: "room-7", raw_content: "Hello" } },
+    ]),
+  )
+})
+
+describe("Debezium's own state", () => {
+  const heartbeat = { key: { serverName: "chat" }, value: { ts_ms: 1_790_000_000_123 } }
+  const marker = (status: string) => ({
+    key: { id: "571:53195829" },
+    value: {
+      status,
+      id: "571:53195829",
+      ts_ms: 1_790_000_000_123,
+      event_count: status === "END" ? 2 : null,
+      data_collections: null,
+    },
+  })
+  const schemas = ({ key, value }: { key: unknown; value: unknown }) => ({
+    key: withSchema(key),
+    value: withSchema(value),
+  })
+
+  it.each([
+    ["debezium_heartbeat", heartbeat],
+    ["debezium_heartbeat", schemas(heartbeat)],
+    ["debezium_transaction", marker("BEGIN")],
+    ["debezium_transaction", schemas(marker("END"))],
+  ])("is skipped as %s, also where a mapping would find a conversation: %j", (kind, record) => {
+    const records = [{ ...record, topic: "__debezium-heartbeat.chat" }]
+    expect(deliver(JSON_TYPE, { records }, { conversation: "$topic" })).toEqual([{ skipped: kind }])
+  })
+
+  it.each([
+    { key: "room-7", value: { ts_ms: 1 } },
+    { key: "room-7", value: { status: "BEGIN", id: "7" } },
+    { key: "room-7", value: { status: "open", id: "7", event_count: 1, data_collections: null } },
+  ])("is no record of a user that looks a little like it: %j", (record) =>
+    expect(deliver(JSON_TYPE, { records: [record] })).toMatchObject([
+      { signal: { context_window_id: "room-7" } },
+    ]),
+  )
+})
+
 describe("a truncated table of Debezium's", () => {
   it.each(formsOf("t", TRUNCATED))("is skipped by its own name: %s", (_, headers, body) =>
     expect(deliver(headers, body, { conversation: ["before.room", "$key"] })).toEqual([
