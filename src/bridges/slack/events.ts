@@ -140,12 +140,15 @@ function nameOf(event: Fields, ts: unknown, around: Fields, field = "event.ts"):
   return { team, channel, ts: ts as string, timestamp }
 }
 
-/** The fields of a signal that follow from the name of its message. */
+/**
+ * The fields of a signal that follow from the name of its message. Channel and time identify a message: in a
+ * channel of Slack Connect each workspace's app sends it under a team of its own.
+ */
 const namedSignal = ({ team, channel, ts, timestamp }: MessageName) => ({
   context_window_id: `${team}/${channel}`,
   timestamp,
   signal_source: "Slack",
-  dedupe_key: `slack:${team}/${channel}/${ts}`,
+  dedupe_key: `slack:${channel}/${ts}`,
 })
 
 /** Whether a value is an id of Slack: a few letters and digits, so it has no separator. */

@@ -85,11 +85,11 @@ describe("a dedupe_key that only a bridge may choose", () => {
 
   it("stays free for the true record, also after a replay", async () => {
     const channel = freshChannel()
-    const { event, team_id } = message(channel)
+    const { event } = message(channel)
     const planted = {
       context_window_id: freshConversation(),
       raw_content: "planted",
-      dedupe_key: `slack:${team_id}/${channel}/${event.ts}`,
+      dedupe_key: `slack:${channel}/${event.ts}`,
     }
     await sendAs("/webhooks/kafka", planted)
     const [kept] = await query<{ id: string }>("select id from dead_letters where record like $1", [

@@ -7,7 +7,7 @@ const NAMED = {
   context_window_id: "T1/C1",
   timestamp: "2012-12-14T20:38:43.000005Z",
   signal_source: "Slack",
-  dedupe_key: "slack:T1/C1/1355517523.000005",
+  dedupe_key: "slack:C1/1355517523.000005",
 }
 const DELETED = { signal: { ...NAMED, payload: { subtype: "tombstone" } }, change: { kind: "deleted" } }
 

@@ -49,7 +49,7 @@ const COMMON = {
   context_window_id: "T024BE7LD/C2147483705",
   timestamp: "2012-12-14T20:38:43.000005Z",
   signal_source: "Slack",
-  dedupe_key: "slack:T024BE7LD/C2147483705/1355517523.000005",
+  dedupe_key: "slack:C2147483705/1355517523.000005",
 }
 
 const REST = {

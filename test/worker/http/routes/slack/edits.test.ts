@@ -76,6 +76,20 @@ describe.each([
     expect(read.edited_at).toBe("2026-09-21T14:15:01.000500Z")
   })
 
+  it("a message of Slack Connect is one, whichever workspace sends it, and an edit and a deletion of either reach it", async () => {
+    const channel = freshChannel()
+    const theirs = (event: object) => ({ ...event, team_id: "T2", is_ext_shared_channel: true })
+    await deliver([theirs(said(channel)), said(channel), changed(channel, 1)], settings)
+    const stored = () =>
+      query<{ context_window_id: string; raw_content: string }>(
+        "select context_window_id, raw_content from signals where context_window_id like $1",
+        [`%/${channel}`],
+      )
+    expect(await stored()).toEqual([{ context_window_id: `T2/${channel}`, raw_content: "edit 1" }])
+    await deliver([deleted(channel), theirs(said(channel))], settings)
+    expect(await stored()).toEqual([])
+  })
+
   it("a deletion erases the message, which is not stored again", async () => {
     const channel = freshChannel()
     await deliver([said(channel), deleted(channel), said(channel), changed(channel, 1)], settings)
@@ -127,7 +141,7 @@ describe("with SLACK_FOLLOW_EDITS", () => {
   const copy = (channel: string, more: object) => ({
     context_window_id: `T1/${channel}`,
     timestamp: "2026-09-21T14:13:20.000100Z",
-    dedupe_key: `slack:T1/${channel}/${TS}`,
+    dedupe_key: `slack:${channel}/${TS}`,
     raw_content: "imported",
     payload: more,
   })
@@ -183,7 +197,7 @@ describe("without SLACK_FOLLOW_EDITS", () => {
 
   it("a tombstone of an import fails, and an edited copy is stored like any message", async () => {
     const channel = freshChannel()
-    const signal = { context_window_id: "c", dedupe_key: `slack:T1/${channel}/${TS}` }
+    const signal = { context_window_id: "c", dedupe_key: `slack:${channel}/${TS}` }
     const signals = [{ subtype: "tombstone" }, { edited: { ts: "1790000102" } }].map((payload) => ({
       ...signal,
       payload,

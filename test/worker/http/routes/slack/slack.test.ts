@@ -160,7 +160,7 @@ describe("POST /webhooks/slack", () => {
 
   it("also accepts the former secret during a rotation", async () => {
     const { response } = await sendSigned(message(freshChannel()), {
-      changed: { SLACK_SIGNING_SECRET: "the new one", SLACK_SIGNING_SECRET_PREVIOUS: SECRET },
+      changed: { SLACK_SIGNING_SECRET: "the-new-one", SLACK_SIGNING_SECRET_PREVIOUS: SECRET },
     })
     expect(response.status).toBe(200)
   })
