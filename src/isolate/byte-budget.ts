@@ -30,7 +30,8 @@ export interface BudgetOptions {
   lanes: readonly LaneOptions[]
   /**
    * Whether a claim that has begun may use all free bytes to grow, and goes before others. Otherwise it grows
-   * within its lane.
+   * within its lane, and the oldest claim of an owner, or of all, also beyond: claims that each hold a part
+   * would otherwise wait for each other.
    */
   growsFreely: boolean
   /** Whether a claim may begin now. When that changes, call `serve`. Default: always. */
@@ -144,8 +145,9 @@ export class ByteBudget {
 
   #take(want: Want): Want | "later" | undefined {
     if (!this.#hasRoom(want)) this.#expire()
-    if (!this.#hasRoom(want)) return undefined
-    if (this.#exceedsShare(want)) return "later"
+    // The oldest claim may wait behind this one.
+    if (!this.#hasRoom(want) && !this.#isOldest(want)) return this.#growsInLane(want) ? "later" : undefined
+    if (this.#exceedsShare(want) && !this.#isOldest(want, want.claim.owner)) return "later"
     const { claim, bytes, lane } = want
     const isNew = claim.lane === undefined
     claim.lane ??= lane
@@ -169,6 +171,17 @@ export class ByteBudget {
     if (lane === this.#growing || !held || held.bytes === claim.bytes) return false
     const claims = held.claims + (claim.lane ? 0 : 1)
     return held.bytes + bytes > lane.bytes * OWNER_SHARE || claims > Math.ceil(lane.claims * OWNER_SHARE)
+  }
+
+  /** Whether a claim that grows within its lane began before all others, or before all of its owner. */
+  #isOldest({ claim }: Want, owner?: string): boolean {
+    if (!this.#growsInLane({ claim })) return false
+    for (const one of this.#claims) if (owner === undefined || one.owner === owner) return one === claim
+    return false
+  }
+
+  #growsInLane({ claim }: Pick<Want, "claim">): boolean {
+    return !this.#options.growsFreely && claim.lane !== undefined
   }
 
   #expire(): void {

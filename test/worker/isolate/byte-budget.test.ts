@@ -92,9 +92,21 @@ describe("a budget of bytes", () => {
 
   it("lets a claim grow within its lane only when it does not grow freely", async () => {
     const budget = budgetOf({ growsFreely: false })
+    const oldest = await held(budget, 11)
     const claim = await held(budget, 40)
-    expect(budget.growAtOnce(claim, 50)).toBe(false)
-    expect(budget.growAtOnce(claim, 40)).toBe(true)
+    expect(budget.growAtOnce(claim, 40)).toBe(false)
+    expect(budget.growAtOnce(claim, 29)).toBe(true)
+    expect(budget.growAtOnce(oldest, 30)).toBe(true)
+  })
+
+  it("lets the oldest claim grow beyond the budget, so that all do not wait for each other", async () => {
+    const budget = budgetOf({ bytes: 80, growsFreely: false })
+    const claims = [await held(budget, 40, "a"), await held(budget, 40, "b")] as const
+    const waiting = budget.grow(claims[1], 10)
+    expect(await soon(waiting)).toBe("waits")
+    expect(await soon(budget.grow(claims[0], 10))).toBe(true)
+    budget.release(claims[0])
+    expect(await soon(waiting)).toBe(true)
   })
 
   it("refuses after the longest wait, and then holds nothing", async () => {
@@ -185,6 +197,16 @@ describe("one owner of claims", () => {
     expect(budget.growAtOnce(newClaim("a"), 20)).toBe(false)
     budget.release(claim)
     expect(budget.growAtOnce(newClaim("a"), 20)).toBe(true)
+  })
+
+  it("grows beyond half when it is the oldest of its owner, so that two do not wait for each other", async () => {
+    const budget = budgetOf({ growsFreely: false })
+    const [first, second] = [await held(budget, 20, "a"), await held(budget, 20, "a")]
+    const waiting = budget.grow(second, 10)
+    expect(await soon(waiting)).toBe("waits")
+    expect(await soon(budget.grow(first, 15))).toBe(true)
+    budget.release(first)
+    expect(await soon(waiting)).toBe(true)
   })
 
   it("does not grow beyond half either, where claims grow within their lane", async () => {
