@@ -20,7 +20,13 @@ class Ending(Protocol):
     def _forget_parent(self) -> None: ...
 
 
+class _Anchor:
+    """What multiprocessing holds weakly while a function shall run in its children."""
+
+
 _processors: weakref.WeakSet[Any] = weakref.WeakSet()
+_anchor = _Anchor()
+_told: set[str] = set()
 _watched_pid = 0
 _has_hooks = False
 
@@ -45,11 +51,23 @@ def watch_child() -> None:
     _watched_pid = os.getpid()
     for name in ("multiprocessing.util", "billiard.util"):  # billiard is Celery's
         util = sys.modules.get(name)
-        if util is not None:
-            util.Finalize(None, _at_exit, exitpriority=0)
+        if util is None:
+            continue
+        util.Finalize(None, _at_exit, exitpriority=0)
+        if name not in _told:
+            _told.add(name)
+            util.register_after_fork(_anchor, _watch_again)
     celery = sys.modules.get("celery.signals")
     if celery is not None:  # its children end by os._exit, after this signal
         celery.worker_process_shutdown.connect(_at_celery_exit, weak=False, dispatch_uid=__name__)
+
+
+def _watch_again(_: _Anchor) -> None:
+    # A child forgets the finalizers that were registered before its target began: with the method
+    # forkserver, also those of the module that it has just loaded.
+    global _watched_pid
+    _watched_pid = 0
+    watch_child()
 
 
 def tell_left(count: int, is_kept: bool) -> None:
