@@ -332,7 +332,9 @@ def test_a_disk_that_the_spool_fills_itself(
 def test_a_restart_on_a_full_disk(twin: Twin, stub: Hop, small_disk: Path) -> None:
     stub.always = "refuse"
     client = twin.client(stub.url, clock=Clock(100))
-    processor = twin.processor(client, spool=Spool(small_disk, min_free_bytes=0))
+    # Nothing is sent before the kill, which would use the reserve.
+    options = {"max_count": 10_000, "max_bytes": 1024**3, "max_wait_seconds": 3600}
+    processor = twin.processor(client, spool=Spool(small_disk, min_free_bytes=0), **options)
     with pytest.raises(SpoolError):
         fill(processor)
     accepted = processor.stats().accepted

@@ -308,6 +308,12 @@ class SpoolFolder:
         except OSError:
             pass  # a half line is skipped when the file is read; a whole one was never refused twice
         self._close_file()
+        if segment.size == 0 and self._segments[-1] is segment:
+            self._segments.pop()  # each try on a full disk would leave an empty file
+            try:
+                os.unlink(segment.path)
+            except OSError:
+                pass
         self._sweep()
 
     def _close_file(self) -> None:
