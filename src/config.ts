@@ -82,7 +82,7 @@ const Origins = z
       .max(MAX_ORIGINS),
   )
 
-/** What a signature of Slack is made with. With white space, such as a line end, no signature is ever right. */
+/** What Slack signs with. With white space, such as a line end, no signature is ever right. */
 const SlackSecret = z.string().regex(/^\S*$/, "must have no white space").optional()
 
 /**
