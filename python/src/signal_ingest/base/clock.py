@@ -31,10 +31,14 @@ class Clock:
 
     async def wait_async(self, event: asyncio.Event, seconds: float | None) -> None:
         """Waits in the event loop until an event is set, or the time is over."""
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+        waiter = asyncio.ensure_future(event.wait())
         try:
-            await asyncio.wait_for(event.wait(), None if seconds is None else max(0.0, seconds) / self._speed)
-        except asyncio.TimeoutError:
-            pass
+            await asyncio.wait(
+                (waiter,), timeout=None if seconds is None else max(0.0, seconds) / self._speed
+            )
+        finally:
+            waiter.cancel()
 
 
 SYSTEM_CLOCK = Clock()

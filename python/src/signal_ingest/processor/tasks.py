@@ -279,8 +279,11 @@ class AsyncBatchProcessor:
 
     async def _end(self, why: str) -> None:
         tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
+        pending = set(tasks)
+        while pending:  # again: before Python 3.12, wait_for can lose a cancellation
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=1)
         await asyncio.gather(*tasks, return_exceptions=True)
         left = list(self._core.outstanding)
         if self._options.spool is not None:
