@@ -100,7 +100,7 @@ export async function writeTogether(
 async function storeTogether(call: Call, deliveries: readonly Delivery[]): Promise<Failed> {
   const rows = deliveries.reduce((sum, { batch }) => sum + batch.plan.rows.length, 0)
   const results = await withPartitions(call.db, rows, () => insertMany(call.db, deliveries))
-  return finish(call, deliveries, results)
+  return finish(call, deliveries, results, storeTogether)
 }
 
 /**
@@ -118,7 +118,7 @@ export async function writeDelivery(db: Database, delivery: Delivery): Promise<W
   }
   return orEach(call, [delivery], async () => {
     const inserted = await withPartitions(db, rows, () => insertGrouped(db, delivery, alone))
-    return finish(call, [delivery], [inserted ?? IN_LEDGER])
+    return finish(call, [delivery], [inserted ?? IN_LEDGER], storeEach)
   })
 }
 
@@ -147,12 +147,15 @@ async function insertDelivery(
 
 /**
  * Counts what was inserted, makes deliveries whole that the ledger had before, and stores the deliveries with
- * suppressed rows, without these rows.
+ * suppressed rows, without these rows. Each time they have fewer rows, so this ends.
+ *
+ * @param storeOthers stores them; the database can refuse another of their rows
  */
 async function finish(
   call: Call,
   deliveries: readonly Delivery[],
   results: readonly Outcome[],
+  storeOthers: (call: Call, deliveries: readonly Delivery[]) => Promise<Failed>,
 ): Promise<Failed> {
   const failed: Failed = { refused: [], suppressed: [] }
   const others: { delivery: Delivery; refused: SignalRow[] }[] = []
@@ -176,7 +179,7 @@ async function finish(
   if (others.length === 0) return failed
   for (const { delivery, refused } of others)
     await keepErasedKeys(call.db, delivery.batch.transactionId, refused)
-  const rest = await storeTogether(
+  const rest = await storeOthers(
     call,
     others.map(({ delivery }) => delivery),
   )
@@ -257,7 +260,7 @@ async function storeEach(call: Call, deliveries: readonly Delivery[]): Promise<F
     const { transactionId, plan } = delivery.batch
     try {
       const result = await withPartitions(call.db, plan.rows.length, () => insertDelivery(call.db, delivery))
-      const { refused, suppressed } = await finish(call, [delivery], [result])
+      const { refused, suppressed } = await finish(call, [delivery], [result], storeEach)
       total.refused.push(...refused)
       total.suppressed.push(...suppressed)
     } catch (error) {

@@ -1,9 +1,14 @@
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
-import { type Delivery, Outcomes, writeDeliveries } from "../../../../src/store/batches/deliveries.ts"
+import {
+  type Delivery,
+  Outcomes,
+  writeDeliveries,
+  writeDelivery,
+} from "../../../../src/store/batches/deliveries.ts"
 import type { Database } from "../../../../src/store/database/connection.ts"
 import { DatabaseError } from "../../../../src/store/database/errors.ts"
-import { delivery } from "../../consumer/messages.ts"
+import { bodyOf, consume, delivery } from "../../consumer/messages.ts"
 import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../../service.ts"
 import { database } from "./batch-of.ts"
 
@@ -64,6 +69,67 @@ describe("the counts of deliveries that are written one by one", () => {
       codes: ["refused_by_database"],
     })
     expect(await countOf(conversation)).toBe(3)
+  })
+})
+
+describe("a delivery with a suppressed signal, and one that only the database refuses,", () => {
+  /** How the database refuses a signal: when it reads the statement, and when it inserts the row. */
+  const REFUSED = {
+    "in the statement": { payload: `{"n":${TOO_LONG_FOR_POSTGRES}}` },
+    "in the row": { signalScore: 7 },
+  }
+  type Refusal = keyof typeof REFUSED
+
+  async function mixed(refusal: Refusal) {
+    const [context_window_id, user_id] = [freshConversation(), `user ${crypto.randomUUID()}`]
+    await query("insert into suppressions values ('user_id', subject_hash('user_id', $1), $2, true)", [
+      user_id,
+      uuidv7(),
+    ])
+    const [one, two] = [
+      delivery([{ context_window_id, user_id }, { context_window_id }, { context_window_id }]),
+      delivery([{ context_window_id, user_id }, { context_window_id }, { context_window_id }]),
+    ]
+    for (const { batch } of [one, two]) Object.assign(batch.plan.rows[1] ?? {}, REFUSED[refusal])
+    return { conversation: context_window_id, one, two }
+  }
+
+  const keptOf = (conversation: string) =>
+    query<{ code: string; index: number }>("select code, index from dead_letters where record like $1", [
+      `%${conversation}%`,
+    ])
+  const KEPT = { code: "refused_by_database", index: 1 }
+
+  it.each(Object.keys(REFUSED) as Refusal[])(
+    "is stored without both, and the refused one is a dead letter: %s",
+    async (refusal) => {
+      const { conversation, one, two } = await mixed(refusal)
+      const good = delivery([{ context_window_id: conversation }])
+      const sent = [good, one, two]
+      expect(await counted(database(), sent)).toMatchObject({ stored: 3, isDone: true })
+      expect([await countOf(conversation), await keptOf(conversation)]).toEqual([3, [KEPT, KEPT]])
+      expect(await counted(database(), sent)).toEqual(NOTHING)
+      expect([await countOf(conversation), (await keptOf(conversation)).length]).toEqual([3, 2])
+    },
+  )
+
+  it.each(Object.keys(REFUSED) as Refusal[])(
+    "is stored so at once, too, where there is no queue: %s",
+    async (refusal) => {
+      const { conversation, one } = await mixed(refusal)
+      expect(await writeDelivery(database(), one)).toMatchObject({
+        stored: 1,
+        refused: [{ index: 1, code: "refused_by_database" }],
+        suppressed: [{ failure: { index: 0, code: "suppressed" } }],
+      })
+      expect([await countOf(conversation), await keptOf(conversation)]).toEqual([1, [KEPT]])
+    },
+  )
+
+  it("is acknowledged by the consumer", async () => {
+    const { conversation, one } = await mixed("in the row")
+    const { explicitAcks } = await consume([bodyOf(one)])
+    expect([explicitAcks.length, await countOf(conversation)]).toEqual([1, 1])
   })
 })
 
