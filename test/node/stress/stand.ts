@@ -27,6 +27,8 @@ export interface Stand {
   query<Row>(text: string, values?: unknown[]): Promise<Row[]>
   /** Hands waiting messages to the consumer once, up to 100. */
   pump(): Promise<void>
+  /** The messages that wait, and those that the consumer has now. */
+  unsettledMessages(): number
   /** Runs the cron once. */
   sweep(): Promise<void>
   /** Ends the Worker as a crash does, and starts it again. */
@@ -102,6 +104,7 @@ export async function startStand(bundle: Omit<Bundle, "remove">): Promise<Stand>
     return { miniflare, worker: await miniflare.getWorker("service") }
   }
   let running = await start()
+  let handed = 0
 
   return {
     address: `http://127.0.0.1:${port}`,
@@ -112,9 +115,12 @@ export async function startStand(bundle: Omit<Bundle, "remove">): Promise<Stand>
     async pump() {
       const messages = queue.waiting.splice(0, 100)
       if (messages.length === 0) return
+      handed = messages.length
       const again = await notSettled(messages, async () => running.worker.queue(QUEUE, [...messages]))
       queue.waiting.push(...again.map((message) => ({ ...message, attempts: message.attempts + 1 })))
+      handed = 0
     },
+    unsettledMessages: () => queue.waiting.length + handed,
     async sweep() {
       try {
         await running.worker.scheduled({ cron: "17 * * * *" })

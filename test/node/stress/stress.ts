@@ -114,16 +114,16 @@ async function send(traffic: Traffic, isOver: () => boolean): Promise<void> {
 }
 
 /** Waits until the queue is empty and no erasure runs. */
-async function settle({ queue, query }: Stand): Promise<string[]> {
+async function settle({ unsettledMessages, query }: Stand): Promise<string[]> {
   const givesUpAt = Date.now() + SETTLING_MS
   for (let calmChecks = 0; calmChecks < 20; ) {
     const [row] = await query<{ running: number }>(
       "select count(*)::int4 as running from erasures where phase <> 'done'",
     )
-    const isCalm = queue.waiting.length === 0 && row?.running === 0
+    const isCalm = unsettledMessages() === 0 && row?.running === 0
     calmChecks = isCalm ? calmChecks + 1 : 0
     if (Date.now() > givesUpAt)
-      return [`not settled: ${queue.waiting.length} messages, ${row?.running} erasures`]
+      return [`not settled: ${unsettledMessages()} messages, ${row?.running} erasures`]
     await sleep(250)
   }
   return []
