@@ -73,3 +73,28 @@ it("more requests than can wait are refused before their key, body and log line"
   // When the crowd has gone, all is as before.
   expect((await refused()).status).toBe(401)
 })
+
+/** Computes for seconds, so that the timers of the event loop are late. */
+function compute(): number {
+  let sum = 0
+  for (let number = 0; number < 1e9; number++) sum = (sum * 31 + number) | 0
+  return sum
+}
+
+it("while the event loop is late, 32 requests may be inside, and others are refused before their key", async () => {
+  vi.spyOn(console, "log").mockImplementation(() => {})
+  const ask = () => send("/api/signals?limit=1", {}, { OPEN_ACCESS: "false" })
+  // The entrance looks at the event loop from now on.
+  expect((await ask()).status).toBe(401)
+  expect(compute()).toBeTypeOf("number")
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  const statuses = (await Promise.all(Array.from({ length: 100 }, ask))).map(({ status }) => status)
+  expect([401, 503].map((status) => statuses.filter((one) => one === status).length)).toEqual([32, 68])
+  await vi.waitFor(
+    async () => {
+      const later = await Promise.all(Array.from({ length: 100 }, ask))
+      expect(later.map(({ status }) => status)).toEqual(Array(100).fill(401))
+    },
+    { timeout: 60_000 },
+  )
+})
