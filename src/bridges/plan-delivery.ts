@@ -6,14 +6,14 @@ import { type Signal, type SignalRow, withPlainNumbers } from "../signals/schema
 import { signalOrRejected } from "../signals/validate.ts"
 
 /**
- * The plan for a delivery. Its indexes are places in the delivery; its total does not count skipped records.
+ * The plan for a delivery. Its indexes are those of the delivery; its total does not count skipped records.
  */
 export interface DeliveryPlan {
   plan: BatchPlan
   /** How many were skipped of each kind. */
   skipped: Record<string, number>
   /**
-   * The subjects of each record that cannot become a signal, by its place, where they are known: a suppressed
+   * The subjects of each record that cannot become a signal, by its index, where they are known: a suppressed
    * record must not be kept.
    */
   subjects: Map<number, Subjects>
@@ -33,30 +33,30 @@ export function planDelivery(
   const skipped: Record<string, number> = {}
   const subjects = new Map<number, Subjects>()
   const signals: (Signal | Rejected)[] = []
-  const places: number[] = []
+  const indexes: number[] = []
   for (const [index, one] of delivered.entries()) {
     if ("skipped" in one) skipped[one.skipped] = (skipped[one.skipped] ?? 0) + 1
     else {
       signals.push("refused" in one ? refusedRecord(one) : signalOrRejected(withPlainNumbers(one.signal)))
-      places.push(index)
+      indexes.push(index)
     }
   }
   const { total, rows, failures } = planBatch(signals, now, options)
   for (const { index } of failures) {
-    const place = places[index] ?? index
-    const one = delivered[place]
+    const at = indexes[index] ?? index
+    const one = delivered[at]
     const about = one && ("signal" in one ? one.signal : "refused" in one ? one.about : undefined)
-    if (about) subjects.set(place, subjectsOf(about))
+    if (about) subjects.set(at, subjectsOf(about))
   }
-  const placed = <One extends { index: number }>(one: One): One => ({
+  const atIndexes = <One extends { index: number }>(one: One): One => ({
     ...one,
-    index: places[one.index] ?? one.index,
+    index: indexes[one.index] ?? one.index,
   })
   return {
     plan: {
       total,
-      rows: rows.map(placed).map((row) => withChange(row, delivered[row.index])),
-      failures: failures.map(placed),
+      rows: rows.map(atIndexes).map((row) => withChange(row, delivered[row.index])),
+      failures: failures.map(atIndexes),
     },
     skipped,
     subjects,

@@ -41,10 +41,10 @@ function recordOfText(attributes: Fields, text: string): KafkaRecord {
 }
 
 /**
- * Knative's KafkaSource writes a record's place into the subject:
+ * Knative's KafkaSource writes a record's position into the subject:
  * https://github.com/knative-extensions/eventing-kafka-broker
  */
-const KNATIVE_PLACE = /^partition:\d+#\d+$/
+const KNATIVE_POSITION = /^partition:\d+#\d+$/
 
 function recordOf(attributes: Fields, data: unknown): KafkaRecord {
   const { id, source, subject, time, partitionkey, key } = attributes
@@ -53,7 +53,7 @@ function recordOf(attributes: Fields, data: unknown): KafkaRecord {
   return {
     value,
     key: partitionkey ?? key,
-    subject: typeof subject === "string" && KNATIVE_PLACE.test(subject) ? undefined : subject,
+    subject: typeof subject === "string" && KNATIVE_POSITION.test(subject) ? undefined : subject,
     timestamp: time,
     cloudevent: attributes,
     // The specification: source and id together identify an event. A source is a URI, so it has no space.

@@ -54,7 +54,7 @@ export function identity(kind: string, name: string): string {
  * there is one: a topic that is deleted and created again counts its offsets from 0. A redelivered record has
  * the same timestamp.
  */
-export function placeOf(
+export function positionOf(
   cluster: string | undefined,
   { topic, partition, offset, timestamp }: Fields,
 ): { identity?: string } {

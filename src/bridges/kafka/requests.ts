@@ -7,7 +7,7 @@ import {
   type Fields,
   identity,
   type KafkaRecord,
-  placeOf,
+  positionOf,
   readBase64,
   unwrapped,
 } from "./record.ts"
@@ -73,14 +73,14 @@ export function readKafkaRecords({
       : readBody(isSigned ? "" : type, text, origin)
   const webhookId = headers.get("webhook-id")
   return webhookId
-    ? records.map((record, place) => withWebhookId(record, webhookId, records.length > 1 ? place : undefined))
+    ? records.map((record, index) => withWebhookId(record, webhookId, records.length > 1 ? index : undefined))
     : records
 }
 
-/** @param place the record's number, where a webhook has several records */
-const withWebhookId = (record: KafkaRecord, id: string, place: number | undefined): KafkaRecord =>
+/** @param index of the record, where a webhook has several records */
+const withWebhookId = (record: KafkaRecord, id: string, index: number | undefined): KafkaRecord =>
   record.identity === undefined
-    ? { ...record, identity: identity("webhook", place === undefined ? id : `${id}#${place}`) }
+    ? { ...record, identity: identity("webhook", index === undefined ? id : `${id}#${index}`) }
     : record
 
 /**
@@ -208,7 +208,7 @@ function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
       partition,
       offset,
       timestamp: date,
-      ...placeOf(cluster, { topic, partition, offset }),
+      ...positionOf(cluster, { topic, partition, offset }),
     }
   }
   if (!isFields(one) || !isEnveloped(one)) return { value: unwrapped(one) }
@@ -222,7 +222,7 @@ function recordOf(one: unknown, { cluster, base64 }: Origin): KafkaRecord {
     offset,
     timestamp,
     ...(base64.content ? decodeBase64(value) : { value: unwrapped(value) }),
-    ...placeOf(cluster, one),
+    ...positionOf(cluster, one),
   }
 }
 
@@ -243,11 +243,11 @@ export function readKafkaValue(
   text: string | undefined,
   cluster: string | undefined,
 ): KafkaRecord {
-  const place = placeOf(cluster, record as Fields)
-  if (text === undefined) return { ...record, value: null, ...place }
+  const position = positionOf(cluster, record as Fields)
+  if (text === undefined) return { ...record, value: null, ...position }
   const read = readJson(text)
-  if (read?.isTooDeep) return { ...record, value: text, fault: TOO_DEEP, ...place }
-  return { ...record, value: read === undefined ? text : unwrapped(read.value), ...place }
+  if (read?.isTooDeep) return { ...record, value: text, fault: TOO_DEEP, ...position }
+  return { ...record, value: read === undefined ? text : unwrapped(read.value), ...position }
 }
 
 const QUOTE = 0x22
@@ -265,18 +265,18 @@ export function splitJoined(text: string, maxValues: number): string[] | undefin
   let depth = 0
   let start = 0
   let isInText = false
-  for (let place = 0; place < text.length; place++) {
-    const code = text.charCodeAt(place)
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
     if (isInText) {
-      if (code === BACKSLASH) place++
+      if (code === BACKSLASH) index++
       else if (code === QUOTE) isInText = false
     } else if (isOpening(code)) {
-      if (depth++ === 0) start = place
+      if (depth++ === 0) start = index
     } else if (depth === 0) {
       if (!isBetween(code)) return undefined
     } else if (code === QUOTE) isInText = true
     else if (isClosing(code) && --depth === 0) {
-      values.push(text.slice(start, place + 1))
+      values.push(text.slice(start, index + 1))
       if (values.length > maxValues) return values
     }
   }
