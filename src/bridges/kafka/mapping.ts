@@ -173,18 +173,22 @@ function operationOf({ value, cloudevent }: KafkaRecord): string | undefined {
  */
 function stateOf({ value, key }: KafkaRecord): string | undefined {
   if (!isFields(value)) return undefined
-  const of = unwrapped(key)
-  const names = Object.keys(value)
-  if (isFields(of) && "serverName" in of && names.join() === "ts_ms") return "debezium_heartbeat"
+  if (Object.keys(value).join() === "ts_ms" && isHeartbeatKey(unwrapped(key))) return "debezium_heartbeat"
   const isMarker = value.status === "BEGIN" || value.status === "END"
   return isMarker && "id" in value && "event_count" in value && "data_collections" in value
     ? "debezium_transaction"
     : undefined
 }
 
+/** The key names the connector, as fields or as JSON text. Debezium Server sends none. */
+const isHeartbeatKey = (key: unknown) =>
+  key == null ||
+  (isFields(key) && "serverName" in key) ||
+  (typeof key === "string" && key.includes('"serverName"'))
+
 /**
  * What distinguishes changes that share an id, as text; "" for an event that is not Debezium's. The id is a
- * place in the database's log: all rows of a snapshot share one, and with MySQL all rows of a statement.
+ * position in the database's log: all rows of a snapshot share one, and with MySQL all rows of a statement.
  *
  * @see
  *   https://github.com/debezium/debezium/blob/main/debezium-connector-postgres/src/main/java/io/debezium/connector/postgresql/converters/PostgresCloudEventsMaker.java

@@ -137,6 +137,8 @@ describe("Debezium's own state", () => {
   it.each([
     ["debezium_heartbeat", heartbeat],
     ["debezium_heartbeat", schemas(heartbeat)],
+    ["debezium_heartbeat", { ...heartbeat, key: JSON.stringify(heartbeat.key) }],
+    ["debezium_heartbeat", { value: heartbeat.value }],
     ["debezium_transaction", marker("BEGIN")],
     ["debezium_transaction", schemas(marker("END"))],
   ])("is skipped as %s, also where a mapping would find a conversation: %j", (kind, record) => {
