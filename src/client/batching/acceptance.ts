@@ -13,8 +13,8 @@ export class Acceptance extends Promise<void> {
   }
 
   /**
-   * @param accepting settles as the call of `add` does @param report receives the error when nobody has
-   *   waited for the promise by the next turn of the event loop
+   * @param accepting settles as the call of `add` does
+   * @param report receives the error when nobody has waited by the next turn of the event loop
    */
   static of(accepting: Promise<void>, report: (error: unknown) => void): Acceptance {
     const acceptance = new Acceptance((resolve, reject) => accepting.then(resolve, reject))
