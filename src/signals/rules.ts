@@ -79,13 +79,18 @@ export function futureViolation(
 const RESERVED_PREFIXES: readonly string[] = Object.values(WEBHOOKS).flatMap(({ keyPrefixes }) => keyPrefixes)
 
 /**
- * The violation of a caller without the scope `bridge` that sends such a key: the bridge's own message would
- * become a duplicate.
+ * The violation of a sender that may not choose such a key: the bridge's own message would become a
+ * duplicate.
+ *
+ * @param rule who may, as the end of the message
  */
-export function reservedKeyViolation(dedupeKey: unknown): Violation | undefined {
+export function reservedKeyViolation(
+  dedupeKey: unknown,
+  rule = "unless the key has the scope bridge",
+): Violation | undefined {
   const prefix = RESERVED_PREFIXES.find((one) => typeof dedupeKey === "string" && dedupeKey.startsWith(one))
   if (prefix === undefined) return undefined
-  const message = `dedupe_key must not begin with ${prefix} unless the key has the scope bridge`
+  const message = `dedupe_key must not begin with ${prefix} ${rule}`
   return { field: "dedupe_key", code: "reserved_dedupe_key", message }
 }
 

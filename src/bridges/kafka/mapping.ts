@@ -122,7 +122,7 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
  */
 export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
   if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered
-  const violation = reservedKeyViolation(delivered.signal.dedupe_key)
+  const violation = reservedKeyViolation(delivered.signal.dedupe_key, "in the value of a record")
   return violation
     ? { refused: violation.message, code: violation.code, field: violation.field, about: delivered.signal }
     : delivered

@@ -65,6 +65,8 @@ describe("a dedupe_key that only a bridge may choose", () => {
       for (const value of values) {
         const answer = await sendAs("/webhooks/kafka", value)
         expect([answer.status, answer.text]).toEqual([200, expect.stringContaining("reserved_dedupe_key")])
+        // No scope of a key would help.
+        expect(answer.text).toMatch(/must not begin with \w+: in the value of a record/)
       }
       const kept = await query<{ id: string }>(
         "select id from dead_letters where state = 'waiting' and record like $1",
