@@ -67,6 +67,9 @@ function signalDifferences(model: Model, { rows, deadLetters, ledger }: Tables):
     const isDuplicate =
       signal.dedupeKey !== undefined && (holders.has(signal.dedupeKey) || everHeld.has(signal.dedupeKey))
     if (count > 1) wrong(signal, `stored ${count} times`)
+    const [row] = byToken.get(signal.token) ?? []
+    if (row && signal.promised === "stored" && row.id !== signal.id)
+      wrong(signal, `stored under the id ${row.id}, and not the one of its answer`)
     if (count > 0 && erasure === "must") wrong(signal, "erased and still stored")
     if (count > 0 && signal.promised === "refused") wrong(signal, "refused and stored")
     if (count > 0 && signal.promised === "duplicate") wrong(signal, "a duplicate and stored")

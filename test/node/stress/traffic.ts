@@ -301,6 +301,7 @@ export async function readBack(traffic: Traffic, isErased: (signal: SentSignal) 
   model.count("read", response?.status ?? "no answer")
   if (response?.status === 404 && !isErased(signal))
     model.seen.push(`404 for stored ${JSON.stringify(signal)}`)
-  if (response?.status === 200 && body?.raw_content !== signal.token && !isErased(signal))
+  // Without a body the Worker was killed in the middle of the answer.
+  if (response?.status === 200 && body && body.raw_content !== signal.token && !isErased(signal))
     model.seen.push(`another signal under the id of ${JSON.stringify(signal)}`)
 }
