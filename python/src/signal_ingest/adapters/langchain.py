@@ -12,12 +12,10 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
 
-from .recorder import Accepting, Recorder
+from .recorder import Accepting, Recorder, conversation_in
 
 MAX_RUNS = 10_000
 """Runs whose conversation and input are remembered; the oldest is forgotten first."""
-NAMES = ("conversation_id", "thread_id", "session_id")
-"""Fields of ``metadata`` that name the conversation."""
 
 
 class SignalCallback(BaseCallbackHandler):
@@ -28,9 +26,8 @@ class SignalCallback(BaseCallbackHandler):
         self._runs: OrderedDict[UUID, tuple[str, Any, str]] = OrderedDict()
 
     def _begin(self, name: Any, input: Any, run_id: UUID, parent: Optional[UUID], metadata: Any) -> None:
-        known = next((str(metadata[one]) for one in NAMES if metadata and metadata.get(one)), None)
         outer = self._runs.get(parent) if parent is not None else None
-        room = known or (outer[0] if outer is not None else str(run_id))
+        room = conversation_in(metadata) or (outer[0] if outer is not None else str(run_id))
         self._runs[run_id] = (room, input, str(name))
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)

@@ -10,14 +10,11 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
-from .recorder import Accepting, Recorder
-
-NAMES = ("conversation_id", "thread_id", "session_id")
-"""Fields of ``metadata`` that name the conversation; else ``user`` does, or the call's id."""
+from .recorder import Accepting, Recorder, conversation_in
 
 
 class SignalLogger(CustomLogger):
-    """Sends calls of models, from ``completion`` and ``acompletion``."""
+    """Sends calls of models. The conversation is in ``metadata``, else it is ``user``, or the call."""
 
     def __init__(self, processor: Accepting, *, source: str = "litellm") -> None:
         super().__init__()
@@ -49,11 +46,10 @@ class SignalLogger(CustomLogger):
 
     def _send(self, kwargs: Any, text: str, start_time: Any, end_time: Any, **more: Any) -> None:
         metadata = (kwargs.get("litellm_params") or {}).get("metadata") or {}
-        room = next((metadata[name] for name in NAMES if metadata.get(name)), None)
         started = start_time.timestamp() if isinstance(start_time, datetime) else float(start_time)
         ended = end_time.timestamp() if isinstance(end_time, datetime) else float(end_time)
         self._recorder.record(
-            room or kwargs.get("user") or kwargs.get("litellm_call_id"),
+            conversation_in(metadata) or kwargs.get("user") or kwargs.get("litellm_call_id"),
             text,
             {
                 "model": kwargs.get("model"),

@@ -12,6 +12,14 @@ from ..log_handler import conversation
 
 log = logging.getLogger("signal_ingest")
 
+NAMES = ("conversation_id", "thread_id", "session_id")
+"""Fields of ``metadata`` that name the conversation."""
+
+
+def conversation_in(metadata: Optional[Mapping[str, Any]]) -> Optional[str]:
+    """Returns the conversation that ``metadata`` names."""
+    return next((str(metadata[name]) for name in NAMES if metadata and metadata.get(name)), None)
+
 
 class Accepting(Protocol):
     """A BatchProcessor."""
