@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
@@ -269,6 +269,20 @@ def test_paths(case: Any) -> None:
     address = parse_address(case["url"])
     query = urlencode({name: value for name, value in case["query"].items() if value is not None})
     assert address.origin + address.prefix + case["path"] + (f"?{query}" if query else "") == case["address"]
+
+
+@cases("addresses", "filters")
+def test_filters(twin: Twin, stub: Hop, case: Any) -> None:
+    stub.always = Answer(200, json.dumps({"signals": [], "next_cursor": None}))
+    client = twin.client(stub.url)
+    if "refused" in case:
+        with pytest.raises(TypeError, match=case["refused"]):
+            list(client.list(**case["filter"]))
+        assert stub.seen == []
+        return
+    assert list(client.list(**case["filter"])) == []
+    queries = [urlencode(sorted(parse_qsl(urlsplit(seen.path).query))) for seen in stub.seen]
+    assert queries == [case["query"]]
 
 
 @cases("addresses", "refused")

@@ -1,6 +1,13 @@
 import * as answers from "./api/answers.ts"
 import { RequestError } from "./api/errors.ts"
-import type { DeadLetterFilter, Erasure, ListFilter, NewErasure, ReplayChoice } from "./api/queries.ts"
+import {
+  type DeadLetterFilter,
+  type Erasure,
+  type ListFilter,
+  type NewErasure,
+  queryOf,
+  type ReplayChoice,
+} from "./api/queries.ts"
 import type {
   BatchAnswer,
   BatchRecord,
@@ -141,8 +148,7 @@ export class SignalClient {
     filter: ListFilter = {},
     options: CallOptions = {},
   ): AsyncGenerator<SignalPage, void, undefined> {
-    const { pageSize = 1000, ...conditions } = filter
-    const exchange = { query: { ...conditions, limit: pageSize }, isExpected: answers.isSignalPage }
+    const exchange = { query: queryOf(filter), isExpected: answers.isSignalPage }
     yield* this.#pages<SignalPage>("/api/signals", exchange, options)
   }
 

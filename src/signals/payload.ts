@@ -55,7 +55,11 @@ function unfoldedWithin(value: unknown): number | undefined {
   return sum
 }
 
-function unfoldedBy(number: string): number | undefined {
+/**
+ * The characters by which a JSON number grows without its exponent; undefined when it becomes too long to be
+ * stored.
+ */
+export function unfoldedBy(number: string): number | undefined {
   const [, whole = "", fraction = "", exponent] = /^-?(\d+)(?:\.(\d+))?[eE]([+-]?\d+)$/.exec(number) ?? []
   if (exponent === undefined) return 0
   const shift = Number(exponent)

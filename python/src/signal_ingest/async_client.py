@@ -26,7 +26,7 @@ from .base.types import (
 from .calls.call import Retry, Send, Steps
 from .calls.configuration import DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT_SECONDS, settle
 from .calls.feed import FeedReader
-from .calls.operations import Operations, encode_signals
+from .calls.operations import Operations, encode_signals, payload_query
 from .http.message import ConnectionFailed
 from .http.streams import StreamTransport
 
@@ -127,11 +127,18 @@ class AsyncSignalClient:
         max_score: Optional[float] = None,
         since: Optional[str] = None,
         until: Optional[str] = None,
+        q: Optional[str] = None,
+        payload: Optional[Mapping[str, Any]] = None,
         cursor: Optional[str] = None,
         page_size: int = 1000,
         timeout: Optional[float] = None,
     ) -> AsyncIterator[SignalPage]:
-        """Yields pages of signals, newest first. ``next_cursor`` as ``cursor`` continues behind a page."""
+        """Yields pages of signals, newest first. ``next_cursor`` as ``cursor`` continues behind a page.
+
+        ``q``: text within ``raw_content``, whatever the case of its letters. ``payload``: values by their
+        paths, such as ``{"order.id": 1}``; in a path, a backslash makes the ``.``, ``=`` or backslash behind
+        it a part of the key.
+        """
         query = {
             "context_window_id": context_window_id,
             "signal_source": signal_source,
@@ -142,6 +149,8 @@ class AsyncSignalClient:
             "max_score": max_score,
             "since": since,
             "until": until,
+            "q": q,
+            **payload_query(payload),
             "cursor": cursor,
             "limit": page_size,
         }

@@ -38,6 +38,11 @@ export function exportCommand(invocation: Invocation) {
     )
     .option("--since <time>", "signals at or after this time")
     .option("--until <time>", "signals before this time")
+    .option("--contains <text>", "signals whose raw_content contains this text, in any case of letters")
+    .option(
+      "--payload <path=value...>",
+      "signals whose payload has this value at this path, such as order.id=1",
+    )
     .option("--force", "replace a file that exists")
     .option("--restart", "discard the saved progress, and start again")
     .addOption(urlOption())

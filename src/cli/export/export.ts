@@ -27,6 +27,9 @@ export interface ExportOptions {
   maxScore?: number | undefined
   since?: string | undefined
   until?: string | undefined
+  contains?: string | undefined
+  /** `path=value` each. */
+  payload?: string[] | undefined
   force?: true | undefined
   restart?: true | undefined
   url: string
@@ -99,8 +102,22 @@ function filterOf({ escalate, ...options }: ExportOptions): ListFilter {
     max_score: options.maxScore,
     since: options.since,
     until: options.until,
+    q: options.contains,
+    payload: options.payload && payloadOf(options.payload),
   } as const
   return Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== undefined))
+}
+
+function payloadOf(assignments: readonly string[]): ListFilter["payload"] {
+  return Object.fromEntries(
+    assignments.map((text) => {
+      // At the first equals sign that no backslash makes a part of a key.
+      const [, path, value] = /^((?:\\[\\.=]|[^=])+)=(.*)$/s.exec(text) ?? []
+      if (path === undefined || value === undefined)
+        throw new UsageError(`--payload ${text} has no value. Write a path and a value, such as order.id=1.`)
+      return [path, value]
+    }),
+  )
 }
 
 interface Work {

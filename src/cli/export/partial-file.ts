@@ -145,5 +145,5 @@ function stateOf(text: string): State | undefined {
 
 const describe = (settings: Record<string, unknown>) =>
   Object.entries(settings)
-    .map(([name, value]) => `${name} ${value}`)
+    .map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`)
     .join(", ")

@@ -14,6 +14,14 @@ export interface ListFilter {
   since?: string | undefined
   /** Exclusive. */
   until?: string | undefined
+  /** Text within `raw_content`, whatever the case of its letters: 1 to 200 characters. */
+  q?: string | undefined
+  /**
+   * Values of the payload by their paths, such as `{ "order.id": 1 }`: at most 5. A number, a boolean and
+   * null also match the text of their JSON. A backslash in a path makes the dot, the equals sign or the
+   * backslash behind it a part of the key.
+   */
+  payload?: Readonly<Record<string, string | number | bigint | boolean | null>> | undefined
   /** Where to begin: `next_cursor` of a page. Default: the newest signal. */
   cursor?: string | null | undefined
   /**
@@ -68,4 +76,23 @@ export interface Erasure {
   suppress: boolean
   /** The counts of removed records so far. */
   erased: { signals: number; dead_letters: number; ledger_texts: number; waiting_records: number }
+}
+
+/**
+ * The parameters of a list's filter.
+ *
+ * @throws {TypeError} a value of the payload is neither a text, a finite number, a boolean nor null
+ */
+export function queryOf({
+  payload = {},
+  pageSize = 1000,
+  ...conditions
+}: ListFilter): Record<string, string | number | null | undefined> {
+  const values = Object.entries(payload).map(([path, value]) => {
+    const isScalar = value === null || /^(string|number|bigint|boolean)$/.test(typeof value)
+    if (!isScalar || (typeof value === "number" && !Number.isFinite(value)))
+      throw new TypeError(`payload.${path} must be a text, a finite number, a boolean or null.`)
+    return [`payload.${path}`, String(value)]
+  })
+  return { ...conditions, ...Object.fromEntries(values), limit: pageSize }
 }

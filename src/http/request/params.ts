@@ -7,6 +7,7 @@ import { parseTimestamp } from "../../signals/timestamp.ts"
 import type { FeedPosition } from "../../store/signals/feed.ts"
 import type { Cursor } from "../../store/signals/search.ts"
 import { STREAM_BOUNDS } from "./bounds.ts"
+import { payloadConditions } from "./payload-params.ts"
 import { invalidShape } from "./problems.ts"
 
 /**
@@ -115,6 +116,9 @@ export function encodeCursor({ time, id }: Cursor): string {
     .toBase64({ alphabet: "base64url", omitPadding: true })
 }
 
+/** A longer text finds no more. */
+const MAX_SEARCHED_CHARACTERS = 200
+
 export const ListQuery = z.object({
   context_window_id: text.optional(),
   signal_source: text.optional(),
@@ -128,6 +132,10 @@ export const ListQuery = z.object({
   max_score: score("Signals with this `signal_score` or a lower one."),
   since: time("Signals at or after this time."),
   until: time("Signals before this time."),
+  q: text.pipe(z.string().min(1).max(MAX_SEARCHED_CHARACTERS)).optional().meta({
+    description: "Signals whose `raw_content` contains this text, whatever the case of its letters.",
+  }),
+  payload: payloadConditions,
   limit: limit(100),
   cursor: cursor(
     CursorText,

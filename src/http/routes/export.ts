@@ -19,6 +19,7 @@ import {
 } from "../request/bounds.ts"
 import { type App, noteOutcome, ownerOf } from "../request/context.ts"
 import { ExportQuery, refuseShape } from "../request/params.ts"
+import { withPayload } from "../request/payload-params.ts"
 import { tooManyStreams } from "../request/problems.ts"
 
 interface Format {
@@ -42,7 +43,7 @@ const slots = new ReaderSlots({ most: MAX_STREAMS, goneAfterMs: GONE_AFTER_MS })
 export const exportedSignals = new Hono<App>().get(
   "/",
   requireScope("read"),
-  zValidator("query", ExportQuery, refuseShape),
+  zValidator("query", withPayload(ExportQuery), refuseShape),
   async (c) => {
     const slot = slots.take(ownerOf(c))
     if (!slot) throw tooManyStreams()

@@ -11,6 +11,7 @@ import { readSignal } from "../body/requests.ts"
 import { requireScope } from "../request/auth.ts"
 import type { App } from "../request/context.ts"
 import { encodeCursor, ListQuery, refuseShape, SignalPath, StatsQuery } from "../request/params.ts"
+import { withPayload } from "../request/payload-params.ts"
 import { invalidShape, notFound, payloadTooLarge } from "../request/problems.ts"
 import { notePlan, planRequested, requestedBatch, storeRequested } from "./ingest-request.ts"
 
@@ -38,7 +39,7 @@ export const signals = new Hono<App>()
     const first = written.replayed ? await unlessFailed(signalById(c.get("db"), asStored.id)) : undefined
     return c.json(first ?? asStored, 201)
   })
-  .get("/", requireScope("read"), zValidator("query", ListQuery, refuseShape), async (c) => {
+  .get("/", requireScope("read"), zValidator("query", withPayload(ListQuery), refuseShape), async (c) => {
     const query = c.req.valid("query")
     const page = await listSignals(c.get("db"), { ...query, after: query.cursor })
     return c.json({ signals: page.signals, next_cursor: page.next ? encodeCursor(page.next) : null })

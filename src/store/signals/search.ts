@@ -9,6 +9,14 @@ export interface Cursor {
   id: number
 }
 
+/** A filter by one value of the payload. */
+export interface PayloadCondition {
+  /** Keys of objects; a whole number is also the index of an array's element. */
+  path: string[]
+  /** The JSON values that match, as JSON texts. */
+  values: string[]
+}
+
 /** A filter for signals. Times are UTC text. */
 export interface SignalFilter {
   context_window_id?: string | undefined
@@ -23,6 +31,10 @@ export interface SignalFilter {
   since?: string | undefined
   /** Exclusive. */
   until?: string | undefined
+  /** Text within `raw_content`, whatever the case of its letters. */
+  q?: string | undefined
+  /** Values of the payload, all of which must match. */
+  payload?: readonly PayloadCondition[] | undefined
 }
 
 /**
@@ -32,7 +44,12 @@ export interface SignalFilter {
 export const MAX_TRIED = 5_000
 export const MAX_TRIED_IN_INDEX = 50_000
 
-type Name = Exclude<keyof SignalFilter, "since" | "until">
+/**
+ * The bytes of texts and payloads after which a page ends. One text can have a megabyte.
+ */
+export const MAX_TESTED_BYTES = 4 * 1024 * 1024
+
+type Name = Exclude<keyof SignalFilter, "since" | "until" | "q" | "payload">
 
 const CONDITIONS: Record<Name, { column: string; of: (value: string | number) => SQL }> = {
   context_window_id: { column: "context_window_id", of: (value) => sql`context_window_id = ${value}` },
@@ -83,6 +100,39 @@ function userWalk(userId: string): { condition: SQL; isExact: boolean } {
 /** The other columns of the index on only (time, id). */
 const WITH_TIME: readonly Name[] = ["context_window_id", "min_score", "max_score", "escalate_flag"]
 
+/** The test of a value that may be long, and the bytes that it reads, known without reading them. */
+interface LongTest {
+  column: string
+  passes: SQL
+  bytes: SQL
+}
+
+/** A compressed payload is about that many times larger when it is read. */
+const UNPACKED = 16
+
+const PAYLOAD_BYTES = sql`coalesce(pg_column_size(payload), 0)
+  * case when pg_column_compression(payload) is null then 1
+    else ${sql.raw(`${UNPACKED}`)} end`
+
+/** No pattern, so that every character of the caller's is itself. `octet_length` reads no text. */
+const longTests = ({ q, payload = [] }: SignalFilter): LongTest[] => [
+  ...(q === undefined
+    ? []
+    : [
+        {
+          column: "raw_content",
+          passes: sql`strpos(lower(raw_content), lower(${q}::text)) > 0`,
+          bytes: sql`coalesce(octet_length(raw_content), 0)`,
+        },
+      ]),
+  ...payload.map(({ path, values }) => ({
+    column: "payload",
+    // A value contains itself, and an array its elements. Numbers are compared as numeric.
+    passes: sql`(payload #> ${sql.param(path)}::text[]) @> any(${sql.param(values)}::text[]::jsonb[])`,
+    bytes: PAYLOAD_BYTES,
+  })),
+]
+
 const conditionOf = (name: Name, filter: SignalFilter) => CONDITIONS[name].of(filter[name] as string | number)
 
 function walkOf(leading: Leading | undefined, filter: SignalFilter) {
@@ -117,12 +167,19 @@ export function searchSignals(filter: SignalFilter, after: Cursor | undefined, l
   ].filter((one) => one !== false)
   const walked = [...(walks ? [walks] : []), ...range]
   const where = walked.length > 0 ? sql`where ${and(...walked)}` : sql``
-  if (given.length === 0)
+  const long = longTests(filter)
+  if (given.length === 0 && long.length === 0)
     return { steps: undefined, rows: sql`select * from ${signals} ${where}`, bounded: false }
 
   const rows = sql`
     select signal.* from found, lateral (select * from ${signals} where id = found.id offset 0) as signal`
   const enough = sql`order by time desc, id desc limit ${limit + 1}::int4`
+  if (long.length > 0)
+    return {
+      steps: longSteps({ where, others: others.map(condition), long, enough, limit }),
+      rows,
+      bounded: true,
+    }
   if (others.length === 0)
     return {
       steps: sql`found as materialized (select time, id from ${signals} ${where} ${enough})`,
@@ -150,4 +207,51 @@ export function searchSignals(filter: SignalFilter, after: Cursor | undefined, l
       ) as last
     )`
   return { steps, rows, bounded: true }
+}
+
+/**
+ * The steps with tests of long values: after the tests without an index, and only as far as the bytes reach.
+ * They test one signal at least.
+ */
+function longSteps({
+  where,
+  others,
+  long,
+  enough,
+  limit,
+}: {
+  where: SQL
+  others: SQL[]
+  long: LongTest[]
+  enough: SQL
+  limit: number
+}): SQL {
+  const columns = sql.raw([...new Set(long.map(({ column }) => column))].join(", "))
+  const bytes = sql.join(
+    long.map((test) => test.bytes),
+    sql` + `,
+  )
+  return sql`
+    tried as materialized (
+      -- A case expression tests in this order.
+      select time, id, tested, case when tested and others then ${and(...long.map(({ passes }) => passes))} end as passes
+      from (
+        select *, coalesce(sum(bytes) over (order by time desc, id desc rows between unbounded preceding and 1 preceding), 0) < ${MAX_TESTED_BYTES}::int8 as tested
+        from (
+          select time, id, ${columns}, others, case when others then ${bytes} else 0 end as bytes
+          from ${signals}, lateral (select coalesce(${and(sql`true`, ...others)}, false) as others) as cheap
+          ${where} order by time desc, id desc limit ${MAX_TRIED}::int4
+        ) as walked
+      ) as weighed order by time desc, id desc
+    ), found as materialized (
+      select time, id from tried where passes ${enough}
+    ), reached as (
+      select ${utc(sql`time`)} as reached_time, id as reached_id
+      from (
+        select time, id, tested, lead(tested) over tests as next_tested, row_number() over tests as nth
+        from tried where (select count(*) from found) <= ${limit}::int4 window tests as (order by time desc, id desc)
+      ) as walked
+      -- The last tested one, unless it is the last of all.
+      where tested and (next_tested is false or nth = ${MAX_TRIED}::int4)
+    )`
 }

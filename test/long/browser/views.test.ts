@@ -66,6 +66,30 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
   const open = (address: string, options = {}) =>
     openPage(browser, `${service.address}/#/${address}`, options)
 
+  it("searches contents and payloads, with the search in the address", async () => {
+    const watched = await open("signals")
+    const { page } = watched
+    await page.getByLabel("Content contains").fill("NO markup")
+    await page.getByLabel("Payload").fill("list.1.a=null")
+    await page.getByRole("button", { name: "Filter" }).click()
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(1)
+    expect(page.url()).toContain("#/signals?q=NO+markup&payload.list.1.a=null")
+    // The filter stays in the form, with an empty one after it.
+    const entered = await page
+      .locator('[data-filters] [name="payload"]')
+      .evaluateAll((all) => all.map((one) => (one as HTMLInputElement).value))
+    expect(entered).toEqual(["list.1.a=null", ""])
+    await page.locator("#filter-payload-2").fill(`amount=${EXACT}`)
+    await page.getByRole("button", { name: "Filter" }).click()
+    await expect.poll(() => page.url()).toContain(`&payload.amount=${EXACT}`)
+    await expect.poll(() => page.locator("[data-view] [data-signal]").count()).toBe(1)
+    await open("signals?q=%25").then(({ page }) =>
+      expect.poll(() => page.getByText("No signal matches these filters").count()).toBe(1),
+    )
+    expect(await seriousFindings(page)).toEqual([])
+    expectNoComplaints(watched)
+  })
+
   it("shows signals page by page, and follows a link to the next page and back", async () => {
     const watched = await open("signals")
     const { page } = watched

@@ -206,7 +206,7 @@ const path = fc
   .map(([route, last]) => (last === null ? route : route.replace(/[^/]*$/, last)))
 
 const NAMES = [
-  ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor".split(
+  ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor q payload.a payload.a..b payload.a\\\\.b".split(
     " ",
   ),
   ..."state source transaction_id ids after window fail_on_error cluster format".split(" "),

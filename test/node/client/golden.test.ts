@@ -12,6 +12,7 @@ import {
   BatchRejectedError,
   DeadlineError,
   InvalidSignalError,
+  type ListFilter,
   type NewSignal,
   RequestError,
   SignalClient,
@@ -270,11 +271,29 @@ describe("waits.json", () => {
 })
 
 describe("addresses.json", () => {
-  const { paths, refused, redirects } = read<"paths" | "refused" | "redirects">("addresses.json")
+  const { paths, filters, refused, redirects } = read<"paths" | "filters" | "refused" | "redirects">(
+    "addresses.json",
+  )
 
   it.each(each(paths))("paths: %s", (_, { url, path, query, address }) =>
     expect(addressOf(readAddress(url as string), path as string, query as never).href).toBe(address),
   )
+
+  it.each(each(filters))("filters: %s", async (_, { filter, query, refused }) => {
+    const sent: string[] = []
+    const client = answered((url) => {
+      url.searchParams.sort()
+      sent.push(url.searchParams.toString())
+      return responseOf({ json: { signals: [], next_cursor: null } })
+    })
+    const page = client.listPages(filter as ListFilter).next()
+    if (refused === undefined) await page
+    else
+      await expect(page).rejects.toThrow(
+        new TypeError(`${refused} must be a text, a finite number, a boolean or null.`),
+      )
+    expect(sent).toEqual(query === undefined ? [] : [query])
+  })
 
   it.each(each(refused))("refused: %s", (_, { url = "http://golden.test", key, message, secret }) => {
     const open = () => new SignalClient({ url: url as string, key: key as string | undefined })

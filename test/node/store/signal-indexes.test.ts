@@ -25,11 +25,11 @@ beforeAll(async () => {
   await client.connect()
   // A conversation that has half of all signals, and a source, a user and an agent that none of these has.
   await client.query(
-    `insert into signals (time, transaction_id, context_window_id, signal_source, signal_score, escalate_flag, agent_id, user_id)
+    `insert into signals (time, transaction_id, context_window_id, signal_source, signal_score, escalate_flag, agent_id, user_id, raw_content)
      select '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second', gen_random_uuid(),
        case when n % 2 = 0 then 'large' else 'conv-' || n % 5000 end, case when n % 2 = 0 then 'slack' else 'other-' || n % 3 end,
        n % 1000 / 1000.0, case when n % 5000 = 0 then 1 else 0 end, 'agent-' || n % 10,
-       case when n % 2 = 1 then 'user-' || n % 3000 when n % 50 = 0 then $2 end
+       case when n % 2 = 1 then 'user-' || n % 3000 when n % 50 = 0 then $2 end, '1: ' || n
      from generate_series(1, $1::int4) as n`,
     [ROWS, LONG],
   )
@@ -181,6 +181,20 @@ describe("a read of a large table", () => {
     ["an agent that none has", { agent_id: "none" }, "signals_recent_idx", MAX_TRIED],
     ["escalated", { escalate_flag: 1 }, "signals_escalated_idx", 101],
     ["not escalated", { escalate_flag: 0 }, "signals_recent_idx", MAX_TRIED_IN_INDEX],
+    ["a text that none has", { q: "none" }, "signals_recent_idx", MAX_TRIED],
+    [
+      "a conversation and a value of the payload that none has",
+      { context_window_id: "large", payload: [{ path: ["a"], values: ["1"] }] },
+      "signals_conversation_idx",
+      MAX_TRIED,
+    ],
+    ["a source and a text", { signal_source: "slack", q: "%" }, "signals_source_idx", MAX_TRIED],
+    [
+      "a text that each signal of a conversation has",
+      { context_window_id: "large", q: "1" },
+      "signals_conversation_idx",
+      102,
+    ],
     ["scores that none has", { min_score: 0.9999 }, "signals_recent_idx", MAX_TRIED_IN_INDEX],
     [
       "everything",

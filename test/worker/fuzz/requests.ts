@@ -10,6 +10,7 @@ import { decode, ENCODING_NAMES, encodingOf } from "../../../src/http/body/encod
 import { readPreferences } from "../../../src/http/request/headers.ts"
 import * as params from "../../../src/http/request/params.ts"
 import { encodeFeedCursor, FeedQuery } from "../../../src/http/request/params.ts"
+import { withPayload } from "../../../src/http/request/payload-params.ts"
 import { Problem } from "../../../src/http/request/problems.ts"
 import { decodeUtf8 } from "../../../src/signals/json.ts"
 import { shapeErrors, Unreadable } from "../../../src/signals/shape-errors.ts"
@@ -44,7 +45,7 @@ const packed = fc
   })
 
 const QUERIES: Record<string, z.ZodType> = {
-  list: params.ListQuery,
+  list: withPayload(params.ListQuery),
   stats: params.StatsQuery,
   batch: params.BatchQuery,
   kafka: params.KafkaQuery,
@@ -59,7 +60,7 @@ const QUERIES: Record<string, z.ZodType> = {
 }
 
 const PARAMETERS = [
-  ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor".split(
+  ..."context_window_id signal_source user_id agent_id escalate_flag min_score max_score since until limit cursor q payload.a payload.a..b payload.a\\\\.b".split(
     " ",
   ),
   ..."fail_on_error cluster window state source transaction_id ids after wait id erasure_id".split(" "),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Optional, cast
 from urllib.parse import quote, urlencode
 
@@ -228,6 +230,24 @@ def _batch_check(count: int) -> Check:
 def _is_result(one: Mapping[str, Any]) -> bool:
     success, error = one.get("success"), one.get("error", False)
     return (success is True and error is None) or (success is False and isinstance(error, str))
+
+
+def payload_query(payload: Optional[Mapping[str, Any]]) -> dict[str, str]:
+    """The parameters of a filter by values of the payload.
+
+    Raises TypeError: a value is neither a text, a finite number, a bool nor None.
+    """
+    return {f"payload.{path}": _scalar(path, value) for path, value in (payload or {}).items()}
+
+
+def _scalar(path: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float, Decimal)) and math.isfinite(value):
+        return str(value)
+    raise TypeError(f"payload.{path} must be a text, a finite number, a boolean or null.")
 
 
 def _with_query(path: str, query: Mapping[str, Any]) -> str:

@@ -2,11 +2,16 @@ import { make } from "../base/dom.ts"
 import { link } from "../base/parts.ts"
 import { linkTo } from "../base/router.ts"
 
+/** The parameters of values of the payload, and how many of them the service reads. */
+const PAYLOAD_PREFIX = "payload."
+const MAX_PAYLOAD_FILTERS = 5
+
 export interface FilterField {
   /** Of the query parameter. */
   name: string
   label: string
-  kind?: "text" | "time" | "score" | "flag"
+  /** `payload`: any number of parameters, `path=value` each. */
+  kind?: "text" | "search" | "time" | "score" | "flag" | "payload"
 }
 
 /** An instant in the viewer's zone, in the format of a time input. */
@@ -16,8 +21,16 @@ function localTime(instant: string): string {
   return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19)
 }
 
-function inputOf({ name, kind = "text" }: FilterField, value: string): HTMLInputElement {
-  const id = `filter-${name}`
+/** The values of a field in the address. */
+function valuesOf({ name, kind }: FilterField, params: URLSearchParams): string[] {
+  if (kind !== "payload") return [params.get(name) ?? ""]
+  const given = [...params].filter(([name]) => name.startsWith(PAYLOAD_PREFIX))
+  const texts = given.map(([name, value]) => `${name.slice(PAYLOAD_PREFIX.length)}=${value}`)
+  return texts.length < MAX_PAYLOAD_FILTERS ? [...texts, ""] : texts
+}
+
+function inputOf({ name, kind = "text" }: FilterField, value: string, nth: number): HTMLInputElement {
+  const id = nth === 0 ? `filter-${name}` : `filter-${name}-${nth + 1}`
   if (kind === "flag")
     return make("input", { id, name, type: "checkbox", value: "1", ...(value === "1" && { checked: "" }) })
   if (kind === "score")
@@ -27,10 +40,15 @@ function inputOf({ name, kind = "text" }: FilterField, value: string): HTMLInput
   return make("input", {
     id,
     name,
-    type: "text",
-    maxlength: "1024",
+    type: kind === "search" ? "search" : "text",
+    maxlength: kind === "search" ? "200" : kind === "payload" ? "1537" : "1024",
     autocomplete: "off",
     spellcheck: "false",
+    ...(kind === "payload" && {
+      placeholder: "order.id=1",
+      pattern: ".+=.*",
+      title: "A path, =, and a value",
+    }),
     value,
   })
 }
@@ -41,7 +59,9 @@ export function filterForm(
   fields: readonly FilterField[],
   params: URLSearchParams,
 ): HTMLElement {
-  const inputs = fields.map((field) => ({ field, input: inputOf(field, params.get(field.name) ?? "") }))
+  const inputs = fields.flatMap((field) =>
+    valuesOf(field, params).map((value, nth) => ({ field, input: inputOf(field, value, nth) })),
+  )
   const form = make(
     "form",
     { class: "card filters", "data-filters": path },
@@ -57,14 +77,18 @@ export function filterForm(
   )
   form.addEventListener("submit", (event) => {
     event.preventDefault()
-    const given = inputs.map(({ field, input }) => [field.name, enteredIn(field, input)] as const)
+    const given = inputs.map(({ field, input }) => parameterOf(field, input))
     location.hash = linkTo(path, Object.fromEntries(given))
   })
   return form
 }
 
-function enteredIn({ kind }: FilterField, input: HTMLInputElement): string {
-  if (kind === "flag") return input.checked ? "1" : ""
-  if (kind === "time") return input.value === "" ? "" : new Date(input.value).toISOString()
-  return input.value.trim()
+function parameterOf({ name, kind }: FilterField, input: HTMLInputElement): [name: string, value: string] {
+  if (kind === "flag") return [name, input.checked ? "1" : ""]
+  if (kind === "time") return [name, input.value === "" ? "" : new Date(input.value).toISOString()]
+  if (kind === "search") return [name, input.value]
+  if (kind !== "payload") return [name, input.value.trim()]
+  // At the first equals sign that no backslash makes a part of a key.
+  const [, path = "", value = ""] = /^((?:\\[\\.=]|[^=])+)=(.*)$/.exec(input.value.trim()) ?? []
+  return [PAYLOAD_PREFIX + path, value]
 }

@@ -9,6 +9,7 @@ import { type Column, table } from "../base/table.ts"
 import { type FilterField, filterForm } from "./filters.ts"
 
 const FIELDS: readonly FilterField[] = [
+  { name: "q", label: "Content contains", kind: "search" },
   { name: "context_window_id", label: "Conversation" },
   { name: "signal_source", label: "Source" },
   { name: "user_id", label: "User" },
@@ -17,6 +18,7 @@ const FIELDS: readonly FilterField[] = [
   { name: "until", label: "Until", kind: "time" },
   { name: "min_score", label: "Score from", kind: "score" },
   { name: "max_score", label: "Score to", kind: "score" },
+  { name: "payload", label: "Payload, path=value", kind: "payload" },
   { name: "escalate_flag", label: "Escalated only", kind: "flag" },
 ]
 
@@ -54,8 +56,7 @@ export const signalsView = (params: URLSearchParams): View => ({
   async build(cancelled) {
     const query = new URLSearchParams({ limit: "50", ...Object.fromEntries(params) })
     const page = await get<SignalPage>(`/api/signals?${query}`, cancelled)
-    const filtered = FIELDS.some(({ name }) => params.has(name))
-    if (page.signals.length === 0 && !filtered && !params.has("cursor")) return [firstBatch("No signals yet")]
+    if (page.signals.length === 0 && params.size === 0) return [firstBatch("No signals yet")]
     const panel = make("section", { class: "card", "data-panel": "found-signals" })
     table(panel, {
       label: "Signals",

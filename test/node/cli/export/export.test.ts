@@ -31,8 +31,9 @@ beforeAll(async () => {
     [id],
   )
   await rig.query(
-    `insert into signals (time, transaction_id, context_window_id, signal_source, signal_score, escalate_flag, raw_content, user_id)
-     select timestamptz '2026-01-01' + n / 10 * interval '1 second', $1, 'c' || n % 3, 'test', 0.5, 0, repeat('x', $2::int4), 'u' || n % 100
+    `insert into signals (time, transaction_id, context_window_id, signal_source, signal_score, escalate_flag, raw_content, user_id, payload)
+     select timestamptz '2026-01-01' + n / 10 * interval '1 second', $1, 'c' || n % 3, 'test', 0.5, 0, repeat('x', $2::int4), 'u' || n % 100,
+       jsonb_build_object('n', n, 'a=b', jsonb_build_object('c', n % 2 = 0))
      from generate_series(1, $3::int4) as n`,
     [id, ROW_CHARACTERS, ROWS],
   )
@@ -261,6 +262,15 @@ describe("signals export", () => {
     expect(await idsIn("none.parquet", "parquet")).toEqual([])
   })
 
+  it("searches texts and payloads", async () => {
+    const search = ["--contains", "xXx", "--payload", "n=7", "a\\=b.c=false"]
+    expect((await exported("--format", "ndjson", "--out", "a.jsonl", ...search)).code).toBe(0)
+    const rows = await rig.query<{ id: string }>("select id from signals where payload ->> 'n' = '7'")
+    expect(await idsIn("a.jsonl", "ndjson")).toEqual(rows.map(({ id }) => Number(id)))
+    const none = await exported("--format", "ndjson", "--out", "-", "--contains", "%", "--user", "u1")
+    expect([none.code, none.out]).toEqual([0, ""])
+  })
+
   it("prints to standard output, and ends quietly when its reader leaves", async () => {
     const { code, out } = await exported("--format", "ndjson", "--out", "-", "--user", "u1")
     expect([code, out.split("\n").length - 1]).toEqual([0, ROWS / 100])
@@ -301,6 +311,12 @@ describe("signals export", () => {
     [["--format", "csv"], 'Required option "--out <file>" not specified.'],
     [["--format", "csv", "--out", "a", "--min-score", "2"], "It must be a number from 0 to 1."],
     [["--format", "csv", "--out", "a", "--since", "yesterday"], "query.since: "],
+    [
+      ["--format", "csv", "--out", "a", "--payload", "n"],
+      "--payload n has no value. Write a path and a value",
+    ],
+    [["--format", "csv", "--out", "a", "--payload", "a..b=1"], "query.payload.a..b: "],
+    [["--format", "csv", "--out", "a", "--contains", "x".repeat(201)], "query.q: "],
     [["--format", "csv", "--out", "."], ". is a folder."],
   ])("refuses %j with a sentence", async (args, sentence) => {
     const { code, err } = await exported(...args)

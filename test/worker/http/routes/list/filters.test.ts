@@ -1,35 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest"
-import type { StoredSignal } from "../../../../src/signals/responses.ts"
-import { MAX_TRIED, MAX_TRIED_IN_INDEX } from "../../../../src/store/signals/search.ts"
-import { freshConversation, postBatch, query, send } from "../../service.ts"
-
-interface Page {
-  signals: StoredSignal[]
-  next_cursor: string | null
-}
-
-async function list(filter: Record<string, string | number>): Promise<Page> {
-  const response = await send(
-    `/api/signals?${new URLSearchParams(Object.entries(filter).map(([name, value]) => [name, `${value}`]))}`,
-  )
-  const answer = await response.json()
-  expect([response.status, answer]).toEqual([200, answer])
-  return answer as Page
-}
-
-/** All pages of a list: how many, and the contents of their signals. */
-async function listAll(
-  filter: Record<string, string | number>,
-): Promise<{ pages: number; contents: (string | null)[] }> {
-  const contents: (string | null)[] = []
-  let pages = 0
-  for (let cursor: string | null = ""; cursor !== null; pages++) {
-    const page = await list(cursor ? { ...filter, cursor } : filter)
-    contents.push(...page.signals.map(({ raw_content }) => raw_content))
-    cursor = page.next_cursor
-  }
-  return { pages, contents }
-}
+import { MAX_TRIED, MAX_TRIED_IN_INDEX } from "../../../../../src/store/signals/search.ts"
+import { freshConversation, postBatch, query, send } from "../../../service.ts"
+import { list, listAll } from "./list.ts"
 
 describe("a list of signals with filters", () => {
   const conversation = freshConversation()
