@@ -18,6 +18,7 @@ import { erasures } from "./http/routes/erasures.ts"
 import { exportedSignals } from "./http/routes/export.ts"
 import { feed } from "./http/routes/feed.ts"
 import { kafkaWebhook } from "./http/routes/kafka.ts"
+import { keys } from "./http/routes/keys.ts"
 import { signals } from "./http/routes/signals.ts"
 import { slackWebhook } from "./http/routes/slack.ts"
 import { metrics, prometheus, readiness, storage } from "./http/routes/status.ts"
@@ -72,6 +73,7 @@ app.route("/api/metrics", metrics)
 app.route("/metrics", prometheus)
 app.route("/api/dead-letters", deadLetters)
 app.route("/api/erasures", erasures)
+app.route("/api/keys", keys)
 app.route("/api/storage", storage)
 for (const source of WEBHOOK_SOURCES) app.route(pathOf(source), HANDLERS[source])
 

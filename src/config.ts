@@ -1,6 +1,7 @@
 import * as z from "zod"
 import { FieldMapping } from "./bridges/kafka/mapping.ts"
 import { LoggableError } from "./errors.ts"
+import { ANONYMOUS_NAME, KEY_NAME } from "./keys/form.ts"
 import type { AnalyticsSettings } from "./metrics/analytics.ts"
 import { KEY_LIFETIME_DAYS, MAX_FUTURE_SECONDS, SCOPES } from "./signals/rules.ts"
 
@@ -10,9 +11,9 @@ const ApiKeys = z.array(
   z.object({
     name: z
       .string()
-      .regex(/^[\w.@-]{1,100}$/, "must be 1 to 100 letters, digits or any of . _ @ -")
+      .regex(KEY_NAME, "must be 1 to 100 letters, digits or any of . _ @ -")
       // The name of callers without a key, in the ledger and for the rate limit.
-      .refine((name) => name !== "anonymous", "must not be anonymous"),
+      .refine((name) => name !== ANONYMOUS_NAME, "must not be anonymous"),
     sha256: z
       .string()
       .regex(/^[0-9a-f]{64}$/i, "must be 64 hexadecimal digits")

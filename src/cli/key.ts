@@ -1,14 +1,12 @@
 import { createHash, randomBytes } from "node:crypto"
 import { Argument, Command, InvalidArgumentError } from "@commander-js/extra-typings"
+import { ANONYMOUS_NAME, apiKeyOf, KEY_NAME, RANDOM_BYTES } from "../keys/form.ts"
 import { SCOPES } from "../signals/rules.ts"
 
-const KEY_BYTES = 32
-
 function readName(text: string): string {
-  if (!/^[\w.@-]{1,100}$/.test(text))
-    throw new InvalidArgumentError("It must have 1 to 100 letters, digits or . _ @ -")
+  if (!KEY_NAME.test(text)) throw new InvalidArgumentError("It must have 1 to 100 letters, digits or . _ @ -")
   // The service uses this name for callers without a key.
-  if (text === "anonymous") throw new InvalidArgumentError('It must not be "anonymous".')
+  if (text === ANONYMOUS_NAME) throw new InvalidArgumentError('It must not be "anonymous".')
   return text
 }
 
@@ -19,7 +17,7 @@ export function keyCommand() {
     .argument("<name>", "the name of the key in logs and in the ledger", readName)
     .addArgument(new Argument("<scope...>", "what the key may do").choices(SCOPES))
     .action((name, scopes) => {
-      const key = randomBytes(KEY_BYTES).toString("base64url")
+      const key = apiKeyOf(randomBytes(RANDOM_BYTES))
       const entry = {
         name,
         sha256: createHash("sha256").update(key).digest("hex"),

@@ -3,6 +3,7 @@ import manifest from "../../package.json" with { type: "json" }
 import * as deadLetters from "./dead-letters.ts"
 import * as erasures from "./erasures.ts"
 import { HEADER_COMPONENTS, PREFLIGHT, withSharedHeaders } from "./headers.ts"
+import * as keys from "./keys.ts"
 import { METHOD_NOT_ALLOWED } from "./operation.ts"
 import * as read from "./reads.ts"
 import { getStorage } from "./storage.ts"
@@ -28,6 +29,9 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/dead-letters/{id}/replay": { post: deadLetters.replayDeadLetter },
   "/api/erasures": { post: erasures.createErasure, get: erasures.listErasures },
   "/api/erasures/{erasure_id}": { get: erasures.getErasure },
+  "/api/keys": { post: keys.createKey, get: keys.listKeys },
+  "/api/keys/{key_id}": { get: keys.getKey, delete: keys.revokeKey },
+  "/api/keys/{key_id}/rotate": { post: keys.rotateKey },
   "/api/storage": { get: getStorage },
   "/api/metrics": { get: read.getMetrics },
   "/metrics": { get: read.getCounters },
@@ -74,6 +78,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
         "Acknowledged records that could not become signals; kept until they are replayed or discarded.",
     },
     { name: "Erasures", description: "Deletion on request, and suppression of later signals." },
+    { name: "Keys", description: "API keys that are made, rotated and revoked while the service runs." },
     { name: "Storage", description: "The size of the tables, and when the oldest signals are deleted." },
     { name: "Metrics", description: "Figures as JSON, and counters for Prometheus." },
     { name: "Health", description: "For probes and tools; no key is needed." },
@@ -85,7 +90,8 @@ export const DESCRIPTION: ZodOpenApiObject = {
       key: {
         type: "http",
         scheme: "bearer",
-        description: "A key of API_KEYS. An open deployment, such as `npm start`, needs none.",
+        description:
+          "A key of `API_KEYS`, or one that was made at `/api/keys`. An open deployment, such as `npm start`, needs none.",
       },
     },
   },

@@ -13,6 +13,7 @@ import {
   forbidden,
   inDoubt,
   invalidShape,
+  keyNotChecked,
   methodNotAllowed,
   overloaded,
   Problem,
@@ -143,7 +144,11 @@ const ACCESS = (scope: Scope) => ({
 
 export const TOO_MANY_REQUESTS = refusal("Over the rate limit.", { "too many": tooManyRequests(10) })
 
-const UNREACHABLE = { unreachable: unavailable(), "not ready": databaseNotReady() }
+const UNREACHABLE = {
+  unreachable: unavailable(),
+  "not ready": databaseNotReady(),
+  "key not checked": keyNotChecked(),
+}
 
 /** A path's answer to a method that it does not have. An operation never gives it. */
 export const METHOD_NOT_ALLOWED = refusal("The path does not have this method.", {

@@ -161,6 +161,13 @@ export const PROBLEM_CODES = {
     retryable: true,
     cure: "send smaller batches",
   },
+  key_conflict: {
+    status: 409,
+    meaning:
+      "no API key can be made: its name is taken, or there are too many keys, of this name or in total",
+    retryable: false,
+    cure: "rotate the key of this name, choose another name, or revoke a key that is not needed",
+  },
   too_many_signals: {
     status: 413,
     meaning: "the batch has more signals than the limit",
@@ -259,6 +266,18 @@ export const PROBLEM_CODES = {
     meaning: "the batch `transaction_id` was stored whole or not at all, and no answer says which",
     retryable: true,
     cure: "send it again under the same `Idempotency-Key`, or ask the ledger",
+  },
+  key_not_checked: {
+    status: 503,
+    meaning: "the API key may be valid, but the database that knows cannot be asked right now",
+    retryable: true,
+    cure: "wait `Retry-After` seconds, then send it again",
+  },
+  key_in_doubt: {
+    status: 503,
+    meaning: "no answer says whether an API key was made or revoked, or its end is not known everywhere yet",
+    retryable: true,
+    cure: "do what `detail` says: list the keys, or revoke it again",
   },
   not_configured: {
     status: 503,

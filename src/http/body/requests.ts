@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto"
 import type { Context } from "hono"
-import { ErasureRequest } from "../../signals/erasure.ts"
+import type * as z from "zod"
 import { countContainers, decodeUtf8, parseJson, parseNdjson, readBody } from "../../signals/json.ts"
 import { ignoredFields } from "../../signals/plan.ts"
 import { type Signal, withPlainNumbers } from "../../signals/schema.ts"
@@ -83,15 +83,21 @@ export async function readSignal(
   return { signal, idempotency }
 }
 
-/** Reads and validates the body of an erasure. Throws as `readBatch` does. */
-export async function readErasure(
+/**
+ * Reads and validates a JSON body that is no signal. Throws as `readBatch` does.
+ *
+ * @param kind distinguishes equal bytes of different routes in the digest
+ */
+export async function readRequest<Schema extends z.ZodType>(
   c: Context<App>,
-): Promise<{ request: ErasureRequest; idempotency: SentKey | undefined }> {
+  schema: Schema,
+  kind: string,
+): Promise<{ request: z.infer<Schema>; idempotency: SentKey | undefined }> {
   const type = mediaType(c)
   if (!JSON_TYPES.has(type)) throw unsupportedMediaType(type)
-  const { text, idempotency } = await readText(c, "erasure:")
+  const { text, idempotency } = await readText(c, kind)
   const value = parseJson(text)
-  const result = ErasureRequest.safeParse(value)
+  const result = schema.safeParse(value)
   if (!result.success) throw invalidShape(shapeErrors(result.error.issues, value, ["body"]))
   return { request: result.data, idempotency }
 }

@@ -1,10 +1,14 @@
+import { waitUntil } from "cloudflare:workers"
+import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
+import { findLiveKey, type KeySource } from "../../access/keys.ts"
 import type { ApiKey } from "../../config.ts"
+import { ANONYMOUS_NAME, hasKeyForm } from "../../keys/form.ts"
 import { SCOPES, type Scope } from "../../signals/rules.ts"
 import type { App, Caller } from "./context.ts"
-import { forbidden, unauthorized } from "./problems.ts"
+import { forbidden, keyNotChecked, keyRequired, unauthorized } from "./problems.ts"
 
-const ANONYMOUS: Caller = { name: "anonymous", scopes: SCOPES }
+const ANONYMOUS: Caller = { name: ANONYMOUS_NAME, scopes: SCOPES }
 
 /**
  * Authenticates a request by its bearer key (RFC 6750), and sets its caller.
@@ -13,7 +17,7 @@ const ANONYMOUS: Caller = { name: "anonymous", scopes: SCOPES }
 export const identifyCaller = createMiddleware<App>(async (c, next) => {
   const { access } = c.get("settings")
   const key = /^Bearer +(\S+) *$/i.exec(c.req.header("Authorization") ?? "")?.[1]
-  const caller = key === undefined ? undefined : await callerOf(key, access.keys)
+  const caller = key === undefined ? undefined : await callerOf(c, key)
   if (!caller && !access.open) {
     if (access.keys.length === 0)
       throw unauthorized("No API key is configured, so every call is refused. Set API_KEYS.")
@@ -32,9 +36,31 @@ export const requireScope = (...scopes: [Scope, ...Scope[]]) =>
     await next()
   })
 
-/** Compares digests in constant time, and compares every key, so that the time does not depend on a key. */
-async function callerOf(key: string, keys: readonly ApiKey[]): Promise<Caller | undefined> {
+/** Refuses a caller without a key, whom only open access lets in. */
+export const requireKey = createMiddleware<App>(async (c, next) => {
+  if (c.get("caller").name === ANONYMOUS_NAME) throw keyRequired()
+  await next()
+})
+
+/** Where this deployment's keys of the run time are. */
+export const keySourceOf = (c: Context<App>): KeySource => ({
+  database: c.get("settings").database,
+  bucket: c.env.BUCKET,
+  keepAlive: waitUntil,
+})
+
+/** The caller of a root key, which needs no database, or else of a key that was made at run time. */
+async function callerOf(c: Context<App>, key: string): Promise<Caller | undefined> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))
+  const root = rootCaller(digest, c.get("settings").access.keys)
+  if (root || !hasKeyForm(key)) return root
+  const found = await findLiveKey(keySourceOf(c), digest)
+  if (found === "cannot tell") throw keyNotChecked()
+  return found === "unknown" ? undefined : { name: found.name, scopes: found.scopes }
+}
+
+/** Compares digests in constant time, and compares every key, so that the time does not depend on a key. */
+function rootCaller(digest: ArrayBuffer, keys: readonly ApiKey[]): Caller | undefined {
   let caller: Caller | undefined
   for (const { sha256, name, scopes } of keys) {
     if (crypto.subtle.timingSafeEqual(digest, Uint8Array.fromHex(sha256))) caller ??= { name, scopes }

@@ -39,12 +39,14 @@ export const logRequest = createMiddleware<App>(async (c, next) => {
 
 /**
  * Writes the data point of each request, with its parts, in the background. Requests without a valid key
- * write none, except after an error of the service: otherwise anyone could write any number of points.
+ * write none, except after an error of the service: otherwise anyone could write any number of points. A key
+ * that cannot be checked may be anyone's.
  */
 export const recordRequest = createMiddleware<App>(async (c, next) => {
   const startedAt = Date.now()
   await next()
-  if (c.get("caller") || c.res.status >= 500) waitUntil(record(c, Date.now() - startedAt))
+  const isAnyone = c.get("outcome")?.code === "key_not_checked"
+  if (c.get("caller") || (c.res.status >= 500 && !isAnyone)) waitUntil(record(c, Date.now() - startedAt))
 })
 
 async function record(c: Context<App>, latencyMs: number): Promise<void> {

@@ -197,6 +197,8 @@ export const BatchPath = z.object({ transaction_id: z.guid() })
 
 export const ErasurePath = z.object({ erasure_id: z.guid().meta({ description: "The erasure's id." }) })
 
+export const KeyPath = z.object({ key_id: z.guid().meta({ description: "The id of the key's record." }) })
+
 export const SignalPath = z.object({ id: id("The signal's id.") })
 
 export const DeadLetterQuery = z.object({

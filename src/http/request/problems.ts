@@ -3,6 +3,7 @@ import { HTTPException } from "hono/http-exception"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
 import { ConfigurationError } from "../../config.ts"
 import { errorForLog, LoggableError } from "../../errors.ts"
+import { type KeyConflict, MAX_KEYS_OF_NAME, MAX_LIVE_KEYS } from "../../keys/form.ts"
 import { MetricsUnavailable } from "../../metrics/analytics.ts"
 import { PROBLEM_CODES, type ProblemCode } from "../../signals/failures.ts"
 import { MAX_CONTAINERS, MAX_RAW_NUMBERS, TooManyContainers } from "../../signals/json.ts"
@@ -51,6 +52,46 @@ export const forbidden = (scope: string) =>
     "insufficient_scope",
     { detail: `This key lacks the scope "${scope}".` },
     { "WWW-Authenticate": `Bearer error="insufficient_scope", scope="${scope}"` },
+  )
+
+/** With open access everybody could make keys, which would stay valid when the access is closed. */
+export const keyRequired = () =>
+  unauthorized(
+    "Keys are made, rotated and revoked only with a key of the scope admin, also with open access.",
+  )
+
+/** A key that may be valid: an isolate does not know it, and cannot ask. */
+export const keyNotChecked = () =>
+  new Problem(
+    "key_not_checked",
+    { detail: "This API key cannot be checked right now. Nothing was stored. Send the request again." },
+    RETRY,
+  )
+
+const KEY_CONFLICTS: Record<KeyConflict, string> = {
+  "name taken": "A key of this name was made before. Rotate it, or choose another name.",
+  "too many keys": `${MAX_LIVE_KEYS} keys are valid already. Revoke one that is not needed.`,
+  "too many of this name": `${MAX_KEYS_OF_NAME} keys of this name are valid already. Revoke one of them first.`,
+}
+
+export const keyConflict = (why: KeyConflict) => new Problem("key_conflict", { detail: KEY_CONFLICTS[why] })
+
+/** The key itself is lost with the answer, so that the record is of no use. */
+export const keyMadeInDoubt = () =>
+  new Problem(
+    "key_in_doubt",
+    {
+      detail:
+        "The database did not say whether the key was made. List the keys: revoke it if it is there, and make or rotate it again.",
+    },
+    RETRY,
+  )
+
+export const keyEndInDoubt = () =>
+  new Problem(
+    "key_in_doubt",
+    { detail: "It is not known everywhere yet that this key has ended. Revoke it again." },
+    RETRY,
   )
 
 export const crossSite = () =>

@@ -3,7 +3,7 @@ import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import { errorForLog } from "../../errors.ts"
 import { continueErasure } from "../../ingest/erase.ts"
-import type { ErasureRequest } from "../../signals/erasure.ts"
+import { ErasureRequest } from "../../signals/erasure.ts"
 import { connect } from "../../store/database/connection.ts"
 import {
   type ErasureTarget,
@@ -11,7 +11,7 @@ import {
   findErasure,
   listErasures,
 } from "../../store/lifecycle/erasures.ts"
-import { readErasure } from "../body/requests.ts"
+import { readRequest } from "../body/requests.ts"
 import { requireScope } from "../request/auth.ts"
 import { type App, noteOutcome } from "../request/context.ts"
 import { ErasurePath, LedgerQuery, refuseShape } from "../request/params.ts"
@@ -26,7 +26,7 @@ const WORK_MS = 20_000
  */
 export const erasures = new Hono<App>()
   .post("/", requireScope("admin"), async (c) => {
-    const { request, idempotency } = await readErasure(c)
+    const { request, idempotency } = await readRequest(c, ErasureRequest, "erasure:")
     const { record, replayed } = await enterErasure(c.get("db"), {
       requestedBy: c.get("caller").name,
       target: targetOf(request),

@@ -4,6 +4,7 @@ import {
   boolean,
   check,
   customType,
+  date,
   doublePrecision,
   index,
   integer,
@@ -17,6 +18,7 @@ import {
   uuid,
 } from "drizzle-orm/pg-core"
 import type { Failure } from "../../signals/responses.ts"
+import { SCOPES } from "../../signals/rules.ts"
 import { DEAD_LETTER_SOURCES } from "../../signals/sources.ts"
 
 /**
@@ -235,4 +237,37 @@ export const suppressions = pgTable(
     createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
   },
   (table) => [primaryKey({ columns: [table.kind, table.subjectHash] })],
+)
+
+/**
+ * The API keys that were made at run time: one row for each key, also for keys that have ended. A name is the
+ * caller: the keys of one name are one caller, made by rotation, and a name is never given to another caller.
+ */
+export const apiKeys = pgTable(
+  "api_keys",
+  {
+    /** UUIDv7. */
+    id: uuid().primaryKey(),
+    name: text().notNull(),
+    /** SHA-256 of the key, in hex. The key itself is stored nowhere. */
+    sha256: text().notNull(),
+    /** The beginning of the key, by which people tell keys apart. */
+    hint: text().notNull(),
+    scopes: text({ enum: SCOPES }).array().notNull(),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    createdBy: text("created_by").notNull(),
+    /** `infinity` when it does not expire. */
+    expiresAt: timestamp("expires_at", { withTimezone: true, mode: "string" }).notNull().default("infinity"),
+    revokedAt: timestamp("revoked_at", { withTimezone: true, mode: "string" }),
+    revokedBy: text("revoked_by"),
+    /** The key that this one was made to replace; null for the first key of a name. */
+    rotatedFrom: uuid("rotated_from"),
+    /** The last day, in UTC, on which a request had the key. */
+    lastUsedOn: date("last_used_on", { mode: "string" }),
+  },
+  (table) => [
+    uniqueIndex("api_keys_sha256_idx").on(table.sha256),
+    uniqueIndex("api_keys_name_idx").on(table.name).where(sql`${table.rotatedFrom} is null`),
+    index("api_keys_live_idx").on(table.expiresAt).where(sql`${table.revokedAt} is null`),
+  ],
 )
