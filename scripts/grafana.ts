@@ -5,13 +5,15 @@ import {
   byOutcomeQuery,
   byRouteQuery,
   bySourceQuery,
+  inDoubtQuery,
   ratesQuery,
   seriesQuery,
   signalsQuery,
+  sweepFailuresQuery,
   totalsQuery,
 } from "../src/metrics/queries.ts"
 
-/** `npm run grafana`: writes the dashboard and the alert, from the queries of GET /api/metrics. */
+/** `npm run grafana`: writes the dashboard and the alerts, from the queries of GET /api/metrics. */
 
 const DATASOURCE = { type: "yesoreyeram-infinity-datasource", uid: "signal-ingest-analytics" }
 
@@ -202,11 +204,64 @@ export const dashboard = {
   ],
 }
 
-/** Grafana does not replace variables in an alert's query. */
-const lastMinutes = ratesQuery({
-  since: "toUnixTimestamp(now() - INTERVAL '5' MINUTE)",
+/** The last minutes of an alert: Grafana does not replace variables in its query. */
+const last = (minutes: number) => ({
+  since: `toUnixTimestamp(now() - INTERVAL '${minutes}' MINUTE)`,
   until: "toUnixTimestamp(now())",
 })
+
+/** A rule that fires while the only number of a query is greater than `above`. */
+const rule = (
+  id: string,
+  title: string,
+  severity: "critical" | "warning",
+  { sql, column, above, minutes, during, summary }: Condition,
+) => ({
+  uid: `signal-ingest-${id}`,
+  title: `signal-ingest: ${title}`,
+  condition: "C",
+  for: during,
+  // Without requests there is no row.
+  noDataState: "OK",
+  // Cloudflare's API is unavailable now and then, and refuses a dataset without points.
+  execErrState: "KeepLast",
+  labels: { severity },
+  annotations: { summary },
+  data: [
+    {
+      refId: "A",
+      datasourceUid: DATASOURCE.uid,
+      relativeTimeRange: { from: minutes * 60, to: 0 },
+      // One number: a threshold looks at every number that a query gives.
+      model: target(sql, [column]),
+    },
+    {
+      refId: "B",
+      datasourceUid: "__expr__",
+      model: { refId: "B", type: "reduce", expression: "A", reducer: "last" },
+    },
+    {
+      refId: "C",
+      datasourceUid: "__expr__",
+      model: {
+        refId: "C",
+        type: "threshold",
+        expression: "B",
+        conditions: [{ evaluator: { type: "gt", params: [above] } }],
+      },
+    },
+  ],
+})
+
+interface Condition {
+  sql: string
+  column: Column
+  above: number
+  minutes: number
+  /** How long the condition holds before the alert fires. */
+  during: string
+  summary: string
+}
 
 export const alert = {
   apiVersion: 1,
@@ -217,45 +272,40 @@ export const alert = {
       folder: "signal-ingest",
       interval: "1m",
       rules: [
-        {
-          uid: "signal-ingest-error-rate",
-          title: "signal-ingest: more than 5 % of requests fail",
-          condition: "C",
-          for: "5m",
-          // Without requests there is no row.
-          noDataState: "OK",
-          // Cloudflare's API is unavailable now and then, and refuses a dataset without points.
-          execErrState: "KeepLast",
-          labels: { severity: "critical" },
-          annotations: {
-            summary:
-              "In the last 5 minutes, more than 5 % of the requests that send signals ended in an error.",
-          },
-          data: [
-            {
-              refId: "A",
-              datasourceUid: DATASOURCE.uid,
-              relativeTimeRange: { from: 300, to: 0 },
-              // One number: a threshold looks at every number that a query gives.
-              model: target(lastMinutes, [number("error_rate", "error rate")]),
-            },
-            {
-              refId: "B",
-              datasourceUid: "__expr__",
-              model: { refId: "B", type: "reduce", expression: "A", reducer: "last" },
-            },
-            {
-              refId: "C",
-              datasourceUid: "__expr__",
-              model: {
-                refId: "C",
-                type: "threshold",
-                expression: "B",
-                conditions: [{ evaluator: { type: "gt", params: [0.05] } }],
-              },
-            },
-          ],
-        },
+        rule("error-rate", "more than 5 % of requests fail", "critical", {
+          sql: ratesQuery(last(5)),
+          column: number("error_rate", "error rate"),
+          above: 0.05,
+          minutes: 5,
+          during: "5m",
+          summary:
+            "In the last 5 minutes, more than 5 % of the requests that send signals ended in an error.",
+        }),
+        rule("in-doubt", "an answer was in doubt", "warning", {
+          sql: inDoubtQuery(last(15)),
+          column: number("requests", "requests"),
+          above: 0,
+          minutes: 15,
+          during: "0s",
+          summary: "In the last 15 minutes, a caller did not learn whether its batch was stored.",
+        }),
+        rule("slow", "one request in 100 takes longer than 2 seconds", "warning", {
+          sql: totalsQuery(last(10)),
+          column: number("p99", "p99 in milliseconds"),
+          above: 2000,
+          minutes: 10,
+          during: "10m",
+          summary:
+            "In the last 10 minutes, one request in 100 that sends signals took longer than 2 seconds.",
+        }),
+        rule("sweep", "the hourly sweep fails", "warning", {
+          sql: sweepFailuresQuery(last(180)),
+          column: number("failures", "failed steps"),
+          above: 1,
+          minutes: 180,
+          during: "0s",
+          summary: "In the last 3 hours, steps of the hourly sweep failed more than once.",
+        }),
       ],
     },
   ],

@@ -3,6 +3,7 @@ import type { Bindings } from "../bindings.ts"
 import { readSettings, type Settings } from "../config.ts"
 import { errorForLog, LoggableError } from "../errors.ts"
 import { continueErasure } from "../ingest/erase.ts"
+import { type Outcome, recordPoint, SWEEP_ROUTE } from "../metrics/points.ts"
 import { connect } from "../store/database/connection.ts"
 import { makePartitions } from "../store/database/partitions.ts"
 import { releaseExpiredKeys } from "../store/ledger/keys.ts"
@@ -31,7 +32,8 @@ const RETENTION_MS = 90 * 1000
  * @param now a time in the future makes every claim check overdue, for tests
  */
 export async function runScheduled(bindings: Bindings, now: Date): Promise<void> {
-  const { QUEUE: queue, BUCKET: bucket } = bindings
+  const { QUEUE: queue, BUCKET: bucket, METRICS: metrics } = bindings
+  const step = stepsOf(metrics)
   await step("scheduled", async () => {
     const { database } = readSettings(bindings)
     if (!(await isReachable(database))) throw new LoggableError("the database does not answer")
@@ -46,8 +48,9 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     await step("expired_keys_released", () =>
       releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS }, { traffic: "consumer" })),
     )
-    await sweepExpired(readSettings(bindings))
+    await sweepExpired(readSettings(bindings), step)
   })
+  await recordSweep(metrics, "answered")
 }
 
 /** Continues every erasure that is not done, oldest first. @returns their number */
@@ -68,10 +71,10 @@ async function continueErasures({
 }
 
 /** Deletes data that is older than its retention. */
-async function sweepExpired({
-  database,
-  retention,
-}: Pick<Settings, "database" | "retention">): Promise<void> {
+async function sweepExpired(
+  { database, retention }: Pick<Settings, "database" | "retention">,
+  step: Step,
+): Promise<void> {
   const { signalDays, ledgerDays } = retention
   const db = () => connect({ ...database, deadlineMs: RETENTION_MS }, { traffic: "consumer" })
   if (signalDays !== undefined) {
@@ -82,14 +85,27 @@ async function sweepExpired({
   await step("settled_dead_letters_deleted", () => deleteSettledDeadLetters(db(), ledgerDays))
 }
 
-async function step(event: string, work: () => Promise<unknown>): Promise<void> {
-  const startedAt = Date.now()
-  const log = (outcome: object) =>
-    console.log(JSON.stringify({ event, ms: Date.now() - startedAt, ...outcome }))
-  try {
-    const count = await work()
-    log({ count })
-  } catch (error) {
-    log({ error: errorForLog(error) })
+type Step = (event: string, work: () => Promise<unknown>) => Promise<void>
+
+/** Runs one step, and logs its count or its error. An error also becomes a data point. */
+const stepsOf =
+  (metrics: Bindings["METRICS"]): Step =>
+  async (event, work) => {
+    const startedAt = Date.now()
+    const log = (outcome: object) =>
+      console.log(JSON.stringify({ event, ms: Date.now() - startedAt, ...outcome }))
+    try {
+      const count = await work()
+      log({ count })
+    } catch (error) {
+      log({ error: errorForLog(error) })
+      await recordSweep(metrics, "error", event)
+    }
   }
-}
+
+const recordSweep = (metrics: Bindings["METRICS"], outcome: Outcome, failedStep?: string) =>
+  recordPoint(
+    metrics,
+    { route: SWEEP_ROUTE, outcome },
+    { sources: new Map(), codes: new Map(failedStep ? [[failedStep, 1]] : []) },
+  )

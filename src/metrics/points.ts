@@ -82,6 +82,9 @@ export const INGEST_ROUTES: readonly string[] = [
 /** A run of the queue's consumer. It is not a request: only its signals count. */
 export const CONSUMER_ROUTE = "QUEUE signals"
 
+/** A run of the hourly sweep, `answered`; each step that failed, `error`, with the step as its code. */
+export const SWEEP_ROUTE = "CRON sweep"
+
 /** Not a route: the parts of a request's point (see `Parts`). */
 export const PART_ROUTE = "PART"
 
@@ -110,7 +113,7 @@ export interface Point {
   source?: string
   /** The kind of the skipped records, `mixed` for several. */
   kind?: string
-  /** The code of the failures, `mixed` when they differ. */
+  /** The code of the failures, `mixed` when they differ; of the sweep the step that failed. */
   code?: string
   /** Signals sent. */
   total?: number

@@ -1,5 +1,13 @@
 import { type AnalyticsSettings, queryAnalytics } from "./analytics.ts"
-import { BATCH_ROUTE, CONSUMER_ROUTE, MIXED, PART_ROUTE, STORING_ROUTES } from "./points.ts"
+import {
+  BATCH_ROUTE,
+  CONSUMER_ROUTE,
+  MIXED,
+  type Outcome,
+  PART_ROUTE,
+  STORING_ROUTES,
+  SWEEP_ROUTE,
+} from "./points.ts"
 import { countersQuery, LATENCY_BUCKETS, skippedQuery } from "./queries.ts"
 
 type Row = { route: string; outcome: string; code: string } & Record<string, string | number>
@@ -31,6 +39,8 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
   const failures = failuresByCode(rows)
   const batches = rows.filter(({ route }) => route === BATCH_ROUTE)
   const requests = sum(batches, "requests")
+  const ofSweep = (outcome: Outcome) =>
+    rows.filter((row) => row.route === SWEEP_ROUTE && row.outcome === outcome)
   return [
     ...header("batch_signals_created_total", "counter", "Signals added to the table since 00:00 UTC."),
     `batch_signals_created_total ${sum(ingest, "signals_created")}`,
@@ -69,6 +79,12 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
       (row) =>
         `webhook_events_skipped_total{route="${label(row.route)}",kind="${label(String(row.kind))}"} ${sum([row], "events")}`,
     ),
+    ...header("signal_ingest_sweep_runs_total", "counter", "Runs of the hourly sweep since 00:00 UTC."),
+    `signal_ingest_sweep_runs_total ${sum(ofSweep("answered"), "requests")}`,
+    ...header("signal_ingest_sweep_failures_total", "counter", "Its steps that failed, since 00:00 UTC."),
+    ...ofSweep("error").map(
+      (row) => `signal_ingest_sweep_failures_total{step="${label(row.code)}"} ${sum([row], "requests")}`,
+    ),
     ...header("batch_api_requests_total", "counter", "Requests since 00:00 UTC by route and outcome."),
     ...requestsByOutcome(rows),
     ...header("batch_api_latency_seconds", "histogram", `Time that ${BATCH_ROUTE} took, since 00:00 UTC.`),
@@ -86,7 +102,7 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
 
 /** One line for each route and outcome, whatever the codes. */
 function requestsByOutcome(rows: readonly Row[]): string[] {
-  const requests = rows.filter(({ route }) => route !== CONSUMER_ROUTE && route !== PART_ROUTE)
+  const requests = rows.filter(({ route }) => ![CONSUMER_ROUTE, SWEEP_ROUTE, PART_ROUTE].includes(route))
   const grouped = Map.groupBy(
     requests,
     ({ route, outcome }) => `{route="${label(route)}",outcome="${label(outcome)}"}`,

@@ -11,6 +11,7 @@ import {
   RATED,
   STORING_ROUTES,
   SUCCESSES,
+  SWEEP_ROUTE,
 } from "./points.ts"
 
 /** Seconds since the epoch, or a placeholder that another program replaces, such as a variable of Grafana. */
@@ -127,8 +128,10 @@ export const byOutcomeQuery = (span: Span) =>
   `SELECT ${COLUMNS.outcome} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${INGEST} ` +
   "GROUP BY name ORDER BY requests DESC, name"
 
+/** The hourly sweep is in the counters alone: it answers nobody. */
 export const byRouteQuery = (span: Span) =>
-  `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} AND ${COLUMNS.route} != '${PART_ROUTE}' ` +
+  `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} ` +
+  `AND ${COLUMNS.route} != '${PART_ROUTE}' AND ${COLUMNS.route} != '${SWEEP_ROUTE}' ` +
   "GROUP BY name ORDER BY requests DESC, name"
 
 const shareOf = (outcomes: readonly Outcome[]) =>
@@ -141,6 +144,16 @@ const shareOf = (outcomes: readonly Outcome[]) =>
 export const ratesQuery = (span: Span) =>
   `SELECT ${shareOf(SUCCESSES)} AS success_rate, ${shareOf(ERRORS)} AS error_rate FROM ${DATASET} ` +
   `WHERE ${within(span)} AND ${INGEST} AND ${isOneOf(COLUMNS.outcome, RATED)} GROUP BY dataset`
+
+/** Requests whose answer could not say whether the batch was stored. There is no row without one. */
+export const inDoubtQuery = (span: Span) =>
+  `SELECT ${REQUESTS} AS requests FROM ${DATASET} WHERE ${within(span)} ` +
+  `AND ${isOneOf(COLUMNS.outcome, ["in_doubt"])} GROUP BY dataset`
+
+/** Steps of the hourly sweep that failed. There is no row without one. */
+export const sweepFailuresQuery = (span: Span) =>
+  `SELECT ${REQUESTS} AS failures FROM ${DATASET} WHERE ${within(span)} ` +
+  `AND ${COLUMNS.route} = '${SWEEP_ROUTE}' AND ${COLUMNS.outcome} = 'error' GROUP BY dataset`
 
 /**
  * Upper bounds of the histogram's buckets in seconds: the default of Prometheus clients, and some for large

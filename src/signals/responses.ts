@@ -296,3 +296,20 @@ export const StorageRecord = z
   .meta({ id: "Storage" })
 /** The size of the tables, and when the oldest signals are deleted. */
 export type StorageRecord = z.infer<typeof StorageRecord>
+
+/** Counting ends here, so that the time of a scrape does not grow with what waits. */
+export const COUNTED_WAITING = 10_000
+
+/** What waits in the database for an operator, for the sweep, or for an open transaction. */
+export interface OperatingFigures {
+  /** At most `COUNTED_WAITING`. */
+  deadLettersWaiting: number
+  /** When the oldest of them was stored, in seconds since the epoch; null when none waits. */
+  oldestDeadLetter: number | null
+  /** Erasures that are not done, at most `COUNTED_WAITING`. */
+  erasuresRunning: number
+  /** When the oldest of them was requested, in seconds since the epoch; null when none runs. */
+  oldestErasure: number | null
+  /** As `lag_seconds` of the feed. */
+  feedLagSeconds: number
+}

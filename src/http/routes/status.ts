@@ -2,12 +2,13 @@ import { zValidator } from "@hono/zod-validator"
 import { Hono } from "hono"
 import type { AnalyticsSettings } from "../../metrics/analytics.ts"
 import type { Window } from "../../metrics/answer.ts"
+import { gauges, type ServiceState } from "../../metrics/gauges.ts"
 import { readCounters } from "../../metrics/prometheus.ts"
 import { readMetrics } from "../../metrics/read.ts"
 import { sharedAnswer } from "../../metrics/shared-answer.ts"
-import { canWrite } from "../../store/database/connection.ts"
+import { canWrite, connect, type DatabaseSettings } from "../../store/database/connection.ts"
 import { DatabaseError } from "../../store/database/errors.ts"
-import { storageFigures } from "../../store/lifecycle/storage.ts"
+import { operatingFigures, storageFigures } from "../../store/lifecycle/storage.ts"
 import { requireScope } from "../request/auth.ts"
 import type { App } from "../request/context.ts"
 import { limitAddress } from "../request/limits.ts"
@@ -45,14 +46,34 @@ export const metrics = new Hono<App>().get(
   },
 )
 
-/** GET /metrics: the same for Prometheus. */
+/** How long a scrape waits for the database, below the 10 seconds that Prometheus waits for the scrape. */
+const STATE_DEADLINE_MS = 3000
+
+/**
+ * GET /metrics: the counters of the day and the state of the service, for Prometheus. A database or a queue
+ * that does not answer costs only its own figures.
+ */
 export const prometheus = new Hono<App>().get("/", requireScope("read"), async (c) => {
-  const { analytics } = c.get("settings")
-  const text = await sharedAnswer(sharedName(analytics, "counters"), SHARED_SECONDS.counters, () =>
-    readCounters(analytics, Date.now()),
-  )
+  const { analytics, database } = c.get("settings")
+  const text = await sharedAnswer(sharedName(analytics, "counters"), SHARED_SECONDS.counters, async () => {
+    const [counters, state] = await Promise.all([
+      readCounters(analytics, Date.now()),
+      readState({ ...database, deadlineMs: STATE_DEADLINE_MS }, c.env.QUEUE),
+    ])
+    return counters + gauges(state)
+  })
   return c.body(text, 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" })
 })
+
+async function readState(database: DatabaseSettings, queue: Queue | undefined): Promise<ServiceState> {
+  const db = connect(database, { traffic: "reads" })
+  const [isReady, figures, backlog] = await Promise.all([
+    canWrite(db).catch(() => false),
+    operatingFigures(db).catch(() => undefined),
+    queue?.metrics().catch(() => undefined),
+  ])
+  return { isReady, figures, backlog }
+}
 
 /**
  * GET /readyz: whether the service can store a batch now. It needs no key, so it is limited by address. When

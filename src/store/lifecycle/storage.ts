@@ -1,7 +1,13 @@
 import { sql } from "drizzle-orm"
-import { LISTED_PARTITIONS, type StorageRecord } from "../../signals/responses.ts"
+import {
+  COUNTED_WAITING,
+  LISTED_PARTITIONS,
+  type OperatingFigures,
+  type StorageRecord,
+} from "../../signals/responses.ts"
 import { type Database, utc, withRetries } from "../database/connection.ts"
-import { signals } from "../database/schema.ts"
+import { deadLetters, erasures, signals } from "../database/schema.ts"
+import { FEED_LAG_SECONDS } from "../signals/feed.ts"
 
 /** The days that signals and ledger rows are kept; undefined signal days: forever. */
 export interface Retention {
@@ -55,4 +61,27 @@ export async function storageFigures(
   )
   if (!row) throw new Error("the database answered no row")
   return { retention_days: signalDays ?? null, ledger_retention_days: ledgerDays, ...row.figures }
+}
+
+/** What waits for an operator, for the sweep, and in the feed, by indexes. Throws `DatabaseError`. */
+export async function operatingFigures(db: Database): Promise<OperatingFigures> {
+  const seconds = (created: typeof deadLetters.createdAt | typeof erasures.createdAt) =>
+    sql`extract(epoch from ${created})::float8`
+  const waiting = sql`from ${deadLetters} where ${deadLetters.state} = 'waiting'`
+  const running = sql`from ${erasures} where ${erasures.phase} <> 'done'`
+  const [row] = await withRetries(db, () =>
+    db.query<OperatingFigures>(sql`
+      select
+        (select count(*)::int4 from (select ${waiting} limit ${COUNTED_WAITING}::int4) as few)
+          as "deadLettersWaiting",
+        (select ${seconds(deadLetters.createdAt)} ${waiting} order by ${deadLetters.id} limit 1)
+          as "oldestDeadLetter",
+        (select count(*)::int4 from (select ${running} limit ${COUNTED_WAITING}::int4) as few)
+          as "erasuresRunning",
+        (select ${seconds(erasures.createdAt)} ${running} order by ${erasures.id} limit 1)
+          as "oldestErasure",
+        ${FEED_LAG_SECONDS} as "feedLagSeconds"`),
+  )
+  if (!row) throw new Error("the database answered no row")
+  return row
 }

@@ -98,6 +98,13 @@ export async function newestPosition(db: Database): Promise<FeedPosition> {
 const OLDEST_OPEN = sql`pg_snapshot_xmin(pg_current_snapshot())`
 const NOT_BEGUN = sql`pg_snapshot_xmax(pg_current_snapshot())`
 
+/** How long the oldest stored batch has waited for a transaction that is still open; 0 when none waits. */
+export const FEED_LAG_SECONDS = sql`
+  coalesce((
+    select greatest(0, extract(epoch from clock_timestamp() - created_at)) from ${batches}
+    where xid >= ${OLDEST_OPEN} order by xid, transaction_id limit 1
+  ), 0)::float8`
+
 interface LedgerAnswer {
   is_ahead: boolean
   is_foreign: boolean
@@ -134,10 +141,7 @@ async function readLedger(
         ${after.xid}::xid8 >= ${NOT_BEGUN} as is_ahead,
         -- A visible row's transaction began before this snapshot, unless it is another server's.
         exists (select from ${batches} where xid >= ${NOT_BEGUN}) as is_foreign,
-        coalesce((
-          select greatest(0, extract(epoch from clock_timestamp() - created_at)) from ${batches}
-          where xid >= ${OLDEST_OPEN} order by xid, transaction_id limit 1
-        ), 0)::float8 as lag_seconds,
+        ${FEED_LAG_SECONDS} as lag_seconds,
         xid::text as xid, transaction_id, signal_ids, more
       from (values (true)) as always left join chosen on true
       order by chosen.xid, transaction_id`),

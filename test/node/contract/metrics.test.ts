@@ -372,6 +372,13 @@ describe("the metrics of a run", () => {
       batch_api_requests_total: "COUNTER",
       batch_api_latency_seconds: "HISTOGRAM",
       batch_api_counters_reset_timestamp_seconds: "GAUGE",
+      signal_ingest_sweep_runs_total: "COUNTER",
+      signal_ingest_sweep_failures_total: "COUNTER",
+      signal_ingest_ready: "GAUGE",
+      signal_ingest_dead_letters_waiting: "GAUGE",
+      signal_ingest_erasures_running: "GAUGE",
+      signal_ingest_feed_lag_seconds: "GAUGE",
+      signal_ingest_queue_messages: "GAUGE",
     })
     expect(before.value("batch_api_counters_reset_timestamp_seconds") * 1000).toBe(
       Math.floor(Date.now() / DAY_MS) * DAY_MS,

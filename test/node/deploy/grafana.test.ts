@@ -21,8 +21,13 @@ interface Panel {
 
 const read = async (file: string) => JSON.parse(await readFile(join(FOLDER, file), "utf8"))
 const dashboard = (await read("dashboard.json")) as { panels: Panel[] }
-const alert = (await read("alert.json")) as { groups: { rules: { data: { model: Target }[] }[] }[] }
-const rule = alert.groups[0]?.rules[0]?.data[0]?.model as Target
+const alert = (await read("alert.json")) as {
+  groups: { rules: { title: string; data: { model: Target }[] }[] }[]
+}
+const rules = (alert.groups[0]?.rules ?? []).map(({ title, data }) => ({
+  title,
+  query: data[0]?.model as Target,
+}))
 
 const analytics = useAnalytics()
 
@@ -70,15 +75,20 @@ describe("a table of Grafana's", () => {
   )
 })
 
-describe("Grafana's alert", () => {
-  it("keeps its state while the API gives no answer", () =>
-    expect(made.alert.groups[0]?.rules[0]?.execErrState).toBe("KeepLast"))
+describe("Grafana's alerts", () => {
+  it("keep their state while the API gives no answer", () =>
+    expect(made.alert.groups[0]?.rules.map(({ execErrState }) => execErrState)).toEqual(
+      rules.map(() => "KeepLast"),
+    ))
 
-  it("has no variables, which Grafana would not replace, and returns one number", async () => {
-    expect(rule.url_options.data).not.toContain("$")
-    expect(rule.columns).toHaveLength(1)
-    expect(await columnsOf(rule.url_options.data)).toContain("error_rate")
-  })
+  it.each(rules)(
+    "$title has no variables, which Grafana would not replace, and returns one number",
+    async ({ query }) => {
+      expect(query.url_options.data).not.toContain("$")
+      expect(query.columns).toHaveLength(1)
+      expect(await columnsOf(query.url_options.data)).toContain(query.columns[0]?.selector)
+    },
+  )
 })
 
 describe("what npm run grafana writes", () => {

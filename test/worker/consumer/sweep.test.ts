@@ -161,6 +161,27 @@ describe("the hourly sweep", () => {
     await runScheduled({ ...bindings, API_KEYS: "nonsense" }, new Date())
   })
 
+  it("counts its runs, and each step that failed by its name", async () => {
+    const points: string[][] = []
+    const METRICS = { writeDataPoint: ({ blobs }: { blobs: string[] }) => void points.push(blobs) }
+    const counted = async (changed: object) => {
+      points.length = 0
+      await runScheduled({ ...bindings, METRICS, ...changed }, new Date())
+      return points.map(([route, , outcome, , , , , code]) => [route, outcome, code])
+    }
+    expect(await counted({})).toEqual([["CRON sweep", "answered", ""]])
+    const away = () => Promise.reject(new Error("R2 is away"))
+    expect(await counted({ BUCKET: { get: away, list: away } })).toEqual([
+      ["CRON sweep", "error", "bucket_swept"],
+      ["CRON sweep", "error", "expired_key_objects_deleted"],
+      ["CRON sweep", "answered", ""],
+    ])
+    expect(await counted({ DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql" })).toEqual([
+      ["CRON sweep", "error", "scheduled"],
+      ["CRON sweep", "answered", ""],
+    ])
+  })
+
   it("sends nothing while the database does not answer", async () => {
     await bucket.put("batches/1", "")
     const queue = testQueue()
