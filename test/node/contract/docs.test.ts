@@ -89,6 +89,10 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm run fuzz": "test/long/fuzz/fuzz.test.ts runs the same suites",
   "npm run bench -- --quick": "by hand, see docs/benchmarks/README.md",
   "npm run deploy": ".ci/run, as deploy:dry-run, and test/node/scripts/migrate.test.ts",
+  'pg_dump --format=custom --no-owner --file=signals.dump "$OWNER_URL"': "test/long/restore/restore.test.ts",
+  'psql "$NEW_OWNER_URL" --command "create role signal_ingest_writer"': "test/long/restore/restore.test.ts",
+  'pg_restore --no-owner --exit-on-error --dbname="$NEW_OWNER_URL" signals.dump':
+    "test/long/restore/restore.test.ts",
   ".ci/run": "itself",
 }
 
