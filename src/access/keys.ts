@@ -1,6 +1,7 @@
 import { errorForLog, LoggableError } from "../errors.ts"
 import { type KeyList, KnownKeys } from "../isolate/known-keys.ts"
-import { type LiveKey, readLiveKeys } from "../store/access/keys.ts"
+import { MAX_LIVE_KEYS } from "../keys/form.ts"
+import { type LiveKey, noteKeyUse, readLiveKeys } from "../store/access/keys.ts"
 import { connect, type Database, type DatabaseSettings, withRetries } from "../store/database/connection.ts"
 import { readCopy, writeCopy } from "./copy.ts"
 
@@ -14,6 +15,9 @@ export interface KeySource {
 
 /** A reading waits so long for the database, in milliseconds, before it takes the copy in the bucket. */
 const DATABASE_MS = 2000
+
+/** A note of a key's use waits so long for the database, in milliseconds. */
+const NOTE_MS = 5000
 
 interface List extends KeyList<LiveKey> {
   /** Undefined for a copy. */
@@ -79,7 +83,36 @@ export async function findLiveKey(
   if (typeof found === "string") return found
   const { key } = found
   if (!crypto.subtle.timingSafeEqual(digest, Uint8Array.fromHex(key.sha256))) return "unknown"
-  return key.expires !== null && key.expires <= Date.now() ? "unknown" : key
+  if (key.expires !== null && key.expires <= Date.now()) return "unknown"
+  noteUse(source, key.id)
+  return key
+}
+
+/** The day of each key's last use that this isolate has noted. */
+const notedDays = new Map<string, string>()
+
+/** After a note that failed, the next one is tried after this time. */
+const NOTE_AGAIN_MS = 60_000
+let notNotedAt = Number.NEGATIVE_INFINITY
+
+/** Notes the day of a use in the background, once a day for each isolate and key. */
+function noteUse({ database, keepAlive }: KeySource, id: string): void {
+  const now = Date.now()
+  const day = new Date(now).toISOString().slice(0, 10)
+  if (notedDays.get(id) === day || now - notNotedAt < NOTE_AGAIN_MS) return
+  // Keys that have ended leave it together.
+  if (notedDays.size >= 2 * MAX_LIVE_KEYS) notedDays.clear()
+  notedDays.set(id, day)
+  const db = connect(
+    { ...database, deadlineMs: Math.min(NOTE_MS, database.deadlineMs) },
+    { traffic: "consumer" },
+  )
+  keepAlive(
+    noteKeyUse(db, id, day).catch(() => {
+      notedDays.delete(id)
+      notNotedAt = Date.now()
+    }),
+  )
 }
 
 /** The copy in the bucket was not written. What was changed in the database stays changed. */

@@ -8,7 +8,7 @@ import { eraseCommand } from "./erase/command.ts"
 import { exportCommand } from "./export/command.ts"
 import { importCommand, verifyCommand } from "./import/command.ts"
 import { consumeCommand } from "./kafka/command.ts"
-import { keyCommand } from "./key.ts"
+import { keyCommand, keysCommand } from "./keys/command.ts"
 import { tailCommand } from "./tail/command.ts"
 import type { Invocation } from "./terminal/options.ts"
 
@@ -25,7 +25,7 @@ Exit codes:
 export function createProgram(invocation: Invocation): Command {
   const program = new Command("signals")
     .description(
-      "Sends signals to signal-ingest, compares sources with it, exports and follows its signals, handles dead letters, and erases.",
+      "Sends signals to signal-ingest, compares sources with it, exports and follows its signals, handles dead letters and keys, and erases.",
     )
     .version(packageJson.version, "--version", "print the version")
     .addHelpText("after", AFTER_HELP)
@@ -36,6 +36,7 @@ export function createProgram(invocation: Invocation): Command {
   program.addCommand(exportCommand(invocation))
   program.addCommand(tailCommand(invocation))
   program.addCommand(eraseCommand(invocation))
+  program.addCommand(keysCommand(invocation))
   program.addCommand(keyCommand())
   addCompletion(program)
   for (const command of everyCommand(program)) {

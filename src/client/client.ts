@@ -27,6 +27,7 @@ import { type FeedOptions, followFeed } from "./feed.ts"
 import { checkToken, type Query } from "./http/address.ts"
 import type { CallOptions } from "./http/request.ts"
 import { type ClientOptions, type Exchange, Transport } from "./http/transport.ts"
+import { KeysClient } from "./keys.ts"
 
 export interface SendOptions extends CallOptions {
   /**
@@ -56,10 +57,13 @@ const MAX_KEY_CHARACTERS = 255
  */
 export class SignalClient {
   readonly #transport: Transport
+  /** The API keys that are made while the service runs. */
+  readonly keys: KeysClient
 
   /** @throws {RangeError | TypeError} an option is out of its range, or `url` is not an address */
   constructor(options: ClientOptions) {
     this.#transport = new Transport(options)
+    this.keys = new KeysClient(this.#transport)
   }
 
   /** How long a call may take when it has no `deadlineMs` of its own. */

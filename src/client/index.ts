@@ -10,12 +10,23 @@ export {
   UnavailableError,
   ValidationError,
 } from "./api/errors.ts"
-export type { DeadLetterFilter, Erasure, ListFilter, NewErasure, ReplayChoice } from "./api/queries.ts"
+export type {
+  ApiKeyRecord,
+  DeadLetterFilter,
+  Erasure,
+  ListFilter,
+  MadeApiKey,
+  NewApiKey,
+  NewErasure,
+  ReplayChoice,
+  Scope,
+} from "./api/queries.ts"
 export type * from "./api/types.ts"
 export type { BatchRetry, ProcessorOptions, Undelivered, Unstored } from "./batching/options.ts"
 export { type BatchOptions, type SendOptions, SignalClient } from "./client.ts"
 export type { FeedOptions } from "./feed.ts"
 export type { CallOptions } from "./http/request.ts"
 export type { ClientOptions } from "./http/transport.ts"
+export type { KeyRotation } from "./keys.ts"
 export { BatchProcessor } from "./processor.ts"
 export type { Spool, SpooledBatch } from "./spool/types.ts"

@@ -60,6 +60,10 @@ const KEY_FIELDS = {
   revoked_at: instant.nullable(),
   revoked_by: z.string().nullable().meta({ description: "Name of the key that revoked it." }),
   rotated_from: z.uuid().nullable().meta({ description: "The key that this one was made to replace." }),
+  last_used_on: z.iso
+    .date()
+    .nullable()
+    .meta({ description: "The last day in UTC on which a request had the key." }),
 }
 
 /** A key that was made at run time, without the key itself. */

@@ -23,6 +23,7 @@ const KEY: KeyRecord = {
   revoked_at: null,
   revoked_by: null,
   rotated_from: null,
+  last_used_on: "2025-01-15",
 }
 
 const REVOKED: KeyRecord = {

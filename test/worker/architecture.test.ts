@@ -88,7 +88,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   client: [],
   cli: ["client", "bridges", "keys", "signals"],
   // Types only: what travels.
-  pages: ["metrics", "signals"],
+  pages: ["keys", "metrics", "signals"],
 }
 
 describe("imports", () => {
@@ -163,9 +163,7 @@ const SHORT: Record<string, string> = {
   "src/bindings.ts": "typed by Cloudflare, so that config.ts runs in Node",
   "src/signals/raw-json.d.ts": "declares what TypeScript lacks",
   "src/openapi/storage.ts": "one route of the description",
-  "src/client/index.ts": "the entry of the package",
   "src/client/base/guards.ts": "what every part of the client needs",
-  "src/cli/key.ts": "one command",
   "src/cli/main.ts": "the entry of the command line",
   "src/cli/tail/command.ts": "one command",
   "src/local/environment.ts": "one question to the process",

@@ -67,3 +67,6 @@ export const isBulkReplay: Check = has({
   next_cursor: isTextOrNull,
 })
 export const isErasure: Check = has({ id: isText, state: isText })
+export const isKey: Check = has({ id: isText, name: isText, state: isText })
+export const isKeyPage: Check = has({ keys: isListOf(isKey), next_cursor: isTextOrNull })
+export const isMadeKey: Check = has({ id: isText, name: isText, key: isText })

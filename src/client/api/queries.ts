@@ -78,6 +78,45 @@ export interface Erasure {
   erased: { signals: number; dead_letters: number; ledger_texts: number; waiting_records: number }
 }
 
+/** What an API key allows. */
+export type Scope = "ingest" | "read" | "bridge" | "admin"
+
+/** A key to make. */
+export interface NewApiKey {
+  /** The caller: 1 to 100 letters, digits or any of `. _ @ -`. No other caller ever gets the name. */
+  name: string
+  /** Only scopes that the key of this client has. */
+  scopes: readonly Scope[]
+  /** When it ends by itself, in ISO 8601. Default: never. */
+  expires_at?: string | null | undefined
+}
+
+/** A key that was made at run time, without the key itself. */
+export interface ApiKeyRecord {
+  id: string
+  /** The caller. Keys of one name are one caller. */
+  name: string
+  /** The beginning of the key. */
+  hint: string
+  state: "active" | "expired" | "revoked"
+  scopes: Scope[]
+  created_at: string
+  /** Name of the key that made it. */
+  created_by: string
+  expires_at: string | null
+  revoked_at: string | null
+  revoked_by: string | null
+  /** The key that this one was made to replace. */
+  rotated_from: string | null
+  /** The last day in UTC on which it was used, such as 2025-01-15. */
+  last_used_on: string | null
+}
+
+/** A key that was just made, with the key itself. */
+export interface MadeApiKey extends ApiKeyRecord {
+  key: string
+}
+
 /**
  * The parameters of a list's filter.
  *

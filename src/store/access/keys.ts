@@ -144,12 +144,19 @@ export function revokeKey(db: Database, id: string, revokedBy: string): Promise<
   })
 }
 
+/** Notes that a key was used on a day, once for all isolates. Throws `DatabaseError`; a retry is safe. */
+export async function noteKeyUse(db: Database, id: string, day: string): Promise<void> {
+  await db.query(sql`
+    update ${apiKeys} set last_used_on = ${day}::date
+    where id = ${id}::uuid and (last_used_on is null or last_used_on < ${day}::date)`)
+}
+
 const RECORD = sql`
   id, name, hint, case when revoked_at is not null then 'revoked' when expires_at <= now() then 'expired'
     else 'active' end as state,
   scopes, ${utc(sql`created_at`)} as created_at, created_by,
   ${utc(sql`nullif(expires_at, 'infinity')`)} as expires_at, ${utc(sql`revoked_at`)} as revoked_at, revoked_by,
-  rotated_from`
+  rotated_from, last_used_on::text`
 
 async function findKeyOnce(db: Database, id: string): Promise<KeyRecord | undefined> {
   const [record] = await db.query<KeyRecord>(sql`select ${RECORD} from ${apiKeys} where id = ${id}::uuid`)

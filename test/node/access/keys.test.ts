@@ -85,8 +85,10 @@ describe("a key made at run time", () => {
 
   it("costs no statement when an isolate knows it", async () => {
     const at = isolate()
-    const { key } = await make(at)
+    const { id, key } = await make(at)
     expect(await isKnown(at, key)).toBe(true)
+    // The note of its use is under way.
+    await expect.poll(async () => (await at.send(`/api/keys/${id}`, ROOT)).body.last_used_on).not.toBeNull()
     const before = storage.endpoint.requests()
     for (let turn = 0; turn < 50; turn++) expect(await isKnown(at, key)).toBe(true)
     expect(storage.endpoint.requests() - before).toBe(0)
@@ -145,6 +147,24 @@ describe("a key made at run time", () => {
       body: { name: made.name, scopes: ["read"] },
     })
     expect([again.status, again.body.code]).toEqual([409, "key_conflict"])
+  })
+})
+
+describe("the last use of a key", () => {
+  it("is noted by one statement a day, isolate and key, and not during an outage", async () => {
+    const [at, other] = [isolate(), isolate()]
+    const made = await make(at)
+    const lastUse = async () => (await at.send(`/api/keys/${made.id}`, ROOT)).body.last_used_on
+    expect(await lastUse()).toBeNull()
+    for (const from of [at, other]) expect(await isKnown(from, made.key)).toBe(true)
+    const today = new Date().toISOString().slice(0, 10)
+    await expect.poll(lastUse).toBe(today)
+    const before = storage.endpoint.requests()
+    for (let turn = 0; turn < 20; turn++) expect(await isKnown(at, made.key)).toBe(true)
+    expect(storage.endpoint.requests() - before).toBe(0)
+    await at.pass(24 * 60 * 60)
+    expect(await isKnown(at, made.key)).toBe(true)
+    await expect.poll(lastUse).not.toBe(today)
   })
 })
 

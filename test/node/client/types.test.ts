@@ -1,5 +1,7 @@
 import { describe, expect, expectTypeOf, it } from "vitest"
+import type { ApiKeyRecord } from "../../../src/client/api/queries.ts"
 import type * as client from "../../../src/client/api/types.ts"
+import type { KeyRecord } from "../../../src/keys/records.ts"
 import type { PROBLEM_CODES } from "../../../src/signals/failures.ts"
 import type * as service from "../../../src/signals/responses.ts"
 import { Signal } from "../../../src/signals/schema.ts"
@@ -21,6 +23,7 @@ describe("the library's types", () => {
     expectTypeOf<client.ListedDeadLetter>().toEqualTypeOf<service.ListedDeadLetter>()
     expectTypeOf<client.ReplayAnswer>().toEqualTypeOf<service.ReplayAnswer>()
     expectTypeOf<client.BulkReplayAnswer>().toEqualTypeOf<service.BulkReplayAnswer>()
+    expectTypeOf<ApiKeyRecord>().toEqualTypeOf<KeyRecord>()
     expectTypeOf<client.FailureCode>().toEqualTypeOf<service.Failure["code"]>()
     expectTypeOf<client.ProblemCode>().toEqualTypeOf<keyof typeof PROBLEM_CODES>()
     expectTypeOf<client.ShapeError>().toEqualTypeOf<ShapeError>()

@@ -79,11 +79,19 @@ const TIMEOUT_MS = 20_000
  * @throws {KeyNeeded} 401 and 403
  * @throws {NotAnswered}
  */
-export async function askText(path: string, cancelled: AbortSignal, method = "GET"): Promise<string> {
+export async function askText(
+  path: string,
+  cancelled: AbortSignal,
+  { method = "GET", body: sent }: { method?: string; body?: object | undefined } = {},
+): Promise<string> {
   const key = storedKey()
-  const headers: Record<string, string> = key === null ? {} : { Authorization: `Bearer ${key}` }
+  const headers: Record<string, string> = {
+    ...(key !== null && { Authorization: `Bearer ${key}` }),
+    ...(sent && { "Content-Type": "application/json" }),
+  }
+  const body = sent ? JSON.stringify(sent) : null
   const signal = AbortSignal.any([cancelled, AbortSignal.timeout(TIMEOUT_MS)])
-  const response = await fetch(path, { method, headers, signal }).catch((error: Error) => {
+  const response = await fetch(path, { method, headers, body, signal }).catch((error: Error) => {
     throw new NotAnswered(
       error.name === "TimeoutError"
         ? "The service did not answer in time. Try again."
@@ -109,8 +117,9 @@ export async function send<Answer>(
   method: "POST" | "DELETE",
   path: string,
   cancelled: AbortSignal,
+  body?: object,
 ): Promise<Answer> {
-  return JSON.parse(await askText(path, cancelled, method)) as Answer
+  return JSON.parse(await askText(path, cancelled, { method, body })) as Answer
 }
 
 function parsed(text: string): unknown {

@@ -4,6 +4,7 @@ import { type Address, linkTo, type ShowAgain, type View } from "../base/router.
 import { batchesView, batchView } from "./batches.ts"
 import { deadLetterView } from "./dead-letter.ts"
 import { deadLettersView } from "./dead-letters.ts"
+import { keysView } from "./keys.ts"
 import { lifecycleView } from "./lifecycle.ts"
 import { signalView } from "./signal.ts"
 import { signalsView } from "./signals.ts"
@@ -25,6 +26,7 @@ export function viewOf({ path, params }: Address, again: ShowAgain): View | unde
   if (section === "batches") return record ? batchView(record) : batchesView(params)
   if (section === "dead-letters")
     return record ? deadLetterView(record, again) : deadLettersView(params, again)
+  if (section === "keys" && !record) return keysView(params, again)
   if (section === "storage" && !record) return lifecycleView()
   return unknownView(path)
 }

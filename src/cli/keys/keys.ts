@@ -1,0 +1,63 @@
+import type { ApiKeyRecord, KeyRotation, MadeApiKey, NewApiKey } from "../../client/index.ts"
+import { jsonLine } from "../../signals/lines.ts"
+import { EXIT } from "../terminal/errors.ts"
+import { openClient } from "../terminal/options.ts"
+import { printLine } from "../terminal/output.ts"
+
+export interface KeysOptions {
+  url: string
+  /** Seconds. */
+  deadline: number
+  json?: true | undefined
+  stop: AbortSignal
+}
+
+/** Prints the keys, newest first. @param all also those that have ended */
+export async function list(all: boolean, options: KeysOptions): Promise<number> {
+  let count = 0
+  for await (const key of openClient(options).keys.list({ signal: options.stop })) {
+    if (!all && key.state !== "active") continue
+    count++
+    await printLine(options.json ? jsonLine(key) : lineOf(key))
+  }
+  if (!options.json) await printLine(`${count} ${count === 1 ? "key" : "keys"}.`)
+  return EXIT.done
+}
+
+const lineOf = ({ id, name, state, scopes, hint, last_used_on, expires_at }: ApiKeyRecord) =>
+  [
+    id,
+    name.padEnd(20),
+    state.padEnd(7),
+    scopes.join(",").padEnd(24),
+    `${hint}…`,
+    last_used_on === null ? "never used" : `used ${last_used_on}`,
+    expires_at === null ? "" : `ends ${expires_at.slice(0, 16)}Z`,
+  ]
+    .join("  ")
+    .trimEnd()
+
+export async function add(key: NewApiKey, options: KeysOptions): Promise<number> {
+  printMade(await openClient(options).keys.add(key, { signal: options.stop }), options)
+  return EXIT.done
+}
+
+export async function rotate(id: string, rotation: KeyRotation, options: KeysOptions): Promise<number> {
+  printMade(await openClient(options).keys.rotate(id, rotation, { signal: options.stop }), options)
+  if (!options.json && rotation.former_expires_at === undefined)
+    console.log(`The first key stays valid. When nobody uses it:  signals keys revoke ${id}`)
+  return EXIT.done
+}
+
+function printMade(made: MadeApiKey, { json }: KeysOptions): void {
+  if (json) console.log(jsonLine(made))
+  else console.log(`Key of ${made.name}, shown only now:  ${made.key}\nId:  ${made.id}`)
+}
+
+export async function revoke(id: string, options: KeysOptions): Promise<number> {
+  const key = await openClient(options).keys.revoke(id, { signal: options.stop })
+  console.log(
+    options.json ? jsonLine(key) : `${key.name}: revoked. The service refuses it within 60 seconds.`,
+  )
+  return EXIT.done
+}
