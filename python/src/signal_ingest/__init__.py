@@ -45,7 +45,7 @@ from .processor.threads import BatchProcessor
 from .spool.lines import DamagedLine
 from .spool.spool import Spool
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "AsyncBatchProcessor",
