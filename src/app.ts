@@ -22,6 +22,7 @@ import { keys } from "./http/routes/keys.ts"
 import { signals } from "./http/routes/signals.ts"
 import { slackWebhook } from "./http/routes/slack.ts"
 import { metrics, prometheus, readiness, storage } from "./http/routes/status.ts"
+import { subscriptions, wakeDeliveries } from "./http/routes/subscriptions.ts"
 import { pathOf, WEBHOOK_SOURCES, type WebhookSource } from "./signals/sources.ts"
 import { connect } from "./store/database/connection.ts"
 
@@ -45,8 +46,8 @@ app.use(
 
 app.get("/healthz", (c) => c.json({ status: "alive" }))
 
-app.use("/api/*", recordRequest, serverTiming)
-app.use("/webhooks/*", recordRequest)
+app.use("/api/*", recordRequest, wakeDeliveries, serverTiming)
+app.use("/webhooks/*", recordRequest, wakeDeliveries)
 app.use("/api/*", allowOrigins)
 app.use(
   allowedMethods({ app, onMethodNotAllowed: (c, methods) => answerProblem(methodNotAllowed(methods), c) }),
@@ -74,6 +75,7 @@ app.route("/metrics", prometheus)
 app.route("/api/dead-letters", deadLetters)
 app.route("/api/erasures", erasures)
 app.route("/api/keys", keys)
+app.route("/api/subscriptions", subscriptions)
 app.route("/api/storage", storage)
 for (const source of WEBHOOK_SOURCES) app.route(pathOf(source), HANDLERS[source])
 

@@ -13,6 +13,8 @@ export interface Bindings extends SettingTexts {
   ADDRESS_RATE_LIMITER?: RateLimit
   /** The queue of webhook events and asynchronous batches. Without it they are stored at once. */
   QUEUE?: Queue
+  /** Wakes the deliveries of subscriptions. Without it only the cron does. */
+  DELIVERIES?: Queue
   /** The bucket of claim checks: content that is too large for a message of the queue. */
   BUCKET?: R2Bucket
 }

@@ -97,6 +97,13 @@ const WebhookSecrets = z
   .transform((text) => text.split(/\s+/).filter(isSet))
   .pipe(z.array(z.string().refine(isWebhookSecret, "must be whsec_ and 24 to 64 bytes in Base64")))
 
+/** What seals the secrets of subscriptions, separated by white space: the first seals, each of them opens. */
+const SealingSecrets = z
+  .string()
+  .default("")
+  .transform((text) => text.split(/\s+/).filter(isSet))
+  .pipe(z.array(z.string().min(32, "must be at least 32 characters")).max(5))
+
 /** Every setting of a deployment, with its rule and its default; docs/deploy.md says what each means. */
 const Variables = z.object({
   DATABASE_URL: z.string({ error: "must be set to a Postgres connection string" }),
@@ -129,6 +136,8 @@ const Variables = z.object({
   SLACK_SIGNING_SECRET_PREVIOUS: SlackSecret,
   SLACK_FOLLOW_EDITS: z.enum(["true", "false", ""]).default("false"),
   WEBHOOK_SECRET: WebhookSecrets,
+  SUBSCRIPTION_SECRET: SealingSecrets,
+  SUBSCRIPTION_LOCAL_RECEIVERS: z.enum(["true", "false", ""]).default("false"),
   OPEN_ACCESS: z.enum(["true", "false", ""]).default("false"),
   CORS_ORIGINS: Origins,
   API_KEYS: json("[]").pipe(ApiKeys),
@@ -220,6 +229,12 @@ function group(values: z.infer<typeof Variables>) {
       /** There are two during a rotation. */
       standardSecrets: values.WEBHOOK_SECRET,
       kafkaMapping: values.KAFKA_FIELD_MAPPING,
+    },
+    subscriptions: {
+      /** What seals their secrets. Without one there are no subscriptions. */
+      secrets: values.SUBSCRIPTION_SECRET,
+      /** Whether a receiver may be on the same machine, without TLS. */
+      allowLocal: values.SUBSCRIPTION_LOCAL_RECEIVERS === "true",
     },
   }
 }

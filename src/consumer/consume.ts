@@ -1,5 +1,6 @@
 import type { Bindings } from "../bindings.ts"
 import { ConfigurationError, readSettings } from "../config.ts"
+import { wake } from "../deliver/wake.ts"
 import { cutIntoChunks } from "../ingest/chunks.ts"
 import { putClaimCheck } from "../queue/claim-checks.ts"
 import { readMessage } from "../queue/messages.ts"
@@ -65,7 +66,19 @@ export async function consume(
     if (kept.includes(message)) message.ack()
     else message.retry({ delaySeconds: retryDelaySeconds(message.attempts, longestSeconds) })
   }
+  if (run.added.stored > 0) await wakeAfter(bindings)
   await reportRun(bindings, batch, run)
+}
+
+/** Tells the deliveries of subscriptions that there are new signals. */
+async function wakeAfter(bindings: Bindings): Promise<void> {
+  const { database, subscriptions } = readSettings(bindings)
+  const isConfigured = subscriptions.secrets.length > 0
+  let work: Promise<unknown> | undefined
+  wake({ database, isConfigured, deliveries: bindings.DELIVERIES }, (woken) => {
+    work = woken
+  })
+  await work
 }
 
 /**

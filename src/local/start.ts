@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto"
+import { createHash, randomBytes, randomUUID } from "node:crypto"
 import { once } from "node:events"
 import { hostname } from "node:os"
 import { join, relative } from "node:path"
@@ -11,6 +11,7 @@ import { type Environment, readEnvironment } from "./environment.ts"
 import { isFree } from "./machine/ports.ts"
 import { StartupError } from "./machine/startup-error.ts"
 import { HELP, type Options, readOptions } from "./options.ts"
+import { keptPassword } from "./postgres/data-folder.ts"
 import { Stop } from "./stop.ts"
 import { RequestLines } from "./terminal/request-line.ts"
 import { databaseOnly, welcome } from "./terminal/welcome.ts"
@@ -132,6 +133,9 @@ async function openDatabase(
   if (environment.DATABASE_URL) return undefined
   const database = await startDatabase({ dataDir, endpointPort, onCrash, stop })
   environment.DATABASE_URL = database.url
+  environment.SUBSCRIPTION_SECRET ??= await keptPassword(dataDir, "subscription", () =>
+    randomBytes(32).toString("base64url"),
+  )
   environment.DATABASE_HTTP_ENDPOINT = database.endpoint.url
   return database
 }

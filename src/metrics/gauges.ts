@@ -51,6 +51,50 @@ export function gauges({ isReady, figures, backlog }: ServiceState): string {
   ].join("")
 }
 
+/** What the metrics say of a subscription. */
+export interface SubscriptionFigures {
+  name: string
+  state: string
+  lag_seconds: number
+  failed_attempts: number
+  delivered_signals: number
+}
+
+/** The metrics of subscriptions, with the name of each as a label; none without subscriptions. */
+export function subscriptionGauges(subscriptions: readonly SubscriptionFigures[]): string {
+  if (subscriptions.length === 0) return ""
+  const lines = (name: string, type: string, help: string, of: (one: SubscriptionFigures) => number) => {
+    const metric = `signal_ingest_subscription_${name}`
+    const values = subscriptions.map((one) => `${metric}{subscription="${label(one.name)}"} ${of(one)}\n`)
+    return `# HELP ${metric} ${help}\n# TYPE ${metric} ${type}\n${values.join("")}`
+  }
+  return [
+    lines("active", "gauge", "1 when signals are sent, 0 when it is paused or disabled.", ({ state }) =>
+      Number(state === "active"),
+    ),
+    lines("disabled", "gauge", "1 when its receiver was given up.", ({ state }) =>
+      Number(state === "disabled"),
+    ),
+    lines("lag_seconds", "gauge", "The age of the oldest batch that it has not got past.", (one) =>
+      Number(one.lag_seconds.toFixed(3)),
+    ),
+    lines(
+      "failed_attempts",
+      "gauge",
+      "Failed calls since the last one that was accepted.",
+      (one) => one.failed_attempts,
+    ),
+    lines(
+      "delivered_signals_total",
+      "counter",
+      "Signals that its receiver accepted.",
+      (one) => one.delivered_signals,
+    ),
+  ].join("")
+}
+
+const label = (text: string) => text.replace(/[\\"]/g, "\\$&")
+
 function gauge(name: string, help: string, value: number | null | undefined): string {
   if (value === undefined || value === null) return ""
   const metric = `signal_ingest_${name}`

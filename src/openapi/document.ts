@@ -7,6 +7,7 @@ import * as keys from "./keys.ts"
 import { METHOD_NOT_ALLOWED } from "./operation.ts"
 import * as read from "./reads.ts"
 import { getStorage } from "./storage.ts"
+import * as subscriptions from "./subscriptions.ts"
 import { WEBHOOK_PATHS } from "./webhooks.ts"
 import * as write from "./writes.ts"
 
@@ -32,6 +33,15 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/keys": { post: keys.createKey, get: keys.listKeys },
   "/api/keys/{key_id}": { get: keys.getKey, delete: keys.revokeKey },
   "/api/keys/{key_id}/rotate": { post: keys.rotateKey },
+  "/api/subscriptions": { post: subscriptions.createSubscription, get: subscriptions.listSubscriptions },
+  "/api/subscriptions/{subscription_id}": {
+    get: subscriptions.getSubscription,
+    patch: subscriptions.changeSubscription,
+    delete: subscriptions.deleteSubscription,
+  },
+  "/api/subscriptions/{subscription_id}/test": { post: subscriptions.testSubscription },
+  "/api/subscriptions/{subscription_id}/secret": { post: subscriptions.replaceSecret },
+  "/api/subscriptions/{subscription_id}/resend": { post: subscriptions.resendSignals },
   "/api/storage": { get: getStorage },
   "/api/metrics": { get: read.getMetrics },
   "/metrics": { get: read.getCounters },
@@ -79,6 +89,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
     },
     { name: "Erasures", description: "Deletion on request, and suppression of later signals." },
     { name: "Keys", description: "API keys that are made, rotated and revoked while the service runs." },
+    { name: "Subscriptions", description: "Signed calls to your own addresses about new signals." },
     { name: "Storage", description: "The size of the tables, and when the oldest signals are deleted." },
     { name: "Metrics", description: "Figures as JSON, and counters for Prometheus." },
     { name: "Health", description: "For probes and tools; no key is needed." },

@@ -81,7 +81,7 @@ export async function runQueuedBundle(
       compatibilityDate: bundle.compatibilityDate,
       compatibilityFlags: bundle.compatibilityFlags,
       bindings: settings,
-      queueProducers: { QUEUE },
+      queueProducers: { QUEUE, DELIVERIES: "signal-ingest-deliveries" },
       queueConsumers: await queueConsumers(),
       r2Buckets: ["BUCKET"],
       host: "127.0.0.1",

@@ -41,6 +41,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   "index.ts": ["app.ts", "bindings.ts", "consumer", "http"],
   "app.ts": ["config.ts", "http", "signals", "store"],
   http: [
+    "deliver",
+    "subscriptions",
     "errors.ts",
     "bindings.ts",
     "config.ts",
@@ -55,6 +57,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "signals",
   ],
   consumer: [
+    "deliver",
     "errors.ts",
     "bindings.ts",
     "config.ts",
@@ -70,7 +73,11 @@ const MAY_IMPORT: Record<string, string[]> = {
   // Where the keys that are made at run time are known.
   access: ["errors.ts", "store", "isolate", "keys", "signals"],
   queue: ["errors.ts", "store", "signals"],
-  store: ["errors.ts", "isolate", "keys", "signals"],
+  // Sends what subscriptions ask for.
+  deliver: ["errors.ts", "config.ts", "store", "subscriptions"],
+  store: ["errors.ts", "isolate", "keys", "signals", "subscriptions"],
+  // What a subscription is and what follows an answer, without any I/O.
+  subscriptions: ["errors.ts", "signals"],
   bridges: ["signals"],
   metrics: ["errors.ts", "signals"],
   isolate: [],
@@ -81,9 +88,9 @@ const MAY_IMPORT: Record<string, string[]> = {
   "errors.ts": [],
   "trace.ts": [],
   // The description of the API, built before deployment.
-  openapi: ["config.ts", "http", "bridges", "keys", "store", "metrics", "signals"],
+  openapi: ["config.ts", "http", "bridges", "keys", "store", "metrics", "signals", "subscriptions"],
   // Runs the Worker with what stands in for Cloudflare.
-  local: ["index.ts", "bindings.ts", "config.ts", "metrics", "store"],
+  local: ["index.ts", "bindings.ts", "config.ts", "consumer", "metrics", "store"],
   // Stands alone.
   client: [],
   cli: ["client", "bridges", "keys", "signals"],

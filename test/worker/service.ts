@@ -2,7 +2,7 @@ import { env, exports } from "cloudflare:workers"
 import { neon, neonConfig } from "@neondatabase/serverless"
 import type { Bindings } from "../../src/bindings.ts"
 
-export const bindings = env as Bindings & { TEST_DATABASE_OWNER_URL: string }
+export const bindings = env as Bindings & { TEST_DATABASE_OWNER_URL: string; TEST_RECEIVER: string }
 
 const worker = (exports as unknown as { default: { fetch: typeof fetch } }).default
 

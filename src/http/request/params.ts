@@ -198,6 +198,9 @@ export const BatchPath = z.object({ transaction_id: z.guid() })
 export const ErasurePath = z.object({ erasure_id: z.guid().meta({ description: "The erasure's id." }) })
 
 export const KeyPath = z.object({ key_id: z.guid().meta({ description: "The id of the key's record." }) })
+export const SubscriptionPath = z.object({
+  subscription_id: z.guid().meta({ description: "The subscription's id." }),
+})
 
 export const SignalPath = z.object({ id: id("The signal's id.") })
 

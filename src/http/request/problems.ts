@@ -14,8 +14,11 @@ import {
   DatabaseError,
   FeedPositionUnknown,
   IdempotencyKeyReused,
+  NameTaken,
   ReadTooCostly,
+  TooManySubscriptions,
 } from "../../store/database/errors.ts"
+import { MAX_SUBSCRIPTIONS } from "../../subscriptions/schema.ts"
 import { LEAST_BYTES_A_SECOND, MAX_STREAMS, MAX_WAITING_READERS } from "./bounds.ts"
 import { type App, noteOutcome } from "./context.ts"
 
@@ -165,6 +168,28 @@ export const feedPositionUnknown = () =>
     },
   ])
 
+export const nameTaken = () =>
+  invalidShape([
+    {
+      type: "value_error",
+      loc: ["body", "name"],
+      msg: "Value error, another subscription has this name. If it is yours, read it and give it a new secret",
+    },
+  ])
+
+export const tooManySubscriptions = () =>
+  invalidShape([
+    {
+      type: "value_error",
+      loc: ["body"],
+      msg: `Value error, there are ${MAX_SUBSCRIPTIONS} subscriptions already. Delete one first`,
+    },
+  ])
+
+/** @param rule why the address is refused, as the end of a sentence */
+export const addressRefused = (rule: string) =>
+  invalidShape([{ type: "value_error", loc: ["body", "url"], msg: `Value error, the address ${rule}` }])
+
 export const tooManySignals = (limit: number) =>
   new Problem("too_many_signals", {
     detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.`,
@@ -225,6 +250,8 @@ function problemOf(error: Error): Problem {
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
   if (error instanceof FeedPositionUnknown) return feedPositionUnknown()
+  if (error instanceof NameTaken) return nameTaken()
+  if (error instanceof TooManySubscriptions) return tooManySubscriptions()
   if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)
   if (error instanceof ReadTooCostly) return readTooCostly(error)
   if (error instanceof DatabaseError && error.kind === "overloaded") return overloaded()

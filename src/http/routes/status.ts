@@ -2,13 +2,14 @@ import { zValidator } from "@hono/zod-validator"
 import { Hono } from "hono"
 import type { AnalyticsSettings } from "../../metrics/analytics.ts"
 import type { Window } from "../../metrics/answer.ts"
-import { gauges, type ServiceState } from "../../metrics/gauges.ts"
+import { gauges, type ServiceState, subscriptionGauges } from "../../metrics/gauges.ts"
 import { readCounters } from "../../metrics/prometheus.ts"
 import { readMetrics } from "../../metrics/read.ts"
 import { sharedAnswer } from "../../metrics/shared-answer.ts"
 import { canWrite, connect, type DatabaseSettings } from "../../store/database/connection.ts"
 import { DatabaseError } from "../../store/database/errors.ts"
 import { operatingFigures, storageFigures } from "../../store/lifecycle/storage.ts"
+import { listSubscriptions } from "../../store/subscriptions/records.ts"
 import { requireScope } from "../request/auth.ts"
 import type { App } from "../request/context.ts"
 import { limitAddress } from "../request/limits.ts"
@@ -54,16 +55,22 @@ const STATE_DEADLINE_MS = 3000
  * that does not answer costs only its own figures.
  */
 export const prometheus = new Hono<App>().get("/", requireScope("read"), async (c) => {
-  const { analytics, database } = c.get("settings")
+  const { analytics, subscriptions, ...settings } = c.get("settings")
+  const database = { ...settings.database, deadlineMs: STATE_DEADLINE_MS }
   const text = await sharedAnswer(sharedName(analytics, "counters"), SHARED_SECONDS.counters, async () => {
-    const [counters, state] = await Promise.all([
+    const [counters, state, subscribed] = await Promise.all([
       readCounters(analytics, Date.now()),
-      readState({ ...database, deadlineMs: STATE_DEADLINE_MS }, c.env.QUEUE),
+      readState(database, c.env.QUEUE),
+      // Without the setting there are none.
+      subscriptions.secrets.length > 0 ? readSubscriptions(database) : [],
     ])
-    return counters + gauges(state)
+    return counters + gauges(state) + subscriptionGauges(subscribed)
   })
   return c.body(text, 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" })
 })
+
+const readSubscriptions = (database: DatabaseSettings) =>
+  listSubscriptions(connect(database, { traffic: "reads" })).catch(() => [])
 
 async function readState(database: DatabaseSettings, queue: Queue | undefined): Promise<ServiceState> {
   const db = connect(database, { traffic: "reads" })

@@ -8,7 +8,8 @@ import { unstable_startWorker } from "wrangler"
 import { DRAIN_MS, type FromWorker, type Left, type ToWorker, type WorkerSettings } from "./messages.ts"
 
 const DISPOSE_MS = 3000
-const HOUR_MS = 60 * 60 * 1000
+const MINUTE_MS = 60 * 1000
+const HOUR_MS = 60 * MINUTE_MS
 
 function send(message: FromWorker, sent: () => void = () => {}): void {
   if (process.connected) process.send?.(message, sent)
@@ -73,6 +74,7 @@ async function start(settings: WorkerSettings): Promise<void> {
   const sweep = () => void control("/local/scheduled").catch(complain)
   sweep()
   setInterval(sweep, HOUR_MS)
+  setInterval(() => void control("/local/every-minute").catch(complain), MINUTE_MS)
 }
 
 let stopping = false

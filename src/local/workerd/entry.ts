@@ -1,5 +1,6 @@
 import { waitUntil } from "cloudflare:workers"
 import type { Bindings } from "../../bindings.ts"
+import { EVERY_MINUTE, isDeliveries } from "../../consumer/deliveries.ts"
 import service from "../../index.ts"
 import { DATASET, type Dataset } from "../../metrics/points.ts"
 import { KeptMessages, unwrapBatch } from "./kept-messages.ts"
@@ -52,10 +53,19 @@ const CONTROLS: Record<string, (local: LocalBindings) => Promise<unknown>> = {
   "/local/resume": async (local) => ({ messages: await replace(local).messages.sendAgain() }),
   /** Runs the cron trigger, as Cloudflare does every hour. */
   "/local/scheduled": async (local) => {
-    const event = { cron: "", scheduledTime: Date.now(), noRetry() {} }
-    await service.scheduled(event as ScheduledController, replace(local).bindings)
+    await runCron(local, "")
     return {}
   },
+  /** Runs the cron trigger of the deliveries, as Cloudflare does every minute. */
+  "/local/every-minute": async (local) => {
+    await runCron(local, EVERY_MINUTE)
+    return {}
+  },
+}
+
+async function runCron(local: LocalBindings, cron: string): Promise<void> {
+  const event = { cron, scheduledTime: Date.now(), noRetry() {} }
+  await service.scheduled(event as ScheduledController, replace(local).bindings)
 }
 
 const ADDRESS = /^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])$/i
@@ -110,6 +120,8 @@ export default {
   },
   async queue(batch, local) {
     const { bindings, messages } = replace(local)
+    // A wake message is not kept: a minute later there is the next run.
+    if (isDeliveries(batch)) return service.queue(batch, bindings)
     const { unwrapped, acknowledged } = unwrapBatch(batch)
     let returned = false
     try {

@@ -202,3 +202,17 @@ export class FeedPositionUnknown extends Error {
     super("the database has no such position in its feed")
   }
 }
+
+/** Another subscription has this name: nothing was changed. */
+export class NameTaken extends Error {
+  constructor() {
+    super("another subscription has this name")
+  }
+}
+
+/** The deployment has its most subscriptions: nothing was created. */
+export class TooManySubscriptions extends Error {
+  constructor() {
+    super("there are as many subscriptions as there may be")
+  }
+}

@@ -20,6 +20,7 @@ import {
 import type { Failure } from "../../signals/responses.ts"
 import { SCOPES } from "../../signals/rules.ts"
 import { DEAD_LETTER_SOURCES } from "../../signals/sources.ts"
+import { type DeliveryAttempt, STATES, type SubscriptionFilter } from "../../subscriptions/schema.ts"
 
 /**
  * A `user_id` with more bytes is in an index by its hash, since a row of a b-tree holds 2,704 bytes. Both
@@ -269,5 +270,55 @@ export const apiKeys = pgTable(
     uniqueIndex("api_keys_sha256_idx").on(table.sha256),
     uniqueIndex("api_keys_name_idx").on(table.name).where(sql`${table.rotatedFrom} is null`),
     index("api_keys_live_idx").on(table.expiresAt).where(sql`${table.revokedAt} is null`),
+  ],
+)
+
+/**
+ * The subscriptions: what each sends where, how far in the feed it has come, and what its receiver answered.
+ * Address and secrets are sealed; see src/subscriptions/secrets.ts.
+ */
+export const subscriptions = pgTable(
+  "subscriptions",
+  {
+    /** UUIDv7. */
+    id: uuid().primaryKey(),
+    createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    createdBy: text("created_by").notNull(),
+    name: text().notNull(),
+    /** Bounds their number. */
+    slot: smallint().notNull(),
+    format: text().notNull(),
+    filter: jsonb().$type<SubscriptionFilter>().notNull(),
+    state: text({ enum: STATES }).notNull().default("active"),
+    url: text().notNull(),
+    secret: text().notNull(),
+    /** The former secret, which signs too until the time beside it. */
+    previousSecret: text("previous_secret"),
+    previousSecretUntil: timestamp("previous_secret_until", { withTimezone: true, mode: "string" }),
+    /** The position in the feed up to which everything was delivered, or passed over by the filter. */
+    positionXid: xid8("position_xid").notNull(),
+    positionTransactionId: uuid("position_transaction_id").notNull(),
+    positionId: bigint("position_id", { mode: "number" }),
+    /**
+     * The end of the range of a call that was begun and whose answer is not saved: the next attempt has the
+     * same range.
+     */
+    pending: jsonb().$type<{ xid: string; transactionId: string; id: number | null }>(),
+    failedAttempts: integer("failed_attempts").notNull().default(0),
+    failingSince: timestamp("failing_since", { withTimezone: true, mode: "string" }),
+    nextAttemptAt: timestamp("next_attempt_at", { withTimezone: true, mode: "string" }),
+    deliveredSignals: bigint("delivered_signals", { mode: "number" }).notNull().default(0),
+    /** Newest first. */
+    answers: jsonb().$type<DeliveryAttempt[]>().notNull().default([]),
+    /** Whether its receiver answers at once, so that it does not wait for those that do not. */
+    isQuick: boolean("is_quick").notNull().default(true),
+    /** Who works on it, until the time beside it. Without a holder, that is when it was last served. */
+    lease: uuid(),
+    leaseUntil: timestamp("lease_until", { withTimezone: true, mode: "string" }),
+  },
+  (table) => [
+    uniqueIndex("subscriptions_name_idx").on(table.name),
+    uniqueIndex("subscriptions_slot_idx").on(table.slot),
+    check("subscriptions_slot_range", sql`${table.slot} between 1 and 100`),
   ],
 )

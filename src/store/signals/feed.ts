@@ -1,4 +1,4 @@
-import { sql } from "drizzle-orm"
+import { type SQL, sql } from "drizzle-orm"
 import type { StoredSignal } from "../../signals/responses.ts"
 import { type Database, withRetries } from "../database/connection.ts"
 import { DatabaseError, FeedPositionUnknown } from "../database/errors.ts"
@@ -42,6 +42,20 @@ export interface FeedQuery {
   limit: number
   /** How many days retention keeps a ledger row at least. */
   ledgerDays: number
+  /** Reads no further than this position. */
+  until?: FeedPosition | undefined
+  /** Returns only some of the signals that the page looks at. `limit` then counts what it looks at. */
+  match?: FeedMatch | undefined
+}
+
+/** Which signals of the feed a reader wants, and how much of them at once. */
+interface FeedMatch {
+  /** A condition on a row of `signals`. */
+  where: SQL
+  /** The most signals of a page. */
+  limit: number
+  /** The bytes that end a page, which has at least one signal. */
+  maxBytes: number
 }
 
 /** The next part of the feed. */
@@ -72,10 +86,11 @@ const MAX_BATCHES = 1000
  * @throws {DatabaseError}
  * @see https://www.postgresql.org/docs/18/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
  */
-export async function readFeed(db: Database, { after, limit, ledgerDays }: FeedQuery): Promise<FeedPage> {
-  const ledger = await readLedger(db, { after, limit, ledgerDays })
-  const chosen = nextIds(after, ledger.rows, limit)
-  const { found, cutAt } = await signalsOf(db, chosen, limit)
+export async function readFeed(db: Database, query: FeedQuery): Promise<FeedPage> {
+  const { after, limit, until, match } = query
+  const ledger = await readLedger(db, query)
+  const chosen = nextIds({ after, until }, ledger.rows, limit)
+  const { found, cutAt } = await signalsOf(db, chosen, match ?? { limit })
   const cut = cutAt !== undefined || chosen.cut
   return {
     signals: found,
@@ -120,8 +135,11 @@ interface LedgerAnswer {
  */
 async function readLedger(
   db: Database,
-  { after, limit, ledgerDays }: FeedQuery,
+  { after, limit, ledgerDays, until }: FeedQuery,
 ): Promise<{ rows: FeedBatch[]; more: boolean; lagSeconds: number }> {
+  const isBefore = until
+    ? sql`and (xid, transaction_id) <= (${until.xid}::xid8, ${until.transactionId}::uuid)`
+    : sql``
   const answer = await withRetries(db, () =>
     db.query<LedgerAnswer & FeedBatch>(sql`
       with candidate as (
@@ -129,7 +147,7 @@ async function readLedger(
           xid, transaction_id, signal_ids,
           case when (xid, transaction_id) > (${after.xid}::xid8, ${after.transactionId}::uuid) then total_count - failed_count else 0 end as size
         from ${batches}
-        where (xid, transaction_id) >= (${after.xid}::xid8, ${after.transactionId}::uuid) and xid < ${OLDEST_OPEN}
+        where (xid, transaction_id) >= (${after.xid}::xid8, ${after.transactionId}::uuid) and xid < ${OLDEST_OPEN} ${isBefore}
         order by ${batches.xid}, transaction_id limit ${MAX_BATCHES + 1}::int4
       ), numbered as (
         select *, sum(size) over batch as signals, row_number() over batch as position, lead(true) over batch is not null as more
@@ -162,7 +180,7 @@ type FeedRow = SelectedRow & { more: boolean; feed_position: number }
 async function signalsOf(
   db: Database,
   { ids, batches: batchOfId }: FeedIds,
-  limit: number,
+  { where, limit, maxBytes }: Partial<FeedMatch> & { limit: number },
 ): Promise<{ found: StoredSignal[]; cutAt: FeedPosition | undefined }> {
   if (ids.length === 0) return { found: [], cutAt: undefined }
   const list = sql.param(ids)
@@ -173,10 +191,11 @@ async function signalsOf(
       from unnest(${list}::int8[], ${sql.param(batchOfId.map((row) => row.transaction_id))}::uuid[])
         with ordinality as wanted (wanted_id, batch, feed_position)
       join ${signals} on id = wanted_id and ${signals.transactionId} = batch
-      where id = any(${list}::int8[])`,
+      where id = any(${list}::int8[])${where ? sql` and ${where}` : sql``}`,
     order: ["feed_position"],
     ascending: true,
     limit,
+    maxBytes,
     storedBytes: STORED_BYTES,
     spelled: sql`${payloadText(MAX_PAGE_BYTES)} as payload_text`,
     sentBytes: SENT_BYTES,
@@ -216,16 +235,23 @@ interface FeedIds {
  * Returns the next ids after a position, at most `limit`. Some may have no signal: duplicates, erased and
  * expired signals.
  *
- * @param after the position; in the first batch, the ids up to it are left out
+ * @param range the position, up to whose id the ids of the first batch are left out; and the last position
  */
-function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: number): FeedIds {
+function nextIds(
+  { after, until }: { after: FeedPosition; until?: FeedPosition | undefined },
+  rows: readonly FeedBatch[],
+  limit: number,
+): FeedIds {
   const found: FeedIds = { ids: [], batches: [], next: after, cut: false }
   for (const row of rows) {
     const isCurrent = row.xid === after.xid && row.transaction_id === after.transactionId
     const position = { xid: row.xid, transactionId: row.transaction_id }
     const behind = isCurrent ? (after.id ?? Number.POSITIVE_INFINITY) : 0
-    for (const { first, last } of rangesOf(row)) {
+    const isLast = row.xid === until?.xid && row.transaction_id === until.transactionId
+    const end = (isLast && until.id) || Number.POSITIVE_INFINITY
+    for (const { first, last: lastOfRange } of rangesOf(row)) {
       const from = Math.max(first, behind + 1)
+      const last = Math.min(lastOfRange, end)
       const room = limit - found.ids.length
       for (let id = from; id <= Math.min(last, from + room - 1); id++) {
         found.ids.push(id)
@@ -233,7 +259,7 @@ function nextIds(after: FeedPosition, rows: readonly FeedBatch[], limit: number)
       }
       if (last >= from + room) return { ...found, next: { ...position, id: from + room - 1 }, cut: true }
     }
-    found.next = { ...position, id: null }
+    found.next = { ...position, id: isLast ? until.id : null }
   }
   return found
 }

@@ -130,7 +130,7 @@ async function makeSources(): Promise<void> {
 }
 
 beforeAll(async () => {
-  rig = await startRig()
+  rig = await startRig({ SUBSCRIPTION_SECRET: "a-secret-of-the-tests-for-sealing-only" })
   await makeSources()
 })
 afterAll(async () => {

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest"
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url))
 /** The rooms whose code runs in the Worker. */
-const ROOMS = ["access", "http", "consumer", "ingest", "queue", "store", "metrics", "isolate"]
+const ROOMS = ["access", "http", "consumer", "ingest", "queue", "store", "metrics", "isolate", "deliver"]
 
 const sources = ROOMS.flatMap((room) =>
   readdirSync(`${ROOT}src/${room}`, { recursive: true, encoding: "utf8" })

@@ -4,6 +4,7 @@ import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 import { createServiceLogin } from "../../../src/local/postgres/service-login.ts"
 import { type Bundle, buildBundle } from "../workerd.ts"
+import { startReceiver } from "./receiver.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -12,6 +13,8 @@ declare module "vitest" {
     /** The owner of the tables, for what tests do past the service. */
     databaseOwnerUrl: string
     databaseEndpoint: string
+    /** The address of a receiver of subscriptions, which tests tell what to answer. */
+    receiver: string
     bundle: Omit<Bundle, "remove">
   }
 }
@@ -29,8 +32,11 @@ export default async function startServices(project: TestProject) {
   project.provide("databaseUrl", await createServiceLogin(postgres.url))
   project.provide("databaseOwnerUrl", postgres.url)
   project.provide("databaseEndpoint", endpoint.url)
+  const receiver = await startReceiver()
+  project.provide("receiver", receiver.url)
   return async () => {
     await remove()
+    await receiver.stop()
     await endpoint.stop()
     await postgres.stop()
   }
