@@ -18,6 +18,7 @@ const Copy = z.object({
       sha256: z.string(),
       scopes: z.array(z.enum(SCOPES)),
       expires: z.number().nullable(),
+      limits: z.object({ signals: z.number().nullable(), bytes: z.number().nullable() }),
     }),
   ),
 })

@@ -1,7 +1,8 @@
 import { errorForLog, LoggableError } from "../errors.ts"
+import { DayQuota } from "../isolate/day-quota.ts"
 import { type KeyList, KnownKeys } from "../isolate/known-keys.ts"
 import { MAX_LIVE_KEYS } from "../keys/form.ts"
-import { type LiveKey, noteKeyUse, readLiveKeys } from "../store/access/keys.ts"
+import { type LiveKey, noteKeyUse, readLiveKeys, takeLease } from "../store/access/keys.ts"
 import { connect, type Database, type DatabaseSettings, withRetries } from "../store/database/connection.ts"
 import { readCopy, writeCopy } from "./copy.ts"
 
@@ -16,7 +17,7 @@ export interface KeySource {
 /** A reading waits so long for the database, in milliseconds, before it takes the copy in the bucket. */
 const DATABASE_MS = 2000
 
-/** A note of a key's use waits so long for the database, in milliseconds. */
+/** A note of a key's use, or a lease, waits so long for the database, in milliseconds. */
 const NOTE_MS = 5000
 
 interface List extends KeyList<LiveKey> {
@@ -113,6 +114,23 @@ function noteUse({ database, keepAlive }: KeySource, id: string): void {
       notNotedAt = Date.now()
     }),
   )
+}
+
+/** What callers use in a day, by the settings of the deployment. */
+const quotas = new WeakMap<DatabaseSettings, DayQuota>()
+
+/** The quotas of this isolate. They take leases in the background. */
+export function quotaOf({ database, keepAlive }: KeySource): DayQuota {
+  const found = quotas.get(database)
+  if (found) return found
+  const deadlineMs = Math.min(NOTE_MS, database.deadlineMs)
+  const quota = new DayQuota({
+    // A lease is taken once: a second one after a lost answer would only be used up earlier.
+    take: (lease) => takeLease(connect({ ...database, deadlineMs }, { traffic: "consumer" }), lease),
+    keepAlive,
+  })
+  quotas.set(database, quota)
+  return quota
 }
 
 /** The copy in the bucket was not written. What was changed in the database stays changed. */

@@ -11,6 +11,8 @@ export {
   ValidationError,
 } from "./api/errors.ts"
 export type {
+  ApiKeyDay,
+  ApiKeyLimits,
   ApiKeyRecord,
   DeadLetterFilter,
   Erasure,

@@ -1,5 +1,5 @@
-import { isKey, isKeyPage, isMadeKey } from "./api/answers.ts"
-import type { ApiKeyRecord, MadeApiKey, NewApiKey } from "./api/queries.ts"
+import { isKey, isKeyPage, isKeyUsage, isMadeKey } from "./api/answers.ts"
+import type { ApiKeyDay, ApiKeyLimits, ApiKeyRecord, MadeApiKey, NewApiKey } from "./api/queries.ts"
 import { encodeJson } from "./base/encode.ts"
 import type { CallOptions } from "./http/request.ts"
 import type { Transport } from "./http/transport.ts"
@@ -62,6 +62,24 @@ export class KeysClient {
    */
   async revoke(id: string, options: CallOptions = {}): Promise<ApiKeyRecord> {
     return (await this.#transport.delete(pathOf(id), { isExpected: isKey }, options)) as ApiKeyRecord
+  }
+
+  /**
+   * Sets what the caller of a key may send in a day, for every key of its name. The service learns of it
+   * within 60 seconds.
+   *
+   * @throws {RequestError} no key has this id
+   */
+  async limit(id: string, limits: ApiKeyLimits, options: CallOptions = {}): Promise<ApiKeyRecord> {
+    const text = encodeJson(limits, "limits")
+    return (await this.#transport.patch(pathOf(id), text, { isExpected: isKey }, options)) as ApiKeyRecord
+  }
+
+  /** What the caller of a key sent on each of the last `days` days, 1 to 31, today included, newest first. */
+  async usage(id: string, days = 7, options: CallOptions = {}): Promise<ApiKeyDay[]> {
+    const exchange = { query: { days }, isExpected: isKeyUsage }
+    const usage = await this.#transport.get(`${pathOf(id)}/usage`, exchange, options)
+    return (usage as { days: ApiKeyDay[] }).days
   }
 
   async #make(path: string, text: string, options: CallOptions): Promise<MadeApiKey> {

@@ -4,6 +4,7 @@ import { readSettings, type Settings } from "../config.ts"
 import { errorForLog, LoggableError } from "../errors.ts"
 import { continueErasure } from "../ingest/erase.ts"
 import { type Outcome, recordPoint, SWEEP_ROUTE } from "../metrics/points.ts"
+import { deleteLeases } from "../store/access/keys.ts"
 import { connect } from "../store/database/connection.ts"
 import { makePartitions } from "../store/database/partitions.ts"
 import { releaseExpiredKeys } from "../store/ledger/keys.ts"
@@ -81,6 +82,7 @@ async function sweepExpired(
     await step("expired_partitions_dropped", () => dropExpiredPartitions(db(), signalDays))
     await step("expired_signals_deleted", () => deleteExpiredSignals(db(), signalDays))
   }
+  await step("leases_deleted", () => deleteLeases(db()))
   await step("expired_batches_deleted", async () => (await deleteExpiredBatches(db(), ledgerDays)).deleted)
   await step("settled_dead_letters_deleted", () => deleteSettledDeadLetters(db(), ledgerDays))
 }

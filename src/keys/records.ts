@@ -15,6 +15,17 @@ const time = z.iso
   .transform((text) => new Date(text).toISOString())
   .meta({ override: { type: "string", format: "date-time" } })
 
+const amount = (description: string) =>
+  z.int().min(1).max(Number.MAX_SAFE_INTEGER).nullish().meta({ description })
+
+const LIMITS = {
+  signals_per_day: amount("The signals that the caller may send in a day, about. Default: no limit."),
+  bytes_per_day: amount("The bytes, decoded, that the caller may send in a day, about. Default: no limit."),
+}
+
+/** The body of `PATCH /api/keys/{key_id}`. */
+export const KeyLimits = z.strictObject(LIMITS).meta({ id: "KeyLimits" })
+
 /** The body of `POST /api/keys`. */
 export const NewKey = z
   .strictObject({
@@ -31,6 +42,7 @@ export const NewKey = z
       .meta({ description: "The caller: 1 to 100 letters, digits or any of `. _ @ -`. It cannot change." }),
     scopes: scopes.meta({ description: "What the key may do; only what the key of this request may do." }),
     expires_at: time.nullish().meta({ description: "When the key ends by itself. Default: never." }),
+    ...LIMITS,
   })
   .meta({ id: "NewKey" })
 
@@ -64,6 +76,9 @@ const KEY_FIELDS = {
     .date()
     .nullable()
     .meta({ description: "The last day in UTC on which a request had the key." }),
+  limits: z
+    .object({ signals_per_day: z.int().nullable(), bytes_per_day: z.int().nullable() })
+    .meta({ description: "Of the caller; null: no limit." }),
 }
 
 /** A key that was made at run time, without the key itself. */
@@ -82,3 +97,19 @@ export const KeyPage = z.object({
     .nullable()
     .meta({ description: "Pass it as `cursor` for the next page; null on the last." }),
 })
+
+/** What a caller sent, by the ledger. */
+export const KeyUsage = z
+  .object({
+    name: z.string(),
+    days: z.array(
+      z.object({
+        day: z.iso.date().meta({ description: "In UTC." }),
+        batches: z.int(),
+        signals: z.int().meta({ description: "All that were sent, failed ones included." }),
+        failed_signals: z.int(),
+      }),
+    ),
+  })
+  .meta({ id: "KeyUsage" })
+export type KeyUsage = z.infer<typeof KeyUsage>

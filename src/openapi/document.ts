@@ -31,7 +31,8 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/erasures": { post: erasures.createErasure, get: erasures.listErasures },
   "/api/erasures/{erasure_id}": { get: erasures.getErasure },
   "/api/keys": { post: keys.createKey, get: keys.listKeys },
-  "/api/keys/{key_id}": { get: keys.getKey, delete: keys.revokeKey },
+  "/api/keys/{key_id}": { get: keys.getKey, patch: keys.limitKey, delete: keys.revokeKey },
+  "/api/keys/{key_id}/usage": { get: keys.getKeyUsage },
   "/api/keys/{key_id}/rotate": { post: keys.rotateKey },
   "/api/subscriptions": { post: subscriptions.createSubscription, get: subscriptions.listSubscriptions },
   "/api/subscriptions/{subscription_id}": {

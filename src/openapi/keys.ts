@@ -1,4 +1,4 @@
-import { KeyPath, LedgerQuery } from "../http/request/params.ts"
+import { KeyPath, LedgerQuery, UsageQuery } from "../http/request/params.ts"
 import {
   keyConflict,
   keyEndInDoubt,
@@ -7,7 +7,7 @@ import {
   notFound,
   unavailable,
 } from "../http/request/problems.ts"
-import { KeyPage, KeyRecord, MadeKey, NewKey, Rotation } from "../keys/records.ts"
+import { KeyLimits, KeyPage, KeyRecord, KeyUsage, MadeKey, NewKey, Rotation } from "../keys/records.ts"
 import { TRANSACTION_ID } from "./examples.ts"
 import { answer, examplesOf, operation, refusal, unreachable } from "./operation.ts"
 
@@ -24,6 +24,7 @@ const KEY: KeyRecord = {
   revoked_by: null,
   rotated_from: null,
   last_used_on: "2025-01-15",
+  limits: { signals_per_day: 1_000_000, bytes_per_day: null },
 }
 
 const REVOKED: KeyRecord = {
@@ -127,6 +128,47 @@ export const revokeKey = operation({
     200: answer("Revoked.", KeyRecord, { revoked: REVOKED }),
     404: UNKNOWN,
     503: unreachable("The key may be revoked; revoke it again.", { ...AWAY, "in doubt": keyEndInDoubt() }),
+  },
+  unreadable: { key_id: WRONG_ID },
+})
+
+export const limitKey = operation({
+  id: "limitKey",
+  tag: TAG,
+  summary: "Set what the caller of a key may send in a day",
+  description:
+    "For every key of its name; a limit that is not given is removed. Limits are approximate: isolates count by leases of a hundredth, and learn of a change within 60 seconds. Days are those of UTC.",
+  scope: "admin",
+  params: { path: KeyPath },
+  body: {
+    required: true,
+    content: {
+      "application/json": {
+        schema: KeyLimits,
+        examples: examplesOf({ "a million signals": { signals_per_day: 1_000_000 }, "no limit": {} }),
+      },
+    },
+  },
+  answers: { 200: answer("The key's record.", KeyRecord, { limited: KEY }), 404: UNKNOWN },
+  unreadable: { key_id: WRONG_ID },
+})
+
+export const getKeyUsage = operation({
+  id: "getKeyUsage",
+  tag: TAG,
+  summary: "What the caller of a key sent, by day",
+  description:
+    "From the ledger, the newest day first; days without a batch are left out. A batch belongs to the day in UTC on which it was accepted.",
+  scope: "admin",
+  params: { path: KeyPath, query: UsageQuery },
+  answers: {
+    200: answer("The days.", KeyUsage, {
+      "one day": {
+        name: "importer",
+        days: [{ day: "2025-01-15", batches: 120, signals: 60_000, failed_signals: 12 }],
+      },
+    }),
+    404: UNKNOWN,
   },
   unreadable: { key_id: WRONG_ID },
 })

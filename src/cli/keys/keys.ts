@@ -1,4 +1,4 @@
-import type { ApiKeyRecord, KeyRotation, MadeApiKey, NewApiKey } from "../../client/index.ts"
+import type { ApiKeyLimits, ApiKeyRecord, KeyRotation, MadeApiKey, NewApiKey } from "../../client/index.ts"
 import { jsonLine } from "../../signals/lines.ts"
 import { EXIT } from "../terminal/errors.ts"
 import { openClient } from "../terminal/options.ts"
@@ -52,6 +52,30 @@ export async function rotate(id: string, rotation: KeyRotation, options: KeysOpt
 function printMade(made: MadeApiKey, { json }: KeysOptions): void {
   if (json) console.log(jsonLine(made))
   else console.log(`Key of ${made.name}, shown only now:  ${made.key}\nId:  ${made.id}`)
+}
+
+export async function limit(id: string, limits: ApiKeyLimits, options: KeysOptions): Promise<number> {
+  const key = await openClient(options).keys.limit(id, limits, { signal: options.stop })
+  const { signals_per_day, bytes_per_day } = key.limits
+  const limitOf = (most: number | null, what: string) =>
+    most === null ? `any number of ${what}` : `${most} ${what}`
+  if (options.json) console.log(jsonLine(key))
+  else
+    console.log(
+      `${key.name} may send ${limitOf(signals_per_day, "signals")} and ${limitOf(bytes_per_day, "bytes")} a day.`,
+    )
+  return EXIT.done
+}
+
+/** Prints what the caller of a key sent on each of the last days, the newest first. */
+export async function usage(id: string, days: number, options: KeysOptions): Promise<number> {
+  for (const day of await openClient(options).keys.usage(id, days, { signal: options.stop }))
+    await printLine(
+      options.json
+        ? jsonLine(day)
+        : `${day.day}  ${day.batches} batches  ${day.signals} signals  ${day.failed_signals} failed`,
+    )
+  return EXIT.done
 }
 
 export async function revoke(id: string, options: KeysOptions): Promise<number> {

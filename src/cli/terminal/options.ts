@@ -14,7 +14,7 @@ export interface Invocation {
   printsResult: boolean
 }
 
-const wholeNumber = (least: number, most: number) => (text: string) => {
+export const wholeNumber = (least: number, most: number) => (text: string) => {
   const number = Number(text)
   if (!Number.isInteger(number) || number < least || number > most)
     throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`)

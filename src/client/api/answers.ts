@@ -69,4 +69,5 @@ export const isBulkReplay: Check = has({
 export const isErasure: Check = has({ id: isText, state: isText })
 export const isKey: Check = has({ id: isText, name: isText, state: isText })
 export const isKeyPage: Check = has({ keys: isListOf(isKey), next_cursor: isTextOrNull })
+export const isKeyUsage: Check = has({ name: isText, days: isListOf(has({ day: isText, signals: isCount })) })
 export const isMadeKey: Check = has({ id: isText, name: isText, key: isText })

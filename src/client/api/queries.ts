@@ -82,7 +82,7 @@ export interface Erasure {
 export type Scope = "ingest" | "read" | "bridge" | "admin"
 
 /** A key to make. */
-export interface NewApiKey {
+export interface NewApiKey extends ApiKeyLimits {
   /** The caller: 1 to 100 letters, digits or any of `. _ @ -`. No other caller ever gets the name. */
   name: string
   /** Only scopes that the key of this client has. */
@@ -110,6 +110,23 @@ export interface ApiKeyRecord {
   rotated_from: string | null
   /** The last day in UTC on which it was used, such as 2025-01-15. */
   last_used_on: string | null
+  /** Of the caller; null: no limit. */
+  limits: { signals_per_day: number | null; bytes_per_day: number | null }
+}
+
+/** What a caller may send in a day, about. A limit that is not given is none. */
+export interface ApiKeyLimits {
+  signals_per_day?: number | null | undefined
+  bytes_per_day?: number | null | undefined
+}
+
+/** What a caller sent on one day in UTC, by the ledger. */
+export interface ApiKeyDay {
+  day: string
+  batches: number
+  /** All that were sent, failed ones included. */
+  signals: number
+  failed_signals: number
 }
 
 /** A key that was just made, with the key itself. */

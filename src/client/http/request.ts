@@ -22,7 +22,7 @@ export interface CallOptions {
 
 export interface Call {
   url: URL
-  method: "GET" | "POST" | "DELETE"
+  method: "GET" | "POST" | "PATCH" | "DELETE"
   headers: Headers
   body?: string | Uint8Array<ArrayBuffer> | undefined
 }

@@ -89,6 +89,12 @@ export class Transport {
   }
 
   /** @param text the body, as JSON */
+  patch(path: string, text: string, exchange: Exchange, options: CallOptions): Promise<unknown> {
+    const headers = { "Content-Type": "application/json" }
+    return this.#call(options, { method: "PATCH", path, exchange, headers, body: text })
+  }
+
+  /** @param text the body, as JSON */
   async post(
     path: string,
     text: string,

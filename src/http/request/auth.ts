@@ -56,7 +56,9 @@ async function callerOf(c: Context<App>, key: string): Promise<Caller | undefine
   if (root || !hasKeyForm(key)) return root
   const found = await findLiveKey(keySourceOf(c), digest)
   if (found === "cannot tell") throw keyNotChecked()
-  return found === "unknown" ? undefined : { name: found.name, scopes: found.scopes }
+  if (found === "unknown") return undefined
+  const { name, scopes, limits } = found
+  return { name, scopes, ...((limits.signals ?? limits.bytes) !== null && { limits }) }
 }
 
 /** Compares digests in constant time, and compares every key, so that the time does not depend on a key. */

@@ -3,6 +3,7 @@ import { matchedRoutes } from "hono/route"
 import type { Bindings } from "../../bindings.ts"
 import type { Settings } from "../../config.ts"
 import type { Claim } from "../../isolate/byte-budget.ts"
+import type { DayLimits } from "../../isolate/day-quota.ts"
 import type { Counts } from "../../signals/answer.ts"
 import type { ProblemCode } from "../../signals/failures.ts"
 import type { Scope } from "../../signals/rules.ts"
@@ -13,6 +14,8 @@ import type { Span } from "../../trace.ts"
 export interface Caller {
   name: string
   scopes: readonly Scope[]
+  /** What the caller may send in a day; undefined: no limit. */
+  limits?: DayLimits
 }
 
 /**

@@ -1,7 +1,10 @@
 import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
+import { quotaOf } from "../../access/keys.ts"
+import { DAY_SECONDS } from "../../isolate/day-quota.ts"
+import { keySourceOf } from "./auth.ts"
 import { type App, noteOutcome } from "./context.ts"
-import { tooManyRequests } from "./problems.ts"
+import { overDayLimit, tooManyRequests } from "./problems.ts"
 
 /**
  * The period of both rate limiters in wrangler.toml. It is also the `Retry-After`, since Cloudflare does not
@@ -35,12 +38,19 @@ export const limitAddress = createMiddleware<App>(async (c, next) => {
 /** Limits requests by caller. With open access there is no caller, so only the address counts. */
 export const limitCaller = createMiddleware<App>(async (c, next) => {
   if (c.env.RATE_LIMITER && !isAnonymous(c)) namePolicy(c, "caller")
+  nameDayLimits(c)
   await countCaller(c)
   await next()
 })
 
-/** Counts a large request as several units. Cloudflare's limiter counts calls, so each unit is one call. */
+/**
+ * Counts a large request as several units, and spends of what its caller may send in a day. Cloudflare's
+ * limiter counts calls, so each unit is one call.
+ */
 export async function limitWork(c: Context<App>, work: { signals: number; bytes: number }): Promise<void> {
+  const { name, limits } = c.get("caller")
+  const over = limits && quotaOf(keySourceOf(c)).spend(name, limits, work)
+  if (over) throw overDayLimit(over.limit, limits[over.limit] ?? 0, over.retryAfterSeconds)
   const units = Math.max(Math.ceil(work.signals / SIGNALS_A_UNIT), Math.ceil(work.bytes / BYTES_A_UNIT))
   await Promise.all(Array.from({ length: Math.max(0, units - 1) }, () => countCaller(c)))
 }
@@ -61,6 +71,16 @@ function namePolicy(c: Context<App>, name: "address" | "caller"): void {
   const quota = c.get("settings").rateLimits[name]
   if (quota !== undefined)
     c.header("RateLimit-Policy", `"${name}";q=${quota};w=${PERIOD_SECONDS}`, { append: true })
+}
+
+/** Names what the caller may send in a day. How much is left is known only about. */
+function nameDayLimits(c: Context<App>): void {
+  const { limits } = c.get("caller")
+  for (const limit of ["signals", "bytes"] as const) {
+    const quota = limits?.[limit] ?? null
+    if (quota !== null)
+      c.header("RateLimit-Policy", `"${limit}-per-day";q=${quota};w=${DAY_SECONDS}`, { append: true })
+  }
 }
 
 /**

@@ -8,7 +8,7 @@ import { crossSite } from "./problems.ts"
 /** Chromium caches a preflight at most this long. */
 export const MAX_AGE_SECONDS = 7200
 
-export const ALLOWED_METHODS = ["GET", "HEAD", "POST", "DELETE"]
+export const ALLOWED_METHODS = ["GET", "HEAD", "POST", "PATCH", "DELETE"]
 
 /** What a page may send. */
 export const ALLOWED_HEADERS = [

@@ -202,6 +202,19 @@ export const SubscriptionPath = z.object({
   subscription_id: z.guid().meta({ description: "The subscription's id." }),
 })
 
+/** The most days of one answer about the use of a key. */
+const MAX_USAGE_DAYS = 31
+
+export const UsageQuery = z.object({
+  days: digits
+    .pipe(z.int().min(1).max(MAX_USAGE_DAYS))
+    .default(7)
+    .meta({
+      description: "Days, today included.",
+      override: { type: "integer", minimum: 1, maximum: MAX_USAGE_DAYS, default: 7 },
+    }),
+})
+
 export const SignalPath = z.object({ id: id("The signal's id.") })
 
 export const DeadLetterQuery = z.object({

@@ -228,6 +228,13 @@ export const tooManyRequests = (retryAfterSeconds: number) =>
     { "Retry-After": String(retryAfterSeconds) },
   )
 
+export const overDayLimit = (what: string, most: number, retryAfterSeconds: number) =>
+  new Problem(
+    "rate_limited",
+    { detail: `This caller may send ${most} ${what} in a day (UTC), and has. Nothing was stored.` },
+    { "Retry-After": String(retryAfterSeconds) },
+  )
+
 export const rejectedBatch = (failures: readonly Failure[]) =>
   new Problem("batch_rejected", {
     detail: `Batch failed at index ${failures[0]?.index}: ${failures[0]?.error}. No signals were created.`,

@@ -1,28 +1,32 @@
 import { zValidator } from "@hono/zod-validator"
 import { type Context, Hono } from "hono"
 import { uuidv7 } from "uuidv7"
+import type * as z from "zod"
 import { CopyNotWritten, spreadKeys } from "../../access/keys.ts"
 import { errorForLog } from "../../errors.ts"
+import type { DayLimits } from "../../isolate/day-quota.ts"
 import { apiKeyOf, hintOf, type KeyConflict, RANDOM_BYTES } from "../../keys/form.ts"
-import { type KeyRecord, NewKey, Rotation } from "../../keys/records.ts"
+import { KeyLimits, type KeyRecord, NewKey, Rotation } from "../../keys/records.ts"
 import {
   findKey,
   insertKey,
   insertRotation,
   type KeyToMake,
+  limitKeys,
   listKeys,
   revokeKey,
+  usageOf,
 } from "../../store/access/keys.ts"
 import { DatabaseError } from "../../store/database/errors.ts"
 import { readRequest } from "../body/requests.ts"
 import { keySourceOf, requireKey, requireScope } from "../request/auth.ts"
 import { type App, noteOutcome } from "../request/context.ts"
-import { KeyPath, LedgerQuery, refuseShape } from "../request/params.ts"
+import { KeyPath, LedgerQuery, refuseShape, UsageQuery } from "../request/params.ts"
 import { forbidden, keyConflict, keyEndInDoubt, keyMadeInDoubt, notFound } from "../request/problems.ts"
 
 /**
- * The routes of keys that are made at run time: make, list, read, rotate, revoke. Only the answer that makes
- * a key shows it.
+ * The routes of keys that are made at run time: make, list, read, limit, rotate, revoke, and what
+ * their callers sent. Only the answer that makes a key shows it.
  */
 export const keys = new Hono<App>()
   .post("/", requireScope("admin"), requireKey, async (c) => {
@@ -30,7 +34,8 @@ export const keys = new Hono<App>()
     refuseScopesBeyond(c, request.scopes)
     const { key, toMake } = await newKey(c, request.expires_at)
     const { name, scopes } = request
-    const made = await insertKey(c.get("db"), { ...toMake, name, scopes }).catch(refuseDoubt(keyMadeInDoubt))
+    const limited = { ...toMake, name, scopes, limits: limitsOf(request) }
+    const made = await insertKey(c.get("db"), limited).catch(refuseDoubt(keyMadeInDoubt))
     return answerMade(c, key, made)
   })
   .get("/", requireScope("admin"), zValidator("query", LedgerQuery, refuseShape), async (c) => {
@@ -40,6 +45,30 @@ export const keys = new Hono<App>()
   })
   .get("/:key_id", requireScope("admin"), zValidator("param", KeyPath, refuseShape), async (c) =>
     c.json(await keyOf(c, c.req.valid("param").key_id)),
+  )
+  .patch(
+    "/:key_id",
+    requireScope("admin"),
+    requireKey,
+    zValidator("param", KeyPath, refuseShape),
+    async (c) => {
+      const { request } = await readRequest(c, KeyLimits, "limits:")
+      const limited = await limitKeys(c.get("db"), c.req.valid("param").key_id, limitsOf(request))
+      if (!limited) throw unknownKey()
+      await spreadKeys(keySourceOf(c), c.get("db")).catch(noteUnwritten(c))
+      return c.json(limited)
+    },
+  )
+  .get(
+    "/:key_id/usage",
+    requireScope("admin"),
+    zValidator("param", KeyPath, refuseShape),
+    zValidator("query", UsageQuery, refuseShape),
+    async (c) => {
+      const { name } = await keyOf(c, c.req.valid("param").key_id)
+      const { days } = c.req.valid("query")
+      return c.json({ name, days: await usageOf(c.get("db"), name, days, new Date()) })
+    },
   )
   .delete(
     "/:key_id",
@@ -97,12 +126,19 @@ async function newKey(
 /** Answers with the key. It works without the copy, which the sweep writes again. */
 async function answerMade(c: Context<App>, key: string, made: KeyRecord | KeyConflict): Promise<Response> {
   if (typeof made === "string") throw keyConflict(made)
-  await spreadKeys(keySourceOf(c), c.get("db")).catch((error: unknown) => {
-    if (!(error instanceof CopyNotWritten)) throw error
-    noteOutcome(c, { error: errorForLog(error) })
-  })
+  await spreadKeys(keySourceOf(c), c.get("db")).catch(noteUnwritten(c))
   c.header("Location", `/api/keys/${made.id}`)
   return c.json({ ...made, key }, 201)
+}
+
+const limitsOf = ({ signals_per_day, bytes_per_day }: z.infer<typeof KeyLimits>): DayLimits => ({
+  signals: signals_per_day ?? null,
+  bytes: bytes_per_day ?? null,
+})
+
+const noteUnwritten = (c: Context<App>) => (error: unknown) => {
+  if (!(error instanceof CopyNotWritten)) throw error
+  noteOutcome(c, { error: errorForLog(error) })
 }
 
 async function keyOf(c: Context<App>, id: string): Promise<KeyRecord> {

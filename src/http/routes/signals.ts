@@ -10,6 +10,7 @@ import { storedSignal } from "../../store/signals/stored-signal.ts"
 import { readSignal } from "../body/requests.ts"
 import { requireScope } from "../request/auth.ts"
 import type { App } from "../request/context.ts"
+import { limitWork } from "../request/limits.ts"
 import { encodeCursor, ListQuery, refuseShape, SignalPath, StatsQuery } from "../request/params.ts"
 import { withPayload } from "../request/payload-params.ts"
 import { invalidShape, notFound, payloadTooLarge } from "../request/problems.ts"
@@ -23,6 +24,7 @@ export const signals = new Hono<App>()
     notePlan(c, plan, "single")
     const [row] = plan.rows
     if (!row) throw refusedSignal(plan.failures[0])
+    await limitWork(c, { signals: 1, bytes: c.get("bodyBytes") })
     const written = await storeRequested(
       c,
       requestedBatch(c, plan, { allOrNothing: true, idempotency }),

@@ -265,6 +265,9 @@ export const apiKeys = pgTable(
     rotatedFrom: uuid("rotated_from"),
     /** The last day, in UTC, on which a request had the key. */
     lastUsedOn: date("last_used_on", { mode: "string" }),
+    /** What its caller may send in a day, in UTC; null: no limit. */
+    signalsPerDay: bigint("signals_per_day", { mode: "number" }),
+    bytesPerDay: bigint("bytes_per_day", { mode: "number" }),
   },
   (table) => [
     uniqueIndex("api_keys_sha256_idx").on(table.sha256),
@@ -321,4 +324,20 @@ export const subscriptions = pgTable(
     uniqueIndex("subscriptions_slot_idx").on(table.slot),
     check("subscriptions_slot_range", sql`${table.slot} between 1 and 100`),
   ],
+)
+
+/**
+ * The leases of callers whose keys have a limit for a day: the sums of what isolates have leased, which is a
+ * little more than what they let through.
+ */
+export const apiKeyDays = pgTable(
+  "api_key_days",
+  {
+    name: text().notNull(),
+    /** In UTC. */
+    day: date({ mode: "string" }).notNull(),
+    signals: bigint({ mode: "number" }).notNull(),
+    bytes: bigint({ mode: "number" }).notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.day, table.name] })],
 )

@@ -45,7 +45,7 @@ describe("a preflight", () => {
       expect(response.status).toBe(204)
       expect(response.headers.get("Access-Control-Allow-Origin")).toBe(origin)
       expect(response.headers.get("Access-Control-Max-Age")).toBe("7200")
-      expect(response.headers.get("Access-Control-Allow-Methods")).toBe("GET,HEAD,POST,DELETE")
+      expect(response.headers.get("Access-Control-Allow-Methods")).toBe("GET,HEAD,POST,PATCH,DELETE")
       expect(response.headers.get("Access-Control-Allow-Headers")).toBe(
         "Authorization,Content-Encoding,Content-Type,Idempotency-Key,Prefer,X-Request-Id,baggage,sentry-trace,traceparent,tracestate",
       )
