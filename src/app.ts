@@ -19,6 +19,7 @@ import { exportedSignals } from "./http/routes/export.ts"
 import { feed } from "./http/routes/feed.ts"
 import { kafkaWebhook } from "./http/routes/kafka.ts"
 import { keys } from "./http/routes/keys.ts"
+import { scores } from "./http/routes/scores.ts"
 import { signals } from "./http/routes/signals.ts"
 import { slackWebhook } from "./http/routes/slack.ts"
 import { metrics, prometheus, readiness, storage } from "./http/routes/status.ts"
@@ -69,6 +70,7 @@ app.route("/api/signals/batch", signalBatches)
 app.route("/api/signals/feed", feed)
 app.route("/api/signals/export", exportedSignals)
 app.route("/api/signals", signals)
+app.route("/api/scores", scores)
 app.route("/api/batches", ledger)
 app.route("/api/metrics", metrics)
 app.route("/metrics", prometheus)

@@ -16,6 +16,7 @@ import type {
   DeadLetter,
   FeedPage,
   ListedDeadLetter,
+  NewScore,
   NewSignal,
   ReplayAnswer,
   SignalPage,
@@ -112,16 +113,7 @@ export class SignalClient {
    * @throws {SignalError} as `createBatch`
    */
   async createBatchOf(texts: readonly string[], options: BatchOptions = {}): Promise<BatchAnswer> {
-    const preferences = [options.minimal && "return=minimal", options.lenient && "handling=lenient"].filter(
-      Boolean,
-    )
-    return this.#send<BatchAnswer>(
-      "/api/signals/batch",
-      `{"signals":[${texts.join(",")}],"fail_on_error":${options.allOrNothing ?? false}}`,
-      { isExpected: answers.isBatchAnswer(texts.length) },
-      options,
-      preferences.length > 0 ? { Prefer: preferences.join(", ") } : {},
-    )
+    return this.#sendBatch("/api/signals/batch", "signals", texts, options)
   }
 
   /**
@@ -134,6 +126,24 @@ export class SignalClient {
    */
   async create(signal: NewSignal, options: SendOptions = {}): Promise<StoredSignal> {
     return this.#send("/api/signals", encodeSignal(signal), { isExpected: answers.isStoredSignal }, options)
+  }
+
+  /**
+   * Stores up to 10,000 scores of signals that are stored already. The newest `scored_at` counts, whatever
+   * the order of arrival; the service keeps each score as history.
+   *
+   * @param scores in the order of the answer's `results`
+   * @returns as `createBatch`; a score of an unknown signal fails with `retryable`, since its signal may come
+   * @throws {SignalError} as `createBatch`
+   *
+   * @example
+   * ```ts
+   * await client.createScores([{ dedupe_key: "msg-1", signal_score: 0.9, scorer: "judge-2" }])
+   * ```
+   */
+  async createScores(scores: readonly NewScore[], options: BatchOptions = {}): Promise<BatchAnswer> {
+    const texts = scores.map((score, index) => encodeJson(score, `scores[${index}]`))
+    return this.#sendBatch("/api/scores", "scores", texts, options)
   }
 
   /** Yields every signal that matches `filter`, newest first; requests each page when it is needed. */
@@ -307,6 +317,23 @@ export class SignalClient {
    */
   callerId(): Promise<string> {
     return this.#transport.callerId()
+  }
+
+  async #sendBatch(
+    path: string,
+    field: "signals" | "scores",
+    texts: readonly string[],
+    options: BatchOptions,
+  ): Promise<BatchAnswer> {
+    const { allOrNothing = false, minimal, lenient } = options
+    const preferences = [minimal && "return=minimal", lenient && "handling=lenient"].filter(Boolean)
+    return this.#send<BatchAnswer>(
+      path,
+      `{"${field}":[${texts.join(",")}],"fail_on_error":${allOrNothing}}`,
+      { isExpected: answers.isBatchAnswer(texts.length) },
+      options,
+      preferences.length > 0 ? { Prefer: preferences.join(", ") } : {},
+    )
   }
 
   async #send<Answer>(

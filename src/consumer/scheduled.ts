@@ -13,6 +13,7 @@ import { runningErasures } from "../store/lifecycle/erasures.ts"
 import {
   deleteExpiredBatches,
   deleteExpiredSignals,
+  deleteScoresOfDropped,
   deleteSettledDeadLetters,
   dropExpiredPartitions,
 } from "../store/lifecycle/retention.ts"
@@ -83,6 +84,7 @@ async function sweepExpired(
     await step("expired_signals_deleted", () => deleteExpiredSignals(db(), signalDays))
   }
   await step("leases_deleted", () => deleteLeases(db()))
+  await step("scores_of_dropped_deleted", () => deleteScoresOfDropped(db()))
   await step("expired_batches_deleted", async () => (await deleteExpiredBatches(db(), ledgerDays)).deleted)
   await step("settled_dead_letters_deleted", () => deleteSettledDeadLetters(db(), ledgerDays))
 }

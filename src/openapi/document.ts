@@ -6,6 +6,7 @@ import { HEADER_COMPONENTS, PREFLIGHT, withSharedHeaders } from "./headers.ts"
 import * as keys from "./keys.ts"
 import { METHOD_NOT_ALLOWED } from "./operation.ts"
 import * as read from "./reads.ts"
+import { createScores } from "./scores.ts"
 import { getStorage } from "./storage.ts"
 import * as subscriptions from "./subscriptions.ts"
 import { WEBHOOK_PATHS } from "./webhooks.ts"
@@ -21,6 +22,7 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/signals/feed": { get: read.readFeed },
   "/api/signals/stats": { get: read.signalStats },
   "/api/signals/{id}": { get: read.getSignal },
+  "/api/scores": { post: createScores },
   "/api/batches": { get: read.listBatches },
   "/api/batches/{transaction_id}": { get: read.getBatch },
   ...WEBHOOK_PATHS,

@@ -252,3 +252,39 @@ export const DEAD_LETTER: DeadLetterRecord = {
   ...LISTED_DEAD_LETTER,
   record: JSON.stringify({ value: { context_window_id: "conv-123", signal_score: 1.5 } }),
 }
+
+export const SCORES = {
+  scores: [
+    { signal_id: 1001, signal_score: 0.9, scored_at: "2025-01-15T10:00:00Z", scorer: "judge-2" },
+    { dedupe_key: "msg-7", escalate_flag: 1 },
+  ],
+}
+
+export const SCORES_ANSWER: BatchAnswer = {
+  total_count: 2,
+  successful_count: 1,
+  failed_count: 1,
+  results: [
+    { index: 0, success: true, signal_id: 1001, error: null },
+    {
+      index: 1,
+      success: false,
+      signal_id: null,
+      error: "no stored signal has this dedupe_key",
+      code: "unknown_signal",
+      field: "dedupe_key",
+      retryable: true,
+    },
+  ],
+  transaction_id: TRANSACTION_ID,
+}
+
+export const STORED_SCORE = {
+  signal_score: 0.9,
+  emotional_tone: null,
+  escalate_flag: null,
+  scored_at: "2025-01-15T10:00:00.000000Z",
+  scorer: "judge-2",
+  received_at: "2025-01-15T10:00:01.234567Z",
+  transaction_id: TRANSACTION_ID,
+}

@@ -27,9 +27,17 @@ import {
   FeedAnswer,
   SignalPage,
   SignalStats,
-  StoredSignal,
+  SignalWithScores,
 } from "../signals/responses.ts"
-import { BATCH_RECORD, CONVERSATION, COUNTERS, METRICS, QUEUED_RECORD, STORED_SIGNAL } from "./examples.ts"
+import {
+  BATCH_RECORD,
+  CONVERSATION,
+  COUNTERS,
+  METRICS,
+  QUEUED_RECORD,
+  STORED_SCORE,
+  STORED_SIGNAL,
+} from "./examples.ts"
 import { answer, examplesOf, operation, refusal, TOO_MANY_REQUESTS, unreachable } from "./operation.ts"
 
 const BAD_LIMIT = {
@@ -108,12 +116,18 @@ export const readFeed = operation({
   summary: "Follow signals in commit order",
   description:
     "A reader that sends each `next_cursor` as the next `after` sees every signal once, even when transactions were open. " +
-    "A signal that was erased before it is read is missing; an edited one has its edited content.",
+    "A signal that was erased before it is read is missing; an edited one has its edited content. A signal comes once more, with `change`, when a score is stored for it.",
   scope: "read",
   params: { query: FeedQuery },
   answers: {
     200: answer("The signals after the cursor.", FeedAnswer, {
       "a signal": { signals: [STORED_SIGNAL], next_cursor: FEED_CURSOR, more: false, lag_seconds: 0 },
+      "a signal that was scored": {
+        signals: [{ ...STORED_SIGNAL, signal_score: 0.9, change: "score" }],
+        next_cursor: FEED_CURSOR,
+        more: false,
+        lag_seconds: 0,
+      },
       "nothing new": { signals: [], next_cursor: FEED_CURSOR, more: false, lag_seconds: 0 },
     }),
     503: unreachable("The database cannot be reached in time, or too many readers wait.", {
@@ -145,7 +159,10 @@ export const getSignal = operation({
   scope: "read",
   params: { path: SignalPath },
   answers: {
-    200: answer("The signal.", StoredSignal, { signal: STORED_SIGNAL }),
+    200: answer("The signal.", SignalWithScores, {
+      signal: { ...STORED_SIGNAL, scores: [] },
+      scored: { ...STORED_SIGNAL, signal_score: 0.9, scores: [STORED_SCORE] },
+    }),
     404: refusal("No signal has this id.", { unknown: notFound("No signal has this id.") }),
   },
   unreadable: {

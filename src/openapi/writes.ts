@@ -18,23 +18,23 @@ import {
 } from "./examples.ts"
 import { answer, examplesOf, type Headers, operation, rejected } from "./operation.ts"
 
-const IdempotencyKey = z.string().min(1).max(255).optional().meta({
+export const IdempotencyKey = z.string().min(1).max(255).optional().meta({
   description: "A retry of the same body under the same key returns the first answer again, for 7 days.",
 })
 
-const ContentEncoding = z
+export const ContentEncoding = z
   .enum([...ENCODING_NAMES, "identity"])
   .optional()
   .meta({ description: "The compression of the body." })
 
-const REPLAYED: Headers = {
+export const REPLAYED: Headers = {
   "Idempotency-Replayed": {
     description: "true: this is the first answer to this Idempotency-Key, returned again.",
     schema: { type: "string", enum: ["true"] },
   },
 }
 
-const applied = (example: string): Headers => ({
+export const applied = (example: string): Headers => ({
   "Preference-Applied": {
     description: "The preferences that the service applied, separated by commas.",
     schema: { type: "string" },
@@ -42,7 +42,7 @@ const applied = (example: string): Headers => ({
   },
 })
 
-const KEY_REUSED = keyReused()
+export const KEY_REUSED = keyReused()
 
 export const createBatch = operation({
   id: "createBatch",

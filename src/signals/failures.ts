@@ -91,6 +91,21 @@ export const FAILURE_CODES = {
     retryable: false,
     cure: "stop sending signals about this subject",
   },
+  unknown_signal: {
+    meaning: "a score names a signal that is not stored: not yet, or not any more",
+    retryable: true,
+    cure: "send the score again after its signal; drop it when the signal was deleted",
+  },
+  two_signals: {
+    meaning: "a score names its signal both by `signal_id` and by `dedupe_key`",
+    retryable: false,
+    cure: "send one of the two",
+  },
+  too_many_scores: {
+    meaning: "the signal already has as many scores as are kept",
+    retryable: false,
+    cure: "score it less often",
+  },
   unprocessed_message: {
     meaning: "a whole message of the queue could not be stored in any attempt",
     retryable: true,

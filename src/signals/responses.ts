@@ -96,6 +96,32 @@ export const StoredSignal = z
 /** A signal in the answer of a read. */
 export type StoredSignal = z.infer<typeof StoredSignal>
 
+export const StoredScore = z
+  .object({
+    signal_score: z.number().nullable().meta({ description: "Null: it left the value as it was." }),
+    emotional_tone: z.number().nullable(),
+    escalate_flag: z.int().nullable(),
+    scored_at: instant,
+    scorer: z.string().nullable(),
+    received_at: instant,
+    transaction_id: transactionId.meta({ description: "Names the batch of scores in the ledger." }),
+  })
+  .meta({ id: "StoredScore" })
+/** A score that came after its signal. */
+export type StoredScore = z.infer<typeof StoredScore>
+
+export const SignalWithScores = StoredSignal.extend({
+  scores: z.array(StoredScore).meta({ description: "The scores that came after the signal, newest first." }),
+}).meta({ id: "SignalWithScores" })
+
+export const FeedSignal = StoredSignal.extend({
+  change: z.literal("score").optional().meta({
+    description: "Why the signal comes once more: a score was stored for it. Absent where it comes first.",
+  }),
+}).meta({ id: "FeedSignal" })
+/** A signal in the feed. */
+export type FeedSignal = z.infer<typeof FeedSignal>
+
 export const SignalPage = z.object({
   signals: z.array(StoredSignal).meta({
     description:
@@ -110,7 +136,7 @@ export const SignalPage = z.object({
 export const FeedAnswer = z
   .object({
     signals: z
-      .array(StoredSignal)
+      .array(FeedSignal)
       .meta({ description: "In commit order. It may be empty although `more` is true." }),
     next_cursor: z.string().meta({
       description: "Pass it as `after` to continue. Save it together with the results of the signals.",
@@ -138,6 +164,7 @@ export const SignalStats = z.object({ stats: z.array(ConversationStats) })
 export const BatchRecord = z
   .object({
     transaction_id: transactionId,
+    kind: z.literal("scores").optional().meta({ description: "It has scores. Absent: it has signals." }),
     state: z.enum(["queued", "stored", "failed"]).meta({
       description:
         "queued: acknowledged, and stored later. failed: acknowledged, but no signal could be stored.",

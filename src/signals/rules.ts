@@ -1,5 +1,5 @@
 import type { Violation } from "./failures.ts"
-import { type Signal, TEXT_FIELDS } from "./schema.ts"
+import { MAX_NAME_CHARACTERS, type Signal, TEXT_FIELDS } from "./schema.ts"
 import { WEBHOOKS } from "./sources.ts"
 import { instantText } from "./timestamp.ts"
 
@@ -8,8 +8,6 @@ export const MAX_SIGNAL_BYTES = 1024 * 1024
 
 /** The deepest nesting of a payload. The payload itself is the first level. */
 export const MAX_PAYLOAD_DEPTH = 64
-
-const MAX_NAME_CHARACTERS = 255
 
 /** The longest `user_id` and `agent_id`, and the longest subject of an erasure. */
 export const MAX_ID_CHARACTERS = 1024

@@ -3,12 +3,16 @@ import { plainNumber } from "./json.ts"
 import { validationIssue } from "./shape-errors.ts"
 import { parseTimestamp, type TimestampError } from "./timestamp.ts"
 
-const name = (description: string) => z.string().meta({ description, minLength: 1, maxLength: 255 })
+/** The longest name: of a conversation, a source, a dedupe key or a scorer. */
+export const MAX_NAME_CHARACTERS = 255
+
+const name = (description: string) =>
+  z.string().meta({ description, minLength: 1, maxLength: MAX_NAME_CHARACTERS })
 
 /** JSON has numbers beyond a double, such as `1e400`: Infinity here, which breaks the rule of its field. */
 const AnyNumber = z.custom<number>((value) => typeof value === "number", validationIssue("float_type"))
 
-const share = (description: string) =>
+export const share = (description: string) =>
   AnyNumber.meta({ description, override: { type: "number", minimum: 0, maximum: 1 } })
 
 /** A text of any length, which may be absent. */
@@ -26,7 +30,7 @@ const id = (description: string) =>
   ({ ...freeText(description), sent: z.string().meta({ description, maxLength: 1024 }).nullish() }) as const
 
 /** Parses the time once. The output is UTC text, or the rule violation with which the signal will fail. */
-const Timestamp = z
+export const Timestamp = z
   .custom<string | number>(
     (value) => typeof value === "string" || typeof value === "number",
     validationIssue("datetime_type"),
@@ -44,7 +48,7 @@ const Timestamp = z
     return z.NEVER
   })
 
-const EscalateFlag = z
+export const EscalateFlag = z
   .custom<number>((value) => typeof value === "number", validationIssue("int_type"))
   .refine((value) => Number.isInteger(value) || !Number.isFinite(value), validationIssue("int_from_float"))
   .meta({ description: "0 or 1. Default: 0.", override: { type: "integer", enum: [0, 1] } })

@@ -54,6 +54,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "store",
     "metrics",
     "isolate",
+    "scores",
     "signals",
   ],
   consumer: [
@@ -75,20 +76,22 @@ const MAY_IMPORT: Record<string, string[]> = {
   queue: ["errors.ts", "store", "signals"],
   // Sends what subscriptions ask for.
   deliver: ["errors.ts", "config.ts", "store", "subscriptions"],
-  store: ["errors.ts", "isolate", "keys", "signals", "subscriptions"],
+  store: ["errors.ts", "isolate", "keys", "scores", "signals", "subscriptions"],
   // What a subscription is and what follows an answer, without any I/O.
   subscriptions: ["errors.ts", "signals"],
   bridges: ["signals"],
   metrics: ["errors.ts", "signals"],
   isolate: [],
   signals: [],
+  // What comes after a signal.
+  scores: ["signals"],
   keys: ["signals"],
   "bindings.ts": ["config.ts", "metrics"],
   "config.ts": ["errors.ts", "bridges", "keys", "metrics", "signals"],
   "errors.ts": [],
   "trace.ts": [],
   // The description of the API, built before deployment.
-  openapi: ["config.ts", "http", "bridges", "keys", "store", "metrics", "signals", "subscriptions"],
+  openapi: ["config.ts", "http", "bridges", "keys", "store", "metrics", "scores", "signals", "subscriptions"],
   // Runs the Worker with what stands in for Cloudflare.
   local: ["index.ts", "bindings.ts", "config.ts", "consumer", "metrics", "store"],
   // Stands alone.

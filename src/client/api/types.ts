@@ -109,10 +109,36 @@ export interface SignalPage {
   next_cursor: string | null
 }
 
+/** A score of a stored signal, with at least one value. Null means absent: the signal's value stays. */
+export interface NewScore {
+  /** The id of the signal, or else its `dedupe_key`. */
+  signal_id?: number | null
+  dedupe_key?: string | null
+  /** From 0 to 1. */
+  signal_score?: number | null
+  /** From 0 to 1. */
+  emotional_tone?: number | null
+  /** 0 or 1. */
+  escalate_flag?: number | null
+  /**
+   * When the signal was scored, as a `timestamp`. The newest score counts, whatever the order of arrival.
+   * Default: now.
+   */
+  scored_at?: string | number | null
+  /** Who scored it: 1-255 characters. */
+  scorer?: string | null
+}
+
+/** A signal in the feed. */
+export interface FeedSignal extends StoredSignal {
+  /** Set where the signal comes once more, since a score was stored for it. */
+  change?: "score" | undefined
+}
+
 /** One page of the feed. */
 export interface FeedPage {
   /** In commit order. */
-  signals: StoredSignal[]
+  signals: FeedSignal[]
   /** The cursor of the next page. */
   next_cursor: string
   /** The next page can be read at once. */
@@ -131,6 +157,8 @@ export interface ConversationStats {
 /** The ledger's record of a batch. */
 export interface BatchRecord {
   transaction_id: string
+  /** Set where the batch has scores. */
+  kind?: "scores" | undefined
   state: "queued" | "stored" | "failed"
   created_at: string
   caller: string
@@ -221,6 +249,9 @@ export type FailureCode =
   | "unreadable_record"
   | "refused_by_database"
   | "suppressed"
+  | "unknown_signal"
+  | "two_signals"
+  | "too_many_scores"
   | "unprocessed_message"
   | "unreadable_message"
 

@@ -37,12 +37,18 @@ export interface SentKey {
  * @throws {Unreadable}
  */
 export async function readBatch(c: Context<App>, asked: Validation): Promise<SentBatch> {
-  const type = mediaType(c)
-  const isLines = NDJSON_TYPES.has(type)
-  if (!JSON_TYPES.has(type) && !isLines) throw unsupportedMediaType(type)
+  const isLines = typeOfBatch(c) === "ndjson"
   const { text, idempotency } = await readText(c, isLines ? "ndjson:" : "")
   const { maxSignals } = c.get("settings").limits
   return { ...timeValidation(c, () => parseBatch(text, { ...asked, isLines, maxSignals })), idempotency }
+}
+
+/** @throws {Problem} 415 */
+export function typeOfBatch(c: Context<App>): "json" | "ndjson" {
+  const type = mediaType(c)
+  if (NDJSON_TYPES.has(type)) return "ndjson"
+  if (!JSON_TYPES.has(type)) throw unsupportedMediaType(type)
+  return "json"
 }
 
 /** Parses and validates a batch. Throws as `readBatch` does. */
@@ -103,7 +109,7 @@ export async function readRequest<Schema extends z.ZodType>(
 }
 
 /** @param kind distinguishes equal bytes of different routes and types in the digest */
-async function readText(
+export async function readText(
   c: Context<App>,
   kind: string,
 ): Promise<{ text: string; idempotency: SentKey | undefined }> {

@@ -190,9 +190,9 @@ export const tooManySubscriptions = () =>
 export const addressRefused = (rule: string) =>
   invalidShape([{ type: "value_error", loc: ["body", "url"], msg: `Value error, the address ${rule}` }])
 
-export const tooManySignals = (limit: number) =>
+export const tooManySignals = (limit: number, what: "signals" | "scores" = "signals") =>
   new Problem("too_many_signals", {
-    detail: `A batch may hold at most ${limit} signals (MAX_SIGNALS). Nothing was stored.`,
+    detail: `A batch may hold at most ${limit} ${what} (MAX_SIGNALS). Nothing was stored.`,
   })
 
 export const bodyTooLarge = (limitBytes: number) =>

@@ -5,7 +5,7 @@ import type { Failure, StoredSignal } from "../../signals/responses.ts"
 import { BatchRefused } from "../../store/batches/batch.ts"
 import { DatabaseError } from "../../store/database/errors.ts"
 import { batchRecord } from "../../store/ledger/read.ts"
-import { listSignals, signalById, signalStats } from "../../store/signals/read.ts"
+import { listSignals, scoresOf, signalById, signalStats } from "../../store/signals/read.ts"
 import { storedSignal } from "../../store/signals/stored-signal.ts"
 import { readSignal } from "../body/requests.ts"
 import { requireScope } from "../request/auth.ts"
@@ -50,10 +50,11 @@ export const signals = new Hono<App>()
     return c.json({ stats: await signalStats(c.get("db"), c.req.valid("query")) })
   })
   .get("/:id", requireScope("read"), zValidator("param", SignalPath, refuseShape), async (c) => {
-    const signal = await signalById(c.get("db"), c.req.valid("param").id)
+    const { id } = c.req.valid("param")
+    const [signal, scores] = await Promise.all([signalById(c.get("db"), id), scoresOf(c.get("db"), id)])
     if (!signal) throw notFound("No signal has this id.")
     if (signal.payload_omitted) throw payloadTooLarge()
-    return c.json(signal)
+    return c.json({ ...signal, scores })
   })
 
 /** The signal is stored, so an error of the database while it is read must not become the answer. */

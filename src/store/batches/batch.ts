@@ -47,7 +47,11 @@ export interface Inserted {
  * @param ids the outcome of each row, joined by commas: its id, "=ID" for a duplicate of signal ID, "" for a
  *   refused row; null without rows
  */
-export function insertedOf({ rows, failures }: BatchPlan, receivedAt: string, ids: string | null): Inserted {
+export function insertedOf(
+  { rows, failures }: { rows: readonly { index: number }[]; failures: Failure[] },
+  receivedAt: string,
+  ids: string | null,
+): Inserted {
   const each = ids?.split(",") ?? []
   const inserted = rows.flatMap(({ index }, position): StoredId[] => {
     const outcome = each[position] ?? ""

@@ -14,6 +14,7 @@ import {
   smallint,
   text,
   timestamp,
+  unique,
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core"
@@ -107,6 +108,10 @@ export const batches = pgTable(
     transactionId: uuid("transaction_id").primaryKey(),
     createdAt: timestamp("created_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
     caller: text().notNull(),
+    /** What the batch has: signals, or scores of stored signals. */
+    kind: text({ enum: ["signals", "scores"] })
+      .notNull()
+      .default("signals"),
     /** `failed`: accepted to be stored later, but none of it could be stored. */
     state: text({ enum: ["stored", "failed"] }).notNull(),
     totalCount: integer("total_count").notNull(),
@@ -116,7 +121,10 @@ export const batches = pgTable(
     reason: text(),
     firstSignalId: bigint("first_signal_id", { mode: "number" }),
     lastSignalId: bigint("last_signal_id", { mode: "number" }),
-    /** The id of each signal that is not in `failures`, in batch order; see `decodeSignalIds`. */
+    /**
+     * The id of each signal that is not in `failures`, in batch order; see `decodeSignalIds`. Of scores: the
+     * signals that they were stored for; a negative id is that of a score that was stored before.
+     */
     signalIds: text("signal_ids").notNull().default(""),
     idempotencyKey: text("idempotency_key"),
     /** Request hash, SHA-256 in hex; distinguishes a retry from another request under the same key. */
@@ -133,6 +141,43 @@ export const batches = pgTable(
       .on(table.createdAt)
       .where(sql`${table.idempotencyKey} is not null`),
     check("batches_counts", sql`${table.failedCount} between 0 and ${table.totalCount}`),
+  ],
+)
+
+/**
+ * The scores that came after their signals, each kept as long as its signal; see
+ * drizzle/functions/scores.sql. `signals` has the newest values.
+ */
+export const signalScores = pgTable(
+  "signal_scores",
+  {
+    signalId: bigint("signal_id", { mode: "number" }).notNull(),
+    scoredAt: timestamp("scored_at", { withTimezone: true, mode: "string" }).notNull(),
+    scorer: text(),
+    signalScore: doublePrecision("signal_score"),
+    emotionalTone: doublePrecision("emotional_tone"),
+    escalateFlag: smallint("escalate_flag"),
+    receivedAt: timestamp("received_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
+    /** The batch that it came with, and its index there. */
+    transactionId: uuid("transaction_id").notNull(),
+    index: integer().notNull(),
+  },
+  (table) => [
+    // The same score twice is one.
+    unique("signal_scores_same")
+      .on(
+        table.signalId,
+        table.scoredAt,
+        table.scorer,
+        table.signalScore,
+        table.emotionalTone,
+        table.escalateFlag,
+      )
+      .nullsNotDistinct(),
+    check("signal_scores_scorer_length", sql`char_length(${table.scorer}) between 1 and 255`),
+    check("signal_scores_signal_score_range", sql`${table.signalScore} between 0 and 1`),
+    check("signal_scores_emotional_tone_range", sql`${table.emotionalTone} between 0 and 1`),
+    check("signal_scores_escalate_flag_range", sql`${table.escalateFlag} in (0, 1)`),
   ],
 )
 

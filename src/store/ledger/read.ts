@@ -6,7 +6,7 @@ import { hasNext, pageStatement, type Search } from "../database/page.ts"
 import { batches } from "../database/schema.ts"
 
 const RECORD = sql`
-  transaction_id, state, ${utc(sql`created_at`)} as created_at, caller, idempotency_key,
+  transaction_id, kind, state, ${utc(sql`created_at`)} as created_at, caller, idempotency_key,
   total_count, total_count - failed_count as successful_count, failed_count, reason`
 
 export async function batchRecord(db: Database, transactionId: string): Promise<BatchRecord | undefined> {
@@ -18,10 +18,12 @@ export async function batchRecord(db: Database, transactionId: string): Promise<
   return record && readRecord(record)
 }
 
-type LedgerRow = BatchRecord & { reason: string | null }
+type LedgerRow = Omit<BatchRecord, "kind"> & { reason: string | null; kind: "signals" | "scores" }
 
 /** Only a batch that failed as a whole or duplicates another one has a reason. */
-const readRecord = ({ reason, failures, ...record }: LedgerRow): BatchRecord => ({
+const readRecord = ({ transaction_id, kind, reason, failures, ...record }: LedgerRow): BatchRecord => ({
+  transaction_id,
+  ...(kind === "scores" && { kind }),
   ...record,
   failures: failures.map(recordedFailure),
   ...(reason !== null && { reason }),

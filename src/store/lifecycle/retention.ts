@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { Database } from "../database/connection.ts"
-import { batches, deadLetters, signals, sweepPositions } from "../database/schema.ts"
+import { batches, deadLetters, signalScores, signals, sweepPositions } from "../database/schema.ts"
 
 /** Rows of one statement, which is one transaction. */
 const STEP_ROWS = 5_000
@@ -47,6 +47,26 @@ export const deleteExpiredSignals = (db: Database, days: number): Promise<number
       )
       select (select count(*) from gone)::int4 as gone, (select max(id)::text from step) as last,
         (select count(*) from gone) = ${STEP_ROWS}::int4 as more`,
+  )
+
+/**
+ * Deletes the scores of the signals that went with their partitions, as `deleteExpiredSignals` does. Any
+ * other deletion of a signal deletes its scores at once; see drizzle/functions/scores.sql.
+ */
+export const deleteScoresOfDropped = (db: Database): Promise<number> =>
+  inSteps(
+    db,
+    "0",
+    () => sql`
+      with gone as (
+        delete from ${signalScores} where ctid = any(array(
+          select ctid from ${signalScores}
+          where signal_id < coalesce((select min(id) from ${signals}), 9223372036854775807)
+          order by signal_id limit ${STEP_ROWS}::int4
+        ))
+        returning signal_id
+      )
+      select count(*)::int4 as gone, max(signal_id)::text as last, count(*) = ${STEP_ROWS}::int4 as more from gone`,
   )
 
 /**

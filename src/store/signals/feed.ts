@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm"
-import type { StoredSignal } from "../../signals/responses.ts"
+import type { FeedSignal } from "../../signals/responses.ts"
 import { type Database, withRetries } from "../database/connection.ts"
 import { DatabaseError, FeedPositionUnknown } from "../database/errors.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "../database/page.ts"
@@ -61,7 +61,7 @@ interface FeedMatch {
 /** The next part of the feed. */
 export interface FeedPage {
   /** May be empty although `more` follows. */
-  signals: StoredSignal[]
+  signals: FeedSignal[]
   next: FeedPosition
   /** Whether the feed can be read on at once. */
   more: boolean
@@ -77,7 +77,8 @@ const MAX_BATCHES = 1000
 
 /**
  * The signals after a position, in the order in which their transactions began to write; within a batch in
- * batch order. It ends by rows, by bytes, and by the number of ledger rows.
+ * batch order. A signal comes once more for each later batch of scores that has one for it. It ends by rows,
+ * by bytes, and by the number of ledger rows.
  *
  * A transaction may commit later than one that began after it, so the feed ends before the oldest one that is
  * still open: what commits from now on comes after every position that was ever given.
@@ -144,7 +145,7 @@ async function readLedger(
     db.query<LedgerAnswer & FeedBatch>(sql`
       with candidate as (
         select
-          xid, transaction_id, signal_ids,
+          xid, transaction_id, signal_ids, kind,
           case when (xid, transaction_id) > (${after.xid}::xid8, ${after.transactionId}::uuid) then total_count - failed_count else 0 end as size
         from ${batches}
         where (xid, transaction_id) >= (${after.xid}::xid8, ${after.transactionId}::uuid) and xid < ${OLDEST_OPEN} ${isBefore}
@@ -160,7 +161,7 @@ async function readLedger(
         -- A visible row's transaction began before this snapshot, unless it is another server's.
         exists (select from ${batches} where xid >= ${NOT_BEGUN}) as is_foreign,
         ${FEED_LAG_SECONDS} as lag_seconds,
-        xid::text as xid, transaction_id, signal_ids, more
+        xid::text as xid, transaction_id, signal_ids, kind, more
       from (values (true)) as always left join chosen on true
       order by chosen.xid, transaction_id`),
   )
@@ -174,23 +175,25 @@ async function readLedger(
 }
 
 /** `feed_position`: the place of the signal among the ids that were asked for, from 1. */
-type FeedRow = SelectedRow & { more: boolean; feed_position: number }
+type FeedRow = SelectedRow & { more: boolean; feed_position: number; is_score: boolean }
 
 /** The signals with these ids, and the position after them where the page ends before the last one. */
 async function signalsOf(
   db: Database,
   { ids, batches: batchOfId }: FeedIds,
   { where, limit, maxBytes }: Partial<FeedMatch> & { limit: number },
-): Promise<{ found: StoredSignal[]; cutAt: FeedPosition | undefined }> {
+): Promise<{ found: FeedSignal[]; cutAt: FeedPosition | undefined }> {
   if (ids.length === 0) return { found: [], cutAt: undefined }
   const list = sql.param(ids)
   const statement = pageStatement({
     // By the list itself, too, so that the planner leaves out partitions.
     rows: sql`
-      select ${signals}.*, feed_position
-      from unnest(${list}::int8[], ${sql.param(batchOfId.map((row) => row.transaction_id))}::uuid[])
-        with ordinality as wanted (wanted_id, batch, feed_position)
-      join ${signals} on id = wanted_id and ${signals.transactionId} = batch
+      select ${signals}.*, feed_position, is_score
+      from unnest(
+        ${list}::int8[], ${sql.param(batchOfId.map((row) => row.transaction_id))}::uuid[],
+        ${sql.param(batchOfId.map((row) => row.kind === "scores"))}::bool[]
+      ) with ordinality as wanted (wanted_id, batch, is_score, feed_position)
+      join ${signals} on id = wanted_id and (is_score or ${signals.transactionId} = batch)
       where id = any(${list}::int8[])${where ? sql` and ${where}` : sql``}`,
     order: ["feed_position"],
     ascending: true,
@@ -199,10 +202,13 @@ async function signalsOf(
     storedBytes: STORED_BYTES,
     spelled: sql`${payloadText(MAX_PAGE_BYTES)} as payload_text`,
     sentBytes: SENT_BYTES,
-    select: sql`${SELECTED_SIGNAL}, feed_position::int4 as feed_position`,
+    select: sql`${SELECTED_SIGNAL}, feed_position::int4 as feed_position, is_score`,
   })
   const rows = await withRetries(db, () => db.query<FeedRow>(statement))
-  const found = rows.map(({ more: _, feed_position: __, ...row }) => readSignal(row))
+  const found = rows.map(({ more: _, feed_position: __, is_score, ...row }) => ({
+    ...readSignal(row),
+    ...(is_score && { change: "score" as const }),
+  }))
   // By its place in the page: an id can be in the ranges of several batches whose ids interleave.
   const place = hasNext(rows) ? rows.at(-1)?.feed_position : undefined
   const batch = place === undefined ? undefined : batchOfId[place - 1]
@@ -219,6 +225,7 @@ interface FeedBatch {
   xid: string
   transaction_id: string
   signal_ids: string
+  kind: "signals" | "scores"
 }
 
 /** The signals to read, in feed order, and the position after them. */
@@ -264,8 +271,20 @@ function nextIds(
   return found
 }
 
-/** Ranges of ids in ascending order, which is batch order. A run of duplicates has none. */
-const rangesOf = (row: FeedBatch): { first: number; last: number }[] =>
-  decodeRuns(row.signal_ids)
+/**
+ * Ranges of ids in ascending order. In a batch of signals that is batch order, and a run of duplicates has
+ * none. Scores name signals in any order, and one several times; those that were stored before name none.
+ */
+function rangesOf({ signal_ids, kind }: FeedBatch): { first: number; last: number }[] {
+  const ranges = decodeRuns(signal_ids)
     .filter(({ first }) => first > 0)
     .map(({ first, size }) => ({ first, last: first + size - 1 }))
+  if (kind === "signals") return ranges
+  ranges.sort((a, b) => a.first - b.first)
+  let read = 0
+  return ranges.flatMap(({ first, last }) => {
+    const from = Math.max(first, read + 1)
+    read = Math.max(read, last)
+    return from <= last ? [{ first: from, last }] : []
+  })
+}

@@ -1,10 +1,10 @@
 import { type SQL, sql } from "drizzle-orm"
-import type { ConversationStats, StoredSignal } from "../../signals/responses.ts"
+import type { ConversationStats, StoredScore, StoredSignal } from "../../signals/responses.ts"
 import { SIGNAL_COLUMNS } from "../../signals/schema.ts"
 import { type Database, readRows, utc, withRetries } from "../database/connection.ts"
 import { ReadTooCostly } from "../database/errors.ts"
 import { hasNext, MAX_PAGE_BYTES, pageStatement } from "../database/page.ts"
-import { signals } from "../database/schema.ts"
+import { signalScores, signals } from "../database/schema.ts"
 import { type Cursor, type SignalFilter, searchSignals } from "./search.ts"
 import { readSignal, type SelectedRow } from "./stored-signal.ts"
 
@@ -141,6 +141,17 @@ export async function signalById(db: Database, id: number): Promise<StoredSignal
   )
   return row && readSignal(row)
 }
+
+/** The scores that came after a signal, newest first: as many as are kept. */
+export const scoresOf = (db: Database, id: number): Promise<StoredScore[]> =>
+  withRetries(db, () =>
+    db.query<StoredScore>(sql`
+      select
+        signal_score, emotional_tone, escalate_flag, ${utc(sql`scored_at`)} as scored_at, scorer,
+        ${utc(sql`received_at`)} as received_at, transaction_id
+      from ${signalScores} where signal_id = ${id}::int8
+      order by ${signalScores.scoredAt} desc, scorer collate "C" desc nulls last, ${signalScores.receivedAt} desc`),
+  )
 
 /**
  * Reads count, mean score and newest signal of each conversation since a time, most signals first.

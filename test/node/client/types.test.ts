@@ -2,6 +2,7 @@ import { describe, expect, expectTypeOf, it } from "vitest"
 import type { ApiKeyRecord } from "../../../src/client/api/queries.ts"
 import type * as client from "../../../src/client/api/types.ts"
 import type { KeyRecord } from "../../../src/keys/records.ts"
+import { Score } from "../../../src/scores/score.ts"
 import type { PROBLEM_CODES } from "../../../src/signals/failures.ts"
 import type * as service from "../../../src/signals/responses.ts"
 import { Signal } from "../../../src/signals/schema.ts"
@@ -17,6 +18,7 @@ describe("the library's types", () => {
     expectTypeOf<client.SignalResult>().toEqualTypeOf<service.SignalResult>()
     expectTypeOf<client.Failure>().toEqualTypeOf<service.Failure>()
     expectTypeOf<client.StoredSignal>().toEqualTypeOf<service.StoredSignal>()
+    expectTypeOf<client.FeedSignal>().toEqualTypeOf<service.FeedSignal>()
     expectTypeOf<client.ConversationStats>().toEqualTypeOf<service.ConversationStats>()
     expectTypeOf<client.BatchRecord>().toEqualTypeOf<service.BatchRecord>()
     expectTypeOf<client.DeadLetter>().toEqualTypeOf<service.DeadLetterRecord>()
@@ -47,5 +49,18 @@ describe("the library's types", () => {
       dedupe_key: true,
     }
     expect(Object.keys(fields)).toEqual(Object.keys(Signal.shape))
+  })
+
+  it("name the fields of a score as the schema does", () => {
+    const fields: Record<keyof client.NewScore, true> = {
+      signal_id: true,
+      dedupe_key: true,
+      signal_score: true,
+      emotional_tone: true,
+      escalate_flag: true,
+      scored_at: true,
+      scorer: true,
+    }
+    expect(Object.keys(fields)).toEqual(Object.keys(Score.shape))
   })
 })

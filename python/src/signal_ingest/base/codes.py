@@ -20,6 +20,9 @@ KnownFailureCode = Literal[
     "unreadable_record",
     "refused_by_database",
     "suppressed",
+    "unknown_signal",
+    "two_signals",
+    "too_many_scores",
     "unprocessed_message",
     "unreadable_message",
 ]

@@ -129,6 +129,10 @@ class StoredSignal(_RequiredOfStoredSignal, total=False):
 
     payload_omitted: Literal[True]
     duplicate: Literal[True]
+    change: Literal["score"]
+    """Set in the feed where the signal comes once more, since a score was stored for it."""
+    scores: list[dict[str, Any]]
+    """The scores that came after the signal, newest first; only where it is read by its id."""
 
 
 class SignalPage(TypedDict):
@@ -171,6 +175,8 @@ class _RequiredOfBatchRecord(TypedDict):
 class BatchRecord(_RequiredOfBatchRecord, total=False):
     """The ledger's record of a batch."""
 
+    kind: Literal["scores"]
+    """Set where the batch has scores."""
     reason: str
 
 

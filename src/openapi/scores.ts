@@ -1,0 +1,66 @@
+import * as z from "zod"
+import { BatchQuery } from "../http/request/params.ts"
+import { rejectedBatch } from "../http/request/problems.ts"
+import { ScoresRequest } from "../scores/score.ts"
+import { BatchAnswer } from "../signals/responses.ts"
+import { BAD_SCORE, SCORES, SCORES_ANSWER } from "./examples.ts"
+import { answer, examplesOf, operation, rejected } from "./operation.ts"
+import { applied, ContentEncoding, IdempotencyKey, KEY_REUSED, REPLAYED } from "./writes.ts"
+
+export const createScores = operation({
+  id: "createScores",
+  tag: "Signals",
+  summary: "Store scores of signals that are stored already",
+  description:
+    "The newest `scored_at` counts for each value, whatever the order of arrival, and each score is kept as history. " +
+    "The modes, the answer and the ledger are those of a batch of signals. A score of an unknown signal fails with `retryable`, since the signal may still come.",
+  scope: "ingest",
+  params: {
+    query: BatchQuery,
+    header: z.object({
+      "Idempotency-Key": IdempotencyKey,
+      Prefer: z.string().optional().meta({
+        description:
+          "`return=minimal` leaves successful scores out of `results`; `handling=lenient` lets a score of the wrong shape, or a line that is not JSON, fail alone in best-effort mode.",
+      }),
+      "Content-Encoding": ContentEncoding,
+    }),
+  },
+  body: {
+    required: true,
+    content: {
+      "application/json": {
+        schema: ScoresRequest,
+        examples: examplesOf({ scores: SCORES, "all or nothing": { ...SCORES, fail_on_error: true } }),
+      },
+      "application/x-ndjson": {
+        schema: z.string().meta({ description: "One score on each line; `fail_on_error` is in the query." }),
+        examples: examplesOf({
+          "two scores": SCORES.scores.map((score) => `${JSON.stringify(score)}\n`).join(""),
+        }),
+      },
+    },
+  },
+  answers: {
+    200: answer(
+      "Stored; in best-effort mode some scores may have failed. `duplicate`: the same score was stored before.",
+      BatchAnswer,
+      { "one of an unknown signal": SCORES_ANSWER },
+      { ...REPLAYED, ...applied("return=minimal, handling=lenient") },
+    ),
+    400: rejected("All or nothing, and a score failed: nothing was stored.", {
+      "one failed": rejectedBatch([BAD_SCORE]),
+    }),
+  },
+  unreadable: {
+    shape: [
+      {
+        type: "int_type",
+        loc: ["body", "scores", 0, "signal_id"],
+        msg: "Input should be a valid integer",
+        input: "newest",
+      },
+    ],
+    "key reused": KEY_REUSED,
+  },
+})
