@@ -106,11 +106,14 @@ async function work(run: Run, lane: Lane): Promise<void> {
     while (!isOver(run)) {
       const claimed = await claimSubscription(database(run), lane)
       if (!claimed) return
-      await serve(run, claimed)
+      await serve(run, claimed).catch(async (error: unknown) => {
+        // Where this fails too, the lease ends by itself.
+        await releaseSubscription(database(run), claimed).catch(() => {})
+        throw error
+      })
     }
     run.result.isCut = true
   } catch (error) {
-    // A lease that it leaves ends by itself.
     run.result.error ??= error
   }
 }

@@ -27,6 +27,8 @@ export interface QueuedBundle {
    * way.
    */
   consume(messages: readonly QueuedMessage[]): Promise<Consumed>
+  /** Runs a cron trigger, as Cloudflare does. Rejects when the Worker ends on the way. */
+  runCron(cron: string): Promise<void>
   /** What it has written to its log so far, one entry a line. */
   log: readonly string[]
   stop(): Promise<void>
@@ -107,6 +109,9 @@ export async function runQueuedBundle(
       // As at Cloudflare, what the handler says nothing of is acknowledged when it ends well.
       const unsaid = messages.map(({ id }) => id).filter((id) => !again.has(id))
       return { acknowledged: ackAll ? unsaid : [...new Set([...explicitAcks, ...unsaid])], retried }
+    },
+    async runCron(cron) {
+      await worker.scheduled({ cron, scheduledTime: new Date() })
     },
     stop: () => miniflare.dispose(),
   }

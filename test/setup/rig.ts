@@ -20,6 +20,8 @@ export interface Storage {
 /** Runs one statement on a connection of its own. */
 export async function queryAt<Row>(url: string, text: string, values: unknown[] = []): Promise<Row[]> {
   const client = new Client({ connectionString: url })
+  // Of a server that is killed. The query rejects, too.
+  client.on("error", () => {})
   await client.connect()
   try {
     return (await client.query(text, values)).rows as Row[]

@@ -75,14 +75,15 @@ const claim = (lease: string, lane: Lane): SQL => sql`
     order by ${batches.xid} desc, transaction_id desc limit 1
   ), due as (
     select id from ${subscriptions}
-    where state = 'active' and is_quick = ${lane === "quick"}::bool
+    where lease = ${lease}::uuid or state = 'active' and is_quick = ${lane === "quick"}::bool
       and (lease_until is null or lease_until <= now()) and (next_attempt_at is null or next_attempt_at <= now())
       and (
         pending is not null or position_id is not null
         or (position_xid, position_transaction_id) < (select xid, transaction_id from newest)
         or position_xid >= pg_snapshot_xmax(pg_current_snapshot())
       )
-    order by lease_until nulls first limit 1
+    -- First the one that a former attempt of this statement took, if its answer was lost.
+    order by coalesce(lease = ${lease}::uuid, false) desc, lease_until nulls first limit 1
     for update skip locked
   )
   update ${subscriptions} set lease = ${lease}::uuid, lease_until = now() + ${LEASE}

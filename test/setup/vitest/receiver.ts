@@ -6,14 +6,22 @@ import type { AddressInfo } from "node:net"
 export interface ReceivedCall {
   headers: Record<string, string>
   body: string
+  /** Whether the receiver took it, also when its answer was lost. */
+  isAccepted: boolean
 }
 
 /** What a receiver does with a call. The default is 200 at once. */
 export interface Reply {
   status?: number
   headers?: Record<string, string>
-  /** `close`: the connection ends behind the head. `endless`: a body without an end. `silent`: no answer. */
-  after?: "close" | "endless" | "silent"
+  /** How long it takes. */
+  delayMs?: number
+  /**
+   * What follows the call. `close`: the connection ends behind the head. `endless`: a body without an end.
+   * `silent`: no answer. `lost`: it is accepted, and the connection ends before the answer. `dead`: nobody
+   * saw the call.
+   */
+  after?: "close" | "endless" | "silent" | "lost" | "dead"
 }
 
 /**
@@ -41,9 +49,14 @@ export async function startReceiver(port = 0): Promise<Receiver> {
       replies.set(name, JSON.parse(body))
       return void response.end()
     }
-    calls.set(name, [...(calls.get(name) ?? []), { headers: headersOf(request), body }])
     const { list = [], forever = false } = replies.get(name) ?? {}
-    send(response, (forever && list.length === 1 ? list[0] : list.shift()) ?? {})
+    const reply = (forever && list.length === 1 ? list[0] : list.shift()) ?? {}
+    if (reply.after === "dead") return void request.socket.destroy()
+    const { status = 200, after } = reply
+    const isAccepted = status < 300 && after !== "silent"
+    calls.set(name, [...(calls.get(name) ?? []), { headers: headersOf(request), body, isAccepted }])
+    if (after === "lost") return void request.socket.destroy()
+    setTimeout(() => send(response, reply), reply.delayMs ?? 0)
   })
   server.listen(port, "127.0.0.1")
   await once(server, "listening")
