@@ -127,7 +127,7 @@ async function keep({ db, queue, bucket, traceparent }: IngestContext, delivery:
   const written = await writeDelivery(db, delivery).catch((error) => {
     // After an error the queue may have the delivery all the same, and store it later.
     throw queueError !== undefined && error instanceof DatabaseError
-      ? new BatchInDoubt(delivery.batch.transactionId, error)
+      ? new BatchInDoubt(delivery.batch, error)
       : error
   })
   return { written, queueError }

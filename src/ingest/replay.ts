@@ -5,7 +5,7 @@ import type { BatchPlan, Delivered } from "../signals/plan.ts"
 import type { BulkReplayAnswer, DeadLetterRecord, Failure, ReplayAnswer } from "../signals/responses.ts"
 import type { TimeLimit } from "../signals/rules.ts"
 import { BatchRefused, type NewBatch } from "../store/batches/batch.ts"
-import { writeTogether } from "../store/batches/deliveries.ts"
+import { type WrittenDeliveries, writeTogether } from "../store/batches/deliveries.ts"
 import { writeBatch } from "../store/batches/write.ts"
 import type { Database } from "../store/database/connection.ts"
 import { DatabaseError } from "../store/database/errors.ts"
@@ -36,7 +36,8 @@ export interface ReplayedDeadLetter {
  * It is stored once, even when it is replayed several times.
  *
  * @throws {BatchInDoubt} it may be stored; a retry is safe
- * @throws {DatabaseError} it may be stored and not marked; a retry is safe
+ * @throws {DatabaseError} nothing was stored, unless it may have run: then it may also be stored and not
+ *   marked. A retry is safe
  */
 export async function replayDeadLetter(
   context: ReplayContext,
@@ -46,8 +47,18 @@ export async function replayDeadLetter(
     deadLetter.source === "queue"
       ? await sendAgain(context, deadLetter)
       : await storeAgain(context, deadLetter)
-  if (replayed.answer.replayed) await settleDeadLetter(context.db, deadLetter.id, "replayed")
+  if (replayed.answer.replayed)
+    await settleDeadLetter(context.db, deadLetter.id, "replayed").catch(afterChanges)
   return replayed
+}
+
+/** An error after something was stored or sent no longer means that nothing was. */
+function afterChanges(error: unknown): never {
+  throw error instanceof DatabaseError ? error.withDoubt(true) : error
+}
+
+function thrown(error: unknown): never {
+  throw error
 }
 
 /** Stores the record under the dead letter's own transaction id. */
@@ -155,7 +166,7 @@ interface Planned {
  * replayed several times.
  *
  * @throws {BatchInDoubt} some may be stored; a retry is safe
- * @throws {DatabaseError} some may be stored; a retry is safe
+ * @throws {DatabaseError} nothing was stored, unless it may have run; a retry is safe
  */
 export async function replayDeadLetters(
   context: ReplayContext,
@@ -173,8 +184,12 @@ export async function replayDeadLetters(
   const messages = deadLetters.filter(({ source, truncated }) => source === "queue" && !truncated)
   for (const id of await sendAllAgain(context, messages)) reasons.set(id, NO_QUEUE)
   const weighed = planned.map((item) => ({ item, bytes: item.deadLetter.record.length, rows: 1 }))
-  for (const chunk of cutIntoChunks(weighed))
-    for (const [id, reason] of await storeChunk(context, chunk)) reasons.set(id, reason)
+  let isChanged = messages.length > 0
+  for (const chunk of cutIntoChunks(weighed)) {
+    const stay = await storeChunk(context, chunk).catch(isChanged ? afterChanges : thrown)
+    for (const [id, reason] of stay) reasons.set(id, reason)
+    isChanged = true
+  }
 
   const added = planned.filter(
     ({ deadLetter }) => !reasons.has(deadLetter.id) && deadLetter.state !== "replayed",
@@ -214,7 +229,7 @@ async function sendAllAgain(
     await settleReplayed(
       db,
       sent.map(({ id }) => id),
-    )
+    ).catch(afterChanges)
   }
   return []
 }
@@ -231,22 +246,34 @@ async function storeChunk(context: ReplayContext, chunk: readonly Planned[]): Pr
       deadLetters: [],
     }))
     const { suppressed } = await writeTogether(context.db, deliveries)
-    for (const { transactionId, failure } of suppressed) {
-      const id = chunk.find(({ deadLetter }) => deadLetter.replay_transaction_id === transactionId)
-        ?.deadLetter.id
-      if (id !== undefined) reasons.set(id, await deleteSuppressed(context, id, failure))
-    }
-    const ids = chunk.map(({ deadLetter }) => deadLetter.id)
-    await settleReplayed(
-      context.db,
-      ids.filter((id) => !reasons.has(id)),
-    )
+    await settleChunk(context, chunk, suppressed, reasons).catch(afterChanges)
   } catch (error) {
     if (!(error instanceof DatabaseError) || error.kind !== "refused") throw error
-    for (const { deadLetter } of chunk) {
-      const { answer } = await replayDeadLetter(context, deadLetter)
+    for (const [position, { deadLetter }] of chunk.entries()) {
+      const { answer } = await replayDeadLetter(context, deadLetter).catch(
+        position > 0 ? afterChanges : thrown,
+      )
       if (!answer.replayed) reasons.set(deadLetter.id, answer.reason ?? "")
     }
   }
   return reasons
+}
+
+/** Deletes those of a stored chunk that were suppressed, adds their reasons, and marks the others. */
+async function settleChunk(
+  context: ReplayContext,
+  chunk: readonly Planned[],
+  suppressed: WrittenDeliveries["suppressed"],
+  reasons: Map<number, string>,
+): Promise<void> {
+  for (const { transactionId, failure } of suppressed) {
+    const id = chunk.find(({ deadLetter }) => deadLetter.replay_transaction_id === transactionId)?.deadLetter
+      .id
+    if (id !== undefined) reasons.set(id, await deleteSuppressed(context, id, failure))
+  }
+  const ids = chunk.map(({ deadLetter }) => deadLetter.id)
+  await settleReplayed(
+    context.db,
+    ids.filter((id) => !reasons.has(id)),
+  )
 }

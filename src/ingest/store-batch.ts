@@ -46,7 +46,7 @@ export async function storeBatch(
   try {
     return await storeNow(context, batch).catch((error) => denyQueued(db, batch, error))
   } catch (error) {
-    throw error instanceof DatabaseError ? new BatchInDoubt(batch.transactionId, error) : error
+    throw error instanceof DatabaseError ? new BatchInDoubt(batch, error) : error
   }
 }
 

@@ -2,7 +2,7 @@ import { DeadLetterPath, DeadLetterQuery, ReplayQuery } from "../http/request/pa
 import { notFound } from "../http/request/problems.ts"
 import { BulkReplayAnswer, DeadLetterPage, DeadLetterRecord, ReplayAnswer } from "../signals/responses.ts"
 import { BAD_SCORE, DEAD_LETTER, LISTED_DEAD_LETTER } from "./examples.ts"
-import { answer, operation, refusal } from "./operation.ts"
+import { answer, CHANGE_UNREACHABLE, operation, refusal } from "./operation.ts"
 
 /** The parts that operations on one dead letter share. */
 const ONE = {
@@ -65,6 +65,7 @@ export const discardDeadLetter = operation({
       discarded: { ...DEAD_LETTER, state: "discarded" },
     }),
     404: UNKNOWN,
+    503: CHANGE_UNREACHABLE,
   },
 })
 
@@ -81,6 +82,7 @@ export const replayDeadLetter = operation({
       "fails again": { replayed: false, reason: BAD_SCORE.error },
     }),
     404: UNKNOWN,
+    503: CHANGE_UNREACHABLE,
   },
 })
 
@@ -101,6 +103,7 @@ export const replayDeadLetters = operation({
         next_cursor: "512",
       },
     }),
+    503: CHANGE_UNREACHABLE,
   },
   unreadable: {
     limit: [

@@ -9,6 +9,7 @@ import {
   bodyCutOff,
   bodyTimeout,
   bodyTooLarge,
+  changeInDoubt,
   databaseNotReady,
   forbidden,
   inDoubt,
@@ -150,6 +151,12 @@ const UNREACHABLE = {
   "key not checked": keyNotChecked(),
 }
 
+/** The 503 of a request that changes something, and sends no signals. */
+export const CHANGE_UNREACHABLE = unreachable("The database cannot be reached in time.", {
+  ...UNREACHABLE,
+  "in doubt": changeInDoubt(),
+})
+
 /** A path's answer to a method that it does not have. An operation never gives it. */
 export const METHOD_NOT_ALLOWED = refusal("The path does not have this method.", {
   "not post": methodNotAllowed(["POST"]),
@@ -172,6 +179,7 @@ const OF_BODIES = {
   503: unreachable("The service cannot store now.", {
     ...UNREACHABLE,
     "in doubt": inDoubt(TRANSACTION_ID),
+    "in doubt under a key": inDoubt(TRANSACTION_ID, { underKey: true }),
     overloaded: overloaded(),
   }),
 }

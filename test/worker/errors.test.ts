@@ -42,7 +42,7 @@ it.each([
 it("the log has the message of an error of the service, and the cause of a batch in doubt", () => {
   const cause = new DatabaseError("transient", "timeout", true)
   expect(errorForLog(new LoggableError("no bucket is bound"))).toBe("no bucket is bound")
-  expect(errorForLog(new BatchInDoubt("0190", cause))).toBe(cause.message)
+  expect(errorForLog(new BatchInDoubt({ transactionId: "0190" }, cause))).toBe(cause.message)
 })
 
 it("the log has the message of a plain error of Cloudflare's, and not that of a SyntaxError in its call", () => {

@@ -8,6 +8,7 @@ import { MetricsUnavailable } from "../../metrics/analytics.ts"
 import { PROBLEM_CODES, type ProblemCode } from "../../signals/failures.ts"
 import { MAX_CONTAINERS, MAX_RAW_NUMBERS, TooManyContainers } from "../../signals/json.ts"
 import type { Failure } from "../../signals/responses.ts"
+import { KEY_LIFETIME_DAYS } from "../../signals/rules.ts"
 import { type ShapeError, Unreadable } from "../../signals/shape-errors.ts"
 import { BatchInDoubt, BatchRefused } from "../../store/batches/batch.ts"
 import {
@@ -243,14 +244,17 @@ export const rejectedBatch = (failures: readonly Failure[]) =>
 
 /** The answer to every error of a route. Nothing else turns an error into HTTP. */
 export function answerProblem(error: Error, c: Context<App>): Response {
-  const { status, body, headers } = problemOf(error)
+  const { status, body, headers } = problemOf(error, SAFE_METHODS.has(c.req.method))
   noteOutcome(c, { code: body.code })
   if (status >= 500) noteOutcome(c, { error: errorForLog(error) })
   if (error instanceof BatchInDoubt) noteOutcome(c, { inDoubt: true, transactionId: error.transactionId })
   return c.json(body, status, headers)
 }
 
-function problemOf(error: Error): Problem {
+/** Requests that change nothing. */
+const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"])
+
+function problemOf(error: Error, isSafe: boolean): Problem {
   if (error instanceof Problem) return error
   if (error instanceof Unreadable) return invalidShape(error.errors)
   if (error instanceof TooManyContainers) return tooManyContainers()
@@ -259,11 +263,9 @@ function problemOf(error: Error): Problem {
   if (error instanceof FeedPositionUnknown) return feedPositionUnknown()
   if (error instanceof NameTaken) return nameTaken()
   if (error instanceof TooManySubscriptions) return tooManySubscriptions()
-  if (error instanceof BatchInDoubt) return inDoubt(error.transactionId)
+  if (error instanceof BatchInDoubt) return inDoubt(error.transactionId, error)
   if (error instanceof ReadTooCostly) return readTooCostly(error)
-  if (error instanceof DatabaseError && error.kind === "overloaded") return overloaded()
-  if (error instanceof DatabaseError && error.kind === "too_large") return resultTooLarge()
-  if (error instanceof DatabaseError) return error.kind === "transient" ? unavailable() : databaseNotReady()
+  if (error instanceof DatabaseError) return problemOfDatabase(error, isSafe)
   if (error instanceof ConfigurationError)
     return new Problem(
       "not_configured",
@@ -274,6 +276,13 @@ function problemOf(error: Error): Problem {
     return new Problem("metrics_unavailable", { detail: error.message }, RETRY)
   if (error instanceof HTTPException) return new Problem("bad_request", { detail: error.message })
   return new Problem("internal_error", { detail: "Internal error" })
+}
+
+function problemOfDatabase({ kind, mayHaveRun }: DatabaseError, isSafe: boolean): Problem {
+  if (kind === "too_large") return resultTooLarge()
+  if (mayHaveRun && !isSafe) return changeInDoubt({ isReady: kind !== "broken" })
+  if (kind === "overloaded") return overloaded()
+  return kind === "transient" ? unavailable() : databaseNotReady()
 }
 
 export const keyReused = () =>
@@ -331,14 +340,31 @@ export const databaseNotReady = () =>
 export const notReady = (cure: string) =>
   new Problem("database_not_ready", { detail: `The database is not ready for this service: ${cure}.` }, RETRY)
 
-export const inDoubt = (transactionId: string) =>
+/**
+ * @param underKey whether the request has an Idempotency-Key: the ledger may have the batch under the id of
+ *   an earlier request, so only the key finds it
+ */
+export const inDoubt = (transactionId: string, { underKey = false } = {}) =>
   new Problem(
     "in_doubt",
     {
-      detail:
-        "The database cannot be reached right now, and whether the batch was stored is not known; it was stored whole or not at all. " +
-        `Ask GET /api/batches/${transactionId}, or send it again under the same Idempotency-Key.`,
+      detail: `The database cannot be reached right now, and whether the batch was stored is not known; it was stored whole or not at all. ${
+        underKey
+          ? `Send it again under the same Idempotency-Key within ${KEY_LIFETIME_DAYS} days: it is stored once.`
+          : `Ask GET /api/batches/${transactionId} before you send it again.`
+      }`,
       transaction_id: transactionId,
     },
     RETRY,
   )
+
+/**
+ * A change other than a batch. It may have been made: its answer was lost, or an earlier part of it is done.
+ */
+export function changeInDoubt({ isReady = true } = {}): Problem {
+  const why = isReady ? "cannot be reached right now" : "is not ready for this service"
+  const detail =
+    `The database ${why}, and whether the request was carried out is not known. ` +
+    "Look whether it was, or send it again if it may be carried out twice."
+  return new Problem(isReady ? "database_unavailable" : "database_not_ready", { detail }, RETRY)
+}

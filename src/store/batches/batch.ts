@@ -72,14 +72,23 @@ export class BatchRefused extends Error {
   }
 }
 
-/** No answer says whether the batch was stored. The ledger has it under `transactionId` if it was. */
+/**
+ * No answer says whether the batch was stored. The ledger has it under `transactionId` if it was; or, with an
+ * idempotency key, under the id of an earlier request with this key.
+ */
 export class BatchInDoubt extends Error {
   readonly transactionId: string
   override readonly cause: DatabaseError
+  /** Whether the request has an idempotency key. */
+  readonly underKey: boolean
 
-  constructor(transactionId: string, cause: DatabaseError) {
+  constructor(
+    { transactionId, idempotency }: Pick<NewBatch, "transactionId" | "idempotency">,
+    cause: DatabaseError,
+  ) {
     super("the database did not say whether the batch was stored")
     this.transactionId = transactionId
+    this.underKey = idempotency !== undefined
     this.cause = cause
   }
 }

@@ -77,7 +77,8 @@ async function orEach(
   const failed = await work().catch((error) => {
     if (!(error instanceof DatabaseError)) throw error
     if (error.kind === "refused") return storeEach(call, deliveries)
-    throw error.mayHaveRun ? new BatchInDoubt(deliveries[0]?.batch.transactionId ?? "", error) : error
+    const [first] = deliveries
+    throw first && error.mayHaveRun ? new BatchInDoubt(first.batch, error) : error
   })
   return { ...call.outcomes.counts(), ...failed }
 }
@@ -257,7 +258,7 @@ async function makeWhole(
 async function storeEach(call: Call, deliveries: readonly Delivery[]): Promise<Failed> {
   const total: Failed = { refused: [], suppressed: [] }
   for (const [position, delivery] of deliveries.entries()) {
-    const { transactionId, plan } = delivery.batch
+    const { plan } = delivery.batch
     try {
       const result = await withPartitions(call.db, plan.rows.length, () => insertDelivery(call.db, delivery))
       const { refused, suppressed } = await finish(call, [delivery], [result], storeEach)
@@ -265,7 +266,7 @@ async function storeEach(call: Call, deliveries: readonly Delivery[]): Promise<F
       total.suppressed.push(...suppressed)
     } catch (error) {
       if (error instanceof DatabaseError && (error.mayHaveRun || position > 0))
-        throw new BatchInDoubt(transactionId, error)
+        throw new BatchInDoubt(delivery.batch, error)
       throw error
     }
   }

@@ -48,9 +48,7 @@ export async function writeBatch(db: Database, batch: NewBatch): Promise<Written
   try {
     return await withPartitions(db, batch.plan.rows.length, () => writeOnce(db, batch, encode))
   } catch (error) {
-    throw error instanceof DatabaseError && error.mayHaveRun
-      ? new BatchInDoubt(batch.transactionId, error)
-      : error
+    throw error instanceof DatabaseError && error.mayHaveRun ? new BatchInDoubt(batch, error) : error
   }
 }
 

@@ -27,9 +27,7 @@ export async function writeScores(db: Database, batch: NewScores): Promise<Writt
   try {
     return await withRetries(db, () => writeOnce(db, batch))
   } catch (error) {
-    throw error instanceof DatabaseError && error.mayHaveRun
-      ? new BatchInDoubt(batch.transactionId, error)
-      : error
+    throw error instanceof DatabaseError && error.mayHaveRun ? new BatchInDoubt(batch, error) : error
   }
 }
 

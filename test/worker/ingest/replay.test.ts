@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest"
 import { FieldMapping } from "../../../src/bridges/kafka/mapping.ts"
 import { replayDeadLetter, replayDeadLetters } from "../../../src/ingest/replay.ts"
 import { timeLimitAt } from "../../../src/signals/rules.ts"
+import { DatabaseError } from "../../../src/store/database/errors.ts"
 import { type DeadLetter, deadLetterById, insertDeadLetters } from "../../../src/store/dead-letters/store.ts"
 import { countOf, freshConversation, query, TOO_LONG_FOR_POSTGRES } from "../service.ts"
 import { testContext, testQueue } from "./context.ts"
@@ -28,6 +29,51 @@ async function kept(fields: Pick<DeadLetter, "source" | "record">) {
     return deadLetter
   }
 }
+
+/** A database that refuses statements, each with certainty, after so many of them. */
+function refusingAfter(statements: number) {
+  const { db } = testContext()
+  let left = statements
+  return {
+    ...db,
+    query: async <Row>(...args: Parameters<typeof db.query>): Promise<Row[]> => {
+      if (left-- <= 0) throw new DatabaseError("overloaded", "too many in flight", false)
+      return db.query<Row>(...args)
+    },
+  }
+}
+
+describe("a replay that the database stops", () => {
+  it.each([
+    ["one dead letter", 1],
+    ["three dead letters", 3],
+  ])("does not deny what it has stored or marked, after any statement: %s", async (_, count) => {
+    for (let statements = 0; ; statements++) {
+      const conversation = freshConversation()
+      const record = JSON.stringify({ value: { context_window_id: conversation } })
+      const letters = await Promise.all(
+        Array.from({ length: count }, async () => (await kept({ source: "kafka", record }))()),
+      )
+      const context = { ...testContext(), ...around, db: refusingAfter(statements) }
+      const [first] = letters
+      const replaying =
+        count === 1 && first
+          ? replayDeadLetter(context, first)
+          : replayDeadLetters(context, { ids: letters.map(({ id }) => id), state: "waiting", limit: count })
+      const error = await replaying.then(
+        () => undefined,
+        (thrown: DatabaseError) => thrown,
+      )
+      const stored = await countOf(conversation)
+      expect([statements, stored, error?.mayHaveRun]).toEqual([
+        statements,
+        expect.any(Number),
+        error && stored > 0,
+      ])
+      if (!error) return expect(stored).toBe(count)
+    }
+  })
+})
 
 describe("a dead letter that is replayed", () => {
   it("is stored once, and counts as stored once", async () => {
