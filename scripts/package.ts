@@ -2,7 +2,7 @@ import { execFile } from "node:child_process"
 import { chmod, copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { build } from "esbuild"
+import { bundleCommandLine } from "./command-line.ts"
 
 /**
  * `npm run build:package`: builds the published package in dist/package, with the library as modules and the
@@ -44,26 +44,7 @@ for (const name of await readdir(join(TARGET, "client"), { recursive: true })) {
   const path = join(TARGET, "client", name)
   await writeFile(path, (await readFile(path, "utf8")).replace(/(from "\.{1,2}\/[\w/-]+)\.ts"/g, '$1.js"'))
 }
-const { metafile } = await build({
-  absWorkingDir: ROOT,
-  metafile: true,
-  entryPoints: ["src/cli/main.ts"],
-  outfile: join(TARGET, "cli/signals.js"),
-  bundle: true,
-  platform: "node",
-  target: "node22",
-  format: "esm",
-  minifySyntax: true,
-  logLevel: "warning",
-  // It has its WebAssembly inside, where the other one reads a file beside itself.
-  alias: { "@platformatic/wasm-utils": "@platformatic/wasm-utils/bundled" },
-  // An optional native part of pg, which this project does not use.
-  external: ["pg-native"],
-  // The bundled CommonJS packages load Node's own modules with `require`.
-  banner: {
-    js: 'import { createRequire as require_ } from "node:module"; const require = require_(import.meta.url);',
-  },
-})
+const metafile = await bundleCommandLine({ file: join(TARGET, "cli/signals.js") })
 await chmod(join(TARGET, "cli/signals.js"), 0o755)
 await writeFile(join(TARGET, "NOTICES"), await noticesOf(Object.keys(metafile.inputs)))
 await writeFile(join(TARGET, "package.json"), `${JSON.stringify(MANIFEST, null, 2)}\n`)

@@ -1,9 +1,9 @@
 import { Client } from "pg"
 import { inject } from "vitest"
 import { type NeonEndpoint, startNeonEndpoint } from "../../src/local/neon/endpoint.ts"
-import { migrate } from "../../src/local/postgres/migrate.ts"
-import { type LocalPostgres, startTemporaryPostgres } from "../../src/local/postgres/postgres.ts"
+import type { LocalPostgres } from "../../src/local/postgres/postgres.ts"
 import { createServiceLogin } from "../../src/local/postgres/service-login.ts"
+import { startCopy } from "./vitest/postgres-template.ts"
 import { type BundleOptions, type RunningBundle, runBundle } from "./workerd.ts"
 
 /** A Postgres that may be killed, behind an endpoint that may misbehave. */
@@ -34,8 +34,7 @@ export async function queryAt<Row>(url: string, text: string, values: unknown[] 
  * @param parent the folder below which the database keeps its data; default: the system's for temporary files
  */
 export async function startStorage(parent?: string): Promise<Storage> {
-  const postgres = await startTemporaryPostgres(parent)
-  await migrate(postgres.url)
+  const postgres = await startCopy(inject("postgresTemplate"), parent)
   const endpoint = await startNeonEndpoint()
   return {
     postgres,

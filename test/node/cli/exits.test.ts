@@ -2,31 +2,15 @@ import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { closeSync, openSync } from "node:fs"
 import { mkdir, readFile, writeFile } from "node:fs/promises"
-import { createServer, type Server } from "node:net"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { describe, expect, it } from "vitest"
 import { storedNumbers, upTo, useEmptyTables, useFolder, useRig } from "../../setup/hooks/rig.ts"
+import { bareEnvironment, commandLine } from "./command-line.ts"
 import { run, start } from "./import/importer.ts"
-
-const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
-const NOBODY = "http://127.0.0.1:2"
 
 const rig = useRig()
 const folder = useFolder()
 useEmptyTables(rig)
-
-/** A server that accepts connections, and never answers. */
-let silent: Server
-let silence: string
-beforeAll(async () => {
-  silent = createServer((socket) => socket.on("error", () => {}))
-  silent.listen(0, "127.0.0.1")
-  await once(silent, "listening")
-  const address = silent.address()
-  silence = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`
-})
-afterAll(() => silent?.close())
 
 const file = (name: string, text: string) => writeFile(join(folder.path, name), text)
 const lines = (count: number) =>
@@ -34,49 +18,8 @@ const lines = (count: number) =>
     .map((index) => `${JSON.stringify({ context_window_id: "c", raw_content: String(index) })}\n`)
     .join("")
 const IMPORT = ["import", "jsonl", "in.jsonl"]
-/** Every command that calls the service. */
-const COMMANDS = [
-  IMPORT,
-  ["verify", "jsonl", "in.jsonl"],
-  ["export", "--format", "ndjson", "--out", "out.jsonl"],
-  ["export", "--format", "csv", "--out", "-"],
-  ["tail"],
-  ["dlq", "list"],
-  ["dlq", "replay", "--all"],
-  ["erase", "--user", "u", "--yes"],
-]
 
-describe("every command", () => {
-  it.each(COMMANDS)(
-    "ends with 3 and one sentence where nobody answers: %s %s",
-    async (...args) => {
-      await file("in.jsonl", lines(3))
-      const ended = await run(folder.path, [...args, ...(hasDeadline(args) ? ["--deadline", "1"] : [])], {
-        SIGNAL_INGEST_URL: NOBODY,
-      })
-      expect([ended.code, ended.err]).toEqual([3, expect.stringMatching(/^Gave up: no answer within/m)])
-      expect(ended.err).not.toMatch(/^\s+at /m)
-    },
-    120_000,
-  )
-
-  it.each(COMMANDS)(
-    "ends with 130 by Ctrl-C and 143 by SIGTERM while the service is silent: %s %s",
-    async (...args) => {
-      await file("in.jsonl", lines(3))
-      for (const [signal, code] of [
-        ["SIGINT", 130],
-        ["SIGTERM", 143],
-      ] as const) {
-        const connected = once(silent, "connection")
-        const { child, ended } = start(folder.path, args, { SIGNAL_INGEST_URL: silence })
-        await connected
-        child.kill(signal)
-        expect(await ended).toBe(code)
-      }
-    },
-  )
-
+describe("a command", () => {
   it.each([
     [{ SIGNAL_INGEST_URL: "localhost:8002" }, "It must be an address"],
     [{ SIGNAL_INGEST_URL: "ftp://localhost" }, "It must be an address"],
@@ -104,13 +47,11 @@ describe("every command", () => {
   })
 })
 
-const hasDeadline = ([command]: string[]) => command !== "tail" && command !== "erase"
-
 /** Runs a command whose output, or errors, go to a file descriptor or to a pipe that nobody reads. */
 async function runInto(args: string[], stdio: { out?: number | "closed"; err?: "closed" }) {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const child = spawn(process.execPath, commandLine(...args), {
     cwd: folder.path,
-    env: { PATH: process.env.PATH, SIGNAL_INGEST_URL: rig.service.address },
+    env: bareEnvironment({ SIGNAL_INGEST_URL: rig.service.address }),
     stdio: ["ignore", typeof stdio.out === "number" ? stdio.out : "pipe", "pipe"],
   })
   if (stdio.out === "closed") child.stdout?.destroy()

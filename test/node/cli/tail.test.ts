@@ -9,6 +9,7 @@ import { SignalClient } from "../../../src/client/index.ts"
 import { startProxy } from "../../setup/proxy.ts"
 import { type Rig, sendBatch, startRig } from "../../setup/rig.ts"
 import { settled } from "../../setup/settled.ts"
+import { commandLine } from "./command-line.ts"
 
 let rig: Rig
 let folder: string
@@ -29,11 +30,10 @@ beforeEach(async () => {
   for await (const { next_cursor } of client.feed({ after: "now", follow: false })) now = next_cursor
 })
 
-const MAIN = new URL("../../../src/cli/main.ts", import.meta.url).pathname
 const ENVIRONMENT = { ...process.env, SIGNAL_INGEST_KEY: "" }
 
 function start(...args: string[]) {
-  const child = spawn(process.execPath, [MAIN, "tail", "--url", rig.service.address, ...args], {
+  const child = spawn(process.execPath, commandLine("tail", "--url", rig.service.address, ...args), {
     env: ENVIRONMENT,
   })
   return {

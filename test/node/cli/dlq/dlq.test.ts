@@ -1,10 +1,9 @@
 import { execFile } from "node:child_process"
 import { createHash } from "node:crypto"
-import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { type Rig, startRig } from "../../../setup/rig.ts"
+import { bareEnvironment, commandLine } from "../command-line.ts"
 
-const MAIN = fileURLToPath(new URL("../../../../src/cli/main.ts", import.meta.url))
 const KEY = "the-operator's-key"
 const API_KEYS = JSON.stringify([
   { name: "operator", sha256: createHash("sha256").update(KEY).digest("hex"), scopes: ["read", "ingest"] },
@@ -35,8 +34,8 @@ function dlqWith(env: Record<string, string>, ...args: string[]): Promise<Ended>
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [MAIN, "dlq", ...args],
-      { env: { PATH: process.env.PATH, ...env } },
+      commandLine("dlq", ...args),
+      { env: bareEnvironment(env) },
       (error, out, err) => resolve({ code: error ? Number(error.code) : 0, out, err }),
     )
   })

@@ -1,11 +1,10 @@
 import { execFile } from "node:child_process"
 import { createHash } from "node:crypto"
-import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { SignalClient, ValidationError } from "../../../../src/client/index.ts"
 import { type Rig, startRig } from "../../../setup/rig.ts"
+import { bareEnvironment, commandLine } from "../command-line.ts"
 
-const MAIN = fileURLToPath(new URL("../../../../src/cli/main.ts", import.meta.url))
 const KEYS = { desk: ["admin"], operator: ["read", "ingest"] }
 const API_KEYS = JSON.stringify(
   Object.entries(KEYS).map(([name, scopes]) => ({
@@ -29,9 +28,9 @@ function erase(
   key: keyof typeof KEYS,
   ...args: string[]
 ): Promise<{ code: number; out: string; err: string }> {
-  const env = { PATH: process.env.PATH, SIGNAL_INGEST_URL: rig.service.address, SIGNAL_INGEST_KEY: key }
+  const env = bareEnvironment({ SIGNAL_INGEST_URL: rig.service.address, SIGNAL_INGEST_KEY: key })
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, "erase", ...args], { env }, (error, out, err) =>
+    execFile(process.execPath, commandLine("erase", ...args), { env }, (error, out, err) =>
       resolve({ code: error ? Number(error.code) : 0, out, err }),
     )
   })

@@ -1,8 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { fileURLToPath } from "node:url"
-
-const MAIN = fileURLToPath(new URL("../../../../src/cli/main.ts", import.meta.url))
+import { bareEnvironment, commandLine } from "../command-line.ts"
 
 export interface Run {
   child: ChildProcess
@@ -14,9 +12,9 @@ export interface Run {
 
 /** Runs the command line in a folder, as a person does. */
 export function start(folder: string, args: readonly string[], env: Record<string, string> = {}): Run {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const child = spawn(process.execPath, commandLine(...args), {
     cwd: folder,
-    env: { PATH: process.env.PATH ?? "", ...env },
+    env: bareEnvironment(env),
     stdio: ["pipe", "pipe", "pipe"],
   })
   const said = { out: "", err: "" }
