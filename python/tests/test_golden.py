@@ -70,6 +70,16 @@ def test_batches(twin: Twin, stub: Hop, case: Any) -> None:
     assert [seen.body.decode() for seen in stub.seen] == [case["text"]]
 
 
+@cases("encoding", "scores")
+def test_scores(twin: Twin, stub: Hop, case: Any) -> None:
+    stub.always = Answer(404)
+    with pytest.raises(RequestError):
+        twin.client(stub.url, compress=False).create_scores(
+            case["scores"], all_or_nothing=case["all_or_nothing"]
+        )
+    assert [(seen.path, seen.body.decode()) for seen in stub.seen] == [("/api/scores", case["text"])]
+
+
 def nested(levels: int) -> Any:
     return [nested(levels - 1)] if levels else 1
 

@@ -113,6 +113,7 @@ export type StoredScore = z.infer<typeof StoredScore>
 export const SignalWithScores = StoredSignal.extend({
   scores: z.array(StoredScore).meta({ description: "The scores that came after the signal, newest first." }),
 }).meta({ id: "SignalWithScores" })
+export type SignalWithScores = z.infer<typeof SignalWithScores>
 
 export const FeedSignal = StoredSignal.extend({
   change: z.literal("score").optional().meta({

@@ -20,6 +20,7 @@ from .base.types import (
     ListedDeadLetter,
     NewErasure,
     ReplayAnswer,
+    Score,
     Signal,
     SignalPage,
     StoredSignal,
@@ -27,7 +28,7 @@ from .base.types import (
 from .calls.call import Retry, Send, Steps
 from .calls.configuration import DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT_SECONDS, settle
 from .calls.feed import FeedReader
-from .calls.operations import Operations, encode_signals, payload_query
+from .calls.operations import Operations, encode_scores, encode_signals, payload_query
 from .http.message import ConnectionFailed
 from .http.sockets import SocketTransport
 
@@ -93,6 +94,33 @@ class SignalClient:
         """
         steps = self.operations.create_batch(
             encode_signals(signals),
+            idempotency_key,
+            all_or_nothing=all_or_nothing,
+            minimal=minimal,
+            lenient=lenient,
+            timeout=timeout,
+            headers=headers,
+        )
+        return self.run(steps)
+
+    def create_scores(
+        self,
+        scores: Sequence[Score],
+        *,
+        all_or_nothing: bool = False,
+        minimal: bool = False,
+        lenient: bool = False,
+        idempotency_key: Optional[str] = None,
+        timeout: Optional[float] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> BatchAnswer:
+        """Stores up to 10,000 scores of signals that are stored already.
+
+        The newest ``scored_at`` counts, whatever the order of arrival; the service keeps each score as
+        history. A score of an unknown signal fails with ``retryable``. Returns and raises as create_batch.
+        """
+        steps = self.operations.create_scores(
+            encode_scores(scores),
             idempotency_key,
             all_or_nothing=all_or_nothing,
             minimal=minimal,

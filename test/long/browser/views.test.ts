@@ -90,6 +90,35 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
     expectNoComplaints(watched)
   })
 
+  it("shows the scores that came after a signal, newest first, with their batch", async () => {
+    const { transaction_id } = await post(
+      "/api/scores",
+      JSON.stringify({
+        scores: [
+          { signal_id: 2, signal_score: 0.25, scored_at: "2026-01-01T00:00:00Z", scorer: "<i>judge</i>" },
+          { signal_id: 2, escalate_flag: 1, scored_at: "2026-01-02T00:00:00Z" },
+        ],
+      }),
+    )
+    const watched = await open("signals/2")
+    const { page } = watched
+    const rows = page.getByRole("table", { name: "Late scores" }).locator("tbody tr")
+    await expect.poll(() => rows.count()).toBe(2)
+    expect(await rows.nth(0).locator("td").allInnerTexts()).toEqual([
+      expect.stringContaining("2026"),
+      "–",
+      "–",
+      "–",
+      "yes",
+      `batch ${transaction_id.slice(-6)}`,
+    ])
+    expect(await rows.nth(1).locator("td").nth(1).innerText()).toBe("<i>judge</i>")
+    await rows.nth(0).getByRole("link").click()
+    await expect.poll(() => page.url()).toContain(`#/batches/${transaction_id}`)
+    expect(await seriousFindings(page)).toEqual([])
+    expectNoComplaints(watched)
+  })
+
   it("shows signals page by page, and follows a link to the next page and back", async () => {
     const watched = await open("signals")
     const { page } = watched

@@ -13,6 +13,7 @@ import {
   DeadlineError,
   InvalidSignalError,
   type ListFilter,
+  type NewScore,
   type NewSignal,
   RequestError,
   SignalClient,
@@ -69,7 +70,9 @@ function firstRetry() {
 afterEach(() => void vi.restoreAllMocks())
 
 describe("encoding.json", () => {
-  const { signals, batches, refused } = read<"signals" | "batches" | "refused">("encoding.json")
+  const { signals, batches, scores, refused } = read<"signals" | "batches" | "scores" | "refused">(
+    "encoding.json",
+  )
 
   it.each(each(signals))("signals: %s", (_, { signal, text }) => expect(encodeSignal(signal)).toBe(text))
 
@@ -81,6 +84,16 @@ describe("encoding.json", () => {
     })
     await failureOf(client.createBatch(signals as NewSignal[], { allOrNothing: all_or_nothing as boolean }))
     expect(sent).toBe(text)
+  })
+
+  it.each(each(scores))("scores: %s", async (_, { scores, all_or_nothing, text }) => {
+    const sent: unknown[] = []
+    const client = answered((url, { body }) => {
+      sent.push(url.pathname, body)
+      return responseOf({ status: 404, text: "" })
+    })
+    await failureOf(client.createScores(scores as NewScore[], { allOrNothing: all_or_nothing as boolean }))
+    expect(sent).toEqual(["/api/scores", text])
   })
 
   it.each(each(refused))("refused: %s", async (_, { signal, path, value, failure_code, field, place }) => {

@@ -50,10 +50,10 @@ def encode_json(value: Any, name: str = "") -> bytes:
         raise
 
 
-def batch_body(texts: Sequence[bytes], all_or_nothing: bool) -> bytes:
-    """Returns the body of a batch, made of the JSON of its signals."""
+def batch_body(texts: Sequence[bytes], all_or_nothing: bool, field: bytes = b"signals") -> bytes:
+    """Returns the body of a batch, made of the JSON of its signals, or of its scores."""
     flag = b"true" if all_or_nothing else b"false"
-    return b'{"signals":[' + b",".join(texts) + b'],"fail_on_error":' + flag + b"}"
+    return b'{"' + field + b'":[' + b",".join(texts) + b'],"fail_on_error":' + flag + b"}"
 
 
 class _Encoder:

@@ -44,6 +44,25 @@ Signal = Union[NewSignal, Mapping[str, Any]]
 """What the library sends: a dict of a signal's fields, checked by the service."""
 
 
+class NewScore(TypedDict, total=False):
+    """A score of a stored signal: which one, and at least one value. None means absent."""
+
+    signal_id: Optional[int]
+    dedupe_key: Optional[str]
+    """Instead of ``signal_id``."""
+    signal_score: Union[float, Decimal, None]
+    emotional_tone: Union[float, Decimal, None]
+    escalate_flag: Optional[int]
+    scored_at: Union[datetime, str, int, float, Decimal, None]
+    """As a timestamp. The newest score counts, whatever the order of arrival. Default: now."""
+    scorer: Optional[str]
+    """Who scored it: 1-255 characters."""
+
+
+Score = Union[NewScore, Mapping[str, Any]]
+"""A dict of a score's fields, checked by the service."""
+
+
 class _RequiredOfResult(TypedDict):
     index: int
     success: bool

@@ -24,6 +24,7 @@ from ..base.types import (
     FeedPage,
     NewErasure,
     ReplayAnswer,
+    Score,
     Signal,
     StoredSignal,
 )
@@ -77,13 +78,42 @@ class Operations:
         headers: Optional[Mapping[str, str]] = None,
     ) -> Steps[BatchAnswer]:
         """Sends a batch of encoded signals under a key."""
+        body = batch_body(texts, all_or_nothing)
+        options = (minimal, lenient, timeout, headers)
+        return (yield from self._batch("/api/signals/batch", len(texts), body, key, options))
+
+    def create_scores(
+        self,
+        texts: Sequence[bytes],
+        key: Optional[str],
+        *,
+        all_or_nothing: bool = False,
+        minimal: bool = False,
+        lenient: bool = False,
+        timeout: Optional[float] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> Steps[BatchAnswer]:
+        """Sends a batch of encoded scores under a key."""
+        body = batch_body(texts, all_or_nothing, b"scores")
+        options = (minimal, lenient, timeout, headers)
+        return (yield from self._batch("/api/scores", len(texts), body, key, options))
+
+    def _batch(
+        self,
+        path: str,
+        count: int,
+        body: bytes,
+        key: Optional[str],
+        options: tuple[bool, bool, Optional[float], Optional[Mapping[str, str]]],
+    ) -> Steps[BatchAnswer]:
+        minimal, lenient, timeout, headers = options
         wishes = [*(["return=minimal"] if minimal else []), *(["handling=lenient"] if lenient else [])]
         answer = yield from self.call(
             Call(
                 "POST",
-                "/api/signals/batch",
-                _batch_check(len(texts)),
-                batch_body(texts, all_or_nothing),
+                path,
+                _batch_check(count),
+                body,
                 {
                     **(headers or {}),
                     **({"Prefer": ", ".join(wishes)} if wishes else {}),
@@ -195,6 +225,11 @@ def caller_of(url: str, key: str) -> str:
 def encode_signals(signals: Sequence[Signal]) -> list[bytes]:
     """Encodes a batch. Raises InvalidSignalError: it names the index."""
     return [encode_signal(signal, f"signals[{index}]") for index, signal in enumerate(signals)]
+
+
+def encode_scores(scores: Sequence[Score]) -> list[bytes]:
+    """Encodes a batch of scores. Raises InvalidSignalError: it names the index."""
+    return [encode_signal(score, f"scores[{index}]") for index, score in enumerate(scores)]
 
 
 def check_key(key: Optional[str]) -> str:

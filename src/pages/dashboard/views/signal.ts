@@ -1,16 +1,17 @@
-import type { StoredSignal } from "../../../signals/responses.ts"
+import type { SignalWithScores, StoredScore } from "../../../signals/responses.ts"
 import { askText } from "../base/api.ts"
 import { NONE, points } from "../base/format.ts"
 import { members } from "../base/json-text.ts"
 import { block, card, exactTime, facts, jsonBlock, link } from "../base/parts.ts"
 import { linkTo, type View } from "../base/router.ts"
+import { table } from "../base/table.ts"
 
 /** Every stored field of one signal. */
 export const signalView = (id: string): View => ({
   title: `Signal ${id}`,
   async build(cancelled) {
     const text = await askText(`/api/signals/${id}`, cancelled)
-    const signal = JSON.parse(text) as StoredSignal
+    const signal = JSON.parse(text) as SignalWithScores
     const { context_window_id, signal_source, user_id, agent_id, transaction_id } = signal
     const shown = facts([
       ["Time", exactTime(signal.time)],
@@ -35,6 +36,34 @@ export const signalView = (id: string): View => ({
       card("Fields", shown),
       card("Content", signal.raw_content === null ? NONE : block("Content", signal.raw_content)),
       card("Payload", payload === undefined || payload === "null" ? NONE : jsonBlock("Payload", payload)),
+      ...(signal.scores.length > 0 ? [history(signal.scores)] : []),
     ]
   },
 })
+
+const pointsOr = (value: number | null) => (value === null ? NONE : points(value))
+
+/** The scores that came after the signal, newest first. */
+function history(scores: StoredScore[]): HTMLElement {
+  const panel = card("Late scores")
+  table<StoredScore>(panel, {
+    label: "Late scores",
+    none: "",
+    hook: ({ scored_at, transaction_id }) => ["data-score", `${scored_at} ${transaction_id}`],
+    columns: [
+      { title: "Scored", cell: ({ scored_at }) => exactTime(scored_at) },
+      { title: "Scorer", cell: ({ scorer }) => scorer ?? NONE },
+      { title: "Score", numeric: true, cell: ({ signal_score }) => pointsOr(signal_score) },
+      { title: "Emotional tone", numeric: true, cell: ({ emotional_tone }) => pointsOr(emotional_tone) },
+      {
+        title: "Escalated",
+        cell: ({ escalate_flag: flag }) => (flag === null ? NONE : flag === 1 ? "yes" : "no"),
+      },
+      {
+        title: "Batch",
+        cell: ({ transaction_id: id }) => link(linkTo(`batches/${id}`), `batch ${id.slice(-6)}`),
+      },
+    ],
+  }).show(scores)
+  return panel
+}
