@@ -88,7 +88,8 @@ export class ByteBudget {
       byOwner: new Map(),
       line: new Line<Want, Want>({
         take: (want) => this.#take(want),
-        giveBack: ({ claim, bytes }) => this.#reduce(claim, claim.bytes - bytes),
+        // Bytes of one lane may be what a request of another lane waits for.
+        giveBack: ({ claim, bytes }) => this.shrink(claim, claim.bytes - bytes),
       }),
     })
     this.#lanes = options.lanes.map(lane)
@@ -186,7 +187,10 @@ export class ByteBudget {
 
   #expire(): void {
     const now = Date.now()
-    for (const claim of this.#claims) if (claim.expiresAt <= now) this.#reduce(claim, 0)
+    const expired = [...this.#claims].filter(({ expiresAt }) => expiresAt <= now)
+    for (const claim of expired) this.#reduce(claim, 0)
+    // After the lane that is being served.
+    if (expired.length > 0) queueMicrotask(() => this.serve())
   }
 
   #reduce(claim: Claim, keptBytes: number): void {

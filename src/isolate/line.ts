@@ -39,7 +39,7 @@ export interface Turns<Want, Turn extends object> {
    * its own to end, and those behind it may pass.
    */
   take(want: Want): Turn | "later" | undefined
-  /** Returns a turn that was taken and not used. */
+  /** Returns a turn that was taken and not used. It may call `serve`, also that of other lines. */
   giveBack(turn: Turn): void
 }
 
@@ -206,9 +206,10 @@ export class Line<Want, Turn extends object> {
     const now = Date.now()
     for (const waiter of this.#unconfirmed) {
       if (typeof waiter.state === "string" || waiter.state.at + CONFIRM_MS > now) return
-      this.#turns.giveBack(waiter.state.given)
+      const { given } = waiter.state
       this.#unconfirmed.delete(waiter)
       waiter.state = "late"
+      this.#turns.giveBack(given)
     }
   }
 }
