@@ -75,6 +75,7 @@ const RUN_ELSEWHERE: Record<string, string> = {
     "by hand, since it runs until it is stopped and opens a debugger",
   "npm test": ".ci/run",
   "npm run python": "by hand, where Python is; it takes eight minutes",
+  "npm run interleavings": "npm test runs a part of it",
   "npm run stress": ".ci/run runs a part of it",
   "pip install ./python": "npm run python installs it so",
   "pip install './python[prometheus]'": "npm run python installs it so",
