@@ -164,6 +164,21 @@ describe("signals and bridges", () => {
   })
 })
 
+/** Where the library and the command line read the clock of the day, which anybody may set. */
+const READS_THE_DAY: Record<string, string> = {
+  "src/client/http/answer.ts": "Retry-After may be a date",
+  "src/cli/import/verify.ts": "the service refuses times too far ahead of its day",
+}
+
+describe("the library and the command line", () => {
+  it("measure spans by performance.now(), which nobody sets back", () => {
+    const readers = SOURCES.filter((path) => /^src\/(client|cli)\//.test(path)).filter((path) =>
+      /\bDate\.now\b|new Date\(\)/.test(textOf(path)),
+    )
+    expect(readers).toEqual(Object.keys(READS_THE_DAY).sort())
+  })
+})
+
 /** Files of `src` with fewer than `FEW_LINES`, and why each is one. */
 const FEW_LINES = 30
 const SHORT: Record<string, string> = {

@@ -17,10 +17,10 @@ export async function* gathered(
     if (first.done) return
     const batch = [first.value]
     let bytes = sizeOf(first.value)
-    const endsAt = Date.now() + waitMs
+    const endsAt = performance.now() + waitMs
     next = messages.next()
     while (batch.length < most && bytes < MAX_BYTES) {
-      const more = await Promise.race([next, after(endsAt - Date.now())])
+      const more = await Promise.race([next, after(endsAt - performance.now())])
       if (more === undefined || more.done) break
       batch.push(more.value)
       bytes += sizeOf(more.value)

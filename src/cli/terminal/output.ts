@@ -19,14 +19,14 @@ const LINE_EVERY_MS = 5000
 export const openLine = (out: NodeJS.WriteStream): Line => (out.isTTY ? drawnLine(out) : printedLine(out))
 
 function printedLine(out: NodeJS.WriteStream): Line {
-  let printedAt = 0
+  let printedAt = Number.NEGATIVE_INFINITY
   let pending: string | undefined
   const print = (text: string) => void out.write(`${text}\n`)
   return {
     show(text) {
       pending = text
-      if (Date.now() - printedAt < LINE_EVERY_MS) return
-      printedAt = Date.now()
+      if (performance.now() - printedAt < LINE_EVERY_MS) return
+      printedAt = performance.now()
       pending = undefined
       print(text)
     },

@@ -1,5 +1,5 @@
 import { stripVTControlCharacters } from "node:util"
-import { describe, expect, it } from "vitest"
+import { afterEach, describe, expect, it, vi } from "vitest"
 import { duration, openProgress } from "../../../../src/cli/terminal/output.ts"
 
 /** What is written to a terminal of a width, or to a file. */
@@ -28,6 +28,8 @@ const checkpoint = {
 }
 
 describe("the progress of an import", () => {
+  afterEach(() => void vi.useRealTimers())
+
   it("is one redrawn line on a terminal, with a bar where the total is known", () => {
     const { stream, written } = outputOf(true, 140)
     const progress = openProgress(stream, HALF, START)
@@ -53,6 +55,19 @@ describe("the progress of an import", () => {
     expect(written).toEqual([
       expect.stringMatching(/^5,000 read, 4,990 stored, 7 failed, 3 skipped, [\d,]+\/s, 4 in flight\n$/),
     ])
+  })
+
+  it("goes on although somebody sets the clock of the machine back an hour", () => {
+    vi.useFakeTimers({ toFake: ["Date", "performance"] })
+    const { stream, written } = outputOf(false)
+    const progress = openProgress(stream, undefined, START)
+    progress.show({ ...checkpoint, read: 1 }, 4)
+    vi.setSystemTime(Date.now() - 3_600_000)
+    vi.advanceTimersByTime(4999)
+    progress.show({ ...checkpoint, read: 2 }, 4)
+    vi.advanceTimersByTime(1)
+    progress.show({ ...checkpoint, read: 3 }, 4)
+    expect(written.map((line) => line.slice(0, 6))).toEqual(["1 read", "3 read"])
   })
 
   it.each([
