@@ -10,6 +10,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 const isText = (value: unknown): boolean => typeof value === "string"
 const isTextOrNull = (value: unknown): boolean => value === null || typeof value === "string"
+const isNull = (value: unknown): boolean => value === null
 const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0
 const isFlag = (value: unknown): boolean => typeof value === "boolean"
 const isListOf =
@@ -21,6 +22,15 @@ const has =
   (json) =>
     isObject(json) && Object.entries(fields).every(([name, check]) => check(json[name]))
 
+const isStored = has({ index: isCount, success: (success) => success === true, error: isNull })
+const isFailure = has({
+  index: isCount,
+  success: (success) => success === false,
+  error: isText,
+  code: isText,
+  retryable: isFlag,
+})
+
 /**
  * The answer to a batch of `count` signals. Its counts account for each: one that it leaves out is not
  * stored.
@@ -30,7 +40,7 @@ export const isBatchAnswer = (count: number): Check => {
     total_count: (total) => total === count,
     successful_count: isCount,
     failed_count: isCount,
-    results: isListOf(has({ index: isCount, success: isFlag, error: isTextOrNull })),
+    results: isListOf((result) => isStored(result) || isFailure(result)),
   })
   return (json) => isShape(json) && addsUp(json as BatchAnswer)
 }
@@ -40,7 +50,7 @@ function addsUp({ total_count, successful_count, failed_count, results }: BatchA
   return (
     successful_count + failed_count === total_count &&
     indexes.size === results.length &&
-    results.every(({ index, success, error }) => index < total_count && success === (error === null)) &&
+    results.every(({ index }) => index < total_count) &&
     results.filter(({ success }) => !success).length === failed_count
   )
 }

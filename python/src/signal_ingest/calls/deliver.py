@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, cast
 
 from ..base.errors import RequestError, SignalError, ValidationError
 from ..base.types import BatchAnswer, Failure
 from .call import Steps
 from .operations import Operations
+
+FAILURE_FIELDS = ("index", "error", "code", "field", "retryable")
 
 
 @dataclass
@@ -94,14 +96,8 @@ def _note(answer: BatchAnswer, offset: int, delivery: Delivery) -> None:
         if result["success"]:
             delivery.duplicates += bool(result.get("duplicate"))
             continue
-        failure: Failure = {
-            "index": offset + result["index"],
-            "error": result["error"] or "",
-            "code": result["code"],
-            "retryable": result["retryable"],
-        }
-        if "field" in result:
-            failure["field"] = result["field"]
+        failure = cast(Failure, {name: value for name, value in result.items() if name in FAILURE_FIELDS})
+        failure["index"] += offset
         delivery.failures.append(failure)
 
 

@@ -264,7 +264,13 @@ def _batch_check(count: int) -> Check:
 
 def _is_result(one: Mapping[str, Any]) -> bool:
     success, error = one.get("success"), one.get("error", False)
-    return (success is True and error is None) or (success is False and isinstance(error, str))
+    return (success is True and error is None) or (success is False and _is_failure(one))
+
+
+def _is_failure(one: Mapping[str, Any]) -> bool:
+    return all(isinstance(one.get(name), str) for name in ("error", "code")) and (
+        type(one.get("retryable")) is bool
+    )
 
 
 def payload_query(payload: Optional[Mapping[str, Any]]) -> dict[str, str]:
