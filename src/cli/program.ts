@@ -37,12 +37,17 @@ export function createProgram(invocation: Invocation): Command {
   program.addCommand(tailCommand(invocation))
   program.addCommand(eraseCommand(invocation))
   program.addCommand(keysCommand(invocation))
-  program.addCommand(keyCommand())
-  addCompletion(program)
+  program.addCommand(keyCommand(invocation))
+  addCompletion(program, invocation)
+  // Help and version.
+  const writeOut = (text: string) => {
+    invocation.printsResult = true
+    process.stdout.write(text)
+  }
   for (const command of everyCommand(program)) {
     command
       .exitOverride()
-      .configureOutput({ outputError: () => {} })
+      .configureOutput({ outputError: () => {}, writeOut })
       .helpOption("--help", "print this help")
     if (command !== program) command.helpCommand(false)
   }
@@ -70,7 +75,7 @@ export function pathOf(command: CommandUnknownOpts): string {
  * Adds `signals completion SHELL`. The printed script asks this program at each press of Tab, so completion
  * follows the definition of the commands.
  */
-function addCompletion(program: Command): void {
+function addCompletion(program: Command, invocation: Invocation): void {
   // The typed Command is commander's class with narrower types.
   const root = tab(program as unknown as PlainCommand, { completionCommandName: "completion" })
   // The library turns off completion of file names, but most sources are files.
@@ -84,4 +89,7 @@ function addCompletion(program: Command): void {
   })
   const completion = program.commands.find((command) => command.name() === "completion")
   completion?.description("Prints the script that completes this command line in a shell.")
+  completion?.hook("preAction", () => {
+    invocation.printsResult = true
+  })
 }

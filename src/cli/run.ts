@@ -43,17 +43,22 @@ function listenForStop(stopped: { code: number }): Pick<Invocation, "stop" | "en
 
 /**
  * A reader that closes the pipe, such as `head`, ends a listing, and changes nothing else: an import goes on,
- * and its exit code says what was stored.
+ * and its exit code says what was stored. The same holds for a full disk, which is told.
  */
 function guardOutput(invocation: Invocation): void {
+  let isTold = false
   process.stderr.on("error", () => {})
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") {
       if (invocation.printsResult) process.exit(EXIT.done)
       return
     }
-    console.error(`Gave up: standard output: ${reasonOf(error)}`)
-    if (invocation.printsResult) process.exit(EXIT.gaveUp)
+    if (invocation.printsResult) {
+      console.error(`Gave up: standard output: ${reasonOf(error)}`)
+      process.exit(EXIT.gaveUp)
+    }
+    if (!isTold) console.error(`Continues without standard output: ${reasonOf(error)}`)
+    isTold = true
   })
 }
 

@@ -1,3 +1,5 @@
+import { once } from "node:events"
+import { setTimeout as sleep } from "node:timers/promises"
 import { type Message, MessagesStreamFallbackModes, MessagesStreamModes } from "@platformatic/kafka"
 import { FieldMapping } from "../../bridges/kafka/mapping.ts"
 import { deliverEach } from "../../client/deliver.ts"
@@ -24,6 +26,8 @@ const GROUP = { sessionTimeout: 10_000, heartbeatInterval: 3000 }
 /** The longest time that records wait for more records of their batch. */
 const MAX_WAIT_MS = 1000
 const LAG_EVERY_MS = 5000
+/** After a stop, the time to leave a group that the consumer had not joined completely. */
+const LEAVE_WITHIN_MS = 1000
 
 export interface ConsumeOptions extends ConnectionOptions {
   /** HOST:PORT, separated by commas. */
@@ -80,9 +84,11 @@ export async function consumeKafka(options: ConsumeOptions, invocation: Invocati
   consumer.on("consumer:lag:error", () => {})
   consumer.on("consumer:lag", (lag) => counts.setLag(lag))
   let unfollow = () => {}
+  let isMember = false
   try {
-    if (options.from === "latest") await beginAtLatest(consumer, { group, topics, ...connection })
-    const stream = await consumer.consume({
+    if (options.from === "latest")
+      await unlessStopped(beginAtLatest(consumer, { group, topics, ...connection }), stop)
+    const consuming = consumer.consume({
       topics,
       autocommit: false,
       mode: MessagesStreamModes.COMMITTED,
@@ -90,6 +96,8 @@ export async function consumeKafka(options: ConsumeOptions, invocation: Invocati
       fallbackMode: MessagesStreamFallbackModes.EARLIEST,
       maxWaitTime: MAX_WAIT_MS,
     })
+    const stream = await unlessStopped(consuming, stop)
+    isMember = true
     consumer.startLagMonitoring({ topics }, LAG_EVERY_MS)
     unfollow = followPartitions(consumer, topics, (error) => stream.destroy(error))
     if (stop.aborted) return EXIT.stopped
@@ -105,7 +113,23 @@ export async function consumeKafka(options: ConsumeOptions, invocation: Invocati
     unfollow()
     consumer.stopLagMonitoring()
     await failures.close()
-    await Promise.resolve(consumer.close(true)).catch(() => {})
+    const closed = Promise.resolve(consumer.close(true)).catch(() => {})
+    // A broker that has not answered yet may never.
+    await (isMember ? closed : Promise.race([closed, sleep(LEAVE_WITHIN_MS, undefined, { ref: false })]))
+  }
+}
+
+/** Waits for work that cannot be aborted. @throws the stop comes first */
+async function unlessStopped<Value>(work: Promise<Value>, stop: AbortSignal): Promise<Value> {
+  stop.throwIfAborted()
+  const settled = new AbortController()
+  try {
+    return await Promise.race([
+      work,
+      once(stop, "abort", { signal: settled.signal }).then(() => Promise.reject(stop.reason)),
+    ])
+  } finally {
+    settled.abort()
   }
 }
 

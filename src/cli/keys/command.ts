@@ -46,12 +46,13 @@ const expiresOption = () =>
 const NEEDS = `\n${KEY_HELP} It needs the scope "admin".`
 
 /** `signals key`: makes an API key, and its entry for API_KEYS, which holds only the key's SHA-256. */
-export function keyCommand() {
+export function keyCommand(invocation: Invocation) {
   return new Command("key")
     .description("Makes a root key, and its entry for API_KEYS. It calls no service.")
     .addArgument(name())
     .addArgument(scopes())
     .action((name, scopes) => {
+      invocation.printsResult = true
       const key = apiKeyOf(randomBytes(RANDOM_BYTES))
       const entry = {
         name,

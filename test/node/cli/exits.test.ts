@@ -20,6 +20,25 @@ const lines = (count: number) =>
 const IMPORT = ["import", "jsonl", "in.jsonl"]
 
 describe("a command", () => {
+  it("ends with 130 by Ctrl-C and 143 by SIGTERM while its source is silent", async () => {
+    const commands = [
+      ["import", "jsonl", "-"],
+      ["import", "jsonl", "-", "-o", "batch.json"],
+      ["import", "jsonl", "-", "--dry-run"],
+      ["verify", "jsonl", "-"],
+    ]
+    const codes = commands.flatMap((args) =>
+      (["SIGINT", "SIGTERM"] as const).map(async (signal) => {
+        const { child, ended } = start(folder.path, args, { SIGNAL_INGEST_URL: rig.service.address })
+        // Blank lines, more than a pipe holds: it has begun to read when they are written.
+        await new Promise((written) => child.stdin?.write("\n".repeat(1024 * 1024), written))
+        child.kill(signal)
+        return await ended
+      }),
+    )
+    expect(await Promise.all(codes)).toEqual(commands.flatMap(() => [130, 143]))
+  })
+
   it.each([
     [{ SIGNAL_INGEST_URL: "localhost:8002" }, "It must be an address"],
     [{ SIGNAL_INGEST_URL: "ftp://localhost" }, "It must be an address"],
@@ -47,6 +66,18 @@ describe("a command", () => {
   })
 })
 
+/** Commands whose output is what they are for. */
+const PRINTERS = [
+  [["dlq", "list"]],
+  [["tail"]],
+  [["export", "--format", "csv", "--out", "-"]],
+  [[...IMPORT, "--dry-run"]],
+  [["key", "ci", "ingest"]],
+  [["completion", "bash"]],
+  [["--help"]],
+  [["--version"]],
+]
+
 /** Runs a command whose output, or errors, go to a file descriptor or to a pipe that nobody reads. */
 async function runInto(args: string[], stdio: { out?: number | "closed"; err?: "closed" }) {
   const child = spawn(process.execPath, commandLine(...args), {
@@ -64,7 +95,37 @@ async function runInto(args: string[], stdio: { out?: number | "closed"; err?: "
   return { code, err }
 }
 
-describe("an output that is closed", () => {
+describe("an output that is closed or full", () => {
+  it("does not change the exit code of verify, nor of import -o", async () => {
+    await file("in.jsonl", lines(3))
+    expect(await runInto(["verify", "jsonl", "in.jsonl"], { out: "closed" })).toMatchObject({ code: 1 })
+    await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
+    expect(await runInto(["verify", "jsonl", "in.jsonl"], { out: "closed" })).toMatchObject({ code: 0 })
+    expect(await runInto([...IMPORT, "-o", "batch.json"], { err: "closed" })).toMatchObject({ code: 0 })
+    expect(JSON.parse(await readFile(join(folder.path, "batch.json"), "utf8")).signals).toHaveLength(3)
+  })
+
+  it("is told once where the command has other work, and changes no exit code", async () => {
+    await file("in.jsonl", lines(3))
+    await file("bad.jsonl", "not JSON\n")
+    const full = openSync("/dev/full", "w")
+    for (const [args, code] of [
+      [["verify", "jsonl", "in.jsonl"], 1],
+      [IMPORT, 0],
+      [["verify", "jsonl", "in.jsonl"], 0],
+      [["import", "jsonl", "bad.jsonl"], 1],
+      [["dlq", "replay", "--all"], 0],
+    ] as const) {
+      const ended = await runInto([...args], { out: full })
+      const told = ended.err
+        .split("\n")
+        .filter((line) => line.startsWith("Continues without standard output"))
+      expect([args, ended.code, told]).toEqual([args, code, [expect.stringContaining("the disk is full")]])
+      expect(ended.err).not.toContain("Gave up")
+    }
+    closeSync(full)
+  })
+
   it("does not change the exit code of an import", async () => {
     await file("in.jsonl", `${lines(3)}not JSON\n`)
     expect(await runInto(IMPORT, { out: "closed" })).toMatchObject({ code: 1 })
@@ -75,26 +136,20 @@ describe("an output that is closed", () => {
     expect(await rig.query("select 1 from signals")).toHaveLength(2003)
   })
 
-  it.each([[["tail"]], [["export", "--format", "csv", "--out", "-"]], [[...IMPORT, "--dry-run"]]])(
-    "ends a listing with 0: %j",
-    async (args) => {
-      await file("in.jsonl", lines(3))
-      await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
-      expect(await runInto(args, { out: "closed" })).toMatchObject({ code: 0 })
-    },
-  )
+  it.each(PRINTERS)("ends a listing with 0 when it is closed: %j", async (args) => {
+    await file("in.jsonl", lines(3))
+    await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
+    expect(await runInto(args, { out: "closed" })).toMatchObject({ code: 0 })
+  })
 
-  it.each([[["tail"]], [["export", "--format", "csv", "--out", "-"]], [[...IMPORT, "--dry-run"]]])(
-    "ends with 3 and a sentence where its disk is full: %j",
-    async (args) => {
-      await file("in.jsonl", lines(3))
-      await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
-      const full = openSync("/dev/full", "w")
-      const { code, err } = await runInto(args, { out: full })
-      closeSync(full)
-      expect([code, err]).toEqual([3, expect.stringContaining("Gave up: standard output: the disk is full")])
-    },
-  )
+  it.each(PRINTERS)("ends with 3 and a sentence where its disk is full: %j", async (args) => {
+    await file("in.jsonl", lines(3))
+    await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
+    const full = openSync("/dev/full", "w")
+    const { code, err } = await runInto(args, { out: full })
+    closeSync(full)
+    expect([code, err]).toEqual([3, expect.stringContaining("Gave up: standard output: the disk is full")])
+  })
 })
 
 describe("an import", () => {

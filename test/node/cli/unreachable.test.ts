@@ -75,6 +75,22 @@ describe.concurrent("every command", () => {
     },
   )
 
+  it.each([
+    ["SIGINT", 130, "earliest"],
+    ["SIGTERM", 143, "latest"],
+  ] as const)("ends by %s with %d while the broker is silent: consume kafka --from %s", async (...row) => {
+    const [signal, code, from] = row
+    const { server, address } = await startSilence()
+    const connected = once(server, "connection")
+    const brokers = new URL(address).host
+    const args = ["consume", "kafka", "--brokers", brokers, "--topic", "t", "--group", "g", "--from", from]
+    const { child, ended } = start(await folderWithInput(), args)
+    await connected
+    child.kill(signal)
+    expect(await ended).toBe(code)
+    server.close()
+  })
+
   it.each(COMMANDS)("runs from its source files, too: %s %s", async (...args) => {
     const { server, address } = await startSilence()
     const connected = once(server, "connection")
