@@ -167,6 +167,7 @@ describe("signals and bridges", () => {
 /** Where the library and the command line read the clock of the day, which anybody may set. */
 const READS_THE_DAY: Record<string, string> = {
   "src/client/http/answer.ts": "Retry-After may be a date",
+  "src/cli/keys/command.ts": "a key ends so many days from now",
   "src/cli/import/verify.ts": "the service refuses times too far ahead of its day",
 }
 
