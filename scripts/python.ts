@@ -25,14 +25,22 @@ if (pythons.length === 0) {
   const [newest, ...others] = pythons
   console.log(`Python ${pythons.map(({ version }) => version).join(", ")}`)
   const failed = [
-    newest && testWhole(newest.path, newest.version),
-    ...others.map((one) => testCore(one, one !== others.at(-1))),
+    ...(newest && !testWhole(newest) ? [newest] : []),
+    ...others.filter((one) => !testCore(one, one !== others.at(-1))),
   ]
-  if (failed.some((code) => code !== 0)) process.exitCode = 1
+  if (failed.length > 0) {
+    console.log(`Failed with Python ${failed.map(({ version }) => version).join(", ")}`)
+    process.exitCode = 1
+  }
+}
+
+interface Python {
+  path: string
+  version: string
 }
 
 /** Each version once, newest first. Shims of pyenv that lead nowhere do not answer. */
-function findPythons(): { path: string; version: string }[] {
+function findPythons(): Python[] {
   const pyenv = join(process.env.PYENV_ROOT ?? join(homedir(), ".pyenv"), "versions")
   const folders = [
     ...(process.env.PATH ?? "").split(delimiter),
@@ -54,40 +62,56 @@ function hasVenv(path: string): boolean {
   )
 }
 
-/** Makes an environment of its own for a Python, with the pinned packages and the library as it is here. */
-function environment(path: string, version: string, ...requirements: string[]): string {
+/**
+ * Makes an environment of its own for a Python, with the pinned packages and the library as it is here.
+ *
+ * @returns the path of its Python; undefined, after a sentence, where a package cannot be installed
+ */
+function environment({ path, version }: Python, ...requirements: string[]): string | undefined {
   const folder = join(CACHE, version)
   const python = join(folder, "bin/python")
-  const run = (...command: string[]) =>
-    execFileSync(python, ["-m", ...command], { cwd: PYTHON, stdio: "inherit" })
   if (!existsSync(python)) execFileSync(path, ["-m", "venv", folder], { stdio: "inherit" })
-  // uv installs in seconds what takes pip a minute.
-  run("pip", "install", "-q", "--disable-pip-version-check", `uv==${UV_VERSION}`)
-  for (const list of requirements) run("uv", "pip", "install", "-q", "--python", python, "-r", list)
-  run("uv", "pip", "install", "-q", "--python", python, "--no-build-isolation", "-e", ".")
-  return python
+  // uv installs in seconds what takes pip a minute, but it does not read the settings of pip.
+  const hasUv = run(python, "pip", "install", "-q", "--disable-pip-version-check", `uv==${UV_VERSION}`)
+  const install = (...what: string[]) =>
+    (hasUv && run(python, "uv", "pip", "install", "-q", "--python", python, ...what)) ||
+    run(python, "pip", "install", "-q", "--disable-pip-version-check", ...what)
+  if (requirements.every((list) => install("-r", list)) && install("--no-build-isolation", "-e", "."))
+    return python
+  console.log(
+    `Not tested with Python ${version}: its packages cannot be installed. pip says why above. ` +
+      "Make an index of packages reachable, for example with PIP_INDEX_URL, and run this again.",
+  )
+  return undefined
 }
 
-function testWhole(path: string, version: string): number {
-  const python = environment(path, version, "requirements-dev.txt", ...(all ? ["requirements-long.txt"] : []))
-  const run = (...command: string[]) => {
-    console.log(`\nPython ${version}: ${command.join(" ")}`)
-    return spawnSync(python, ["-m", ...command], { cwd: PYTHON, stdio: "inherit" }).status ?? 1
-  }
+/** Whether a module of a Python succeeds. */
+function run(python: string, ...command: string[]): boolean {
+  return spawnSync(python, ["-m", ...command], { cwd: PYTHON, stdio: "inherit" }).status === 0
+}
+
+function testWhole(one: Python): boolean {
+  const python = environment(one, "requirements-dev.txt", ...(all ? ["requirements-long.txt"] : []))
+  if (python === undefined) return false
   const checks = [
     ["ruff", "check", "."],
     ["ruff", "format", "--check", "."],
     ["mypy"],
-    ["pyright", "--warnings"],
+    ["pyright", "--warnings", "--pythonpath", python],
     ["pytest", "-n", "2", ...(all ? [] : ["-m", "not long"]), ...pytestArguments],
   ]
-  return checks.map((command) => run(...command)).find((code) => code !== 0) ?? 0
+  const failed = checks.filter((command) => {
+    console.log(`\nPython ${one.version}: ${command.join(" ")}`)
+    return !run(python, ...command)
+  })
+  return failed.length === 0
 }
 
-function testCore({ path, version }: { path: string; version: string }, isBetween: boolean): number {
-  const python = environment(path, version, "requirements-test.txt")
-  console.log(`\nPython ${version}: tests that need no service`)
+function testCore(one: Python, isBetween: boolean): boolean {
+  const python = environment(one, "requirements-test.txt")
+  if (python === undefined) return false
+  console.log(`\nPython ${one.version}: tests that need no service`)
   const marks = all ? "not service" : "not service and not long"
   const chosen = ["-n", "2", "-m", marks, ...(isBetween && !all ? BY_VERSION : []), ...pytestArguments]
-  return spawnSync(python, ["-m", "pytest", ...chosen], { cwd: PYTHON, stdio: "inherit" }).status ?? 1
+  return run(python, "pytest", ...chosen)
 }

@@ -74,8 +74,8 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npx wrangler dev --env-file .data/dev.vars":
     "by hand, since it runs until it is stopped and opens a debugger",
   "npm test": ".ci/run",
-  "npm run python": "by hand, where Python is; it takes eight minutes",
   "npm run interleavings": "npm test runs a part of it",
+  "npm run python": ".ci/run",
   "npm run stress": ".ci/run runs a part of it",
   "pip install ./python": "npm run python installs it so",
   "pip install './python[prometheus]'": "npm run python installs it so",
