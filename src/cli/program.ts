@@ -9,6 +9,7 @@ import { exportCommand } from "./export/command.ts"
 import { importCommand, verifyCommand } from "./import/command.ts"
 import { consumeCommand } from "./kafka/command.ts"
 import { keyCommand, keysCommand } from "./keys/command.ts"
+import { subscriptionsCommand } from "./subscriptions/command.ts"
 import { tailCommand } from "./tail/command.ts"
 import type { Invocation } from "./terminal/options.ts"
 
@@ -25,7 +26,7 @@ Exit codes:
 export function createProgram(invocation: Invocation): Command {
   const program = new Command("signals")
     .description(
-      "Sends signals to signal-ingest, compares sources with it, exports and follows its signals, handles dead letters and keys, and erases.",
+      "Sends signals to signal-ingest, compares sources with it, exports and follows its signals, handles dead letters, subscriptions and keys, and erases.",
     )
     .version(packageJson.version, "--version", "print the version")
     .addHelpText("after", AFTER_HELP)
@@ -36,6 +37,7 @@ export function createProgram(invocation: Invocation): Command {
   program.addCommand(exportCommand(invocation))
   program.addCommand(tailCommand(invocation))
   program.addCommand(eraseCommand(invocation))
+  program.addCommand(subscriptionsCommand(invocation))
   program.addCommand(keysCommand(invocation))
   program.addCommand(keyCommand(invocation))
   addCompletion(program, invocation)

@@ -29,6 +29,7 @@ import { checkToken, type Query } from "./http/address.ts"
 import type { CallOptions } from "./http/request.ts"
 import { type ClientOptions, type Exchange, Transport } from "./http/transport.ts"
 import { KeysClient } from "./keys.ts"
+import { SubscriptionsClient } from "./subscriptions.ts"
 
 export interface SendOptions extends CallOptions {
   /**
@@ -60,11 +61,14 @@ export class SignalClient {
   readonly #transport: Transport
   /** The API keys that are made while the service runs. */
   readonly keys: KeysClient
+  /** Who is called about new signals. */
+  readonly subscriptions: SubscriptionsClient
 
   /** @throws {RangeError | TypeError} an option is out of its range, or `url` is not an address */
   constructor(options: ClientOptions) {
     this.#transport = new Transport(options)
     this.keys = new KeysClient(this.#transport)
+    this.subscriptions = new SubscriptionsClient(this.#transport)
   }
 
   /** How long a call may take when it has no `deadlineMs` of its own. */

@@ -32,3 +32,12 @@ export type { ClientOptions } from "./http/transport.ts"
 export type { KeyRotation } from "./keys.ts"
 export { BatchProcessor } from "./processor.ts"
 export type { Spool, SpooledBatch } from "./spool/types.ts"
+export type {
+  DeliveryAttempt,
+  NewSubscription,
+  Subscription,
+  SubscriptionChange,
+  SubscriptionFilter,
+  SubscriptionFormat,
+  SubscriptionOptions,
+} from "./subscriptions.ts"

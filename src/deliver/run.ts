@@ -16,6 +16,7 @@ import {
 import { addressError } from "../subscriptions/address.ts"
 import { type Call, callOf, headersOf } from "../subscriptions/call.ts"
 import { type Answer, afterFailure, attemptOf } from "../subscriptions/plan.ts"
+import type { Format } from "../subscriptions/schema.ts"
 import { Unsealable, unseal } from "../subscriptions/secrets.ts"
 import { CALL_MS, send } from "./send.ts"
 import { wakeLater } from "./wake.ts"
@@ -45,6 +46,9 @@ export const RUN = {
 
 /** One call has at most so many signals, and ends after so many bytes of them. */
 const CALL = { signals: 100, bytes: 1024 * 1024 }
+
+/** The pause after a call. Slack takes one message a second of an incoming webhook. */
+const PAUSE_MS: Record<Format, number> = { signals: 0, slack: 1000 }
 
 /** The signals of the feed that one statement tests against a filter. */
 const TESTED = 5000
@@ -173,6 +177,7 @@ async function deliver(run: Run, claimed: ClaimedSubscription, page: FeedPage): 
   const startedAt = Date.now()
   const range = {
     subscriptionId: claimed.id,
+    format: claimed.format,
     first: positionText(claimed.position),
     last: positionText(page.next),
   }
@@ -188,8 +193,13 @@ async function deliver(run: Run, claimed: ClaimedSubscription, page: FeedPage): 
   run.result.calls++
   run.result.signals += call.signals
   const attempt = attemptOf(call, answer, now())
-  const accepted = { attempt, isQuick: answer.ms <= QUICK_MS }
-  return passSubscription(database(run), claimed, { to: page.next, accepted })
+  const pauseMs = PAUSE_MS[claimed.format]
+  const accepted = { attempt, isQuick: answer.ms <= QUICK_MS, pauseMs }
+  const isPassed = await passSubscription(database(run), claimed, { to: page.next, accepted })
+  if (!isPassed || pauseMs === 0) return isPassed
+  await releaseSubscription(database(run), claimed)
+  if (page.more) await wakeLater(run.context.deliveries, pauseMs)
+  return false
 }
 
 const positionText = ({ xid, transactionId, id }: FeedPosition): string =>

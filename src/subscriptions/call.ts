@@ -1,9 +1,12 @@
-import type { StoredSignal } from "../signals/responses.ts"
+import type { FeedSignal } from "../signals/responses.ts"
+import type { Format } from "./schema.ts"
 import { signatures } from "./secrets.ts"
+import { slackMessage, slackTest } from "./slack.ts"
 
 /** A part of the feed: after the first position, up to the last. */
 export interface CallRange {
   subscriptionId: string
+  format: Format
   first: string
   last: string
 }
@@ -21,19 +24,21 @@ export interface Call {
  * The call of a range of the feed. Its id is a hash of the range and the body: the same range has the same id
  * in every attempt, until an edit or an erasure changes what the body says.
  */
-export async function callOf(range: CallRange, signals: readonly StoredSignal[]): Promise<Call> {
-  const body = JSON.stringify({
-    type: "signals",
-    subscription_id: range.subscriptionId,
-    signals,
-  })
+export async function callOf(range: CallRange, signals: readonly FeedSignal[]): Promise<Call> {
+  const body = JSON.stringify(
+    range.format === "slack"
+      ? slackMessage(signals)
+      : { type: "signals", subscription_id: range.subscriptionId, signals },
+  )
   const named = [range.subscriptionId, range.first, range.last, body].join("\n")
   return { id: await idOf(named), body, signals: signals.length }
 }
 
 /** A call that only shows whether the receiver accepts one. */
-export async function testCall(subscriptionId: string): Promise<Call> {
-  const body = JSON.stringify({ type: "test", subscription_id: subscriptionId, signals: [] })
+export async function testCall(subscriptionId: string, format: Format): Promise<Call> {
+  const body = JSON.stringify(
+    format === "slack" ? slackTest() : { type: "test", subscription_id: subscriptionId, signals: [] },
+  )
   return { id: await idOf(crypto.randomUUID()), body, signals: 0 }
 }
 

@@ -5,8 +5,8 @@ import { validationIssue } from "../signals/shape-errors.ts"
 /** The most subscriptions of a deployment. The column `slot` has the same bound. */
 export const MAX_SUBSCRIPTIONS = 100
 
-/** What a call holds: `signals` as JSON. */
-const FORMATS = ["signals"] as const
+/** What a call holds: `signals` as JSON, or a message for an incoming webhook of Slack. */
+const FORMATS = ["signals", "slack"] as const
 export type Format = (typeof FORMATS)[number]
 
 /** `disabled`: the receiver failed for three days, or gave its address up. */
@@ -19,6 +19,8 @@ const MAX_OVERLAP_SECONDS = 7 * OVERLAP_SECONDS
 
 const MAX_URL_CHARACTERS = 2048
 const MAX_NAME_CHARACTERS = 100
+/** An import of old signals sends no message to a channel, unless the filter asks for it. */
+export const SLACK_AGE_SECONDS = 3600
 /** A century. */
 const MAX_AGE_SECONDS = 3_155_760_000
 
@@ -76,7 +78,12 @@ export const SubscriptionRequest = z
     name: Name.meta({ description: "Unique.", example: "escalations" }),
     url: Url,
     filter: SubscriptionFilter.default({}),
-    format: z.enum(FORMATS).default("signals"),
+    format: z
+      .enum(FORMATS)
+      .default("signals")
+      .meta({
+        description: `\`slack\`: a message of an incoming webhook, and \`max_age_seconds\` of ${SLACK_AGE_SECONDS} by default.`,
+      }),
   })
   .meta({ id: "SubscriptionRequest" })
 export type SubscriptionRequest = z.infer<typeof SubscriptionRequest>
@@ -136,7 +143,8 @@ export const SubscriptionRecord = z
     id: z.uuid(),
     name: z.string(),
     url: z.string().nullable().meta({
-      description: "Null when SUBSCRIPTION_SECRET was changed since: set the address and the secret anew.",
+      description:
+        "Of the format `slack` only its host, since its path is a secret. Null when SUBSCRIPTION_SECRET was changed since: set the address and the secret anew.",
     }),
     format: z.enum(FORMATS),
     filter: SubscriptionFilter,

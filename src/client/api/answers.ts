@@ -77,6 +77,11 @@ export const isBulkReplay: Check = has({
   next_cursor: isTextOrNull,
 })
 export const isErasure: Check = has({ id: isText, state: isText })
+export const isSubscription: Check = has({ id: isText, name: isText, state: isText })
+export const isSubscriptions: Check = has({ subscriptions: isListOf(isSubscription) })
+export const isNewSubscription: Check = has({ id: isText, name: isText, secret: isText })
+export const isNewSecret: Check = has({ secret: isText })
+export const isAttempt: Check = has({ webhook_id: isText, ms: isCount })
 export const isKey: Check = has({ id: isText, name: isText, state: isText })
 export const isKeyPage: Check = has({ keys: isListOf(isKey), next_cursor: isTextOrNull })
 export const isKeyUsage: Check = has({ name: isText, days: isListOf(has({ day: isText, signals: isCount })) })

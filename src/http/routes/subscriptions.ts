@@ -25,6 +25,7 @@ import { attemptOf } from "../../subscriptions/plan.ts"
 import {
   ResendRequest,
   SecretRequest,
+  SLACK_AGE_SECONDS,
   SubscriptionChange,
   type SubscriptionRecord,
   SubscriptionRequest,
@@ -40,7 +41,8 @@ import { addressRefused, invalidShape, notFound } from "../request/problems.ts"
 export const wakeDeliveries = createMiddleware<App>(async (c, next) => {
   await next()
   const { mode, queued } = c.get("outcome") ?? {}
-  if (mode === undefined || queued || c.res.status >= 300) return
+  const isScores = c.req.method === "POST" && c.req.path === "/api/scores"
+  if ((mode === undefined && !isScores) || queued || c.res.status >= 300) return
   const { database, subscriptions } = c.get("settings")
   const isConfigured = subscriptions.secrets.length > 0
   wake({ database, isConfigured, deliveries: c.env.DELIVERIES }, waitUntil)
@@ -52,7 +54,8 @@ const path = zValidator("param", SubscriptionPath, refuseShape)
 export const subscriptions = new Hono<App>()
   .post("/", requireScope("admin"), async (c) => {
     const keys = sealingKeys(c)
-    const { name, url, filter, format } = await readBody(c, SubscriptionRequest)
+    const { name, url, filter: asked, format } = await readBody(c, SubscriptionRequest)
+    const filter = format === "slack" ? { max_age_seconds: SLACK_AGE_SECONDS, ...asked } : asked
     const id = uuidv7()
     const secret = newSecret()
     const created = await createSubscription(c.get("db"), {
@@ -92,7 +95,7 @@ export const subscriptions = new Hono<App>()
   .post("/:subscription_id/test", requireScope("admin"), path, async (c) => {
     sealingKeys(c)
     const subscription = await found(c, c.req.valid("param").subscription_id)
-    const call = await testCall(subscription.id)
+    const call = await testCall(subscription.id, subscription.format)
     const answer = await callReceiver(c.get("settings").subscriptions, subscription, call).catch((error) => {
       if (!(error instanceof Unsealable)) throw error
       return { status: null, error: error.message, retryAfterMs: undefined, ms: 0 }
@@ -159,9 +162,10 @@ async function shown(
   { sealedUrl, sealedSecrets: _, ...record }: StoredSubscription,
 ): Promise<SubscriptionRecord> {
   const { secrets } = c.get("settings").subscriptions
-  const url = await unseal(secrets, placeOf(record.id, "url"), sealedUrl).catch((error) => {
+  const opened = await unseal(secrets, placeOf(record.id, "url"), sealedUrl).catch((error) => {
     if (error instanceof Unsealable) return null
     throw error
   })
+  const url = opened !== null && record.format === "slack" ? `${new URL(opened).origin}/...` : opened
   return { ...record, url }
 }

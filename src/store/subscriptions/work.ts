@@ -117,7 +117,8 @@ export async function savePending(
   return saved.length > 0
 }
 
-const ACCEPTED = sql`failed_attempts = 0, failing_since = null, next_attempt_at = null`
+const isAccepted = (pauseMs: number) => sql`failed_attempts = 0, failing_since = null,
+  next_attempt_at = ${pauseMs === 0 ? sql`null` : sql`now() + make_interval(secs => ${pauseMs / 1000}::float8)`}`
 
 const answered = (attempt: DeliveryAttempt): SQL => sql`(
     select jsonb_agg(answer order by number) from (
@@ -131,7 +132,7 @@ export interface Passed {
   /** The position behind it. */
   to: FeedPosition
   /** The call that was accepted; undefined when the part had nothing to send. */
-  accepted: { attempt: DeliveryAttempt; isQuick: boolean } | undefined
+  accepted: { attempt: DeliveryAttempt; isQuick: boolean; pauseMs: number } | undefined
 }
 
 /**
@@ -153,7 +154,7 @@ export async function passSubscription(
           pending = null, lease_until = now() + ${LEASE}
           ${
             accepted
-              ? sql`, ${ACCEPTED}, is_quick = ${accepted.isQuick}::bool, answers = ${answered(accepted.attempt)},
+              ? sql`, ${isAccepted(accepted.pauseMs)}, is_quick = ${accepted.isQuick}::bool, answers = ${answered(accepted.attempt)},
                   delivered_signals = delivered_signals + ${accepted.attempt.signals}::int4`
               : sql``
           }

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process"
+import { createHash } from "node:crypto"
 import { accessSync, constants } from "node:fs"
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -31,6 +32,9 @@ const OWN_NODE = (process.env.PATH ?? "")
   })
 if (!OWN_NODE) console.log("skipped: this machine has no Node of its own to run the package with")
 
+/** A key with every scope, for what open access does not allow. */
+const KEY = "root"
+
 let rig: Rig
 let folder: string
 let files: string[]
@@ -40,7 +44,11 @@ beforeAll(async () => {
   await run("npm", ["run", "--silent", "build:package"], { cwd: ROOT })
   const { stdout } = await run("npm", ["pack", "--json", "--pack-destination", folder], { cwd: PACKAGE })
   files = (JSON.parse(stdout)[0].files as { path: string }[]).map(({ path }) => path)
-  rig = await startRig()
+  const sha256 = createHash("sha256").update(KEY).digest("hex")
+  rig = await startRig({
+    API_KEYS: JSON.stringify([{ name: "root", sha256, scopes: ["ingest", "read", "bridge", "admin"] }]),
+    SUBSCRIPTION_SECRET: "a-secret-of-the-tests-for-sealing-only",
+  })
 })
 afterAll(async () => {
   await rig?.stop()
@@ -188,7 +196,8 @@ describe.runIf(OWN_NODE)("the installed package", () => {
       (error) => error,
     )
     expect(stdout).toBe("")
-    for (const name of names) await run(process.execPath, [name], { cwd: folder })
+    const env = { ...process.env, SIGNAL_INGEST_KEY: KEY }
+    for (const name of names) await run(process.execPath, [name], { cwd: folder, env })
     expect(
       await rig.query("select count(*)::int4 as count from signals where context_window_id = 'conv-many'"),
     ).toEqual([{ count: 250 }])

@@ -1,12 +1,14 @@
 import { describe, expect, expectTypeOf, it } from "vitest"
 import type { ApiKeyRecord } from "../../../src/client/api/queries.ts"
 import type * as client from "../../../src/client/api/types.ts"
+import type { Subscription, SubscriptionFilter } from "../../../src/client/subscriptions.ts"
 import type { KeyRecord } from "../../../src/keys/records.ts"
 import { Score } from "../../../src/scores/score.ts"
 import type { PROBLEM_CODES } from "../../../src/signals/failures.ts"
 import type * as service from "../../../src/signals/responses.ts"
 import { Signal } from "../../../src/signals/schema.ts"
 import type { ShapeError } from "../../../src/signals/shape-errors.ts"
+import type * as subscriptions from "../../../src/subscriptions/schema.ts"
 
 /**
  * The compiler compares them (`npm run check`). The library depends on nothing, so it has its own copy of the
@@ -25,6 +27,8 @@ describe("the library's types", () => {
     expectTypeOf<client.ListedDeadLetter>().toEqualTypeOf<service.ListedDeadLetter>()
     expectTypeOf<client.ReplayAnswer>().toEqualTypeOf<service.ReplayAnswer>()
     expectTypeOf<client.BulkReplayAnswer>().toEqualTypeOf<service.BulkReplayAnswer>()
+    expectTypeOf<Subscription>().toEqualTypeOf<subscriptions.SubscriptionRecord>()
+    expectTypeOf<SubscriptionFilter>().toEqualTypeOf<subscriptions.SubscriptionFilter>()
     expectTypeOf<ApiKeyRecord>().toEqualTypeOf<KeyRecord>()
     expectTypeOf<client.FailureCode>().toEqualTypeOf<service.Failure["code"]>()
     expectTypeOf<client.ProblemCode>().toEqualTypeOf<keyof typeof PROBLEM_CODES>()

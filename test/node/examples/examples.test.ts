@@ -8,6 +8,7 @@ import type { Readable, Writable } from "node:stream"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { type Rig, startRig } from "../../setup/rig.ts"
+import { startReceiver } from "../../setup/vitest/receiver.ts"
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url))
 const textOf = (path: string) => readFileSync(join(ROOT, path), "utf8")
@@ -19,7 +20,10 @@ let rig: Rig
 let folder: string
 
 beforeAll(async () => {
-  rig = await startRig()
+  rig = await startRig({
+    SUBSCRIPTION_SECRET: "a-secret-of-the-tests-for-sealing-only",
+    SUBSCRIPTION_LOCAL_RECEIVERS: "true",
+  })
   folder = await mkdtemp(join(tmpdir(), "signal-ingest-examples-"))
 })
 afterAll(async () => {
@@ -29,15 +33,20 @@ afterAll(async () => {
 
 type Program = ChildProcessByStdio<Writable, Readable, Readable>
 
-const start = (command: string, file: string): Program =>
+const start = (command: string, file: string, env: Record<string, string> = {}): Program =>
   spawn(command, [join(ROOT, "examples", file)], {
     cwd: folder,
-    env: { ...process.env, SIGNAL_INGEST_URL: rig.service.address, PYTHONPATH: join(ROOT, "python/src") },
+    env: {
+      ...process.env,
+      ...env,
+      SIGNAL_INGEST_URL: rig.service.address,
+      PYTHONPATH: join(ROOT, "python/src"),
+    },
     stdio: "pipe",
   })
 
-async function run(command: string, file: string, input = "") {
-  const program = start(command, file)
+async function run(command: string, file: string, input = "", env: Record<string, string> = {}) {
+  const program = start(command, file, env)
   let stdout = ""
   let stderr = ""
   program.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text))
@@ -59,6 +68,29 @@ describe("the examples", () => {
     const readme = textOf("README.md")
     for (const file of ["first-batch.ts", "first_batch.py"])
       expect(readme).toContain(textOf(`examples/${file}`))
+  })
+
+  it("have escalations sent to Slack, also after a second run", async () => {
+    const receiver = await startReceiver()
+    try {
+      const env = { SLACK_WEBHOOK_URL: receiver.at("slack") }
+      for (let times = 0; times < 2; times++)
+        expect(await run(process.execPath, "escalations-to-slack.ts", "", env)).toEqual({
+          ...{ code: 0, stdout: "Slack has taken a test message.\n", stderr: "" },
+        })
+      const [, second] = receiver.calls("slack")
+      expect(JSON.parse(second?.body ?? "")).toMatchObject({ text: expect.stringContaining("test") })
+      const rows = await rig.query("select name, state, filter from subscriptions")
+      expect(rows).toEqual([
+        {
+          name: "escalations-to-slack",
+          state: "active",
+          filter: { escalate_flag: 1, max_age_seconds: 3600 },
+        },
+      ])
+    } finally {
+      await receiver.stop()
+    }
   })
 
   it("send a first batch from TypeScript", async () =>

@@ -376,3 +376,41 @@ describe("without a secret for sealing", () => {
     expect(await send(`/api/subscriptions/${created.id}`)).toHaveProperty("status", 200)
   })
 })
+
+describe("a subscription of the format slack", () => {
+  it("gets one message for many signals, a second apart, and nothing old", async () => {
+    const { to, created, store } = await follow({ format: "slack" })
+    expect(created.filter).toMatchObject({ max_age_seconds: 3600 })
+    await store(numbers(0, 150))
+    await store(["old"], { timestamp: "2020-01-01T00:00:00Z" })
+    const [first] = await callsOf(to, 1)
+    expect(JSON.parse(first?.body ?? "")).toMatchObject({ text: expect.stringMatching(/^100 signals in /) })
+    expect((await subscription(created.id)).next_attempt_at).not.toBeNull()
+    await hurry(created.id)
+    const [, second] = await callsOf(to, 2)
+    expect(JSON.parse(second?.body ?? "")).toMatchObject({ text: expect.stringMatching(/^50 signals in /) })
+    const { url } = await subscription(created.id)
+    expect(url).toBe(`${new URL(to.url).origin}/...`)
+  })
+})
+
+describe("a score that comes later", () => {
+  it("brings the signal to a subscription whose filter it passes now", async () => {
+    const conversation = freshConversation()
+    const to = receiver()
+    const { id } = await subscribe({
+      url: to.url,
+      filter: { context_window_id: conversation, escalate_flag: 1 },
+    })
+    made.push(id)
+    const { results } = await (
+      await postBatch({ signals: [{ context_window_id: conversation, raw_content: "later" }] })
+    ).json<{ results: { signal_id: number }[] }>()
+    await expect.poll(afterRun(async () => (await subscription(id)).lag_seconds)).toBe(0)
+    expect(await to.calls()).toEqual([])
+    const scores = [{ signal_id: results[0]?.signal_id, escalate_flag: 1 }]
+    expect((await postJson("/api/scores", { scores })).status).toBe(200)
+    const [call] = await callsOf(to, 1)
+    expect(JSON.parse(call?.body ?? "").signals).toMatchObject([{ raw_content: "later", change: "score" }])
+  })
+})

@@ -39,11 +39,11 @@ describe("a sealed text", () => {
 
 describe("a call", () => {
   const nowSeconds = () => Math.floor(Date.now() / 1000)
-  const range = { subscriptionId: "s", first: "1", last: "2" }
+  const range = { subscriptionId: "s", format: "signals" as const, first: "1", last: "2" }
 
   it("is signed so that the library of the specification verifies it, with each secret of a rotation", async () => {
     const secrets = [newSecret(), newSecret()]
-    const call = await testCall("s")
+    const call = await testCall("s", "signals")
     const headers = await headersOf(call, secrets, nowSeconds())
     for (const secret of secrets)
       expect(new Webhook(secret).verify(call.body, headers)).toEqual(JSON.parse(call.body))
