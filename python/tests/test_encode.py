@@ -90,6 +90,64 @@ def test_what_json_cannot_hold_fails_by_name(value: Any, words: str) -> None:
     assert isinstance(caught.value, ValueError)
 
 
+def test_an_integer_that_python_does_not_write_fails_by_name() -> None:
+    assert raw_payload(10**4000) == b"1" + b"0" * 4000
+    with pytest.raises(InvalidSignalError, match=r"payload\.x is an integer of too many digits"):
+        raw_payload(10**5000)
+    with pytest.raises(InvalidSignalError, match="payload has a key that is an integer of too many digits"):
+        encode_signal({"payload": {10**5000: 1}})
+
+
+def test_scalars_of_numpy_are_written_as_they_are_or_fail_by_name() -> None:
+    np = pytest.importorskip("numpy")
+    nanoseconds = np.datetime64("2026-01-02T03:04:05.123456789")
+    for value, text in [
+        (np.float32(0.1), b"0.10000000149011612"),
+        (np.uint64(2**64 - 1), b"18446744073709551615"),
+        (np.bool_(True), b"true"),
+        (np.str_("\u00e9"), '"\u00e9"'.encode()),
+        (np.array(0.5), b"0.5"),
+        # Its item() is a whole number of nanoseconds, which would be stored as seconds or not at all.
+        (nanoseconds, b'"2026-01-02T03:04:05.123456789Z"'),
+        (nanoseconds.astype("datetime64[us]"), b'"2026-01-02T03:04:05.123456Z"'),
+        (nanoseconds.astype("datetime64[s]"), b'"2026-01-02T03:04:05Z"'),
+        (nanoseconds.astype("datetime64[D]"), b'"2026-01-02"'),
+        (np.array(nanoseconds), b'"2026-01-02T03:04:05.123456789Z"'),
+    ]:
+        assert raw_payload(value) == text
+    for value, words in [
+        (np.float64("nan"), "is nan"),
+        (np.datetime64("NaT", "s"), "is NaT"),
+        (np.datetime64("NaT", "ns"), "is NaT"),
+        (np.timedelta64(1, "s"), "is a timedelta64"),
+        (np.timedelta64(1, "ns"), "is a timedelta64"),
+        (np.longdouble("0.1"), "is a longdouble"),
+        (np.complex128(1), "is a complex"),
+        (np.bytes_(b"a"), "is bytes"),
+        (np.array([1, 2]), "is a ndarray"),
+        (np.datetime64("2026-01", "M"), "is a datetime64"),
+        (np.datetime64("-0044-03-15"), "is a datetime64"),
+    ]:
+        with pytest.raises(InvalidSignalError, match=f"payload.x {words}"):
+            raw_payload(value)
+
+
+def test_times_of_pandas_are_written_as_they_are_or_fail_by_name() -> None:
+    pd = pytest.importorskip("pandas")
+    assert raw_payload(pd.Timestamp("2026-01-02T03:04:05.123456789Z")) == (
+        b'"2026-01-02T03:04:05.123456789+00:00"'
+    )
+    assert raw_payload(pd.DataFrame([{"a": 1, "b": "x"}]).iloc[0].to_dict()) == b'{"a":1,"b":"x"}'
+    for value, words in [
+        (pd.NaT, "is NaT"),
+        (pd.NA, "is a NAType"),
+        (pd.Timedelta(1, "s"), "is a Timedelta"),
+        (pd.Series([1]), "is a Series"),
+    ]:
+        with pytest.raises(InvalidSignalError, match=f"payload.x {words}"):
+            raw_payload(value)
+
+
 def test_a_cycle_fails_by_name() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import json
 import math
+import re
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from .errors import InvalidSignalError
 MAX_DEPTH = 100
 """Deeper than any payload that the service takes, and far from the end of the stack."""
 
+_NUMPY_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 _quote = json.encoder.encode_basestring
 _warned_of_naive = False
 
@@ -72,7 +74,7 @@ class _Encoder:
         if kind is bool:
             return "true" if value else "false"
         if kind is int:
-            return int.__repr__(value)
+            return self._integer(value)
         if kind is float:
             return self._float(value)
         if len(self._ancestors) >= MAX_DEPTH:
@@ -91,6 +93,12 @@ class _Encoder:
         if self._checks_text and any("\ud800" <= character <= "\udfff" for character in value):
             self._refuse("holds half of a surrogate pair", "invalid_text")
         return _quote(value)
+
+    def _integer(self, value: int, what: str = "is") -> str:
+        try:
+            return int.__repr__(value)
+        except ValueError:  # beyond sys.get_int_max_str_digits()
+            self._refuse(f"{what} an integer of too many digits", "number_too_long")
 
     def _float(self, value: float) -> str:
         if math.isfinite(value):
@@ -122,7 +130,7 @@ class _Encoder:
         if isinstance(key, bool):
             return "true" if key else "false"
         if isinstance(key, int):
-            return int.__repr__(key)
+            return self._integer(key, "has a key that is")
         if isinstance(key, (uuid.UUID, date)):
             return str(key)
         self._refuse(f"has a key of the type {type(key).__qualname__}, which JSON cannot hold")
@@ -142,7 +150,7 @@ class _Encoder:
         if isinstance(value, str):
             return self._text(str.__str__(value))
         if isinstance(value, int):
-            return int.__repr__(value)
+            return self._integer(value)
         if isinstance(value, float):
             return self._float(float(value))
         if isinstance(value, Decimal):
@@ -150,6 +158,8 @@ class _Encoder:
                 return str(value).replace("E", "e")
             self._refuse(f"is {value}, which JSON cannot hold")
         if isinstance(value, datetime):
+            if value != value:  # of pandas
+                self._refuse("is NaT, which JSON cannot hold")
             return _quote(_iso(value))
         if isinstance(value, (date, time)):
             return _quote(value.isoformat())
@@ -162,9 +172,27 @@ class _Encoder:
             return self._object(mapping)
         if isinstance(value, (list, tuple)):
             return self._list(value)
-        item = getattr(value, "item", None)
-        if callable(item) and getattr(value, "shape", None) == ():  # a scalar of numpy
-            return self.write(item())
+        if callable(getattr(value, "item", None)) and getattr(value, "shape", None) == ():
+            return self._scalar(value)
+        self._refuse_type(value)
+
+    def _scalar(self, value: Any) -> str:
+        """A scalar of numpy. The ``item()`` of a time may be a bare number or None, so it becomes ISO 8601."""
+        kind = getattr(getattr(value, "dtype", None), "kind", "")
+        if kind == "M":
+            text = str(value)
+            if text == "NaT":
+                self._refuse("is NaT, which JSON cannot hold")
+            if _NUMPY_TIME.fullmatch(text):
+                return _quote(f"{text}Z" if "T" in text else text)
+            self._refuse_type(value)
+        item = value.item()
+        # A long double has no other form.
+        if kind == "m" or type(item) is type(value):
+            self._refuse_type(value)
+        return self.write(item)
+
+    def _refuse_type(self, value: Any) -> NoReturn:
         self._refuse(f"is a {type(value).__qualname__}, which JSON cannot hold")
 
     def _refuse_depth(self, value: Any) -> NoReturn:
