@@ -177,7 +177,7 @@ class _Encoder:
         self._refuse_type(value)
 
     def _scalar(self, value: Any) -> str:
-        """A scalar of numpy. The ``item()`` of a time may be a bare number or None, so it becomes ISO 8601."""
+        """A scalar of numpy. Times become ISO 8601, since their ``item()`` may be a bare number or None."""
         kind = getattr(getattr(value, "dtype", None), "kind", "")
         if kind == "M":
             text = str(value)
