@@ -1,6 +1,7 @@
 -- Stores a batch of scores of signals that are stored already, its ledger row included. Returns no row when the ledger already has the
--- batch, else one: the signal of each score as it was given, joined by commas ("=ID" for a score that was stored before, "" for one that
--- failed), and the failures as the ledger has them.
+-- batch, else one: the signal of each score as it was given, joined by commas ("=ID" for a score that was stored before, "~" for one that
+-- waits for its signal, "" for one that failed), and the failures as the ledger has them.
+-- A score by a dedupe_key that no signal has taken waits in waiting_scores, where 100,000 have room.
 -- With p_all_or_nothing a failure undoes everything: SQLSTATE P0A0N, the failures in DETAIL.
 -- A signal has, for each value, that of its newest score. Of scores of the same time the one of the last scorer counts, in the order of
 -- bytes, and then the highest value: so the order of arrival does not matter.
@@ -13,6 +14,7 @@ CREATE OR REPLACE FUNCTION store_scores(
 DECLARE
   targets bigint[];
   held bigint[];
+  room integer := 0;
   outcomes text[];
   refused jsonb;
 BEGIN
@@ -33,9 +35,14 @@ BEGIN
   -- scores locks them.
   held := ARRAY(SELECT id FROM signals WHERE id = ANY (targets) ORDER BY id FOR NO KEY UPDATE);
 
+  IF array_position(targets, NULL) IS NOT NULL THEN
+    SELECT 100000 - count(*) INTO room FROM (SELECT FROM waiting_scores LIMIT 100000) AS waiting;
+  END IF;
+
   WITH sent AS (
     SELECT
-      sent.*, here.id IS NOT NULL AS is_held,
+      sent.*, target IS NULL AS is_early, count(*) FILTER (WHERE target IS NULL) OVER (ORDER BY at) <= room AS has_room,
+      here.id IS NOT NULL AS is_held,
       (SELECT count(*) FROM signal_scores AS before WHERE before.signal_id = target)
         + row_number() OVER (PARTITION BY target ORDER BY at) > p_most AS is_full
     FROM unnest(targets, p_indexes, p_scored_at, p_scorers, p_signal_scores, p_emotional_tones, p_escalate_flags)
@@ -49,20 +56,38 @@ BEGIN
     FROM sent WHERE is_held AND NOT is_full ORDER BY at
     ON CONFLICT DO NOTHING
     RETURNING index
+  ), early AS (
+    INSERT INTO waiting_scores (
+      caller, transaction_id, index, dedupe_key, scored_at, scorer, signal_score, emotional_tone, escalate_flag
+    )
+    SELECT p_caller, p_transaction_id, index, p_dedupe_keys[at], scored_at, scorer, signal_score, emotional_tone, escalate_flag
+    FROM sent WHERE is_early AND has_room ORDER BY at
+    ON CONFLICT DO NOTHING
   )
   SELECT
-    array_agg(CASE WHEN NOT is_held OR is_full THEN '' WHEN added.index IS NULL THEN '=' || target ELSE target::text END ORDER BY at),
+    array_agg(CASE
+      WHEN is_early AND has_room THEN '~'
+      WHEN NOT is_held OR is_full THEN ''
+      WHEN added.index IS NULL THEN '=' || target
+      ELSE target::text
+    END ORDER BY at),
     coalesce(jsonb_agg(jsonb_build_object(
       'index', sent.index,
       'error', CASE
         WHEN is_held THEN format('signal %s already has %s scores', target, p_most)
-        WHEN p_signal_ids[at] IS NULL THEN 'no stored signal has this dedupe_key'
+        WHEN is_early THEN 'too many scores wait for their signals'
+        WHEN p_signal_ids[at] IS NULL THEN 'the signal with this dedupe_key was deleted'
         ELSE 'no stored signal has this signal_id'
       END,
-      'code', CASE WHEN is_held THEN 'too_many_scores' ELSE 'unknown_signal' END,
+      'code', CASE
+        WHEN is_held THEN 'too_many_scores'
+        WHEN is_early THEN 'too_many_waiting'
+        WHEN p_signal_ids[at] IS NULL THEN 'deleted_signal'
+        ELSE 'unknown_signal'
+      END,
       'field', CASE WHEN p_signal_ids[at] IS NULL THEN 'dedupe_key' ELSE 'signal_id' END,
-      'retryable', NOT is_held
-    ) ORDER BY at) FILTER (WHERE NOT is_held OR is_full), '[]')
+      'retryable', is_early OR p_signal_ids[at] IS NOT NULL AND NOT is_held
+    ) ORDER BY at) FILTER (WHERE NOT (is_early AND has_room) AND (NOT is_held OR is_full)), '[]')
   INTO outcomes, refused
   FROM sent LEFT JOIN added ON added.index = sent.index;
 
@@ -95,14 +120,14 @@ BEGIN
       SELECT coalesce(jsonb_agg(failure ORDER BY (failure ->> 'index')::integer), '[]')
       FROM jsonb_array_elements(p_failures || refused) AS failure
     ),
-    -- Runs of consecutive ids, "first:count"; "-ID:1" for a score that was stored before.
+    -- Runs of consecutive ids, "first:count"; "-ID:1" for a score that was stored before, "0:1" for one that waits.
     signal_ids = (
       SELECT coalesce(string_agg(format('%s:%s', first, size), ',' ORDER BY start), '') FROM (
         SELECT min(at) AS start, min(id) AS first, count(*) AS size FROM (
           SELECT id, at, sum(begins) OVER (ORDER BY at) AS run FROM (
             SELECT id, at, CASE WHEN id > 0 AND id = lag(id) OVER (ORDER BY at) + 1 THEN 0 ELSE 1 END AS begins
             FROM (
-              SELECT replace(outcome, '=', '-')::bigint AS id, at
+              SELECT replace(replace(outcome, '=', '-'), '~', '0')::bigint AS id, at
               FROM unnest(outcomes) WITH ORDINALITY AS tried (outcome, at) WHERE outcome <> ''
             ) AS kept
           ) AS marked

@@ -137,7 +137,8 @@ export class SignalClient {
    * the order of arrival; the service keeps each score as history.
    *
    * @param scores in the order of the answer's `results`
-   * @returns as `createBatch`; a score of an unknown signal fails with `retryable`, since its signal may come
+   * @returns as `createBatch`; a score by a `dedupe_key` whose signal has not come has `waiting`, and one of
+   *   an unknown id fails with `retryable`
    * @throws {SignalError} as `createBatch`
    *
    * @example

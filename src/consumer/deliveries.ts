@@ -1,10 +1,15 @@
 import type { Bindings } from "../bindings.ts"
-import { readSettings } from "../config.ts"
+import { readSettings, type Settings } from "../config.ts"
 import { RUN, runDeliveries } from "../deliver/run.ts"
 import { errorForLog } from "../errors.ts"
+import { connect } from "../store/database/connection.ts"
+import { storeArrivedScores } from "../store/scores/waiting.ts"
 
 /** The cron trigger of the deliveries in wrangler.toml. Any other is the hourly sweep. */
 export const EVERY_MINUTE = "* * * * *"
+
+/** The deadline of the scores that waited. The hourly sweep does the rest. */
+const ARRIVED_MS = 10_000
 
 /** Whether messages come from the queue of wake messages; see wrangler.toml. */
 export const isDeliveries = ({ queue }: Pick<MessageBatch, "queue">): boolean => queue.endsWith("-deliveries")
@@ -24,8 +29,19 @@ export async function runEveryMinute(bindings: Bindings, bounds = RUN): Promise<
     const { database, retention, subscriptions } = readSettings(bindings)
     if (subscriptions.secrets.length === 0) return
     const { DELIVERIES: deliveries } = bindings
+    await storeArrived(database)
     await runDeliveries({ database, retention, subscriptions, deliveries }, bounds)
   } catch (error) {
     console.log(JSON.stringify({ event: "delivered", error: errorForLog(error) }))
   }
+}
+
+/** Stores the scores whose signals came after them: a change in the feed. Never throws. */
+async function storeArrived(database: Settings["database"]): Promise<void> {
+  const db = connect({ ...database, deadlineMs: ARRIVED_MS }, { traffic: "consumer" })
+  const log = (outcome: object) => console.log(JSON.stringify({ event: "arrived_scores_stored", ...outcome }))
+  await storeArrivedScores(db).then(
+    (count) => count > 0 && log({ count }),
+    (error) => log({ error: errorForLog(error) }),
+  )
 }

@@ -17,6 +17,7 @@ import {
   deleteSettledDeadLetters,
   dropExpiredPartitions,
 } from "../store/lifecycle/retention.ts"
+import { expireWaitingScores, storeArrivedScores } from "../store/scores/waiting.ts"
 import { sweepBucket, sweepKeys } from "./sweep.ts"
 import { isReachable } from "./tasks.ts"
 
@@ -84,6 +85,8 @@ async function sweepExpired(
     await step("expired_signals_deleted", () => deleteExpiredSignals(db(), signalDays))
   }
   await step("leases_deleted", () => deleteLeases(db()))
+  await step("arrived_scores_stored", () => storeArrivedScores(db()))
+  await step("waiting_scores_expired", () => expireWaitingScores(db()))
   await step("scores_of_dropped_deleted", () => deleteScoresOfDropped(db()))
   await step("expired_batches_deleted", async () => (await deleteExpiredBatches(db(), ledgerDays)).deleted)
   await step("settled_dead_letters_deleted", () => deleteSettledDeadLetters(db(), ledgerDays))

@@ -1,5 +1,7 @@
 import { MAPPERS, type MappingSettings } from "../bridges/mappers.ts"
 import { planDelivery } from "../bridges/plan-delivery.ts"
+import { planScores } from "../scores/plan.ts"
+import type { Score } from "../scores/score.ts"
 import { parseJson } from "../signals/json.ts"
 import type { BatchPlan, Delivered } from "../signals/plan.ts"
 import type { BulkReplayAnswer, DeadLetterRecord, Failure, ReplayAnswer } from "../signals/responses.ts"
@@ -16,6 +18,7 @@ import {
   settleDeadLetter,
   settleReplayed,
 } from "../store/dead-letters/store.ts"
+import { writeScores } from "../store/scores/write.ts"
 import { cutIntoChunks } from "./chunks.ts"
 import type { IngestContext } from "./context.ts"
 
@@ -43,13 +46,26 @@ export async function replayDeadLetter(
   context: ReplayContext,
   deadLetter: DeadLetterRecord,
 ): Promise<ReplayedDeadLetter> {
-  const replayed =
-    deadLetter.source === "queue"
-      ? await sendAgain(context, deadLetter)
-      : await storeAgain(context, deadLetter)
+  const { source } = deadLetter
+  const replay = source === "queue" ? sendAgain : source === "score" ? scoreAgain : storeAgain
+  const replayed = await replay(context, deadLetter)
   if (replayed.answer.replayed)
     await settleDeadLetter(context.db, deadLetter.id, "replayed").catch(afterChanges)
   return replayed
+}
+
+/** Stores a score, which waits again where its signal has not come. */
+async function scoreAgain(
+  { db, timeLimit }: ReplayContext,
+  { record, caller, created_at, replay_transaction_id: transactionId }: DeadLetterRecord,
+): Promise<ReplayedDeadLetter> {
+  const plan = planScores([parseJson(record) as Score], created_at, timeLimit)
+  const failures =
+    plan.failures.length > 0
+      ? plan.failures
+      : (await writeScores(db, { transactionId, caller, plan, allOrNothing: false })).failures
+  if (failures[0]) return stays(failures[0].error)
+  return { answer: { replayed: true, transaction_id: transactionId }, stored: undefined }
 }
 
 /** An error after something was stored or sent no longer means that nothing was. */
@@ -125,7 +141,7 @@ function planOf(
 
 function deliveredOf({ source, record }: DeadLetterRecord, settings: MappingSettings): Delivered {
   // The record of a signal that only the database refused, or of an unreadable message.
-  if (source === "signal" || source === "queue")
+  if (source === "signal" || source === "queue" || source === "score")
     return { signal: parseJson(record) as Record<string, unknown> }
   return MAPPERS[source](record, settings)
 }
@@ -176,6 +192,7 @@ export async function replayDeadLetters(
   const reasons = new Map<number, string>()
   const planned: Planned[] = []
   for (const deadLetter of deadLetters) {
+    if (deadLetter.source === "score") continue
     if (deadLetter.source === "queue" && !deadLetter.truncated) continue
     const plan = planOf(context, deadLetter)
     if (typeof plan === "string") reasons.set(deadLetter.id, plan)
@@ -188,6 +205,12 @@ export async function replayDeadLetters(
   for (const chunk of cutIntoChunks(weighed)) {
     const stay = await storeChunk(context, chunk).catch(isChanged ? afterChanges : thrown)
     for (const [id, reason] of stay) reasons.set(id, reason)
+    isChanged = true
+  }
+
+  for (const deadLetter of deadLetters.filter(({ source }) => source === "score")) {
+    const { answer } = await replayDeadLetter(context, deadLetter).catch(isChanged ? afterChanges : thrown)
+    if (!answer.replayed) reasons.set(deadLetter.id, answer.reason ?? "")
     isChanged = true
   }
 

@@ -13,7 +13,7 @@ export const createScores = operation({
   summary: "Store scores of signals that are stored already",
   description:
     "The newest `scored_at` counts for each value, whatever the order of arrival, and each score is kept as history. " +
-    "The modes, the answer and the ledger are those of a batch of signals. A score of an unknown signal fails with `retryable`, since the signal may still come.",
+    "The modes, the answer and the ledger are those of a batch of signals. A score by a `dedupe_key` whose signal has not come waits for it, for 7 days; one of an unknown `signal_id` fails with `retryable`.",
   scope: "ingest",
   params: {
     query: BatchQuery,
@@ -45,7 +45,18 @@ export const createScores = operation({
     200: answer(
       "Stored; in best-effort mode some scores may have failed. `duplicate`: the same score was stored before.",
       BatchAnswer,
-      { "one of an unknown signal": SCORES_ANSWER },
+      {
+        "one of a deleted signal": SCORES_ANSWER,
+        "one that waits": {
+          ...SCORES_ANSWER,
+          successful_count: 2,
+          failed_count: 0,
+          results: [
+            ...SCORES_ANSWER.results.slice(0, 1),
+            { index: 1, success: true, signal_id: null, error: null, waiting: true },
+          ],
+        },
+      },
       { ...REPLAYED, ...applied("return=minimal, handling=lenient") },
     ),
     400: rejected("All or nothing, and a score failed: nothing was stored.", {

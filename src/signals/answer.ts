@@ -14,7 +14,10 @@ export interface StoredBatch {
 
 export interface StoredId {
   index: number
-  /** Null only for a duplicate whose first signal was deleted before the table `dedupe_keys` existed. */
+  /**
+   * Null only for a duplicate whose first signal was deleted before the table `dedupe_keys` existed, and for
+   * a score that waits for its signal.
+   */
   id: number | null
   /** The id is that of an earlier signal with the same `dedupe_key`. */
   duplicate: boolean
@@ -46,7 +49,15 @@ export function answerBatch(
 }
 
 function success({ index, id, duplicate }: StoredId): SignalResult {
-  return { index, success: true, signal_id: id, error: null, ...(duplicate && { duplicate: true }) }
+  const waiting = id === null && !duplicate
+  return {
+    index,
+    success: true,
+    signal_id: id,
+    error: null,
+    ...(duplicate && { duplicate: true }),
+    ...(waiting && { waiting: true }),
+  }
 }
 
 /** A count by name. It is a map, since a sender can choose any name for a source. */

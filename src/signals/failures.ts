@@ -96,6 +96,16 @@ export const FAILURE_CODES = {
     retryable: true,
     cure: "send the score again after its signal; drop it when the signal was deleted",
   },
+  deleted_signal: {
+    meaning: "a score names a signal that was erased, has expired, or was deleted by its source",
+    retryable: false,
+    cure: "drop the score",
+  },
+  too_many_waiting: {
+    meaning: "as many scores wait for their signals as have room",
+    retryable: true,
+    cure: "send the signals, or the score after its signal",
+  },
   two_signals: {
     meaning: "a score names its signal both by `signal_id` and by `dedupe_key`",
     retryable: false,

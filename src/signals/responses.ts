@@ -52,6 +52,10 @@ export const SignalResult = z.object({
     .literal(true)
     .optional()
     .meta({ description: "The id is that of an earlier signal with the same dedupe_key." }),
+  waiting: z
+    .literal(true)
+    .optional()
+    .meta({ description: "Of a score: it is kept until the signal with its dedupe_key is stored." }),
 })
 /** The outcome of one signal. */
 export type SignalResult = z.infer<typeof SignalResult>

@@ -28,10 +28,12 @@ export const pathOf = (source: WebhookSource) => WEBHOOKS[source].route.slice("P
 /**
  * The entry points of dead letters, which decide how a replay maps a record. `signal`: a signal that only the
  * database refused. `queue`: a whole message that the consumer could not store.
+ * `score`: a score whose signal did not come.
  */
-export type DeadLetterSource = WebhookSource | "signal" | "queue"
+export type DeadLetterSource = WebhookSource | "signal" | "queue" | "score"
 export const DEAD_LETTER_SOURCES: readonly [DeadLetterSource, ...DeadLetterSource[]] = [
   "signal",
   "queue",
+  "score",
   ...WEBHOOK_SOURCES,
 ]

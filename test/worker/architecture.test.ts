@@ -70,7 +70,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "metrics",
     "signals",
   ],
-  ingest: ["errors.ts", "queue", "bridges", "store", "signals"],
+  ingest: ["errors.ts", "queue", "bridges", "store", "scores", "signals"],
   // Where the keys that are made at run time are known.
   access: ["errors.ts", "store", "isolate", "keys", "signals"],
   queue: ["errors.ts", "store", "signals"],

@@ -57,6 +57,8 @@ export interface SignalResult {
   retryable?: boolean | undefined
   /** Set when `signal_id` is that of an earlier signal with the same dedupe_key. */
   duplicate?: true | undefined
+  /** Of a score: it is kept until the signal with its dedupe_key is stored, for 7 days at most. */
+  waiting?: true | undefined
 }
 
 export interface BatchAnswer {
@@ -187,7 +189,7 @@ export interface ListedDeadLetter {
   created_at: string
   state: DeadLetterState
   /** How a replay reads the record. */
-  source: "slack" | "kafka" | "signal" | "queue"
+  source: "slack" | "kafka" | "signal" | "queue" | "score"
   /** Name of the key that sent the record. */
   caller: string
   /** Why the record could not be stored, as one sentence. */
@@ -250,6 +252,8 @@ export type FailureCode =
   | "refused_by_database"
   | "suppressed"
   | "unknown_signal"
+  | "deleted_signal"
+  | "too_many_waiting"
   | "two_signals"
   | "too_many_scores"
   | "unprocessed_message"

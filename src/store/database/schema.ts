@@ -14,7 +14,6 @@ import {
   smallint,
   text,
   timestamp,
-  unique,
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core"
@@ -123,7 +122,8 @@ export const batches = pgTable(
     lastSignalId: bigint("last_signal_id", { mode: "number" }),
     /**
      * The id of each signal that is not in `failures`, in batch order; see `decodeSignalIds`. Of scores: the
-     * signals that they were stored for; a negative id is that of a score that was stored before.
+     * signals that they were stored for; a negative id is that of a score that was stored before, and 0 one
+     * that waits.
      */
     signalIds: text("signal_ids").notNull().default(""),
     idempotencyKey: text("idempotency_key"),
@@ -141,43 +141,6 @@ export const batches = pgTable(
       .on(table.createdAt)
       .where(sql`${table.idempotencyKey} is not null`),
     check("batches_counts", sql`${table.failedCount} between 0 and ${table.totalCount}`),
-  ],
-)
-
-/**
- * The scores that came after their signals, each kept as long as its signal; see
- * drizzle/functions/scores.sql. `signals` has the newest values.
- */
-export const signalScores = pgTable(
-  "signal_scores",
-  {
-    signalId: bigint("signal_id", { mode: "number" }).notNull(),
-    scoredAt: timestamp("scored_at", { withTimezone: true, mode: "string" }).notNull(),
-    scorer: text(),
-    signalScore: doublePrecision("signal_score"),
-    emotionalTone: doublePrecision("emotional_tone"),
-    escalateFlag: smallint("escalate_flag"),
-    receivedAt: timestamp("received_at", { withTimezone: true, mode: "string" }).notNull().defaultNow(),
-    /** The batch that it came with, and its index there. */
-    transactionId: uuid("transaction_id").notNull(),
-    index: integer().notNull(),
-  },
-  (table) => [
-    // The same score twice is one.
-    unique("signal_scores_same")
-      .on(
-        table.signalId,
-        table.scoredAt,
-        table.scorer,
-        table.signalScore,
-        table.emotionalTone,
-        table.escalateFlag,
-      )
-      .nullsNotDistinct(),
-    check("signal_scores_scorer_length", sql`char_length(${table.scorer}) between 1 and 255`),
-    check("signal_scores_signal_score_range", sql`${table.signalScore} between 0 and 1`),
-    check("signal_scores_emotional_tone_range", sql`${table.emotionalTone} between 0 and 1`),
-    check("signal_scores_escalate_flag_range", sql`${table.escalateFlag} in (0, 1)`),
   ],
 )
 

@@ -1,6 +1,7 @@
 import { type SQL, sql } from "drizzle-orm"
 import type { Database } from "../database/connection.ts"
-import { batches, deadLetters, signalScores, signals, sweepPositions } from "../database/schema.ts"
+import { batches, deadLetters, signals, sweepPositions } from "../database/schema.ts"
+import { signalScores } from "../database/score-tables.ts"
 
 /** Rows of one statement, which is one transaction. */
 const STEP_ROWS = 5_000

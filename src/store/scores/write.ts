@@ -77,7 +77,7 @@ function statement({ plan, transactionId, caller, idempotency, allOrNothing }: N
     )`
 }
 
-/** The outcome in the ledger, where a score that was stored before has a negative id. */
+/** The outcome in the ledger: a score that was stored before has a negative id, and one that waits none. */
 async function replay(db: Database, batch: NewScores): Promise<WrittenBatch> {
   try {
     const ledger = await replayBatch(db, { ...batch, plan: { ...batch.plan, rows: [] } })
@@ -86,7 +86,7 @@ async function replay(db: Database, batch: NewScores): Promise<WrittenBatch> {
     const stored = ledger.stored.map(({ index, id }) => ({
       index,
       id: id === null ? null : Math.abs(id),
-      duplicate: id === null || id < 0,
+      duplicate: id !== null && id < 0,
     }))
     return { ...ledger, stored, duplicates: countDuplicates(stored) }
   } catch (error) {

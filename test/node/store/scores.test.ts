@@ -28,7 +28,7 @@ async function connected(): Promise<Client> {
 }
 afterEach(async () => {
   await Promise.all(clients.splice(0).map((client) => client.end()))
-  await storage.query("truncate signal_scores, erasures, suppressions")
+  await storage.query("truncate signal_scores, waiting_scores, erasures, suppressions")
 })
 
 const batchOf = (scores: Score[]) => ({
@@ -211,7 +211,7 @@ describe("the scores of a signal", () => {
     const [id] = await idsOf(client, [{ context_window_id: "c" }])
     const batch = batchOf([
       { signal_id: id, signal_score: 0.7, scored_at: at(1) },
-      { dedupe_key: "none", signal_score: 0.7 },
+      { dedupe_key: "none", signal_score: 0.7, scored_at: at(1) },
       { signal_id: id, signal_score: 0.7, scored_at: at(1) },
     ])
     const first = await writeScores(databaseOn(client), batch)

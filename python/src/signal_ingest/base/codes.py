@@ -21,6 +21,8 @@ KnownFailureCode = Literal[
     "refused_by_database",
     "suppressed",
     "unknown_signal",
+    "deleted_signal",
+    "too_many_waiting",
     "two_signals",
     "too_many_scores",
     "unprocessed_message",

@@ -78,6 +78,8 @@ class SignalResult(_RequiredOfResult, total=False):
     retryable: bool
     duplicate: Literal[True]
     """Set when ``signal_id`` is that of an earlier signal with the same dedupe_key."""
+    waiting: Literal[True]
+    """Of a score: it is kept until the signal with its dedupe_key is stored, for 7 days at most."""
 
 
 class _RequiredOfBatchAnswer(TypedDict):

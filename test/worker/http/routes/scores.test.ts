@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest"
+import { readSettings } from "../../../../src/config.ts"
 import type { BatchAnswer, StoredSignal } from "../../../../src/signals/responses.ts"
-import { freshConversation, postBatch, postJson, query, send } from "../../service.ts"
+import { connect } from "../../../../src/store/database/connection.ts"
+import { expireWaitingScores, storeArrivedScores } from "../../../../src/store/scores/waiting.ts"
+import { bindings, freshConversation, postBatch, postJson, query, send } from "../../service.ts"
 
 type Json = Record<string, unknown>
 
@@ -117,12 +120,14 @@ describe("a late score", () => {
 
 describe("a batch of scores", () => {
   it("fails one by one for an unknown signal, which may still come", async () => {
-    const [id = 0] = await store({})
+    const dedupe_key = `deleted ${crypto.randomUUID()}`
+    const [id = 0, deleted = 0] = await store({}, { dedupe_key })
+    await query("delete from signals where id = $1", [deleted])
     const { body } = await post({
       scores: [
         { signal_id: 9_007_199_254_740_991, signal_score: 0.1 },
         { signal_id: id, signal_score: 0.2 },
-        { dedupe_key: "never", signal_score: 0.3 },
+        { dedupe_key, signal_score: 0.3 },
       ],
     })
     expect(body).toEqual({
@@ -145,10 +150,10 @@ describe("a batch of scores", () => {
           index: 2,
           success: false,
           signal_id: null,
-          error: "no stored signal has this dedupe_key",
-          code: "unknown_signal",
+          error: "the signal with this dedupe_key was deleted",
+          code: "deleted_signal",
           field: "dedupe_key",
-          retryable: true,
+          retryable: false,
         },
       ],
     })
@@ -243,14 +248,14 @@ describe("a batch of scores", () => {
     const { status, body } = await post({
       scores: [
         { signal_id: id, signal_score: 0.9 },
-        { dedupe_key: "never", signal_score: 0.3 },
+        { signal_id: 1e15, signal_score: 0.3 },
       ],
       fail_on_error: true,
     })
     expect([status, body]).toEqual([
       400,
       {
-        detail: expect.stringContaining("Batch failed at index 1: no stored signal has this dedupe_key"),
+        detail: expect.stringContaining("Batch failed at index 1: no stored signal has this signal_id"),
         code: "batch_rejected",
         errors: [expect.objectContaining({ index: 1, code: "unknown_signal", retryable: true })],
       },
@@ -268,7 +273,7 @@ describe("a batch of scores", () => {
         { signal_id: two, signal_score: 0.3 },
         old,
         { signal_id: one, signal_score: 0.4 },
-        { dedupe_key: "never", signal_score: 0.5 },
+        { dedupe_key: `early ${key}`, signal_score: 0.5 },
       ],
     }
     const first = await post(body, { "Idempotency-Key": key })
@@ -278,7 +283,7 @@ describe("a batch of scores", () => {
       { signal_id: two },
       { signal_id: two, duplicate: true },
       { signal_id: one },
-      { code: "unknown_signal" },
+      { success: true, signal_id: null, waiting: true },
     ])
     expect(again.headers.get("Idempotency-Replayed")).toBe("true")
     expect((await read(one)).scores).toHaveLength(1)
@@ -325,6 +330,102 @@ describe("a batch of scores", () => {
 
   it("needs the scope ingest and another method than GET", async () => {
     expect((await send("/api/scores")).status).toBe(405)
+  })
+})
+
+describe("a score that comes before its signal", () => {
+  const early = () => ({
+    dedupe_key: `early ${crypto.randomUUID()}`,
+    signal_score: 0.9,
+    scored_at: "2026-01-01T00:00:00Z",
+  })
+  const sweep = async () => {
+    await storeArrivedScores(connect(settings()))
+    return expireWaitingScores(connect(settings()))
+  }
+  const settings = () => ({ ...readSettings(bindings).database, deadlineMs: 10_000 })
+  const waiting = (dedupe_key: string) =>
+    query<{ id: string }>("select id from waiting_scores where dedupe_key = $1", [dedupe_key])
+
+  it("waits, and is stored when its signal has come; the feed delivers the signal once more", async () => {
+    const one = early()
+    expect(await score(one, one, { ...one, signal_score: 0.1, scored_at: "2025-01-01T00:00:00Z" })).toEqual(
+      [0, 1, 2].map((index) => ({ index, success: true, signal_id: null, error: null, waiting: true })),
+    )
+    expect(await waiting(one.dedupe_key)).toHaveLength(2)
+    await sweep()
+    expect(await waiting(one.dedupe_key)).toHaveLength(2)
+    const position = (await (await send("/api/signals/feed?after=now")).json()) as { next_cursor: string }
+    const [id = 0] = await store({ dedupe_key: one.dedupe_key })
+    await sweep()
+    expect(await waiting(one.dedupe_key)).toEqual([])
+    const signal = await read(id)
+    expect([signal.signal_score, signal.scores.length]).toEqual([0.9, 2])
+    const page = await send(`/api/signals/feed?after=${encodeURIComponent(position.next_cursor)}`)
+    const { signals } = (await page.json()) as { signals: (StoredSignal & { change?: string })[] }
+    expect(signals.filter((one) => one.id === id).map(({ change }) => change)).toEqual([undefined, "score"])
+    await sweep()
+    expect((await read(id)).scores).toHaveLength(2)
+  })
+
+  it("is dropped when its signal has been deleted by then", async () => {
+    const one = early()
+    await score(one)
+    const [id = 0] = await store({ dedupe_key: one.dedupe_key })
+    await query("delete from signals where id = $1", [id])
+    await sweep()
+    expect(await waiting(one.dedupe_key)).toEqual([])
+    expect(await query("select from signal_scores where signal_id = $1", [id])).toEqual([])
+    expect((await score(one))[0]).toMatchObject({ success: false, code: "deleted_signal" })
+  })
+
+  it("becomes a dead letter after seven days, which a replay stores", async () => {
+    const one = { ...early(), escalate_flag: 1, scorer: "judge" }
+    await score(one)
+    const age = (interval: string) =>
+      query("update waiting_scores set created_at = now() - $2::interval where dedupe_key = $1", [
+        one.dedupe_key,
+        interval,
+      ])
+    await age("6 days 23 hours")
+    await sweep()
+    expect(await waiting(one.dedupe_key)).toHaveLength(1)
+    await age("7 days 1 minute")
+    expect(await sweep()).toBe(1)
+    expect(await waiting(one.dedupe_key)).toEqual([])
+    const list = await send("/api/dead-letters?limit=5")
+    const { dead_letters } = (await list.json()) as { dead_letters: { id: number; source: string }[] }
+    const [letter] = dead_letters
+    expect(letter).toMatchObject({ source: "score", code: "unknown_signal", field: "dedupe_key" })
+    const [id = 0] = await store({ dedupe_key: one.dedupe_key })
+    for (const path of [
+      `/api/dead-letters/${letter?.id}/replay`,
+      `/api/dead-letters/replay?ids=${letter?.id}`,
+    ])
+      expect((await postJson(path, {})).status).toBe(200)
+    expect(await read(id)).toMatchObject({
+      signal_score: 0.9,
+      escalate_flag: 1,
+      scores: [{ scorer: "judge" }],
+    })
+    expect((await read(id)).scores).toHaveLength(1)
+  })
+
+  it("is refused when 100,000 wait, and an existing one is not", async () => {
+    await query(
+      `insert into waiting_scores (caller, transaction_id, index, dedupe_key, scored_at, signal_score)
+       select 'filler', gen_random_uuid(), 0, 'filler ' || n, now(), 0.5 from generate_series(1, 100000) as n`,
+    )
+    try {
+      const [id = 0] = await store({})
+      const { body } = await post({ scores: [early(), { signal_id: id, signal_score: 0.1 }] })
+      expect(body.results).toMatchObject([
+        { success: false, code: "too_many_waiting", field: "dedupe_key", retryable: true },
+        { success: true },
+      ])
+    } finally {
+      await query("delete from waiting_scores where caller = 'filler'")
+    }
   })
 })
 
