@@ -98,7 +98,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   client: [],
   cli: ["client", "bridges", "keys", "signals"],
   // Types only: what travels.
-  pages: ["keys", "metrics", "signals"],
+  pages: ["keys", "metrics", "signals", "subscriptions"],
 }
 
 describe("imports", () => {

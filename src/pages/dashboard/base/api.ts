@@ -114,7 +114,7 @@ export async function get<Answer>(path: string, cancelled: AbortSignal): Promise
 
 /** Sends a request that changes something; see `askText`. */
 export async function send<Answer>(
-  method: "POST" | "DELETE",
+  method: "POST" | "PATCH" | "DELETE",
   path: string,
   cancelled: AbortSignal,
   body?: object,

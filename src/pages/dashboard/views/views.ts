@@ -8,6 +8,7 @@ import { keysView } from "./keys.ts"
 import { lifecycleView } from "./lifecycle.ts"
 import { signalView } from "./signal.ts"
 import { signalsView } from "./signals.ts"
+import { subscriptionsView } from "./subscriptions.ts"
 
 const unknownView = (path: string): View => ({
   title: "No such page",
@@ -27,6 +28,7 @@ export function viewOf({ path, params }: Address, again: ShowAgain): View | unde
   if (section === "dead-letters")
     return record ? deadLetterView(record, again) : deadLettersView(params, again)
   if (section === "keys" && !record) return keysView(params, again)
+  if (section === "subscriptions" && !record) return subscriptionsView(again)
   if (section === "storage" && !record) return lifecycleView()
   return unknownView(path)
 }
