@@ -14,6 +14,9 @@ export interface SlotOptions {
 /** The share of the slots that one owner may have. */
 const OWNER_SHARE = 0.5
 
+/** How many of so many slots one owner may have. */
+export const slotsOfOneOwner = (most: number): number => Math.ceil(most * OWNER_SHARE)
+
 /** So long after a reader was refused for lack of a slot, the slots count as wanted by others. */
 const WANTED_MS = 10_000
 
@@ -41,7 +44,7 @@ export class ReaderSlots {
       if (reader.renewedAt < now - goneAfterMs) this.#readers.delete(reader)
       else if (reader.owner === owner) own++
     }
-    if (owner !== undefined && own >= Math.ceil(most * OWNER_SHARE)) return undefined
+    if (owner !== undefined && own >= slotsOfOneOwner(most)) return undefined
     if (this.#readers.size >= most) {
       this.#refusedAt = now
       return undefined

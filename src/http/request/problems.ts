@@ -3,6 +3,7 @@ import { HTTPException } from "hono/http-exception"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
 import { ConfigurationError } from "../../config.ts"
 import { errorForLog, LoggableError } from "../../errors.ts"
+import { slotsOfOneOwner } from "../../isolate/reader-slots.ts"
 import { type KeyConflict, MAX_KEYS_OF_NAME, MAX_LIVE_KEYS } from "../../keys/form.ts"
 import { MetricsUnavailable } from "../../metrics/analytics.ts"
 import { PROBLEM_CODES, type ProblemCode } from "../../signals/failures.ts"
@@ -143,7 +144,7 @@ export const tooManyWaiting = () =>
   new Problem(
     "overloaded",
     {
-      detail: `${MAX_WAITING_READERS} readers wait for the feed already. Ask without "wait", or try again later.`,
+      detail: `At most ${MAX_WAITING_READERS} readers wait for the feed at once, ${slotsOfOneOwner(MAX_WAITING_READERS)} of one caller. Ask without "wait", or try again later.`,
     },
     { "Retry-After": "5" },
   )
@@ -152,7 +153,7 @@ export const tooManyStreams = () =>
   new Problem(
     "overloaded",
     {
-      detail: `${MAX_STREAMS} readers stream signals already. Read the list by page, or try again later.`,
+      detail: `At most ${MAX_STREAMS} readers stream signals at once, ${slotsOfOneOwner(MAX_STREAMS)} of one caller. Read the list by page, or try again later.`,
     },
     { "Retry-After": "5" },
   )

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from "node:crypto"
 import { once } from "node:events"
 import { get, type IncomingMessage } from "node:http"
+import { text } from "node:stream/consumers"
 import { beforeAll, describe, expect, it } from "vitest"
 import { MAX_STREAMS, MAX_WAITING_READERS } from "../../../src/http/request/bounds.ts"
 import { useRig } from "../../setup/hooks/rig.ts"
@@ -91,16 +92,19 @@ describe("the slots of exports", () => {
 describe("the slots of readers that wait for the feed", () => {
   it("belong to one caller by half", async () => {
     const waitFor = (seconds: number) => `/api/signals/feed?after=now&wait=${seconds}`
-    const share = MAX_WAITING_READERS / 2
-    const waiting = Array.from({ length: share }, () => {
-      const request = get(`${rig.service.address}${waitFor(30)}`, {
-        headers: { Authorization: "Bearer one" },
+    const refused: string[] = []
+    const waiting = Array.from({ length: MAX_WAITING_READERS }, () => {
+      const headers = { Authorization: "Bearer one" }
+      const request = get(`${rig.service.address}${waitFor(30)}`, { headers }, async (response) => {
+        const body = await text(response)
+        if (response.statusCode === 503) refused.push(body)
       })
+      // This test ends them.
       request.on("error", () => {})
       return request
     })
-    // The slots are taken when one more of this caller is refused.
-    await expect.poll(async () => statusOf(await open("one", waitFor(1)))).toBe(503)
+    await expect.poll(() => refused.length).toBe(MAX_WAITING_READERS / 2)
+    for (const body of refused) expect(body).toContain(`${MAX_WAITING_READERS / 2} of one caller`)
     expect(await statusOf(await open("two", waitFor(1)))).toBe(200)
     for (const request of waiting) request.destroy()
   })

@@ -157,7 +157,7 @@ describe("an export as NDJSON or CSV", () => {
       "5",
       expect.objectContaining({
         code: "overloaded",
-        detail: expect.stringContaining("stream signals already"),
+        detail: expect.stringContaining("stream signals at once"),
       }),
     ])
     expect((await list({ context_window_id, limit: 1 })).status).toBe(200)
