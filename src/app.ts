@@ -12,6 +12,7 @@ import { limitAddress, limitCaller } from "./http/request/limits.ts"
 import { logRequest, recordRequest } from "./http/request/observe.ts"
 import { allowOrigins, refuseCrossSite } from "./http/request/origins.ts"
 import { answerProblem, methodNotAllowed, notFound } from "./http/request/problems.ts"
+import { audit } from "./http/routes/audit.ts"
 import { ledger, signalBatches } from "./http/routes/batches.ts"
 import { deadLetters } from "./http/routes/dead-letters.ts"
 import { erasures } from "./http/routes/erasures.ts"
@@ -77,6 +78,7 @@ app.route("/metrics", prometheus)
 app.route("/api/dead-letters", deadLetters)
 app.route("/api/erasures", erasures)
 app.route("/api/keys", keys)
+app.route("/api/audit", audit)
 app.route("/api/subscriptions", subscriptions)
 app.route("/api/storage", storage)
 for (const source of WEBHOOK_SOURCES) app.route(pathOf(source), HANDLERS[source])

@@ -3,6 +3,7 @@ import tab from "@bomb.sh/tab/commander"
 import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings"
 import type { Command as PlainCommand } from "commander"
 import packageJson from "../../package.json" with { type: "json" }
+import { auditCommand } from "./audit/command.ts"
 import { dlqCommand } from "./dlq/command.ts"
 import { eraseCommand } from "./erase/command.ts"
 import { exportCommand } from "./export/command.ts"
@@ -26,7 +27,7 @@ Exit codes:
 export function createProgram(invocation: Invocation): Command {
   const program = new Command("signals")
     .description(
-      "Sends signals to signal-ingest, compares sources with it, exports and follows its signals, handles dead letters, subscriptions and keys, and erases.",
+      "Sends signals to signal-ingest, compares sources with it, exports and follows its signals, handles dead letters, subscriptions and keys, erases, and audits.",
     )
     .version(packageJson.version, "--version", "print the version")
     .addHelpText("after", AFTER_HELP)
@@ -38,6 +39,7 @@ export function createProgram(invocation: Invocation): Command {
   program.addCommand(tailCommand(invocation))
   program.addCommand(eraseCommand(invocation))
   program.addCommand(subscriptionsCommand(invocation))
+  program.addCommand(auditCommand(invocation))
   program.addCommand(keysCommand(invocation))
   program.addCommand(keyCommand(invocation))
   addCompletion(program, invocation)

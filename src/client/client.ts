@@ -1,6 +1,8 @@
 import * as answers from "./api/answers.ts"
 import { RequestError } from "./api/errors.ts"
 import {
+  type AuditPage,
+  type AuditQuery,
   type DeadLetterFilter,
   type Erasure,
   type ListFilter,
@@ -314,6 +316,15 @@ export class SignalClient {
    */
   async erasure(id: string, options: CallOptions = {}): Promise<Erasure | undefined> {
     return this.#find<Erasure>(`/api/erasures/${encodeURIComponent(id)}`, answers.isErasure, options)
+  }
+
+  /** Yields the pages of an audit: the ledger compared with the signals. Needs the scope `admin`. */
+  audit(query: AuditQuery = {}, options: CallOptions = {}): AsyncGenerator<AuditPage, void, undefined> {
+    return this.#pages<AuditPage>(
+      "/api/audit",
+      { query: { ...query }, isExpected: answers.isAuditPage },
+      options,
+    )
   }
 
   /**

@@ -5,6 +5,7 @@ import { errorForLog, LoggableError } from "../errors.ts"
 import { continueErasure } from "../ingest/erase.ts"
 import { type Outcome, recordPoint, SWEEP_ROUTE } from "../metrics/points.ts"
 import { deleteLeases } from "../store/access/keys.ts"
+import { auditSample, type Sample } from "../store/audit/sample.ts"
 import { connect } from "../store/database/connection.ts"
 import { makePartitions } from "../store/database/partitions.ts"
 import { releaseExpiredKeys } from "../store/ledger/keys.ts"
@@ -24,6 +25,7 @@ import { isReachable } from "./tasks.ts"
 /** The deadlines of the steps. Cloudflare ends a cron trigger after 15 minutes. */
 const RELEASE_DEADLINE_MS = 3 * 60 * 1000
 const ERASURE_MS = 5 * 60 * 1000
+const AUDIT_MS = 30 * 1000
 /** For each kind of expired data. */
 const RETENTION_MS = 90 * 1000
 
@@ -52,6 +54,7 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
       releaseExpiredKeys(connect({ ...database, deadlineMs: RELEASE_DEADLINE_MS }, { traffic: "consumer" })),
     )
     await sweepExpired(readSettings(bindings), step)
+    await auditInTurn(database, step)
   })
   await recordSweep(metrics, "answered")
 }
@@ -90,6 +93,23 @@ async function sweepExpired(
   await step("scores_of_dropped_deleted", () => deleteScoresOfDropped(db()))
   await step("expired_batches_deleted", async () => (await deleteExpiredBatches(db(), ledgerDays)).deleted)
   await step("settled_dead_letters_deleted", () => deleteSettledDeadLetters(db(), ledgerDays))
+}
+
+/** The most mismatches of a sweep that have a log line of their own. */
+const LOGGED_MISMATCHES = 20
+
+/** Compares a sample of the ledger with the signals. A mismatch is a step that fails, by its own name. */
+async function auditInTurn(database: Settings["database"], step: Step): Promise<void> {
+  const sampled: Partial<Sample> = {}
+  const db = connect({ ...database, deadlineMs: AUDIT_MS }, { traffic: "consumer" })
+  await step("ledger_sampled", async () => Object.assign(sampled, await auditSample(db)).checked)
+  const { mismatchCount = 0, mismatches = [] } = sampled
+  for (const mismatch of mismatches.slice(0, LOGGED_MISMATCHES))
+    console.log(JSON.stringify({ event: "ledger_mismatch", ...mismatch }))
+  if (mismatchCount > 0)
+    await step("ledger_mismatch", () => {
+      throw new LoggableError(`the ledger has ${mismatchCount} mismatches; signals audit lists them`)
+    })
 }
 
 type Step = (event: string, work: () => Promise<unknown>) => Promise<void>

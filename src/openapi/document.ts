@@ -1,5 +1,6 @@
 import { createDocument, type ZodOpenApiObject } from "zod-openapi"
 import manifest from "../../package.json" with { type: "json" }
+import { getAudit } from "./audit.ts"
 import * as deadLetters from "./dead-letters.ts"
 import * as erasures from "./erasures.ts"
 import { HEADER_COMPONENTS, PREFLIGHT, withSharedHeaders } from "./headers.ts"
@@ -45,6 +46,7 @@ const PATHS: NonNullable<ZodOpenApiObject["paths"]> = {
   "/api/subscriptions/{subscription_id}/test": { post: subscriptions.testSubscription },
   "/api/subscriptions/{subscription_id}/secret": { post: subscriptions.replaceSecret },
   "/api/subscriptions/{subscription_id}/resend": { post: subscriptions.resendSignals },
+  "/api/audit": { get: getAudit },
   "/api/storage": { get: getStorage },
   "/api/metrics": { get: read.getMetrics },
   "/metrics": { get: read.getCounters },
@@ -93,6 +95,7 @@ export const DESCRIPTION: ZodOpenApiObject = {
     { name: "Erasures", description: "Deletion on request, and suppression of later signals." },
     { name: "Keys", description: "API keys that are made, rotated and revoked while the service runs." },
     { name: "Subscriptions", description: "Signed calls to your own addresses about new signals." },
+    { name: "Audit", description: "The ledger compared with the signals and the dedupe keys." },
     { name: "Storage", description: "The size of the tables, and when the oldest signals are deleted." },
     { name: "Metrics", description: "Figures as JSON, and counters for Prometheus." },
     { name: "Health", description: "For probes and tools; no key is needed." },

@@ -48,6 +48,28 @@ export function answerBatch(
   }
 }
 
+/**
+ * Says what is wrong with the outcome of a batch, before it becomes an answer: its parts account for each
+ * signal once, and the ids of new signals ascend as the signals do. Undefined when nothing is.
+ *
+ * @param total the signals that were sent
+ */
+export function violationIn({ stored, failures }: StoredBatch, total: number): string | undefined {
+  if (stored.length + failures.length !== total)
+    return `${stored.length} stored and ${failures.length} failed signals are not ${total}`
+  let failed = 0
+  let id = 0
+  for (const [position, one] of stored.entries()) {
+    while (failures[failed]?.index === position + failed) failed++
+    if (one.index !== position + failed) return `signal ${position + failed} is missing or out of order`
+    if (one.duplicate || one.id === null) continue
+    if (one.id <= id) return `the id of signal ${one.index} does not follow the one before`
+    id = one.id
+  }
+  const isRest = failures.every(({ index }, nth) => nth < failed || index === stored.length + nth)
+  return isRest ? undefined : "a failed signal is missing or out of order"
+}
+
 function success({ index, id, duplicate }: StoredId): SignalResult {
   const waiting = id === null && !duplicate
   return {

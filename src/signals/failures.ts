@@ -268,6 +268,12 @@ export const PROBLEM_CODES = {
     retryable: true,
     cure: "report it with its `X-Request-Id`",
   },
+  invariant_violated: {
+    status: 500,
+    meaning: "the service found its own answer to be wrong, and did not send it",
+    retryable: true,
+    cure: "report it with its `X-Request-Id`; the ledger has the batch `transaction_id`",
+  },
   overloaded: {
     status: 503,
     meaning: "the service has too much to do",

@@ -86,3 +86,10 @@ export const isKey: Check = has({ id: isText, name: isText, state: isText })
 export const isKeyPage: Check = has({ keys: isListOf(isKey), next_cursor: isTextOrNull })
 export const isKeyUsage: Check = has({ name: isText, days: isListOf(has({ day: isText, signals: isCount })) })
 export const isMadeKey: Check = has({ id: isText, name: isText, key: isText })
+export const isAuditPage: Check = has({
+  part: isText,
+  checked: isCount,
+  mismatch_count: isCount,
+  mismatches: isListOf(isObject),
+  next_cursor: isTextOrNull,
+})

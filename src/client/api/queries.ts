@@ -78,6 +78,33 @@ export interface Erasure {
   erased: { signals: number; dead_letters: number; ledger_texts: number; waiting_records: number }
 }
 
+/** Rows of the database that disagree. */
+export interface LedgerMismatch {
+  /** Such as `signal_without_batch`. */
+  kind: string
+  transaction_id: string | null
+  signal_id: number | null
+}
+
+/** Where an audit begins, and the rows of a page: 1 to 1,000. Default: at the beginning, 1,000. */
+export interface AuditQuery {
+  /** `next_cursor` of a page. */
+  cursor?: string | undefined
+  limit?: number | undefined
+}
+
+/** One page of an audit. */
+export interface AuditPage {
+  part: "signals" | "batches" | "keys"
+  checked: number
+  /** Of `batches`: ids without a signal, which is no mismatch. */
+  absent: number
+  mismatch_count: number
+  /** The first 100 of them. */
+  mismatches: LedgerMismatch[]
+  next_cursor: string | null
+}
+
 /** What an API key allows. */
 export type Scope = "ingest" | "read" | "bridge" | "admin"
 

@@ -285,6 +285,7 @@ export type ProblemCode =
   | "payload_too_large"
   | "rate_limited"
   | "internal_error"
+  | "invariant_violated"
   | "overloaded"
   | "database_unavailable"
   | "database_not_ready"

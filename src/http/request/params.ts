@@ -4,6 +4,8 @@ import { textViolation } from "../../signals/rules.ts"
 import { shapeErrors, validationIssue } from "../../signals/shape-errors.ts"
 import { DEAD_LETTER_SOURCES } from "../../signals/sources.ts"
 import { parseTimestamp } from "../../signals/timestamp.ts"
+import type { AuditPosition } from "../../store/audit/pages.ts"
+import { AUDIT_PARTS } from "../../store/audit/records.ts"
 import type { FeedPosition } from "../../store/signals/feed.ts"
 import type { Cursor } from "../../store/signals/search.ts"
 import { STREAM_BOUNDS } from "./bounds.ts"
@@ -196,6 +198,34 @@ export const MetricsQuery = z.object({ window: z.enum(WINDOWS).default("1h") })
 export const BatchPath = z.object({ transaction_id: z.guid() })
 
 export const ErasurePath = z.object({ erasure_id: z.guid().meta({ description: "The erasure's id." }) })
+
+/** A part of an audit, a colon, and where it has come to. */
+const AuditCursor = z.string().transform((text, context): AuditPosition => {
+  const [, part, after] = /^(signals:\d{1,15}|(?:batches|keys):[0-9a-f-]{36})$/.test(text)
+    ? text.split(/^(\w+):/)
+    : []
+  const found = AUDIT_PARTS.find((name) => name === part)
+  if (
+    found !== undefined &&
+    after !== undefined &&
+    (found === "signals" || z.guid().safeParse(after).success)
+  )
+    return { part: found, after }
+  context.addIssue(validationIssue("value_error", "Value error, this is not a cursor of an audit"))
+  return z.NEVER
+})
+
+export const AuditQuery = z.object({
+  part: z
+    .enum(AUDIT_PARTS)
+    .optional()
+    .meta({ description: "Only this part. Default: all, one after the other." }),
+  limit: limit(1000, "Rows of a page."),
+  cursor: AuditCursor.optional().meta({
+    description: "`next_cursor` of the page before; it keeps its meaning for ever.",
+    override: { type: "string" },
+  }),
+})
 
 export const KeyPath = z.object({ key_id: z.guid().meta({ description: "The id of the key's record." }) })
 export const SubscriptionPath = z.object({

@@ -286,6 +286,13 @@ function problemOfDatabase({ kind, mayHaveRun }: DatabaseError, isSafe: boolean)
   return kind === "transient" ? unavailable() : databaseNotReady()
 }
 
+/** A wrong answer is worse than none: a sender would believe it. The batch is stored all the same. */
+export const invariantViolated = (violation: string, transactionId: string | null) =>
+  new Problem("invariant_violated", {
+    detail: `The answer was wrong, so that it was not sent: ${violation}. The batch is in the ledger.`,
+    transaction_id: transactionId,
+  })
+
 export const keyReused = () =>
   new Problem("idempotency_key_reused", {
     detail: [

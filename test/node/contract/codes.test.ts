@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { FAILURE_CODES, PROBLEM_CODES } from "../../../src/signals/failures.ts"
+import { MISMATCHES } from "../../../src/store/audit/records.ts"
 
 const api = await readFile(join(import.meta.dirname, "../../../docs/api.md"), "utf8")
 
@@ -26,6 +27,14 @@ const rowsAfter = (head: string) => {
     ? []
     : lines.slice(start, start + lines.slice(start).findIndex((line) => !line.startsWith("|")))
 }
+
+describe("docs/operate.md", () => {
+  it("has every mismatch of an audit", async () => {
+    const page = await readFile(join(import.meta.dirname, "../../../docs/operate.md"), "utf8")
+    for (const [kind, meaning] of Object.entries(MISMATCHES))
+      expect(page).toContain(`| \`${kind}\` | ${meaning} |`)
+  })
+})
 
 describe("docs/api.md", () => {
   it("has every code of a failed request, and no other", () =>

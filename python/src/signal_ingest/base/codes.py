@@ -55,6 +55,7 @@ KnownProblemCode = Literal[
     "payload_too_large",
     "rate_limited",
     "internal_error",
+    "invariant_violated",
     "overloaded",
     "database_unavailable",
     "database_not_ready",

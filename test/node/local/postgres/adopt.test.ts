@@ -3,6 +3,8 @@ import { Client } from "pg"
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import { migrate } from "../../../../src/local/postgres/migrate.ts"
 import { type LocalPostgres, startTemporaryPostgres } from "../../../../src/local/postgres/postgres.ts"
+import { auditPage } from "../../../../src/store/audit/pages.ts"
+import { AUDIT_PARTS } from "../../../../src/store/audit/records.ts"
 import { OLDEST, readFeed } from "../../../../src/store/signals/feed.ts"
 import { databaseOn } from "../../store/statements.ts"
 import { describeCatalog } from "./catalog.ts"
@@ -206,6 +208,17 @@ describe("an adoption that is killed", () => {
     await holder.query("rollback")
     await holder.end()
   }
+})
+
+describe("an adopted database", () => {
+  it("has nothing that an audit finds", async () => {
+    await migrate(url)
+    for (const part of AUDIT_PARTS) {
+      const page = await auditPage(databaseOn(client), { part, after: "" }, 1000)
+      expect(page, part).toMatchObject({ mismatchCount: 0, after: null })
+      expect(page.checked, part).toBeGreaterThan(0)
+    }
+  })
 })
 
 describe("another database of a version before 1.0", () => {
