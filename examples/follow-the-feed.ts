@@ -1,5 +1,6 @@
 /**
- * Prints each stored signal once, in the order in which it was stored, and goes on where the former run ended.
+ * Prints each stored signal once, in the order in which it was stored, and goes on where the former run
+ * ended.
  *
  *   node examples/follow-the-feed.ts
  */

@@ -3,8 +3,8 @@ import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 
 /**
- * The lifecycle script of `npm version`: writes the version of package.json into every other file that has it,
- * so that both libraries, the documentation and the changelog move together.
+ * The lifecycle script of `npm version`: writes the version of package.json into every other file that has
+ * it, so that both libraries, the documentation and the changelog move together.
  */
 
 const ROOT = join(import.meta.dirname, "..")
