@@ -227,3 +227,9 @@ def test_a_hundred_thousand_answers_that_somebody_changed() -> None:
             continue
         failed = sum(not result["success"] for result in answer["results"])
         assert failed == answer["failed_count"] == 3 - answer["successful_count"]
+
+
+@pytest.mark.parametrize("url", [None, b"http://127.0.0.1:9", 8002, ""])
+def test_an_address_that_is_no_text_is_refused(twin: Twin, url: Any) -> None:
+    with pytest.raises(ValueError, match="url is not an address"):
+        twin.client(url)

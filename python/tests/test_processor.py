@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from signal_ingest import (
+    AsyncSignalClient,
     BatchProcessor,
     BatchRetry,
     BufferFull,
@@ -340,3 +341,11 @@ def test_many_threads_add_at_once(service: Service, room: str, texts_of: Any) ->
 def test_an_option_out_of_its_range_is_refused(twin: Twin, stub: Hop, option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{option}|header"):
         twin.processor(twin.client(stub.url), **{option: value})
+
+
+@pytest.mark.parametrize("client", [None, "http://127.0.0.1:9"])
+def test_a_client_of_another_kind_is_refused(twin: Twin, stub: Hop, client: Any) -> None:
+    other = AsyncSignalClient(stub.url) if twin.kind == "threads" else SignalClient(stub.url)
+    for wrong in (client, other):
+        with pytest.raises(TypeError, match="client must be of the type"):
+            twin.processor(wrong)

@@ -227,3 +227,25 @@ def test_gevent_patches_after_the_import(stub: Hop, tmp_path: Path) -> None:
     path = script(tmp_path, "green.py", code)
     subprocess.run([sys.executable, "-W", "ignore", str(path), stub.url], check=True, timeout=60)
     assert store.texts == sorted(f"{worker}-{at}" for worker in range(5) for at in range(10))
+
+
+def test_a_notebook(stub: Hop) -> None:
+    """Cells of Jupyter run in a loop that already runs."""
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    import nbformat
+
+    stub.always = store = Store()
+    cells = [
+        f"from signal_ingest import *; url = {stub.url!r}",
+        "processor = AsyncBatchProcessor(AsyncSignalClient(url))",
+        "await processor.add({'context_window_id': 'c', 'raw_content': 'a task'}); await processor.flush()",
+        # The cell runs again: the former processor sends the rest.
+        "processor = BatchProcessor(SignalClient(url), exit_timeout_seconds=30)",
+        "processor.add({'context_window_id': 'c', 'raw_content': 'b thread'})",
+        "processor = BatchProcessor(SignalClient(url), max_wait_seconds=3600, exit_timeout_seconds=30)",
+        "processor.add({'context_window_id': 'c', 'raw_content': 'c exit'})",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, timeout=None).execute()
+    assert store.texts == ["a task", "b thread", "c exit"]

@@ -80,7 +80,7 @@ class Twin:
         if self.kind == "threads":
             made: Any = BatchProcessor(client, **options)
         else:
-            made = Blocking(AsyncBatchProcessor(client.inner, **options), self._loop)
+            made = Blocking(AsyncBatchProcessor(getattr(client, "inner", client), **options), self._loop)
         self._made.insert(0, made)
         return made
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Optional
+from typing import Optional, TypeVar
+
+Kind = TypeVar("Kind")
 
 LONGEST_SECONDS = 2_147_483.0
 """The longest time of an option: 24 days, as in the TypeScript library."""
@@ -36,3 +38,10 @@ def is_frozen_between_calls() -> bool:
 def check_timeout(name: str, value: Optional[float]) -> Optional[float]:
     """Returns a number of seconds; None means without an end."""
     return None if value is None else check_seconds(name, value)
+
+
+def check_client(client: Kind, kind: type[Kind]) -> Kind:
+    """Returns the client. Raises TypeError: it is of another kind, such as an asynchronous one."""
+    if isinstance(client, kind):
+        return client
+    raise TypeError(f"client must be of the type {kind.__name__}; it is of {type(client).__qualname__}.")

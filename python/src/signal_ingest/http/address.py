@@ -39,6 +39,8 @@ def parse_address(url: str) -> Address:
 
     Raises ValueError: it is not an http or https address, or has a login, a query or a fragment.
     """
+    if not isinstance(url, str):
+        raise ValueError(f"url is not an address, such as https://signals.example.com; it is {url!r:.200}.")
     if re.search(r"[\x00-\x20\x7f]", url):
         raise ValueError("url must not contain white space or control characters.")
     try:

@@ -14,7 +14,7 @@ from ..async_client import AsyncSignalClient
 from ..base.callbacks import call_safely, log
 from ..base.encode import encode_signal
 from ..base.errors import BufferFull, ClosedError, DeadlineError, UndeliveredError
-from ..base.options import check_timeout
+from ..base.options import check_client, check_timeout
 from ..base.types import Signal
 from ..processor import attempt as attempts
 from ..processor import exits
@@ -40,7 +40,7 @@ class AsyncBatchProcessor:
 
     def __init__(self, client: AsyncSignalClient, **options: Unpack[Options]) -> None:
         """Takes a client and Options. Raises ValueError: one is out of its range. Raises SpoolError."""
-        self._client = client
+        self._client = check_client(client, AsyncSignalClient)
         self._options = settle(options)
         self.exit_timeout_seconds = 0.0
         self._caller = client.operations.caller

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from ..base.callbacks import call_safely, log
 from ..base.encode import encode_signal
 from ..base.errors import BufferFull, ClosedError, DeadlineError, UndeliveredError
-from ..base.options import check_timeout, is_frozen_between_calls
+from ..base.options import check_client, check_timeout, is_frozen_between_calls
 from ..base.types import Signal
 from ..client import SignalClient
 from ..processor import attempt as attempts
@@ -53,7 +53,7 @@ class BatchProcessor:
         the default where the process is frozen between calls (AWS Lambda). Raises ValueError: an option is
         out of its range. Raises SpoolError.
         """
-        self._client = client
+        self._client = check_client(client, SignalClient)
         self._options = settle(options)
         self.exit_timeout_seconds = self._options.exit_timeout_seconds
         self._caller = client.operations.caller
