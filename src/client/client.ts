@@ -28,30 +28,10 @@ import { encodeJson, encodeSignal } from "./base/encode.ts"
 import { newKey } from "./base/keys.ts"
 import { type FeedOptions, followFeed } from "./feed.ts"
 import { checkToken, type Query } from "./http/address.ts"
-import type { CallOptions } from "./http/request.ts"
+import type { BatchOptions, CallOptions, SendOptions } from "./http/request.ts"
 import { type ClientOptions, type Exchange, Transport } from "./http/transport.ts"
 import { KeysClient } from "./keys.ts"
 import { SubscriptionsClient } from "./subscriptions.ts"
-
-export interface SendOptions extends CallOptions {
-  /**
-   * Names the request, with 1 to 255 visible ASCII characters: the service stores the requests of one key
-   * once. Default: a new key each call, the same for all its attempts.
-   */
-  idempotencyKey?: string | undefined
-}
-
-export interface BatchOptions extends SendOptions {
-  /** Store every signal or none. Default: false; each signal succeeds or fails alone. */
-  allOrNothing?: boolean | undefined
-  /** Leave the successful signals out of `results`. */
-  minimal?: boolean | undefined
-  /**
-   * A signal of the wrong shape fails alone, instead of the whole batch with a `ValidationError`. Has no
-   * effect with `allOrNothing`.
-   */
-  lenient?: boolean | undefined
-}
 
 const MAX_KEY_CHARACTERS = 255
 

@@ -2,7 +2,8 @@ import { InvalidSignalError, RequestError, ValidationError } from "./api/errors.
 import type { BatchAnswer, Failure, NewSignal, SignalResult } from "./api/types.ts"
 import { encodeSignal } from "./base/encode.ts"
 import { keyOfHalf } from "./base/keys.ts"
-import type { BatchOptions, SignalClient } from "./client.ts"
+import type { SignalClient } from "./client.ts"
+import type { BatchOptions } from "./http/request.ts"
 
 export interface DeliverOptions extends BatchOptions {
   idempotencyKey: string

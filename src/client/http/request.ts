@@ -20,6 +20,26 @@ export interface CallOptions {
   onRetry?: ((retry: { attempt: number; waitMs: number; reason: SignalError }) => void) | undefined
 }
 
+export interface SendOptions extends CallOptions {
+  /**
+   * Names the request, with 1 to 255 visible ASCII characters: the service stores the requests of one key
+   * once. Default: a new key each call, the same for all its attempts.
+   */
+  idempotencyKey?: string | undefined
+}
+
+export interface BatchOptions extends SendOptions {
+  /** Store every signal or none. Default: false; each signal succeeds or fails alone. */
+  allOrNothing?: boolean | undefined
+  /** Leave the successful signals out of `results`. */
+  minimal?: boolean | undefined
+  /**
+   * A signal of the wrong shape fails alone, instead of the whole batch with a `ValidationError`. Has no
+   * effect with `allOrNothing`.
+   */
+  lenient?: boolean | undefined
+}
+
 export interface Call {
   url: URL
   method: "GET" | "POST" | "PATCH" | "DELETE"
