@@ -95,7 +95,8 @@ export async function callUntilAnswered(
     if (leftMs <= 0) throw new DeadlineError(`no answer within ${deadlineMs} ms`, last)
     const outcome = await callOnce(fetcher, call, { leftMs, signal, answer, onResponse })
     if ("json" in outcome) return outcome.json
-    last = outcome.retriable
+    // The attempt that the deadline ended says less than the one before it.
+    if (!outcome.timedOut || !last) last = outcome.retriable
     const { retryAfterMs = 0 } = last
     const waitMs = backoffMs(attempt, retryAfterMs)
     if (performance.now() + waitMs >= endsAt)
@@ -120,7 +121,7 @@ async function callOnce(
   fetcher: typeof fetch,
   call: Call,
   { leftMs, signal, answer, onResponse }: Omit<CallLimits, "deadlineMs"> & Attempt,
-): Promise<{ json: unknown } | { retriable: RateLimitedError | UnavailableError }> {
+): Promise<{ json: unknown } | { retriable: RateLimitedError | UnavailableError; timedOut: boolean }> {
   // AbortSignal.timeout would hold the request until its time is over, long after the answer.
   const attempt = new AbortController()
   let timedOut = false
@@ -137,13 +138,14 @@ async function callOnce(
     return { json: await readAnswer(response, answer) }
   } catch (cause) {
     if (signal?.aborted) throw new AbortedError(signal.reason)
-    if (cause instanceof RateLimitedError || cause instanceof UnavailableError) return { retriable: cause }
+    if (cause instanceof RateLimitedError || cause instanceof UnavailableError)
+      return { retriable: cause, timedOut: false }
     if (cause instanceof SignalError) throw cause
     const reason = reasonOf(cause)
     // undici refuses some ports, as browsers do, before it connects.
     if (reason === "bad port") throw new RequestError("fetch does not call this port (bad port)", { cause })
     const message = timedOut ? "no answer in time" : `the service cannot be reached: ${reason}`
-    return { retriable: new UnavailableError(message, { cause }) }
+    return { retriable: new UnavailableError(message, { cause }), timedOut }
   } finally {
     clearTimeout(timer)
     signal?.removeEventListener("abort", abort)

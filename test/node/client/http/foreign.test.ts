@@ -118,6 +118,16 @@ describe("the reason why a service cannot be reached", () => {
     )
   })
 
+  it("is that of the last answer, where the deadline ends the attempt after it", async () => {
+    let calls = 0
+    answer = (_, response) => {
+      if (++calls === 1) response.writeHead(502).end("the first answer")
+    }
+    const { message } = await failureOf(new SignalClient({ url: address, deadlineMs: 2000 }).stats())
+    expect([calls, message]).toEqual([2, expect.stringContaining("502")])
+    expect(message).not.toContain("no answer in time")
+  })
+
   it("ends the call at once when fetch refuses the port", async () => {
     const client = new SignalClient({ url: "http://127.0.0.1:6666", deadlineMs: 60_000 })
     expect(await failureOf(client.stats())).toMatchObject({
