@@ -1,5 +1,5 @@
 /**
- * Prints each stored signal once, in the order in which it was stored, and goes on where the former run
+ * Prints each stored signal once, in the order in which it was stored. The next run goes on where this one
  * ended.
  *
  *   node examples/follow-the-feed.ts

@@ -29,9 +29,7 @@ const step = fc.oneof(
 
 type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never
 
-/**
- * A body of one lane waited for the bytes that a body of another lane gave back, until its own time was over.
- */
+/** A body waited for bytes that one of another lane had given back, until its own time was over. */
 const FOUND: [step: Step, settles: boolean][] = [
   [{ kind: "begin", bytes: 1, owner: "a" }, false],
   [{ kind: "begin", bytes: 1, owner: "b" }, true],
