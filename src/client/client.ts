@@ -59,8 +59,8 @@ export class SignalClient {
   }
 
   /**
-   * Stores up to 10,000 signals in one transaction. Every attempt carries the same idempotency key, so a retry
-   * never stores a signal twice.
+   * Stores up to 10,000 signals in one transaction. Every attempt carries the same idempotency key, so a
+   * retry never stores a signal twice.
    *
    * @param signals in the order of the answer's `results`
    * @returns counts and one result for each signal; unless `allOrNothing` is set, failures are results, not
@@ -75,7 +75,8 @@ export class SignalClient {
    * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
    * @example
    * ```ts
-   * const client = new SignalClient({ url: "https://signals.example.com", key: process.env.SIGNAL_INGEST_KEY })
+   * const key = process.env.SIGNAL_INGEST_KEY
+   * const client = new SignalClient({ url: "https://signals.example.com", key })
    * const { results } = await client.createBatch([{ context_window_id: "conv-123", raw_content: "Hello" }])
    * for (const { index, error } of results) if (error !== null) console.warn(index, error)
    * ```
