@@ -1,11 +1,10 @@
 import { execFile } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
 import { SignalClient } from "../../../src/client/index.ts"
 import type { AuditPage } from "../../../src/store/audit/records.ts"
 import { useEmptyTables, useRig } from "../../setup/hooks/rig.ts"
+import { bareEnvironment, commandLine } from "../cli/command-line.ts"
 
-const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
 const TOO_LONG_FOR_POSTGRES = "9".repeat(131_073)
 
 const rig = useRig()
@@ -14,9 +13,9 @@ useEmptyTables(rig)
 const client = () => new SignalClient({ url: rig.service.address })
 
 function signals(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const env = { PATH: process.env.PATH, SIGNAL_INGEST_URL: rig.service.address }
+  const env = bareEnvironment({ SIGNAL_INGEST_URL: rig.service.address })
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, "audit", ...args], { env }, (error, out, err) =>
+    execFile(process.execPath, commandLine("audit", ...args), { env }, (error, out, err) =>
       resolve({ code: error ? Number(error.code) : 0, out, err }),
     )
   })

@@ -1,11 +1,10 @@
 import { execFile } from "node:child_process"
 import { createHash } from "node:crypto"
-import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { SignalClient } from "../../../../src/client/index.ts"
 import { type Rig, startRig } from "../../../setup/rig.ts"
+import { bareEnvironment, commandLine } from "../command-line.ts"
 
-const MAIN = fileURLToPath(new URL("../../../../src/cli/main.ts", import.meta.url))
 const API_KEYS = JSON.stringify([
   {
     name: "root",
@@ -24,9 +23,9 @@ afterAll(() => rig?.stop())
 const clientOf = (key: string) => new SignalClient({ url: rig.service.address, key })
 
 function keys(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const env = { PATH: process.env.PATH, SIGNAL_INGEST_URL: rig.service.address, SIGNAL_INGEST_KEY: "root" }
+  const env = bareEnvironment({ SIGNAL_INGEST_URL: rig.service.address, SIGNAL_INGEST_KEY: "root" })
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, "keys", ...args], { env }, (error, out, err) =>
+    execFile(process.execPath, commandLine("keys", ...args), { env }, (error, out, err) =>
       resolve({ code: error ? Number(error.code) : 0, out, err }),
     )
   })

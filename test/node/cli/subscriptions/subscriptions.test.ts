@@ -1,12 +1,10 @@
 import { execFile } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import { Webhook } from "standardwebhooks"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { SignalClient, ValidationError } from "../../../../src/client/index.ts"
 import { type Rig, startRig } from "../../../setup/rig.ts"
 import { type Receiver, startReceiver } from "../../../setup/vitest/receiver.ts"
-
-const MAIN = fileURLToPath(new URL("../../../../src/cli/main.ts", import.meta.url))
+import { bareEnvironment, commandLine } from "../command-line.ts"
 
 let rig: Rig
 let receiver: Receiver
@@ -24,9 +22,9 @@ afterAll(async () => {
 })
 
 function subscriptions(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const env = { PATH: process.env.PATH, SIGNAL_INGEST_URL: rig.service.address }
+  const env = bareEnvironment({ SIGNAL_INGEST_URL: rig.service.address })
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, "subscriptions", ...args], { env }, (error, out, err) =>
+    execFile(process.execPath, commandLine("subscriptions", ...args), { env }, (error, out, err) =>
       resolve({ code: error ? Number(error.code) : 0, out, err }),
     )
   })
