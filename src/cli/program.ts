@@ -85,7 +85,9 @@ function addCompletion(program: Command, invocation: Invocation): void {
   // The library turns off completion of file names, but most sources are files.
   Object.defineProperty(root, "complete", {
     value(word: string) {
-      const found = root.completions.filter(({ value }) => value.startsWith(word))
+      const offered = root.completions.filter(({ value }) => value.startsWith(word))
+      // A command with commands of its own is offered once for each of them.
+      const found = offered.filter((one, at) => at === offered.findIndex(({ value }) => value === one.value))
       for (const { value, description } of found) console.log(`${value}\t${description ?? ""}`)
       const { ShellCompDirectiveDefault, ShellCompDirectiveNoFileComp } = ShellCompDirective
       console.log(`:${found.length > 0 ? ShellCompDirectiveNoFileComp : ShellCompDirectiveDefault}`)

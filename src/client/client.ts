@@ -126,7 +126,14 @@ export class SignalClient {
    * ```
    */
   async createScores(scores: readonly NewScore[], options: BatchOptions = {}): Promise<BatchAnswer> {
-    const texts = scores.map((score, index) => encodeJson(score, `scores[${index}]`))
+    return this.createScoresOf(
+      scores.map((score, index) => encodeJson(score, `scores[${index}]`)),
+      options,
+    )
+  }
+
+  /** As `createScores`, for scores that are JSON texts already. */
+  async createScoresOf(texts: readonly string[], options: BatchOptions = {}): Promise<BatchAnswer> {
     return this.#sendBatch("/api/scores", "scores", texts, options)
   }
 

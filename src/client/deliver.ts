@@ -14,6 +14,8 @@ export interface DeliverOptions extends BatchOptions {
    * whole batch earlier.
    */
   isDamaged?: boolean | undefined
+  /** The texts are scores. */
+  isScores?: boolean | undefined
 }
 
 /** A signal as JSON, with its index in the batch that the caller gave. */
@@ -91,16 +93,17 @@ async function deliverInParts(
   async function send(part: readonly Encoded[], idempotencyKey: string): Promise<Failure[]> {
     if (part.length === 0) return []
     try {
-      const answer = await client.createBatchOf(
-        part.map(({ text }) => text),
-        {
-          ...options,
-          idempotencyKey,
-          minimal: options.minimal ?? true,
-          allOrNothing: false,
-          lenient: true,
-        },
-      )
+      const texts = part.map(({ text }) => text)
+      const sending = {
+        ...options,
+        idempotencyKey,
+        minimal: options.minimal ?? true,
+        allOrNothing: false,
+        lenient: true,
+      }
+      const answer = await (options.isScores
+        ? client.createScoresOf(texts, sending)
+        : client.createBatchOf(texts, sending))
       options.onAnswer?.(answer)
       return answer.results.filter(isFailure).map(({ index, error, code, field, retryable }) => {
         return { index: part[index]?.index ?? index, error, code, field, retryable }

@@ -37,7 +37,8 @@ export const ScoresRequest = z
   .looseObject({ scores: z.array(Score), ...BatchFields })
   .meta({ id: "ScoresRequest" })
 
-const FIELDS: ReadonlySet<string> = new Set(Object.keys(Score.shape))
+/** The names of a score's fields. */
+export const SCORE_FIELDS: ReadonlySet<string> = new Set(Object.keys(Score.shape))
 const BATCH_FIELDS: ReadonlySet<string> = new Set(["scores", "fail_on_error"])
 const NUMBERS = ["signal_id", "signal_score", "emotional_tone", "escalate_flag", "scored_at"]
 
@@ -61,7 +62,7 @@ export function ignoredScoreFields(request: {
   for (const name in request) if (!BATCH_FIELDS.has(name)) unknown.add(name)
   for (const score of request.scores) {
     if (typeof score !== "object" || score === null || Array.isArray(score)) continue
-    for (const name in score) if (!FIELDS.has(name)) unknown.add(name)
+    for (const name in score) if (!SCORE_FIELDS.has(name)) unknown.add(name)
     if (unknown.size > MAX_IGNORED_FIELDS) break
   }
   return [...unknown].slice(0, MAX_IGNORED_FIELDS)

@@ -96,7 +96,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   local: ["index.ts", "bindings.ts", "config.ts", "consumer", "metrics", "store"],
   // Stands alone.
   client: [],
-  cli: ["client", "bridges", "keys", "signals"],
+  cli: ["client", "bridges", "keys", "scores", "signals"],
   // Types only: what travels.
   pages: ["keys", "metrics", "signals", "subscriptions"],
 }

@@ -1,5 +1,5 @@
 import { Command } from "@commander-js/extra-typings"
-import type { SourceRequest } from "../sources/open.ts"
+import type { ScoresRequest, SourceRequest } from "../sources/open.ts"
 import {
   batchSizeOption,
   collectPairs,
@@ -80,11 +80,24 @@ const checking = <Args extends unknown[], Options extends Record<string, unknown
     .option("--since <time>", "compare with the service's signals from this time on", "0001-01-01T00:00:00Z")
     .addHelpText("after", `\n${KEY_HELP}`)
 
+/** `signals import scores KIND`. */
+function scoresCommand(run: (request: ScoresRequest, options: ImportOptions) => Promise<void>) {
+  return new Command("scores")
+    .description("Imports scores of signals that are stored already. Each has its own scored_at.")
+    .addCommand(sending(sql()).action((options) => run({ kind: "sql", ...options }, options)))
+    .addCommand(sending(jsonl()).action((path, options) => run({ kind: "jsonl", path }, options)))
+    .addCommand(sending(csv()).action((path, options) => run({ kind: "csv", path, ...options }, options)))
+}
+
 /** `signals import KIND`. */
 export function importCommand(invocation: Invocation) {
   const run = async (request: SourceRequest, options: ImportOptions) => {
     const { runImportCommand } = await import("./import.ts")
     invocation.exitCode = await runImportCommand(request, options, invocation)
+  }
+  const runScores = async (request: ScoresRequest, options: ImportOptions) => {
+    const { runImportCommand } = await import("./import.ts")
+    invocation.exitCode = await runImportCommand(request, options, invocation, "scores")
   }
   return new Command("import")
     .description(
@@ -97,6 +110,7 @@ export function importCommand(invocation: Invocation) {
     .addCommand(
       sending(parquet()).action((path, options) => run({ kind: "parquet", path, ...options }, options)),
     )
+    .addCommand(scoresCommand(runScores))
 }
 
 /** `signals verify KIND`. */

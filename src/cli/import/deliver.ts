@@ -26,7 +26,12 @@ const CHANGED =
 export function deliverTo(
   client: SignalClient,
   importId: string,
-  options: { deadlineMs: number; signal: AbortSignal; onAnswer?: (answer: BatchAnswer) => void },
+  options: {
+    deadlineMs: number
+    signal: AbortSignal
+    isScores?: boolean
+    onAnswer?: (answer: BatchAnswer) => void
+  },
 ): Deliver {
   return async (batch, limit) => {
     const failures = await deliverTexts(client, batch.texts, {

@@ -2,6 +2,7 @@ import type { SignalClient } from "../../client/index.ts"
 import { FailuresFile } from "../files/failures.ts"
 import { type OpenedSource, openSource, type SourceRequest } from "../sources/open.ts"
 import { SourceError } from "../sources/reading/source.ts"
+import type { Imported } from "../sources/rows/convert.ts"
 import { asUsageError, EXIT, isExpected, reasonOf, UsageError } from "../terminal/errors.ts"
 import { apiKey, type Invocation, openClient } from "../terminal/options.ts"
 import { openProgress, say } from "../terminal/output.ts"
@@ -34,14 +35,15 @@ export async function runImportCommand(
   request: SourceRequest,
   options: ImportOptions,
   invocation: Invocation,
+  imported: Imported = "signals",
 ): Promise<number> {
-  const source = await openSource(request)
+  const source = await openSource(request, imported)
   if (options.dryRun) {
     invocation.printsResult = true
     return dryRun(source.source, invocation.stop)
   }
   if (options.output !== undefined)
-    return writeBatchFiles(source.source, options.output, options.batchSize, invocation.stop)
+    return writeBatchFiles(source.source, { ...options, output: options.output, imported }, invocation.stop)
   const client = openClient(options)
   const stateOptions = {
     client,
@@ -55,7 +57,7 @@ export async function runImportCommand(
   }
   const { path, checkpoint, release } = await openState(stateOptions)
   try {
-    const work = { source, client, options, invocation, statePath: path }
+    const work = { source, client, options, invocation, statePath: path, imported }
     return await importFrom(work, checkpoint).catch(async (error) => {
       if (!(error instanceof BeginningChanged)) throw error
       return await startAgain(work, checkpoint, stateOptions)
@@ -77,6 +79,7 @@ interface Work {
   options: ImportOptions
   invocation: Invocation
   statePath: string
+  imported: Imported
 }
 
 /** @throws {UsageError} the source's signals would be stored twice */
@@ -93,7 +96,7 @@ async function startAgain(work: Work, checkpoint: Checkpoint, options: StateOpti
 }
 
 async function importFrom(work: Work, checkpoint: Checkpoint): Promise<number> {
-  const { source, client, options, invocation, statePath } = work
+  const { source, client, options, invocation, statePath, imported } = work
   const { stop } = invocation
   const former = { ...checkpoint }
   const failures = await openFailures(options, statePath, checkpoint)
@@ -103,7 +106,8 @@ async function importFrom(work: Work, checkpoint: Checkpoint): Promise<number> {
   if (former.nextBatch > 0 && !former.finished) say(`Continuing after: ${summary(former)}.`)
   const print = (sentence: string, isComplete: boolean) => {
     console.log(sentence)
-    const kind = source.kind === "slack" ? "slack" : "jsonl"
+    const lines = imported === "scores" ? "scores jsonl" : "jsonl"
+    const kind = source.kind === "slack" ? "slack" : lines
     for (const remark of remarks(checkpoint, failures.path, kind, isComplete)) console.log(remark)
     const columns = source.source.payloadColumns?.() ?? []
     if (columns.length > 0 && isComplete)
@@ -120,6 +124,7 @@ async function importFrom(work: Work, checkpoint: Checkpoint): Promise<number> {
       deliver: deliverTo(client, checkpoint.importId, {
         deadlineMs: options.deadline * 1000,
         signal: invocation.end,
+        isScores: imported === "scores",
         onAnswer: ({ transaction_id, ignored_fields }) => {
           checkpoint.transaction = transaction_id ?? checkpoint.transaction
           checkpoint.ignoredFields = [

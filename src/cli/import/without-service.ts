@@ -2,6 +2,7 @@ import { open, rm } from "node:fs/promises"
 import { jsonLine } from "../../signals/lines.ts"
 import { nameNewFile, refuseTaken } from "../files/files.ts"
 import type { Source } from "../sources/reading/source.ts"
+import type { Imported } from "../sources/rows/convert.ts"
 import { EXIT } from "../terminal/errors.ts"
 import { printLine, say } from "../terminal/output.ts"
 import { batchesOf } from "./batches.ts"
@@ -37,8 +38,7 @@ export async function dryRun(source: Source, stop: AbortSignal): Promise<number>
  */
 export async function writeBatchFiles(
   source: Source,
-  path: string,
-  batchSize: number,
+  { output: path, batchSize, imported }: { output: string; batchSize: number; imported: Imported },
   stop: AbortSignal,
 ): Promise<number> {
   await refuseTaken(path, "--output")
@@ -52,14 +52,16 @@ export async function writeBatchFiles(
     signals += batch.texts.length
     if (batch.texts.length === 0) continue
     const file = numbered(path, written.length + 1)
-    await writeNew(file, `{"signals":[${batch.texts.join(",")}]}\n`)
+    await writeNew(file, `{"${imported}":[${batch.texts.join(",")}]}\n`)
     written.push(file)
   }
   const [only, ...more] = written
   // A single file gets the name that the user gave.
   if (only !== undefined && more.length === 0) await nameNewFile(only, path, "--output")
   const names = more.length === 0 ? path : `${only} to ${more.at(-1)}`
-  say(written.length === 0 ? "The source has no signals to write." : `${signals} signals in ${names}.`)
+  say(
+    written.length === 0 ? `The source has no ${imported} to write.` : `${signals} ${imported} in ${names}.`,
+  )
   return unreadable > 0 ? EXIT.someFailed : EXIT.done
 }
 

@@ -1,18 +1,17 @@
 import { isFields } from "../../signals/json.ts"
-import { SIGNAL_FIELDS } from "../../signals/schema.ts"
 import { UsageError } from "../terminal/errors.ts"
 import { openBytes, shareOfBytes } from "./reading/bytes.ts"
 import { isTooDeep, readJsonLine, TOO_DEEP } from "./reading/json.ts"
 import { linesOf } from "./reading/lines.ts"
 import { keptBytes, keptLine, type Source, type SourceRecord } from "./reading/source.ts"
-import { convert } from "./rows/convert.ts"
+import { convert, FIELDS_OF, type Imported } from "./rows/convert.ts"
 import { isExport, readExported } from "./rows/exported.ts"
 import { isFailure, readFailure } from "./slack/failures.ts"
 
 /**
  * Reads signals, one on each line, or the failures file of an import. A position is the byte after a line.
  */
-export function openJsonl(path: string): Source {
+export function openJsonl(path: string, imported: Imported = "signals"): Source {
   const share = shareOfBytes(path)
   return {
     share: share && ((position) => share(Number(position))),
@@ -24,19 +23,26 @@ export function openJsonl(path: string): Source {
         const position = String(end)
         if (text === undefined)
           yield { place, error: "The line is not UTF-8", kept: keptBytes(bytes), position }
-        else yield { ...readSignal(text, place), position }
+        else yield { ...readSignal(text, place, imported), position }
       }
     },
   }
 }
 
-function readSignal(text: string, place: string): SourceRecord {
+function readSignal(text: string, place: string, imported: Imported): SourceRecord {
   const value = readJsonLine(text)
   if (value === undefined) return { place, error: "The line is not JSON", kept: keptLine(text) }
   if (isTooDeep(value.json)) return { place, error: TOO_DEEP, kept: keptLine(text) }
   if (isFailure(value.json))
-    return converted(readFailure(value.json, place, { team: undefined, readLine: readSignal }))
+    return converted(
+      readFailure(value.json, place, {
+        team: undefined,
+        readLine: (line, at) => readSignal(line, at, imported),
+      }),
+      imported,
+    )
   if (!isFields(value.json)) return { place, error: "The line is not a JSON object", kept: keptLine(text) }
+  if (imported === "scores") return readScore(value.json, place, text)
   const names = Object.keys(value.json)
   if (isExport(names)) return readExported(value.json, place)
   if (names.includes("time") && !names.includes("timestamp"))
@@ -46,19 +52,26 @@ function readSignal(text: string, place: string): SourceRecord {
         'The line has "time" and no "timestamp". Rename it, or the signal would get the time of the import',
       kept: keptLine(text),
     }
-  return converted({ place, signal: value.json })
+  return converted({ place, signal: value.json }, imported)
+}
+
+function readScore(score: Record<string, unknown>, place: string, text: string): SourceRecord {
+  if (score.scored_at !== undefined && score.scored_at !== null)
+    return converted({ place, signal: score }, "scores")
+  const error = 'The line has no "scored_at". Add it, or the score would get the time of the import'
+  return { place, error, kept: keptLine(text) }
 }
 
 /** Converts the values of a line as those of a table. An unknown name stays: the service names it. */
-function converted(record: SourceRecord): SourceRecord {
+function converted(record: SourceRecord, imported: Imported): SourceRecord {
   if (!("signal" in record)) return record
   const { signal } = record
   let changed: Record<string, unknown> | undefined
-  for (const name of SIGNAL_FIELDS) {
+  for (const name of FIELDS_OF[imported]) {
     const value = signal[name]
     // Most values have the type of their field. A time may be a number or a text.
     if (value === undefined || value === null || typeof value === (TYPES[name] ?? "string")) continue
-    const other = convert(name, value)
+    const other = convert(name, value, imported)
     if (other === value) continue
     changed ??= { ...signal }
     changed[name] = other
@@ -72,6 +85,8 @@ const TYPES: Record<string, string> = {
   emotional_tone: "number",
   escalate_flag: "number",
   payload: "object",
+  signal_id: "number",
+  scored_at: "number",
 }
 
 /** Throws `UsageError` for a file that is one JSON document, since each of its lines would fail. */

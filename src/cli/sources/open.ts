@@ -1,11 +1,11 @@
 import { createHash, randomUUID } from "node:crypto"
 import { stat } from "node:fs/promises"
 import { basename, resolve } from "node:path"
-import { SIGNAL_FIELDS } from "../../signals/schema.ts"
 import { UsageError } from "../terminal/errors.ts"
 import { openJsonl } from "./jsonl.ts"
 import type { Source } from "./reading/source.ts"
 import { unknownField } from "./rows/columns.ts"
+import { FIELDS_OF, type Imported } from "./rows/convert.ts"
 import { openCsv } from "./rows/csv.ts"
 import { openSql } from "./rows/sql.ts"
 import { filesOfFolder, type HistoryFile } from "./slack/files.ts"
@@ -19,6 +19,9 @@ export type SourceRequest =
   | { kind: "csv"; path: string; map?: Record<string, string> | undefined; delimiter: string }
   | { kind: "parquet"; path: string; map?: Record<string, string> | undefined }
 
+/** Sources of scores are tables and JSON lines. */
+export type ScoresRequest = Extract<SourceRequest, { kind: "sql" | "jsonl" | "csv" }>
+
 export interface OpenedSource {
   source: Source
   /** For people, and for the name of the state file. */
@@ -29,22 +32,25 @@ export interface OpenedSource {
 }
 
 /** @throws {UsageError} the source does not exist, or `map` has a name that is not a field of a signal */
-export async function openSource(request: SourceRequest): Promise<OpenedSource> {
+export async function openSource(
+  request: SourceRequest,
+  imported: Imported = "signals",
+): Promise<OpenedSource> {
   const map = ("map" in request && request.map) || {}
-  const wrong = unknownField(map)
+  const wrong = unknownField(map, imported)
   if (wrong !== undefined)
     throw new UsageError(
-      `--map: a signal has no field "${wrong}". The fields are: ${[...SIGNAL_FIELDS].join(", ")}.`,
+      `--map: a ${imported === "scores" ? "score" : "signal"} has no field "${wrong}". The fields are: ${[...FIELDS_OF[imported]].join(", ")}.`,
     )
   const { kind } = request
   if (kind === "sql") {
     const { from, query } = request
     const { host, pathname } = parseUrl(from)
     return {
-      source: openSql({ from, query, map }),
+      source: openSql({ from, query, map, imported }),
       name: `sql${pathname}`,
       kind,
-      fingerprint: fingerprintOf({ kind, host, pathname, query }),
+      fingerprint: fingerprintOf({ kind, host, pathname, query, ...ofScores(imported) }),
     }
   }
   const { path } = request
@@ -53,29 +59,36 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
     throw new UsageError("parquet is read from a file, since its description is at its end. Name one.")
   if (folder && kind !== "slack") throw new UsageError(`${path} is a folder. import ${kind} takes a file.`)
   return {
-    source: await openPath(request, map, folder),
+    source: await openPath(request, { map, folder, imported }),
     name: basename(path),
     kind,
     // Each run of standard input is a new source.
-    fingerprint: fingerprintOf({ kind, path: path === "-" ? randomUUID() : resolve(path) }),
+    fingerprint: fingerprintOf({
+      kind,
+      path: path === "-" ? randomUUID() : resolve(path),
+      ...ofScores(imported),
+    }),
   }
 }
 
 async function openPath(
   request: Exclude<SourceRequest, { kind: "sql" }>,
-  map: Record<string, string>,
-  folder: HistoryFile[] | undefined,
+  {
+    map,
+    folder,
+    imported,
+  }: { map: Record<string, string>; folder: HistoryFile[] | undefined; imported: Imported },
 ): Promise<Source> {
   const { path } = request
   if (request.kind === "slack")
     return openSlackHistory(path, { team: request.team, followEdits: request.followEdits, folder })
-  if (request.kind === "jsonl") return openJsonl(path)
+  if (request.kind === "jsonl") return openJsonl(path, imported)
   if (request.kind === "parquet") {
     // Few imports need it, and it takes a while to load.
     const { openParquet } = await import("./rows/parquet.ts")
     return openParquet(path, { map })
   }
-  return openCsv(path, { map, delimiter: request.delimiter })
+  return openCsv(path, { map, delimiter: request.delimiter, imported })
 }
 
 /**
@@ -93,6 +106,9 @@ async function folderAt(path: string): Promise<HistoryFile[] | undefined> {
     throw new UsageError(`${path} is neither a file nor a folder. Use - for standard input.`)
   return await filesOfFolder(path)
 }
+
+/** The same file as scores is another source. */
+const ofScores = (imported: Imported) => (imported === "scores" ? { imported } : {})
 
 function parseUrl(text: string): URL {
   const url = URL.parse(text)

@@ -84,7 +84,7 @@ describe("completion", () => {
   it.each([
     [
       ["import", "s"],
-      ["slack", "sql", ":4"],
+      ["slack", "sql", "scores", ":4"],
     ],
     [
       ["consume", "kafka", "--s"],

@@ -119,6 +119,7 @@ async function makeSources(): Promise<void> {
   zip.addBuffer(Buffer.from(JSON.stringify([message])), "general/2012-12-14.json")
   zip.end()
   await pipeline(zip.outputStream, createWriteStream(join(folder, "export.zip")))
+  await writeFile(join(folder, "scores.csv"), "id,judged,signal_score\nmsg-1,2026-01-01T00:00:00Z,0.5\n")
   await writeFile(join(folder, "messages.csv"), "id,room,body\n1,a,Hello\n")
   await writeFile(join(folder, "signals.jsonl.gz"), gzipSync('{"context_window_id": "docs-jsonl"}\n'))
   const corrected = {

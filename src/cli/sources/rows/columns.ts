@@ -1,17 +1,18 @@
+import { SCORE_FIELDS } from "../../../scores/score.ts"
 import { isFields } from "../../../signals/json.ts"
 import { FREE_TEXTS, SIGNAL_FIELDS } from "../../../signals/schema.ts"
 import { UsageError } from "../../terminal/errors.ts"
 import { unlessTooDeep } from "../reading/json.ts"
 import type { SourceRecord } from "../reading/source.ts"
-import { type Cell, convert, keptRow, RowError } from "./convert.ts"
+import { type Cell, convert, FIELDS_OF, type Imported, keptRow, RowError } from "./convert.ts"
 import { isExport, readExportedRow } from "./exported.ts"
 
 /** The fields in which an empty text is a value. */
 const MAY_BE_EMPTY = new Set<string>([...FREE_TEXTS, "payload"])
 
-/** Returns the first name in `map` that is not a field of a signal. */
-export const unknownField = (map: Record<string, string> = {}): string | undefined =>
-  Object.values(map).find((field) => !SIGNAL_FIELDS.has(field))
+/** Returns the first name in `map` that is not a field of what is imported. */
+export const unknownField = (map: Record<string, string> = {}, imported: Imported): string | undefined =>
+  Object.values(map).find((field) => !FIELDS_OF[imported].has(field))
 
 export interface RowOptions {
   /**
@@ -21,6 +22,8 @@ export interface RowOptions {
   map: Record<string, string>
   /** Whether the source distinguishes an empty text from no value. CSV does not. */
   hasNulls: boolean
+  /** Default: signals. A column that is no field of a score is left out. */
+  imported?: Imported | undefined
 }
 
 /** Reads the rows of one table, whatever its source is. */
@@ -42,17 +45,20 @@ export interface RowReader {
  * @throws {UsageError} a mistake that every row would have, see `checkColumns`
  */
 export function openRows(name: string, columns: readonly string[], options: RowOptions): RowReader {
-  const isExported = Object.keys(options.map).length === 0 && isExport(columns)
-  checkColumns(name, columns, options.map, isExported)
+  const isScores = options.imported === "scores"
+  const isExported = !isScores && Object.keys(options.map).length === 0 && isExport(columns)
+  if (isScores) checkScoreColumns(name, columns, options.map)
+  else checkColumns(name, columns, options.map, isExported)
   const toRecord = isExported
     ? (row: Record<string, Cell>, place: string) =>
         readExportedRow(row, place, (cells) => signalOfRow(cells, { map: {}, hasNulls: true }))
     : (row: Record<string, Cell>, place: string) => ({ place, signal: signalOfRow(row, options) })
   return {
     isExported,
-    payloadColumns: isExported
-      ? []
-      : columns.filter((column) => !SIGNAL_FIELDS.has(options.map[column] ?? column)),
+    payloadColumns:
+      isExported || isScores
+        ? []
+        : columns.filter((column) => !SIGNAL_FIELDS.has(options.map[column] ?? column)),
     read(row, place, kept) {
       try {
         return unlessTooDeep(toRecord(row, place), kept)
@@ -69,15 +75,19 @@ export function openRows(name: string, columns: readonly string[], options: RowO
  *
  * @throws {RowError} a cell has no value for its field
  */
-function signalOfRow(row: Record<string, Cell>, { map, hasNulls }: RowOptions): Record<string, unknown> {
+function signalOfRow(
+  row: Record<string, Cell>,
+  { map, hasNulls, imported = "signals" }: RowOptions,
+): Record<string, unknown> {
   const signal: Record<string, unknown> = {}
   const rest: Record<string, unknown> = {}
   for (const [column, cell] of Object.entries(row)) {
     const field = map[column] ?? column
-    const isField = SIGNAL_FIELDS.has(field)
+    const isField = FIELDS_OF[imported].has(field)
+    if (!isField && imported === "scores") continue
     if (cell === null || cell === undefined) continue
     if (cell === "" && !(hasNulls && MAY_BE_EMPTY.has(isField ? field : "payload"))) continue
-    const value = convert(field, cell)
+    const value = convert(field, cell, imported)
     // The text "null" of a payload.
     if (value === null) continue
     if (isField) signal[field] = value
@@ -103,12 +113,7 @@ function checkColumns(
   map: Record<string, string>,
   isExported: boolean,
 ): void {
-  const twice = columns.find((column, at) => columns.indexOf(column) !== at)
-  if (twice !== undefined)
-    throw new UsageError(`${source} has two columns named "${twice}". Rename one of them.`)
-  // The libraries that read tables set it on an object, where it is no column but the object's prototype.
-  if (columns.includes("__proto__"))
-    throw new UsageError(`${source} has a column named "__proto__", which cannot be read. Rename it.`)
+  checkNames(source, columns)
   if (isExported) return
   const list = `Its columns are: ${columns.join(", ")}.`
   const missing = Object.keys(map).find((column) => !columns.includes(column))
@@ -132,5 +137,39 @@ function checkColumns(
   if (fields.has("time") && !fields.has("timestamp"))
     throw new UsageError(
       `${source} has a column "time" and none for timestamp, so that each signal would get the time of the import. Add --map time=timestamp, or rename the column.`,
+    )
+}
+
+/** @throws {UsageError} two columns have one name, or one is named `__proto__` */
+function checkNames(source: string, columns: readonly string[]): void {
+  const twice = columns.find((column, at) => columns.indexOf(column) !== at)
+  if (twice !== undefined)
+    throw new UsageError(`${source} has two columns named "${twice}". Rename one of them.`)
+  // The libraries that read tables set it on an object, where it is no column but the object's prototype.
+  if (columns.includes("__proto__"))
+    throw new UsageError(`${source} has a column named "__proto__", which cannot be read. Rename it.`)
+}
+
+/**
+ * As `checkColumns`, for scores.
+ *
+ * @throws {UsageError} as `checkColumns`; none names the signal, or none has the time of the score
+ */
+function checkScoreColumns(source: string, columns: readonly string[], map: Record<string, string>): void {
+  checkNames(source, columns)
+  const list = `Its columns are: ${columns.join(", ")}.`
+  const missing = Object.keys(map).find((column) => !columns.includes(column))
+  if (missing !== undefined) throw new UsageError(`--map: ${source} has no column "${missing}". ${list}`)
+  const fields = columns.map((column) => map[column] ?? column)
+  const twice = fields.find((field, at) => SCORE_FIELDS.has(field) && fields.indexOf(field) !== at)
+  if (twice !== undefined)
+    throw new UsageError(`${source} has two columns for ${twice}. Rename one, or map it elsewhere.`)
+  if (!fields.includes("signal_id") && !fields.includes("dedupe_key"))
+    throw new UsageError(
+      `${source} has no column for the signal. ${list} Name one with --map COLUMN=signal_id or --map COLUMN=dedupe_key.`,
+    )
+  if (!fields.includes("scored_at"))
+    throw new UsageError(
+      `${source} has no column for scored_at, so that each score would get the time of the import. Name one with --map COLUMN=scored_at.`,
     )
 }

@@ -1,3 +1,4 @@
+import { SCORE_FIELDS } from "../../../scores/score.ts"
 import { plainNumber } from "../../../signals/json.ts"
 import { SIGNAL_FIELDS } from "../../../signals/schema.ts"
 import { readJsonLine } from "../reading/json.ts"
@@ -94,16 +95,27 @@ const TARGETS: Record<string, Target> = {
   emotional_tone: "number",
   escalate_flag: "flag",
   payload: "payload",
+  scored_at: "time",
+  signal_id: "number",
+}
+
+/** What a source has: signals, or scores of signals that are stored already. */
+export type Imported = "signals" | "scores"
+
+/** The fields of a record of each kind. */
+export const FIELDS_OF: Record<Imported, ReadonlySet<string>> = {
+  signals: SIGNAL_FIELDS,
+  scores: SCORE_FIELDS,
 }
 
 /**
- * Converts a cell for a field of a signal, or for the payload where `field` is none.
+ * Converts a cell for a field of a signal or a score, or for the payload where `field` is none.
  *
  * @throws {RowError} the cell has no value for this field
  */
-export function convert(field: string, cell: Cell): unknown {
+export function convert(field: string, cell: Cell, imported: Imported = "signals"): unknown {
   if (cell instanceof BadCell) throw new RowError(`${field}: ${cell.reason}`)
-  const target = SIGNAL_FIELDS.has(field) ? (TARGETS[field] ?? "text") : "column"
+  const target = FIELDS_OF[imported].has(field) ? (TARGETS[field] ?? "text") : "column"
   try {
     return CONVERSIONS[target][kindOf(cell)](cell as never)
   } catch (error) {

@@ -7,6 +7,7 @@ import { openBytes, peek, shareOfBytes } from "../reading/bytes.ts"
 import { textOf } from "../reading/lines.ts"
 import { keptBytes, keptLine, type Source, SourceError, type SourceRecord } from "../reading/source.ts"
 import { openRows, type RowReader } from "./columns.ts"
+import type { Imported } from "./convert.ts"
 
 /** Bound of a row: an unclosed quotation mark would make the rest of the file one row. */
 const MAX_ROW_BYTES = 16 * 1024 * 1024
@@ -18,7 +19,10 @@ interface Row {
 }
 
 /** Reads rows of a table with a header (RFC 4180). A position is the number of bytes before it. */
-export function openCsv(path: string, options: { map: Record<string, string>; delimiter: string }): Source {
+export function openCsv(
+  path: string,
+  options: { map: Record<string, string>; delimiter: string; imported?: Imported | undefined },
+): Source {
   const delimiter = readDelimiter(options.delimiter)
   let rows: RowReader | undefined
   return {
@@ -28,7 +32,7 @@ export function openCsv(path: string, options: { map: Record<string, string>; de
       const { header, whole } = await readHeader(withoutMark(openBytes(path)), path)
       const names = namesOf(header, { path, delimiter })
       if (names.length === 0) return
-      rows = openRows(path, names, { map: options.map, hasNulls: false })
+      rows = openRows(path, names, { map: options.map, hasNulls: false, imported: options.imported })
       const { isExported } = rows
       for await (const row of rowsOf(whole, { path, names, delimiter, isExported }))
         yield { ...readRow(row, `${path}:${row.info.lines}`, rows), position: String(row.info.bytes) }

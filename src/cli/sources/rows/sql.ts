@@ -5,7 +5,7 @@ import { parseJson } from "../../../signals/json.ts"
 import { UsageError } from "../../terminal/errors.ts"
 import { type Source, SourceError } from "../reading/source.ts"
 import { openRows, type RowReader } from "./columns.ts"
-import { type Cell, elementOf, exactNumber } from "./convert.ts"
+import { type Cell, elementOf, exactNumber, type Imported } from "./convert.ts"
 
 const ROWS_AT_ONCE = 1000
 
@@ -16,7 +16,12 @@ type Parser = (text: string) => Cell
  * Reads the rows of a query through a server-side cursor, in constant memory and a read-only transaction. No
  * digit and no microsecond is lost. A position is the number of rows before it.
  */
-export function openSql(options: { from: string; query: string; map: Record<string, string> }): Source {
+export function openSql(options: {
+  from: string
+  query: string
+  map: Record<string, string>
+  imported?: Imported | undefined
+}): Source {
   /** The planner's estimate; 0 before the first query. */
   let rowsEstimated = 0
   let table: RowReader | undefined
@@ -46,7 +51,11 @@ export function openSql(options: { from: string; query: string; map: Record<stri
         for (;;) {
           const { rows, fields } = await readRows(cursor, number)
           if (fields) names = fields.map(({ name }) => name)
-          table ??= openRows("The query", names, { map: options.map, hasNulls: true })
+          table ??= openRows("The query", names, {
+            map: options.map,
+            hasNulls: true,
+            imported: options.imported,
+          })
           isDone = rows.length === 0
           if (isDone) return
           for (const cells of rows) {
