@@ -5,10 +5,15 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .setup import service as services
 from .setup.hop import Hop
 from .setup.twins import TWINS, Twin
+
+# A busy machine is no failure. The limit of pytest ends what hangs.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -114,7 +114,7 @@ def test_kafka(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("kafka")
     confluent = pytest.importorskip("confluent_kafka")
     producer = confluent.Producer({"bootstrap.servers": "", "test.mock.num.brokers": 1})
-    brokers = producer.list_topics("signals-topic", timeout=30).brokers
+    brokers = producer.list_topics("signals-topic", timeout=300).brokers
     address = next(f"{broker.host}:{broker.port}" for broker in brokers.values())
     for at in range(150):
         producer.produce("signals-topic", f'{{"conversation_id": "conv-kafka", "text": "Message {at}"}}')
@@ -128,7 +128,7 @@ def test_kafka(service: Service, tmp_path: Path) -> None:
                 time.sleep(0.2)
     finally:
         run.send_signal(signal.SIGINT)
-        said = run.communicate(timeout=60)[1]
+        said = run.communicate(timeout=500)[1]
     assert "KeyboardInterrupt" in said
     assert "lost" not in said
 
@@ -147,7 +147,7 @@ def test_fastapi(service: Service, tmp_path: Path) -> None:
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/hello", headers={"x-conversation-id": "conv-web"}
         )
-        urllib.request.urlopen(request, timeout=30).read()
+        urllib.request.urlopen(request, timeout=300).read()
     with SignalClient(service.url) as client:
         (stored,) = client.list(context_window_id="conv-web")
     assert (stored["raw_content"], stored["payload"]) == ("GET /hello", {"status": 200})

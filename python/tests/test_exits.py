@@ -234,7 +234,7 @@ def test_many_exits_do_not_hang_while_the_service_is_killed(tmp_path: Path) -> N
     time.sleep(0.5)
     hop.stop()
     for process in started:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
         assert "They are lost" not in said
     assert os.listdir(tmp_path)
 

@@ -151,7 +151,7 @@ def test_multiprocessing(stub: Hop, tmp_path: Path, method: str) -> None:
     )
     import subprocess
 
-    subprocess.run([sys.executable, str(path), stub.url, method], check=True, timeout=100)
+    subprocess.run([sys.executable, str(path), stub.url, method], check=True, timeout=500)
     assert store.texts == [str(at) for at in range(9)]
 
 

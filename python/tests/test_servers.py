@@ -65,7 +65,7 @@ def serving(command: list[str], folder: Path, url: str, port: int) -> Iterator[s
             time.sleep(0.05)
         yield process
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(300)
     finally:
         if process.poll() is None:
             process.kill()
@@ -83,7 +83,7 @@ def reachable(port: int) -> bool:
 
 def ask(port: int, count: int) -> list[str]:
     for at in range(count):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{at:03d}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{at:03d}", timeout=300) as answer:
             answer.read()
     return [f"{at:03d}" for at in range(count)]
 
@@ -173,7 +173,7 @@ def test_celery_prefork(stub: Hop, tmp_path: Path) -> None:
     )
     environment = {**os.environ, "URL": stub.url}
     ask_all = "import tasks\nfor at in range(20): tasks.take.delay(f'{at:03d}')"
-    subprocess.run([sys.executable, "-c", ask_all], cwd=tmp_path, env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", ask_all], cwd=tmp_path, env=environment, check=True, timeout=500)
     log = (tmp_path / "log").open("wb")
     command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-P", "prefork", "-c", "2"]
     worker = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -202,11 +202,11 @@ def test_a_program_that_is_frozen_by_pyinstaller(stub: Hop, tmp_path: Path) -> N
     """
     path = script(tmp_path, "frozen.py", code)
     command = [sys.executable, "-m", "PyInstaller", "--log-level", "ERROR", str(path)]
-    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110)
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500)
     if "shared library" in made.stderr or "libpython" in made.stderr:
         pytest.skip("PyInstaller needs a Python with a shared library")
     assert made.returncode == 0, made.stderr
-    subprocess.run([str(tmp_path / "dist/frozen/frozen"), stub.url], check=True, timeout=60)
+    subprocess.run([str(tmp_path / "dist/frozen/frozen"), stub.url], check=True, timeout=500)
     assert store.texts == ["frozen"]
 
 
@@ -225,7 +225,7 @@ def test_gevent_patches_after_the_import(stub: Hop, tmp_path: Path) -> None:
     assert processor.flush(timeout=30)
     """
     path = script(tmp_path, "green.py", code)
-    subprocess.run([sys.executable, "-W", "ignore", str(path), stub.url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "ignore", str(path), stub.url], check=True, timeout=500)
     assert store.texts == sorted(f"{worker}-{at}" for worker in range(5) for at in range(10))
 
 

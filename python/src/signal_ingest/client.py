@@ -117,8 +117,8 @@ class SignalClient:
         """Stores up to 10,000 scores of signals that are stored already.
 
         The newest ``scored_at`` counts, whatever the order of arrival; the service keeps each score as
-        history. A score by a ``dedupe_key`` whose signal has not come is ``waiting``; one of an unknown id fails
-        with ``retryable``. Returns and raises as create_batch.
+        history. A score by a ``dedupe_key`` whose signal has not come is ``waiting``; one of an unknown id
+        fails with ``retryable``. Returns and raises as create_batch.
         """
         steps = self.operations.create_scores(
             encode_scores(scores),
