@@ -58,16 +58,17 @@ export function violationIn({ stored, failures }: StoredBatch, total: number): s
   if (stored.length + failures.length !== total)
     return `${stored.length} stored and ${failures.length} failed signals are not ${total}`
   let failed = 0
-  let id = 0
-  for (const [position, one] of stored.entries()) {
-    while (failures[failed]?.index === position + failed) failed++
-    if (one.index !== position + failed) return `signal ${position + failed} is missing or out of order`
+  let index = 0
+  let last = 0
+  for (const one of stored) {
+    for (; failures[failed]?.index === index; index++) failed++
+    if (one.index !== index++) return `signal ${index - 1} is missing or out of order`
     if (one.duplicate || one.id === null) continue
-    if (one.id <= id) return `the id of signal ${one.index} does not follow the one before`
-    id = one.id
+    if (one.id <= last) return `the id of signal ${one.index} does not follow the one before`
+    last = one.id
   }
-  const isRest = failures.every(({ index }, nth) => nth < failed || index === stored.length + nth)
-  return isRest ? undefined : "a failed signal is missing or out of order"
+  for (; failures[failed]?.index === index; index++) failed++
+  return index === total ? undefined : "a failed signal is missing or out of order"
 }
 
 function success({ index, id, duplicate }: StoredId): SignalResult {

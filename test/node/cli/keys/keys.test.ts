@@ -51,6 +51,12 @@ describe("signals keys", () => {
     for (const key of [first, second])
       expect((await clientOf(key).createBatch([{ context_window_id: "a" }])).successful_count).toBe(1)
 
+    const limited = await keys("limit", idIn(added.out), "--signals", "1000")
+    expect(limited.out).toBe("importer may send 1000 signals and any number of bytes a day.\n")
+    const usage = await keys("usage", idIn(added.out))
+    const day = new Date().toISOString().slice(0, 10)
+    expect(usage.out).toBe(`${day}  3 batches  3 signals  0 failed\n`)
+
     const revoked = await keys("revoke", idIn(added.out))
     expect(revoked.out).toBe("importer: revoked. The service refuses it within 60 seconds.\n")
     await expect(clientOf(first).createBatch([{ context_window_id: "a" }])).rejects.toMatchObject({
