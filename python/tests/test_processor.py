@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,6 +194,32 @@ def test_it_retries_for_the_life_of_the_process(twin: Twin, stub: Hop) -> None:
     assert stats.retried > 0
     keys = {seen.headers["idempotency-key"] for seen in stub.seen}
     assert len(keys) == 5
+
+
+@pytest.mark.parametrize("is_spooled", [False, True], ids=["memory", "spool"])
+@pytest.mark.parametrize("minutes", [2, 10, 60])
+def test_an_outage_costs_nothing(
+    twin: Twin, stub: Hop, tmp_path: Path, minutes: int, is_spooled: bool
+) -> None:
+    """With the options as they are by default, at 1,000 times the speed."""
+    clock = Clock(1000)
+    options: dict[str, Any] = {"spool": tmp_path / "spool"} if is_spooled else {}
+    processor = twin.processor(twin.client(stub.url, clock=clock), **options)
+    began = clock.monotonic()
+    stub.always = "refuse"
+    for at in range(250):
+        processor.add(signal("c", f"{at:03d}"))
+    until(lambda: clock.monotonic() - began > minutes * 60)
+    assert processor.stats().pending == 250
+    stub.always = echo
+    assert processor.flush(timeout=None)
+    stats = processor.stats()
+    assert (stats.stored, stats.pending, stats.undelivered) == (250, 0, 0)
+    assert stats.retried > 0
+    # A batch has one key, and no signal is in two of them.
+    bodies = {seen.headers["idempotency-key"]: body_of(seen) for seen in stub.seen}
+    texts = [one["raw_content"] for body in bodies.values() for one in json.loads(body)["signals"]]
+    assert sorted(texts) == [f"{at:03d}" for at in range(250)]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 302, 501])
