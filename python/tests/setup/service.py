@@ -15,7 +15,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 _NODE = REPOSITORY / "node_modules/.bin/node"
 _READY = "Press Ctrl-C to stop."
-START_SECONDS = 120
+START_SECONDS = 600
+TRIES = 3
 
 can_start = _NODE.exists()
 
@@ -31,15 +32,22 @@ class Service:
     """The service. ``stop`` and ``start`` keep its data."""
 
     def __init__(self, **settings: str) -> None:
-        self.port = free_port()
-        self.url = f"http://localhost:{self.port}"
         self.database_url = ""
         self._settings = settings
         self._folder = tempfile.mkdtemp(prefix="signal-ingest-python-")
         # Started as root, Postgres runs as another user, who has to pass through.
         os.chmod(self._folder, 0o755)
         self._process: subprocess.Popen[str] | None = None
-        self.start()
+        for left in reversed(range(TRIES)):
+            self.port = free_port()
+            self.url = f"http://localhost:{self.port}"
+            try:
+                self.start()
+                break
+            except RuntimeError:
+                # Another program may have taken the port in the meantime.
+                if left == 0:
+                    raise
 
     def start(self) -> None:
         known = re.findall(r'"([A-Z_]+)"', (REPOSITORY / "src/local/environment.ts").read_text())
