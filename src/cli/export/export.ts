@@ -112,7 +112,7 @@ function payloadOf(assignments: readonly string[]): ListFilter["payload"] {
   return Object.fromEntries(
     assignments.map((text) => {
       // At the first equals sign that no backslash makes a part of a key.
-      const [, path, value] = /^((?:\\[\\.=]|[^=])+)=(.*)$/s.exec(text) ?? []
+      const [, path, value] = /^((?:\\[\\.=]|\\(?![\\.=])|[^=\\])+)=(.*)$/s.exec(text) ?? []
       if (path === undefined || value === undefined)
         throw new UsageError(`--payload ${text} has no value. Write a path and a value, such as order.id=1.`)
       return [path, value]

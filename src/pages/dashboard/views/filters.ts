@@ -89,6 +89,7 @@ function parameterOf({ name, kind }: FilterField, input: HTMLInputElement): [nam
   if (kind === "search") return [name, input.value]
   if (kind !== "payload") return [name, input.value.trim()]
   // At the first equals sign that no backslash makes a part of a key.
-  const [, path = "", value = ""] = /^((?:\\[\\.=]|[^=])+)=(.*)$/.exec(input.value.trim()) ?? []
+  const [, path = "", value = ""] =
+    /^((?:\\[\\.=]|\\(?![\\.=])|[^=\\])+)=(.*)$/.exec(input.value.trim()) ?? []
   return [PAYLOAD_PREFIX + path, value]
 }
