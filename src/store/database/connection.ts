@@ -71,7 +71,6 @@ export function isLineFull(traffic: Traffic): boolean {
 
 /** Opens no connection: Neon's driver sends each statement as one HTTP request. */
 export function connect(settings: DatabaseSettings, options: ConnectOptions = {}): Database {
-  if (settings.httpEndpoint) neonConfig.fetchEndpoint = settings.httpEndpoint
   const client = neon(settings.url, { fullResults: true })
   const deadlineAt = Date.now() + settings.deadlineMs
   const usage = { attempts: 0, ms: 0 }
@@ -98,7 +97,10 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
     usage.attempts++
     try {
       const timeout = AbortSignal.timeout(Math.min(statementMs(), timeoutMs))
-      const { rows } = await client.query(sql, params, { fetchOptions: { signal: timeout } })
+      // The driver has one endpoint for all connections, and reads it when `then` is called.
+      if (settings.httpEndpoint) neonConfig.fetchEndpoint = settings.httpEndpoint
+      const sent = client.query(sql, params, { fetchOptions: { signal: timeout } })
+      const { rows } = await sent.then((result) => result)
       return rows as Row[]
     } catch (error) {
       throw databaseErrorOf(error)
