@@ -2,7 +2,7 @@ import type { ApiKeyLimits, ApiKeyRecord, KeyRotation, MadeApiKey, NewApiKey } f
 import { jsonLine } from "../../signals/lines.ts"
 import { EXIT } from "../terminal/errors.ts"
 import { openClient } from "../terminal/options.ts"
-import { printLine } from "../terminal/output.ts"
+import { printLine, printOnce, say } from "../terminal/output.ts"
 
 export interface KeysOptions {
   url: string
@@ -38,20 +38,25 @@ const lineOf = ({ id, name, state, scopes, hint, last_used_on, expires_at }: Api
     .trimEnd()
 
 export async function add(key: NewApiKey, options: KeysOptions): Promise<number> {
-  printMade(await openClient(options).keys.add(key, { signal: options.stop }), options)
-  return EXIT.done
+  return await printMade(await openClient(options).keys.add(key, { signal: options.stop }), options)
 }
 
 export async function rotate(id: string, rotation: KeyRotation, options: KeysOptions): Promise<number> {
-  printMade(await openClient(options).keys.rotate(id, rotation, { signal: options.stop }), options)
-  if (!options.json && rotation.former_expires_at === undefined)
+  const made = await openClient(options).keys.rotate(id, rotation, { signal: options.stop })
+  const code = await printMade(made, options)
+  if (code === EXIT.done && !options.json && rotation.former_expires_at === undefined)
     console.log(`The first key stays valid. When nobody uses it:  signals keys revoke ${id}`)
-  return EXIT.done
+  return code
 }
 
-function printMade(made: MadeApiKey, { json }: KeysOptions): void {
-  if (json) console.log(jsonLine(made))
-  else console.log(`Key of ${made.name}, shown only now:  ${made.key}\nId:  ${made.id}`)
+/** @returns the exit code: a key that could not be shown helps nobody */
+async function printMade(made: MadeApiKey, { json }: KeysOptions): Promise<number> {
+  const text = json ? jsonLine(made) : `Key of ${made.name}, shown only now:  ${made.key}\nId:  ${made.id}`
+  if (await printOnce(text)) return EXIT.done
+  say(
+    `The key was made and could not be shown. End it with "signals keys revoke ${made.id}", and make another.`,
+  )
+  return EXIT.gaveUp
 }
 
 export async function limit(id: string, limits: ApiKeyLimits, options: KeysOptions): Promise<number> {

@@ -2,7 +2,7 @@ import type { Subscription, SubscriptionOptions } from "../../client/index.ts"
 import { jsonLine } from "../../signals/lines.ts"
 import { EXIT, UsageError } from "../terminal/errors.ts"
 import { openClient } from "../terminal/options.ts"
-import { printLine } from "../terminal/output.ts"
+import { printLine, printOnce, say } from "../terminal/output.ts"
 
 export interface SubscriptionsOptions {
   url: string
@@ -46,9 +46,19 @@ function lineOf({ name, state, lag_seconds, delivered_signals, last_answers, url
 
 export async function add(subscription: SubscriptionOptions, options: SubscriptionsOptions): Promise<number> {
   const made = await clientOf(options).add(subscription, { signal: options.stop })
-  if (options.json) console.log(jsonLine(made))
-  else console.log(`Secret of ${made.name}, shown only now:  ${made.secret}\nId:  ${made.id}`)
-  return EXIT.done
+  return await printSecret(
+    options.json
+      ? jsonLine(made)
+      : `Secret of ${made.name}, shown only now:  ${made.secret}\nId:  ${made.id}`,
+    made.name,
+  )
+}
+
+/** @returns the exit code: a secret that could not be shown helps nobody */
+async function printSecret(text: string, name: string): Promise<number> {
+  if (await printOnce(text)) return EXIT.done
+  say(`The secret is made and could not be shown. Make another with "signals subscriptions secret ${name}".`)
+  return EXIT.gaveUp
 }
 
 /** Sends a test call. The exit code says whether it was accepted. */
@@ -88,12 +98,12 @@ export async function replaceSecret(name: string, options: SubscriptionsOptions)
   const { id } = await named(name, options)
   const made = await clientOf(options).replaceSecret(id, { signal: options.stop })
   const until = made.previous_secret_until?.slice(0, 19)
-  if (options.json) console.log(jsonLine(made))
-  else
-    console.log(
-      `Secret of ${name}, shown only now:  ${made.secret}\nThe former one signs calls, too, until ${until}Z.`,
-    )
-  return EXIT.done
+  return await printSecret(
+    options.json
+      ? jsonLine(made)
+      : `Secret of ${name}, shown only now:  ${made.secret}\nThe former one signs calls, too, until ${until}Z.`,
+    name,
+  )
 }
 
 export async function remove(name: string, options: SubscriptionsOptions): Promise<number> {

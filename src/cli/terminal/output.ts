@@ -163,5 +163,11 @@ export const print = (bytes: string | Uint8Array): Promise<void> =>
 
 export const printLine = (text: string): Promise<void> => print(`${text}\n`)
 
+/** Writes what is shown only now. @returns whether it was written */
+export const printOnce = (text: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    process.stdout.write(`${text}\n`, (error) => resolve(!error))
+  })
+
 /** Writes a sentence for the person at the terminal, apart from the result. */
 export const say = (sentence: string): void => void process.stderr.write(`${sentence}\n`)

@@ -1,5 +1,7 @@
-import { execFile } from "node:child_process"
+import { execFile, spawn } from "node:child_process"
 import { createHash } from "node:crypto"
+import { once } from "node:events"
+import { closeSync, openSync } from "node:fs"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { SignalClient } from "../../../../src/client/index.ts"
 import { type Rig, startRig } from "../../../setup/rig.ts"
@@ -35,6 +37,39 @@ const keyIn = (out: string) => /si_live_\w{49}/.exec(out)?.[0] ?? ""
 const idIn = (out: string) => /Id: {2}(\S+)/.exec(out)?.[1] ?? ""
 
 describe("signals keys", () => {
+  it.skipIf(process.platform !== "linux")(
+    "ends with 3 where a key or a secret cannot be shown, and says what to do",
+    async () => {
+      const SUBSCRIPTION_SECRET = "a".repeat(43)
+      const able = await startRig({ OPEN_ACCESS: "false", API_KEYS, SUBSCRIPTION_SECRET })
+      const full = openSync("/dev/full", "w")
+      const env = bareEnvironment({ SIGNAL_INGEST_URL: able.service.address, SIGNAL_INGEST_KEY: "root" })
+      const ended = async (...args: string[]) => {
+        const program = spawn(process.execPath, commandLine(...args), {
+          env,
+          stdio: ["ignore", full, "pipe"],
+        })
+        let err = ""
+        program.stderr?.setEncoding("utf8").on("data", (text: string) => (err += text))
+        const [code] = await once(program, "close")
+        return { code, err }
+      }
+      const made = await new SignalClient({ url: able.service.address, key: "root" }).keys.add({
+        name: "importer",
+        scopes: ["ingest"],
+      })
+      for (const [cure, ...args] of [
+        ["signals keys revoke", "keys", "add", "other", "ingest"],
+        ["signals keys revoke", "keys", "rotate", made.id, "--json"],
+        ["signals subscriptions secret", "subscriptions", "add", "a", "https://hooks.example.com/a"],
+        ["signals subscriptions secret", "subscriptions", "secret", "a"],
+      ] as [string, ...string[]][])
+        expect([args, await ended(...args)]).toEqual([args, { code: 3, err: expect.stringContaining(cure) }])
+      closeSync(full)
+      await able.stop()
+    },
+  )
+
   it("makes a key, rotates it, revokes the first, and lists what is left", async () => {
     const added = await keys("add", "importer", "ingest", "bridge", "--expires", "90d")
     expect(added).toMatchObject({
