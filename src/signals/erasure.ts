@@ -38,7 +38,8 @@ export function withoutSuppressed(plan: BatchPlan, fields: ReadonlyMap<number, S
 
 const MAX_ERASED_IDS = 1000
 
-const Subject = z
+/** Text to compare with a stored id or name. It follows the rules of stored text, as Postgres requires. */
+export const ComparedText = z
   .string()
   .min(1)
   .refine(
@@ -54,9 +55,9 @@ const Subject = z
 /** The subject of an erasure: exactly one of four fields. */
 export const ErasureRequest = z
   .strictObject({
-    user_id: Subject.nullish().meta({ description: "Every signal of this user." }),
-    agent_id: Subject.nullish().meta({ description: "Every signal of this agent." }),
-    context_window_id: Subject.nullish().meta({ description: "Every signal of this conversation." }),
+    user_id: ComparedText.nullish().meta({ description: "Every signal of this user." }),
+    agent_id: ComparedText.nullish().meta({ description: "Every signal of this agent." }),
+    context_window_id: ComparedText.nullish().meta({ description: "Every signal of this conversation." }),
     signal_ids: z
       .array(z.int().min(1).max(Number.MAX_SAFE_INTEGER))
       .min(1)

@@ -1,5 +1,5 @@
 import * as z from "zod"
-import { isLongerThan, MAX_ID_CHARACTERS, textViolation } from "../signals/rules.ts"
+import { ComparedText } from "../signals/erasure.ts"
 import { validationIssue } from "../signals/shape-errors.ts"
 
 /** The most subscriptions of a deployment. The column `slot` has the same bound. */
@@ -24,20 +24,6 @@ export const SLACK_AGE_SECONDS = 3600
 /** A century. */
 const MAX_AGE_SECONDS = 3_155_760_000
 
-/** Text to compare with stored text, so that it follows the rules of stored text. */
-const Text = z
-  .string()
-  .min(1)
-  .refine(
-    (value) => !isLongerThan(value, MAX_ID_CHARACTERS),
-    validationIssue("string_too_long", `String should have at most ${MAX_ID_CHARACTERS} characters`),
-  )
-  .superRefine((value, context) => {
-    const violation = textViolation(value)
-    if (violation) context.addIssue(validationIssue("value_error", `Value error, this ${violation}`))
-  })
-  .meta({ maxLength: MAX_ID_CHARACTERS })
-
 const Score = z.number().min(0).max(1)
 
 export const SubscriptionFilter = z
@@ -45,10 +31,10 @@ export const SubscriptionFilter = z
     escalate_flag: z.literal([0, 1]).optional(),
     min_score: Score.optional().meta({ description: "Signals with this `signal_score` or a higher one." }),
     max_score: Score.optional().meta({ description: "Signals with this `signal_score` or a lower one." }),
-    signal_source: Text.optional(),
-    context_window_id: Text.optional(),
-    user_id: Text.optional(),
-    agent_id: Text.optional(),
+    signal_source: ComparedText.optional(),
+    context_window_id: ComparedText.optional(),
+    user_id: ComparedText.optional(),
+    agent_id: ComparedText.optional(),
     max_age_seconds: z.int().min(1).max(MAX_AGE_SECONDS).optional().meta({
       description:
         "Signals whose `time` was at most so long before they were stored: leaves out an import of old ones.",
