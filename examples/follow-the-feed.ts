@@ -1,6 +1,6 @@
 /**
- * Prints each stored signal once, in the order in which it was stored. The next run goes on where this one
- * ended.
+ * Prints the stored signals in the order in which they were stored. The next run goes on where this one
+ * ended: it may print the last page again, and skips none.
  *
  *   node examples/follow-the-feed.ts
  */

@@ -1,7 +1,7 @@
 /**
- * Reads JSON lines from standard input and sends them in batches. What it has read is kept in a folder until
- * the service has stored it: after an outage, a crash or `kill -9`, the next run sends the rest, each signal
- * once.
+ * Reads JSON lines from standard input and sends them in batches. A signal that `add` has accepted is kept in
+ * a folder until the service has stored it. After an outage, a crash or `kill -9`, the next run sends it, and
+ * the service stores it once.
  *
  *   your-program | node examples/send-without-loss.ts
  */

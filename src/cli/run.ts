@@ -43,7 +43,7 @@ function listenForStop(stopped: { code: number }): Pick<Invocation, "stop" | "en
 
 /**
  * A reader that closes the pipe, such as `head`, ends a listing, and changes nothing else: an import goes on,
- * and its exit code says what was stored. The same holds for a full disk, which is told.
+ * and its exit code says what was stored. A full disk does the same; a sentence on standard error names it.
  */
 function guardOutput(invocation: Invocation): void {
   let isTold = false

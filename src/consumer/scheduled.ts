@@ -44,7 +44,7 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     if (!(await isReachable(database))) throw new LoggableError("the database does not answer")
     if (queue && bucket) await step("bucket_swept", () => sweepBucket({ queue, bucket, now }))
     if (bucket) await step("expired_key_objects_deleted", () => sweepKeys(bucket, now))
-    // A change of a key writes the copy, but the bucket may not have answered then.
+    // A change of a key writes the copy too, and fails to when the bucket does not answer.
     if (bucket) await step("keys_copied", () => copyKeys(bucket, connect(database, { traffic: "consumer" })))
     await step("partitions_made", () => makePartitions(connect(database, { traffic: "consumer" })))
     await step("erasures_continued", () => continueErasures({ database, queue, bucket }))

@@ -37,7 +37,7 @@ export function wake(context: WakeContext, keepAlive: (work: Promise<unknown>) =
   const isKnown = now < isolate.knownUntil
   if (isKnown && !isolate.active) return
   if (now < isolate.plannedAt + OVERDUE_MS) return
-  // Written behind the next message, so that the last write of a burst is told, too.
+  // The next message is sent after a pause, so that it also stands for the last write of a burst.
   isolate.plannedAt = Math.max(now, isolate.sentAt + PAUSE_MS)
   keepAlive(wakeAt(context, isolate.plannedAt, isKnown))
 }

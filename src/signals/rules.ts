@@ -77,8 +77,8 @@ export function futureViolation(
 const RESERVED_PREFIXES: readonly string[] = Object.values(WEBHOOKS).flatMap(({ keyPrefixes }) => keyPrefixes)
 
 /**
- * The violation of a sender that may not choose such a key: the bridge's own message would become a
- * duplicate.
+ * The violation where a sender may not choose a key with a reserved prefix. The bridge's own message would
+ * become a duplicate of the sender's signal.
  *
  * @param rule who may, as the end of the message
  */
