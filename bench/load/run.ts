@@ -1,4 +1,7 @@
 import { parseArgs } from "node:util"
+import { checkFile } from "../../test/setup/history/check.ts"
+import { type Recorder, startHistory } from "../../test/setup/history/record.ts"
+import { recordTables } from "../../test/setup/history/tables.ts"
 import { openConnection } from "../harness/database.ts"
 import { makeBatches, makeSignals } from "../harness/signals.ts"
 import { type Stack, startStack } from "../harness/stack.ts"
@@ -10,7 +13,8 @@ import { soak } from "./soak.ts"
 /**
  * `npm run bench:load`: measures the service with more callers than it has room for, with a database that
  * freezes for two seconds under 80 % of its greatest load, and with crowds while the Worker has a sixth of a
- * core. The Worker has a heap of 128 MiB, as an isolate at Cloudflare.
+ * core. The Worker has a heap of 128 MiB, as an isolate at Cloudflare. `--history FILE` notes what the
+ * callers of the levels and the soak send and are answered, and checks it; the callers then cost more CPU.
  */
 const { values } = parseArgs({
   options: {
@@ -18,6 +22,7 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "1" },
     callers: { type: "string", default: "1,8,32,128,200,1000" },
     crowd: { type: "string", default: "45" },
+    history: { type: "string" },
   },
 })
 /** A small core shared with others. */
@@ -48,14 +53,15 @@ const SIZES = [
 
 const stack = await startStack()
 const worker = await stack.startWorker(stack.endpoint.url, { v8Flags: ["--max-heap-size=128"] })
+const history = values.history === undefined ? undefined : await startHistory(values.history)
 try {
   let best = 0
   for (const size of SIZES) {
     const bodies = size.bodies.map((body) => Buffer.from(body))
     const url = `${worker.address}${size.path}`
-    await load({ url, bodies, callers: 8, ms: 3000 })
+    await load({ url, bodies, callers: 8, ms: 3000, history })
     for (const callers of values.callers.split(",").map(Number)) {
-      const answers = await load({ url, bodies, callers, ms: levelMs })
+      const answers = await load({ url, bodies, callers, ms: levelMs, history })
       console.log(line(`${size.name}, ${callers} callers`, answers, size.signals))
       if (size.signals === 500) best = Math.max(best, answers.latencies.length / (answers.ms / 1000))
     }
@@ -69,15 +75,29 @@ try {
       ms: soakMs,
       postgresPid: stack.postgres.pid,
       workerPid: worker.pid,
+      history,
     })
     console.log(["80 % of the best", ...lines].join("\n"))
   }
+  if (history) console.log(await checked(history))
   const crowdMs = Number(values.crowd) * 1000
   if (crowdMs > 0) await crowds(crowdMs)
   console.log(await ledgerAgrees(stack))
 } finally {
   await worker.stop()
   await stack.stop()
+}
+
+/** Ends the history, and checks it. */
+async function checked(recorder: Recorder): Promise<string> {
+  const { client } = await openConnection(stack.postgres.url)
+  await recordTables(recorder, async (text, given) => (await client.query(text, given)).rows)
+  await client.end()
+  await recorder.close()
+  const broken = await checkFile(recorder.path)
+  return [`history ${recorder.path}: ${broken.length} sentences break a rule`, ...broken.slice(0, 20)].join(
+    "\n",
+  )
 }
 
 /** Compares crowds of four times the clients, which ignore or honour `Retry-After`, with 300 clients. */

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
+import type { Recorder } from "../../test/setup/history/record.ts"
 import { childrenOf } from "../harness/cpu.ts"
 import type { Stack } from "../harness/stack.ts"
 import { quantile } from "../harness/statistics.ts"
@@ -19,19 +20,21 @@ export interface Soak {
   ms: number
   postgresPid: Stack["postgres"]["pid"]
   workerPid: number
+  history?: Recorder | undefined
 }
 
 /**
  * Sends batches at a rate, and freezes Postgres for two seconds in the middle. Returns what happened, one
  * sentence a line.
  */
-export async function soak({ url, bodies, perSecond, ms, postgresPid, workerPid }: Soak): Promise<string[]> {
+export async function soak(options: Soak): Promise<string[]> {
+  const { url, bodies, perSecond, ms, postgresPid, workerPid, history } = options
   const memory: [minutes: number, mebibytes: number][] = []
   const startedAt = performance.now()
   const sample = () => memory.push([(performance.now() - startedAt) / 60_000, residentMebibytes(workerPid)])
   const timer = setInterval(sample, SAMPLE_MS)
   const frozenAt = ms / 2
-  const offered = load({ url, bodies, callers: 200, ms, perSecond })
+  const offered = load({ url, bodies, callers: 200, ms, perSecond, history })
   await sleep(frozenAt)
   const processes = [postgresPid, ...childrenOf(postgresPid)]
   for (const pid of processes) process.kill(pid, "SIGSTOP")

@@ -1,3 +1,7 @@
+import { checkFile } from "../../setup/history/check.ts"
+import { noteExchange } from "../../setup/history/fetch.ts"
+import { historyPath, type Recorder, startHistory } from "../../setup/history/record.ts"
+import { recordTables } from "../../setup/history/tables.ts"
 import type { Answered, Sent } from "./service.ts"
 
 /** What an answer says is in the table now. */
@@ -28,12 +32,13 @@ interface Stored {
 
 /** Sets the answers of many requests against what the database holds. */
 export class Accounts {
-  readonly #query: <Row>(text: string) => Promise<Row[]>
+  readonly #query: <Row>(text: string, values?: unknown[]) => Promise<Row[]>
   readonly #claims = new Map<string, Claim>()
   /** Single signals whose dedupe key was taken: their answer does not name their batch. */
   #duplicates = 0
+  #history: Recorder | undefined
 
-  constructor(query: <Row>(text: string) => Promise<Row[]>) {
+  constructor(query: <Row>(text: string, values?: unknown[]) => Promise<Row[]>) {
     this.#query = query
   }
 
@@ -41,6 +46,14 @@ export class Accounts {
     await this.#query("truncate signals, batches, dedupe_keys, dead_letters")
     this.#claims.clear()
     this.#duplicates = 0
+    await this.#history?.close()
+    this.#history = await startHistory(historyPath("fuzz"))
+  }
+
+  /** Notes a request in the history before it leaves, and returns what notes its answer there. */
+  leaves(sent: Sent): (answered: Answered) => void {
+    const note = noteExchange(this.#history, "fuzz", { ...sent, isHostile: true })
+    return ({ status, text }) => note(status, text)
   }
 
   note(sent: Sent, { status, text }: Answered): void {
@@ -88,6 +101,11 @@ export class Accounts {
       throw new Error(
         `${unclaimed.length} ledger rows were never acknowledged, and ${this.#duplicates} duplicates were: ${unclaimed[0]}`,
       )
+    if (!this.#history) return
+    await recordTables(this.#history, this.#query)
+    await this.#history.close()
+    const [broken] = await checkFile(this.#history.path)
+    if (broken !== undefined) throw new Error(`the history ${this.#history.path} breaks a rule: ${broken}`)
   }
 }
 

@@ -217,7 +217,14 @@ const requestSuite = ({ service }: Stand, requests: fc.Arbitrary<Sent>, accounts
     inputs: fc.array(requests, { minLength: 1, maxLength: MOST_AT_ONCE, size: "max" }),
     sizeOf: (all) => all.length,
     async check(all) {
-      const answers = await Promise.all(all.map((sent) => ask(service.address, sent)))
+      const answers = await Promise.all(
+        all.map(async (sent) => {
+          const note = accounts?.leaves(sent)
+          const answered = await ask(service.address, sent)
+          note?.(answered)
+          return answered
+        }),
+      )
       for (const [index, sent] of all.entries()) {
         const answered = answers[index] as Answered
         expectGood(sent, answered, service.log)

@@ -21,7 +21,7 @@ export interface Stand {
   parsers: RunningBundle
   analytics: LocalAnalytics
   databaseUrl: string
-  query<Row>(text: string): Promise<Row[]>
+  query<Row>(text: string, values?: unknown[]): Promise<Row[]>
   /** For the files of the importer. */
   folder: string
   stop(): Promise<void>
@@ -60,7 +60,8 @@ export async function startStand(bundle: Omit<Bundle, "remove">): Promise<Stand>
       parsers,
       analytics,
       databaseUrl: postgres.url,
-      query: async <Row>(text: string) => (await client.query(text)).rows as Row[],
+      query: async <Row>(text: string, values?: unknown[]) =>
+        (await client.query(text, values)).rows as Row[],
       folder,
       stop,
     }

@@ -70,6 +70,8 @@ export interface SlackMessage {
 export class Model {
   readonly signals: SentSignal[] = []
   readonly erasures: SentErasure[] = []
+  /** As answers named them. */
+  readonly erasureIds: string[] = []
   readonly batches: PromisedBatch[] = []
   /** Transaction ids of requests without a definite answer, and their tokens. */
   readonly doubts: { transactionId: string; tokens: readonly string[] }[] = []

@@ -38,7 +38,7 @@ try {
     console.log(`  ${report.statuses.map(([name, count]) => `${name}: ${count}`).join(", ")}`)
     console.log(`  faults: ${[...report.faults].map(([name, count]) => `${name} ${count}`).join(", ")}`)
     for (const difference of report.differences.slice(0, 20)) console.log(`  DIFFERENCE ${difference}`)
-    console.log(`  ${report.differences.length} differences\n`)
+    console.log(`  ${report.differences.length} differences; history: ${report.history}\n`)
   }
 } finally {
   await bundle.remove()

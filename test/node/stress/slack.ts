@@ -70,7 +70,7 @@ function edit(said: { channel: string; ts: string }, text: string, version: numb
 }
 
 /** Sends an event until it is acknowledged, as Slack does. */
-async function deliver({ address, model }: Traffic, event: object, eventId: string): Promise<boolean> {
+async function deliver({ address, fetch, model }: Traffic, event: object, eventId: string): Promise<boolean> {
   const body = Buffer.from(JSON.stringify(envelope(event, eventId)))
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const { headers } = signedRequest(body)

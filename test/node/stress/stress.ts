@@ -1,4 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises"
+import { checkFile } from "../../setup/history/check.ts"
+import { recordedFetch } from "../../setup/history/fetch.ts"
+import { historyPath, type Recorder, startHistory } from "../../setup/history/record.ts"
+import { recordTables } from "../../setup/history/tables.ts"
 import { seededRandom } from "../../setup/random.ts"
 import type { Bundle } from "../../setup/workerd.ts"
 import { differences } from "./check.ts"
@@ -9,6 +13,7 @@ import { type Stand, startStand } from "./stand.ts"
 import {
   PATIENCE_MS,
   readBack,
+  readForHistory,
   replayDeadLetters,
   sendBatch,
   sendErasure,
@@ -24,9 +29,12 @@ export interface StressReport {
   statuses: [string, number][]
   faults: Map<string, number>
   differences: string[]
+  /** The path of the history, which was checked too. */
+  history: string
 }
 
 const SENDERS = 12
+const FEED_READERS = 3
 /** The average pause between two faults. */
 const FAULT_PAUSE_MS = 2500
 const SWEEP_PAUSE_MS = 5000
@@ -38,6 +46,7 @@ export async function stress(
   bundle: Omit<Bundle, "remove">,
   { seed, minutes, random }: { seed: number; minutes: number; random: () => number },
 ): Promise<StressReport> {
+  const history = await startHistory(historyPath(`stress-${seed}`))
   const stand = await startStand(bundle)
   const model = new Model()
   const endsAt = Date.now() + minutes * 60_000
@@ -56,10 +65,26 @@ export async function stress(
         () => stand.sweep(),
       ),
     ]
-    const reader = followFeed(stand, model, () => settled)
+    const readers = Array.from({ length: FEED_READERS }, (_, index) =>
+      followFeed(stand, {
+        history,
+        client: `reader ${index}`,
+        isOver: () => settled,
+        onPage: (ids) => index === 0 && model.fed.push(...ids),
+      }),
+    )
     const faults = injectFaults(stand, seededRandom(seed + 1), { isOver, pauseMs: FAULT_PAUSE_MS })
     const senders = Array.from({ length: SENDERS }, (_, index) =>
-      send({ address: stand.address, model, random, name: `${seed}-${index}` }, isOver),
+      send(
+        {
+          address: stand.address,
+          fetch: recordedFetch(history, `sender ${index}`),
+          model,
+          random,
+          name: `${seed}-${index}`,
+        },
+        isOver,
+      ),
     )
     await Promise.all(senders)
     const injected = await faults
@@ -67,7 +92,8 @@ export async function stress(
     stand.queue.fails = false
     const unsettled = await settle(stand)
     settled = true
-    await Promise.all([...background, reader])
+    await Promise.all([...background, ...readers])
+    await endHistory(stand, history)
     const [count] = await stand.query<{ rows: number }>("select count(*)::int4 as rows from signals")
     return {
       requests: model.requests,
@@ -75,10 +101,12 @@ export async function stress(
       fed: model.fed.length,
       statuses: [...model.statuses].sort(([a], [b]) => a.localeCompare(b)),
       faults: injected,
-      differences: [...unsettled, ...(await differences(stand, model))],
+      differences: [...unsettled, ...(await differences(stand, model)), ...(await checkFile(history.path))],
+      history: history.path,
     }
   } finally {
     settled = true
+    await history.close()
     await stand.stop()
   }
 }
@@ -98,7 +126,8 @@ const WAYS: [number, (traffic: Traffic) => Promise<void>][] = [
   [0.1, sendSlack],
   [0.02, sendErasure],
   [0.01, replayDeadLetters],
-  [0.12, (traffic) => readBack(traffic, (signal) => erased(signal, traffic.model.erasures) !== "no")],
+  [0.04, readForHistory],
+  [0.08, (traffic) => readBack(traffic, (signal) => erased(signal, traffic.model.erasures) !== "no")],
 ]
 
 async function send(traffic: Traffic, isOver: () => boolean): Promise<void> {
@@ -136,22 +165,38 @@ interface FeedPage {
   lag_seconds: number
 }
 
+interface Following {
+  history: Recorder
+  client: string
+  isOver: () => boolean
+  onPage: (ids: readonly number[]) => void
+}
+
 /** Follows the feed until the run is over, and then to its end. */
-async function followFeed({ address }: Stand, model: Model, isOver: () => boolean): Promise<void> {
+async function followFeed({ address }: Stand, following: Following): Promise<void> {
+  const { history, client, isOver, onPage } = following
   let after = ""
   for (;;) {
     const wasOver = isOver()
-    const response = await fetch(`${address}/api/signals/feed?limit=500${after && `&after=${after}`}`, {
+    const read = recordedFetch(history, client, wasOver)
+    const response = await read(`${address}/api/signals/feed?limit=500${after && `&after=${after}`}`, {
       signal: AbortSignal.timeout(PATIENCE_MS),
     }).catch(() => undefined)
     const page = response?.ok
       ? ((await response.json().catch(() => undefined)) as FeedPage | undefined)
       : undefined
     if (page) {
-      model.fed.push(...page.signals.map(({ id }) => id))
+      onPage(page.signals.map(({ id }) => id))
       after = page.next_cursor
       if (wasOver && !page.more && page.lag_seconds === 0) return
     }
     if (!page?.more) await sleep(50)
   }
+}
+
+/** Notes what is read when nothing is under way: the statistics, and the tables. */
+async function endHistory({ address, query }: Stand, history: Recorder): Promise<void> {
+  await recordedFetch(history, "ending", true)(`${address}/api/signals/stats?since=2000-01-01T00:00:00Z`)
+  await recordTables(history, query)
+  await history.close()
 }

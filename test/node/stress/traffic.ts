@@ -4,6 +4,8 @@ import { REFUSED_TEXT } from "./stand.ts"
 /** What the senders share. */
 export interface Traffic {
   address: string
+  /** Notes in the history of the run what is sent and answered. */
+  fetch: typeof fetch
   model: Model
   random: () => number
   /** Tokens begin with it. */
@@ -34,7 +36,7 @@ const pick = (random: () => number, most: number) => Math.floor(random() * most)
 
 /** Sends one request. Undefined when the connection ended without an answer. */
 async function post(
-  { address, model }: Traffic,
+  { address, fetch, model }: Traffic,
   {
     way,
     path,
@@ -279,8 +281,10 @@ export async function sendErasure(traffic: Traffic): Promise<void> {
     headers: { "Idempotency-Key": `${traffic.name}-erasure-${model.tick()}` },
     body: JSON.stringify(kind === "signal_ids" ? { signal_ids: ids } : { [kind]: subject, suppress }),
   })
-  if (answer?.status === 202) erasure.answeredAt = model.tick()
-  else if (answer && answer.status < 500) model.seen.push(`erasure: ${JSON.stringify(answer)}`)
+  if (answer?.status === 202) {
+    erasure.answeredAt = model.tick()
+    model.erasureIds.push(String(answer.body.id))
+  } else if (answer && answer.status < 500) model.seen.push(`erasure: ${JSON.stringify(answer)}`)
 }
 
 /** Replays waiting dead letters. What breaks a rule stays one. */
@@ -290,7 +294,7 @@ export async function replayDeadLetters(traffic: Traffic): Promise<void> {
 
 /** Reads a stored signal: it is there, unless an erasure may have it. */
 export async function readBack(traffic: Traffic, isErased: (signal: SentSignal) => boolean): Promise<void> {
-  const { address, model, random } = traffic
+  const { address, fetch, model, random } = traffic
   const stored = model.signals.filter(({ promised }) => promised === "stored")
   const signal = stored[pick(random, stored.length)]
   if (!signal) return
@@ -304,4 +308,20 @@ export async function readBack(traffic: Traffic, isErased: (signal: SentSignal) 
   // Without a body the Worker was killed in the middle of the answer.
   if (response?.status === 200 && body && body.raw_content !== signal.token && !isErased(signal))
     model.seen.push(`another signal under the id of ${JSON.stringify(signal)}`)
+}
+
+/** Reads for the history alone: a conversation, a batch of the ledger, the statistics, an erasure. */
+export async function readForHistory({ address, fetch, model, random }: Traffic): Promise<void> {
+  const paths = [
+    `/api/signals?limit=1000&context_window_id=c-${pick(random, CONVERSATIONS)}`,
+    `/api/batches/${model.batches[pick(random, model.batches.length)]?.transactionId ?? "none"}`,
+    `/api/batches/${model.doubts[pick(random, model.doubts.length)]?.transactionId ?? "none"}`,
+    `/api/erasures/${model.erasureIds[pick(random, model.erasureIds.length)] ?? "none"}`,
+    "/api/signals/stats?since=2000-01-01T00:00:00Z",
+  ]
+  const path = paths[pick(random, paths.length)]
+  const response = await fetch(address + path, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch(
+    () => undefined,
+  )
+  model.count("history read", response?.status ?? "no answer")
 }

@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
+import { checkFile } from "../../../setup/history/check.ts"
+import { historyPath, startHistory } from "../../../setup/history/record.ts"
+import { recordTables } from "../../../setup/history/tables.ts"
 import { KAFKA_SENDERS, stopBroker } from "./kafka-consumer.ts"
 import { MISHAPS, type Mishap } from "./mishaps.ts"
 import { SENDERS, type Sender } from "./senders.ts"
@@ -66,6 +69,8 @@ describe.each([...SENDERS, ...KAFKA_SENDERS])("$name", (sender) => {
     }, async () => {
       const texts = Array.from({ length: TEXTS }, (_, index) => `${cell}-${index}`)
       cell++
+      const history = await startHistory(historyPath(`${sender.name}, ${mishap.name}`))
+      stand.proxy.history = history
       await mishap.begin(stand)
       const sent = sender.send(stand, texts)
       const done = sender.queued ? sent.then(queueIsEmpty) : sent
@@ -80,6 +85,10 @@ describe.each([...SENDERS, ...KAFKA_SENDERS])("$name", (sender) => {
       await expect.poll(async () => (await counts()).length, { timeout: PATIENCE_MS }).toBe(TEXTS)
       expect((await counts()).filter(({ count }) => count !== 1)).toEqual([])
       expect(await stand.storage.query("select reason from dead_letters")).toEqual([])
+      stand.proxy.history = undefined
+      await recordTables(history, stand.storage.query)
+      await history.close()
+      expect(await checkFile(history.path)).toEqual([])
     })
   }
 })

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path"
 import { convertV4MiniflareOptions, Miniflare } from "miniflare"
 import { inject } from "vitest"
 import { freePort } from "../../../../src/local/machine/ports.ts"
+import { type RecordingProxy, startRecordingProxy } from "../../../setup/history/proxy.ts"
 import { descendants } from "../../../setup/processes.ts"
 import type { QueuedMessage } from "../../../setup/queued-bundle.ts"
 import { type Storage, startStorage } from "../../../setup/rig.ts"
@@ -13,8 +14,9 @@ import type { SmallDisk } from "./small-disk.ts"
 
 /** The deployed bundle with a queue and a bucket that survive it, in front of a database that may fail. */
 export interface Stand {
-  /** The same after every restart. */
+  /** The same after every restart: that of a proxy, which notes what all senders send. */
   address: string
+  proxy: RecordingProxy
   storage: Storage
   /** Where the database keeps its data; undefined where none can be mounted. */
   disk: SmallDisk | undefined
@@ -90,6 +92,7 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
     return { miniflare, worker: await miniflare.getWorker("service") }
   }
   let running = await start()
+  const proxy = await startRecordingProxy(`http://127.0.0.1:${port}`)
 
   /** Undefined when the Worker ends meanwhile, or has ended: Miniflare then throws as soon as it is asked. */
   async function handOver(messages: QueuedMessage[]) {
@@ -103,7 +106,8 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
   let inHand = 0
 
   return {
-    address: `http://127.0.0.1:${port}`,
+    address: proxy.address,
+    proxy,
     storage,
     disk,
     queue,
@@ -133,6 +137,7 @@ export async function startStand(disk: SmallDisk | undefined): Promise<Stand> {
       inHand = 0
     },
     async stop() {
+      await proxy.stop()
       await running.miniflare.dispose()
       await queue.stop()
       await storage.stop()
