@@ -86,7 +86,7 @@ function changedAnswers({ key, attempts }: Write): string[] {
 
 const idsOf = ({ results = [] }: Answer) => JSON.stringify(results.map(([is, id]) => [is === "failed", id]))
 
-/** An id names one signal. Ids rise in a batch, and from one write to the next that begins after its answer. */
+/** An id names one signal. Ids rise in a batch, and to the next write that begins after its answer. */
 export function idsInOrder({ writes, rows }: History): string[] {
   const found: string[] = []
   const ids = new Set<number>()
