@@ -6,7 +6,8 @@ import { promisify } from "node:util"
 import { expect, it } from "vitest"
 import { ROOT } from "../../../src/local/machine/root.ts"
 import type { Line } from "../../setup/history/lines.ts"
-import { HistoryTooLarge, readHistory } from "../../setup/history/read.ts"
+import { HistoryTooLarge, readHistory, readHistoryFile } from "../../setup/history/read.ts"
+import { startHistory } from "../../setup/history/record.ts"
 import { useFolder } from "../../setup/hooks/rig.ts"
 
 const folder = useFolder()
@@ -56,6 +57,15 @@ it(`200,000 lines are checked by the command within ${MEBIBYTES} MiB of heap`, a
   const { stdout } = await promisify(execFile)(process.execPath, args)
   expect(stdout).toContain("200001 lines, 50000 writes, 50000 rows")
   expect(stdout).not.toContain("BROKEN")
+})
+
+it("a line may have any text, such as one that other readers end a line at", async () => {
+  const path = join(folder.path, "odd.jsonl")
+  const history = await startHistory(path)
+  const row = { hash: "h", conversation: "c", dedupeKey: "a\u2028b\u0085c\r\nd", transaction: "t" }
+  history.write({ type: "row", id: 1, ...row })
+  await history.close()
+  expect((await readHistoryFile(path)).rows).toEqual([{ type: "row", id: 1, ...row }])
 })
 
 it("more signals than the memory is meant for are refused with the number", async () => {

@@ -1,5 +1,4 @@
 import { createReadStream } from "node:fs"
-import { createInterface } from "node:readline"
 import type {
   Answer,
   Call,
@@ -134,8 +133,18 @@ export async function readHistory(
 }
 
 /** Reads a history from a file. */
-export const readHistoryFile = (path: string): Promise<History> =>
-  readHistory(createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY }))
+export const readHistoryFile = (path: string): Promise<History> => readHistory(linesOf(path))
+
+/** The lines of a file. Node's own reader of lines would also end one at U+2028, which a key may have. */
+async function* linesOf(path: string): AsyncGenerator<string> {
+  let rest = ""
+  for await (const chunk of createReadStream(path, "utf8")) {
+    const lines = (rest + String(chunk)).split("\n")
+    rest = lines.pop() ?? ""
+    yield* lines
+  }
+  if (rest !== "") yield rest
+}
 
 /** Gives equal texts one place in memory. */
 function interner(): (text: string) => string {
