@@ -1,3 +1,5 @@
+import { Line } from "./line.ts"
+
 /** A turn of the event loop that is later than this, in milliseconds, has more work than CPU. */
 const LATE_MS = 300
 /** The requests inside while the event loop is in time. More can't wait in line anyway. */
@@ -5,7 +7,20 @@ const MOST = 512
 /** The requests inside however late the event loop is, so that the isolate learns when it is fast again. */
 const LEAST = 32
 const SHRINKING = 0.7
-const GROWTH = 1.25
+const GROWTH = 1.1
+/**
+ * The turns in time after a late one, before more may be inside. A small core that has too much work is in time
+ * now and then: with growth after each such turn, two thirds of those inside were served in vain.
+ */
+const CALM_TURNS = 20
+
+/**
+ * The longest wait of a request at the entrance, in milliseconds. A wait costs nearly no CPU and a refusal
+ * does, and who was refused comes again.
+ */
+export const LONGEST_ENTRANCE_WAIT_MS = 5000
+/** The requests that wait at the entrance at once. */
+const MOST_WAITING = 1024
 
 /**
  * The runtime can end a request without a word when its client disconnects. A request then counts as inside
@@ -15,46 +30,72 @@ const LONGEST_MS = 20_000
 
 /** A request inside. */
 export interface Inside {
+  /** Milliseconds since the epoch. */
   enteredAt: number
 }
 
 /**
  * How many requests may be inside an isolate at once, by how late its event loop is: fewer after a late turn,
- * and more again when turns are in time.
+ * and more again when turns have been in time for a while. Others wait in line.
  *
  * A request that enters and is refused later, because its time has passed, costs as much CPU as one that is
- * served. The lines of the isolate do not see that: they count who waits, not how fast the isolate is.
- *
- * Times are in milliseconds since the epoch.
+ * served. The lines inside do not see that: they count who waits, not how fast the isolate is.
  *
  * @see https://github.com/STRML/node-toobusy for the same measure
  */
 export class Entrance {
   #most = MOST
+  /** The turns in time since the last late one. */
+  #calmTurns = 0
   /** In order of entering. */
   readonly #inside = new Set<Inside>()
+  readonly #line = new Line<undefined, Inside>({
+    take: () => this.#begin(),
+    giveBack: (request) => this.#inside.delete(request),
+  })
 
-  /** Undefined when as many are inside as may be. */
-  enter(now: number): Inside | undefined {
-    if (this.#inside.size >= this.#most) return undefined
-    const request = { enteredAt: now }
-    this.#inside.add(request)
-    return request
+  /** Lets a request in at once; undefined when as many are inside as may be, or others wait. */
+  enterAtOnce(): Inside | undefined {
+    return this.#line.enterAtOnce(undefined)
+  }
+
+  /**
+   * Lets a request in, in order of arrival.
+   *
+   * @returns undefined when it could not enter in time, when too many wait, or when its client has
+   *   disconnected
+   */
+  async enter(signal: AbortSignal): Promise<Inside | undefined> {
+    const inside = await this.#line.enter(undefined, {
+      waitMs: LONGEST_ENTRANCE_WAIT_MS,
+      most: MOST_WAITING,
+      signal,
+    })
+    // Its turn was given to it before it continued.
+    if (inside) inside.enteredAt = Date.now()
+    return inside
   }
 
   leave(request: Inside): void {
-    this.#inside.delete(request)
+    if (this.#inside.delete(request)) this.#line.serve()
   }
 
   /** Takes in how late the event loop is, in milliseconds. */
-  turn(lateMs: number, now: number): void {
-    for (const request of this.#inside) {
-      if (request.enteredAt + LONGEST_MS > now) break
-      this.#inside.delete(request)
-    }
-    this.#most =
-      lateMs > LATE_MS
-        ? Math.max(LEAST, Math.floor(Math.min(this.#most, this.#inside.size) * SHRINKING))
-        : Math.min(MOST, Math.ceil(this.#most * GROWTH))
+  turn(lateMs: number): void {
+    const now = Date.now()
+    for (const request of this.#inside)
+      if (request.enteredAt + LONGEST_MS <= now) this.#inside.delete(request)
+    if (lateMs > LATE_MS) {
+      this.#calmTurns = 0
+      this.#most = Math.max(LEAST, Math.floor(Math.min(this.#most, this.#inside.size) * SHRINKING))
+    } else if (++this.#calmTurns > CALM_TURNS) this.#most = Math.min(MOST, Math.ceil(this.#most * GROWTH))
+    this.#line.serve()
+  }
+
+  #begin(): Inside | undefined {
+    if (this.#inside.size >= this.#most) return undefined
+    const request = { enteredAt: Date.now() }
+    this.#inside.add(request)
+    return request
   }
 }

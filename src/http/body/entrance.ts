@@ -3,6 +3,7 @@ import type { Bindings } from "../../bindings.ts"
 import { Entrance, type Inside } from "../../isolate/entrance.ts"
 import { recordPoint } from "../../metrics/points.ts"
 import { isLineFull } from "../../store/database/connection.ts"
+import { noteArrival } from "../request/context.ts"
 import { pageHeaders } from "../request/origins.ts"
 import { overloaded } from "../request/problems.ts"
 import { isOverloaded, nextReturn } from "./admission.ts"
@@ -14,7 +15,8 @@ const LOOK_EVERY_MS = 100
 /** The runtime ends work in `waitUntil` after 30 seconds, also a look that has not ended. */
 const LONGEST_LOOK_MS = 30_000
 
-const entrance = new Entrance()
+/** The entrance of this isolate. */
+export const entrance = new Entrance()
 
 /** When the look at the event loop began that has not ended, in milliseconds since the epoch. */
 let lookingSince = Number.NEGATIVE_INFINITY
@@ -23,9 +25,9 @@ let lookingSince = Number.NEGATIVE_INFINITY
 let refused = 0
 
 /**
- * Answers a request, or refuses it when too many wait already, or the isolate has more work than CPU. A
- * request is refused before anything else is done for it: a context, its key, its body, a log line. More
- * callers than an isolate can serve must not take the CPU that is needed to serve some.
+ * Answers a request, when it may enter, or refuses it when too many wait already. A request waits and is
+ * refused before anything else is done for it: a context, its key, its body, a log line. More callers than an
+ * isolate can serve must not take the CPU that is needed to serve some.
  */
 export function letIn(
   request: Request,
@@ -37,13 +39,24 @@ export function letIn(
     return answer()
   lookAtLoop()
   const isRead = request.method === "GET" || request.method === "HEAD"
-  const inside = (isRead ? isLineFull("reads") : isOverloaded()) ? undefined : entrance.enter(Date.now())
-  if (!inside) return refuse(request, env, isRead)
-  return leaving(inside, answer, LONG_READS.test(path))
+  if (isRead ? isLineFull("reads") : isOverloaded()) return refuse(request, env, isRead)
+  const inside = entrance.enterAtOnce()
+  const isLong = LONG_READS.test(path)
+  return inside ? leaving(inside, answer, isLong) : enterLater(request, env, { answer, isRead, isLong })
 }
 
 /** Long reads mostly wait, so that they do not count as inside. */
 const LONG_READS = /^\/api\/signals\/(feed|export)\b/
+
+async function enterLater(
+  request: Request,
+  env: Bindings,
+  asked: { answer: () => Response | Promise<Response>; isRead: boolean; isLong: boolean },
+): Promise<Response> {
+  noteArrival(request)
+  const inside = await entrance.enter(request.signal)
+  return inside ? leaving(inside, asked.answer, asked.isLong) : refuse(request, env, asked.isRead)
+}
 
 async function leaving(
   inside: Inside,
@@ -82,7 +95,7 @@ function lookAtLoop(): void {
   waitUntil(
     new Promise<void>((resolve) =>
       setTimeout(() => {
-        entrance.turn(Date.now() - now - LOOK_EVERY_MS, Date.now())
+        entrance.turn(Date.now() - now - LOOK_EVERY_MS)
         lookingSince = Number.NEGATIVE_INFINITY
         resolve()
       }, LOOK_EVERY_MS),

@@ -80,6 +80,17 @@ export const ownerOf = (c: Context<App>): string | undefined => {
   return name === "anonymous" ? undefined : name
 }
 
+/** When the requests came that had to wait at the entrance, in milliseconds since the epoch. */
+const arrivals = new WeakMap<Request, number>()
+
+/** Notes that a request has come, and waits before there is a context for it. */
+export function noteArrival(request: Request): void {
+  arrivals.set(request, Date.now())
+}
+
+/** When a request came, in milliseconds since the epoch. Ask it before the first wait of a context. */
+export const arrivalOf = (c: Context): number => arrivals.get(c.req.raw) ?? Date.now()
+
 /** The pattern of a request's route, even when a middleware refused the request. */
 export const routeOf = (c: Context<App>): string =>
   matchedRoutes(c).find(({ path }) => !path.includes("*"))?.path ?? "(none)"

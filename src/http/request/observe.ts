@@ -5,14 +5,14 @@ import { type Outcome, type Parts, type Point, recordPoint } from "../../metrics
 import { countsWithRest, NO_COUNTS } from "../../signals/answer.ts"
 import { KEY_LIFETIME_MS } from "../../store/ledger/keys.ts"
 import { spanForLog } from "../../trace.ts"
-import { type App, type RequestOutcome, routeOf } from "./context.ts"
+import { type App, arrivalOf, type RequestOutcome, routeOf } from "./context.ts"
 
 /**
  * Writes one line of JSON for each request. It has only counts and names: never a key, a body, or a
  * connection string.
  */
 export const logRequest = createMiddleware<App>(async (c, next) => {
-  const startedAt = Date.now()
+  const startedAt = arrivalOf(c)
   await next()
   // A source is text of the sender, so the log leaves it out.
   const { transactionId, source, sources, codes, ...outcome } = c.get("outcome") ?? {}
@@ -43,7 +43,7 @@ export const logRequest = createMiddleware<App>(async (c, next) => {
  * that cannot be checked may be anyone's.
  */
 export const recordRequest = createMiddleware<App>(async (c, next) => {
-  const startedAt = Date.now()
+  const startedAt = arrivalOf(c)
   await next()
   const isAnyone = c.get("outcome")?.code === "key_not_checked"
   if (c.get("caller") || (c.res.status >= 500 && !isAnyone)) waitUntil(record(c, Date.now() - startedAt))
