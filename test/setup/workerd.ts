@@ -16,16 +16,16 @@ export interface Bundle {
   remove(): Promise<void>
 }
 
-/** Builds the very bundle that `npm run deploy` uploads. */
-export async function buildBundle(): Promise<Bundle> {
+/** Builds the very bundle that `npm run deploy` uploads, of this project or of a copy of it. */
+export async function buildBundle(root = ROOT): Promise<Bundle> {
   const folder = await mkdtemp(join(tmpdir(), "signal-ingest-bundle-"))
   const wrangler = join(ROOT, "node_modules/wrangler/bin/wrangler.js")
   const environment = { ...process.env, WRANGLER_SEND_METRICS: "false" }
   const args = [wrangler, "deploy", "--dry-run", "--minify", "--outdir", folder]
-  await promisify(execFile)(process.execPath, args, { cwd: ROOT, env: environment }).catch((error) => {
+  await promisify(execFile)(process.execPath, args, { cwd: root, env: environment }).catch((error) => {
     throw new StartupError(`The Worker could not be built:\n${error.stdout}${error.stderr}`)
   })
-  const settings = await readFile(join(ROOT, "wrangler.toml"), "utf8")
+  const settings = await readFile(join(root, "wrangler.toml"), "utf8")
   return {
     path: join(folder, "index.js"),
     compatibilityDate: /^compatibility_date = "(.*)"$/m.exec(settings)?.[1] ?? "",

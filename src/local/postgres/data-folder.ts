@@ -17,9 +17,6 @@ import { isFree } from "../machine/ports.ts"
 import { commandOf, isAlive } from "../machine/processes.ts"
 import { StartupError } from "../machine/startup-error.ts"
 
-/** The major version of the embedded server. It cannot open the data folder of another major version. */
-const MAJOR = "18"
-
 /** The file with the superuser's password, which is random for each database. */
 const PASSWORD_FILE = "superuser-password"
 
@@ -38,10 +35,11 @@ const ORPHAN_MS = 20_000
 /**
  * Checks whether a server can start on this folder, and stops a server whose starter was killed.
  *
+ * @param major the version of the server
  * @returns the superuser's password; undefined when the folder is empty
  * @throws {StartupError} the folder holds other files, another version's data, or a server that is in use
  */
-export async function claimDataFolder(dataDir: string): Promise<string | undefined> {
+export async function claimDataFolder(dataDir: string, major: number): Promise<string | undefined> {
   await mkdir(dataDir, { recursive: true })
     .then(() => access(dataDir, constants.R_OK | constants.W_OK | constants.X_OK))
     .catch((error) => {
@@ -53,9 +51,9 @@ export async function claimDataFolder(dataDir: string): Promise<string | undefin
     throw new StartupError(
       `The folder ${dataDir} is not empty and holds no database. Choose another folder with --data.`,
     )
-  if (version !== MAJOR)
+  if (version !== String(major))
     throw new StartupError(
-      `The data in ${dataDir} was made by Postgres ${version}, and this is ${MAJOR}. Choose another folder with --data.`,
+      `The data in ${dataDir} was made by Postgres ${version}, and this is ${major}. Choose another folder with --data.`,
     )
   const password = await readFile(join(dataDir, PASSWORD_FILE), "utf8").catch(() => {
     throw new StartupError(

@@ -15,7 +15,14 @@ import {
   keptPort,
   useScram,
 } from "./data-folder.ts"
-import { createCluster, type ServerProcess, serverUser, startServer } from "./server.ts"
+import {
+  createCluster,
+  findPrograms,
+  type Programs,
+  type ServerProcess,
+  serverUser,
+  startServer,
+} from "./server.ts"
 
 /** A Postgres server that listens only on the loopback address. */
 export interface LocalPostgres {
@@ -38,6 +45,8 @@ export interface LocalPostgres {
 export interface PostgresOptions {
   /** Default: the last port of this folder, or a free one. */
   port?: number
+  /** The folder of another version's programs. Default: the embedded version. */
+  programs?: string | undefined
   /**
    * The caller stops the server on SIGINT and similar signals. By default such a signal ends the server and
    * then this process.
@@ -67,14 +76,15 @@ const FORMER_CONNECTIONS_POLL_MS = 100
  *   the server is not installed, or cannot run there
  */
 export async function startPostgres(dataDir: string, options: PostgresOptions = {}): Promise<LocalPostgres> {
-  const knownPassword = await claimDataFolder(dataDir)
+  const programs = await findPrograms(options.programs)
+  const knownPassword = await claimDataFolder(dataDir, programs.major)
   if (process.getuid?.() === 0) await refuseClosedFolders(dataDir)
   await removeUnfinished(dataDir)
 
   // Random, since every user and program of this machine can reach the port.
   const password = knownPassword ?? randomBytes(18).toString("base64url")
   const port = options.port ?? (await keptPort(dataDir)) ?? (await freePort())
-  if (knownPassword === undefined) await createDatabase(dataDir, password, options.stopped)
+  if (knownPassword === undefined) await createDatabase(programs, dataDir, password, options.stopped)
   await useScram(dataDir)
 
   let server: ServerProcess | undefined
@@ -86,7 +96,7 @@ export async function startPostgres(dataDir: string, options: PostgresOptions = 
   const start = async (onRefused = options.onRefused) => {
     await keepOwner(dataDir)
     await keepPort(dataDir, port)
-    const started = await startWhenFree(dataDir, port, { ...options, onRefused })
+    const started = await startWhenFree(programs, dataDir, port, { ...options, onRefused })
     server = started
     isWanted = true
     void started.ended.then(() => {
@@ -128,11 +138,16 @@ function endAtSignals(): void {
 /**
  * Creates the database beside its final folder and then moves it, so that no start leaves an incomplete one.
  */
-async function createDatabase(dataDir: string, password: string, stopped?: AbortSignal): Promise<void> {
+async function createDatabase(
+  programs: Programs,
+  dataDir: string,
+  password: string,
+  stopped?: AbortSignal,
+): Promise<void> {
   // Another name each time: the initdb of a start that was killed may still write into the former folder.
   const unfinished = `${dataDir}.unfinished-${randomBytes(4).toString("hex")}`
   try {
-    await createCluster(unfinished, { name: USER, password }, stopped)
+    await createCluster(programs, unfinished, { name: USER, password }, stopped)
     await keepPassword(unfinished, password)
     await rm(dataDir, { recursive: true })
     await rename(unfinished, dataDir)
@@ -152,13 +167,14 @@ async function removeUnfinished(dataDir: string): Promise<void> {
 
 /** After a kill, Postgres does not start until the last connection of the killed server has noticed. */
 async function startWhenFree(
+  programs: Programs,
   dataDir: string,
   port: number,
   { stopped, onRefused }: Pick<PostgresOptions, "stopped" | "onRefused">,
 ): Promise<ServerProcess> {
   for (const deadline = Date.now() + FORMER_CONNECTIONS_MS; ; ) {
     try {
-      return await startServer(dataDir, port)
+      return await startServer(programs, dataDir, port)
     } catch (error) {
       if (!/is still in use/.test(String(error)) || stopped?.aborted) throw error
       if (Date.now() > deadline)

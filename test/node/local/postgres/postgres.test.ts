@@ -8,10 +8,15 @@ import { Client } from "pg"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { StartupError } from "../../../../src/local/machine/startup-error.ts"
 import { startPostgres } from "../../../../src/local/postgres/postgres.ts"
+import { findPrograms } from "../../../../src/local/postgres/server.ts"
+import { otherVersions } from "../../../setup/postgres/versions.ts"
 import { isRunning } from "../../../setup/processes.ts"
 import { queryAt } from "../../../setup/rig.ts"
 
 const MODULE = new URL("../../../../src/local/postgres/postgres.ts", import.meta.url).href
+
+/** The version that these tests run on. */
+const { major } = await findPrograms()
 
 let folder: string
 
@@ -199,8 +204,8 @@ describe("the embedded Postgres", () => {
   })
 
   it.each([
-    ["of another version", { PG_VERSION: "15" }, "was made by Postgres 15, and this is 18"],
-    ["of somebody else", { PG_VERSION: "18" }, "was not made by npm start"],
+    ["of another version", { PG_VERSION: "14" }, `was made by Postgres 14, and this is ${major}`],
+    ["of somebody else", { PG_VERSION: String(major) }, "was not made by npm start"],
     ["of something else", { "notes.txt": "" }, "is not empty and holds no database"],
   ])("refuses a folder %s in one sentence", async (_, files, sentence) => {
     await mkdir(join(folder, "data"))
@@ -208,6 +213,36 @@ describe("the embedded Postgres", () => {
     const refused = startPostgres(join(folder, "data"))
     await expect(refused).rejects.toBeInstanceOf(StartupError)
     await expect(refused).rejects.toThrow(sentence)
+  })
+
+  it.each(otherVersions())(
+    "runs Postgres $major of $from where it is told so",
+    async ({ major, programs }) => {
+      const data = join(folder, "data")
+      const postgres = await startPostgres(data, { programs })
+      expect(
+        await queryAt(
+          postgres.url,
+          `select current_setting('server_version_num')::int4 / 10000 as major, length('\u00e9\u{1F600}') as characters,
+           (select string_agg(text, '' order by text) from unnest(array['a', 'B', '\u00e9', '_']) as text) as sorted,
+           upper('\u00e9') as upper`,
+        ),
+      ).toEqual([{ major, characters: 2, sorted: "B_a\u00e9", upper: "\u00c9" }])
+      await postgres.stop()
+      const other = await findPrograms()
+      if (other.major !== major)
+        await expect(startPostgres(data)).rejects.toThrow(
+          `was made by Postgres ${major}, and this is ${other.major}`,
+        )
+    },
+  )
+
+  it("says which folder has no programs", async () => {
+    const started = startPostgres(join(folder, "data"), { programs: folder })
+    await expect(started).rejects.toBeInstanceOf(StartupError)
+    await expect(started).rejects.toThrow(
+      `POSTGRES_PROGRAMS has no Postgres that runs: spawn ${folder}/postgres`,
+    )
   })
 
   it("refuses a path that can't be a folder", async () => {
