@@ -6,7 +6,7 @@ import { parseJson } from "../signals/json.ts"
 import type { BatchPlan, Delivered } from "../signals/plan.ts"
 import type { BulkReplayAnswer, DeadLetterRecord, Failure, ReplayAnswer } from "../signals/responses.ts"
 import type { TimeLimit } from "../signals/rules.ts"
-import { BatchRefused, type NewBatch } from "../store/batches/batch.ts"
+import { assertOutcome, BatchRefused, type NewBatch } from "../store/batches/batch.ts"
 import { type WrittenDeliveries, writeTogether } from "../store/batches/deliveries.ts"
 import { writeBatch } from "../store/batches/write.ts"
 import type { Database } from "../store/database/connection.ts"
@@ -97,7 +97,9 @@ async function storeAgain(context: ReplayContext, deadLetter: DeadLetterRecord):
  */
 async function failureOf(db: Database, batch: NewBatch): Promise<Failure | undefined> {
   try {
-    return (await writeBatch(db, batch)).failures[0]
+    const written = await writeBatch(db, batch)
+    assertOutcome(batch.transactionId, written, batch.plan.total)
+    return written.failures[0]
   } catch (error) {
     if (error instanceof BatchRefused && error.failures[0]) return error.failures[0]
     throw error

@@ -54,7 +54,10 @@ export function answerBatch(
  *
  * @param total the signals that were sent
  */
-export function violationIn({ stored, failures }: StoredBatch, total: number): string | undefined {
+export function violationIn(
+  { stored, failures }: Pick<StoredBatch, "stored" | "failures">,
+  total: number,
+): string | undefined {
   if (stored.length + failures.length !== total)
     return `${stored.length} stored and ${failures.length} failed signals are not ${total}`
   let failed = 0

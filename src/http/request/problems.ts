@@ -11,7 +11,7 @@ import { MAX_CONTAINERS, MAX_RAW_NUMBERS, TooManyContainers } from "../../signal
 import type { Failure } from "../../signals/responses.ts"
 import { KEY_LIFETIME_DAYS } from "../../signals/rules.ts"
 import { type ShapeError, Unreadable } from "../../signals/shape-errors.ts"
-import { BatchInDoubt, BatchRefused } from "../../store/batches/batch.ts"
+import { BatchInDoubt, BatchRefused, WrongOutcome } from "../../store/batches/batch.ts"
 import {
   DatabaseError,
   FeedPositionUnknown,
@@ -259,6 +259,7 @@ function problemOf(error: Error, isSafe: boolean): Problem {
   if (error instanceof Problem) return error
   if (error instanceof Unreadable) return invalidShape(error.errors)
   if (error instanceof TooManyContainers) return tooManyContainers()
+  if (error instanceof WrongOutcome) return invariantViolated(error)
   if (error instanceof BatchRefused) return rejectedBatch(error.failures)
   if (error instanceof IdempotencyKeyReused) return keyReused()
   if (error instanceof FeedPositionUnknown) return feedPositionUnknown()
@@ -287,7 +288,7 @@ function problemOfDatabase({ kind, mayHaveRun }: DatabaseError, isSafe: boolean)
 }
 
 /** A wrong answer is worse than none: a sender would believe it. The batch is stored all the same. */
-export const invariantViolated = (violation: string, transactionId: string | null) =>
+const invariantViolated = ({ violation, transactionId }: WrongOutcome) =>
   new Problem("invariant_violated", {
     detail: `The answer was wrong, so that it was not sent: ${violation}. The batch is in the ledger.`,
     transaction_id: transactionId,

@@ -5,21 +5,20 @@ import { acceptDelivery, type ReceivedDelivery } from "../../ingest/accept-deliv
 import type { IngestContext } from "../../ingest/context.ts"
 import { newBatch, storeBatch } from "../../ingest/store-batch.ts"
 import { commonName } from "../../metrics/points.ts"
-import { countCodes, countNew, countSources, violationIn } from "../../signals/answer.ts"
+import { countCodes, countNew, countSources } from "../../signals/answer.ts"
 import type { Rejected } from "../../signals/failures.ts"
 import { type BatchPlan, type Delivered, planBatch } from "../../signals/plan.ts"
 import type { DeliveryAnswer } from "../../signals/responses.ts"
 import { type TimeLimit, timeLimitAt } from "../../signals/rules.ts"
 import type { Signal } from "../../signals/schema.ts"
 import { instantText } from "../../signals/timestamp.ts"
-import { BatchRefused, type NewBatch, type WrittenBatch } from "../../store/batches/batch.ts"
+import { assertOutcome, BatchRefused, type NewBatch, type WrittenBatch } from "../../store/batches/batch.ts"
 import { MAX_STATEMENT_CHARACTERS } from "../../store/dead-letters/bound-record.ts"
 import { traceparentOf } from "../../trace.ts"
 import { admitMore } from "../body/admission.ts"
 import type { SentKey } from "../body/requests.ts"
 import { type App, noteOutcome, type RequestOutcome } from "../request/context.ts"
 import { timeValidation } from "../request/headers.ts"
-import { invariantViolated } from "../request/problems.ts"
 
 /** The context of this request for `ingest`. */
 export const ingestContext = (c: Context<App>): IngestContext => ({
@@ -88,8 +87,7 @@ export async function storeRequested(
     throw error
   })
   const { transactionId, replayed, stored, failures, duplicates } = written
-  const violation = violationIn(written, batch.plan.total)
-  if (violation !== undefined) throw invariantViolated(violation, transactionId)
+  assertOutcome(transactionId, written, batch.plan.total)
   const counts = { sources: countNew(batch.plan.rows, stored), codes: countCodes(failures) }
   noteOutcome(c, { failed: failures.length, duplicates, ...counts, transactionId, replayed })
   if (written.replayed) c.header("Idempotency-Replayed", "true")

@@ -1,4 +1,5 @@
-import type { StoredBatch, StoredId } from "../../signals/answer.ts"
+import { LoggableError } from "../../errors.ts"
+import { type StoredBatch, type StoredId, violationIn } from "../../signals/answer.ts"
 import type { BatchPlan } from "../../signals/plan.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { DatabaseError } from "../database/errors.ts"
@@ -60,6 +61,33 @@ export function insertedOf(
     return [{ index, id: Number(duplicate ? outcome.slice(1) : outcome) || null, duplicate }]
   })
   return { receivedAt, rows: inserted, failures }
+}
+
+/** What the database says of a batch in the ledger cannot be: an answer made of it would be wrong. */
+export class WrongOutcome extends LoggableError {
+  readonly transactionId: string
+  readonly violation: string
+
+  constructor(transactionId: string, violation: string) {
+    super(`a batch has a wrong outcome: ${violation}`)
+    this.transactionId = transactionId
+    this.violation = violation
+  }
+}
+
+/**
+ * Checks the outcome of a batch before an answer is made of it.
+ *
+ * @param total the signals that were sent
+ * @throws {WrongOutcome} the batch is in the ledger all the same
+ */
+export function assertOutcome(
+  transactionId: string,
+  outcome: Pick<StoredBatch, "stored" | "failures">,
+  total: number,
+): void {
+  const violation = violationIn(outcome, total)
+  if (violation !== undefined) throw new WrongOutcome(transactionId, violation)
 }
 
 /** The database refused signals of an all-or-nothing batch: nothing was stored. */

@@ -11,7 +11,7 @@ import { batches } from "../database/schema.ts"
 import { keepTexts } from "../dead-letters/bound-record.ts"
 import { type DeadLetter, insertDeadLetters } from "../dead-letters/store.ts"
 import { isSuppressed, keepErasedKeys, orSuppressed } from "../lifecycle/suppression.ts"
-import { BatchInDoubt, type NewBatch } from "./batch.ts"
+import { assertOutcome, BatchInDoubt, type NewBatch } from "./batch.ts"
 import { insertByHalves } from "./by-halves.ts"
 import { repeatChanges, withoutFailed } from "./changes.ts"
 import { type BatchWrite, distinctWrites, insertGrouped, insertMany, type Outcome } from "./insert-many.ts"
@@ -151,6 +151,7 @@ async function insertDelivery(
  * suppressed rows, without these rows. Each time they have fewer rows, so this ends.
  *
  * @param storeOthers stores them; the database can refuse another of their rows
+ * @throws {WrongOutcome} of one of them; the others are in the ledger too
  */
 async function finish(
   call: Call,
@@ -170,6 +171,7 @@ async function finish(
       const refused = batch.plan.rows.filter((_, index) => result.suppressed.has(index))
       others.push({ delivery: { ...delivery, batch: { ...batch, plan } }, refused })
     } else {
+      assertOutcome(batch.transactionId, { stored: result.rows, failures: result.failures }, batch.plan.total)
       const failures = addedFailures(delivery, result.failures)
       call.outcomes.enter(batch, { rows: result.rows, failures })
       addFailed(failed, batch.transactionId, failures)
