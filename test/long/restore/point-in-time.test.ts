@@ -16,7 +16,7 @@ import { debianVersion } from "../../setup/postgres/versions.ts"
 import { runQueuedBundle } from "../../setup/queued-bundle.ts"
 import { queryAt } from "../../setup/rig.ts"
 import { type Receiver, startReceiver } from "../../setup/vitest/receiver.ts"
-import { waitFor } from "../../setup/wait-for.ts"
+import { waitFor } from "../../setup/hooks/wait-for.ts"
 
 const programs = debianVersion()?.programs
 

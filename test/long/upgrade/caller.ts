@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { expect } from "vitest"
-import { waitFor } from "../../setup/wait-for.ts"
+import { waitFor } from "../../setup/hooks/wait-for.ts"
 
 /** A batch that was answered with 200. */
 interface SentBatch {
@@ -34,7 +34,7 @@ export function callerOf(address: string) {
     return answer.body
   }
 
-  /** Sends a batch until it is stored, as every sender of the documentation does. @returns its transaction id */
+  /** Sends a batch until it is stored, as every sender does. @returns its transaction id */
   async function send(key: string, size: number): Promise<string> {
     const signals = Array.from({ length: size }, (_, index) => ({
       context_window_id: key,
