@@ -29,10 +29,10 @@ interface EndpointFaults {
 }
 
 /**
- * `cut`: the connection breaks in the middle of the body. `stall`: the rest of the body never arrives.
- * Otherwise: a proxy's page.
+ * `cut`: the connection breaks in the middle of the body. `stall`: the rest of the body never arrives. `no`:
+ * the answer arrives as it is, so that a later one can be spoiled. Otherwise: a proxy's page.
  */
-export type SpoiledAnswer = "cut" | "stall" | { status: number; page: string }
+export type SpoiledAnswer = "no" | "cut" | "stall" | { status: number; page: string }
 
 export interface NeonEndpoint {
   /** The value of `neonConfig.fetchEndpoint`. */
@@ -111,7 +111,7 @@ export async function startNeonEndpoint(options: EndpointOptions = {}): Promise<
     if (typeof spoiled === "object") return void response.writeHead(spoiled.status).end(spoiled.page)
     const bytes = Buffer.from(text)
     response.writeHead(status, { "Content-Type": "application/json", "Content-Length": bytes.length })
-    if (!spoiled) return void response.end(bytes)
+    if (!spoiled || spoiled === "no") return void response.end(bytes)
     response.write(bytes.subarray(0, bytes.length / 2), () => spoiled === "cut" && response.destroy())
   }
 

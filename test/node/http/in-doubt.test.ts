@@ -73,6 +73,34 @@ describe.each([
   })
 })
 
+describe("a stored signal that cannot be read afterwards", () => {
+  /** Runs `work` while only the answer to its first statement arrives. */
+  async function withFirstAnswer<T>(work: () => Promise<T>): Promise<T> {
+    rig.endpoint.faults.spoil = ["no", ...Array(100).fill("cut")]
+    try {
+      return await work()
+    } finally {
+      rig.endpoint.faults.spoil = []
+    }
+  }
+
+  it("is acknowledged with its id as a duplicate", async () => {
+    const signal = { ...SIGNAL, dedupe_key: crypto.randomUUID() }
+    const { id } = (await call("POST", "/api/signals", signal)).body
+    const again = await withFirstAnswer(() => call("POST", "/api/signals", signal))
+    expect(again).toMatchObject({ status: 200, body: { id, duplicate: true } })
+  })
+
+  it("is never denied under its Idempotency-Key", async () => {
+    const key = crypto.randomUUID()
+    const { body } = await call("POST", "/api/signals", SIGNAL, key)
+    const again = await withFirstAnswer(() => call("POST", "/api/signals", SIGNAL, key))
+    expect([again.status, again.body.code]).toEqual([503, "in_doubt"])
+    expect((await call("POST", "/api/signals", SIGNAL, key)).body).toEqual(body)
+    expect(await countOf("signals")).toBe(1)
+  })
+})
+
 /** Makes dead letters that a replay can store. */
 async function curedDeadLetters(count: number): Promise<number[]> {
   await call(
