@@ -1,3 +1,4 @@
+export type { AnswerContext } from "./api/errors.ts"
 export {
   AbortedError,
   BatchRejectedError,
@@ -32,7 +33,7 @@ export { SignalClient } from "./client.ts"
 export type { FeedOptions } from "./feed.ts"
 export type { BatchOptions, CallOptions, SendOptions } from "./http/request.ts"
 export type { ClientOptions } from "./http/transport.ts"
-export type { KeyRotation } from "./keys.ts"
+export type { KeyRotation, KeysClient } from "./keys.ts"
 export { BatchProcessor } from "./processor.ts"
 export type { Spool, SpooledBatch } from "./spool/types.ts"
 export type {
@@ -43,4 +44,5 @@ export type {
   SubscriptionFilter,
   SubscriptionFormat,
   SubscriptionOptions,
+  SubscriptionsClient,
 } from "./subscriptions.ts"

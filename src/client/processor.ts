@@ -111,9 +111,9 @@ export class BatchProcessor {
 
   /**
    * Sends the buffered signals, and resolves when every signal that was accepted before the call is settled:
-   * stored, or reported. That lasts as long as the service is away.
+   * stored, or reported. That lasts as long as the service is away, or at most `deadlineMs`, after which the
+   * signals stay accepted.
    *
-   * @param options.deadlineMs how long to wait for that at most; the signals stay accepted after it
    * @throws {DeadlineError} they are not settled by then
    * @throws {Error} a batch was not delivered, and there is no `onUndelivered`; a `SignalError`, or an error
    *   of the spool
