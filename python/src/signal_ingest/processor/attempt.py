@@ -21,7 +21,7 @@ from ..base.types import BatchAnswer
 from ..calls.call import Steps
 from ..calls.deliver import Delivery, deliver_each
 from ..calls.operations import Operations
-from ..spool.folder import KeptBatch
+from ..spool.batch import KeptBatch
 from ..spool.spool import Spool
 from .core import Batch, Core
 from .options import BatchRetry, Delivered, SettledOptions, Undelivered, Unstored

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..calls.call import wait_after
-from ..spool.folder import KeptBatch
+from ..spool.batch import KeptBatch
 from ..spool.segments import Place
 from .options import SettledOptions
 from .stats import Counts, Stats

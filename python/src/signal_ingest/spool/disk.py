@@ -24,6 +24,15 @@ def sync_data(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
+def sync_file(path: str) -> None:
+    """Makes what was written to a closed file durable."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        sync_data(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: str) -> None:
     """Makes new and removed names of a folder durable. Windows has no such call."""
     if sys.platform == "win32":

@@ -11,45 +11,14 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..base.errors import ClosedError, SpoolError
-from .disk import Reserve, free_bytes, sync_data, sync_folder, write_all
-from .lines import CutLine, DamagedLine, DoneLine, SignalLine, encode_line, ranges_of, read_lines
+from .batch import KeptBatch
+from .disk import Reserve, free_bytes, sync_data, sync_file, sync_folder, write_all
+from .lines import CutLine, DamagedLine, DoneLine, SignalLine, encode_line, read_lines
 from .lock import FolderLock
-from .segments import Found, Place, Segment, read_folder, segment_path
+from .segments import Found, Place, Segment, needed_done, read_folder, segment_path
 
 SEGMENT_BYTES = 8 * 1024**2
 """A new file is begun after this many bytes, so that old ones can be removed."""
-
-
-class KeptBatch:
-    """The signals of a batch on disk. ``is_damaged``: some of them are lost."""
-
-    def __init__(self, folder: SpoolFolder, places: Sequence[Place], line: Optional[CutLine] = None) -> None:
-        self._folder = folder
-        self.line = line
-        self.count = len(places)
-        self.bytes = sum(place.length for place in places)
-        self.ranges = line.ranges if line else ranges_of(sorted(place.sequence for place in places))
-        self.is_damaged = line is not None and self.count < line.count
-        self.segments = Counter(place.segment for place in places)
-        self._spans = _spans_of(places)
-
-    def cut(self, key: str, caller: str) -> None:
-        """Writes the batch and its key durably, once. Raises SpoolError: the disk does not take it."""
-        if self.line is None:
-            line = CutLine(key, self.ranges, self.count, caller)
-            self._folder.write_line(encode_line(line))
-            self.line = line
-
-    def read(self) -> list[bytes]:
-        """Returns the JSON of the signals. Raises SpoolError: they cannot be read."""
-        texts = self._folder.read(self._spans, self.ranges)
-        if len(texts) < self.count:
-            self.is_damaged = True
-        return texts
-
-    def done(self, key: str) -> None:
-        """Forgets the batch: the service has stored or refused each of its signals."""
-        self._folder.done(DoneLine(key, self.ranges), self.segments)
 
 
 @dataclass(frozen=True)
@@ -75,7 +44,7 @@ class SpoolFolder:
         self._is_writing = False
         self._queue: list[_Waiting] = []
         self._file: Optional[int] = None
-        self._unwritten: list[bytes] = []
+        self._unwritten: list[DoneLine] = []
         self._is_closed = False
         found = read_folder(path, on_damage)
         self._segments: list[Segment] = found.segments
@@ -136,11 +105,17 @@ class SpoolFolder:
             batches[-1].append(place)
         return [KeptBatch(self, batch) for batch in batches]
 
-    def write_line(self, line: bytes) -> None:
-        """Writes a line durably; on a full disk, it takes the space of the reserve."""
+    def write_cut(self, line: CutLine) -> Segment:
+        """Writes the line of a batch durably; on a full disk, it takes the space of the reserve.
+
+        Returns the file, which is kept as long as the batch: without its line, its signals would be sent
+        under another key.
+        """
         self._begin_writing()
         try:
-            self._write(line, from_reserve=True)
+            segment, _ = self._write(encode_line(line), from_reserve=True)
+            segment.open += 1
+            return segment
         finally:
             self._end_writing()
 
@@ -155,13 +130,14 @@ class SpoolFolder:
                 segment.open -= count
             if self._is_closed:
                 return
-            self._unwritten.append(encode_line(line))
+            self._unwritten.append(line)
             self._sweep()
             if self._unwritten:
                 try:
                     self._write(b"", sync=False)
                 except SpoolError:
                     pass  # written later; until then a crash sends the batch again under its key
+            self._sweep_between()
         finally:
             self._end_writing()
 
@@ -241,13 +217,22 @@ class SpoolFolder:
             ) from cause
         first = self._next_sequence
         lines = [encode_line(SignalLine(first + at, text)) for at, text in enumerate(texts)]
-        segment, offset = self._write(b"".join(lines))
+        # No number is used twice: a line that the disk refused and kept must not stand for another signal.
+        self._next_sequence = first + len(lines)
+        try:
+            segment, offset = self._write(b"".join(lines))
+        except SpoolError:
+            last = first + len(lines) - 1
+            self._unwritten.append(DoneLine("", ((first, last),)))
+            if self._segments:
+                self._segments[-1].note(first, last)
+            raise
         segment.open += len(lines)
+        segment.note(first, first + len(lines) - 1)
         places = []
         for at, line in enumerate(lines):
             places.append(Place(first + at, segment, offset, len(line)))
             offset += len(line)
-        self._next_sequence = first + len(lines)
         return places
 
     def _has_space(self) -> bool:
@@ -273,16 +258,19 @@ class SpoolFolder:
 
     def _write_once(self, data: bytes, sync: bool, with_waiting: bool = True) -> tuple[Segment, int]:
         file, segment = self._current()
-        waiting = b"".join(self._unwritten) if with_waiting else b""
+        done = list(self._unwritten) if with_waiting else []
+        waiting = b"".join(map(encode_line, done))
         try:
             write_all(file, waiting + data)
             if sync:
                 sync_data(file)
+            segment.is_synced = sync
         except OSError:
             self._repair(file, segment)
             raise
         if with_waiting:
             self._unwritten.clear()
+            segment.done += [one for line in done for one in line.ranges]
         offset = segment.size + len(waiting)
         segment.size = offset + len(data)
         if segment.size >= self._segment_bytes:
@@ -306,14 +294,14 @@ class SpoolFolder:
             os.ftruncate(file, segment.size)
             os.fsync(file)
         except OSError:
-            pass  # a half line is skipped when the file is read; a whole one was never refused twice
+            pass  # a half line is skipped when the file is read; a whole one is noted as done
         self._close_file()
         if segment.size == 0 and self._segments[-1] is segment:
-            self._segments.pop()  # each try on a full disk would leave an empty file
             try:
-                os.unlink(segment.path)
+                os.unlink(segment.path)  # each try on a full disk would leave an empty file
+                self._segments.pop()
             except OSError:
-                pass
+                pass  # removed later
         self._sweep()
 
     def _close_file(self) -> None:
@@ -340,6 +328,24 @@ class SpoolFolder:
             if not self._segments:
                 self._unwritten.clear()  # every signal that they speak of is gone
 
+    def _sweep_between(self) -> None:
+        """Removes files between needed ones, so that a batch that waits long does not fill the disk."""
+        for segment in [one for one in self._segments[:-1] if one.open == 0]:
+            try:
+                needed = needed_done(segment, self._segments)
+                if needed or self._unwritten:
+                    written, _ = self._write(encode_line(DoneLine("", tuple(needed))) if needed else b"")
+                    written.done += needed
+                # The line of a batch that is done must not go before it is durable that the batch is done.
+                for one in self._segments:
+                    if not one.is_synced:
+                        sync_file(one.path)
+                        one.is_synced = True
+                os.unlink(segment.path)
+            except (OSError, SpoolError):
+                return  # tried again when the next batch is done
+            self._segments.remove(segment)
+
 
 class _Waiting:
     """A signal that waits to be written with others."""
@@ -359,14 +365,3 @@ class _Waiting:
             raise self._error
         assert self._place is not None
         return self._place
-
-
-def _spans_of(places: Sequence[Place]) -> list[tuple[Segment, int, int]]:
-    """The parts of files that hold the lines, as few as possible."""
-    spans: list[tuple[Segment, int, int]] = []
-    for place in sorted(places, key=lambda one: (one.segment.path, one.offset)):
-        if spans and spans[-1][0] is place.segment and spans[-1][2] == place.offset:
-            spans[-1] = (place.segment, spans[-1][1], place.offset + place.length)
-        else:
-            spans.append((place.segment, place.offset, place.offset + place.length))
-    return spans

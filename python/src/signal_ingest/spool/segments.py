@@ -14,12 +14,35 @@ from .lines import CutLine, DamagedLine, DoneLine, Range, SignalLine, read_lines
 
 @dataclass(eq=False)
 class Segment:
-    """A file: only appended to, and removed when it and all older ones have no needed signal."""
+    """A file: only appended to, and removed when none of its lines is needed."""
 
     path: str
     size: int = 0
     open: int = 0
-    """How many of its signals are not done."""
+    """How many of its lines are needed: signals that are not done, and the lines of their batches."""
+    done: list[Range] = field(default_factory=list)
+    """Signals that its lines mark as done. They are needed as long as a file has these signals."""
+    is_synced: bool = True
+    """Whether its last lines are durable."""
+    first: int = 0
+    last: int = -1
+    """The numbers between which its signals are."""
+
+    def note(self, first: int, last: int) -> None:
+        """Notes that it has signals of these numbers."""
+        if self.last < 0:
+            self.first = first
+        self.first, self.last = min(self.first, first), max(self.last, last)
+
+
+def needed_done(segment: Segment, segments: Iterable[Segment]) -> list[Range]:
+    """What a file marks as done and other files have: without it, signals would be sent again."""
+    others = [(one.first, one.last) for one in segments if one is not segment]
+    return [
+        (first, last)
+        for first, last in segment.done
+        if any(first <= other_last and other_first <= last for other_first, other_last in others)
+    ]
 
 
 @dataclass(frozen=True)
@@ -34,9 +57,10 @@ class Place:
 
 @dataclass
 class FoundBatch:
-    """A batch of an earlier run, with the signals that are not lost."""
+    """A batch of an earlier run, with the signals that are not lost, and the file that has its line."""
 
     line: CutLine
+    segment: Segment
     places: list[Place] = field(default_factory=list)
 
 
@@ -81,11 +105,13 @@ def read_folder(folder: str, on_damage: Callable[[DamagedLine], None]) -> Found:
                 on_damage(DamagedLine(segment.path, number, shown))
             elif isinstance(entry, SignalLine):
                 places.append(Place(entry.sequence, segment, offset, length))
+                segment.note(entry.sequence, entry.sequence)
                 last = max(last, entry.sequence)
             elif isinstance(entry, CutLine):
-                cuts[entry.key] = FoundBatch(entry)
+                cuts[entry.key] = FoundBatch(entry, segment)
             else:
                 done.extend(entry.ranges)
+                segment.done.extend(entry.ranges)
             if isinstance(entry, (CutLine, DoneLine)):
                 last = max([last, *(end for _, end in entry.ranges)])
     found.next_sequence = last + 1
@@ -107,6 +133,8 @@ def _sort_out(found: Found, places: list[Place], cuts: dict[str, FoundBatch], do
         else:
             found.loose.append(place)
     found.batches = [batch for batch in cuts.values() if batch.places]
+    for batch in found.batches:
+        batch.segment.open += 1
 
 
 class _RangeFinder:

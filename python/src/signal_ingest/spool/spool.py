@@ -12,8 +12,9 @@ from typing import Optional, Union
 from ..base.callbacks import call_safely, log
 from ..base.errors import ClosedError, SpoolError
 from ..base.options import check_count
+from .batch import KeptBatch
 from .disk import make_folder, sync_folder
-from .folder import KeptBatch, Limits, SpoolFolder
+from .folder import Limits, SpoolFolder
 from .lines import DamagedLine
 from .lock import try_lock
 from .segments import Place
@@ -168,7 +169,7 @@ class Spool:
             found, folder.found = folder.found, None
             if found is None:
                 continue
-            recovered.batches += [KeptBatch(folder, one.places, one.line) for one in found.batches]
+            recovered.batches += [KeptBatch(folder, one.places, one) for one in found.batches]
             if found.loose:
                 recovered.loose.append((folder, found.loose))
         return recovered
