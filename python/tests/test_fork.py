@@ -9,6 +9,7 @@ import pytest
 
 from .setup.hop import Hop
 from .setup.programs import run, script
+from .test_processor import echo
 from .test_spool import Store
 
 pytestmark = pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
@@ -170,3 +171,27 @@ for at in range(5):
 """
     ended = run(code, stub.url)
     assert store.texts == [str(at) for at in range(5)], ended.stderr
+
+
+def test_a_send_loads_no_module(stub: Hop) -> None:
+    """A child that was forked while a thread of its parent loaded a module can never load it."""
+    stub.always = echo
+    code = """
+    import asyncio, sys
+    from signal_ingest import *
+    url = sys.argv[1].replace("127.0.0.1", "localhost")
+    signal = {"context_window_id": "c", "raw_content": "x" * 9000}
+    async def main():
+        async with AsyncSignalClient(url) as client: await client.create_batch([signal])
+    processor = BatchProcessor(SignalClient(url))
+    before = set(sys.modules)
+    processor.add(signal)
+    processor.close()
+    print(sorted(set(sys.modules) - before))
+    before = set(sys.modules)
+    asyncio.run(main())
+    print(sorted(name for name in set(sys.modules) - before if not name.startswith("asyncio")))
+    """
+    ended = run(code, stub.url)
+    assert ended.stdout == "[]\n[]\n", ended.stderr
+    assert len(stub.seen) == 2

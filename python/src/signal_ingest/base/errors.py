@@ -42,6 +42,17 @@ class SignalError(Exception):
         self.code = answer.code
         self.transaction_id = answer.transaction_id
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default a copy is made by __init__ with the message alone. A pool of processes that cannot make
+        # a copy of a worker's error waits for ever.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[SignalError], arguments: tuple[Any, ...], state: dict[str, Any]) -> SignalError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
+
 
 class InvalidSignalError(SignalError, ValueError):
     """A value cannot be written as JSON without changing it, such as NaN or a cycle. Nothing was sent.

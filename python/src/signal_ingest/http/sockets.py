@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - socket loads it when it first connects: see below
 import os
 import socket
 import ssl
@@ -9,6 +10,8 @@ import threading
 import time
 from typing import Optional
 
+# A send loads no module. Where a process forks while a thread loads one, the child can never load it: socket
+# says "unknown encoding: idna" there for ever.
 from .address import Address, proxy_of
 from .message import AnswerParser, BadAnswer, ConnectionFailed, Request, Response, encode_request
 

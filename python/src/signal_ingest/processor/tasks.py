@@ -15,6 +15,7 @@ from ..base.callbacks import call_safely, log
 from ..base.encode import encode_signal
 from ..base.errors import BufferFull, ClosedError, DeadlineError, UndeliveredError
 from ..base.options import check_client, check_timeout
+from ..base.pickling import NotPickled
 from ..base.types import Signal
 from ..processor import attempt as attempts
 from ..processor import exits
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncBatchProcessor:
+class AsyncBatchProcessor(NotPickled):
     """Gathers signals into batches and sends several at once, from tasks of the event loop.
 
     Its options, callbacks and errors are those of BatchProcessor. It starts no thread; with a spool, one

@@ -14,6 +14,7 @@ from ..base.callbacks import call_safely, log
 from ..base.encode import encode_signal
 from ..base.errors import BufferFull, ClosedError, DeadlineError, UndeliveredError
 from ..base.options import check_client, check_timeout, is_frozen_between_calls
+from ..base.pickling import NotPickled
 from ..base.types import Signal
 from ..client import SignalClient
 from ..processor import attempt as attempts
@@ -34,7 +35,7 @@ INLINE_SECONDS = 3.0
 _starting = threading.RLock()
 
 
-class BatchProcessor:
+class BatchProcessor(NotPickled):
     """Gathers signals into batches and sends several at once, from threads of its own.
 
     Every signal that ``add`` has accepted is stored, or reported to ``on_failure`` or ``on_undelivered``. It
