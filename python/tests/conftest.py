@@ -30,7 +30,7 @@ def service() -> Iterator[services.Service]:
     """The real service, open to every local call."""
     if not services.can_start:
         pytest.skip("the service needs its packages: npm ci")
-    started = services.Service()
+    started = services.Service(**services.OPEN)
     yield started
     started.remove()
 

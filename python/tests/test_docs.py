@@ -16,7 +16,7 @@ import pytest
 from signal_ingest import SignalClient
 
 from .setup.programs import LIMIT_SECONDS
-from .setup.service import REPOSITORY, Service, free_port
+from .setup.service import REPOSITORY, ROOT_KEY, Service, free_port
 
 PAGE = REPOSITORY / "docs/python.md"
 ADDRESS = "http://localhost:8002"
@@ -39,7 +39,7 @@ OF_ITS_OWN = ("A database, by psycopg", "A Kafka consumer", "FastAPI")
 ALONE = [
     (f"{heading} {at}", code) for at, (heading, code) in enumerate(blocks()) if heading not in OF_ITS_OWN
 ]
-NEEDS = {"prometheus_client": "prometheus_client"}
+NEEDS = ("prometheus_client", "opentelemetry.sdk")
 
 
 def execute(code: str, folder: Path, **environment: str) -> str:
@@ -72,12 +72,16 @@ EXPECTED: dict[str, Any] = {
     "Stream processing": "Stored 120 signals",
     "Retries": r"^[0-9a-f-]{36}\n",
     "Prometheus": r"batch_signals_created_total 1.0|^$",
+    "OpenTelemetry": r'"name": "POST /api/signals/batch"(.|\n)*"name": "handle a message"',
+    "Keys": r"^si_live_\w+\n(.|\n)*importer-\d+ active None\nimporter-\d+ revoked None\n",
+    "Subscriptions": r"^whsec_.+\nNone .+\n\d{4}-.+\n(.|\n)*angry-\d+ active",
+    "An audit": r"signals \d+ 0 \[\]\n(.|\n)*keys \d+ 0 \[\]\n$",
 }
 
 
 @pytest.mark.parametrize(("name", "code"), ALONE, ids=[name for name, _ in ALONE])
 def test_a_program_runs_as_printed(service: Service, tmp_path: Path, name: str, code: str) -> None:
-    said = execute(code.replace(ADDRESS, service.url), tmp_path)
+    said = execute(code.replace(ADDRESS, service.url), tmp_path, SIGNAL_INGEST_KEY=ROOT_KEY)
     assert re.search(EXPECTED.get(name.rsplit(" ", 1)[0], ""), said), said
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from signal_ingest import (
+    AsyncSignalClient,
     BatchRejectedError,
     DeadlineError,
     InvalidSignalError,
@@ -204,23 +206,61 @@ def test_decisions(twin: Twin, stub: Hop, case: Any) -> None:
     assert outcome == {**outcome, **{name: case[name] for name in outcome if name in case}}
 
 
-CALLS: dict[str, Callable[[Any], Any]] = {
-    "createBatch": lambda client: client.create_batch(
-        [{"context_window_id": "a"}, {"context_window_id": "b"}]
-    ),
-    "create": lambda client: client.create({"context_window_id": "a"}),
-    "list": lambda client: next(iter(client.list_pages())),
-    "feed": lambda client: next(iter(client.feed(follow=False))),
-    "stats": lambda client: client.stats(),
-    "batch": lambda client: client.batch("t"),
-    "listDeadLetters": lambda client: list(client.list_dead_letters()),
-    "deadLetter": lambda client: client.dead_letter(7),
-    "replayDeadLetter": lambda client: client.replay_dead_letter(7),
-    "replayDeadLetters": lambda client: client.replay_dead_letters(),
-    "discardDeadLetter": lambda client: client.discard_dead_letter(7),
-    "erase": lambda client: client.erase({"user_id": "u"}),
-    "erasure": lambda client: client.erasure("e"),
+NAMED = {
+    *("list", "listPages", "feed", "stats", "listDeadLetters", "replayDeadLetters", "audit"),
+    "subscriptions.replaceSecret",
 }
+"""Calls whose last argument in TypeScript is an object of options, which are arguments by name here."""
+
+
+def snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
+def call_of(client: Any, name: str, arguments: list[Any]) -> None:
+    """Makes a call with the arguments of a case; of an iterator, the first step."""
+    method = client
+    for part in name.split("."):
+        method = getattr(method, snake(part))
+    named = {snake(key): value for key, value in arguments[-1].items()} if name in NAMED else {}
+    result = method(*arguments[: len(arguments) - (name in NAMED)], **named)
+    if isinstance(result, Iterator):
+        next(result, None)
+
+
+@cases("calls", "requests")
+def test_requests(twin: Twin, stub: Hop, case: Any) -> None:
+    stub.always = Answer(404)
+    with pytest.raises(RequestError):
+        call_of(twin.client(stub.url, compress=False), case["call"], case["arguments"])
+    (seen,) = stub.seen
+    address = urlsplit(seen.path)
+    assert case["request"] == {
+        "method": seen.method,
+        "path": address.path,
+        "query": urlencode(sorted(parse_qsl(address.query))),
+        "body": seen.body.decode() or None,
+    }
+
+
+ONLY_HERE = {"run", "close", "aclose", "pages"}
+
+
+@pytest.mark.parametrize("client", [SignalClient, AsyncSignalClient])
+def test_every_call_has_a_case(client: Any) -> None:
+    made = client("http://golden.test")
+    parts = {"": made, "keys.": made.keys, "subscriptions.": made.subscriptions}
+    names = {
+        prefix + name
+        for prefix, part in parts.items()
+        for name, value in vars(type(part)).items()
+        if not name.startswith("_") and callable(value) and name not in ONLY_HERE
+    }
+    assert names == {snake(case["call"]) for case in CALLS}
+
+
+CALLS = json.loads((FOLDER / "calls.json").read_text())["requests"]
+ARGUMENTS = {case["call"]: case["arguments"] for case in reversed(CALLS)}
 
 
 @cases("answers", "foreign")
@@ -228,11 +268,12 @@ def test_foreign_answers(stub: Hop, case: Any) -> None:
     stub.always = Answer(200, json.dumps(case["json"]))
     reasons, end = first_retry()
     client = SignalClient(stub.url, on_retry=end)
+    arguments = ARGUMENTS[case["call"]]
     if case["accepted"]:
-        CALLS[case["call"]](client)
+        call_of(client, case["call"], arguments)
     else:
         with pytest.raises(Retried):
-            CALLS[case["call"]](client)
+            call_of(client, case["call"], arguments)
     assert [(type(reason), reason.status) for reason in reasons] == [(UnavailableError, 200)] * (
         not case["accepted"]
     )

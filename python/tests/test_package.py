@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 import signal_ingest
 from signal_ingest.base.codes import KnownFailureCode, KnownProblemCode
 from signal_ingest.base.types import NewSignal
+
+from .setup.service import Service
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = ROOT.parent
@@ -61,19 +64,33 @@ def test_it_needs_nothing_but_python() -> None:
     assert imported.returncode == 0, imported.stderr
 
 
+NOT_CLASSES = ("Scope", "Signal", "SubscriptionFormat", "conversation")
+
+
 def test_every_name_is_exported() -> None:
     for name in signal_ingest.__all__:
-        assert getattr(signal_ingest, name).__doc__ or name in ("Signal", "conversation")
+        assert getattr(signal_ingest, name).__doc__ or name in (
+            "Scope",
+            "Signal",
+            "SubscriptionFormat",
+            "conversation",
+        )
 
 
-def test_the_wheel_has_the_types_and_the_licence(tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist."""
     pytest.importorskip("build")
-    pytest.importorskip("hatchling")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    folder = tmp_path_factory.mktemp("built")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    (sdist,) = tmp_path.glob("*.tar.gz")
+    return folder
+
+
+def test_the_wheel_has_the_types_and_the_licence(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    (sdist,) = built.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
     assert "signal_ingest/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -82,3 +99,26 @@ def test_the_wheel_has_the_types_and_the_licence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("page", ["python/README.md", "docs/python.md"])
+def test_the_first_lines_of_a_page_send(built: Path, service: Service, tmp_path: Path, page: str) -> None:
+    """The wheel in an environment of its own, then the first program of the page as it is printed."""
+    text = (REPOSITORY / page).read_text()
+    install, code = re.findall(r"```\w+\n(.*?)```", text, re.DOTALL)[:2]
+    assert install == "pip install ./python\n"
+    assert len([line for line in code.splitlines() if line]) <= 6
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    (wheel,) = built.glob("*.whl")
+    # A wheel of plain modules is installed by unpacking it. pip does the same, in ten times as long.
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    zipfile.ZipFile(wheel).extractall(packages)
+    room = f"first-{tmp_path.name}"
+    code = code.replace("http://localhost:8002", service.url).replace("conv-123", room)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    sent = subprocess.run([python, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (sent.returncode, sent.stderr) == (0, "")
+    with signal_ingest.SignalClient(service.url) as client:
+        (stored,) = client.list(context_window_id=room)
+    assert (stored["raw_content"], stored["signal_score"]) == ("Ready to sync", 0.85)

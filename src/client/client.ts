@@ -1,5 +1,4 @@
 import * as answers from "./api/answers.ts"
-import { RequestError } from "./api/errors.ts"
 import {
   type AuditPage,
   type AuditQuery,
@@ -22,6 +21,7 @@ import type {
   NewSignal,
   ReplayAnswer,
   SignalPage,
+  SignalWithScores,
   StoredSignal,
 } from "./api/types.ts"
 import { encodeJson, encodeSignal } from "./base/encode.ts"
@@ -157,6 +157,11 @@ export class SignalClient {
     yield* this.#pages<SignalPage>("/api/signals", exchange, options)
   }
 
+  /** A signal with its scores; undefined when none has this id. */
+  async signal(id: number, options: CallOptions = {}): Promise<SignalWithScores | undefined> {
+    return this.#transport.find<SignalWithScores>(`/api/signals/${id}`, answers.isStoredSignal, options)
+  }
+
   /**
    * Yields the signals in commit order, page by page, and waits for new ones until `signal` aborts. A reader
    * that saves `next_cursor` together with the results of the page, and starts from it again, sees every
@@ -199,11 +204,8 @@ export class SignalClient {
    * stored under it.
    */
   async batch(transactionId: string, options: CallOptions = {}): Promise<BatchRecord | undefined> {
-    return this.#find<BatchRecord>(
-      `/api/batches/${encodeURIComponent(transactionId)}`,
-      answers.isBatchRecord,
-      options,
-    )
+    const path = `/api/batches/${encodeURIComponent(transactionId)}`
+    return this.#transport.find<BatchRecord>(path, answers.isBatchRecord, options)
   }
 
   /**
@@ -223,7 +225,7 @@ export class SignalClient {
 
   /** A dead letter with its record; undefined when none has this id. Needs the scope `read`. */
   async deadLetter(id: number, options: CallOptions = {}): Promise<DeadLetter | undefined> {
-    return this.#find<DeadLetter>(`/api/dead-letters/${id}`, answers.isDeadLetter, options)
+    return this.#transport.find<DeadLetter>(`/api/dead-letters/${id}`, answers.isDeadLetter, options)
   }
 
   /**
@@ -299,7 +301,11 @@ export class SignalClient {
    * The state of an erasure, and what it removed; undefined when none has this id. Needs the scope `admin`.
    */
   async erasure(id: string, options: CallOptions = {}): Promise<Erasure | undefined> {
-    return this.#find<Erasure>(`/api/erasures/${encodeURIComponent(id)}`, answers.isErasure, options)
+    return this.#transport.find<Erasure>(
+      `/api/erasures/${encodeURIComponent(id)}`,
+      answers.isErasure,
+      options,
+    )
   }
 
   /** Yields the pages of an audit: the ledger compared with the signals. Needs the scope `admin`. */
@@ -355,21 +361,6 @@ export class SignalClient {
       },
       options,
     )) as Answer
-  }
-
-  /** Gets a path; undefined when the service, and not something in front of it, says that there is none. */
-  async #find<Found>(
-    path: string,
-    isExpected: Exchange["isExpected"],
-    options: CallOptions,
-  ): Promise<Found | undefined> {
-    try {
-      return (await this.#transport.get(path, { isExpected }, options)) as Found
-    } catch (error) {
-      if (error instanceof RequestError && error.status === 404 && error.code === "not_found")
-        return undefined
-      throw error
-    }
   }
 
   async *#pages<Page extends { next_cursor: string | null }>(

@@ -32,6 +32,11 @@ export class KeysClient {
     } while (cursor !== null)
   }
 
+  /** A key's record; undefined when none has this id. */
+  async get(id: string, options: CallOptions = {}): Promise<ApiKeyRecord | undefined> {
+    return this.#transport.find<ApiKeyRecord>(pathOf(id), isKey, options)
+  }
+
   /**
    * Makes a key. Its answer is the only one that has the key itself.
    *

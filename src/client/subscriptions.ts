@@ -96,6 +96,11 @@ export class SubscriptionsClient {
     return (answer as { subscriptions: Subscription[] }).subscriptions
   }
 
+  /** A subscription; undefined when none has this id. */
+  async get(id: string, options: CallOptions = {}): Promise<Subscription | undefined> {
+    return this.#transport.find<Subscription>(pathOf(id), isSubscription, options)
+  }
+
   /**
    * Creates a subscription that begins after the newest signal. Its answer is the only one that has the
    * secret.

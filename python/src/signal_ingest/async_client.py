@@ -6,8 +6,10 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Optional, TypeVar
 
+from .base.admin import AuditPage, Time
 from .base.clock import SYSTEM_CLOCK, Clock
 from .base.errors import ClosedError
+from .base.pickling import NotPickled
 from .base.types import (
     BatchAnswer,
     BatchRecord,
@@ -24,18 +26,30 @@ from .base.types import (
     SignalPage,
     StoredSignal,
 )
+from .calls.admin import IS_AUDIT_PAGE, Admin
+from .calls.answer import Check
 from .calls.call import Retry, Send, Steps
 from .calls.configuration import DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT_SECONDS, settle
 from .calls.feed import FeedReader
-from .calls.operations import Operations, encode_scores, encode_signals, payload_query
+from .calls.operations import (
+    IS_DEAD_LETTER_PAGE,
+    IS_SIGNAL_PAGE,
+    Operations,
+    encode_scores,
+    encode_signals,
+    payload_query,
+)
+from .calls.tracing import Tracing
 from .http.message import ConnectionFailed
 from .http.streams import StreamTransport
+from .keys import AsyncKeysClient
+from .subscriptions import AsyncSubscriptionsClient
 
 T = TypeVar("T")
 Stats = list[ConversationStats]
 
 
-class AsyncSignalClient:
+class AsyncSignalClient(NotPickled):
     """Calls a signal-ingest service from an event loop, with the methods, options and errors of SignalClient.
 
     It never blocks the loop, and starts no thread.
@@ -56,19 +70,27 @@ class AsyncSignalClient:
         headers: Optional[Mapping[str, str]] = None,
         on_retry: Optional[Callable[[Retry], None]] = None,
         ssl_context: Optional[ssl.SSLContext] = None,
+        tracing: Optional[Tracing] = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Takes the address of a service and an API key.
 
         timeout: seconds of a call with all its attempts. max_answer_bytes: bytes of an answer that are read.
         parse: reads the JSON of answers. on_retry: called before each wait. ssl_context: replaces the
-        default one. clock: for tests. Raises ValueError: an option is out of its range.
+        default one. tracing: an OpenTelemetryTracing of signal_ingest.opentelemetry. clock: for tests.
+        Raises ValueError: an option is out of its range.
         """
-        settings = settle(url, key, timeout, max_answer_bytes, compress, parse, headers, on_retry, clock)
+        settings = settle(
+            url, key, timeout, max_answer_bytes, compress, parse, headers, on_retry, clock, tracing
+        )
         self.operations = Operations(settings)
         self.clock = clock
         self._transport = StreamTransport(settings.address, max_answer_bytes, ssl_context)
         self._is_closed = False
+        self.keys = AsyncKeysClient(Admin(self.operations), self)
+        """The API keys that are made while the service runs."""
+        self.subscriptions = AsyncSubscriptionsClient(Admin(self.operations), self)
+        """Who is called about new signals."""
 
     async def create_batch(
         self,
@@ -154,8 +176,8 @@ class AsyncSignalClient:
         escalate_flag: Optional[int] = None,
         min_score: Optional[float] = None,
         max_score: Optional[float] = None,
-        since: Optional[str] = None,
-        until: Optional[str] = None,
+        since: Optional[Time] = None,
+        until: Optional[Time] = None,
         q: Optional[str] = None,
         payload: Optional[Mapping[str, Any]] = None,
         cursor: Optional[str] = None,
@@ -183,7 +205,7 @@ class AsyncSignalClient:
             "cursor": cursor,
             "limit": page_size,
         }
-        async for page in self._pages("/api/signals", query, "signals", timeout):
+        async for page in self.pages("/api/signals", query, IS_SIGNAL_PAGE, timeout):
             yield page
 
     async def list(self, **conditions: Any) -> AsyncIterator[StoredSignal]:
@@ -219,7 +241,7 @@ class AsyncSignalClient:
             yield page
 
     async def stats(
-        self, *, since: Optional[str] = None, limit: Optional[int] = None, timeout: Optional[float] = None
+        self, *, since: Optional[Time] = None, limit: Optional[int] = None, timeout: Optional[float] = None
     ) -> Stats:
         """Returns count, mean score and newest signal of each conversation since a time: a day ago."""
         return await self.run(self.operations.stats({"since": since, "limit": limit}, timeout))
@@ -233,7 +255,7 @@ class AsyncSignalClient:
     ) -> AsyncIterator[ListedDeadLetter]:
         """Yields every dead letter in a state without its record, newest first. Needs the scope read."""
         query = {"state": state, "limit": page_size}
-        async for page in self._pages("/api/dead-letters", query, "dead_letters", timeout):
+        async for page in self.pages("/api/dead-letters", query, IS_DEAD_LETTER_PAGE, timeout):
             for letter in page["dead_letters"]:
                 yield letter
 
@@ -280,12 +302,25 @@ class AsyncSignalClient:
         """Returns the state of an erasure, and what it removed; None when none has this id."""
         return await self.run(self.operations.erasure(erasure_id, timeout))
 
-    async def _pages(
-        self, path: str, query: Mapping[str, Any], field: str, timeout: Optional[float]
+    async def audit(
+        self,
+        *,
+        cursor: Optional[str] = None,
+        limit: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> AsyncIterator[AuditPage]:
+        """Yields the pages of an audit: the ledger compared with the signals. Needs the scope admin."""
+        query = {"cursor": cursor, "limit": limit}
+        async for page in self.pages("/api/audit", query, IS_AUDIT_PAGE, timeout):
+            yield page
+
+    async def pages(
+        self, path: str, query: Mapping[str, Any], check: Check, timeout: Optional[float]
     ) -> AsyncIterator[Any]:
+        """Yields the pages of any list."""
         cursor = query.get("cursor")
         while True:
-            page = await self.run(self.operations.page(path, {**query, "cursor": cursor}, field, timeout))
+            page = await self.run(self.operations.page(path, {**query, "cursor": cursor}, check, timeout))
             yield page
             cursor = page["next_cursor"]
             if cursor is None:

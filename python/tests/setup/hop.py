@@ -82,7 +82,7 @@ class Hop:
                     return self._hang_up()
                 return self._answer(response.status, kept, answer)
 
-            do_GET = do_POST = do_DELETE = _do
+            do_GET = do_POST = do_PATCH = do_DELETE = _do
 
             def _answer(
                 self, status: int, headers: dict[str, str], body: bytes, count: int | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,6 +21,22 @@ START_SECONDS = 600
 TRIES = 3
 
 can_start = _NODE.exists()
+
+ROOT_KEY = "the-root-key-of-the-tests"
+OPEN = {
+    "OPEN_ACCESS": "true",
+    "API_KEYS": json.dumps(
+        [
+            {
+                "name": "root",
+                "sha256": hashlib.sha256(ROOT_KEY.encode()).hexdigest(),
+                "scopes": ["ingest", "read", "bridge", "admin"],
+            }
+        ]
+    ),
+    "SUBSCRIPTION_LOCAL_RECEIVERS": "true",
+}
+"""Settings of a service that is open to every local call, has a root key, and calls local receivers."""
 
 
 def free_port() -> int:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from signal_ingest import AsyncBatchProcessor, AsyncSignalClient, BatchProcessor, SignalClient
+from signal_ingest.keys import AsyncKeysClient
+from signal_ingest.subscriptions import AsyncSubscriptionsClient
 
 TWINS = ("threads", "asyncio")
 
@@ -22,6 +24,8 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, {"close": "aclose"}.get(name, name))
+        if isinstance(found, (AsyncKeysClient, AsyncSubscriptionsClient)):
+            return Blocking(found, self._loop)
         if not callable(found):
             return found
 

@@ -100,6 +100,24 @@ export interface StoredSignal {
   payload_omitted?: true | undefined
 }
 
+/** A score that came after its signal. A value that is null left that of the signal as it was. */
+export interface StoredScore {
+  signal_score: number | null
+  emotional_tone: number | null
+  escalate_flag: number | null
+  scored_at: string
+  scorer: string | null
+  received_at: string
+  /** Names the batch of scores in the ledger. */
+  transaction_id: string
+}
+
+/** A signal that was read by its id. */
+export interface SignalWithScores extends StoredSignal {
+  /** The scores that came after the signal, newest first. */
+  scores: StoredScore[]
+}
+
 /** A page of the list of signals. */
 export interface SignalPage {
   /**

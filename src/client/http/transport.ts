@@ -84,6 +84,21 @@ export class Transport {
     return this.#call(options, { method: "GET", path, exchange })
   }
 
+  /** Gets a path; undefined when the service, and not something in front of it, says that there is none. */
+  async find<Found>(
+    path: string,
+    isExpected: Exchange["isExpected"],
+    options: CallOptions,
+  ): Promise<Found | undefined> {
+    try {
+      return (await this.get(path, { isExpected }, options)) as Found
+    } catch (error) {
+      if (error instanceof RequestError && error.status === 404 && error.code === "not_found")
+        return undefined
+      throw error
+    }
+  }
+
   delete(path: string, exchange: Exchange, options: CallOptions): Promise<unknown> {
     return this.#call(options, { method: "DELETE", path, exchange })
   }

@@ -178,6 +178,7 @@ describe("keys.json", () => {
 })
 
 describe("answers.json", () => {
+  const { requests: CALLS } = read<"requests">("calls.json")
   const { decisions, foreign, not_found } = read<"decisions" | "foreign" | "not_found">("answers.json")
 
   it.each(each(decisions))("decisions: %s", async (_, expected) => {
@@ -203,7 +204,8 @@ describe("answers.json", () => {
   it.each(each(foreign))("foreign: %s", async (_, { call, json, accepted }) => {
     const { reasons, options } = firstRetry()
     const client = answered(() => responseOf({ json }))
-    const outcome = await CALLS[call as string]?.(client, options).then(
+    const given = CALLS.find((one) => one.call === call)?.arguments as unknown[]
+    const outcome = await callOf(client, call as string, given, options).then(
       () => true,
       () => false,
     )
@@ -234,27 +236,58 @@ const told = (error: SignalError | undefined) => ({
   transaction_id: (error as UnavailableError | undefined)?.transactionId,
 })
 
-type Options = Parameters<SignalClient["stats"]>[1]
-const CALLS: Record<string, (client: SignalClient, options: Options) => Promise<unknown>> = {
-  createBatch: (client, options) =>
-    client.createBatch([{ context_window_id: "a" }, { context_window_id: "b" }], options),
-  create: (client, options) => client.create({ context_window_id: "a" }, options),
-  list: (client, options) => client.listPages({}, options).next(),
+describe("calls.json", () => {
+  const { requests } = read<"requests">("calls.json")
+
+  it.each(each(requests))("requests: %s", async (_, { call, arguments: given, request }) => {
+    const sent: unknown[] = []
+    const client = answered((url, { method, body }) => {
+      url.searchParams.sort()
+      sent.push({ method, path: url.pathname, query: url.searchParams.toString(), body: body ?? null })
+      return responseOf({ status: 404, text: "" })
+    })
+    await expect(callOf(client, call as string, given as unknown[])).rejects.toThrow(RequestError)
+    expect(sent).toEqual([request])
+  })
+
+  it("has every call of the client", () => {
+    const client = new SignalClient({ url: "http://golden.test" })
+    const methods = Object.entries({
+      "": client,
+      "keys.": client.keys,
+      "subscriptions.": client.subscriptions,
+    })
+    const names = methods.flatMap(([prefix, part]) =>
+      Object.entries(Object.getOwnPropertyDescriptors(Object.getPrototypeOf(part)))
+        .filter(([name, { value }]) => typeof value === "function" && name !== "constructor")
+        .map(([name]) => prefix + name),
+    )
+    expect(new Set(names)).toEqual(new Set([...ONLY_HERE, ...requests.map(({ call }) => call)]))
+  })
+})
+
+/** Python has no texts of signals that are JSON already, and names a caller without a call. */
+const ONLY_HERE = ["createBatchOf", "createScoresOf", "callerId"]
+/** Calls whose last argument also holds the options. */
+const WITH_OPTIONS = ["feed", "subscriptions.replaceSecret"]
+
+/** Makes a call with the arguments of a case, or else of the first case of `calls.json` for it. */
+async function callOf(client: SignalClient, name: string, given: unknown[], options: object = {}) {
+  const way = name.split(".")
+  const owner = (way.length > 1 ? Reflect.get(client, way[0] as string) : client) as object
+  const method = Reflect.get(owner, way.at(-1) as string) as (...given: unknown[]) => unknown
+  const sent = WITH_OPTIONS.includes(name)
+    ? [...given.slice(0, -1), { ...(given.at(-1) as object), ...options }]
+    : [...given, options]
+  const result = await method.apply(owner, sent)
+  if (!isGenerator(result)) return result
+  const { done } = await result.next()
   // A feed that is aborted ends without an error.
-  feed: async (client, options) => {
-    const { done } = await client.feed({ ...options, follow: false }).next()
-    if (done) throw new Error("it was aborted")
-  },
-  stats: (client, options) => client.stats({}, options),
-  batch: (client, options) => client.batch("t", options),
-  listDeadLetters: (client, options) => client.listDeadLetters({}, options).next(),
-  deadLetter: (client, options) => client.deadLetter(7, options),
-  replayDeadLetter: (client, options) => client.replayDeadLetter(7, options),
-  replayDeadLetters: (client, options) => client.replayDeadLetters({}, options),
-  discardDeadLetter: (client, options) => client.discardDeadLetter(7, options),
-  erase: (client, options) => client.erase({ user_id: "u" }, options),
-  erasure: (client, options) => client.erasure("e", options),
+  if (name === "feed" && done) throw new Error("it was aborted")
 }
+
+const isGenerator = (value: unknown): value is AsyncGenerator =>
+  typeof value === "object" && value !== null && Symbol.asyncIterator in value
 
 describe("waits.json", () => {
   const { retry_after, attempts, batches } = read<"retry_after" | "attempts" | "batches">("waits.json")

@@ -20,6 +20,7 @@ describe("the library's types", () => {
     expectTypeOf<client.SignalResult>().toEqualTypeOf<service.SignalResult>()
     expectTypeOf<client.Failure>().toEqualTypeOf<service.Failure>()
     expectTypeOf<client.StoredSignal>().toEqualTypeOf<service.StoredSignal>()
+    expectTypeOf<client.SignalWithScores>().toEqualTypeOf<service.SignalWithScores>()
     expectTypeOf<client.FeedSignal>().toEqualTypeOf<service.FeedSignal>()
     expectTypeOf<client.ConversationStats>().toEqualTypeOf<service.ConversationStats>()
     expectTypeOf<client.BatchRecord>().toEqualTypeOf<service.BatchRecord>()

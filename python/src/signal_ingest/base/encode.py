@@ -41,6 +41,13 @@ def encode_signal(signal: Any, name: str = "") -> bytes:
     return encode_json(signal, name)
 
 
+def encode_object(value: Any, name: str) -> bytes:
+    """Returns the JSON of a dict. Raises TypeError: it is none. Raises InvalidSignalError."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict; it is {value!r:.200}.")
+    return encode_json(value, name)
+
+
 def encode_json(value: Any, name: str = "") -> bytes:
     """Returns the JSON of a value in UTF-8. Raises InvalidSignalError as encode_signal."""
     text = _Encoder(name).write(value)

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, Optional, cast
+from typing import Any, Optional, Union, cast
 
 from ..base.errors import (
     AnswerContext,
@@ -128,13 +128,40 @@ def read_retry_after(header: Optional[str]) -> Optional[float]:
         return None
 
 
-def has_fields(**kinds: type) -> Check:
-    """A check that an answer is an object with these fields of these types."""
+_ABSENT = object()
+
+
+def has_fields(**kinds: Union[type, Check]) -> Check:
+    """A check that an answer is an object with these fields, each of a type or as a check says."""
 
     def check(value: Any) -> bool:
         return isinstance(value, dict) and all(
-            isinstance(value.get(name), kind) and not (kind is int and isinstance(value[name], bool))
-            for name, kind in kinds.items()
+            _is_of(value.get(name, _ABSENT), kind) for name, kind in kinds.items()
         )
 
     return check
+
+
+def _is_of(value: Any, kind: Union[type, Check]) -> bool:
+    if not isinstance(kind, type):
+        return kind(value)
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number from 0 on."""
+    return type(value) is int and value >= 0
+
+
+def is_list_of(check: Check) -> Check:
+    """A check of a list by one of its entries."""
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def is_page_of(field: str, is_entry: Check, **more: Union[type, Check]) -> Check:
+    """A check of a page, whose entries are in a field."""
+    return has_fields(
+        next_cursor=(lambda value: value is None or isinstance(value, str)),
+        **{field: is_list_of(is_entry)},
+        **more,
+    )

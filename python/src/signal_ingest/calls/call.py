@@ -6,7 +6,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional, TypeVar, Union
 from urllib.parse import urljoin, urlsplit
 
@@ -22,6 +22,7 @@ from ..http.address import Address
 from ..http.codings import Compression, compress
 from ..http.message import ConnectionFailed, Request, Response
 from .answer import Check, Parse, read_answer
+from .tracing import Progress, Tracing
 
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 20.0
@@ -71,6 +72,7 @@ class Settings:
     parse: Parse
     on_retry: Optional[Callable[[Retry], None]] = None
     monotonic: Callable[[], float] = time.monotonic
+    tracing: Optional[Tracing] = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,27 @@ class Call:
 
 
 def call_until_answered(settings: Settings, call: Call) -> Steps[Any]:
+    """Makes a call and returns the JSON of its answer, as _call does. A trace follows it where there is one.
+
+    Raises SignalError.
+    """
+    progress = Progress()
+    if settings.tracing is None:
+        return (yield from _call(settings, call, progress))
+    trace = settings.tracing.start(call.method, call.path.partition("?")[0], settings.address)
+    caught: Optional[BaseException] = None
+    try:
+        return (
+            yield from _call(settings, replace(call, headers={**call.headers, **trace.headers}), progress)
+        )
+    except BaseException as error:
+        caught = error
+        raise
+    finally:
+        trace.end(progress, caught)
+
+
+def _call(settings: Settings, call: Call, progress: Progress) -> Steps[Any]:
     """Makes a call and returns the JSON of its answer.
 
     Retries after 408, 429, a 5xx but 501, a lost connection or an answer that is not the service's, with full
@@ -95,19 +118,20 @@ def call_until_answered(settings: Settings, call: Call) -> Steps[Any]:
     """
     timeout = settings.timeout if call.timeout is None else call.timeout
     ends_at = settings.monotonic() + timeout
-    coding = settings.compression.choose(len(call.body)) if call.body is not None else None
+    coding = _coding(settings, call)
     target = settings.address.prefix + call.path
     redirects = 0
     last: Optional[TransientError] = None
-    attempt = 0
     while True:
         left = ends_at - settings.monotonic()
         if left <= 0:
             raise DeadlineError(f"no answer within {timeout:g} s", last)
-        attempt += 1
+        progress.attempts += 1
+        progress.status = None
         try:
             response = yield Send(_request(settings, call, target, coding), left)
             assert response is not None
+            progress.status = response.status
             if call.method == "POST":
                 settings.compression.learn(response.status, response.headers)
             if 300 <= response.status < 400:
@@ -125,16 +149,16 @@ def call_until_answered(settings: Settings, call: Call) -> Steps[Any]:
             last = error
         except RequestError as error:
             # The answer named the formats that the service accepts.
-            again = settings.compression.choose(len(call.body)) if call.body is not None else None
+            again = _coding(settings, call)
             if error.status != 415 or again == coding:
                 raise
             coding = again
             continue
-        wait = wait_after(attempt, last.retry_after_seconds, random.random())
+        wait = wait_after(progress.attempts, last.retry_after_seconds, random.random())
         if settings.monotonic() + wait >= ends_at:
             raise DeadlineError(f"no answer within {timeout:g} s", last)
         if settings.on_retry is not None:
-            settings.on_retry(Retry(attempt, wait, last))
+            settings.on_retry(Retry(progress.attempts, wait, last))
         yield Wait(wait)
 
 
@@ -148,6 +172,15 @@ def wait_after(
     """Seconds before the next attempt: full jitter, and at least what the service asked for."""
     backoff = chance * min(longest, first * 2.0 ** min(attempt - 1, 60))
     return max(backoff, retry_after or 0.0)
+
+
+def _coding(settings: Settings, call: Call) -> Optional[str]:
+    """The format of a body; only a POST is large, and learns what the service accepts."""
+    return (
+        settings.compression.choose(len(call.body))
+        if call.body is not None and call.method == "POST"
+        else None
+    )
 
 
 def _request(settings: Settings, call: Call, target: str, coding: Optional[str]) -> Request:

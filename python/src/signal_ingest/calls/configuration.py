@@ -11,6 +11,7 @@ from ..http.address import parse_address
 from ..http.codings import Compression
 from .answer import parse_json
 from .call import Retry, Settings, check_headers
+from .tracing import Tracing
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 DEFAULT_MAX_ANSWER_BYTES = 64 * 1024**2
@@ -26,11 +27,13 @@ def settle(
     headers: Optional[Mapping[str, str]],
     on_retry: Optional[Callable[[Retry], None]],
     clock: Clock,
+    tracing: Optional[Tracing] = None,
 ) -> Settings:
     """Checks the options of a client. Raises ValueError: one is out of its range; no message has the key."""
     own = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "signal-ingest-python"}
-    if key is not None:
-        if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key or not key:
+    # An empty text is none: an empty variable of the environment.
+    if key is not None and key != "":
+        if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError("key must be visible ASCII characters: check it for a line break or a space.")
         own["authorization"] = f"Bearer {key}"
     return Settings(
@@ -42,4 +45,5 @@ def settle(
         parse=parse or parse_json,
         on_retry=on_retry,
         monotonic=clock.monotonic,
+        tracing=tracing,
     )

@@ -7,11 +7,12 @@ import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Optional, cast
 from urllib.parse import quote, urlencode
 
-from ..base.encode import batch_body, encode_json, encode_signal
+from ..base.encode import batch_body, encode_object, encode_signal
 from ..base.errors import RequestError
 from ..base.options import check_seconds
 from ..base.types import (
@@ -28,12 +29,14 @@ from ..base.types import (
     Signal,
     StoredSignal,
 )
-from .answer import Check, has_fields
+from .answer import Check, has_fields, is_count, is_list_of, is_page_of
 from .call import Call, Settings, Steps, call_until_answered, check_headers, is_not_found
 
 _IS_SIGNAL = has_fields(id=int, context_window_id=str, transaction_id=str)
 _IS_DEAD_LETTER = has_fields(id=int, state=str)
 _IS_ERASURE = has_fields(id=str, state=str)
+IS_SIGNAL_PAGE = is_page_of("signals", has_fields())
+IS_DEAD_LETTER_PAGE = is_page_of("dead_letters", has_fields(id=is_count))
 
 
 class Operations:
@@ -138,24 +141,13 @@ class Operations:
 
     def feed_page(self, query: Mapping[str, Any], timeout: float) -> Steps[FeedPage]:
         """Reads a page of the feed."""
-        has = has_fields(signals=list, next_cursor=str, more=bool)
-
-        def check(value: Any) -> bool:
-            return has(value) and all(isinstance(signal, dict) for signal in value["signals"])
-
+        check = has_fields(signals=is_list_of(has_fields()), next_cursor=str, more=bool)
         return cast(FeedPage, (yield from self.get("/api/signals/feed", query, check, timeout)))
 
     def page(
-        self, path: str, query: Mapping[str, Any], field: str, timeout: Optional[float]
+        self, path: str, query: Mapping[str, Any], check: Check, timeout: Optional[float]
     ) -> Steps[dict[str, Any]]:
-        """Reads a page of a list, whose entries are in ``field``."""
-
-        def check(value: Any) -> bool:
-            if not isinstance(value, dict) or not isinstance(value.get(field), list):
-                return False
-            has_cursor = isinstance(value.get("next_cursor", 0), (str, type(None)))
-            return has_cursor and all(isinstance(one, dict) for one in value[field])
-
+        """Reads a page of a list."""
         return cast("dict[str, Any]", (yield from self.get(path, query, check, timeout)))
 
     def signal(self, signal_id: int, timeout: Optional[float]) -> Steps[Optional[StoredSignal]]:
@@ -173,7 +165,7 @@ class Operations:
     def batch(self, transaction_id: str, timeout: Optional[float]) -> Steps[Optional[BatchRecord]]:
         """Reads the ledger's record of a batch."""
         check = has_fields(transaction_id=str, state=str)
-        path = f"/api/batches/{quote(transaction_id, safe='')}"
+        path = f"/api/batches/{segment(transaction_id)}"
         return cast("Optional[BatchRecord]", (yield from self.find(path, check, timeout)))
 
     def dead_letter(self, letter_id: int, timeout: Optional[float]) -> Steps[Optional[DeadLetter]]:
@@ -205,7 +197,7 @@ class Operations:
     def erase(self, erasure: NewErasure, key: Optional[str], timeout: Optional[float]) -> Steps[Erasure]:
         """Requests an erasure."""
         headers = {"Idempotency-Key": check_key(key)}
-        body = encode_json(dict(erasure))
+        body = encode_object(erasure, "erasure")
         return cast(
             Erasure,
             (yield from self.call(Call("POST", "/api/erasures", _IS_ERASURE, body, headers, timeout))),
@@ -213,7 +205,7 @@ class Operations:
 
     def erasure(self, erasure_id: str, timeout: Optional[float]) -> Steps[Optional[Erasure]]:
         """Reads an erasure."""
-        path = f"/api/erasures/{quote(erasure_id, safe='')}"
+        path = f"/api/erasures/{segment(erasure_id)}"
         return cast("Optional[Erasure]", (yield from self.find(path, _IS_ERASURE, timeout)))
 
 
@@ -292,8 +284,19 @@ def _scalar(path: str, value: Any) -> str:
 
 
 def _with_query(path: str, query: Mapping[str, Any]) -> str:
-    pairs = {name: value for name, value in query.items() if value is not None}
+    pairs = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in query.items()
+        if value is not None
+    }
     return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def segment(identity: str) -> str:
+    """Returns an id as a part of a path. Raises ValueError: it is no text, or an empty one."""
+    if isinstance(identity, str) and identity:
+        return quote(identity, safe="")
+    raise ValueError(f"An id must be a text; it is {identity!r}.")
 
 
 def _whole(number: int) -> int:
