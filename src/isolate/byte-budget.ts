@@ -36,7 +36,7 @@ export interface BudgetOptions {
   growsFreely: boolean
   /** Whether a claim may begin now. When that changes, call `serve`. Default: always. */
   mayBegin?: () => boolean
-  /** The most requests that wait at once to begin. */
+  /** The most requests that wait at once to begin; those of one owner are at most half as many. */
   waiters: number
   waitMs: number
   /**
@@ -69,7 +69,7 @@ interface Want {
 
 /**
  * A budget of bytes that requests share. A request without room waits in order of arrival, and is refused
- * after a bounded time. One owner has at most half of the room; others pass its waiters meanwhile.
+ * after a bounded time. One owner has at most half of the room and of the waiters; others pass its waiters meanwhile.
  */
 export class ByteBudget {
   readonly #options: BudgetOptions
@@ -106,11 +106,19 @@ export class ByteBudget {
   }
 
   /**
+   * The requests that wait to begin, without those of owners who have their share already: others pass them.
+   */
+  get waitingForOthers(): number {
+    return this.#lanes.reduce((sum, { line }) => sum + line.count((want) => !this.#exceedsShare(want)), 0)
+  }
+
+  /**
    * Adds `bytes` to a claim. Returns false, and adds nothing, when there is no room in time, too many
    * requests wait, or the client has disconnected.
    */
   async grow(claim: Claim, bytes: number, signal?: AbortSignal): Promise<boolean> {
     const lane = this.#laneOf(claim, bytes)
+    if (claim.bytes === 0 && this.#hasOwnersWaiters(claim)) return false
     const others = this.waiting - lane.line.length
     const most = claim.bytes > 0 ? Number.POSITIVE_INFINITY : this.#options.waiters - others
     const { waitMs } = this.#options
@@ -137,6 +145,14 @@ export class ByteBudget {
 
   release(claim: Claim): void {
     this.shrink(claim, 0)
+  }
+
+  /** Whether as many requests of the claim's owner wait as may wait. */
+  #hasOwnersWaiters({ owner }: Claim): boolean {
+    const most = this.#options.waiters * OWNER_SHARE
+    if (owner === undefined || this.waiting < most) return false
+    const isOwners = (want: Want) => want.claim.owner === owner
+    return this.#lanes.reduce((sum, { line }) => sum + line.count(isOwners), 0) >= most
   }
 
   #laneOf(claim: Claim, bytes: number): Lane {

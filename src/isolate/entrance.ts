@@ -28,10 +28,17 @@ const MOST_WAITING = 1024
  */
 const LONGEST_MS = 20_000
 
-/** A request inside. */
+/**
+ * A request that waits for its client for longer than this, in milliseconds, does not count as inside: it needs
+ * no CPU, and clients that send nothing must not keep others out.
+ */
+const LONGEST_PAUSE_MS = 1000
+
+/** A request inside. Times are in milliseconds since the epoch. */
 export interface Inside {
-  /** Milliseconds since the epoch. */
   enteredAt: number
+  /** Since when it waits for its client. */
+  pausedAt?: number | undefined
 }
 
 /**
@@ -47,7 +54,6 @@ export class Entrance {
   #most = MOST
   /** The turns in time since the last late one. */
   #calmTurns = 0
-  /** In order of entering. */
   readonly #inside = new Set<Inside>()
   readonly #line = new Line<undefined, Inside>({
     take: () => this.#begin(),
@@ -80,11 +86,36 @@ export class Entrance {
     if (this.#inside.delete(request)) this.#line.serve()
   }
 
+  /** The request waits for its client from now on. */
+  pause(request: Inside): void {
+    request.pausedAt = Date.now()
+  }
+
+  /**
+   * The request goes on. When its pause was so long that it no longer counts as inside, it enters again, before
+   * those that have not been inside.
+   *
+   * @returns false when it could not enter in time, or its client has disconnected
+   */
+  async resume(request: Inside, signal: AbortSignal): Promise<boolean> {
+    request.pausedAt = undefined
+    if (this.#inside.has(request)) return true
+    const waiting = { waitMs: LONGEST_ENTRANCE_WAIT_MS, ahead: true, signal }
+    const inside = await this.#line.enter(undefined, waiting)
+    if (!inside) return false
+    this.#inside.delete(inside)
+    request.enteredAt = Date.now()
+    this.#inside.add(request)
+    return true
+  }
+
   /** Takes in how late the event loop is, in milliseconds. */
   turn(lateMs: number): void {
     const now = Date.now()
-    for (const request of this.#inside)
-      if (request.enteredAt + LONGEST_MS <= now) this.#inside.delete(request)
+    for (const request of this.#inside) {
+      const { enteredAt, pausedAt = now } = request
+      if (enteredAt + LONGEST_MS <= now || pausedAt + LONGEST_PAUSE_MS <= now) this.#inside.delete(request)
+    }
     if (lateMs > LATE_MS) {
       this.#calmTurns = 0
       this.#most = Math.max(LEAST, Math.floor(Math.min(this.#most, this.#inside.size) * SHRINKING))

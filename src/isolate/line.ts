@@ -94,6 +94,11 @@ export class Line<Want, Turn extends object> {
     return this.#waiters.length
   }
 
+  /** The number of waiters whose wants `counts`. */
+  count(counts: (want: Want) => boolean): number {
+    return this.#waiters.reduce((sum, { want }) => sum + (counts(want) ? 1 : 0), 0)
+  }
+
   /**
    * Takes a turn in order of arrival.
    *

@@ -102,7 +102,7 @@ const wantedOf = (cost: number) => Math.min(cost, LARGE_BYTES_AT_WORK)
 export async function receive(c: Context<App>, bytes: number): Promise<void> {
   const claims = claimsOf(c)
   // A webhook has no caller yet: its signature is verified when the body is here.
-  claims.arriving ??= newClaim(c.get("caller")?.name ?? ANONYMOUS)
+  claims.arriving ??= newClaim(c.get("caller") ? ownerOf(c) : UNPROVED)
   const claim = claims.arriving
   if (!(await arriving.grow(claim, bytes, c.req.raw.signal))) throw overloaded(nextReturn())
 }
@@ -154,21 +154,21 @@ export const nextReturn = (): number => pacing.next(Date.now())
 
 /**
  * Whether a request that comes now would wait in vain: too many wait already, or more than are admitted
- * within the longest wait.
+ * within the longest wait. Requests that wait since their own caller has its share do not count, so that no
+ * caller makes the isolate refuse the others.
  */
 export function isOverloaded(): boolean {
   const waiting = arriving.waiting + atWork.waiting
-  return waiting >= MAX_WAITING || waiting > LEAST_LINE + pacing.admittedWithin(MAX_WAIT_MS / 2, Date.now())
+  if (waiting >= 2 * MAX_WAITING) return true
+  const most = Math.min(MAX_WAITING, LEAST_LINE + pacing.admittedWithin(MAX_WAIT_MS / 2, Date.now()))
+  return waiting > most && arriving.waitingForOthers + atWork.waitingForOthers > most
 }
 
 /** A line that is always allowed, so that an isolate learns how fast it is. */
 const LEAST_LINE = 128
 
-/**
- * The owner of all that arrives without a proved caller: at most half of the room. Where access is open, all
- * callers are this one, so its work is not limited.
- */
-const ANONYMOUS = "anonymous"
+/** The owner of all that arrives without a proved caller: at most half of the room is for it. */
+const UNPROVED = "unproved"
 
 function claimsOf(c: Context<App>): App["Variables"]["claims"] {
   const claims = c.get("claims") ?? {}

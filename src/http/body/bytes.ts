@@ -13,6 +13,7 @@ import {
 } from "../request/problems.ts"
 import { admit, admitAtOnce, costOf, receive, releaseArriving } from "./admission.ts"
 import { ACCEPT_ENCODING, decode, type EncodingName, encodingOf } from "./encodings.ts"
+import { readingBody } from "./entrance.ts"
 
 /** The media type of the body in lower case, without parameters; "" when the request has none. */
 export function mediaType(c: Context<App>): string {
@@ -42,18 +43,26 @@ export async function readSent(
   if (!body) return new Uint8Array()
   const startedAt = Date.now()
   try {
-    if (declared !== undefined && Number(declared) <= STEP_BYTES) {
-      await receive(c, Number(declared))
-      const reading = c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer))
-      return await inTime(reading, LONGEST_PAUSE_MS)
-    }
-    return await readSteps(c, stepsOf(body, declared), maxBytes)
+    return await readingBody(c.req.raw, () => readArriving(c, body, maxBytes))
   } catch (error) {
     // The runtime throws a plain Error when the connection ends before the body.
     throw isLost(error) ? bodyCutOff() : error
   } finally {
     if (Date.now() - startedAt > NOTABLE_MS) restartDeadline(c)
   }
+}
+
+async function readArriving(
+  c: Context<App>,
+  body: ReadableStream<Uint8Array>,
+  maxBytes: number,
+): Promise<Uint8Array> {
+  const declared = c.req.header("Content-Length")
+  if (declared === undefined || Number(declared) > STEP_BYTES)
+    return readSteps(c, stepsOf(body, declared), maxBytes)
+  await receive(c, Number(declared))
+  const reading = c.req.raw.arrayBuffer().then((buffer) => new Uint8Array(buffer))
+  return inTime(reading, LONGEST_PAUSE_MS)
 }
 
 const isLost = (error: unknown) => error instanceof Error && error.constructor === Error

@@ -40,30 +40,50 @@ export function letIn(
   lookAtLoop()
   const isRead = request.method === "GET" || request.method === "HEAD"
   if (isRead ? isLineFull("reads") : isOverloaded()) return refuse(request, env, isRead)
+  const asked = { answer, isRead, isLong: LONG_READS.test(path) }
   const inside = entrance.enterAtOnce()
-  const isLong = LONG_READS.test(path)
-  return inside ? leaving(inside, answer, isLong) : enterLater(request, env, { answer, isRead, isLong })
+  return inside ? leaving(request, inside, asked) : enterLater(request, env, asked)
+}
+
+interface Asked {
+  answer: () => Response | Promise<Response>
+  isRead: boolean
+  isLong: boolean
 }
 
 /** Long reads mostly wait, so that they do not count as inside. */
 const LONG_READS = /^\/api\/signals\/(feed|export)\b/
 
-async function enterLater(
-  request: Request,
-  env: Bindings,
-  asked: { answer: () => Response | Promise<Response>; isRead: boolean; isLong: boolean },
-): Promise<Response> {
+async function enterLater(request: Request, env: Bindings, asked: Asked): Promise<Response> {
   noteArrival(request)
   const inside = await entrance.enter(request.signal)
-  return inside ? leaving(inside, asked.answer, asked.isLong) : refuse(request, env, asked.isRead)
+  return inside ? leaving(request, inside, asked) : refuse(request, env, asked.isRead)
+}
+
+/** The requests inside that have a body. */
+const withBody = new WeakMap<Request, Inside>()
+
+/**
+ * Reads of a request's body by `read`. A request that waits for its client does not keep others out.
+ *
+ * @throws {Problem} 503: it was outside meanwhile, and could not enter again in time; and what `read` throws
+ */
+export async function readingBody<Body>(request: Request, read: () => Promise<Body>): Promise<Body> {
+  const inside = withBody.get(request)
+  if (!inside) return read()
+  entrance.pause(inside)
+  const body = await read()
+  if (!(await entrance.resume(inside, request.signal))) throw overloaded(nextReturn())
+  return body
 }
 
 async function leaving(
+  request: Request,
   inside: Inside,
-  answer: () => Response | Promise<Response>,
-  isLong: boolean,
+  { answer, isLong }: Pick<Asked, "answer" | "isLong">,
 ): Promise<Response> {
   if (isLong) entrance.leave(inside)
+  else if (request.body) withBody.set(request, inside)
   try {
     return await answer()
   } finally {

@@ -191,6 +191,22 @@ describe("one owner of claims", () => {
     expect(budget.growAtOnce(newClaim("b"), 1)).toBe(true)
   })
 
+  it("has at most half of those that wait, and those do not count as waiting for others", async () => {
+    const budget = budgetOf({ waiters: 4, lanes: [{ largestBytes: 100, bytes: 100 }] })
+    await held(budget, 50, "a")
+    const waiting = [budget.grow(newClaim("a"), 10), budget.grow(newClaim("a"), 10)]
+    expect(await budget.grow(newClaim("a"), 10)).toBe(false)
+    expect([budget.waiting, budget.waitingForOthers]).toEqual([2, 0])
+    await held(budget, 50, "b")
+    const nobodys = budget.grow(newClaim(), 10)
+    expect([budget.waiting, budget.waitingForOthers]).toEqual([3, 1])
+    const others = budget.grow(newClaim("c"), 10)
+    expect(await soon(others)).toBe("waits")
+    expect([budget.waiting, budget.waitingForOthers]).toEqual([4, 2])
+    await vi.advanceTimersByTimeAsync(WAIT_MS)
+    expect(await Promise.all([...waiting, nobodys, others])).toEqual([false, false, false, false])
+  })
+
   it("may have a single claim that is larger than half", async () => {
     const budget = budgetOf()
     const claim = await held(budget, 80, "a")

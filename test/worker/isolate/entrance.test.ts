@@ -143,3 +143,63 @@ describe("the requests that wait at the entrance", () => {
     expect((await waiting)?.enteredAt).toBe(Date.now())
   })
 })
+
+describe("a request that waits for its client", () => {
+  it("does not count as inside after a second, and enters again before others", async () => {
+    const entrance = new Entrance()
+    const inside = enter(entrance)
+    const [slow, ...others] = inside as [Inside, ...Inside[]]
+    entrance.pause(slow)
+    vi.advanceTimersByTime(999)
+    entrance.turn(0)
+    expect(entrance.enterAtOnce()).toBeUndefined()
+    vi.advanceTimersByTime(1)
+    entrance.turn(0)
+    expect(entrance.enterAtOnce()).toBeDefined()
+    const order: string[] = []
+    const next = entrance.enter(patient()).then(() => order.push("next"))
+    const again = entrance.resume(slow, patient()).then((isInside) => order.push(`again ${isInside}`))
+    leave(entrance, others.slice(0, 2))
+    await Promise.all([next, again])
+    expect(order).toEqual(["again true", "next"])
+  })
+
+  it("counts on when its pause was short", async () => {
+    const entrance = new Entrance()
+    const [request] = enter(entrance) as [Inside]
+    entrance.pause(request)
+    vi.advanceTimersByTime(500)
+    entrance.turn(0)
+    expect(await entrance.resume(request, patient())).toBe(true)
+    vi.advanceTimersByTime(5000)
+    entrance.turn(0)
+    expect(entrance.enterAtOnce()).toBeUndefined()
+    entrance.leave(request)
+    expect(enter(entrance).length).toBe(1)
+  })
+
+  it("is refused when it cannot enter again in time", async () => {
+    const entrance = new Entrance()
+    const [request] = enter(entrance) as [Inside]
+    entrance.pause(request)
+    vi.advanceTimersByTime(1000)
+    entrance.turn(0)
+    enter(entrance)
+    const again = entrance.resume(request, patient())
+    await vi.advanceTimersByTimeAsync(LONGEST_ENTRANCE_WAIT_MS)
+    expect(await again).toBe(false)
+  })
+
+  it("counts once, and not after it has left, when it has entered again", async () => {
+    const entrance = new Entrance()
+    const inside = enter(entrance)
+    const [request] = inside as [Inside]
+    entrance.pause(request)
+    vi.advanceTimersByTime(1000)
+    entrance.turn(0)
+    expect(await entrance.resume(request, patient())).toBe(true)
+    expect(enter(entrance).length).toBe(0)
+    leave(entrance, inside)
+    expect(enter(entrance).length).toBe(512)
+  })
+})
