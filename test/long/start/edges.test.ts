@@ -73,7 +73,7 @@ describe("npm start", { timeout: 180_000 }, () => {
   })
 
   it("reports that the disk is full, and leaves no file behind", async () => {
-    const disk = await mountSmallDisk(12)
+    const disk = await mountSmallDisk("12m")
     if (!disk) return
     try {
       const { said, ended } = start(here(join(disk.path, "data")))
@@ -86,7 +86,7 @@ describe("npm start", { timeout: 180_000 }, () => {
   })
 
   it.runIf(IS_ROOT)("names a data folder that nobody can write", async () => {
-    const disk = await mountSmallDisk(1)
+    const disk = await mountSmallDisk("1m")
     if (!disk) return
     try {
       const data = join(disk.path, "data")

@@ -10,7 +10,7 @@ import { mountSmallDisk } from "./small-disk.ts"
 import { type Stand, startStand } from "./stand.ts"
 
 /** Enough for the few rows of a cell and Postgres' own log. */
-const disk = await mountSmallDisk(300)
+const disk = await mountSmallDisk("300m")
 
 /**
  * Why a mishap cannot meet a sender; undefined when it can.

@@ -15,18 +15,13 @@ export interface SmallDisk {
 
 const run = promisify(execFile)
 
-/** @returns undefined where this user may mount no file system */
-export async function mountSmallDisk(megabytes: number): Promise<SmallDisk | undefined> {
+/** @param size such as `2m` or `100k`. @returns undefined where this user may mount no file system */
+export async function mountSmallDisk(size: `${number}${"k" | "m"}`): Promise<SmallDisk | undefined> {
   const path = await mkdtemp(join(tmpdir(), "signal-ingest-disk-"))
   await chmod(path, 0o755)
-  const mounted = await run("mount", [
-    "-t",
-    "tmpfs",
-    "-o",
-    `size=${megabytes}m,mode=755`,
-    "none",
-    path,
-  ]).catch(() => undefined)
+  const mounted = await run("mount", ["-t", "tmpfs", "-o", `size=${size},mode=755`, "none", path]).catch(
+    () => undefined,
+  )
   if (!mounted) {
     await rmdir(path)
     console.log("skipped: no file system can be mounted here, so the cells of a full disk do not run")

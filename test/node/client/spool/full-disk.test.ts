@@ -7,7 +7,7 @@ import { mountSmallDisk } from "../../../long/faults/matrix/small-disk.ts"
 import { storedNumbers, upTo, useEmptyTables, useProxy, useRig } from "../../../setup/hooks/rig.ts"
 
 /** A spool's default limit is far beyond this disk: it fills the disk itself. */
-const disk = await mountSmallDisk(2)
+const disk = await mountSmallDisk("2m")
 
 const rig = useRig()
 const proxy = useProxy(rig)
