@@ -82,7 +82,13 @@ export class FailuresFile {
     if (failures.length === 0) return
     const bytes = Buffer.from(failures.map(lineOf).join(""))
     this.#file ??= await this.#continue(bytes)
-    await writeAt(this.#file, bytes, this.#written.bytes)
+    try {
+      await writeAt(this.#file, bytes, this.#written.bytes)
+    } catch (error) {
+      // Half a record is of no use to a reader. A later run would overwrite it.
+      await this.#file.truncate(this.#written.bytes).catch(() => {})
+      throw error
+    }
     this.#written = {
       path: this.path,
       bytes: this.#written.bytes + bytes.length,

@@ -31,38 +31,77 @@ export async function dryRun(source: Source, stop: AbortSignal): Promise<number>
 
 /**
  * `--output`: writes batches as request bodies for curl: a single batch to `path`, several to files with a
- * number before the extension. It replaces no file.
+ * number before the extension. It replaces no file, and leaves all of its files or none.
  *
  * @returns the exit code
  * @throws {UsageError} a file exists already
+ * @throws the error of the source or the file system; the files of this run are removed
  */
 export async function writeBatchFiles(
   source: Source,
-  { output: path, batchSize, imported }: { output: string; batchSize: number; imported: Imported },
+  options: BatchFilesOptions,
   stop: AbortSignal,
 ): Promise<number> {
-  await refuseTaken(path, "--output")
   const written: string[] = []
-  let unreadable = 0
-  let signals = 0
+  try {
+    const counts = await writeNumbered(source, { ...options, written }, stop)
+    if (counts !== undefined) return await nameBatchFiles(written, options, counts)
+    await removeAll(written)
+    say("Stopped. No file was written.")
+    return EXIT.stopped
+  } catch (error) {
+    await removeAll(written)
+    throw error
+  }
+}
+
+interface BatchFilesOptions {
+  output: string
+  batchSize: number
+  imported: Imported
+}
+
+interface BatchFileCounts {
+  signals: number
+  unreadable: number
+}
+
+/** @param options.written receives the path of each file. @returns undefined when the user stopped it */
+async function writeNumbered(
+  source: Source,
+  { output: path, batchSize, imported, written }: BatchFilesOptions & { written: string[] },
+  stop: AbortSignal,
+): Promise<BatchFileCounts | undefined> {
+  await refuseTaken(path, "--output")
+  const counts = { signals: 0, unreadable: 0 }
   for await (const batch of batchesOf(source, { number: 1, beginning: null }, batchSize)) {
-    if (stop.aborted) return EXIT.stopped
+    if (stop.aborted) return undefined
     for (const { place, error } of batch.unreadable) say(`${place}: ${error}`)
-    unreadable += batch.unreadable.length
-    signals += batch.texts.length
+    counts.unreadable += batch.unreadable.length
+    counts.signals += batch.texts.length
     if (batch.texts.length === 0) continue
     const file = numbered(path, written.length + 1)
     await writeNew(file, `{"${imported}":[${batch.texts.join(",")}]}\n`)
     written.push(file)
   }
+  return counts
+}
+
+async function nameBatchFiles(
+  written: readonly string[],
+  { output: path, imported }: BatchFilesOptions,
+  { signals, unreadable }: BatchFileCounts,
+): Promise<number> {
   const [only, ...more] = written
   // A single file gets the name that the user gave.
   if (only !== undefined && more.length === 0) await nameNewFile(only, path, "--output")
   const names = more.length === 0 ? path : `${only} to ${more.at(-1)}`
-  say(
-    written.length === 0 ? `The source has no ${imported} to write.` : `${signals} ${imported} in ${names}.`,
-  )
+  say(only === undefined ? `The source has no ${imported} to write.` : `${signals} ${imported} in ${names}.`)
   return unreadable > 0 ? EXIT.someFailed : EXIT.done
+}
+
+const removeAll = async (paths: readonly string[]): Promise<void> => {
+  for (const path of paths) await rm(path, { force: true })
 }
 
 async function writeNew(path: string, text: string): Promise<void> {

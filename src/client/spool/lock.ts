@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto"
-import { access, link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises"
+import { access, link, mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises"
 import { createConnection, createServer, type Server } from "node:net"
 import { hostname, tmpdir } from "node:os"
 import { basename, join } from "node:path"
@@ -89,7 +89,10 @@ export async function lockOwnFolder(folder: string, name: string): Promise<() =>
       const unlock = await lockFolder(folder, name)
       return () => removeLocked(folder, unlock)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || attempt === MAX_ATTEMPTS) throw error
+      if ((error as NodeJS.ErrnoException).code === "ENOENT" && attempt < MAX_ATTEMPTS) continue
+      // Such as of a full disk. A folder in which another process has a file stays.
+      await rmdir(folder).catch(() => {})
+      throw error
     }
   }
 }

@@ -204,7 +204,7 @@ describe("signals export", () => {
   })
 
   it("gives a clear error when the disk is full, and continues when there is room", async ({ skip }) => {
-    const disk = await mountSmallDisk(80)
+    const disk = await mountSmallDisk("80m")
     if (!disk) return skip()
     try {
       const args = ["export", "--format", "ndjson", "--out", join(disk.path, "a.jsonl")]
@@ -290,6 +290,23 @@ describe("signals export", () => {
     expect(await readFile(path("a.jsonl"), "utf8")).toBe("mine")
     expect((await exported(...args, "--force")).code).toBe(0)
     expect((await idsIn("a.jsonl", "ndjson")).length).toBe(ROWS / 100)
+  })
+
+  it("is refused while another export writes the file", async () => {
+    const args = ["--format", "ndjson", "--out", "a.jsonl"]
+    const first = start(folder, ["export", ...args], environment())
+    await expect
+      .poll(() => readFile(path("a.jsonl.partial/state.json")).catch(() => ""), { interval: 5 })
+      .not.toBe("")
+    first.child.kill("SIGSTOP")
+    const second = await exported(...args)
+    expect([second.code, second.err]).toEqual([
+      2,
+      expect.stringContaining(`a.jsonl.partial is in use by process ${first.child.pid} on `),
+    ])
+    first.child.kill("SIGCONT")
+    expect(await first.ended).toBe(0)
+    expect(await idsIn("a.jsonl", "ndjson")).toEqual(ids)
   })
 
   it("continues no other export, and none whose bytes are gone, unless it starts again", async () => {

@@ -1,4 +1,6 @@
-import { appendFile, copyFile, readFile, rm, utimes, writeFile } from "node:fs/promises"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { appendFile, copyFile, readFile, rm, stat, utimes, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 import { describe, expect, it } from "vitest"
@@ -180,6 +182,19 @@ describe("the failures file", () => {
     expect(await readFile(path(name), "utf8")).toBe(before)
     expect(proxy.seen.filter(({ method }) => method === "POST")).toEqual([])
   })
+
+  it.each(["--failures", "-o"])(
+    "is never a FIFO, which would keep the command waiting: %s",
+    async (option) => {
+      await file("in.jsonl", bad(0))
+      await once(spawn("mkfifo", [path("pipe")]), "close")
+      expect(await signals("import", "jsonl", "in.jsonl", option, "pipe")).toMatchObject({
+        code: 2,
+        err: expect.stringContaining("pipe exists already."),
+      })
+      expect((await stat(path("pipe"))).isFIFO()).toBe(true)
+    },
+  )
 
   it("is not left behind by an import without failures", async () => {
     await file("in.jsonl", lines(3))
