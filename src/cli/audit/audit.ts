@@ -2,7 +2,7 @@ import type { AuditPage, LedgerMismatch } from "../../client/index.ts"
 import { jsonLine } from "../../signals/lines.ts"
 import { EXIT } from "../terminal/errors.ts"
 import { openClient } from "../terminal/options.ts"
-import { printLine, say } from "../terminal/output.ts"
+import { say } from "../terminal/output.ts"
 
 export interface AuditOptions {
   url: string
@@ -31,8 +31,9 @@ export async function audit(options: AuditOptions, stop: AbortSignal): Promise<n
     for await (const page of pages) {
       checked[page.part] += page.checked
       mismatches += page.mismatch_count
+      // A reader of the output that leaves must not end an audit: so these lines are not awaited.
       for (const mismatch of page.mismatches)
-        await printLine(options.json ? jsonLine(mismatch) : lineOf(mismatch))
+        console.log(options.json ? jsonLine(mismatch) : lineOf(mismatch))
       const hidden = page.mismatch_count - page.mismatches.length
       if (hidden > 0) say(`${hidden} more of this page are not listed: use a smaller --page.`)
       cursor = page.next_cursor
@@ -44,7 +45,7 @@ export async function audit(options: AuditOptions, stop: AbortSignal): Promise<n
     return EXIT.stopped
   }
   if (!options.quiet && process.stderr.isTTY) process.stderr.write("\n")
-  if (!options.json) await printLine(`${summaryOf(checked)} checked, ${mismatches} mismatches.`)
+  if (!options.json) console.log(`${summaryOf(checked)} checked, ${mismatches} mismatches.`)
   return mismatches > 0 ? EXIT.someFailed : EXIT.done
 }
 

@@ -69,6 +69,7 @@ describe("a command", () => {
 /** Commands whose output is what they are for. */
 const PRINTERS = [
   [["dlq", "list"]],
+  [["keys", "list"]],
   [["tail"]],
   [["export", "--format", "csv", "--out", "-"]],
   [[...IMPORT, "--dry-run"]],
@@ -96,11 +97,14 @@ async function runInto(args: string[], stdio: { out?: number | "closed"; err?: "
 }
 
 describe("an output that is closed or full", () => {
-  it("does not change the exit code of verify, nor of import -o", async () => {
+  it("does not change the exit code of verify, audit and import -o", async () => {
     await file("in.jsonl", lines(3))
     expect(await runInto(["verify", "jsonl", "in.jsonl"], { out: "closed" })).toMatchObject({ code: 1 })
     await run(folder.path, IMPORT, { SIGNAL_INGEST_URL: rig.service.address })
     expect(await runInto(["verify", "jsonl", "in.jsonl"], { out: "closed" })).toMatchObject({ code: 0 })
+    expect(await runInto(["audit"], { out: "closed" })).toMatchObject({ code: 0 })
+    await rig.query("delete from batches")
+    expect(await runInto(["audit"], { out: "closed" })).toMatchObject({ code: 1 })
     expect(await runInto([...IMPORT, "-o", "batch.json"], { err: "closed" })).toMatchObject({ code: 0 })
     expect(JSON.parse(await readFile(join(folder.path, "batch.json"), "utf8")).signals).toHaveLength(3)
   })
@@ -115,6 +119,7 @@ describe("an output that is closed or full", () => {
       [["verify", "jsonl", "in.jsonl"], 0],
       [["import", "jsonl", "bad.jsonl"], 1],
       [["dlq", "replay", "--all"], 0],
+      [["audit"], 0],
     ] as const) {
       const ended = await runInto([...args], { out: full })
       const told = ended.err

@@ -12,10 +12,12 @@ import { run, start } from "./import/importer.ts"
 const SOURCE = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
 const NOBODY = "http://127.0.0.1:2"
 const SIGNAL = '{"context_window_id":"c","raw_content":"0"}\n'
+const SCORE = '{"dedupe_key":"k","signal_score":1,"scored_at":"2026-01-02"}\n'
 
 /** Every command that calls the service. */
 const COMMANDS = [
   ["import", "jsonl", "in.jsonl"],
+  ["import", "scores", "jsonl", "scores.jsonl"],
   ["verify", "jsonl", "in.jsonl"],
   ["export", "--format", "ndjson", "--out", "out.jsonl"],
   ["export", "--format", "csv", "--out", "-"],
@@ -23,6 +25,10 @@ const COMMANDS = [
   ["dlq", "list"],
   ["dlq", "replay", "--all"],
   ["erase", "--user", "u", "--yes"],
+  ["keys", "list"],
+  ["keys", "add", "importer", "ingest"],
+  ["subscriptions", "list"],
+  ["audit"],
 ]
 const hasDeadline = ([command]: string[]) => command !== "tail" && command !== "erase"
 
@@ -46,6 +52,7 @@ describe.concurrent("every command", () => {
   async function folderWithInput(): Promise<string> {
     const path = await mkdtemp(join(parent, "run-"))
     await writeFile(join(path, "in.jsonl"), SIGNAL)
+    await writeFile(join(path, "scores.jsonl"), SCORE)
     return path
   }
 
