@@ -9,15 +9,10 @@ import { EXIT, GaveUpError, reasonOf, UsageError } from "../terminal/errors.ts"
 import { type Invocation, openClient } from "../terminal/options.ts"
 import { type Line, openLine, say } from "../terminal/output.ts"
 import { type ConnectionOptions, readConnection } from "./connection.ts"
-import {
-  beginAtLatest,
-  CommittedConsumer,
-  followPartitions,
-  LostOffsetError,
-  type OnLost,
-} from "./consumer.ts"
+import { beginAtLatest, CommittedConsumer, LostOffsetError, type OnLost } from "./consumer.ts"
 import { ConsumeCounts } from "./counts.ts"
 import { commitLast, gathered } from "./gather.ts"
+import { assignToReaders, countPartitions, followPartitions } from "./partitions.ts"
 import { mapMessages } from "./records.ts"
 
 /** After a crash the other members get the partitions when no heartbeat has arrived for `sessionTimeout`. */
@@ -77,6 +72,7 @@ export async function consumeKafka(options: ConsumeOptions, invocation: Invocati
     groupId: group,
     ...GROUP,
     ...connection,
+    partitionAssigner: assignToReaders,
     onLost: options.onLost,
     tell,
   })
@@ -88,6 +84,7 @@ export async function consumeKafka(options: ConsumeOptions, invocation: Invocati
   try {
     if (options.from === "latest")
       await unlessStopped(beginAtLatest(consumer, { group, topics, ...connection }), stop)
+    const known = await unlessStopped(countPartitions(consumer, topics), stop)
     const consuming = consumer.consume({
       topics,
       autocommit: false,
@@ -99,7 +96,7 @@ export async function consumeKafka(options: ConsumeOptions, invocation: Invocati
     const stream = await unlessStopped(consuming, stop)
     isMember = true
     consumer.startLagMonitoring({ topics }, LAG_EVERY_MS)
-    unfollow = followPartitions(consumer, topics, (error) => stream.destroy(error))
+    unfollow = followPartitions(consumer, { known, onError: (error) => stream.destroy(error) })
     if (stop.aborted) return EXIT.stopped
     stop.addEventListener("abort", () => void stream.close(), { once: true })
     for await (const messages of gathered(stream, options.batchSize, MAX_WAIT_MS)) await store(messages, work)

@@ -1,9 +1,16 @@
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { Admin, Producer, stringSerializers } from "@platformatic/kafka"
+import {
+  Admin,
+  MessagesStreamFallbackModes,
+  MessagesStreamModes,
+  Producer,
+  stringSerializers,
+} from "@platformatic/kafka"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { withoutAborted } from "../../../src/cli/kafka/consumer.ts"
+import { CommittedConsumer, withoutAborted } from "../../../src/cli/kafka/consumer.ts"
+import { countPartitions, followPartitions } from "../../../src/cli/kafka/partitions.ts"
 import { start } from "../../node/cli/import/importer.ts"
 import { type Broker, HAS_KAFKA, startBroker } from "../../setup/kafka.ts"
 import { type Rig, startRig } from "../../setup/rig.ts"
@@ -36,15 +43,17 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a topic that changes", { 
   })
 
   const create = (topic: string) => admin.createTopics({ topics: [topic], partitions: 1, replicas: 1 })
+  const messagesOf = (topic: string, texts: string[], partition = 0) =>
+    texts.map((text) => ({ topic, partition, key: "room", value: JSON.stringify({ text }), headers: {} }))
   const produce = (topic: string, texts: string[], partition = 0) =>
-    producer.send({
-      messages: texts.map((text) => ({
-        topic,
-        partition,
-        key: "room",
-        value: JSON.stringify({ text }),
-        headers: {},
-      })),
+    producer.send({ messages: messagesOf(topic, texts, partition) })
+  const transactional = (id: string, more: object = {}) =>
+    new Producer({
+      ...client(id),
+      serializers: stringSerializers,
+      transactionalId: id,
+      idempotent: true,
+      ...more,
     })
   const consume = (topic: string, ...more: string[]) =>
     start(
@@ -80,26 +89,14 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a topic that changes", { 
     "stores no record of an aborted transaction: %s",
     async (plan) => {
       await create(plan)
-      const transactional = new Producer({
-        ...client("transactional"),
-        serializers: stringSerializers,
-        transactionalId: plan,
-        idempotent: true,
-      })
+      const inTransactions = transactional(plan)
       for (const [index, end] of plan.split("-").entries()) {
-        const transaction = await transactional.beginTransaction()
-        await transaction.send({
-          messages: [0, 1].map((part) => ({
-            topic: plan,
-            partition: 0,
-            key: "room",
-            value: JSON.stringify({ text: `${end}-${index}-${part}` }),
-            headers: {},
-          })),
-        })
+        const transaction = await inTransactions.beginTransaction()
+        const texts = [0, 1].map((part) => `${end}-${index}-${part}`)
+        await transaction.send({ messages: messagesOf(plan, texts) })
         await (end === "commit" ? transaction.commit() : transaction.abort())
       }
-      await transactional.close()
+      await inTransactions.close()
       await produce(plan, ["last"])
       const consumer = consume(plan)
       const committed = plan
@@ -109,6 +106,76 @@ describe.runIf(HAS_KAFKA)("signals consume kafka, from a topic that changes", { 
       await stop(consumer)
     },
   )
+
+  it("stores no record of an aborted transaction that is compressed, or has records in two partitions", async () => {
+    const topic = "aborted-parts"
+    await admin.createTopics({ topics: [topic], partitions: 2, replicas: 1 })
+    const producer = transactional(topic, { compression: "gzip" })
+    for (const [index, end] of ["abort", "commit", "abort", "commit"].entries()) {
+      const transaction = await producer.beginTransaction()
+      for (const partition of [0, 1])
+        await transaction.send({ messages: messagesOf(topic, [`${end}-${index}-${partition}`], partition) })
+      await (end === "commit" ? transaction.commit() : transaction.abort())
+    }
+    await producer.close()
+    const consumer = consume(topic)
+    await expectStored(topic, ["commit-1-0", "commit-1-1", "commit-3-0", "commit-3-1"])
+    await stop(consumer)
+  })
+
+  it("reads a partition that was added while the consumer joined its group", async () => {
+    const topic = "grows-at-once"
+    await create(topic)
+    const consumer = new CommittedConsumer({
+      ...client("joins"),
+      groupId: `group-${topic}`,
+      onLost: "stop",
+      tell: () => {},
+    })
+    const known = await countPartitions(consumer, [topic])
+    const stream = await consumer.consume({
+      topics: [topic],
+      autocommit: false,
+      mode: MessagesStreamModes.COMMITTED,
+      fallbackMode: MessagesStreamFallbackModes.EARLIEST,
+    })
+    // Behind the group's assignment, and before the first look.
+    await admin.createPartitions({ topics: [{ name: topic, count: 2 }] })
+    await produce(topic, ["added"], 1)
+    const unfollow = followPartitions(consumer, { known, onError: (error) => stream.destroy(error) })
+    const [message] = await stream.take(1).toArray()
+    expect([message?.partition, message?.value?.toString()]).toEqual([1, '{"text":"added"}'])
+    unfollow()
+    await consumer.close(true)
+  })
+
+  it("reads a partition that is added to the second of two topics", async () => {
+    const topics = ["pair-a", "pair-b"] as const
+    for (const topic of topics) await create(topic)
+    const consumer = consume(topics[0], "--topic", topics[1])
+    await produce(topics[0], ["a"])
+    await expectStored(topics[0], ["a"])
+    await admin.createPartitions({ topics: [{ name: topics[1], count: 2 }] })
+    await produce(topics[1], ["b"], 1)
+    await expectStored(topics[1], ["b"])
+    await stop(consumer)
+  })
+
+  it("reads a partition that is added to a topic which the leader of the group does not read", async () => {
+    const topics = ["led-a", "led-b"] as const
+    for (const topic of topics) await create(topic)
+    const group = ["--group", "led"]
+    const members = [consume(topics[0], ...group)]
+    await produce(topics[0], ["a"])
+    await expectStored(topics[0], ["a"])
+    members.push(consume(topics[1], ...group))
+    await produce(topics[1], ["b"])
+    await expectStored(topics[1], ["b"])
+    await admin.createPartitions({ topics: [{ name: topics[1], count: 2 }] })
+    await produce(topics[1], ["added"], 1)
+    await expectStored(topics[1], ["b", "added"])
+    for (const member of members) await stop(member)
+  })
 
   it.each(["earliest", "latest"])("reads partitions that are added later, with --from %s", async (from) => {
     const topic = `grows-${from}`
