@@ -1,106 +1,101 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { copyFile, readFile, truncate, writeFile } from "node:fs/promises"
+import { readFile, stat, truncate, writeFile } from "node:fs/promises"
 import { join } from "node:path"
-import { Readable } from "node:stream"
-import { pipeline } from "node:stream/promises"
-import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
-import type { Client } from "pg"
-import { copyFrom } from "../../../bench/copy.ts"
-import { corrected, expectedLines, refusedBefore, writeCsv, writeJsonLines } from "./messages.ts"
+import { compare } from "./compare.ts"
+import { Killer } from "./killer.ts"
+import { corrected, refusedBefore, writeCsv, writeJsonLines } from "./messages.ts"
 import type { Stand } from "./stand.ts"
 
 const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
-const POLL_MS = 50
 /** The part of the messages that comes as JSON lines; the others come as CSV. */
 const JSON_LINES = 0.7
 /** The part of the compressed file that is there at first. */
 const CUT_AT = 0.6
+/** The part of the lines from which on the file is corrected between two runs; it was not read before. */
+const MENDED_FROM = 0.8
+
+export interface KillsOptions {
+  folder: string
+  messages: number
+  kills: number
+  /** Chooses the moments of the kills. */
+  random: () => number
+}
 
 export interface Report {
   killed: Record<string, number>
   seconds: number
+  /** MiB */
+  peakMemory: number
   /** Rows that only the table or only the messages have. */
   differences: number
 }
 
 /**
- * Imports messages into a stand while importer, Worker and Postgres are killed in turn: a compressed file
- * that is cut off, the same file mended, a CSV, and the corrected failures of both. Then compares the table
- * with the messages.
- *
- * @param random chooses the moments of the kills
+ * Imports messages into a stand while importer, Worker and Postgres are killed in turn. A compressed file is
+ * cut off at first; between two runs a person corrects the rest of it, and what has failed so far in the
+ * failures file itself. Then comes a CSV. At the end a person corrects what was sent already, which must be
+ * refused, and the failures. Then compares the table with the messages.
  */
-export async function importUnderKills(
-  stand: Stand,
-  {
-    folder,
-    messages,
-    kills,
-    random,
-  }: { folder: string; messages: number; kills: number; random: () => number },
-): Promise<Report> {
+export async function importUnderKills(stand: Stand, options: KillsOptions): Promise<Report> {
   const startedAt = performance.now()
+  const { folder, messages } = options
   const middle = Math.floor(messages * JSON_LINES)
-  const moments = Array.from({ length: kills }, () => random() * messages).sort((a, b) => a - b)
-  const killer = new Killer(stand, moments)
+  const killer = new Killer(stand, options)
   const run = (args: string[], state: string, before: number) =>
     runToItsEnd(args, { folder, address: stand.address, state: join(folder, state), before, killer })
 
-  const [whole, source] = [join(folder, "whole.gz"), join(folder, "in.jsonl.gz")]
-  await writeJsonLines(whole, 0, middle)
-  await copyFile(whole, source)
-  await truncate(source, Math.floor((await readFile(whole)).length * CUT_AT))
-  await expectCode(3, run(["jsonl", source], "jsonl.json", 0))
-  await copyFile(whole, source)
-  await expectCode(1, run(["jsonl", source], "jsonl.json", 0))
-  await writeCsv(join(folder, "in.csv"), middle, messages)
-  await expectCode(1, run(["csv", join(folder, "in.csv")], "csv.json", middle))
-  for (const kind of ["jsonl", "csv"]) await importCorrected(folder, kind, run)
+  const [lines, table] = [join(folder, "in.jsonl.gz"), join(folder, "in.csv")]
+  await writeJsonLines(lines, { from: 0, end: middle })
+  await truncate(lines, Math.floor((await stat(lines)).size * CUT_AT))
+  await expectCode(3, run(["jsonl", lines], "jsonl.json", 0))
+  const first = await importCorrected(folder, "jsonl", run, 0)
+  await writeJsonLines(lines, { from: 0, end: middle, mendedFrom: Math.floor(middle * MENDED_FROM) })
+  await expectCode(1, run(["jsonl", lines], "jsonl.json", 0))
+  if ((await failuresOf(folder, "jsonl")) !== first) await importCorrected(folder, "jsonl", run, middle)
+
+  await writeCsv(table, { from: middle, end: messages })
+  const hasRefused = refusedBefore(messages) > refusedBefore(middle)
+  await expectCode(hasRefused ? 1 : 0, run(["csv", table], "csv.json", middle))
+  if (hasRefused) {
+    await writeCsv(table, { from: middle, end: messages, mendedFrom: middle })
+    await expectCode(2, run(["csv", table], "csv.json", middle))
+    await importCorrected(folder, "csv", run, messages)
+  }
+  const seconds = (performance.now() - startedAt) / 1000
   const differences = await compare(stand, messages)
-  return { killed: killer.killed, seconds: (performance.now() - startedAt) / 1000, differences }
+  console.log(`${refusedBefore(messages)} messages were refused, and corrected`)
+  return { killed: killer.killed, peakMemory: killer.peakMemory, seconds, differences }
 }
 
 type Run = (args: string[], state: string, before: number) => Promise<{ code: number; said: string }>
 
-async function importCorrected(folder: string, kind: string, run: Run): Promise<void> {
-  const failures = await readFile(join(folder, `${kind}.failures.jsonl`), "utf8")
-  const file = join(folder, `${kind}-corrected.jsonl`)
-  await writeFile(file, failures.trimEnd().split("\n").map(corrected).join("\n"))
-  await expectCode(0, run(["jsonl", file], `${kind}-corrected.json`, Number.POSITIVE_INFINITY))
+/** The failures file of an import, as its state has it. */
+async function failuresOf(folder: string, kind: string): Promise<string> {
+  const state = JSON.parse(await readFile(join(folder, `${kind}.json`), "utf8"))
+  return (state as { failures: { path: string } }).failures.path
+}
+
+/**
+ * Corrects the failures file in place, as a person does, and imports it.
+ *
+ * @param before messages that were read before it
+ * @returns its path
+ */
+async function importCorrected(folder: string, kind: string, run: Run, before: number): Promise<string> {
+  const path = await failuresOf(folder, kind)
+  const failures = await readFile(path, "utf8")
+  await writeFile(path, `${failures.trimEnd().split("\n").map(corrected).join("\n")}\n`)
+  await expectCode(0, run(["jsonl", path], `${path}.state`, before))
+  return path
 }
 
 async function expectCode(code: number, running: ReturnType<Run>): Promise<void> {
   const ended = await running
   console.log(ended.said.trim())
   if (ended.code !== code) throw new Error(`the import ended with ${ended.code}, not with ${code}`)
-}
-
-/** Kills importer, Worker and Postgres in turn, each when so many messages have been read. */
-class Killer {
-  readonly killed: Record<string, number> = { importer: 0, Worker: 0, Postgres: 0 }
-  readonly #stand: Stand
-  readonly #moments: number[]
-  #count = 0
-
-  constructor(stand: Stand, moments: number[]) {
-    this.#stand = stand
-    this.#moments = moments
-  }
-
-  /** @param killImporter kills the running importer */
-  async look(read: number, killImporter: () => void): Promise<void> {
-    const [moment] = this.#moments
-    if (moment === undefined || read < moment) return
-    this.#moments.shift()
-    const name = (["importer", "Worker", "Postgres"] as const)[this.#count++ % 3] ?? "importer"
-    console.log(`${Math.round(read).toLocaleString("en-US")} read: kills the ${name}`)
-    this.killed[name] = (this.killed[name] ?? 0) + 1
-    if (name === "importer") killImporter()
-    else if (name === "Worker") await this.#stand.killWorker()
-    else await this.#stand.killPostgres()
-  }
 }
 
 interface RunOptions {
@@ -122,13 +117,7 @@ async function runToItsEnd(args: string[], options: RunOptions): Promise<{ code:
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (text: string) => (said += text))
     const ended = once(child, "close").then(([code]) => code as number | null)
-    let isOver = false
-    void ended.then(() => (isOver = true))
-    while (!isOver) {
-      await Promise.race([ended, sleep(POLL_MS)])
-      if (!isOver) await killer.look(before + (await readOf(state)), () => child.kill("SIGKILL"))
-    }
-    const code = await ended
+    const code = await killer.watch(child, ended, async () => before + (await readOf(state)))
     if (code !== null) return { code, said }
   }
 }
@@ -137,31 +126,4 @@ async function runToItsEnd(args: string[], options: RunOptions): Promise<{ code:
 async function readOf(state: string): Promise<number> {
   const text = await readFile(state, "utf8").catch(() => "{}")
   return (JSON.parse(text) as { read?: number }).read ?? 0
-}
-
-const STORED = `select context_window_id, time, raw_content, signal_source, signal_score, emotional_tone,
-  escalate_flag::int4, user_id, dedupe_key, payload from signals`
-const SENT = `select line->>'context_window_id', (line->>'timestamp')::timestamptz, line->>'raw_content',
-  coalesce(line->>'signal_source', 'unknown'), (line->>'signal_score')::float8,
-  (line->>'emotional_tone')::float8, 0, line->>'user_id', line->>'dedupe_key', line->'payload' from expected`
-
-async function compare(stand: Stand, messages: number): Promise<number> {
-  const client = await stand.connect()
-  try {
-    await client.query("create table expected (line jsonb)")
-    await pipeline(Readable.from(expectedLines(messages)), client.query(copyFrom("copy expected from stdin")))
-    const only = await countOf(client, `(${STORED}) except all (${SENT})`)
-    const missing = await countOf(client, `(${SENT}) except all (${STORED})`)
-    const rows = await countOf(client, "select from signals")
-    console.log(`${rows} rows; except all: ${only} only in the table, ${missing} only in the messages`)
-    console.log(`${refusedBefore(messages)} messages were corrected`)
-    return only + missing + Math.abs(rows - messages)
-  } finally {
-    await client.end()
-  }
-}
-
-async function countOf(client: Client, query: string): Promise<number> {
-  const { rows } = await client.query<{ count: string }>(`select count(*) from (${query}) as found`)
-  return Number(rows[0]?.count)
 }

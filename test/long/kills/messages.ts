@@ -3,6 +3,8 @@ import { createWriteStream } from "node:fs"
 import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { createGzip } from "node:zlib"
+import type { NewSignal } from "../../../src/client/index.ts"
+import { parseJson } from "../../../src/signals/json.ts"
 
 /** A message as the importer sends it. Its payload is JSON text, since a double would lose its digits. */
 interface Message {
@@ -54,8 +56,13 @@ function payloadOf(index: number): string {
 
 const scoreOf = (index: number) => ((index * 31) % 1001) / 1000
 
-/** As a source has it: the service refuses the score of one of about 10,000. */
-const sourceOf = (index: number) => messageOf(index, index % REFUSED_EVERY === 0 ? 2 : scoreOf(index))
+/**
+ * As a source has it: the service refuses the score of one of about 10,000, unless a person has mended it.
+ *
+ * @param mendedFrom the index from which on the source is mended
+ */
+const sourceOf = (index: number, mendedFrom: number) =>
+  messageOf(index, index % REFUSED_EVERY === 0 && index < mendedFrom ? 2 : scoreOf(index))
 
 /** How many messages from 0 to `end` - 1 the service refuses until their score is corrected. */
 export const refusedBefore = (end: number) => Math.ceil(end / REFUSED_EVERY)
@@ -64,6 +71,12 @@ export const refusedBefore = (end: number) => Math.ceil(end / REFUSED_EVERY)
 export function corrected(text: string): string {
   const index = Number.parseInt(/"raw_content":"(\d+)/.exec(text)?.[1] ?? "", 10)
   return text.replace('"signal_score":2', `"signal_score":${scoreOf(index)}`)
+}
+
+/** The message of an index as a program sends it, each number of its payload with all its digits. */
+export function signalOf(index: number): NewSignal {
+  const { fields, payload } = messageOf(index, scoreOf(index))
+  return { ...fields, ...(payload !== undefined && { payload: parseJson(payload) }) } as NewSignal
 }
 
 const jsonOf = ({ fields, payload }: Message) => {
@@ -90,14 +103,22 @@ function* chunks(from: number, end: number, line: (index: number) => string): Ge
   }
 }
 
-export async function writeJsonLines(path: string, from: number, end: number): Promise<void> {
-  const lines = Readable.from(chunks(from, end, (index) => `${jsonOf(sourceOf(index))}\n`))
+/** A part of the messages, as a source has it. */
+export interface Part {
+  from: number
+  end: number
+  /** Default: nothing is mended. */
+  mendedFrom?: number
+}
+
+export async function writeJsonLines(path: string, { from, end, mendedFrom = end }: Part): Promise<void> {
+  const lines = Readable.from(chunks(from, end, (index) => `${jsonOf(sourceOf(index, mendedFrom))}\n`))
   await pipeline(lines, createGzip({ level: 1 }), createWriteStream(path))
 }
 
-export async function writeCsv(path: string, from: number, end: number): Promise<void> {
+export async function writeCsv(path: string, { from, end, mendedFrom = end }: Part): Promise<void> {
   const row = (index: number) => {
-    const { fields, payload } = sourceOf(index)
+    const { fields, payload } = sourceOf(index, mendedFrom)
     return `${CSV_COLUMNS.map((name) => cellOf({ ...fields, payload }[name])).join(",")}\r\n`
   }
   const file = createWriteStream(path)

@@ -5,17 +5,20 @@ import { parseArgs } from "node:util"
 import { seededRandom } from "../../setup/random.ts"
 import { buildBundle } from "../../setup/workerd.ts"
 import { importUnderKills } from "./kills.ts"
+import { sendUnderKills } from "./spool.ts"
 import { startStand } from "./stand.ts"
 
 /**
  * `npm run kills -- --seed S --messages N --kills K`: imports messages while importer, Worker and Postgres
- * are killed, and compares the table with the messages in SQL. A million messages take about twenty minutes.
+ * are killed, and compares the table with the messages in SQL. With `--spool`, a program sends them by the
+ * library with a spool. A million messages take about twenty minutes.
  */
 const { values: given } = parseArgs({
   options: {
     seed: { type: "string" },
     messages: { type: "string", default: "1000000" },
     kills: { type: "string", default: "10" },
+    spool: { type: "boolean", default: false },
   },
 })
 const [seed, messages, kills] = [
@@ -33,10 +36,11 @@ const folder = await mkdtemp(join(tmpdir(), "signal-ingest-kills-"))
 const stand = await startStand(bundle)
 try {
   const options = { folder, messages, kills, random: seededRandom(seed) }
-  const { killed, seconds, differences } = await importUnderKills(stand, options)
+  const send = given.spool ? sendUnderKills : importUnderKills
+  const { killed, seconds, peakMemory, differences } = await send(stand, options)
   const counts = Object.entries(killed).map(([name, count]) => `${name} ${count}`)
   console.log(
-    `seed ${seed}: ${messages} messages in ${Math.round(seconds)} s, killed: ${counts.join(", ")}, ${differences} differences`,
+    `seed ${seed}: ${messages} messages in ${Math.round(seconds)} s (${Math.round(messages / seconds)}/s), at most ${Math.round(peakMemory)} MiB, killed: ${counts.join(", ")}, ${differences} differences`,
   )
   process.exitCode = differences > 0 ? 1 : 0
 } finally {
