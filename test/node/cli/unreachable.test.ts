@@ -26,7 +26,6 @@ const COMMANDS = [
   ["dlq", "replay", "--all"],
   ["erase", "--user", "u", "--yes"],
   ["keys", "list"],
-  ["keys", "add", "importer", "ingest"],
   ["subscriptions", "list"],
   ["audit"],
 ]

@@ -78,6 +78,10 @@ describe("a column in the payload", () => {
       structs: `[{"t":${INSTANT},"d":0.35}]`,
       map_of_structs: '{"k":{"a":1}}',
       list_of_maps: '[{"a":1}]',
+      large_list_view: "[1]",
+      bool8: "1",
+      tensor: "[1,2]",
+      opaque: "1",
     })
     expect(empty).toBe('{"context_window_id":"b"}')
   })
@@ -136,6 +140,11 @@ describe("a column in the payload", () => {
       dates: '["2026-01-02"]',
       nested: `{"t":${LOCAL},"d":0.35}`,
       lists: '{"7":[1,2]}',
+      stamptz_ns: INSTANT,
+      tuple: '{"element1":1,"element2":"x"}',
+      // Well-known binary.
+      geometry: '"AQEAAAAAAAAAAADwPwAAAAAAAABA"',
+      type: '"INTEGER"',
     })
   })
 
@@ -169,6 +178,11 @@ describe("a column in the payload", () => {
       stamp_ms: '"2026-01-02T03:04:05.678000"',
       stamp_zone: INSTANT,
       structs: `[{"a":${LOCAL}}]`,
+      // The file has only 16 bytes without a type.
+      int128: '"+f///////////////////w=="',
+      uint128: '"BwAAAAAAAAAAAAAAAAAAAA=="',
+      map: '{"k":1}',
+      extension: "1",
     })
   })
 

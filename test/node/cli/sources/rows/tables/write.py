@@ -1,4 +1,4 @@
-"""Writes the Parquet files of other programs for conversions.test.ts, beside this script:
+"""Writes the files of other programs for the tests beside this folder, and fails where a type of theirs is missing:
 
     python -m venv venv && venv/bin/pip install pyarrow duckdb polars && venv/bin/python write.py
 """
@@ -11,6 +11,7 @@ import uuid
 import duckdb
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 HERE = pathlib.Path(__file__).parent
@@ -85,10 +86,50 @@ ARROW = [
     ),
     ("map_of_structs", pa.map_(pa.string(), pa.struct([("a", pa.int8())])), [("k", {"a": 1})]),
     ("list_of_maps", pa.list_(pa.map_(pa.string(), pa.int8())), [[("a", 1)]]),
+    ("large_list_view", pa.large_list_view(pa.int8()), [1]),
+    ("bool8", pa.bool8(), 1),
+    ("tensor", pa.fixed_shape_tensor(pa.int8(), [2]), [1, 2]),
+    ("opaque", pa.opaque(pa.int8(), "type", "vendor"), 1),
 ]
 
+# Arrow's Parquet cannot hold them.
+ARROW_ONLY = {
+    "DENSE_UNION": lambda: pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])]),
+    "SPARSE_UNION": lambda: pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]),
+    "RUN_END_ENCODED": lambda: pa.RunEndEncodedArray.from_arrays([1], [7]),
+    "INTERVAL_MONTH_DAY_NANO": lambda: pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+}
+# pyarrow has their names, and no way to make them.
+ARROW_NAMES = {"INTERVAL_MONTHS", "INTERVAL_DAY_TIME"}
 
-def write_arrow(name, columns, **options):
+
+def expect_all(program, names, covered):
+    missing = sorted(set(names) - set(covered))
+    assert not missing, f"{program} has types without a column: {missing}"
+
+
+def writable(names, write):
+    """The names of the columns that a program can write."""
+    return [name for name in names if not is_refused(lambda: write(name))]
+
+
+def is_refused(write):
+    try:
+        write()
+        return False
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pl.exceptions.ComputeError):
+        return True
+    finally:
+        (HERE / "refused").unlink(missing_ok=True)
+
+
+IDS = {getattr(pa.lib, name): name[len("Type_") :] for name in dir(pa.lib) if name.startswith("Type_")}
+expect_all("pyarrow", IDS.values(), {IDS[kind.id] for _, kind, _ in ARROW if kind.id in IDS} | set(ARROW_ONLY) | ARROW_NAMES)
+for make in ARROW_ONLY.values():
+    assert is_refused(lambda: pq.write_table(pa.table({"c": make()}), HERE / "refused")), "it has a column now"
+
+
+def arrow_table(columns):
     arrays = {"context_window_id": pa.array(["a", "b"])}
     for column, kind, value in columns:
         if pa.types.is_dictionary(kind):
@@ -97,10 +138,17 @@ def write_arrow(name, columns, **options):
             arrays[column] = pa.ExtensionArray.from_storage(kind, pa.array([value, None], kind.storage_type))
         else:
             arrays[column] = pa.array([value, None], kind)
-    pq.write_table(pa.table(arrays), HERE / name, **options)
+    return pa.table(arrays)
+
+
+def write_arrow(name, columns, **options):
+    pq.write_table(arrow_table(columns), HERE / name, **options)
 
 
 write_arrow("pyarrow.parquet", ARROW)
+whole = arrow_table(ARROW).slice(0, 1)
+names = writable(whole.column_names, lambda name: pc.write_csv(whole.select([name]), HERE / "refused"))
+pc.write_csv(whole.select(names), HERE / "pyarrow.csv")
 write_arrow("pyarrow-decimal-integers.parquet", [c for c in ARROW if c[0].startswith("decimal")], store_decimal_as_integer=True)
 write_arrow("pyarrow-int96.parquet", [("stamp", pa.timestamp("ns"), NOON)], use_deprecated_int96_timestamps=True)
 for codec in ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]:
@@ -141,17 +189,15 @@ pq.write_table(
     HERE / "fields.parquet",
 )
 
-duckdb.sql(
-    f"""
-    copy (
+DUCKDB = """
       select 'a' as context_window_id, true as bool, -8::tinyint as tinyint, 9007199254740993::bigint as bigint,
         18446744073709551615::ubigint as ubigint, 12345678901234567890123456789012345678::decimal(38,0) as huge,
         0.1::float as float, 0.1::double as double, 'NaN'::double as nan, 19.99::decimal(10,2) as decimal,
         'é' as varchar, '\\xFF\\xFE'::blob as blob, date '2026-01-02' as date, time '10:00:00.5' as time_of_day,
         timestamp '2026-01-02 03:04:05.678901' as stamp,
         timestamptz '2026-01-02 03:04:05.678901+00' as stamptz, interval '1 month 2 days 3 seconds' as interval,
-        uuid '11111111-2222-3333-4444-555555555555' as uuid, '{{"n": 12345678901234567890}}'::json as json,
-        [0.35::decimal(5,2)] as list, {{'a': 1, 'b': 'x'}} as struct, map {{'k': 1}} as map,
+        uuid '11111111-2222-3333-4444-555555555555' as uuid, '{"n": 12345678901234567890}'::json as json,
+        [0.35::decimal(5,2)] as list, {'a': 1, 'b': 'x'} as struct, map {'k': 1} as map,
         'low'::enum('low', 'high') as enum,
         -16::smallint as smallint, -32::integer as integer, 255::utinyint as utinyint,
         65535::usmallint as usmallint, 4294967295::uinteger as uinteger, 7::hugeint as hugeint,
@@ -160,13 +206,20 @@ duckdb.sql(
         '2026-01-02 03:04:05.678901234'::timestamp_ns as stamp_ns, '10:00:00.5+02'::timetz as timetz,
         '10:00:00.5'::time_ns as time_ns, '101'::bit as bit, [1, 2]::integer[2] as array,
         '12345678901234567890123'::bignum as bignum, 7::variant as variant, union_value(num := 7) as either,
-        [date '2026-01-02'] as dates, {{'t': timestamp '2026-01-02 03:04:05.678901', 'd': 0.35::decimal(4,2)}} as nested,
-        map {{7: [1, 2]}} as lists
-    ) to '{HERE / "duckdb.parquet"}' (format parquet)
+        [date '2026-01-02'] as dates, {'t': timestamp '2026-01-02 03:04:05.678901', 'd': 0.35::decimal(4,2)} as nested,
+        map {7: [1, 2]} as lists, '2026-01-02 03:04:05.678901234+00'::timestamptz_ns as stamptz_ns,
+        row(1, 'x') as tuple, 'POINT(1 2)'::geometry as geometry, get_type(1) as type, null as nothing
     """
-)
+# Its JSON writes NaN, which is no JSON.
+for suffix, form, wanted in [("parquet", "parquet", "*"), ("csv", "csv", "*"), ("jsonl", "json", "* exclude (nan)")]:
+    duckdb.sql(f"copy (select {wanted} from ({DUCKDB})) to '{HERE / f'duckdb.{suffix}'}' (format {form})")
+columns = [str(kind).split("(")[0] for kind in duckdb.sql(DUCKDB).types]
+# Names of the catalog, and how a column of them prints.
+PRINTED = {"NULL": '"NULL"', "LIST": "DATE[]", "ARRAY": "INTEGER[2]"}
+kinds = [name for (name,) in duckdb.sql("select distinct logical_type from duckdb_types()").fetchall()]
+expect_all("DuckDB", [kind for kind in kinds if PRINTED.get(kind, kind) not in columns], set())
 
-pl.DataFrame(
+POLARS = pl.DataFrame(
     {
         "context_window_id": ["a"],
         "bool": [True],
@@ -198,5 +251,22 @@ pl.DataFrame(
         "stamp_zone": pl.Series([NOON], dtype=pl.Datetime("ns", "UTC")),
         "null": pl.Series([None], dtype=pl.Null),
         "structs": [[{"a": NOON}]],
+        "int128": pl.Series([-7], dtype=pl.Int128),
+        "uint128": pl.Series([7], dtype=pl.UInt128),
+        "map": pl.Series([[{"key": "k", "value": 1}]], dtype=pl.datatypes.Map(pl.String, pl.Int8)),
+        "extension": pl.Series([1], dtype=pl.datatypes.Extension("name", pl.Int8)),
     }
-).rename({"time": "time_of_day"}).write_parquet(HERE / "polars.parquet")
+).rename({"time": "time_of_day"})
+POLARS.write_parquet(HERE / "polars.parquet")
+# JSON of bytes is not implemented.
+for suffix, frame in [("csv", POLARS), ("jsonl", POLARS.drop("binary"))]:
+    write = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson}[suffix]
+    names = writable(frame.columns, lambda name: write(frame.select(name), HERE / "refused"))
+    write(frame.select(names), HERE / f"polars.{suffix}")
+# Object holds what is no data, and the others are families.
+NO_TYPES = {"Object", "DataType", "BaseExtension", "FloatType", "IntegerType", "TemporalType", "Unknown"}
+classes = [c for c in vars(pl.datatypes).values() if isinstance(c, type) and issubclass(c, pl.DataType)]
+expect_all("Polars", {c.__name__ for c in classes} - NO_TYPES, {type(kind).__name__ for kind in POLARS.dtypes})
+OBJECT = pl.DataFrame({"c": pl.Series([object()], dtype=pl.Object)})
+assert is_refused(lambda: OBJECT.write_parquet(HERE / "refused")), "it has a column now"
+
