@@ -26,8 +26,8 @@ export const assignToReaders: GroupPartitionsAssigner = (_, members, _topics, me
 }
 
 /**
- * How often a consumer looks for partitions that were added; Kafka's own clients do it every 5 minutes. Longer
- * than the library keeps what it knows of topics (5 s).
+ * How often a consumer looks for partitions that were added; Kafka's own clients do it every 5 minutes. It is
+ * longer than the library keeps what it knows of topics (5 s).
  */
 const LOOK_EVERY_MS = 8000
 

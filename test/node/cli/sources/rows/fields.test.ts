@@ -94,7 +94,7 @@ describe("a column of a field", () => {
   })
 
   it.each(["pyarrow", "duckdb", "polars"])("gets the field's value from a CSV of %s", async (program) => {
-    const path = join(TABLES, `${program}.csv`)
+    const path = join(TABLES, "text", `${program}.csv`)
     const [cells = {}] = parse(await readFile(path), { columns: true }) as Record<string, string>[]
     const { context_window_id: _, ...texts } = cells
     const wanted = Object.entries(texts).filter(([, text]) => text !== "")
@@ -109,7 +109,7 @@ describe("a column of a field", () => {
   })
 
   it.each(["duckdb", "polars"])("gets the field's value from JSON lines of %s", async (program) => {
-    const line = await readFile(join(TABLES, `${program}.jsonl`), "utf8")
+    const line = await readFile(join(TABLES, "text", `${program}.jsonl`), "utf8")
     const path = join(folder.path, "in.jsonl")
     await writeFile(path, `{"context_window_id":"a","payload":${line.trim()}}\n`)
     const columns = payloadOf((await recordsOf({ kind: "jsonl", path }))[0])
@@ -176,7 +176,8 @@ describe("a time that another program has written", () => {
   ])("is read by the service, from Parquet and CSV: %s %j", async (program, columns) => {
     for (const [column, instant] of Object.entries(columns))
       for (const kind of ["parquet", "csv"] as const) {
-        const source = { path: join(TABLES, `${program}.${kind}`), map: { [column]: "timestamp" } }
+        const path = join(TABLES, kind === "csv" ? "text" : "", `${program}.${kind}`)
+        const source = { path, map: { [column]: "timestamp" } }
         const request = kind === "csv" ? { kind, delimiter: ",", ...source } : { kind, ...source }
         const [record = "{}"] = await recordsOf(request)
         const { success, data } = Signal.safeParse(JSON.parse(record))

@@ -15,6 +15,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 HERE = pathlib.Path(__file__).parent
+TEXT = HERE / "text"
 D = decimal.Decimal
 NOON = dt.datetime(2026, 1, 2, 3, 4, 5, 678901)
 TIME = dt.time(10, 0, 0, 500000)
@@ -148,7 +149,7 @@ def write_arrow(name, columns, **options):
 write_arrow("pyarrow.parquet", ARROW)
 whole = arrow_table(ARROW).slice(0, 1)
 names = writable(whole.column_names, lambda name: pc.write_csv(whole.select([name]), HERE / "refused"))
-pc.write_csv(whole.select(names), HERE / "pyarrow.csv")
+pc.write_csv(whole.select(names), TEXT / "pyarrow.csv")
 write_arrow("pyarrow-decimal-integers.parquet", [c for c in ARROW if c[0].startswith("decimal")], store_decimal_as_integer=True)
 write_arrow("pyarrow-int96.parquet", [("stamp", pa.timestamp("ns"), NOON)], use_deprecated_int96_timestamps=True)
 for codec in ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]:
@@ -211,8 +212,12 @@ DUCKDB = """
         row(1, 'x') as tuple, 'POINT(1 2)'::geometry as geometry, get_type(1) as type, null as nothing
     """
 # Its JSON writes NaN, which is no JSON.
-for suffix, form, wanted in [("parquet", "parquet", "*"), ("csv", "csv", "*"), ("jsonl", "json", "* exclude (nan)")]:
-    duckdb.sql(f"copy (select {wanted} from ({DUCKDB})) to '{HERE / f'duckdb.{suffix}'}' (format {form})")
+for path, form, wanted in [
+    (HERE / "duckdb.parquet", "parquet", "*"),
+    (TEXT / "duckdb.csv", "csv", "*"),
+    (TEXT / "duckdb.jsonl", "json", "* exclude (nan)"),
+]:
+    duckdb.sql(f"copy (select {wanted} from ({DUCKDB})) to '{path}' (format {form})")
 columns = [str(kind).split("(")[0] for kind in duckdb.sql(DUCKDB).types]
 # Names of the catalog, and how a column of them prints.
 PRINTED = {"NULL": '"NULL"', "LIST": "DATE[]", "ARRAY": "INTEGER[2]"}
@@ -262,7 +267,7 @@ POLARS.write_parquet(HERE / "polars.parquet")
 for suffix, frame in [("csv", POLARS), ("jsonl", POLARS.drop("binary"))]:
     write = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson}[suffix]
     names = writable(frame.columns, lambda name: write(frame.select(name), HERE / "refused"))
-    write(frame.select(names), HERE / f"polars.{suffix}")
+    write(frame.select(names), TEXT / f"polars.{suffix}")
 # Object holds what is no data, and the others are families.
 NO_TYPES = {"Object", "DataType", "BaseExtension", "FloatType", "IntegerType", "TemporalType", "Unknown"}
 classes = [c for c in vars(pl.datatypes).values() if isinstance(c, type) and issubclass(c, pl.DataType)]
