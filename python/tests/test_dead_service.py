@@ -217,6 +217,13 @@ SERVERS = {
 }
 
 
+# Servers take long to start. The memory's way out of a process is that of the programs above.
+ALSO_LONG = pytest.mark.parametrize(
+    "dead", [pytest.param("memory", marks=pytest.mark.long), "spool"], indirect=True
+)
+
+
+@ALSO_LONG
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_ends_at_sigterm(dead: Dead, server: str) -> None:
     for module in {"uwsgi": "pyuwsgi", "uvicorn": "fastapi"}.get(server, "gunicorn").split():
@@ -239,6 +246,7 @@ def test_a_server_ends_at_sigterm(dead: Dead, server: str) -> None:
     dead.expect(expected)
 
 
+@ALSO_LONG
 def test_a_celery_worker_ends_at_sigterm(dead: Dead) -> None:
     pytest.importorskip("celery")
     for name in ("queue", "control"):
@@ -273,6 +281,7 @@ def take(text):
     dead.expect(texts)
 
 
+@ALSO_LONG
 def test_a_notebook_ends(dead: Dead, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

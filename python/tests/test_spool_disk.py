@@ -101,9 +101,9 @@ def test_a_write_that_ends_in_the_middle_costs_its_signal_alone(stub: Hop, tmp_p
     def add(text):
         try:
             processor.add({"context_window_id": "c", "raw_content": text})
-            print(text, "accepted")
+            print(text, "accepted", flush=True)
         except SpoolError as error:
-            print(text, error)
+            print(text, error, flush=True)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (120, resource.RLIM_INFINITY))
     for text in ("one", "two", "three"): add(text)
