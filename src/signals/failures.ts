@@ -296,7 +296,7 @@ export const PROBLEM_CODES = {
     status: 503,
     meaning: "the batch `transaction_id` was stored whole or not at all, and no answer says which",
     retryable: true,
-    cure: "send it again under its `Idempotency-Key`; without a key, ask the ledger",
+    cure: "send it again under its `Idempotency-Key`; without a key, ask the ledger as `detail` says",
   },
   key_not_checked: {
     status: 503,

@@ -360,7 +360,7 @@ export const inDoubt = (transactionId: string, { underKey = false } = {}) =>
       detail: `The database cannot be reached right now, and whether the batch was stored is not known; it was stored whole or not at all. ${
         underKey
           ? `Send it again under the same Idempotency-Key within ${KEY_LIFETIME_DAYS} days: it is stored once.`
-          : `Ask GET /api/batches/${transactionId} before you send it again.`
+          : `Ask GET /api/batches/${transactionId} before you send it again. 200: it is stored. 404 twice, the second time five minutes after the first: it is not, and will not be.`
       }`,
       transaction_id: transactionId,
     },

@@ -5,6 +5,13 @@ import { keptPassword } from "./data-folder.ts"
 const LOGIN = "signal_ingest"
 
 /**
+ * The longest time of one statement of the service, also when nobody waits for its answer any more and it was
+ * not cancelled. It ends when it is known that a batch in doubt will not be stored any more. No statement of
+ * the service is given more than a minute.
+ */
+const LONGEST_STATEMENT = "set statement_timeout = '2min'"
+
+/**
  * Creates the login that the service uses, or gives it a new password: a member of `signal_ingest_writer`,
  * which owns nothing.
  *
@@ -23,6 +30,7 @@ export async function createServiceLogin(ownerUrl: string): Promise<string> {
         ? `create role ${LOGIN} login password '${password}' in role signal_ingest_writer`
         : `alter role ${LOGIN} password '${password}'`,
     )
+    await client.query(`alter role ${LOGIN} ${LONGEST_STATEMENT}`)
   } finally {
     await client.end()
   }
@@ -54,6 +62,7 @@ export async function makeLogin(ownerUrl: string, dataDir: string): Promise<stri
       `${rows.length > 0 ? "alter" : "create"} role ${login} login password ${escapeLiteral(password)}`,
     )
     await client.query(`grant ${writer} to ${login}`)
+    await client.query(`alter role ${login} ${LONGEST_STATEMENT}`)
   } finally {
     await client.end()
   }
