@@ -1,3 +1,5 @@
+import { AsyncResource } from "node:async_hooks"
+
 /** How many schedules a property tries; `npm run interleavings` tries more than 100,000 in all. */
 export const SCHEDULES = Number(process.env.SCHEDULES ?? 2000)
 export const SEED = Number(process.env.SEED ?? 20_261_201)
@@ -30,7 +32,9 @@ export class Clock {
     Object.assign(globalThis, {
       setTimeout: (run: (...values: unknown[]) => void, ms = 0, ...values: unknown[]) => {
         const id = ++this.#lastId
-        timers.set(id, { at: this.#now + Math.max(0, Number(ms) || 0), run: () => run(...values) })
+        // As a real timer it runs in the context in which it was set.
+        const bound = AsyncResource.bind(() => run(...values))
+        timers.set(id, { at: this.#now + Math.max(0, Number(ms) || 0), run: bound })
         return Object.assign(Object(id) as object, {
           unref: () => undefined,
           ref: () => undefined,
