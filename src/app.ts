@@ -6,7 +6,7 @@ import { secureHeaders } from "hono/secure-headers"
 import { readSettings } from "./config.ts"
 import { releaseBody } from "./http/body/admission.ts"
 import { identifyCaller } from "./http/request/auth.ts"
-import type { App } from "./http/request/context.ts"
+import { type App, ownerOf } from "./http/request/context.ts"
 import { noStore, requestIds, serverTiming } from "./http/request/headers.ts"
 import { limitAddress, limitCaller } from "./http/request/limits.ts"
 import { logRequest, recordRequest } from "./http/request/observe.ts"
@@ -58,7 +58,13 @@ app.use(async (c, next) => {
   const settings = readSettings(c.env)
   c.set("settings", settings)
   const traffic = c.req.method === "GET" || c.req.method === "HEAD" ? "reads" : "writes"
-  c.set("db", connect(settings.database, { traffic, keepAlive: waitUntil, signal: c.req.raw.signal }))
+  const options = {
+    traffic,
+    keepAlive: waitUntil,
+    signal: c.req.raw.signal,
+    owner: () => ownerOf(c),
+  } as const
+  c.set("db", connect(settings.database, options))
   await next()
 })
 app.route("/readyz", readiness)

@@ -21,6 +21,8 @@ const CALM_TURNS = 20
 export const LONGEST_ENTRANCE_WAIT_MS = 5000
 /** The requests that wait at the entrance at once. */
 const MOST_WAITING = 1024
+/** The share of those that wait that are of one sender. */
+const SENDER_SHARE = 0.5
 
 /**
  * The runtime can end a request without a word when its client disconnects. A request then counts as inside
@@ -34,8 +36,15 @@ const LONGEST_MS = 20_000
  */
 const LONGEST_PAUSE_MS = 1000
 
+/**
+ * The names of a request's sender, such as its address and its key. What they say is not proved yet, so that a
+ * sender counts by whichever of its names has the most requests.
+ */
+export type Sender = readonly string[]
+
 /** A request inside. Times are in milliseconds since the epoch. */
 export interface Inside {
+  readonly sender: Sender
   enteredAt: number
   /** Since when it waits for its client. */
   pausedAt?: number | undefined
@@ -43,7 +52,8 @@ export interface Inside {
 
 /**
  * How many requests may be inside an isolate at once, by how late its event loop is: fewer after a late turn,
- * and more again when turns have been in time for a while. Others wait in line.
+ * and more again when turns have been in time for a while. Others wait in line, of which the sender with the
+ * fewest requests inside is the first.
  *
  * A request that enters and is refused later, because its time has passed, costs as much CPU as one that is
  * served. The lines inside do not see that: they count who waits, not how fast the isolate is.
@@ -55,24 +65,28 @@ export class Entrance {
   /** The turns in time since the last late one. */
   #calmTurns = 0
   readonly #inside = new Set<Inside>()
-  readonly #line = new Line<undefined, Inside>({
-    take: () => this.#begin(),
-    giveBack: (request) => this.#inside.delete(request),
+  /** The number of requests inside by each name of their senders. */
+  readonly #byName = new Map<string, number>()
+  readonly #line = new Line<Sender, Inside>({
+    take: (sender) => this.#begin(sender),
+    heldBy: (sender) => Math.max(0, ...sender.map((name) => this.#byName.get(name) ?? 0)),
+    giveBack: (request) => this.#remove(request),
   })
 
   /** Lets a request in at once; undefined when as many are inside as may be, or others wait. */
-  enterAtOnce(): Inside | undefined {
-    return this.#line.enterAtOnce(undefined)
+  enterAtOnce(sender: Sender = []): Inside | undefined {
+    return this.#line.enterAtOnce(sender)
   }
 
   /**
-   * Lets a request in, in order of arrival.
+   * Lets a request in when others have left.
    *
-   * @returns undefined when it could not enter in time, when too many wait, or when its client has
-   *   disconnected
+   * @returns undefined when it could not enter in time, when too many wait, also of its sender alone, or when its
+   *   client has disconnected
    */
-  async enter(signal: AbortSignal): Promise<Inside | undefined> {
-    const inside = await this.#line.enter(undefined, {
+  async enter(signal: AbortSignal, sender: Sender = []): Promise<Inside | undefined> {
+    if (this.#hasSendersWaiters(sender)) return undefined
+    const inside = await this.#line.enter(sender, {
       waitMs: LONGEST_ENTRANCE_WAIT_MS,
       most: MOST_WAITING,
       signal,
@@ -83,7 +97,7 @@ export class Entrance {
   }
 
   leave(request: Inside): void {
-    if (this.#inside.delete(request)) this.#line.serve()
+    if (this.#remove(request)) this.#line.serve()
   }
 
   /** The request waits for its client from now on. */
@@ -101,11 +115,11 @@ export class Entrance {
     request.pausedAt = undefined
     if (this.#inside.has(request)) return true
     const waiting = { waitMs: LONGEST_ENTRANCE_WAIT_MS, ahead: true, signal }
-    const inside = await this.#line.enter(undefined, waiting)
+    const inside = await this.#line.enter(request.sender, waiting)
     if (!inside) return false
-    this.#inside.delete(inside)
+    this.#remove(inside)
     request.enteredAt = Date.now()
-    this.#inside.add(request)
+    this.#add(request)
     return true
   }
 
@@ -114,7 +128,7 @@ export class Entrance {
     const now = Date.now()
     for (const request of this.#inside) {
       const { enteredAt, pausedAt = now } = request
-      if (enteredAt + LONGEST_MS <= now || pausedAt + LONGEST_PAUSE_MS <= now) this.#inside.delete(request)
+      if (enteredAt + LONGEST_MS <= now || pausedAt + LONGEST_PAUSE_MS <= now) this.#remove(request)
     }
     if (lateMs > LATE_MS) {
       this.#calmTurns = 0
@@ -123,10 +137,32 @@ export class Entrance {
     this.#line.serve()
   }
 
-  #begin(): Inside | undefined {
+  #begin(sender: Sender): Inside | undefined {
     if (this.#inside.size >= this.#most) return undefined
-    const request = { enteredAt: Date.now() }
-    this.#inside.add(request)
+    const request = { sender, enteredAt: Date.now() }
+    this.#add(request)
     return request
+  }
+
+  #add(request: Inside): void {
+    this.#inside.add(request)
+    for (const name of request.sender) this.#byName.set(name, (this.#byName.get(name) ?? 0) + 1)
+  }
+
+  #remove(request: Inside): boolean {
+    if (!this.#inside.delete(request)) return false
+    for (const name of request.sender) {
+      const left = (this.#byName.get(name) ?? 0) - 1
+      if (left > 0) this.#byName.set(name, left)
+      else this.#byName.delete(name)
+    }
+    return true
+  }
+
+  /** Whether as many requests of the sender wait as may wait. */
+  #hasSendersWaiters(sender: Sender): boolean {
+    const most = MOST_WAITING * SENDER_SHARE
+    if (this.#line.length < most) return false
+    return sender.some((name) => this.#line.count((other) => other.includes(name)) >= most)
   }
 }

@@ -39,6 +39,11 @@ export interface Turns<Want, Turn extends object> {
    * its own to end, and those behind it may pass.
    */
   take(want: Want): Turn | "later" | undefined
+  /**
+   * The turns of the one who sends `want`. Of the senders that wait, the one with the fewest is served first.
+   * Such a line has no waiters that come later. Default: order of arrival alone.
+   */
+  heldBy?(want: Want): number
   /** Returns a turn that was taken and not used. It may call `serve`, also that of other lines. */
   giveBack(turn: Turn): void
 }
@@ -73,7 +78,7 @@ const CONFIRM_MS = 250
 const LATE_MS = 250
 
 /**
- * The line of an isolate's requests for turns: first come, first served.
+ * The line of an isolate's requests for turns: first come, first served, or one sender after the other.
  *
  * Whoever frees a turn calls `serve`, which takes the turn for the first waiter and ends its pause. The
  * waiter confirms the turn when it continues. When the runtime has ended its request meanwhile, it never
@@ -146,13 +151,14 @@ export class Line<Want, Turn extends object> {
   serve(): void {
     this.#takeBackUnused()
     const now = Date.now()
-    for (let index = 0; index < this.#waiters.length; ) {
+    for (let skipped = 0; skipped < this.#waiters.length; ) {
+      const index = this.#nextIndex(skipped)
       const next = this.#waiters[index] as Waiter<Want, Turn>
       // Where the machine is too busy to wake it in time, it has waited for too long, and so has its client.
       const turn = next.endsAt + LATE_MS < now ? "out" : this.#turns.take(next.want)
       if (!turn) return
       if (turn === "later") {
-        index++
+        skipped++
         continue
       }
       this.#waiters.splice(index, 1)
@@ -163,6 +169,19 @@ export class Line<Want, Turn extends object> {
       }
       next.pause.end()
     }
+  }
+
+  #nextIndex(skipped: number): number {
+    const { heldBy } = this.#turns
+    if (!heldBy) return skipped
+    let [first, least] = [0, Number.POSITIVE_INFINITY]
+    for (let index = 0; least > 0 && index < this.#waiters.length; index++) {
+      const { want, ahead } = this.#waiters[index] as Waiter<Want, Turn>
+      if (ahead) return index
+      const held = heldBy.call(this.#turns, want)
+      if (held < least) [first, least] = [index, held]
+    }
+    return first
   }
 
   /** Takes the first waiters out of the line, while `accept` accepts them. Their pauses go on. */

@@ -10,21 +10,31 @@ export interface Entry {
   longestMs: () => number
   /** Whether the statement continues a started request, and goes before others. */
   ahead: boolean
+  /** Whose statement it is; undefined: nobody's, so that no share of an owner limits it. */
+  owner?: string | undefined
   /** Aborted when the client disconnects. The statement then leaves the line. */
   signal?: AbortSignal | undefined
 }
 
 interface Running {
+  owner: string | undefined
   /** Milliseconds since the epoch. */
   endsBy: number
 }
 
-/** Limits the concurrent statements of an isolate. A bounded number of others wait for a bounded time. */
+/** The share of the waiters that are of one owner. */
+const OWNER_SHARE = 0.5
+
+/**
+ * Limits the concurrent statements of an isolate. A bounded number of others wait for a bounded time. The owner
+ * with the fewest statements goes first, so that no owner's requests wait behind all of another's.
+ */
 export class StatementGate {
   readonly #limits: { running: number; waiting: number }
   readonly #running = new Set<Running>()
   readonly #line = new Line<Entry, Running>({
-    take: ({ longestMs }) => this.#begin(longestMs()),
+    take: ({ longestMs, owner }) => this.#begin(longestMs(), owner),
+    heldBy: ({ owner }) => this.#heldBy(owner),
     giveBack: (statement) => this.#running.delete(statement),
   })
 
@@ -43,6 +53,7 @@ export class StatementGate {
    */
   async enter(entry: Entry): Promise<(() => void) | undefined> {
     const { waitMs, longestMs, ahead, signal } = entry
+    if (!ahead && this.#hasOwnersWaiters(entry)) return undefined
     const most = ahead ? Number.POSITIVE_INFINITY : this.#limits.waiting
     const statement = await this.#line.enter(entry, { waitMs, ahead, signal, most })
     if (!statement) return undefined
@@ -53,11 +64,24 @@ export class StatementGate {
     }
   }
 
-  #begin(longestMs: number): Running | undefined {
+  #heldBy(owner: string | undefined): number {
+    let held = 0
+    for (const statement of this.#running) if (statement.owner === owner) held++
+    return held
+  }
+
+  /** Whether as many statements of the owner wait as may wait. */
+  #hasOwnersWaiters({ owner }: Entry): boolean {
+    const most = this.#limits.waiting * OWNER_SHARE
+    if (owner === undefined || this.#line.length < most) return false
+    return this.#line.count((other) => other.owner === owner) >= most
+  }
+
+  #begin(longestMs: number, owner: string | undefined): Running | undefined {
     const now = Date.now()
     for (const statement of this.#running) if (statement.endsBy < now) this.#running.delete(statement)
     if (this.#running.size >= this.#limits.running) return undefined
-    const statement = { endsBy: now + longestMs }
+    const statement = { owner, endsBy: now + longestMs }
     this.#running.add(statement)
     return statement
   }

@@ -3,7 +3,7 @@ import type { Context } from "hono"
 import { missingBody } from "../../signals/shape-errors.ts"
 import { connect } from "../../store/database/connection.ts"
 import { LEAST_BYTES_A_SECOND, LONGEST_PAUSE_MS } from "../request/bounds.ts"
-import type { App } from "../request/context.ts"
+import { type App, ownerOf } from "../request/context.ts"
 import {
   bodyCutOff,
   bodyTimeout,
@@ -71,7 +71,8 @@ const NOTABLE_MS = 500
 
 /** The time in which a body arrives is not the database's. */
 function restartDeadline(c: Context<App>): void {
-  const options = { traffic: "writes", keepAlive: waitUntil, signal: c.req.raw.signal } as const
+  const { signal } = c.req.raw
+  const options = { traffic: "writes", keepAlive: waitUntil, signal, owner: () => ownerOf(c) } as const
   c.set("db", connect(c.get("settings").database, options))
 }
 

@@ -1,6 +1,6 @@
 import { waitUntil } from "cloudflare:workers"
 import type { Bindings } from "../../bindings.ts"
-import { Entrance, type Inside } from "../../isolate/entrance.ts"
+import { Entrance, type Inside, type Sender } from "../../isolate/entrance.ts"
 import { recordPoint } from "../../metrics/points.ts"
 import { isLineFull } from "../../store/database/connection.ts"
 import { noteArrival } from "../request/context.ts"
@@ -41,9 +41,13 @@ export function letIn(
   const isRead = request.method === "GET" || request.method === "HEAD"
   if (isRead ? isLineFull("reads") : isOverloaded()) return refuse(request, env, isRead)
   const asked = { answer, isRead, isLong: LONG_READS.test(path) }
-  const inside = entrance.enterAtOnce()
+  const inside = entrance.enterAtOnce(senderOf(request))
   return inside ? leaving(request, inside, asked) : enterLater(request, env, asked)
 }
+
+/** Cloudflare sets the address. */
+const senderOf = ({ headers }: Request): Sender =>
+  [headers.get("CF-Connecting-IP"), headers.get("Authorization")].filter((name) => name !== null)
 
 interface Asked {
   answer: () => Response | Promise<Response>
@@ -56,7 +60,7 @@ const LONG_READS = /^\/api\/signals\/(feed|export)\b/
 
 async function enterLater(request: Request, env: Bindings, asked: Asked): Promise<Response> {
   noteArrival(request)
-  const inside = await entrance.enter(request.signal)
+  const inside = await entrance.enter(request.signal, senderOf(request))
   return inside ? leaving(request, inside, asked) : refuse(request, env, asked.isRead)
 }
 

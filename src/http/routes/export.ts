@@ -113,7 +113,11 @@ async function readPatiently(
 ): Promise<SignalRows> {
   const givesUpAt = Date.now() + PATIENCE_MS
   for (;;) {
-    const db = connect(c.get("settings").database, { traffic: "reads", keepAlive: waitUntil })
+    const db = connect(c.get("settings").database, {
+      traffic: "reads",
+      keepAlive: waitUntil,
+      owner: () => ownerOf(c),
+    })
     try {
       return await listRows(db, page)
     } catch (error) {

@@ -74,7 +74,11 @@ const ledgerDaysOf = (c: Context<App>) => c.get("settings").retention.ledgerDays
 
 /** Each read has its own deadline. */
 async function readOn(c: Context<App>, after: FeedPosition, limit: number): Promise<FeedPage> {
-  const db = connect(c.get("settings").database, { traffic: "reads", keepAlive: waitUntil })
+  const db = connect(c.get("settings").database, {
+    traffic: "reads",
+    keepAlive: waitUntil,
+    owner: () => ownerOf(c),
+  })
   try {
     return await readFeed(db, { after, limit, ledgerDays: ledgerDaysOf(c) })
   } finally {

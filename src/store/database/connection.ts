@@ -26,6 +26,10 @@ export interface ConnectOptions {
   keepAlive?: (work: Promise<unknown>) => void
   /** Aborted when the caller disconnects. A statement that still waits for its turn is then not sent. */
   signal?: AbortSignal
+  /**
+   * Returns whose statements these are, so that no caller's wait behind all of another's. Default: nobody's.
+   */
+  owner?: () => string | undefined
 }
 
 /** The database for one request, with the request's deadline. */
@@ -74,7 +78,7 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
   const client = neon(settings.url, { fullResults: true })
   const deadlineAt = Date.now() + settings.deadlineMs
   const usage = { attempts: 0, ms: 0 }
-  const { traffic = "writes", keepAlive, signal } = options
+  const { traffic = "writes", keepAlive, signal, owner } = options
   const gate = settings.inFlight && gateOf(traffic, settings.inFlight[traffic])
   const statementMs = () => settings.statementMs ?? Math.max(1, deadlineAt - Date.now())
 
@@ -85,7 +89,8 @@ export function connect(settings: DatabaseSettings, options: ConnectOptions = {}
     const leftMs = Math.max(0, deadlineAt - Date.now())
     const waitMs = begun ? leftMs : Math.min(LONGEST_QUEUE_MS, leftMs)
     const isWanted = begun ? undefined : signal
-    const leave = await gate.enter({ waitMs, longestMs: statementMs, ahead: begun, signal: isWanted })
+    const entry = { waitMs, longestMs: statementMs, ahead: begun, signal: isWanted, owner: owner?.() }
+    const leave = await gate.enter(entry)
     if (!leave) throw new DatabaseError("overloaded", `too many ${traffic} in flight`, false)
     return leave
   }

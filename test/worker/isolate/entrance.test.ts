@@ -123,6 +123,46 @@ describe("the requests that wait at the entrance", () => {
     expect((await Promise.all(waiting)).filter((entered) => entered).length).toBe(1)
   })
 
+  it("enter first where their sender has the fewest inside, by whichever of its names has the most", async () => {
+    const entrance = new Entrance()
+    const inside = [
+      ...Array.from({ length: 300 }, () => entrance.enterAtOnce(["address 1", "key 1"])),
+      ...Array.from({ length: 212 }, (_, number) =>
+        entrance.enterAtOnce(["address 2", `wrong key ${number}`]),
+      ),
+    ].filter((request) => request !== undefined)
+    expect(inside.length).toBe(512)
+    const order: string[] = []
+    const senders = [
+      ["address 1", "key 1"],
+      ["address 2", "another wrong key"],
+      ["address 3", "key 3"],
+    ] as const
+    const waiting = senders.map((sender) =>
+      entrance.enter(patient(), sender).then(() => order.push(sender[1])),
+    )
+    leave(entrance, inside.slice(0, 1))
+    await waiting[2]
+    leave(entrance, inside.slice(1, 2))
+    await waiting[1]
+    leave(entrance, inside.slice(2, 3))
+    await waiting[0]
+    expect(order).toEqual(["key 3", "another wrong key", "key 1"])
+  })
+
+  it("are at most 512 of one sender, and others still wait", async () => {
+    const entrance = new Entrance()
+    const inside = enter(entrance)
+    const waiting = Array.from({ length: 512 }, () => entrance.enter(patient(), ["address"]))
+    expect(await entrance.enter(patient(), ["address"])).toBeUndefined()
+    const other = entrance.enter(patient(), ["another address"])
+    leave(entrance, inside.slice(0, 2))
+    expect(await other).toBeDefined()
+    expect(await waiting[0]).toBeDefined()
+    await vi.advanceTimersByTimeAsync(LONGEST_ENTRANCE_WAIT_MS)
+    expect((await Promise.all(waiting)).filter((entered) => entered).length).toBe(1)
+  })
+
   it("leave no gap when their client disconnects", async () => {
     const entrance = new Entrance()
     const inside = enter(entrance)

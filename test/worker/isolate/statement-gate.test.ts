@@ -51,4 +51,37 @@ describe("a gate", () => {
     await gate.enter(entry({ longestMs: () => 30 }))
     expect(await gate.enter(entry({ waitMs: 60 }))).toBeDefined()
   })
+
+  it("serves the owner with the fewest statements first, and nobody's as one owner's", async () => {
+    const gate = new StatementGate({ running: 2, waiting: 10 })
+    const order: string[] = []
+    const pass = (owner?: string) =>
+      gate.enter(entry({ owner })).then((leave) => {
+        order.push(String(owner))
+        return leave
+      })
+    const [first, second] = [await pass("a"), await pass("a")]
+    const waiting = [pass("a"), pass("b"), pass(), pass("b"), pass("a")]
+    first?.()
+    for (const one of [1, 2, 3, 0]) (await waiting[one])?.()
+    second?.()
+    await waiting[4]
+    expect(order.slice(2)).toEqual(["b", "undefined", "b", "a", "a"])
+  })
+
+  it("lets at most half of the waiters be of one owner, except for started requests", async () => {
+    const gate = new StatementGate({ running: 1, waiting: 4 })
+    const held = await gate.enter(entry({ owner: "a" }))
+    const waiting = [gate.enter(entry({ owner: "a" })), gate.enter(entry({ owner: "a" }))]
+    expect(await gate.enter(entry({ owner: "a" }))).toBeUndefined()
+    const others = [gate.enter(entry({ owner: "b" })), gate.enter(entry())]
+    expect(gate.isFull).toBe(true)
+    const begun = gate.enter(entry({ owner: "a", ahead: true }))
+    held?.()
+    for (const one of [begun, ...waiting, ...others]) {
+      const leave = await one
+      expect(leave).toBeDefined()
+      leave?.()
+    }
+  })
 })
