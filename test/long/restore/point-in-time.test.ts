@@ -12,11 +12,11 @@ import { migrate } from "../../../src/local/postgres/migrate.ts"
 import { type LocalPostgres, startPostgres } from "../../../src/local/postgres/postgres.ts"
 import { serverUser } from "../../../src/local/postgres/server.ts"
 import { createServiceLogin } from "../../../src/local/postgres/service-login.ts"
+import { waitFor } from "../../setup/hooks/wait-for.ts"
 import { debianVersion } from "../../setup/postgres/versions.ts"
 import { runQueuedBundle } from "../../setup/queued-bundle.ts"
 import { queryAt } from "../../setup/rig.ts"
 import { type Receiver, startReceiver } from "../../setup/vitest/receiver.ts"
-import { waitFor } from "../../setup/hooks/wait-for.ts"
 
 const programs = debianVersion()?.programs
 
