@@ -195,3 +195,26 @@ def test_a_send_loads_no_module(stub: Hop) -> None:
     ended = run(code, stub.url)
     assert ended.stdout == "[]\n[]\n", ended.stderr
     assert len(stub.seen) == 2
+
+
+def test_a_child_whose_exit_hooks_were_cleared(stub: Hop) -> None:
+    """As a task of Airflow 3: its process clears the hooks of its parent, and calls those that were added."""
+    stub.always = store = Store()
+    code = """
+    import atexit, os, sys
+    from signal_ingest import *
+    options = {"max_wait_seconds": 3600, "exit_timeout_seconds": 25}
+    processor = BatchProcessor(SignalClient(sys.argv[1]), **options)
+    def add(text): processor.add({"context_window_id": "c", "raw_content": text})
+    child = os.fork()
+    if not child:
+        atexit._clear()
+        add("task")
+        BatchProcessor(SignalClient(sys.argv[1]), **options)
+        atexit._run_exitfuncs()
+        os._exit(0)
+    os.waitpid(child, 0)
+    add("parent")
+    """
+    ended = run(code, stub.url)
+    assert store.texts == ["parent", "task"], ended.stderr

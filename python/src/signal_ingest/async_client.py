@@ -52,7 +52,7 @@ Stats = list[ConversationStats]
 class AsyncSignalClient(NotPickled):
     """Calls a signal-ingest service from an event loop, with the methods, options and errors of SignalClient.
 
-    It never blocks the loop, and starts no thread.
+    It never blocks the loop, and starts no thread; asyncio itself looks host names up in one.
 
     >>> async with AsyncSignalClient("http://localhost:8002") as client:
     ...     await client.create_batch([{"context_window_id": "conv-123"}])

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -29,6 +30,8 @@ _anchor = _Anchor()
 _told: set[str] = set()
 _watched_pid = 0
 _has_hooks = False
+_hooks = 0
+"""How many exit hooks the process had with ours."""
 
 
 def watch(processor: Ending) -> None:
@@ -37,7 +40,7 @@ def watch(processor: Ending) -> None:
     _processors.add(processor)
     if not _has_hooks:
         _has_hooks = True
-        atexit.register(_at_exit)
+        _register()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
     watch_child()
@@ -49,6 +52,8 @@ def watch_child() -> None:
     if _watched_pid == os.getpid():
         return
     _watched_pid = os.getpid()
+    if _count_hooks() < _hooks:
+        _register()  # Airflow clears the hooks of a task's process, and calls those that it adds
     for name in ("multiprocessing.util", "billiard.util"):  # billiard is Celery's
         util = sys.modules.get(name)
         if util is None:
@@ -60,6 +65,17 @@ def watch_child() -> None:
     celery = sys.modules.get("celery.signals")
     if celery is not None:  # its children end by os._exit, after this signal
         celery.worker_process_shutdown.connect(_at_celery_exit, weak=False, dispatch_uid=__name__)
+
+
+def _register() -> None:
+    global _hooks
+    atexit.register(_at_exit)
+    _hooks = _count_hooks()
+
+
+def _count_hooks() -> int:
+    count: Callable[[], int] = getattr(atexit, "_ncallbacks", lambda: _hooks)
+    return count()
 
 
 def _watch_again(_: _Anchor) -> None:
