@@ -79,6 +79,7 @@ const RUN_ELSEWHERE: Record<string, string> = {
   "npm run stress": ".ci/run runs a part of it",
   "pip install ./python": "npm run python installs it so",
   "pip install './python[prometheus]'": "npm run python installs it so",
+  "pip install './python[opentelemetry]'": "npm run python installs it so",
   "npm run test:all": ".ci/run runs its two parts",
   "npm run simulate -- --callers 12 --batches-per-second 0.2 --batch 500 --road sync --colos 3 --cu 1":
     "test/node/simulate/simulate.test.ts",
