@@ -157,7 +157,9 @@ export async function sendBatch(traffic: Traffic): Promise<void> {
   const rival = key !== undefined && random() < 0.1 ? sendRival(traffic, key) : undefined
   const { answer, wasInDoubt, doubts } = await untilDefinite(traffic, request)
   const tokens = signals.filter(({ isGood }) => isGood).map(({ token }) => token)
-  for (const transactionId of doubts) if (answer?.status === 503) model.doubts.push({ transactionId, tokens })
+  // Under a key, the ledger can have the batch under the id of an attempt that was not answered.
+  if (answer?.status === 503 && key === undefined)
+    for (const transactionId of doubts) model.doubts.push({ transactionId, tokens })
   settleBatch(traffic, signals, answer, { wasInDoubt, allOrNothing, hasRival: rival !== undefined })
   await rival
 }
