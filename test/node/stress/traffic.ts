@@ -264,7 +264,9 @@ export async function sendKafka(traffic: Traffic): Promise<void> {
 export async function sendErasure(traffic: Traffic): Promise<void> {
   const { model, random } = traffic
   const stored = model.signals.filter(({ promised, id }) => promised === "stored" && id !== undefined)
-  const kind = (["user_id", "context_window_id", "signal_ids"] as const)[pick(random, 3)] ?? "user_id"
+  // Without a stored signal an id would be a guess, which can be that of a signal without an answer.
+  const kinds = ["user_id", "context_window_id", "signal_ids"] as const
+  const kind = kinds[pick(random, stored.length > 0 ? 3 : 2)] ?? "user_id"
   const ids = Array.from({ length: 3 }, () => stored[pick(random, stored.length)]?.id ?? 1)
   const subject = kind === "user_id" ? `u-${pick(random, USERS)}` : `c-${pick(random, CONVERSATIONS)}`
   const suppress = kind !== "signal_ids" && random() < 0.15
