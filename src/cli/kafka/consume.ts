@@ -51,6 +51,7 @@ export interface ConsumeOptions extends ConnectionOptions {
  */
 export async function consumeKafka(options: ConsumeOptions, invocation: Invocation): Promise<number> {
   const { brokers, topic: topics, group } = options
+  checkNames(options)
   const { stop } = invocation
   const work: Work = {
     options,
@@ -114,6 +115,15 @@ export async function consumeKafka(options: ConsumeOptions, invocation: Invocati
     // A broker that has not answered yet may never.
     await (isMember ? closed : Promise.race([closed, sleep(LEAVE_WITHIN_MS, undefined, { ref: false })]))
   }
+}
+
+/** @throws {UsageError} the library would refuse a name with an error of its own */
+function checkNames({ brokers, topic, group }: ConsumeOptions): void {
+  if (!/^\S+$/.test(group)) throw new UsageError("--group must be a name without spaces.")
+  if (!topic.every((name) => /^[\w.-]{1,249}$/.test(name)))
+    throw new UsageError("--topic must have 1 to 249 letters, digits or . _ -.")
+  if (!brokers.split(",").every((broker) => /^[^\s/]+:\d{1,5}$/.test(broker)))
+    throw new UsageError("--brokers must be HOST:PORT, several separated by commas.")
 }
 
 /** Waits for work that cannot be aborted. @throws the stop comes first */

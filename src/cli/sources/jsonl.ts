@@ -94,7 +94,8 @@ function refuseDocument(firstLine: string, path: string): void {
   const jq = /^\s*\[/.test(firstLine)
     ? ".[]"
     : /^\s*\{\s*("signals"\s*:\s*\[.*)?$/.test(firstLine)
-      ? ".signals[]"
+      ? // A body of the API, or one signal.
+        ".signals[]? // ."
       : undefined
   if (jq !== undefined)
     throw new UsageError(

@@ -37,7 +37,7 @@ async function printFeed(
   stop: AbortSignal,
   save?: (cursor: string) => Promise<void>,
 ): Promise<number> {
-  let cursor = after
+  let cursor: string | undefined
   // Numbers of a payload keep every digit.
   const client = openClient({ url, parse: parseJson })
   try {
