@@ -368,26 +368,4 @@ describe.runIf(CHROMIUM)("the views of the dashboard", () => {
       await page.context().close()
     }
   })
-
-  it.each([
-    ["light", { colorScheme: "light" as const }],
-    ["dark at phone width", { colorScheme: "dark" as const, viewport: { width: 360, height: 740 } }],
-  ])("have no serious finding of axe, and nothing outside the screen: %s", async (name, options) => {
-    for (const address of [
-      "",
-      "signals",
-      "batches",
-      "dead-letters",
-      `batches/${batch}`,
-      "signals/1",
-      "storage",
-    ]) {
-      const { page } = await open(address, options)
-      await page.locator("[data-view]:not([aria-busy])").waitFor({ state: "attached" })
-      await picture(page, `view-${address.split("/").join("-").slice(0, 14)}-${name}`, { fullPage: false })
-      expect(await seriousFindings(page), address).toEqual([])
-      expect(await scrollsSideways(page), address).toBe(false)
-      await page.context().close()
-    }
-  })
 })

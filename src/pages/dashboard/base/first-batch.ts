@@ -15,6 +15,7 @@ function firstCurl(): string {
 export function firstBatch(
   title: string,
   next = "Send a first batch with this command in a terminal, then refresh.",
+  heading: "h2" | "h3" = "h3",
 ): HTMLElement {
   const button = make("button", { type: "button", class: "main", "data-copy-curl": "" }, "Copy")
   button.addEventListener("click", async () => {
@@ -31,7 +32,7 @@ export function firstBatch(
   return make(
     "section",
     { class: "card first", "data-empty-state": "" },
-    make("h3", {}, title),
+    make(heading, {}, title),
     make("p", {}, next),
     make("pre", {}, make("code", { "data-first-curl": "" }, firstCurl())),
     button,
@@ -43,7 +44,12 @@ export function showEmptyOverview(isEmpty: boolean): void {
   const container = find("[data-first]")
   if (isEmpty && container.hidden)
     container.replaceChildren(
-      firstBatch("Nothing has been stored yet", "Send a first batch. It appears here within five seconds."),
+      // The first heading below that of the page.
+      firstBatch(
+        "Nothing has been stored yet",
+        "Send a first batch. It appears here within five seconds.",
+        "h2",
+      ),
     )
   container.hidden = !isEmpty
   find("[data-lists]").hidden = isEmpty

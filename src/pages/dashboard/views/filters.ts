@@ -53,7 +53,12 @@ function inputOf({ name, kind = "text" }: FilterField, value: string, nth: numbe
   })
 }
 
-/** A form whose fields go into the address, which defines what the view shows. */
+/** On a phone a form of this many fields would fill the first screen. */
+const IS_NARROW = "(max-width: 560px)"
+
+/**
+ * A form whose fields go into the address, which defines what the view shows. On a phone it opens by a tap.
+ */
 export function filterForm(
   path: string,
   fields: readonly FilterField[],
@@ -64,7 +69,7 @@ export function filterForm(
   )
   const form = make(
     "form",
-    { class: "card filters", "data-filters": path },
+    { class: "filters", "data-filters": path },
     ...inputs.map(({ field, input }) =>
       make("div", {}, make("label", { for: input.id }, field.label), input),
     ),
@@ -80,7 +85,12 @@ export function filterForm(
     const given = inputs.map(({ field, input }) => parameterOf(field, input))
     location.hash = linkTo(path, Object.fromEntries(given))
   })
-  return form
+  const box = make("details", { class: "card filtering" }, make("summary", {}, "Filters"), form)
+  const isFiltered = inputs.some(({ input }) =>
+    input.type === "checkbox" ? input.checked : input.value !== "",
+  )
+  box.open = isFiltered || !matchMedia(IS_NARROW).matches
+  return box
 }
 
 function parameterOf({ name, kind }: FilterField, input: HTMLInputElement): [name: string, value: string] {

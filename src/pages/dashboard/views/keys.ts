@@ -99,10 +99,15 @@ function form(made: HTMLElement): HTMLElement {
     spellcheck: "false",
   })
   const ends = field("key-ends", "Ends on", { type: "date" })
-  const scopes = SCOPES.map(([scope, what]) =>
-    field(`key-scope-${scope}`, `${scope}: ${what}`, { type: "checkbox", value: scope }),
+  const scopes = make(
+    "fieldset",
+    { class: "ticks" },
+    make("legend", {}, "The key may"),
+    ...SCOPES.map(([scope, what]) =>
+      make("label", {}, make("input", { type: "checkbox", value: scope }), `${scope}: ${what}`),
+    ),
   )
-  const element = make("form", { class: "card filters", "data-new-key": "" }, name, ends, ...scopes)
+  const element = make("form", { class: "card filters", "data-new-key": "" }, name, ends, scopes)
   const add = action("Make a key", async (say) => {
     if (!element.reportValidity()) return
     const chosen = [...element.querySelectorAll<HTMLInputElement>("[type=checkbox]:checked")]
