@@ -1,3 +1,6 @@
+import { planScores, type ScorePlan } from "../scores/plan.ts"
+import type { Score } from "../scores/score.ts"
+import { scoreOrRejected } from "../scores/validate.ts"
 import { SUBJECT_FIELDS, type Subjects } from "../signals/erasure.ts"
 import { Rejected } from "../signals/failures.ts"
 import { type BatchPlan, type Delivered, type PlanOptions, planBatch } from "../signals/plan.ts"
@@ -9,7 +12,10 @@ import { signalOrRejected } from "../signals/validate.ts"
  * The plan for a delivery. Its indexes are those of the delivery; its total does not count skipped records.
  */
 export interface DeliveryPlan {
+  /** The signals, and every record that can become neither a signal nor a score. */
   plan: BatchPlan
+  /** The scores that can be stored. */
+  scores: ScorePlan
   /** How many were skipped of each kind. */
   skipped: Record<string, number>
   /**
@@ -34,34 +40,42 @@ export function planDelivery(
   const subjects = new Map<number, Subjects>()
   const signals: (Signal | Rejected)[] = []
   const indexes: number[] = []
+  const scores: (Score | Rejected)[] = []
+  const scoreIndexes: number[] = []
   for (const [index, one] of delivered.entries()) {
     if ("skipped" in one) skipped[one.skipped] = (skipped[one.skipped] ?? 0) + 1
-    else {
+    else if ("score" in one) {
+      scores.push(scoreOrRejected(one.score))
+      scoreIndexes.push(index)
+    } else {
       signals.push("refused" in one ? refusedRecord(one) : signalOrRejected(withPlainNumbers(one.signal)))
       indexes.push(index)
     }
   }
   const { total, rows, failures } = planBatch(signals, now, options)
+  const scored = planScores(scores, now, options.timeLimit)
   for (const { index } of failures) {
-    const at = indexes[index] ?? index
-    const one = delivered[at]
+    const position = indexes[index] ?? index
+    const one = delivered[position]
     const about = one && ("signal" in one ? one.signal : "refused" in one ? one.about : undefined)
-    if (about) subjects.set(at, subjectsOf(about))
+    if (about) subjects.set(position, subjectsOf(about))
   }
-  const atIndexes = <One extends { index: number }>(one: One): One => ({
-    ...one,
-    index: indexes[one.index] ?? one.index,
-  })
+  const failed = [...at(indexes, failures), ...at(scoreIndexes, scored.failures)]
   return {
     plan: {
-      total,
-      rows: rows.map(atIndexes).map((row) => withChange(row, delivered[row.index])),
-      failures: failures.map(atIndexes),
+      total: total + scored.failures.length,
+      rows: at(indexes, rows).map((row) => withChange(row, delivered[row.index])),
+      failures: failed.sort((a, b) => a.index - b.index),
     },
+    scores: { total: scored.rows.length, rows: at(scoreIndexes, scored.rows), failures: [] },
     skipped,
     subjects,
   }
 }
+
+/** What is at positions of a part of the delivery, by its indexes in the delivery. */
+const at = <One extends { index: number }>(indexes: readonly number[], ones: readonly One[]): One[] =>
+  ones.map((one) => ({ ...one, index: indexes[one.index] ?? one.index }))
 
 const withChange = (row: SignalRow, one: Delivered | undefined): SignalRow =>
   one && "change" in one && one.change ? { ...row, change: one.change } : row

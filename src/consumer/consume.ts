@@ -4,7 +4,7 @@ import { wake } from "../deliver/wake.ts"
 import { cutIntoChunks } from "../ingest/chunks.ts"
 import { putClaimCheck } from "../queue/claim-checks.ts"
 import { readMessage } from "../queue/messages.ts"
-import type { Delivery } from "../store/batches/deliveries.ts"
+import { type Delivery, rowsOf } from "../store/batches/deliveries.ts"
 import { newRun, reportRun } from "./report.ts"
 import { deadLetterTasks, type FinishedTasks, LIMITS, runTasks, tasksOf } from "./tasks.ts"
 
@@ -66,7 +66,7 @@ export async function consume(
     if (kept.includes(message)) message.ack()
     else message.retry({ delaySeconds: retryDelaySeconds(message.attempts, longestSeconds) })
   }
-  if (run.added.stored > 0) await wakeAfter(bindings)
+  if (run.added.stored + run.added.scores.stored > 0) await wakeAfter(bindings)
   await reportRun(bindings, batch, run)
 }
 
@@ -106,7 +106,7 @@ async function keepMessages(
       }
     }
     const weighed = deliveries.map((item) => {
-      return { item, bytes: String(item.message.body).length, rows: item.delivery.batch.plan.rows.length }
+      return { item, bytes: String(item.message.body).length, rows: rowsOf(item.delivery) }
     })
     for (const chunk of cutIntoChunks(weighed)) {
       await putClaimCheck(bucket, { kind: "deliveries", deliveries: chunk.map(({ delivery }) => delivery) })

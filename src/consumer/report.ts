@@ -1,7 +1,7 @@
 import type { Bindings } from "../bindings.ts"
 import { errorForLog } from "../errors.ts"
 import { type Added, NOTHING_ADDED } from "../ingest/context.ts"
-import { CONSUMER_ROUTE, commonName, type Outcome, recordPoint } from "../metrics/points.ts"
+import { CONSUMER_ROUTE, commonName, type Outcome, recordPoint, recordScores } from "../metrics/points.ts"
 import { readMessage } from "../queue/messages.ts"
 import type { Counts } from "../signals/answer.ts"
 import { continueTrace, readTraceparent, spanForLog, type TraceContext, traceparentOf } from "../trace.ts"
@@ -33,7 +33,8 @@ export async function reportRun(
   run: ConsumerRun,
 ): Promise<void> {
   const { startedAt, added, kept, databaseAttempts, databaseMs } = run
-  const { stored, duplicates, failed, sources, codes } = added
+  const { stored, duplicates, failed, sources, codes, scores } = added
+  const hasScores = Object.values(scores).some((count) => count > 0)
   const error = run.error === undefined ? undefined : errorForLog(run.error)
   const ms = Date.now() - startedAt
   // A source is what the sender wrote: it stays out of the log.
@@ -47,6 +48,7 @@ export async function reportRun(
       ...traces,
       ...counts,
       ...codesForLog(codes),
+      ...(hasScores && { scores }),
       ms,
       error,
       ...usage,
@@ -73,6 +75,7 @@ export async function reportRun(
     databaseAttempts,
   }
   await recordPoint(bindings.METRICS, point, { sources, codes })
+  await recordScores(bindings.METRICS, scores)
 }
 
 const codesForLog = (codes: Counts) => (codes.size > 0 ? { codes: Object.fromEntries(codes) } : {})

@@ -10,9 +10,9 @@ import {
   unreadableObject,
 } from "../queue/claim-checks.ts"
 import { type Message as Content, readMessage } from "../queue/messages.ts"
-import { addCounts } from "../signals/answer.ts"
+import { addCounts, addScores } from "../signals/answer.ts"
 import { BatchInDoubt } from "../store/batches/batch.ts"
-import type { Delivery } from "../store/batches/deliveries.ts"
+import { type Delivery, rowsOf } from "../store/batches/deliveries.ts"
 import { canWrite, connect, type Database, type DatabaseSettings } from "../store/database/connection.ts"
 import { DatabaseError } from "../store/database/errors.ts"
 import { insertDeadLetters } from "../store/dead-letters/store.ts"
@@ -77,6 +77,7 @@ const sum = (one: Added, other: Added): Added => ({
   failed: one.failed + other.failed,
   sources: addCounts(one.sources, other.sources),
   codes: addCounts(one.codes, other.codes),
+  scores: addScores(one.scores, other.scores),
 })
 
 const isOfDatabase = (error: unknown) => error instanceof DatabaseError || error instanceof BatchInDoubt
@@ -115,7 +116,7 @@ const ALONE_FROM_ATTEMPT = 3
 const weigh = <Item>(item: Item, message: Message<unknown>, delivery?: Delivery): Weighed<Item> => ({
   item,
   bytes: typeof message.body === "string" ? message.body.length : 0,
-  rows: delivery?.batch.plan.rows.length ?? 1,
+  rows: delivery ? rowsOf(delivery) : 1,
 })
 
 interface DeliveryMessage {
@@ -227,6 +228,7 @@ async function storeContent(
 ): Promise<void> {
   switch (claimCheck.kind) {
     case "batch":
+    case "scores":
       return context.count(await storeAcceptedBatch(context, claimCheck.batch))
     case "deliveries":
       return storeDeliveries(context, claimCheck.deliveries)

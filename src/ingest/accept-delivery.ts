@@ -1,11 +1,11 @@
 import { uuidv7 } from "uuidv7"
 import type { DeliveryPlan } from "../bridges/plan-delivery.ts"
 import { enqueueDelivery } from "../queue/enqueue.ts"
-import { type Counts, countCodes, NO_COUNTS } from "../signals/answer.ts"
+import { type Counts, countCodes, NO_COUNTS, NO_SCORES, type ScoreCounts } from "../signals/answer.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { DeliveryAnswer } from "../signals/responses.ts"
 import type { WebhookSource } from "../signals/sources.ts"
-import { BatchInDoubt } from "../store/batches/batch.ts"
+import { BatchInDoubt, type NewScores } from "../store/batches/batch.ts"
 import {
   type Delivery,
   Outcomes,
@@ -31,6 +31,8 @@ export interface AcceptedDelivery {
   answer: DeliveryAnswer
   /** What was stored at once, by its source. */
   sources: Counts
+  /** The scores that were stored at once. */
+  scores: ScoreCounts
   /** Why the queue did not take it, for the log; undefined when it did, or none is bound. */
   queueError: string | undefined
 }
@@ -46,12 +48,16 @@ export async function acceptDelivery(
   context: IngestContext,
   received: ReceivedDelivery,
 ): Promise<AcceptedDelivery> {
-  const { plan, skipped, subjects } = received.plan
-  if (plan.total === 0)
-    return { answer: answer("skipped", plan, skipped), sources: NO_COUNTS, queueError: undefined }
+  const { plan, scores, skipped, subjects } = received.plan
+  const nothing = { sources: NO_COUNTS, scores: NO_SCORES, queueError: undefined }
+  if (plan.total + scores.total === 0) return { answer: answer("skipped", plan, skipped), ...nothing }
 
   const { source, caller, records } = received
   const transactionId = uuidv7()
+  const scored: NewScores | undefined =
+    scores.total === 0
+      ? undefined
+      : { kind: "scores", transactionId: uuidv7(), caller, plan: scores, allOrNothing: false }
   const deadLetters = keepValues(
     plan.failures.map(({ index, error, code, field }) => {
       const why = { reason: error, code, field, subjects: subjects.get(index) }
@@ -61,15 +67,24 @@ export async function acceptDelivery(
   const { written, queueError } = await keep(context, {
     batch: { transactionId, caller, plan, allOrNothing: false },
     deadLetters,
+    scores: scored,
   })
   const failures = [...plan.failures, ...(written?.refused ?? [])].sort((a, b) => a.index - b.index)
   const suppressed = written?.suppressed.length ?? 0
-  const left = { total: plan.total - suppressed, failures }
+  const left = { total: plan.total + scores.total - suppressed, failures }
   const state = left.total === 0 ? "skipped" : written ? "stored" : "queued"
   const base = answer(state, left, suppressed > 0 ? { ...skipped, suppressed } : skipped)
-  const duplicates = written && { duplicate_count: written.duplicates }
-  const sources = written?.sources ?? NO_COUNTS
-  return { answer: { ...base, ...duplicates, transaction_id: transactionId }, sources, queueError }
+  const duplicates = written && { duplicate_count: written.duplicates + written.scores.duplicates }
+  const named = {
+    transaction_id: plan.total > 0 || !scored ? transactionId : scored.transactionId,
+    ...(plan.total > 0 && scored && { scores_transaction_id: scored.transactionId }),
+  }
+  return {
+    answer: { ...base, ...duplicates, ...named },
+    sources: written?.sources ?? NO_COUNTS,
+    scores: written?.scores ?? NO_SCORES,
+    queueError,
+  }
 }
 
 /**
@@ -88,8 +103,8 @@ export async function storeDeliveries(
   try {
     await writeDeliveries(db, deliveries, outcomes)
   } finally {
-    const { stored, duplicates, sources, failures } = outcomes.counts()
-    count({ stored, duplicates, failed: failures.length, sources, codes: countCodes(failures) })
+    const { stored, duplicates, sources, failures, scores } = outcomes.counts()
+    count({ stored, duplicates, failed: failures.length, sources, codes: countCodes(failures), scores })
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Counts, NO_COUNTS } from "../signals/answer.ts"
+import { type Counts, NO_COUNTS, NO_SCORES, type ScoreCounts } from "../signals/answer.ts"
 import type { Database } from "../store/database/connection.ts"
 
 /** The context of the work of every entry point. It does not depend on HTTP and has no clock of its own. */
@@ -22,6 +22,8 @@ export interface Added {
   sources: Counts
   /** Failed signals by code. */
   codes: Counts
+  /** Scores, which are no signals: the other counts do not have them. */
+  scores: ScoreCounts
 }
 
 export type Count = (added: Added) => void
@@ -32,4 +34,5 @@ export const NOTHING_ADDED: Added = {
   failed: 0,
   sources: NO_COUNTS,
   codes: NO_COUNTS,
+  scores: NO_SCORES,
 }

@@ -4,7 +4,7 @@ import { enqueueBatch } from "../queue/enqueue.ts"
 import { findKeyHolder } from "../queue/queued-keys.ts"
 import type { BatchRecord } from "../signals/responses.ts"
 import { instantText } from "../signals/timestamp.ts"
-import type { NewBatch } from "../store/batches/batch.ts"
+import { isScores, type NewBatch, type NewScores } from "../store/batches/batch.ts"
 import { hasIdempotencyKey } from "../store/batches/replay.ts"
 import { DatabaseError, IdempotencyKeyReused } from "../store/database/errors.ts"
 import { isSameRequest } from "../store/ledger/keys.ts"
@@ -31,14 +31,14 @@ export interface NotQueued {
 }
 
 /**
- * Accepts a batch to be stored later (`Prefer: respond-async`, RFC 7240, section 4.1).
+ * Accepts a batch of signals or scores to be stored later (`Prefer: respond-async`, RFC 7240, section 4.1).
  * When this resolves to a record, the batch will be in the ledger under its transaction id.
  *
  * @throws {IdempotencyKeyReused} the key was used for another request
  */
 export async function queueBatch(
   { db, queue, bucket, traceparent, now }: IngestContext,
-  batch: NewBatch,
+  batch: NewBatch | NewScores,
 ): Promise<QueuedBatch | NotQueued> {
   if (!queue || !bucket || (await isKeyStored({ db }, batch)))
     return { queueError: undefined, mayBeQueued: false }
@@ -56,9 +56,11 @@ export async function queueBatch(
 export const queueErrorText = (error: unknown) => `queue out of order: ${platformErrorForLog(error)}`
 
 /** The record of a batch that the ledger does not have yet. */
-function queuedRecord({ transactionId, caller, plan, idempotency }: NewBatch, now: Date): BatchRecord {
+function queuedRecord(batch: NewBatch | NewScores, now: Date): BatchRecord {
+  const { transactionId, caller, plan, idempotency } = batch
   return {
     transaction_id: transactionId,
+    ...(isScores(batch) && { kind: "scores" }),
     state: "queued",
     created_at: instantText(now),
     caller,
@@ -66,6 +68,7 @@ function queuedRecord({ transactionId, caller, plan, idempotency }: NewBatch, no
     total_count: plan.total,
     successful_count: 0,
     failed_count: plan.failures.length,
+    ...(isScores(batch) && { waiting_count: 0 }),
     failures: plan.failures,
   }
 }
@@ -80,7 +83,10 @@ const LOOKUP_MS = 2000
  * Whether the ledger has the idempotency key of a batch that would be queued. Storing the batch at once then
  * replays the answer, or refuses the key. Also false when the database does not answer in time.
  */
-async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewBatch): Promise<boolean> {
+async function isKeyStored(
+  { db }: Pick<IngestContext, "db">,
+  batch: Pick<NewBatch, "caller" | "idempotency">,
+): Promise<boolean> {
   if (!batch.idempotency) return false
   try {
     return await hasIdempotencyKey(db, batch, LOOKUP_MS)
@@ -98,7 +104,7 @@ async function isKeyStored({ db }: Pick<IngestContext, "db">, batch: NewBatch): 
  */
 export async function queuedUnderKey(
   { queue, bucket, now }: Omit<IngestContext, "db">,
-  batch: NewBatch,
+  batch: Pick<NewBatch, "caller" | "transactionId" | "idempotency">,
 ): Promise<string | undefined> {
   const { idempotency } = batch
   if (!queue || !bucket || !idempotency) return undefined

@@ -1,7 +1,6 @@
 import { MAPPERS, type MappingSettings } from "../bridges/mappers.ts"
-import { planDelivery } from "../bridges/plan-delivery.ts"
-import { planScores } from "../scores/plan.ts"
-import type { Score } from "../scores/score.ts"
+import { type DeliveryPlan, planDelivery } from "../bridges/plan-delivery.ts"
+import type { ScorePlan } from "../scores/plan.ts"
 import { parseJson } from "../signals/json.ts"
 import type { BatchPlan, Delivered } from "../signals/plan.ts"
 import type { BulkReplayAnswer, DeadLetterRecord, Failure, ReplayAnswer } from "../signals/responses.ts"
@@ -46,8 +45,7 @@ export async function replayDeadLetter(
   context: ReplayContext,
   deadLetter: DeadLetterRecord,
 ): Promise<ReplayedDeadLetter> {
-  const { source } = deadLetter
-  const replay = source === "queue" ? sendAgain : source === "score" ? scoreAgain : storeAgain
+  const replay = deadLetter.source === "queue" ? sendAgain : storeAgain
   const replayed = await replay(context, deadLetter)
   if (replayed.answer.replayed)
     await settleDeadLetter(context.db, deadLetter.id, "replayed").catch(afterChanges)
@@ -56,15 +54,14 @@ export async function replayDeadLetter(
 
 /** Stores a score, which waits again where its signal has not come. */
 async function scoreAgain(
-  { db, timeLimit }: ReplayContext,
-  { record, caller, created_at, replay_transaction_id: transactionId }: DeadLetterRecord,
+  { db }: ReplayContext,
+  { caller, replay_transaction_id: transactionId }: DeadLetterRecord,
+  plan: ScorePlan,
 ): Promise<ReplayedDeadLetter> {
-  const plan = planScores([parseJson(record) as Score], created_at, timeLimit)
-  const failures =
-    plan.failures.length > 0
-      ? plan.failures
-      : (await writeScores(db, { transactionId, caller, plan, allOrNothing: false })).failures
-  if (failures[0]) return stays(failures[0].error)
+  // All or nothing, so that one that fails leaves no ledger row, which would be its outcome for ever.
+  const batch = { kind: "scores", transactionId, caller, plan, allOrNothing: true } as const
+  const failure = await writeScores(db, batch).then(({ failures }) => failures[0], firstRefused)
+  if (failure) return stays(failure.error)
   return { answer: { replayed: true, transaction_id: transactionId }, stored: undefined }
 }
 
@@ -79,8 +76,10 @@ function thrown(error: unknown): never {
 
 /** Stores the record under the dead letter's own transaction id. */
 async function storeAgain(context: ReplayContext, deadLetter: DeadLetterRecord): Promise<ReplayedDeadLetter> {
-  const plan = planOf(context, deadLetter)
-  if (typeof plan === "string") return stays(plan)
+  const planned = planOf(context, deadLetter)
+  if (typeof planned === "string") return stays(planned)
+  const { plan, scores } = planned
+  if (scores.total > 0) return scoreAgain(context, deadLetter, scores)
   const failure = await failureOf(context.db, replayBatchOf(deadLetter, plan))
   if (failure?.code === "suppressed") return stays(await deleteSuppressed(context, deadLetter.id, failure))
   if (failure) return stays(failure.error)
@@ -95,15 +94,16 @@ async function storeAgain(context: ReplayContext, deadLetter: DeadLetterRecord):
  * Stores a batch of one signal.
  * @returns its failure, also that of an edit, which fails after its row was written
  */
-async function failureOf(db: Database, batch: NewBatch): Promise<Failure | undefined> {
-  try {
-    const written = await writeBatch(db, batch)
+const failureOf = (db: Database, batch: NewBatch): Promise<Failure | undefined> =>
+  writeBatch(db, batch).then((written) => {
     assertOutcome(batch.transactionId, written, batch.plan.total)
     return written.failures[0]
-  } catch (error) {
-    if (error instanceof BatchRefused && error.failures[0]) return error.failures[0]
-    throw error
-  }
+  }, firstRefused)
+
+/** The first failure of a batch that was refused. @throws any other error */
+function firstRefused(error: unknown): Failure {
+  if (error instanceof BatchRefused && error.failures[0]) return error.failures[0]
+  throw error
 }
 
 /**
@@ -131,20 +131,26 @@ const replayBatchOf = ({ replay_transaction_id, caller }: DeadLetterRecord, plan
 function planOf(
   context: Omit<ReplayContext, "db" | "queue">,
   deadLetter: DeadLetterRecord,
-): BatchPlan | string {
+): Pick<DeliveryPlan, "plan" | "scores"> | string {
   if (deadLetter.truncated) return TRUNCATED
   // A record without a timestamp gets that of its dead letter. A timestamp that was too far in the future may
   // be valid by now.
-  const { plan, skipped } = planDelivery([deliveredOf(deadLetter, context)], deadLetter.created_at, context)
+  const { plan, scores, skipped } = planDelivery(
+    [deliveredOf(deadLetter, context)],
+    deadLetter.created_at,
+    context,
+  )
   const [failure] = plan.failures
   if (failure) return failure.error
-  return plan.total > 0 ? plan : `Its kind is skipped: ${Object.keys(skipped).join()}.`
+  if (plan.total + scores.total > 0) return { plan, scores }
+  return `Its kind is skipped: ${Object.keys(skipped).join()}.`
 }
 
 function deliveredOf({ source, record }: DeadLetterRecord, settings: MappingSettings): Delivered {
   // The record of a signal that only the database refused, or of an unreadable message.
-  if (source === "signal" || source === "queue" || source === "score")
+  if (source === "signal" || source === "queue")
     return { signal: parseJson(record) as Record<string, unknown> }
+  if (source === "score") return { score: parseJson(record) as Record<string, unknown> }
   return MAPPERS[source](record, settings)
 }
 
@@ -193,12 +199,13 @@ export async function replayDeadLetters(
   const { deadLetters, next } = await chosenDeadLetters(context.db, choice)
   const reasons = new Map<number, string>()
   const planned: Planned[] = []
+  const scored: DeadLetterRecord[] = []
   for (const deadLetter of deadLetters) {
-    if (deadLetter.source === "score") continue
     if (deadLetter.source === "queue" && !deadLetter.truncated) continue
-    const plan = planOf(context, deadLetter)
-    if (typeof plan === "string") reasons.set(deadLetter.id, plan)
-    else planned.push({ deadLetter, plan })
+    const plans = planOf(context, deadLetter)
+    if (typeof plans === "string") reasons.set(deadLetter.id, plans)
+    else if (plans.scores.total > 0) scored.push(deadLetter)
+    else planned.push({ deadLetter, plan: plans.plan })
   }
   const messages = deadLetters.filter(({ source, truncated }) => source === "queue" && !truncated)
   for (const id of await sendAllAgain(context, messages)) reasons.set(id, NO_QUEUE)
@@ -210,7 +217,7 @@ export async function replayDeadLetters(
     isChanged = true
   }
 
-  for (const deadLetter of deadLetters.filter(({ source }) => source === "score")) {
+  for (const deadLetter of scored) {
     const { answer } = await replayDeadLetter(context, deadLetter).catch(isChanged ? afterChanges : thrown)
     if (!answer.replayed) reasons.set(deadLetter.id, answer.reason ?? "")
     isChanged = true

@@ -93,6 +93,9 @@ export const MetricsAnswer = z
     skipped: z
       .array(z.object({ route: z.string(), kind: z.string(), events: count }))
       .meta({ description: "Webhook events of kinds that the service does not store, by kind." }),
+    scores: z
+      .object({ stored: count, waiting: count, duplicate: count, failed: count })
+      .meta({ description: "Late scores by what became of them. They are not among the signals." }),
     series: z
       .array(z.object({ time: instant, ...Figures.shape }))
       .meta({ description: "One entry for each step; `time` is its beginning." }),

@@ -1,4 +1,5 @@
 import { platformErrorForLog } from "../errors.ts"
+import type { ScoreCounts } from "../signals/answer.ts"
 import { WEBHOOKS } from "../signals/sources.ts"
 
 /**
@@ -27,6 +28,7 @@ export const COLUMNS = {
   databaseAttempts: "double7",
   skipped: "double8",
   duplicates: "double9",
+  waiting: "double10",
 } as const satisfies Record<keyof Point, `blob${number}` | `double${number}`>
 
 /** The name of the dataset, as bound in wrangler.toml. */
@@ -88,6 +90,12 @@ export const SWEEP_ROUTE = "CRON sweep"
 /** Not a route: the parts of a request's point (see `Parts`). */
 export const PART_ROUTE = "PART"
 
+/** The route that receives scores. Its counts are of scores. */
+export const SCORES_ROUTE = "POST /api/scores"
+
+/** Not a route: the scores that a webhook or a run of the consumer stored. */
+export const OTHER_SCORES = "SCORES"
+
 /** Stands for the source or the code of a point whose signals have several. */
 export const MIXED = "mixed"
 
@@ -130,6 +138,8 @@ export interface Point {
   databaseAttempts?: number
   /** Acknowledged records of a kind that is not stored. */
   skipped?: number
+  /** Scores that are kept until their signals come. */
+  waiting?: number
 }
 
 /** The argument of `writeDataPoint`. */
@@ -218,6 +228,17 @@ function largest(counts: Counts): [name: string, count: number][] {
 /** The dataset of a deployment, or of the local stand-in, whose method calls another Worker. */
 export interface Dataset {
   writeDataPoint(point: DataPoint): void | Promise<void>
+}
+
+/** Writes the point of scores that came beside signals, unless there are none. Never throws. */
+export async function recordScores(dataset: Dataset | undefined, scores: ScoreCounts): Promise<void> {
+  const { stored, waiting, duplicates, failed } = scores
+  const total = stored + waiting + duplicates + failed
+  if (total === 0) return
+  const outcome: Outcome = failed === 0 ? "stored" : failed < total ? "partly_stored" : "rejected"
+  const counts = { total, successes: stored, waiting, duplicates, failures: failed }
+  const parts = { sources: new Map(), codes: new Map() }
+  await recordPoint(dataset, { route: OTHER_SCORES, outcome, ...counts }, parts)
 }
 
 /**

@@ -3,12 +3,13 @@ import {
   BATCH_ROUTE,
   CONSUMER_ROUTE,
   MIXED,
+  OTHER_SCORES,
   type Outcome,
   PART_ROUTE,
   STORING_ROUTES,
   SWEEP_ROUTE,
 } from "./points.ts"
-import { countersQuery, LATENCY_BUCKETS, skippedQuery } from "./queries.ts"
+import { countersQuery, LATENCY_BUCKETS, SCORING_ROUTES, skippedQuery } from "./queries.ts"
 
 type Row = { route: string; outcome: string; code: string } & Record<string, string | number>
 
@@ -36,6 +37,7 @@ export async function readCounters(settings: AnalyticsSettings | undefined, now:
 /** @param since when the counters were last 0, in seconds since the epoch */
 function exposition(rows: readonly Row[], skipped: readonly Row[], since: number): string {
   const ingest = rows.filter(({ route }) => STORING_ROUTES.includes(route))
+  const scores = rows.filter(({ route }) => SCORING_ROUTES.includes(route))
   const failures = failuresByCode(rows)
   const batches = rows.filter(({ route }) => route === BATCH_ROUTE)
   const requests = sum(batches, "requests")
@@ -79,6 +81,10 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
       (row) =>
         `webhook_events_skipped_total{route="${label(row.route)}",kind="${label(String(row.kind))}"} ${sum([row], "events")}`,
     ),
+    ...header("signal_ingest_scores_total", "counter", "Late scores since 00:00 UTC by what became of them."),
+    ...SCORE_RESULTS.map(
+      ([result, name]) => `signal_ingest_scores_total{result="${result}"} ${sum(scores, name)}`,
+    ),
     ...header("signal_ingest_sweep_runs_total", "counter", "Runs of the hourly sweep since 00:00 UTC."),
     `signal_ingest_sweep_runs_total ${sum(ofSweep("answered"), "requests")}`,
     ...header("signal_ingest_sweep_failures_total", "counter", "Its steps that failed, since 00:00 UTC."),
@@ -100,9 +106,17 @@ function exposition(rows: readonly Row[], skipped: readonly Row[], since: number
   ].join("\n")
 }
 
+const SCORE_RESULTS = [
+  ["stored", "signals_created"],
+  ["waiting", "scores_waiting"],
+  ["duplicate", "signals_duplicate"],
+  ["failed", "signals_failed"],
+] as const
+
 /** One line for each route and outcome, whatever the codes. */
 function requestsByOutcome(rows: readonly Row[]): string[] {
-  const requests = rows.filter(({ route }) => ![CONSUMER_ROUTE, SWEEP_ROUTE, PART_ROUTE].includes(route))
+  const others = [CONSUMER_ROUTE, SWEEP_ROUTE, PART_ROUTE, OTHER_SCORES]
+  const requests = rows.filter(({ route }) => !others.includes(route))
   const grouped = Map.groupBy(
     requests,
     ({ route, outcome }) => `{route="${label(route)}",outcome="${label(outcome)}"}`,

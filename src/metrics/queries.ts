@@ -5,10 +5,12 @@ import {
   ERRORS,
   INGEST_ROUTES,
   MIXED,
+  OTHER_SCORES,
   OUTCOMES,
   type Outcome,
   PART_ROUTE,
   RATED,
+  SCORES_ROUTE,
   STORING_ROUTES,
   SUCCESSES,
   SWEEP_ROUTE,
@@ -38,6 +40,8 @@ const SIGNALS = [
   `${weighted(COLUMNS.failures)} AS signals_failed`,
   `${weighted(COLUMNS.duplicates)} AS signals_duplicate`,
 ].join(", ")
+
+const SCORES = `${SIGNALS}, ${weighted(COLUMNS.waiting)} AS scores_waiting`
 
 const FIGURES = [
   `${REQUESTS} AS requests`,
@@ -71,6 +75,13 @@ export const seriesQuery = (span: Span, stepSeconds: Seconds) =>
 export const signalsQuery = (span: Span, stepSeconds: Seconds) =>
   `SELECT ${stepOf(stepSeconds)}, ${SIGNALS} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(COLUMNS.route, STORING_ROUTES)} ` +
   "GROUP BY time ORDER BY time"
+
+/** The routes whose counts are of scores. */
+export const SCORING_ROUTES: readonly string[] = [SCORES_ROUTE, OTHER_SCORES]
+
+/** Scores by what became of them. There is no row without any. */
+export const scoresQuery = (span: Span) =>
+  `SELECT ${SCORES} FROM ${DATASET} WHERE ${within(span)} AND ${isOneOf(COLUMNS.route, SCORING_ROUTES)} GROUP BY dataset`
 
 /** The largest time of ClickHouse. */
 export const NEVER = 4294967295
@@ -131,7 +142,7 @@ export const byOutcomeQuery = (span: Span) =>
 /** The hourly sweep is in the counters alone: it answers nobody. */
 export const byRouteQuery = (span: Span) =>
   `SELECT ${COLUMNS.route} AS name, ${FIGURES} FROM ${DATASET} WHERE ${within(span)} ` +
-  `AND ${COLUMNS.route} != '${PART_ROUTE}' AND ${COLUMNS.route} != '${SWEEP_ROUTE}' ` +
+  `AND ${COLUMNS.route} != '${PART_ROUTE}' AND ${COLUMNS.route} != '${SWEEP_ROUTE}' AND ${COLUMNS.route} != '${OTHER_SCORES}' ` +
   "GROUP BY name ORDER BY requests DESC, name"
 
 const shareOf = (outcomes: readonly Outcome[]) =>
@@ -163,7 +174,7 @@ export const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 /** One row for each route, outcome and code. The parts of requests have their own route. */
 export const countersQuery = (span: Span) =>
-  `SELECT ${COLUMNS.route} AS route, ${COLUMNS.outcome} AS outcome, ${COLUMNS.code} AS code, ${REQUESTS} AS requests, ${SIGNALS}, ` +
+  `SELECT ${COLUMNS.route} AS route, ${COLUMNS.outcome} AS outcome, ${COLUMNS.code} AS code, ${REQUESTS} AS requests, ${SCORES}, ` +
   `${weighted(COLUMNS.latencyMs)} AS latency_ms, ` +
   LATENCY_BUCKETS.map(
     (bound, index) => `sumIf(_sample_interval, ${COLUMNS.latencyMs} <= ${bound * 1000}) AS le_${index}`,

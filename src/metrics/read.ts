@@ -8,6 +8,7 @@ import {
   firstPointQuery,
   NEVER,
   type Span,
+  scoresQuery,
   seriesQuery,
   signalsQuery,
   skippedQuery,
@@ -47,16 +48,18 @@ export async function readMetrics(
   // The window starts with a step, so that the first step of the series is as long as the others.
   const since = Math.floor((until - seconds) / step) * step
   const span: Span = { since, until }
-  const [totals, byOutcome, byRoute, series, signals, breakdown, skipped, [oldest]] = await Promise.all([
-    queryAnalytics<Row>(settings, totalsQuery(span)),
-    queryAnalytics<Row>(settings, byOutcomeQuery(span)),
-    queryAnalytics<Row>(settings, byRouteQuery(span)),
-    queryAnalytics<Row>(settings, seriesQuery(span, step)),
-    queryAnalytics<Row>(settings, signalsQuery(span, step)),
-    queryAnalytics<BreakdownRow>(settings, breakdownQuery(span, step)),
-    queryAnalytics<Row>(settings, skippedQuery(span)),
-    queryAnalytics<Row>(settings, firstPointQuery(until)),
-  ])
+  const [totals, byOutcome, byRoute, series, signals, breakdown, skipped, [scores], [oldest]] =
+    await Promise.all([
+      queryAnalytics<Row>(settings, totalsQuery(span)),
+      queryAnalytics<Row>(settings, byOutcomeQuery(span)),
+      queryAnalytics<Row>(settings, byRouteQuery(span)),
+      queryAnalytics<Row>(settings, seriesQuery(span, step)),
+      queryAnalytics<Row>(settings, signalsQuery(span, step)),
+      queryAnalytics<BreakdownRow>(settings, breakdownQuery(span, step)),
+      queryAnalytics<Row>(settings, skippedQuery(span)),
+      queryAnalytics<Row>(settings, scoresQuery(span)),
+      queryAnalytics<Row>(settings, firstPointQuery(until)),
+    ])
   const first = Math.max(since, Number(oldest?.first ?? since))
   const firstStored = Number(oldest?.first_stored ?? NEVER)
   const measuredSince = firstStored === NEVER ? first : Math.max(since, firstStored)
@@ -95,6 +98,12 @@ export async function readMetrics(
       kind: String(kind),
       events: Number(events),
     })),
+    scores: {
+      stored: Number(scores?.signals_created ?? 0),
+      waiting: Number(scores?.scores_waiting ?? 0),
+      duplicate: Number(scores?.signals_duplicate ?? 0),
+      failed: Number(scores?.signals_failed ?? 0),
+    },
     series: Array.from({ length: count }, (_, index) => {
       const from = since + index * step
       return { time: instant(from), ...figures(steps.get(from), secondsOf(from)) }

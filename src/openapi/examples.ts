@@ -10,6 +10,7 @@ import type {
   DeliveryAnswer,
   Failure,
   ListedDeadLetter,
+  ScoresAnswer,
 } from "../signals/responses.ts"
 import { Signal } from "../signals/schema.ts"
 import { storedSignal } from "../store/signals/stored-signal.ts"
@@ -139,6 +140,7 @@ export const METRICS: MetricsAnswer = {
   totals: FIGURES,
   by_outcome: [{ outcome: "stored", ...FIGURES }],
   by_route: [{ route: "POST /api/signals/batch", ...FIGURES }],
+  scores: { stored: 40, waiting: 2, duplicate: 1, failed: 0 },
   sources: [{ source: "Slack", signals_created: 5980, signals_created_by_step: [5980] }],
   failure_codes: [
     {
@@ -260,10 +262,11 @@ export const SCORES = {
   ],
 }
 
-export const SCORES_ANSWER: BatchAnswer = {
+export const SCORES_ANSWER: ScoresAnswer = {
   total_count: 2,
   successful_count: 1,
   failed_count: 1,
+  waiting_count: 0,
   results: [
     { index: 0, success: true, signal_id: 1001, error: null },
     {

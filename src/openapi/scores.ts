@@ -2,10 +2,10 @@ import * as z from "zod"
 import { BatchQuery } from "../http/request/params.ts"
 import { rejectedBatch } from "../http/request/problems.ts"
 import { ScoresRequest } from "../scores/score.ts"
-import { BatchAnswer } from "../signals/responses.ts"
-import { BAD_SCORE, SCORES, SCORES_ANSWER } from "./examples.ts"
+import { BatchRecord, ScoresAnswer } from "../signals/responses.ts"
+import { BAD_SCORE, QUEUED_RECORD, SCORES, SCORES_ANSWER } from "./examples.ts"
 import { answer, examplesOf, operation, rejected } from "./operation.ts"
-import { applied, ContentEncoding, IdempotencyKey, KEY_REUSED, REPLAYED } from "./writes.ts"
+import { applied, ContentEncoding, IdempotencyKey, KEY_REUSED, QUEUED_HEADERS, REPLAYED } from "./writes.ts"
 
 export const createScores = operation({
   id: "createScores",
@@ -21,7 +21,7 @@ export const createScores = operation({
       "Idempotency-Key": IdempotencyKey,
       Prefer: z.string().optional().meta({
         description:
-          "`return=minimal` leaves successful scores out of `results`; `handling=lenient` lets a score of the wrong shape, or a line that is not JSON, fail alone in best-effort mode.",
+          "`return=minimal` leaves successful scores out of `results`; `respond-async` answers 202 as soon as the batch is durable, and a score that then cannot be stored becomes a dead letter; `handling=lenient` lets a score of the wrong shape, or a line that is not JSON, fail alone in best-effort mode.",
       }),
       "Content-Encoding": ContentEncoding,
     }),
@@ -44,13 +44,14 @@ export const createScores = operation({
   answers: {
     200: answer(
       "Stored; in best-effort mode some scores may have failed. `duplicate`: the same score was stored before.",
-      BatchAnswer,
+      ScoresAnswer,
       {
         "one of a deleted signal": SCORES_ANSWER,
         "one that waits": {
           ...SCORES_ANSWER,
           successful_count: 2,
           failed_count: 0,
+          waiting_count: 1,
           results: [
             ...SCORES_ANSWER.results.slice(0, 1),
             { index: 1, success: true, signal_id: null, error: null, waiting: true },
@@ -58,6 +59,12 @@ export const createScores = operation({
         },
       },
       { ...REPLAYED, ...applied("return=minimal, handling=lenient") },
+    ),
+    202: answer(
+      "Durably queued, as `Prefer: respond-async` asked; the consumer stores it soon.",
+      BatchRecord,
+      { queued: { ...QUEUED_RECORD, kind: "scores", waiting_count: 0 } },
+      QUEUED_HEADERS,
     ),
     400: rejected("All or nothing, and a score failed: nothing was stored.", {
       "one failed": rejectedBatch([BAD_SCORE]),

@@ -42,6 +42,13 @@ export const applied = (example: string): Headers => ({
   },
 })
 
+/** The headers of an answer 202. */
+export const QUEUED_HEADERS: Headers = {
+  ...REPLAYED,
+  ...applied("respond-async, handling=lenient"),
+  Location: { description: "The batch in the ledger.", schema: { type: "string" } },
+}
+
 export const KEY_REUSED = keyReused()
 
 export const createBatch = operation({
@@ -98,11 +105,7 @@ export const createBatch = operation({
       "Durably queued, as `Prefer: respond-async` asked; the consumer stores it soon.",
       BatchRecord,
       { queued: QUEUED_RECORD },
-      {
-        ...REPLAYED,
-        ...applied("respond-async, handling=lenient"),
-        Location: { description: "The batch in the ledger.", schema: { type: "string" } },
-      },
+      QUEUED_HEADERS,
     ),
     400: rejected("All or nothing, and a signal broke a rule: nothing was stored.", {
       "one failed": rejectedBatch([BAD_SCORE]),

@@ -2,14 +2,15 @@ import { uuidv7 } from "uuidv7"
 import { LoggableError } from "../errors.ts"
 import { decodeUtf8 } from "../signals/json.ts"
 import type { BatchRecord } from "../signals/responses.ts"
-import type { NewBatch } from "../store/batches/batch.ts"
+import type { NewBatch, NewScores } from "../store/batches/batch.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
-import { isBatch, isDelivery, isVersion, parseObject } from "./messages.ts"
+import { isBatch, isDelivery, isVersion, parseObject, versionOf } from "./messages.ts"
 
 /** The content of an object that waits in the bucket. */
 export type ClaimCheck =
   /** A batch that is stored later, with its future record in the ledger. */
   | { kind: "batch"; record: BatchRecord; batch: NewBatch }
+  | { kind: "scores"; record: BatchRecord; batch: NewScores }
   /** Deliveries of webhooks: too large for a message, or taken out of the queue during an outage. */
   | { kind: "deliveries"; deliveries: readonly Delivery[] }
   /** The body of a message that no version of the service reads. */
@@ -41,12 +42,14 @@ export class UnreadableClaimCheck extends LoggableError {}
  * batch.
  */
 function claimCheckText(claimCheck: ClaimCheck): string {
+  const version = claimCheck.kind === "deliveries" ? versionOf(claimCheck.deliveries) : 1
   const lines = (header: object, things: readonly unknown[]) =>
-    [{ version: 1, kind: claimCheck.kind, ...header }, ...things]
+    [{ version, kind: claimCheck.kind, ...header }, ...things]
       .map((thing) => JSON.stringify(thing))
       .join("\n")
   switch (claimCheck.kind) {
     case "batch":
+    case "scores":
       return lines({ record: claimCheck.record }, [claimCheck.batch])
     case "deliveries":
       return lines({}, claimCheck.deliveries)
@@ -62,7 +65,7 @@ function claimCheckText(claimCheck: ClaimCheck): string {
  */
 export async function putClaimCheck(bucket: R2Bucket, claimCheck: ClaimCheck): Promise<string> {
   const object =
-    claimCheck.kind === "batch"
+    "batch" in claimCheck
       ? batchObject(claimCheck.batch.transactionId)
       : `${claimCheck.kind === "message" ? "messages" : "deliveries"}/${uuidv7()}`
   await bucket.put(object, claimCheckText(claimCheck))
@@ -101,6 +104,8 @@ export function readClaimCheck(text: string): ClaimCheck | undefined {
     if (!header || !isVersion(header.version)) return undefined
     if (header.kind === "batch" && isBatch(thing))
       return { kind: "batch", record: header.record as BatchRecord, batch: thing as NewBatch }
+    if (header.kind === "scores" && isBatch(thing))
+      return { kind: "scores", record: header.record as BatchRecord, batch: thing as NewScores }
     if (header.kind === "deliveries" && things.every(isDelivery))
       return { kind: "deliveries", deliveries: things }
     if (header.kind === "message") return { kind: "message", id: String(header.id), body: thing }

@@ -1,10 +1,10 @@
 import type { BatchRecord } from "../signals/responses.ts"
-import type { NewBatch } from "../store/batches/batch.ts"
+import { isScores, type NewBatch, type NewScores } from "../store/batches/batch.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
 import { IdempotencyKeyReused } from "../store/database/errors.ts"
 import { isSameRequest } from "../store/ledger/keys.ts"
 import { batchObject, putClaimCheck } from "./claim-checks.ts"
-import { MAX_MESSAGE_BYTES, messageText } from "./messages.ts"
+import { MAX_MESSAGE_BYTES, messageText, versionOf } from "./messages.ts"
 import { claimKey, findKeyHolder, type KeyHolder } from "./queued-keys.ts"
 
 interface Sending {
@@ -28,7 +28,7 @@ export async function enqueueDelivery(
   }: { queue: Queue; bucket: R2Bucket | undefined; traceparent?: string | undefined },
   delivery: Delivery,
 ): Promise<boolean> {
-  const text = messageText({ version: 1, kind: "delivery", delivery, traceparent })
+  const text = messageText({ version: versionOf([delivery]), kind: "delivery", delivery, traceparent })
   if (new TextEncoder().encode(text).length <= MAX_MESSAGE_BYTES) {
     await queue.send(text, { contentType: "text" })
     return true
@@ -49,7 +49,7 @@ export async function enqueueDelivery(
  */
 export async function enqueueBatch(
   context: Sending & { now: Date },
-  batch: NewBatch,
+  batch: NewBatch | NewScores,
   record: BatchRecord,
 ): Promise<{ transactionId: string; replayed: boolean }> {
   const { bucket, now } = context
@@ -59,7 +59,10 @@ export async function enqueueBatch(
   if (held) return resend(context, batch, held)
   // The batch is put before its key, and both before the message: a key without a batch means that the batch
   // was stored.
-  const object = await putClaimCheck(bucket, { kind: "batch", record, batch })
+  const object = await putClaimCheck(
+    bucket,
+    isScores(batch) ? { kind: "scores", record, batch } : { kind: "batch", record, batch },
+  )
   const holder = keyed && (await claimKey(bucket, keyed, now))
   if (holder) {
     await bucket.delete(object)
@@ -75,7 +78,7 @@ export async function enqueueBatch(
  */
 async function resend(
   context: Sending,
-  batch: NewBatch,
+  batch: Pick<NewBatch, "idempotency">,
   held: KeyHolder,
 ): Promise<{ transactionId: string; replayed: boolean }> {
   if (!isSameRequest(held.requestHash, batch.idempotency?.requestHash)) throw new IdempotencyKeyReused()

@@ -4,7 +4,7 @@ import type { NewBatch } from "../store/batches/batch.ts"
 import type { Delivery } from "../store/batches/deliveries.ts"
 import type { DeadLetter } from "../store/dead-letters/store.ts"
 import { CLAIM_CHECK_PREFIXES, type ClaimCheck, readClaimCheck } from "./claim-checks.ts"
-import { messageText, readMessage } from "./messages.ts"
+import { messageText, readMessage, versionOf } from "./messages.ts"
 
 /** The name in a row of each field that can hold the subject of an erasure. */
 export const ROW_FIELDS = {
@@ -42,7 +42,7 @@ export function redactMessageRecord(
   const message = readMessage(bodyOf(record))
   if (message?.kind !== "delivery" || !isCovered(message.delivery.batch.transactionId))
     return { left: record, removed: undefined }
-  const { batch, deadLetters } = message.delivery
+  const { batch, deadLetters, scores } = message.delivery
   const isRemoved = (row: SignalRow) => row[ROW_FIELDS[field]] === subject
   const positions = batch.plan.rows.flatMap((row, index): [number, SubjectField][] =>
     isRemoved(row) ? [[index, field]] : [],
@@ -50,10 +50,13 @@ export function redactMessageRecord(
   const delivery = {
     batch: { ...batch, plan: withoutSuppressed(batch.plan, new Map(positions)) },
     deadLetters: deadLetters.filter(({ subjects }) => !namesSubject(subjects, { field, text: subject })),
+    scores,
   }
-  const isEmpty = delivery.batch.plan.rows.length === 0 && delivery.deadLetters.length === 0
+  const isEmpty = delivery.batch.plan.rows.length === 0 && delivery.deadLetters.length === 0 && !scores
   return {
-    left: isEmpty ? undefined : JSON.stringify(messageText({ version: 1, kind: "delivery", delivery })),
+    left: isEmpty
+      ? undefined
+      : JSON.stringify(messageText({ version: versionOf([delivery]), kind: "delivery", delivery })),
     removed: { transactionId: batch.transactionId, rows: batch.plan.rows.filter(isRemoved) },
   }
 }
@@ -74,6 +77,9 @@ function mentionsSubject(claimCheck: ClaimCheck, subject: Subject): boolean {
   switch (claimCheck.kind) {
     case "batch":
       return isAbout({ batch: claimCheck.batch, deadLetters: [] }, subject)
+    case "scores":
+      // A score names no subject. What it names is deleted, and takes no score any more.
+      return false
     case "deliveries":
       return claimCheck.deliveries.some((delivery) => isAbout(delivery, subject))
     case "message":

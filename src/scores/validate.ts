@@ -3,7 +3,7 @@ import { Rejected, shapeViolation } from "../signals/failures.ts"
 import { BatchFields } from "../signals/schema.ts"
 import { MAX_ERRORS, moreErrors, type ShapeError, shapeErrors } from "../signals/shape-errors.ts"
 import type { Validation } from "../signals/validate.ts"
-import { Score } from "./score.ts"
+import { Score, withPlainScores } from "./score.ts"
 
 /** Compiled when the module loads; see `src/signals/validate.ts`. */
 const ValidScore = z.compile(Score)
@@ -45,6 +45,14 @@ export function validateScores(
     if (errors.length > MAX_ERRORS) return [...errors.slice(0, MAX_ERRORS), moreErrors(["body"])]
   }
   return errors.length > 0 ? errors : { scores, failOnError: allOrNothing, lenient }
+}
+
+/** A score of a record, as it was parsed, or why its shape is wrong. */
+export function scoreOrRejected(record: Record<string, unknown>): Score | Rejected {
+  const fields = { ...record }
+  withPlainScores([fields])
+  const result = ValidScore.safeParse(fields)
+  return result.success ? result.data : rejected(shapeErrors(result.error.issues, fields, [])[0])
 }
 
 const rejected = (error: ShapeError | undefined): Rejected =>

@@ -1,4 +1,4 @@
-import type { BatchAnswer, Failure, SignalResult } from "./responses.ts"
+import type { BatchAnswer, Failure, ScoresAnswer, SignalResult } from "./responses.ts"
 import type { SignalRow } from "./schema.ts"
 
 /** The outcome of a batch. */
@@ -48,15 +48,24 @@ export function answerBatch(
   }
 }
 
+/** The answer to a batch of scores. */
+export function answerScores(batch: StoredBatch, options: Parameters<typeof answerBatch>[1]): ScoresAnswer {
+  const { total_count, successful_count, failed_count, ...rest } = answerBatch(batch, options)
+  const waiting_count = batch.stored.filter(isWaiting).length
+  return { total_count, successful_count, failed_count, waiting_count, ...rest }
+}
+
 /**
  * Says what is wrong with the outcome of a batch, before it becomes an answer: its parts account for each
  * signal once, and the ids of new signals ascend as the signals do. Undefined when nothing is.
  *
- * @param total the signals that were sent
+ * @param total the signals or scores that were sent
+ * @param options.isAscending whether the ids are new ones. Those of scores are as they were sent
  */
 export function violationIn(
   { stored, failures }: Pick<StoredBatch, "stored" | "failures">,
   total: number,
+  { isAscending = true }: { isAscending?: boolean } = {},
 ): string | undefined {
   if (stored.length + failures.length !== total)
     return `${stored.length} stored and ${failures.length} failed signals are not ${total}`
@@ -66,7 +75,7 @@ export function violationIn(
   for (const one of stored) {
     for (; failures[failed]?.index === index; index++) failed++
     if (one.index !== index++) return `signal ${index - 1} is missing or out of order`
-    if (one.duplicate || one.id === null) continue
+    if (!isAscending || one.duplicate || one.id === null) continue
     if (one.id <= last) return `the id of signal ${one.index} does not follow the one before`
     last = one.id
   }
@@ -74,15 +83,15 @@ export function violationIn(
   return index === total ? undefined : "a failed signal is missing or out of order"
 }
 
-function success({ index, id, duplicate }: StoredId): SignalResult {
-  const waiting = id === null && !duplicate
+function success(stored: StoredId): SignalResult {
+  const { index, id, duplicate } = stored
   return {
     index,
     success: true,
     signal_id: id,
     error: null,
     ...(duplicate && { duplicate: true }),
-    ...(waiting && { waiting: true }),
+    ...(isWaiting(stored) && { waiting: true }),
   }
 }
 
@@ -99,6 +108,35 @@ function countBy<Item>(items: readonly Item[], nameOf: (item: Item) => string): 
   }
   return counts
 }
+
+/** The outcomes of scores. */
+export interface ScoreCounts {
+  /** Scores that are new in the history of their signals. */
+  stored: number
+  /** Scores that are kept until their signals come. */
+  waiting: number
+  duplicates: number
+  failed: number
+}
+
+export const NO_SCORES: ScoreCounts = { stored: 0, waiting: 0, duplicates: 0, failed: 0 }
+
+/** Whether a score waits for its signal. */
+export const isWaiting = ({ id, duplicate }: StoredId): boolean => id === null && !duplicate
+
+/** Counts the outcomes of a batch of scores. */
+export function countScores({ stored, failures }: Pick<StoredBatch, "stored" | "failures">): ScoreCounts {
+  const waiting = stored.filter(isWaiting).length
+  const duplicates = stored.filter(({ duplicate }) => duplicate).length
+  return { stored: stored.length - waiting - duplicates, waiting, duplicates, failed: failures.length }
+}
+
+export const addScores = (one: ScoreCounts, other: ScoreCounts): ScoreCounts => ({
+  stored: one.stored + other.stored,
+  waiting: one.waiting + other.waiting,
+  duplicates: one.duplicates + other.duplicates,
+  failed: one.failed + other.failed,
+})
 
 /** Counts signals by source. */
 export const countSources = (rows: readonly Pick<SignalRow, "signalSource">[]): Counts =>

@@ -82,6 +82,8 @@ export function ignoredFields(request: { signals: readonly unknown[]; [field: st
 export type Delivered =
   /** A signal as a batch has it. It is not validated yet. */
   | { signal: Record<string, unknown>; change?: Change }
+  /** A score of a signal as a batch of scores has it. It is not validated yet. */
+  | { score: Record<string, unknown> }
   /** The kind of a record that is acknowledged and not stored, such as `message_changed`. */
   | { skipped: string }
   /**

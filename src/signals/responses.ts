@@ -77,6 +77,14 @@ export const BatchAnswer = z
   .meta({ id: "BatchAnswer" })
 export type BatchAnswer = z.infer<typeof BatchAnswer>
 
+const waitingCount = z.int().meta({
+  description: "Scores among the successful that are kept until their signals come; see `waiting`.",
+})
+
+export const ScoresAnswer = BatchAnswer.extend({ waiting_count: waitingCount }).meta({ id: "ScoresAnswer" })
+/** The answer to a batch of scores. */
+export type ScoresAnswer = z.infer<typeof ScoresAnswer>
+
 export const StoredSignal = z
   .object({
     id,
@@ -180,6 +188,9 @@ export const BatchRecord = z
     total_count: z.int(),
     successful_count: z.int(),
     failed_count: z.int(),
+    waiting_count: waitingCount
+      .optional()
+      .meta({ description: "Of scores: how many of the successful waited for their signals then." }),
     failures: z.array(Failure),
     reason: z
       .string()
@@ -279,7 +290,9 @@ export const DeliveryAnswer = z
     }),
     total_count: z.int().meta({ description: "Records that were not skipped." }),
     accepted_count: z.int(),
-    failed_count: z.int().meta({ description: "Records that cannot become signals; kept as dead letters." }),
+    failed_count: z
+      .int()
+      .meta({ description: "Records that can become neither a signal nor a score; kept as dead letters." }),
     duplicate_count: z.int().optional().meta({
       description: "Accepted records whose dedupe_key was stored before. Only where `state` is stored.",
     }),
@@ -290,6 +303,10 @@ export const DeliveryAnswer = z
     transaction_id: transactionId
       .optional()
       .meta({ description: "Names the batch in the ledger when it is stored." }),
+    scores_transaction_id: transactionId.optional().meta({
+      description:
+        "Names the batch of the scores in the ledger, where the call has other records beside them.",
+    }),
   })
   .meta({ id: "DeliveryAnswer" })
 export type DeliveryAnswer = z.infer<typeof DeliveryAnswer>

@@ -79,7 +79,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   store: ["errors.ts", "isolate", "keys", "scores", "signals", "subscriptions"],
   // What a subscription is and what follows an answer, without any I/O.
   subscriptions: ["errors.ts", "signals"],
-  bridges: ["signals"],
+  bridges: ["scores", "signals"],
   metrics: ["errors.ts", "signals"],
   isolate: [],
   signals: [],

@@ -1,4 +1,5 @@
 import * as z from "zod"
+import { SCORE_FIELDS } from "../../scores/score.ts"
 import { isFields } from "../../signals/json.ts"
 import type { Delivered } from "../../signals/plan.ts"
 import { reservedKeyViolation } from "../../signals/rules.ts"
@@ -71,7 +72,7 @@ const describePaths = (paths: readonly string[]) => paths.join(" or ")
 
 /**
  * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal
- * already stays as it is; any other value becomes a signal by the field mapping, with the whole record as its
+ * or a score already stays as it is; any other value becomes a signal by the field mapping, with the whole record as its
  * payload.
  */
 export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
@@ -88,6 +89,8 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
         dedupe_key: value.dedupe_key ?? dedupeKey,
       },
     }
+  if (isFields(value) && isScore(value))
+    return { score: { ...value, scored_at: value.scored_at ?? timeOf(timestamp) } }
 
   const { identity: _, subject: __, ...payload } = record
   const root = record as unknown as Fields
@@ -116,9 +119,18 @@ export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Deli
   }
 }
 
+/** The values of a score. */
+const SCORE_VALUES = ["signal_score", "emotional_tone", "escalate_flag"] as const
+
+/** Whether a value is a score: it names a signal and has a value, and has no field that a score has not. */
+const isScore = (value: Fields): boolean =>
+  (value.signal_id ?? value.dedupe_key ?? null) !== null &&
+  SCORE_VALUES.some((name) => (value[name] ?? null) !== null) &&
+  Object.keys(value).every((name) => SCORE_FIELDS.has(name))
+
 /**
  * Refuses a dedupe_key in the bridges' namespace that the writer of the record chose, instead of the record's
- * own identity.
+ * own identity. A score takes no key: it only names the signal that has it.
  */
 export function withoutReservedKey(delivered: Delivered, { identity }: KafkaRecord): Delivered {
   if (!("signal" in delivered) || delivered.signal.dedupe_key === identity) return delivered

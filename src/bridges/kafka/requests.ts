@@ -168,6 +168,8 @@ function recordsOf(value: unknown, origin: Origin): KafkaRecord[] {
   }
   if (isFields(value) && Array.isArray(value.signals) && value.context_window_id === undefined)
     return first(value.signals).map((one) => recordOf(one, origin))
+  if (isFields(value) && Array.isArray(value.scores) && value.context_window_id === undefined)
+    return first(value.scores).map((one) => recordOf(one, origin))
   return [recordOf(value, origin)]
 }
 

@@ -7,11 +7,14 @@ import type { Change, Signal, SignalRow } from "../../signals/schema.ts"
 
 type Fields = Record<string, unknown>
 
+/** The result of an event. None is a score. */
+export type DeliveredEvent = Exclude<Delivered, { score: unknown }>
+
 /** A request of Slack's Events API: https://docs.slack.dev/apis/events-api/ */
 export type SlackRequest =
   | { type: "url_verification"; challenge: string }
   | { type: "app_rate_limited"; teamId: string }
-  | { type: "event_callback"; delivered: Delivered }
+  | { type: "event_callback"; delivered: DeliveredEvent }
   /** Slack signed it, but it is not a request of the Events API; `error` says why in one sentence. */
   | { type: "unreadable"; error: string }
 
@@ -49,7 +52,7 @@ export function readSlackRequest(body: unknown, options: SlackOptions = {}): Sla
  * Maps a message to a signal. Any other event is skipped by the name of its type, or of its subtype when it
  * is about a message.
  */
-export function mapSlackEvent(envelope: unknown, { followEdits = false }: SlackOptions = {}): Delivered {
+export function mapSlackEvent(envelope: unknown, { followEdits = false }: SlackOptions = {}): DeliveredEvent {
   const { event, ...around } = isFields(envelope) ? envelope : {}
   if (!isFields(event)) return { refused: "event should be an object" }
   if (event.type !== "message") return { skipped: kindName(event.type) }
@@ -91,7 +94,7 @@ interface MessageName {
  * redelivery by Slack, a second subscription to the channel and an import of the same history store the
  * message once.
  */
-function mapMessage(message: Fields, around: Fields): Delivered {
+function mapMessage(message: Fields, around: Fields): DeliveredEvent {
   const subtype = message.subtype ?? undefined
   if (!MESSAGE_SUBTYPES.has(subtype as string | undefined)) return { skipped: kindName(subtype) }
   if (message.hidden === true) return { skipped: "hidden_message" }
@@ -188,7 +191,7 @@ const isChange = ({ subtype }: Fields): boolean =>
  * sends `message_changed` for its own changes, such as the preview of a link. These have no `edited`, so the
  * time of the event orders all changes.
  */
-function mapChange(event: Fields, around: Fields): Delivered {
+function mapChange(event: Fields, around: Fields): DeliveredEvent {
   const { subtype, message } = event
   if (subtype === "message_deleted") return mapDeletion(event, event.deleted_ts, around, "event.deleted_ts")
   if (subtype === TOMBSTONE) return mapDeletion(event, event.ts, around, "event.ts")
@@ -207,7 +210,7 @@ function mapChange(event: Fields, around: Fields): Delivered {
   return "signal" in mapped ? { signal: mapped.signal, change: { kind: "edited", at } } : mapped
 }
 
-function mapDeletion(event: Fields, ts: unknown, around: Fields, field: string): Delivered {
+function mapDeletion(event: Fields, ts: unknown, around: Fields, field: string): DeliveredEvent {
   const name = nameOf(event, ts, around, field)
   if (typeof name === "string") return { refused: name, about: subjectsOf(event, around) }
   return { signal: { ...namedSignal(name), payload: { subtype: TOMBSTONE } }, change: { kind: "deleted" } }

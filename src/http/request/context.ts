@@ -4,7 +4,7 @@ import type { Bindings } from "../../bindings.ts"
 import type { Settings } from "../../config.ts"
 import type { Claim } from "../../isolate/byte-budget.ts"
 import type { DayLimits } from "../../isolate/day-quota.ts"
-import type { Counts } from "../../signals/answer.ts"
+import type { Counts, ScoreCounts } from "../../signals/answer.ts"
 import type { ProblemCode } from "../../signals/failures.ts"
 import type { Scope } from "../../signals/rules.ts"
 import type { Database } from "../../store/database/connection.ts"
@@ -28,6 +28,10 @@ export interface RequestOutcome {
   failed?: number
   /** Signals whose dedupe_key was stored before. */
   duplicates?: number
+  /** Of a batch of scores: those that wait for their signals. */
+  waiting?: number
+  /** The scores that a webhook stored at once, beside its signals. */
+  scores?: ScoreCounts
   /** The signal_source that all the signals share, or "mixed". */
   source?: string
   /** Signals that the request adds to the table, by their source. */

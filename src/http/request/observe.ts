@@ -1,7 +1,7 @@
 import { waitUntil } from "cloudflare:workers"
 import type { Context } from "hono"
 import { createMiddleware } from "hono/factory"
-import { type Outcome, type Parts, type Point, recordPoint } from "../../metrics/points.ts"
+import { type Outcome, type Parts, type Point, recordPoint, recordScores } from "../../metrics/points.ts"
 import { countsWithRest, NO_COUNTS } from "../../signals/answer.ts"
 import { KEY_LIFETIME_MS } from "../../store/ledger/keys.ts"
 import { spanForLog } from "../../trace.ts"
@@ -70,10 +70,11 @@ async function record(c: Context<App>, latencyMs: number): Promise<void> {
     skipped: noted.skipped ?? 0,
   }
   await recordPoint(c.env.METRICS, point, parts)
+  if (noted.scores && c.res.status < 300) await recordScores(c.env.METRICS, noted.scores)
 }
 
 interface SignalCounts extends Parts {
-  counts: Pick<Point, "successes" | "failures" | "duplicates">
+  counts: Pick<Point, "successes" | "failures" | "duplicates" | "waiting">
 }
 
 const NOTHING: SignalCounts = { counts: {}, sources: NO_COUNTS, codes: NO_COUNTS }
@@ -84,12 +85,13 @@ async function signalCounts(status: number, noted: RequestOutcome): Promise<Sign
     total = 0,
     failed = 0,
     duplicates = 0,
+    waiting = 0,
     transactionId = "",
     sources = NO_COUNTS,
     codes = NO_COUNTS,
   } = noted
   const counted = {
-    counts: { successes: total - failed - duplicates, failures: failed, duplicates },
+    counts: { successes: total - failed - duplicates - waiting, failures: failed, duplicates, waiting },
     sources,
     codes,
   }
@@ -119,10 +121,10 @@ const BY_STATUS: Record<number, Outcome> = {
 function outcomeOf(status: number, noted: RequestOutcome): Outcome {
   if (noted.inDoubt) return "in_doubt"
   if (status >= 300) return BY_STATUS[status] ?? (status < 500 ? "refused" : "error")
-  const { mode, total = 0, failed = 0, replayed, queued, skipped = 0 } = noted
+  const { mode, total = 0, failed = 0, replayed, queued, skipped = 0, scores } = noted
   if (mode === undefined) return "answered"
   if (replayed) return "replayed"
-  if (total === 0 && skipped > 0) return "skipped"
+  if (total === 0 && skipped > 0 && !scores) return "skipped"
   if (queued && failed === 0) return "queued"
   if (failed === 0) return "stored"
   return failed < total ? "partly_stored" : "rejected"

@@ -1,6 +1,6 @@
 import { zValidator } from "@hono/zod-validator"
-import { type Context, Hono } from "hono"
-import { findBatch, type QueuedBatch, queueBatch } from "../../ingest/queue-batch.ts"
+import { Hono } from "hono"
+import { findBatch, queueBatch } from "../../ingest/queue-batch.ts"
 import { answerBatch, type StoredBatch } from "../../signals/answer.ts"
 import { listBatches } from "../../store/ledger/read.ts"
 import { readBatch } from "../body/requests.ts"
@@ -10,7 +10,14 @@ import { readPreferences } from "../request/headers.ts"
 import { limitWork } from "../request/limits.ts"
 import { BatchesQuery, BatchPath, BatchQuery, refuseShape } from "../request/params.ts"
 import { methodNotAllowed, notFound, rejectedBatch } from "../request/problems.ts"
-import { ingestContext, notePlan, planRequested, requestedBatch, storeRequested } from "./ingest-request.ts"
+import {
+  answerQueued,
+  ingestContext,
+  notePlan,
+  planRequested,
+  requestedBatch,
+  storeRequested,
+} from "./ingest-request.ts"
 
 const NOTHING_SENT: StoredBatch = { transactionId: null, stored: [], failures: [] }
 
@@ -77,13 +84,3 @@ export const ledger = new Hono<App>()
       return c.json(record)
     },
   )
-
-/** Answers 202: the batch will be in the ledger, at `Location`. */
-function answerQueued(c: Context<App>, { record, replayed }: QueuedBatch, applied: readonly string[]) {
-  const transactionId = record.transaction_id
-  noteOutcome(c, { transactionId, replayed, queued: true })
-  c.header("Preference-Applied", ["respond-async", ...applied].join(", "))
-  c.header("Location", `/api/batches/${transactionId}`)
-  if (replayed) c.header("Idempotency-Replayed", "true")
-  return c.json(record, 202)
-}

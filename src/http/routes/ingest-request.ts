@@ -3,6 +3,7 @@ import { planDelivery } from "../../bridges/plan-delivery.ts"
 import { withShownChanges } from "../../bridges/slack/events.ts"
 import { acceptDelivery, type ReceivedDelivery } from "../../ingest/accept-delivery.ts"
 import type { IngestContext } from "../../ingest/context.ts"
+import type { QueuedBatch } from "../../ingest/queue-batch.ts"
 import { newBatch, storeBatch } from "../../ingest/store-batch.ts"
 import { commonName } from "../../metrics/points.ts"
 import { countCodes, countNew, countSources } from "../../signals/answer.ts"
@@ -94,6 +95,16 @@ export async function storeRequested(
   return written
 }
 
+/** Answers 202: the batch will be in the ledger, at `Location`. */
+export function answerQueued(c: Context<App>, { record, replayed }: QueuedBatch, applied: readonly string[]) {
+  const transactionId = record.transaction_id
+  noteOutcome(c, { transactionId, replayed, queued: true })
+  c.header("Preference-Applied", ["respond-async", ...applied].join(", "))
+  c.header("Location", `/api/batches/${transactionId}`)
+  if (replayed) c.header("Idempotency-Replayed", "true")
+  return c.json(record, 202)
+}
+
 /** The heap of dead letters, of so large a part of the body: their JSON, and the JSON of their statement. */
 const heapOfDeadLetters = (c: Context<App>, part: number) =>
   Math.ceil(2 * Math.min(MAX_STATEMENT_CHARACTERS, 2 * part * (c.get("bodyBytes") ?? 0)))
@@ -109,7 +120,7 @@ export async function answerDelivery(
   notePlan(c, plan.plan, "delivery")
   const { total, failures: refused } = plan.plan
   if (refused.length > 0) await admitMore(c, heapOfDeadLetters(c, refused.length / total))
-  const { answer, sources, queueError } = await acceptDelivery(context, {
+  const { answer, sources, scores, queueError } = await acceptDelivery(context, {
     source,
     caller: c.get("caller").name,
     records,
@@ -117,10 +128,22 @@ export async function answerDelivery(
   })
   const kinds = Object.keys(answer.skipped)
   const kind = kinds.length > 1 ? "mixed" : (kinds[0] ?? "")
-  noteOutcome(c, { total: answer.total_count, skipped: delivered.length - answer.total_count, kind })
+  const scored = new Set(plan.scores.rows.map(({ index }) => index))
+  noteOutcome(c, {
+    total: answer.total_count - scored.size,
+    skipped: delivered.length - answer.total_count,
+    kind,
+    ...(scored.size > 0 && { scores }),
+  })
   if (queueError) noteOutcome(c, { error: queueError })
-  const { transaction_id: transactionId, failures, duplicate_count: duplicates = 0 } = answer
-  const counts = { failed: failures.length, duplicates, sources, codes: countCodes(failures) }
+  const { transaction_id: transactionId, duplicate_count: duplicates = 0 } = answer
+  const failures = answer.failures.filter(({ index }) => !scored.has(index))
+  const counts = {
+    failed: failures.length,
+    duplicates: duplicates - scores.duplicates,
+    sources,
+    codes: countCodes(failures),
+  }
   if (transactionId) noteOutcome(c, { transactionId, ...counts, queued: answer.state === "queued" })
   return answer
 }

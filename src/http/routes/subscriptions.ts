@@ -41,8 +41,7 @@ import { addressRefused, invalidShape, notFound } from "../request/problems.ts"
 export const wakeDeliveries = createMiddleware<App>(async (c, next) => {
   await next()
   const { mode, queued } = c.get("outcome") ?? {}
-  const isScores = c.req.method === "POST" && c.req.path === "/api/scores"
-  if ((mode === undefined && !isScores) || queued || c.res.status >= 300) return
+  if (mode === undefined || queued || c.res.status >= 300) return
   const { database, subscriptions } = c.get("settings")
   const isConfigured = subscriptions.secrets.length > 0
   wake({ database, isConfigured, deliveries: c.env.DELIVERIES }, waitUntil)

@@ -1,20 +1,28 @@
 import { LoggableError } from "../../errors.ts"
+import type { ScorePlan } from "../../scores/plan.ts"
 import { type StoredBatch, type StoredId, violationIn } from "../../signals/answer.ts"
 import type { BatchPlan } from "../../signals/plan.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { DatabaseError } from "../database/errors.ts"
 
-/** A batch to store. */
-export interface NewBatch {
+/** A batch of signals to store. */
+export interface NewBatch<Plan = BatchPlan> {
   /** UUIDv7. Identifies the batch in the ledger, so that a repeated write stores it once. */
   transactionId: string
   /** The sender, to whom the idempotency key belongs. */
   caller: string
-  plan: BatchPlan
+  plan: Plan
   /** Whether to store no signal when the database refuses one. */
   allOrNothing: boolean
   idempotency?: { key: string; requestHash: string } | undefined
 }
+
+/** A batch of scores to store. */
+export interface NewScores extends NewBatch<ScorePlan> {
+  kind: "scores"
+}
+
+export const isScores = (batch: NewBatch | NewScores): batch is NewScores => "kind" in batch
 
 /** A batch in the ledger. `stored` has every signal that is in the table, including duplicates. */
 export interface WrittenBatch extends StoredBatch {
@@ -40,6 +48,8 @@ export interface Inserted {
   receivedAt: string
   rows: StoredId[]
   failures: Failure[]
+  /** The same of the scores that came with it. */
+  scores?: Inserted | undefined
 }
 
 /**
@@ -78,15 +88,16 @@ export class WrongOutcome extends LoggableError {
 /**
  * Checks the outcome of a batch before an answer is made of it.
  *
- * @param total the signals that were sent
+ * @param total the signals or scores that were sent
  * @throws {WrongOutcome} the batch is in the ledger all the same
  */
 export function assertOutcome(
   transactionId: string,
   outcome: Pick<StoredBatch, "stored" | "failures">,
   total: number,
+  options?: { isAscending?: boolean },
 ): void {
-  const violation = violationIn(outcome, total)
+  const violation = violationIn(outcome, total, options)
   if (violation !== undefined) throw new WrongOutcome(transactionId, violation)
 }
 

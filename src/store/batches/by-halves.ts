@@ -6,7 +6,8 @@ import { type Database, NOW } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { type DeadLetter, deadLetterInsert } from "../dead-letters/store.ts"
 import { noneSuppressed } from "../lifecycle/suppression.ts"
-import { BatchRefused, type Inserted, insertedOf, type NewBatch } from "./batch.ts"
+import { insertedScores, scoresIn } from "../scores/write.ts"
+import { BatchRefused, type Inserted, insertedOf, type NewBatch, type NewScores } from "./batch.ts"
 import { changesOf, hasChanges } from "./changes.ts"
 import { arrayOf, type Columns, textColumns } from "./statement.ts"
 
@@ -15,6 +16,8 @@ export interface RefusedWrite {
   batch: NewBatch
   /** The dead letters of a delivery; undefined for a batch whose sender reads its failures. */
   deadLetters: readonly DeadLetter[] | undefined
+  /** The scores of a delivery. */
+  scores?: NewScores | undefined
 }
 
 /**
@@ -27,19 +30,20 @@ export interface RefusedWrite {
  */
 export async function insertByHalves(
   db: Database,
-  { batch, deadLetters }: RefusedWrite,
+  write: RefusedWrite,
   columns: Columns,
 ): Promise<Inserted | undefined> {
   try {
-    const [written] = await db.query<{ ids: string; refusals: Failure[]; received_at: string }>(
-      statement({ batch, deadLetters }, columns),
-    )
+    const [written] = await db.query<Written>(statement(write, columns))
     if (!written) return undefined
-    const { plan } = batch
+    const { plan } = write.batch
+    const { received_at, score_ids: ids = null, score_refusals: refusals } = written
+    const scores =
+      write.scores && refusals ? insertedScores(write.scores, { ids, refusals, received_at }) : undefined
     const failures = [...plan.failures, ...written.refusals.map(recordedFailure)].sort(
       (a, b) => a.index - b.index,
     )
-    return { ...insertedOf(plan, written.received_at, written.ids), failures }
+    return { ...insertedOf(plan, received_at, written.ids), failures, scores }
   } catch (error) {
     if (error instanceof DatabaseError && error.reason === ALL_OR_NOTHING)
       throw new BatchRefused((JSON.parse(error.detail ?? "[]") as Failure[]).map(recordedFailure))
@@ -47,10 +51,19 @@ export async function insertByHalves(
   }
 }
 
+interface Written {
+  ids: string
+  refusals: Failure[]
+  received_at: string
+  /** Of the scores, where there are some. */
+  score_ids?: string | null
+  score_refusals?: Failure[] | null
+}
+
 /** The SQLSTATE of the function after it rolled back an all-or-nothing batch. DETAIL has the failures. */
 const ALL_OR_NOTHING = "P0A0N"
 
-function statement({ batch, deadLetters }: RefusedWrite, columns: Columns): SQL {
+function statement({ batch, deadLetters, scores }: RefusedWrite, columns: Columns): SQL {
   const { plan, idempotency, transactionId } = batch
   const indexes = `{${plan.rows.map((row) => row.index).join(",")}}`
   const changes = hasChanges(batch) ? changesOf(plan.rows) : []
@@ -59,6 +72,9 @@ function statement({ batch, deadLetters }: RefusedWrite, columns: Columns): SQL 
   const kept = deadLetters?.length
     ? sql`, kept as (${deadLetterInsert(deadLetters, sql`cross join tried`)})`
     : sql``
+  const after = sql`(select count(*) from tried) > 0`
+  const scored = scores ? sql`, ${scoresIn([scores], { keepsFailed: true, after })}` : sql``
+  const ofScores = scores ? sql`, scored.ids as score_ids, scored.refusals as score_refusals` : sql``
   return sql`
     with input as materialized (
       select * from unnest(${column("userId")}, ${column("agentId")}, ${column("contextWindowId")})
@@ -72,6 +88,7 @@ function statement({ batch, deadLetters }: RefusedWrite, columns: Columns): SQL 
       )
       -- Its failure undoes what the function wrote.
       where ${noneSuppressed(sql`array[${transactionId}::uuid]`)}
-    )${kept}
-    select ids, refusals, ${NOW} as received_at from tried`
+    )${kept}${scored}
+    select tried.ids, tried.refusals, ${NOW} as received_at${ofScores}
+    from tried ${scores ? sql`left join scored on true` : sql``}`
 }

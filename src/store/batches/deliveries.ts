@@ -1,5 +1,12 @@
 import { sql } from "drizzle-orm"
-import { type Counts, countSources } from "../../signals/answer.ts"
+import {
+  addScores,
+  type Counts,
+  countScores,
+  countSources,
+  NO_SCORES,
+  type ScoreCounts,
+} from "../../signals/answer.ts"
 import { type Subjects, withoutSuppressed } from "../../signals/erasure.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { SignalRow } from "../../signals/schema.ts"
@@ -11,26 +18,34 @@ import { batches } from "../database/schema.ts"
 import { keepTexts } from "../dead-letters/bound-record.ts"
 import { type DeadLetter, insertDeadLetters } from "../dead-letters/store.ts"
 import { isSuppressed, keepErasedKeys, orSuppressed } from "../lifecycle/suppression.ts"
-import { assertOutcome, BatchInDoubt, type NewBatch } from "./batch.ts"
+import { writeScores } from "../scores/write.ts"
+import { assertOutcome, BatchInDoubt, type Inserted, type NewBatch, type NewScores } from "./batch.ts"
 import { insertByHalves } from "./by-halves.ts"
 import { repeatChanges, withoutFailed } from "./changes.ts"
 import { type BatchWrite, distinctWrites, insertGrouped, insertMany, type Outcome } from "./insert-many.ts"
 import { encodeColumns } from "./statement.ts"
 
 /**
- * A batch that was acknowledged before it was stored, and the dead letters of its records that cannot be
- * stored.
+ * A batch that was acknowledged before it was stored, the dead letters of its records that cannot be stored,
+ * and its scores.
  */
 export interface Delivery extends BatchWrite {
   batch: NewBatch & { allOrNothing: false; idempotency?: undefined }
 }
+
+/** The rows of a delivery: its signals and its scores. */
+export const rowsOf = ({ batch, scores }: Delivery): number =>
+  batch.plan.rows.length + (scores?.plan.rows.length ?? 0)
 
 /**
  * The counts have what this call entered in the ledger; a delivery that an earlier call entered counts
  * nothing.
  */
 export interface WrittenDeliveries extends SignalCounts {
-  /** Signals that only the database refused, which are dead letters now. */
+  /**
+   * Signals that only the database refused, and scores that could not be stored. They are dead letters now,
+   * unless the signal of a score was deleted.
+   */
   refused: Failure[]
   /** Signals of suppressed subjects, of which nothing is kept. */
   suppressed: FailedSignal[]
@@ -58,8 +73,40 @@ export async function writeDeliveries(
   delivered: readonly Delivery[],
   outcomes = new Outcomes(),
 ): Promise<WrittenDeliveries> {
-  const deliveries = distinctWrites(delivered)
-  return orEach({ db, outcomes }, deliveries, () => storeTogether({ db, outcomes }, deliveries))
+  const distinct = distinctWrites(delivered)
+  const call = { db, outcomes }
+  const [scores, deliveries] = [distinct.flatMap(onlyScores), distinct.filter((one) => !onlyScores(one)[0])]
+  const failed: Failed = { refused: [], suppressed: [] }
+  if (deliveries.length > 0)
+    Object.assign(failed, await orEach(call, deliveries, () => storeTogether(call, deliveries)))
+  for (const [position, batch] of scores.entries()) {
+    const isFirst = deliveries.length === 0 && position === 0
+    failed.refused.push(...(await storeScores(call, batch, { isFirst })))
+  }
+  return { ...outcomes.counts(), refused: failed.refused, suppressed: failed.suppressed }
+}
+
+/** The scores of a delivery that has nothing else. */
+const onlyScores = ({ batch, scores }: Delivery): NewScores[] =>
+  scores && batch.plan.total === 0 ? [scores] : []
+
+/**
+ * Stores the scores of a delivery that has nothing else.
+ *
+ * @returns their failures
+ * @throws {BatchInDoubt} they, or something before them, may be stored
+ * @throws {DatabaseError} nothing was stored
+ */
+async function storeScores(
+  { db, outcomes }: Call,
+  batch: NewScores,
+  { isFirst = true }: { isFirst?: boolean } = {},
+): Promise<Failure[]> {
+  const written = await writeScores(db, batch, { keepsFailed: true }).catch((error) => {
+    throw error instanceof DatabaseError && !isFirst ? new BatchInDoubt(batch, error) : error
+  })
+  if (written.isNew) outcomes.enterScores({ ...written, rows: written.stored })
+  return written.failures
 }
 
 /** A call: its database, and what it entered in the ledger. */
@@ -112,13 +159,19 @@ async function storeTogether(call: Call, deliveries: readonly Delivery[]): Promi
  */
 export async function writeDelivery(db: Database, delivery: Delivery): Promise<WrittenDeliveries> {
   const call = { db, outcomes: new Outcomes() }
+  const [scores] = onlyScores(delivery)
+  if (scores) {
+    const refused = await storeScores(call, scores)
+    return { ...call.outcomes.counts(), refused, suppressed: [] }
+  }
   const rows = delivery.batch.plan.rows.length
   const alone = async (refused: () => void) => {
     const result = await insertDelivery(db, delivery, refused)
     return result === IN_LEDGER ? undefined : result
   }
   return orEach(call, [delivery], async () => {
-    const inserted = await withPartitions(db, rows, () => insertGrouped(db, delivery, alone))
+    const insert = () => (delivery.scores ? alone(() => {}) : insertGrouped(db, delivery, alone))
+    const inserted = await withPartitions(db, rows, insert)
     return finish(call, [delivery], [inserted ?? IN_LEDGER], storeEach)
   })
 }
@@ -171,10 +224,11 @@ async function finish(
       const refused = batch.plan.rows.filter((_, index) => result.suppressed.has(index))
       others.push({ delivery: { ...delivery, batch: { ...batch, plan } }, refused })
     } else {
-      assertOutcome(batch.transactionId, { stored: result.rows, failures: result.failures }, batch.plan.total)
+      assertOutcome(batch.transactionId, atPositions(batch, result), batch.plan.total)
       const failures = addedFailures(delivery, result.failures)
       call.outcomes.enter(batch, { rows: result.rows, failures })
-      addFailed(failed, batch.transactionId, failures)
+      if (result.scores) call.outcomes.enterScores(result.scores)
+      addFailed(failed, batch.transactionId, [...failures, ...(result.scores?.failures ?? [])])
     }
   }
   for (const { transactionId, failures } of await makeWhole(call.db, entered))
@@ -190,6 +244,20 @@ async function finish(
     refused: [...failed.refused, ...rest.refused],
     suppressed: [...failed.suppressed, ...rest.suppressed],
   }
+}
+
+/**
+ * An outcome with positions for indexes, which have gaps: a skipped record and a score are no part of the
+ * batch.
+ */
+function atPositions({ plan }: NewBatch, { rows, failures }: Pick<Inserted, "rows" | "failures">) {
+  const indexes = [...plan.rows, ...plan.failures].map(({ index }) => index).sort((a, b) => a - b)
+  const positions = new Map(indexes.map((index, position) => [index, position]))
+  const at = <One extends { index: number }>(one: One): One => ({
+    ...one,
+    index: positions.get(one.index) ?? one.index,
+  })
+  return { stored: rows.map(at), failures: failures.map(at) }
 }
 
 /**
@@ -221,10 +289,10 @@ async function makeWhole(
 ): Promise<{ transactionId: string; failures: Failure[] }[]> {
   if (deliveries.length === 0) return []
   try {
-    const ids = deliveries.map(({ batch }) => batch.transactionId)
+    const ids = deliveries.flatMap(({ batch, scores }) => [batch, ...(scores ? [scores] : [])])
     const recorded = await withRetries(db, () =>
       db.query<{ transaction_id: string; failures: Failure[] }>(
-        sql`select transaction_id, failures from ${batches} where transaction_id = any(${sql.param(ids)}::uuid[])`,
+        sql`select transaction_id, failures from ${batches} where transaction_id = any(${sql.param(ids.map(({ transactionId }) => transactionId))}::uuid[])`,
       ),
     )
     const failuresOf = new Map(recorded.map(({ transaction_id, failures }) => [transaction_id, failures]))
@@ -233,7 +301,10 @@ async function makeWhole(
       return {
         delivery,
         transactionId,
-        failures: addedFailures(delivery, failuresOf.get(transactionId) ?? []),
+        failures: [
+          ...addedFailures(delivery, failuresOf.get(transactionId) ?? []),
+          ...(failuresOf.get(delivery.scores?.transactionId ?? "") ?? []),
+        ],
       }
     })
     const deadLetters = added.flatMap(({ delivery, failures }) => {
@@ -314,6 +385,8 @@ export interface SignalCounts {
   duplicates: number
   /** The failures that were not known when the batches were accepted. */
   failures: Failure[]
+  /** The scores that came with them. */
+  scores: ScoreCounts
 }
 
 interface Entered {
@@ -331,6 +404,12 @@ interface Entered {
  */
 export class Outcomes {
   readonly #entered = new Map<string, Entered>()
+  #scores = NO_SCORES
+
+  /** Adds the scores of a batch that this call entered in the ledger. */
+  enterScores({ rows, failures }: Pick<Inserted, "rows" | "failures">): void {
+    this.#scores = addScores(this.#scores, countScores({ stored: rows, failures }))
+  }
 
   /** Adds a batch that this call entered in the ledger. */
   enter(
@@ -358,6 +437,7 @@ export class Outcomes {
       sources: countSources(stored),
       duplicates: all.reduce((sum, { duplicates }) => sum + duplicates.size, 0),
       failures: all.flatMap(({ failures }) => failures),
+      scores: this.#scores,
     }
   }
 }

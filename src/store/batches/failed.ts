@@ -2,7 +2,7 @@ import { sql } from "drizzle-orm"
 import type { Failure } from "../../signals/responses.ts"
 import { type Database, withRetries } from "../database/connection.ts"
 import { batches } from "../database/schema.ts"
-import type { NewBatch } from "./batch.ts"
+import { isScores, type NewBatch, type NewScores } from "./batch.ts"
 
 /**
  * Records in the ledger that an acknowledged batch could not be stored, with the reason. The row has no
@@ -12,15 +12,15 @@ import type { NewBatch } from "./batch.ts"
  */
 export async function recordFailedBatch(
   db: Database,
-  batch: NewBatch,
+  batch: NewBatch | NewScores,
   why: { reason: string; failures: Failure[] },
 ): Promise<void> {
   const { transactionId, caller, plan } = batch
   await withRetries(db, () =>
     db.query(sql`
-      insert into ${batches} (transaction_id, caller, state, total_count, failed_count, failures, reason)
+      insert into ${batches} (transaction_id, caller, kind, state, total_count, failed_count, failures, reason)
       values (
-        ${transactionId}::uuid, ${caller}, 'failed', ${plan.total}::int4, ${plan.total}::int4, ${JSON.stringify(why.failures)}::jsonb, ${why.reason}
+        ${transactionId}::uuid, ${caller}, ${isScores(batch) ? "scores" : "signals"}, 'failed', ${plan.total}::int4, ${plan.total}::int4, ${JSON.stringify(why.failures)}::jsonb, ${why.reason}
       )
       on conflict do nothing`),
   )
@@ -34,17 +34,19 @@ export async function recordFailedBatch(
  */
 export async function recordSameBatch(
   db: Database,
-  { transactionId }: NewBatch,
+  { transactionId }: Pick<NewBatch, "transactionId">,
   holder: string,
 ): Promise<void> {
   const reason = `The same request was stored before under this Idempotency-Key, as batch ${holder}.`
   await withRetries(db, () =>
     db.query(sql`
       insert into ${batches} (
-        transaction_id, caller, state, total_count, failed_count, failures, reason, first_signal_id, last_signal_id, signal_ids
+        transaction_id, caller, kind, state, total_count, failed_count, failures, reason,
+        first_signal_id, last_signal_id, signal_ids
       )
       select
-        ${transactionId}::uuid, caller, state, total_count, failed_count, failures, ${reason}, first_signal_id, last_signal_id, signal_ids
+        ${transactionId}::uuid, caller, kind, state, total_count, failed_count, failures, ${reason},
+        first_signal_id, last_signal_id, signal_ids
       from ${batches} where transaction_id = ${holder}::uuid
       on conflict do nothing`),
   )

@@ -7,7 +7,8 @@ import { DatabaseError } from "../database/errors.ts"
 import { batches, signals } from "../database/schema.ts"
 import { type DeadLetter, deadLetterInsert } from "../dead-letters/store.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "../lifecycle/suppression.ts"
-import { type Inserted, insertedOf, type NewBatch } from "./batch.ts"
+import { insertedScores, scoresIn, type WrittenScores } from "../scores/write.ts"
+import { type Inserted, insertedOf, type NewBatch, type NewScores } from "./batch.ts"
 import { AFTER_ROWS, changedSignals, deletionsIn, hasChanges } from "./changes.ts"
 import {
   encodeColumns,
@@ -137,10 +138,12 @@ const textLength = (row: SignalRow): number =>
     return typeof value === "string" ? sum + value.length : sum
   }, 0)
 
-/** A batch, with the delivered records that cannot become signals. */
+/** A batch, with the delivered records that cannot become signals, and the scores among the records. */
 export interface BatchWrite {
   batch: NewBatch
   deadLetters: readonly DeadLetter[]
+  /** Their ledger row is their own. */
+  scores?: NewScores | undefined
 }
 
 /**
@@ -150,7 +153,7 @@ export interface BatchWrite {
 export type Outcome = Inserted | Suppressed | "in the ledger"
 
 /**
- * Inserts the ledger rows, signals, dead letters and changes of batches in one statement, all or nothing.
+ * Inserts the ledger rows, signals, dead letters, changes and scores of batches in one statement, all or nothing.
  *
  * A batch with suppressed rows is not inserted; a second statement inserts the others.
  *
@@ -175,15 +178,17 @@ async function insertDistinct(
     writes.flatMap((write): [BatchWrite, Inserted][] => {
       const { transactionId, plan } = write.batch
       const row = rows.get(transactionId)
-      return row ? [[write, insertedOf(plan, row.received_at, row.ids)]] : []
+      if (!row) return []
+      const scored = write.scores && rows.get(write.scores.transactionId)
+      const scores = write.scores && scored && insertedScores(write.scores, scored)
+      return [[write, { ...insertedOf(plan, row.received_at, row.ids), scores }]]
     }),
   )
 }
 
-interface Entered {
+/** `refusals` only of scores. */
+interface Entered extends WrittenScores {
   transaction_id: string
-  received_at: string
-  ids: string | null
 }
 
 /** Each attempt has fewer batches, so this ends. */
@@ -229,6 +234,10 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
   const mayRepeat = rows.some((row) => row.dedupeKey !== null)
   const mayChange = written.some(hasChanges)
   const deadLetters = writes.flatMap((write) => write.deadLetters)
+  const scores = writes.flatMap((write) => write.scores ?? [])
+  const afterRows = sql`(select count(*) from stored) >= 0`
+  const scored =
+    scores.length > 0 ? sql`, ${scoresIn(scores, { keepsFailed: true, after: afterRows })}` : sql``
   const list = (values: readonly (string | number | null)[]) => sql.param(values)
   return sql`
     with delivery as (
@@ -278,10 +287,11 @@ function insertStatement(writes: readonly BatchWrite[]): SQL {
       ${mayRepeat ? WITH_KEY_TAKEN : sql``}
       returning id
     )${deadLetters.length > 0 ? sql`, kept as (${deadLetterInsert(deadLetters, sql`join ledger using (transaction_id)`)})` : sql``}
-    ${mayRepeat ? sql`, ${HELD_KEYS}` : sql``}${mayChange ? sql`, ${changedSignals(written, AFTER_ROWS)}` : sql``}
+    ${mayRepeat ? sql`, ${HELD_KEYS}` : sql``}${mayChange ? sql`, ${changedSignals(written, AFTER_ROWS)}` : sql``}${scored}
     select ledger.transaction_id, ${NOW} as received_at,
-      string_agg(${mayRepeat ? OUTCOME : sql`id::text`}, ',' order by position) filter (where position is not null) as ids
+      string_agg(${mayRepeat ? OUTCOME : sql`id::text`}, ',' order by position) filter (where position is not null) as ids${scores.length > 0 ? sql`, null::jsonb as refusals` : sql``}
     from ledger left join input using (transaction_id) ${mayRepeat ? sql`left join stored using (id) left join held using (dedupe_key)` : sql``}
     ${mayChange ? sql`where (select count(*) from changed) >= 0` : sql``}
-    group by ledger.transaction_id`
+    group by ledger.transaction_id
+    ${scores.length > 0 ? sql`union all select transaction_id, ${NOW}, ids, refusals from scored` : sql``}`
 }

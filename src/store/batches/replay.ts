@@ -68,7 +68,11 @@ export async function replayBatch(db: Database, batch: NewBatch): Promise<Writte
  *
  * @throws {DatabaseError} the database did not answer within `timeoutMs`
  */
-export async function hasIdempotencyKey(db: Database, batch: NewBatch, timeoutMs: number): Promise<boolean> {
+export async function hasIdempotencyKey(
+  db: Database,
+  batch: Pick<NewBatch, "caller" | "idempotency">,
+  timeoutMs: number,
+): Promise<boolean> {
   const statement = sql`
     select 1 from ${batches}
     where caller = ${batch.caller} and idempotency_key = ${batch.idempotency?.key ?? null} and not ${KEY_EXPIRED}`

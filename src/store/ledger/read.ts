@@ -7,7 +7,11 @@ import { batches } from "../database/schema.ts"
 
 const RECORD = sql`
   transaction_id, kind, state, ${utc(sql`created_at`)} as created_at, caller, idempotency_key,
-  total_count, total_count - failed_count as successful_count, failed_count, reason`
+  total_count, total_count - failed_count as successful_count, failed_count, reason,
+  case when kind = 'scores' then (
+    select coalesce(sum(split_part(run, ':', 2)::int4), 0)::int4
+    from unnest(string_to_array(signal_ids, ',')) as run where run like '0:%'
+  ) end as waiting_count`
 
 export async function batchRecord(db: Database, transactionId: string): Promise<BatchRecord | undefined> {
   const [record] = await withRetries(db, () =>
@@ -18,13 +22,25 @@ export async function batchRecord(db: Database, transactionId: string): Promise<
   return record && readRecord(record)
 }
 
-type LedgerRow = Omit<BatchRecord, "kind"> & { reason: string | null; kind: "signals" | "scores" }
+type LedgerRow = Omit<BatchRecord, "kind" | "waiting_count"> & {
+  reason: string | null
+  kind: "signals" | "scores"
+  waiting_count: number | null
+}
 
 /** Only a batch that failed as a whole or duplicates another one has a reason. */
-const readRecord = ({ transaction_id, kind, reason, failures, ...record }: LedgerRow): BatchRecord => ({
+const readRecord = ({
+  transaction_id,
+  kind,
+  reason,
+  failures,
+  waiting_count,
+  ...record
+}: LedgerRow): BatchRecord => ({
   transaction_id,
   ...(kind === "scores" && { kind }),
   ...record,
+  ...(waiting_count !== null && { waiting_count }),
   failures: failures.map(recordedFailure),
   ...(reason !== null && { reason }),
 })

@@ -5,7 +5,7 @@ import { type Database, utc } from "../database/connection.ts"
 import { dedupeKeys } from "../database/schema.ts"
 import { waitingScores } from "../database/score-tables.ts"
 import { insertDeadLetters } from "../dead-letters/store.ts"
-import { writeScores } from "./write.ts"
+import { scoreRecord, writeScores } from "./write.ts"
 
 /** The scores that one step of the sweep moves. */
 const STEP_ROWS = 1_000
@@ -47,7 +47,13 @@ export async function storeArrivedScores(db: Database): Promise<number> {
         return { index, signalId: Number(row.signalId), dedupeKey: null, ...values }
       })
       const plan = { total: scores.length, rows: scores, failures: [] }
-      await writeScores(db, { transactionId: uuidv7(), caller, plan, allOrNothing: false })
+      await writeScores(db, {
+        kind: "scores",
+        transactionId: uuidv7(),
+        caller,
+        plan,
+        allOrNothing: false,
+      })
       await deleteWaiting(db, own)
       moved += own.length
     }
@@ -82,14 +88,7 @@ export async function expireWaitingScores(db: Database): Promise<number> {
         reason: `No signal with this dedupe_key was stored within ${WAITING_DAYS} days`,
         code: "unknown_signal",
         field: "dedupe_key",
-        record: JSON.stringify({
-          dedupe_key: row.dedupeKey,
-          signal_score: row.signalScore,
-          emotional_tone: row.emotionalTone,
-          escalate_flag: row.escalateFlag,
-          scored_at: row.scoredAt,
-          scorer: row.scorer,
-        }),
+        record: scoreRecord({ ...row, signalId: null }),
       })),
     )
     await deleteWaiting(db, rows)

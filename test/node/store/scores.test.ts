@@ -3,6 +3,7 @@ import { uuidv7 } from "uuidv7"
 import { afterEach, describe, expect, it } from "vitest"
 import { planScores } from "../../../src/scores/plan.ts"
 import type { Score } from "../../../src/scores/score.ts"
+import type { NewScores } from "../../../src/store/batches/batch.ts"
 import type { Database } from "../../../src/store/database/connection.ts"
 import { makePartitions } from "../../../src/store/database/partitions.ts"
 import { eraseStored, finishErasure } from "../../../src/store/lifecycle/erase.ts"
@@ -31,7 +32,8 @@ afterEach(async () => {
   await storage.query("truncate signal_scores, waiting_scores, erasures, suppressions")
 })
 
-const batchOf = (scores: Score[]) => ({
+const batchOf = (scores: Score[]): NewScores => ({
+  kind: "scores",
   transactionId: uuidv7(),
   caller: "tests",
   plan: planScores(scores, "2026-01-02T03:04:05.000000Z", undefined),

@@ -30,6 +30,7 @@ const full: Required<Point> = {
   kind: "tombstone",
   code: "out_of_range",
   skipped: 1,
+  waiting: 3,
 }
 
 /** The value of each column of a point. */

@@ -4,7 +4,7 @@ import { count, duration, moment, rate, share } from "../base/format.ts"
 import { type Table, table } from "../base/table.ts"
 
 /** The tiles. */
-export function showFigures({ totals, measured_since, until }: MetricsAnswer): void {
+export function showFigures({ totals, scores, measured_since, until }: MetricsAnswer): void {
   const show = (
     name: string,
     value: number | null | undefined,
@@ -20,6 +20,8 @@ export function showFigures({ totals, measured_since, until }: MetricsAnswer): v
   for (const name of ["signals_per_second", "batches_per_second"] as const) show(name, totals[name], rate)
   for (const name of ["signals_created", "signals_duplicate", "signals_failed", "requests"] as const)
     show(name, totals[name], count)
+  for (const name of ["stored", "waiting", "duplicate", "failed"] as const)
+    show(`scores_${name}`, scores[name], count)
   for (const name of ["success_rate", "error_rate"] as const) show(name, totals[name], share)
   for (const name of ["p50", "p95", "p99"] as const) show(name, totals.latency_ms?.[name], duration)
 }

@@ -32,7 +32,7 @@ export const batchesView = (params: URLSearchParams): View => ({
         { title: "Received", cell: batchLink },
         { title: "State", cell: stateInWords },
         { title: "Caller", cell: (batch) => make("span", { class: "name" }, batch.caller) },
-        { title: "Signals", numeric: true, cell: (batch) => count(batch.total_count) },
+        { title: "Sent", numeric: true, cell: sentInWords },
         { title: "Stored", numeric: true, cell: (batch) => count(batch.successful_count) },
         { title: "Failed", numeric: true, cell: (batch) => count(batch.failed_count) },
       ],
@@ -46,6 +46,10 @@ export const batchesView = (params: URLSearchParams): View => ({
  */
 export const batchLink = ({ transaction_id }: BatchRecord): HTMLElement =>
   timeLink(linkTo(`batches/${transaction_id}`), timeOfId(transaction_id), `batch ${transaction_id.slice(-6)}`)
+
+/** What a batch has: signals, unless it says scores. */
+const sentInWords = ({ kind, total_count }: BatchRecord): string =>
+  `${count(total_count)} ${kind ?? "signals"}`
 
 /** The state of a batch in words. In the ledger, a batch of which every signal failed is `stored` too. */
 function stateInWords({ state, total_count, failed_count }: BatchRecord): string {
@@ -96,9 +100,10 @@ export const batchView = (id: string): View => ({
       ["In the ledger", exactTime(batch.created_at)],
       ["Caller", batch.caller],
       ["Idempotency key", batch.idempotency_key],
-      ["Signals", count(batch.total_count)],
+      ["Sent", sentInWords(batch)],
       ["Stored", count(batch.successful_count)],
       ["Failed", count(batch.failed_count)],
+      ["Waited for their signals", batch.waiting_count && count(batch.waiting_count)],
       ["Reason", batch.reason],
     ])
     const deadLetters = make(

@@ -43,6 +43,7 @@ export function randomPoints(count: number, seed = 7): Seeded[] {
     databaseMs: random() * 100,
     bytes: Math.floor(random() * 100_000),
     databaseAttempts: 1,
+    waiting: random() < 0.8 ? 0 : Math.floor(random() * 50),
     kind: "",
     skipped: 0,
     duplicates: Math.floor(random() * 50),

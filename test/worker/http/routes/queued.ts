@@ -10,13 +10,14 @@ export const recordOf = async (transactionId: string) =>
   (await (await send(`/api/batches/${transactionId}`)).json()) as BatchRecord
 
 /**
- * Sends a batch to the service with a queue that only takes, so that the test decides when a message is
- * delivered.
+ * Sends a batch to a path of the service, with a queue that only takes, so that the test decides when a
+ * message is delivered.
  */
 export async function postTo(
   body: unknown,
   headers: Record<string, string> = {},
   changed: Partial<Bindings> = {},
+  path = "/api/signals/batch",
 ) {
   const sent: string[] = []
   const queue = { send: async (text: string) => void sent.push(text) } as unknown as Queue
@@ -26,12 +27,7 @@ export async function postTo(
     body: typeof body === "string" ? body : JSON.stringify(body),
     headers: { "Content-Type": "application/json", ...headers },
   }
-  const response = await app.request(
-    "/api/signals/batch",
-    init,
-    { ...bindings, QUEUE: queue, ...changed },
-    context,
-  )
+  const response = await app.request(path, init, { ...bindings, QUEUE: queue, ...changed }, context)
   await waitOnExecutionContext(context)
   return { response, answer: (await response.json()) as BatchRecord, sent }
 }

@@ -134,6 +134,7 @@ describe("a batch of scores", () => {
       total_count: 3,
       successful_count: 1,
       failed_count: 2,
+      waiting_count: 0,
       transaction_id: expect.any(String),
       results: [
         {
@@ -303,6 +304,7 @@ describe("a batch of scores", () => {
       total_count: 0,
       successful_count: 0,
       failed_count: 0,
+      waiting_count: 0,
       results: [],
       transaction_id: null,
     })
@@ -346,6 +348,19 @@ describe("a score that comes before its signal", () => {
   const settings = () => ({ ...readSettings(bindings).database, deadlineMs: 10_000 })
   const waiting = (dedupe_key: string) =>
     query<{ id: string }>("select id from waiting_scores where dedupe_key = $1", [dedupe_key])
+
+  it("is counted in waiting_count, in the answer, a replayed one and the ledger, also without its result", async () => {
+    const [id = 0] = await store({})
+    const scores = [early(), { signal_id: id, signal_score: 0.9 }, early(), early()]
+    const headers = { "Idempotency-Key": crypto.randomUUID(), Prefer: "return=minimal" }
+    const counts = { total_count: 4, successful_count: 4, failed_count: 0, waiting_count: 3 }
+    const first = await post({ scores }, headers)
+    expect(first.body).toMatchObject({ ...counts, results: [] })
+    expect((await post({ scores }, headers)).body).toMatchObject(counts)
+    expect(await (await send(`/api/batches/${first.body.transaction_id}`)).json()).toMatchObject(counts)
+    const page = (await (await send("/api/batches?limit=100")).json()) as { batches: Json[] }
+    expect(page.batches.find((one) => one.transaction_id === first.body.transaction_id)).toMatchObject(counts)
+  })
 
   it("waits, and is stored when its signal has come; the feed delivers the signal once more", async () => {
     const one = early()
