@@ -20,20 +20,22 @@ import type {
   NewScore,
   NewSignal,
   ReplayAnswer,
+  ScoresAnswer,
   SignalPage,
   SignalWithScores,
   StoredSignal,
 } from "./api/types.ts"
 import { encodeJson, encodeSignal } from "./base/encode.ts"
-import { newKey } from "./base/keys.ts"
 import { type FeedOptions, followFeed } from "./feed.ts"
-import { checkToken, type Query } from "./http/address.ts"
+import type { Query } from "./http/address.ts"
 import type { BatchOptions, CallOptions, SendOptions } from "./http/request.ts"
 import { type ClientOptions, type Exchange, Transport } from "./http/transport.ts"
 import { KeysClient } from "./keys.ts"
+import { send, sendBatch } from "./send.ts"
 import { SubscriptionsClient } from "./subscriptions.ts"
 
-const MAX_KEY_CHARACTERS = 255
+const encodeScores = (scores: readonly NewScore[]) =>
+  scores.map((score, index) => encodeJson(score, `scores[${index}]`))
 
 /**
  * Calls a signal-ingest service. Every method resolves with the service's answer or rejects with a
@@ -96,7 +98,13 @@ export class SignalClient {
    * @throws {SignalError} as `createBatch`
    */
   async createBatchOf(texts: readonly string[], options: BatchOptions = {}): Promise<BatchAnswer> {
-    return this.#sendBatch("/api/signals/batch", "signals", texts, options)
+    const isExpected = answers.isBatchAnswer(texts.length)
+    return sendBatch(
+      this.#transport,
+      { path: "/api/signals/batch", field: "signals", isExpected },
+      texts,
+      options,
+    )
   }
 
   /**
@@ -108,7 +116,8 @@ export class SignalClient {
    * @throws {UnauthorizedError | RequestError | DeadlineError | AbortedError} as `createBatch`
    */
   async create(signal: NewSignal, options: SendOptions = {}): Promise<StoredSignal> {
-    return this.#send("/api/signals", encodeSignal(signal), { isExpected: answers.isStoredSignal }, options)
+    const exchange = { isExpected: answers.isStoredSignal }
+    return send(this.#transport, "/api/signals", encodeSignal(signal), exchange, options)
   }
 
   /**
@@ -125,16 +134,31 @@ export class SignalClient {
    * await client.createScores([{ dedupe_key: "msg-1", signal_score: 0.9, scorer: "judge-2" }])
    * ```
    */
-  async createScores(scores: readonly NewScore[], options: BatchOptions = {}): Promise<BatchAnswer> {
-    return this.createScoresOf(
-      scores.map((score, index) => encodeJson(score, `scores[${index}]`)),
-      options,
-    )
+  async createScores(scores: readonly NewScore[], options: BatchOptions = {}): Promise<ScoresAnswer> {
+    return this.createScoresOf(encodeScores(scores), options)
   }
 
   /** As `createScores`, for scores that are JSON texts already. */
-  async createScoresOf(texts: readonly string[], options: BatchOptions = {}): Promise<BatchAnswer> {
-    return this.#sendBatch("/api/scores", "scores", texts, options)
+  async createScoresOf(texts: readonly string[], options: BatchOptions = {}): Promise<ScoresAnswer> {
+    const isExpected = answers.isScoresAnswer(texts.length)
+    return sendBatch(this.#transport, { path: "/api/scores", field: "scores", isExpected }, texts, options)
+  }
+
+  /**
+   * As `createScores`, but the service answers as soon as the scores are durable, and stores them later: also
+   * while its database is away. A score that then cannot be stored becomes a dead letter.
+   *
+   * @returns the record of the batch, whose outcome `batch` reads later; or the answer of `createScores` from a
+   *   service that stored it at once
+   * @throws {SignalError} as `createBatch`
+   */
+  async queueScores(
+    scores: readonly NewScore[],
+    options: BatchOptions = {},
+  ): Promise<BatchRecord | ScoresAnswer> {
+    const isExpected = answers.isScoresAnswer(scores.length)
+    const request = { path: "/api/scores", field: "scores", isExpected, isQueued: true } as const
+    return sendBatch(this.#transport, request, encodeScores(scores), options)
   }
 
   /** Yields every signal that matches `filter`, newest first; requests each page when it is needed. */
@@ -289,12 +313,8 @@ export class SignalClient {
    * @throws {UnauthorizedError | RequestError | DeadlineError | AbortedError} as `createBatch`
    */
   async erase(erasure: NewErasure, options: SendOptions = {}): Promise<Erasure> {
-    return this.#send(
-      "/api/erasures",
-      encodeJson(erasure, "erasure"),
-      { isExpected: answers.isErasure },
-      options,
-    )
+    const exchange = { isExpected: answers.isErasure }
+    return send(this.#transport, "/api/erasures", encodeJson(erasure, "erasure"), exchange, options)
   }
 
   /**
@@ -323,44 +343,6 @@ export class SignalClient {
    */
   callerId(): Promise<string> {
     return this.#transport.callerId()
-  }
-
-  async #sendBatch(
-    path: string,
-    field: "signals" | "scores",
-    texts: readonly string[],
-    options: BatchOptions,
-  ): Promise<BatchAnswer> {
-    const { allOrNothing = false, minimal, lenient } = options
-    const preferences = [minimal && "return=minimal", lenient && "handling=lenient"].filter(Boolean)
-    return this.#send<BatchAnswer>(
-      path,
-      `{"${field}":[${texts.join(",")}],"fail_on_error":${allOrNothing}}`,
-      { isExpected: answers.isBatchAnswer(texts.length) },
-      options,
-      preferences.length > 0 ? { Prefer: preferences.join(", ") } : {},
-    )
-  }
-
-  async #send<Answer>(
-    path: string,
-    text: string,
-    exchange: Exchange,
-    options: SendOptions,
-    headers: Record<string, string> = {},
-  ): Promise<Answer> {
-    const { idempotencyKey = newKey() } = options
-    if (idempotencyKey.length > MAX_KEY_CHARACTERS)
-      throw new RangeError(`idempotencyKey must have at most ${MAX_KEY_CHARACTERS} characters.`)
-    return (await this.#transport.post(
-      path,
-      text,
-      {
-        ...exchange,
-        headers: { ...headers, "Idempotency-Key": checkToken("idempotencyKey", idempotencyKey) },
-      },
-      options,
-    )) as Answer
   }
 
   async *#pages<Page extends { next_cursor: string | null }>(

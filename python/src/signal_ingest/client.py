@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, TypeVar, Union
 
 from .base.admin import AuditPage, Time
 from .base.clock import SYSTEM_CLOCK, Clock
@@ -23,6 +23,7 @@ from .base.types import (
     NewErasure,
     ReplayAnswer,
     Score,
+    ScoresAnswer,
     Signal,
     SignalPage,
     StoredSignal,
@@ -135,7 +136,7 @@ class SignalClient(NotPickled):
         idempotency_key: Optional[str] = None,
         timeout: Optional[float] = None,
         headers: Optional[Mapping[str, str]] = None,
-    ) -> BatchAnswer:
+    ) -> ScoresAnswer:
         """Stores up to 10,000 scores of signals that are stored already.
 
         The newest ``scored_at`` counts, whatever the order of arrival; the service keeps each score as
@@ -147,6 +148,32 @@ class SignalClient(NotPickled):
             idempotency_key,
             all_or_nothing=all_or_nothing,
             minimal=minimal,
+            lenient=lenient,
+            timeout=timeout,
+            headers=headers,
+        )
+        return self.run(steps)
+
+    def queue_scores(
+        self,
+        scores: Sequence[Score],
+        *,
+        all_or_nothing: bool = False,
+        lenient: bool = False,
+        idempotency_key: Optional[str] = None,
+        timeout: Optional[float] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> Union[BatchRecord, ScoresAnswer]:
+        """As create_scores, but the service answers when the scores are durable, and stores them later.
+
+        Returns the record of the batch, whose outcome ``batch`` reads later; or the answer of create_scores
+        from a service that stored it at once. A score that cannot be stored later becomes a dead letter.
+        Raises as create_batch.
+        """
+        steps = self.operations.queue_scores(
+            encode_scores(scores),
+            idempotency_key,
+            all_or_nothing=all_or_nothing,
             lenient=lenient,
             timeout=timeout,
             headers=headers,

@@ -2,8 +2,8 @@ import { once } from "node:events"
 import { setTimeout as sleep } from "node:timers/promises"
 import { type Message, MessagesStreamFallbackModes, MessagesStreamModes } from "@platformatic/kafka"
 import { FieldMapping } from "../../bridges/kafka/mapping.ts"
-import { deliverEach } from "../../client/deliver.ts"
-import { type BatchAnswer, type SignalClient, SignalError } from "../../client/index.ts"
+import { deliverEach, deliverTexts } from "../../client/deliver.ts"
+import { type BatchAnswer, type Failure, type SignalClient, SignalError } from "../../client/index.ts"
 import { type FailedRecord, FailuresFile, ownName } from "../files/failures.ts"
 import { EXIT, GaveUpError, reasonOf, UsageError } from "../terminal/errors.ts"
 import { type Invocation, openClient } from "../terminal/options.ts"
@@ -156,29 +156,44 @@ let batchNumber = 0
 /** Stores messages, and then commits their offsets. */
 async function store(messages: Message[], work: Work): Promise<void> {
   const { options, mapping, client, failures, counts, line, end } = work
-  const { signals, places, failed, skipped } = mapMessages(messages, mapping, options.cluster)
+  const mapped = mapMessages(messages, mapping, options.cluster)
   const answers: BatchAnswer[] = []
-  const refused = await deliverEach(client, signals as never, {
+  const sending = {
     deadlineMs: options.deadline * 1000,
     signal: end,
     idempotencyKey: `consume-${run}-${batchNumber++}`,
     minimal: false,
-    onAnswer: (answer) => answers.push(answer),
-  })
+    onAnswer: (answer: BatchAnswer) => answers.push(answer),
+  }
+  const signals = await deliverEach(client, mapped.signals as never, sending)
+  // After the signals of the same batch, so that fewer scores wait.
+  const scores = await deliverTexts(
+    client,
+    mapped.scores.map((score) => JSON.stringify(score)),
+    { ...sending, idempotencyKey: `${sending.idempotencyKey}-scores`, isScores: true },
+  )
   const all: FailedRecord[] = [
-    ...failed,
-    ...refused.map(({ index, ...why }) => ({
-      ...why,
-      place: places[index] ?? "",
-      signal: signals[index] ?? {},
-    })),
+    ...mapped.failed,
+    ...failedRecords(signals, mapped.places, mapped.signals),
+    ...failedRecords(scores, mapped.scorePlaces, mapped.scores),
   ]
   if (all.length > 0 && counts.failed === 0) line?.print(`Records that fail are kept in ${failures.path}.`)
   await failures.append(all)
   await commitLast(messages)
-  counts.add(messages, { answers, failed: all.length, skipped })
+  counts.add(messages, { answers, failed: all.length, skipped: mapped.skipped })
   line?.show(counts.sentence())
 }
+
+const failedRecords = (
+  failures: readonly Failure[],
+  places: readonly string[],
+  records: readonly Record<string, unknown>[],
+): FailedRecord[] =>
+  failures.map(({ index, ...why }) => ({
+    ...why,
+    place: places[index] ?? "",
+    signal: records[index] ?? {},
+  }))
 
 /** An error with what to do about it. What is not the service's comes from the brokers. */
 function withAdvice(error: unknown, brokers: string): Error {

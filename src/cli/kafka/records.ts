@@ -4,11 +4,14 @@ import { type Content, type KafkaRecord, readContent } from "../../bridges/kafka
 import { readKafkaValue } from "../../bridges/kafka/requests.ts"
 import type { FailedRecord } from "../files/failures.ts"
 
-/** The signals of some messages, and the messages that did not become signals. */
+/** The signals and scores of some messages, and the messages that became neither. */
 export interface Mapped {
   signals: Record<string, unknown>[]
   /** Topic, partition and offset of each signal. */
   places: string[]
+  scores: Record<string, unknown>[]
+  /** The same of each score. */
+  scorePlaces: string[]
   failed: FailedRecord[]
   /** How many were skipped of each kind. */
   skipped: Record<string, number>
@@ -19,7 +22,7 @@ export function mapMessages(
   mapping: FieldMapping,
   cluster: string | undefined,
 ): Mapped {
-  const mapped: Mapped = { signals: [], places: [], failed: [], skipped: {} }
+  const mapped: Mapped = { signals: [], places: [], scores: [], scorePlaces: [], failed: [], skipped: {} }
   for (const message of messages) {
     const place = placeOf(message)
     const record = readMessage(message, cluster)
@@ -29,6 +32,9 @@ export function mapMessages(
     else if ("refused" in delivered) {
       const { refused: error, code = "unreadable_record", field } = delivered
       mapped.failed.push({ place, error, code, field, record: bytesOf(message) })
+    } else if ("score" in delivered) {
+      mapped.scores.push(delivered.score)
+      mapped.scorePlaces.push(place)
     } else {
       mapped.signals.push(delivered.signal)
       mapped.places.push(place)

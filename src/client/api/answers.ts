@@ -31,6 +31,13 @@ const isFailure = has({
   retryable: isFlag,
 })
 
+/** The same of scores. */
+export const isScoresAnswer = (count: number): Check => {
+  const isBatch = isBatchAnswer(count)
+  const hasWaiting = has({ waiting_count: isCount })
+  return (json) => isBatch(json) && hasWaiting(json)
+}
+
 /**
  * The answer to a batch of `count` signals. Its counts account for each: one that it leaves out is not
  * stored.

@@ -73,6 +73,12 @@ export interface BatchAnswer {
   ignored_fields?: string[] | undefined
 }
 
+/** The answer to a batch of scores. */
+export interface ScoresAnswer extends BatchAnswer {
+  /** Scores among the successful that are kept until their signals come. */
+  waiting_count: number
+}
+
 /** A stored signal. Times are UTC with microseconds. */
 export interface StoredSignal {
   id: number
@@ -186,6 +192,8 @@ export interface BatchRecord {
   total_count: number
   successful_count: number
   failed_count: number
+  /** Of scores: how many of the successful waited for their signals then. */
+  waiting_count?: number | undefined
   failures: Failure[]
   /** Why a failed batch failed as a whole. */
   reason?: string | undefined

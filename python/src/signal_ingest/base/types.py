@@ -99,6 +99,13 @@ class BatchAnswer(_RequiredOfBatchAnswer, total=False):
     """Names of unknown fields, which the service does not store."""
 
 
+class ScoresAnswer(BatchAnswer):
+    """The answer to a batch of scores."""
+
+    waiting_count: int
+    """Scores among the successful that are kept until their signals come."""
+
+
 class _RequiredOfFailure(TypedDict):
     index: int
     error: str
@@ -198,6 +205,8 @@ class BatchRecord(_RequiredOfBatchRecord, total=False):
 
     kind: Literal["scores"]
     """Set where the batch has scores."""
+    waiting_count: int
+    """Of scores: how many of the successful waited for their signals then."""
     reason: str
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Optional, cast
+from typing import Any, Optional, Union, cast
 from urllib.parse import quote, urlencode
 
 from ..base.encode import batch_body, encode_object, encode_signal
@@ -26,6 +26,7 @@ from ..base.types import (
     NewErasure,
     ReplayAnswer,
     Score,
+    ScoresAnswer,
     Signal,
     StoredSignal,
 )
@@ -83,7 +84,8 @@ class Operations:
         """Sends a batch of encoded signals under a key."""
         body = batch_body(texts, all_or_nothing)
         options = (minimal, lenient, timeout, headers)
-        return (yield from self._batch("/api/signals/batch", len(texts), body, key, options))
+        check = _batch_check(len(texts))
+        return cast(BatchAnswer, (yield from self._batch("/api/signals/batch", check, body, key, options)))
 
     def create_scores(
         self,
@@ -95,37 +97,53 @@ class Operations:
         lenient: bool = False,
         timeout: Optional[float] = None,
         headers: Optional[Mapping[str, str]] = None,
-    ) -> Steps[BatchAnswer]:
+    ) -> Steps[ScoresAnswer]:
         """Sends a batch of encoded scores under a key."""
         body = batch_body(texts, all_or_nothing, b"scores")
         options = (minimal, lenient, timeout, headers)
-        return (yield from self._batch("/api/scores", len(texts), body, key, options))
+        check = _scores_check(len(texts))
+        return cast(ScoresAnswer, (yield from self._batch("/api/scores", check, body, key, options)))
+
+    def queue_scores(
+        self,
+        texts: Sequence[bytes],
+        key: Optional[str],
+        *,
+        all_or_nothing: bool = False,
+        lenient: bool = False,
+        timeout: Optional[float] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> Steps[Union[BatchRecord, ScoresAnswer]]:
+        """Sends a batch of encoded scores that the service may store later."""
+        body = batch_body(texts, all_or_nothing, b"scores")
+        options = (False, lenient, timeout, headers)
+        stored, is_record = _scores_check(len(texts)), has_fields(transaction_id=str, state=str)
+
+        def check(value: Any) -> bool:
+            return stored(value) or (is_record(value) and value.get("total_count") == len(texts))
+
+        answer = yield from self._batch("/api/scores", check, body, key, options, queued=True)
+        return cast("Union[BatchRecord, ScoresAnswer]", answer)
 
     def _batch(
         self,
         path: str,
-        count: int,
+        check: Check,
         body: bytes,
         key: Optional[str],
         options: tuple[bool, bool, Optional[float], Optional[Mapping[str, str]]],
-    ) -> Steps[BatchAnswer]:
+        *,
+        queued: bool = False,
+    ) -> Steps[Any]:
         minimal, lenient, timeout, headers = options
-        wishes = [*(["return=minimal"] if minimal else []), *(["handling=lenient"] if lenient else [])]
-        answer = yield from self.call(
-            Call(
-                "POST",
-                path,
-                _batch_check(count),
-                body,
-                {
-                    **(headers or {}),
-                    **({"Prefer": ", ".join(wishes)} if wishes else {}),
-                    "Idempotency-Key": check_key(key),
-                },
-                timeout,
-            )
-        )
-        return cast(BatchAnswer, answer)
+        asked = {"respond-async": queued, "return=minimal": minimal, "handling=lenient": lenient}
+        wishes = [wish for wish, is_asked in asked.items() if is_asked]
+        sent = {
+            **(headers or {}),
+            **({"Prefer": ", ".join(wishes)} if wishes else {}),
+            "Idempotency-Key": check_key(key),
+        }
+        return (yield from self.call(Call("POST", path, check, body, sent, timeout)))
 
     def create(
         self,
@@ -252,6 +270,11 @@ def _batch_check(count: int) -> Check:
         return is_each_once and failed == value["failed_count"]
 
     return check
+
+
+def _scores_check(count: int) -> Check:
+    is_batch, has_waiting = _batch_check(count), has_fields(waiting_count=int)
+    return lambda value: is_batch(value) and has_waiting(value)
 
 
 def _is_result(one: Mapping[str, Any]) -> bool:
