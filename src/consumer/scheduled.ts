@@ -1,6 +1,7 @@
 import { copyKeys } from "../access/keys.ts"
 import type { Bindings } from "../bindings.ts"
 import { readSettings, type Settings } from "../config.ts"
+import { resealSubscriptions } from "../deliver/reseal.ts"
 import { errorForLog, LoggableError } from "../errors.ts"
 import { continueErasure } from "../ingest/erase.ts"
 import { type Outcome, recordPoint, SWEEP_ROUTE } from "../metrics/points.ts"
@@ -46,6 +47,11 @@ export async function runScheduled(bindings: Bindings, now: Date): Promise<void>
     if (bucket) await step("expired_key_objects_deleted", () => sweepKeys(bucket, now))
     // A change of a key writes the copy too, and fails to when the bucket does not answer.
     if (bucket) await step("keys_copied", () => copyKeys(bucket, connect(database, { traffic: "consumer" })))
+    const { secrets } = readSettings(bindings).subscriptions
+    if (secrets.length > 1)
+      await step("subscriptions_resealed", () =>
+        resealSubscriptions(connect(database, { traffic: "consumer" }), secrets),
+      )
     await step("partitions_made", () => makePartitions(connect(database, { traffic: "consumer" })))
     await step("erasures_continued", () => continueErasures({ database, queue, bucket }))
     await step("suppressions_released", () => releaseSuppressions(connect(database, { traffic: "consumer" })))

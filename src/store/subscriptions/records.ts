@@ -213,6 +213,40 @@ export async function moveSubscription(
   return row && recordOf(row)
 }
 
+/** The sealed texts of a subscription: its address, its secret, and the former one during a rotation. */
+export interface SealedTexts {
+  id: string
+  url: string
+  secret: string
+  former: string | null
+}
+
+/** The sealed texts of every subscription: at most 100. */
+export const listSealed = (db: Database): Promise<SealedTexts[]> =>
+  withRetries(db, () =>
+    db.query<SealedTexts>(
+      sql`select id, url, secret, previous_secret as former from ${subscriptions} order by id`,
+    ),
+  )
+
+/**
+ * Replaces the sealed texts of a subscription. One that was changed in the meantime stays as it is.
+ *
+ * @returns whether they were replaced
+ */
+export async function replaceSealed(db: Database, from: SealedTexts, to: SealedTexts): Promise<boolean> {
+  const replaced = await withRetries(db, () =>
+    db.query(sql`
+      update ${subscriptions} set
+        url = case when url = ${from.url} then ${to.url} else url end,
+        secret = case when secret = ${from.secret} then ${to.secret} else secret end,
+        previous_secret = case when previous_secret = ${from.former} then ${to.former} else previous_secret end
+      where id = ${from.id}::uuid
+      returning id`),
+  )
+  return replaced.length > 0
+}
+
 /** Deletes a subscription. @returns what it was; undefined when there was none */
 export async function deleteSubscription(db: Database, id: string): Promise<StoredSubscription | undefined> {
   const found = await findSubscription(db, id)
