@@ -27,8 +27,12 @@ export interface QueuedBundle {
    * way.
    */
   consume(messages: readonly QueuedMessage[]): Promise<Consumed>
-  /** Runs a cron trigger, as Cloudflare does. Rejects when the Worker ends on the way. */
-  runCron(cron: string): Promise<void>
+  /**
+   * Runs a cron trigger, as Cloudflare does. Rejects when the Worker ends on the way.
+   *
+   * @param at the time that it has for the Worker; default: now
+   */
+  runCron(cron: string, at?: Date): Promise<void>
   /** What it has written to its log so far, one entry a line. */
   log: readonly string[]
   stop(): Promise<void>
@@ -70,14 +74,18 @@ async function queueConsumers() {
   )
 }
 
-/** @param settings the Worker's text bindings */
+/**
+ * @param settings the Worker's text bindings
+ * @param options.keptIn a folder that keeps the bucket when the Worker is killed; default: memory
+ */
 export async function runQueuedBundle(
   bundle: Omit<Bundle, "remove">,
   settings: Record<string, string>,
+  { keptIn }: { keptIn?: string } = {},
 ): Promise<QueuedBundle> {
   const log: string[] = []
-  const miniflare = new Miniflare(
-    convertV4MiniflareOptions({
+  const miniflare = new Miniflare({
+    ...convertV4MiniflareOptions({
       modulesRoot: dirname(bundle.path),
       modules: [{ type: "ESModule", path: bundle.path, contents: await readFile(bundle.path, "utf8") }],
       compatibilityDate: bundle.compatibilityDate,
@@ -91,7 +99,8 @@ export async function runQueuedBundle(
       cf: false,
       handleStructuredLogs: ({ message }) => log.push(message),
     }),
-  )
+    ...(keptIn && { resourcePersistencePath: keptIn }),
+  })
   const url = await miniflare.ready
   const worker = await miniflare.getWorker()
   return {
@@ -110,8 +119,8 @@ export async function runQueuedBundle(
       const unsaid = messages.map(({ id }) => id).filter((id) => !again.has(id))
       return { acknowledged: ackAll ? unsaid : [...new Set([...explicitAcks, ...unsaid])], retried }
     },
-    async runCron(cron) {
-      await worker.scheduled({ cron, scheduledTime: new Date() })
+    async runCron(cron, at = new Date()) {
+      await worker.scheduled({ cron, scheduledTime: at })
     },
     stop: () => miniflare.dispose(),
   }

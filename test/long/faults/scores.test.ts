@@ -1,16 +1,26 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from "vitest"
 import type { SpoiledAnswer } from "../../../src/local/neon/endpoint.ts"
+import { descendants } from "../../setup/processes.ts"
 import { type Rig, sendBatch, startRig } from "../../setup/rig.ts"
+import { runBundle } from "../../setup/workerd.ts"
 
 const SIZE = 20
+/** Longer than the deadline of a request. */
+const FROZEN_MS = 3000
+const SETTINGS = { DATABASE_DEADLINE_MS: "2000" }
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 let rig: Rig
 let ids: number[]
 
 beforeAll(async () => {
-  rig = await startRig()
+  rig = await startRig(SETTINGS)
 })
-afterAll(() => rig?.stop())
+afterAll(async () => {
+  await rig?.service.stop()
+  await rig?.stop()
+})
 beforeEach(async () => {
   await rig.query("truncate signals, batches, dedupe_keys, signal_scores")
   await sendBatch(rig)
@@ -83,7 +93,29 @@ describe("scores whose answer is lost between database and service", () => {
   })
 })
 
-describe("Postgres killed while scores are sent", () => {
+const freeze = async (signal: NodeJS.Signals) => {
+  const { pid } = rig.postgres
+  for (const one of [pid, ...(await descendants(pid)).map((child) => child.pid)]) process.kill(one, signal)
+}
+
+/** What happens while scores are sent. */
+const OUTAGES: Record<string, () => Promise<void>> = {
+  "Postgres killed": async () => {
+    await rig.postgres.kill()
+    await rig.postgres.restart()
+  },
+  "Postgres frozen": async () => {
+    await freeze("SIGSTOP")
+    await pause(FROZEN_MS)
+    await freeze("SIGCONT")
+  },
+  "the service stopped in order": async () => {
+    await rig.service.stop()
+    rig.service = await runBundle(inject("bundle"), { ...rig.bindings, ...SETTINGS })
+  },
+}
+
+describe.each(Object.keys(OUTAGES))("%s while scores are sent", (outage) => {
   it("loses, doubles and splits none that are acknowledged", async () => {
     const acknowledged: string[] = []
     const enough = Promise.withResolvers<void>()
@@ -92,16 +124,15 @@ describe("Postgres killed while scores are sent", () => {
       while (!done) {
         const key = { "Idempotency-Key": crypto.randomUUID() }
         const scorer = crypto.randomUUID()
-        while ((await sendScores(scorer, key)).status !== 200);
+        while ((await sendScores(scorer, key).catch(() => undefined))?.status !== 200) await pause(20)
         acknowledged.push(scorer)
         if (acknowledged.length === 30) enough.resolve()
       }
     }
     const senders = Array.from({ length: 6 }, sender)
     await enough.promise
-    await rig.postgres.kill()
+    await OUTAGES[outage]?.()
     const before = acknowledged.length
-    await rig.postgres.restart()
     await expect.poll(() => acknowledged.length).toBeGreaterThan(before + 30)
     done = true
     await Promise.all(senders)

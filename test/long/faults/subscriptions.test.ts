@@ -188,3 +188,55 @@ describe("subscriptions", () => {
     },
   )
 })
+
+describe("a Worker that is frozen in the middle of a call, longer than its lease", () => {
+  it.each<[string, Reply]>([
+    ["accepted", { delayMs: 1000 }],
+    ["refused", { status: 500, delayMs: 1000 }],
+    ["lost", { after: "lost" }],
+  ])("moves nothing when it goes on, though its call is %s", async (_, reply) => {
+    await subscribe("frozen", {})
+    const contents = Array.from({ length: 3 * SIZE }, (_, index) => String(index))
+    const store = (part: number) =>
+      post("/api/signals/batch", {
+        signals: contents
+          .slice(part * SIZE, (part + 1) * SIZE)
+          .map((raw_content) => ({ context_window_id: "all", raw_content })),
+      })
+    const stateOf = async () =>
+      (
+        await storage.query<{ position: string; delivered: number; failed: number; pending: unknown }>(
+          `select concat(position_xid, ' ', position_transaction_id, ' ', position_id) as position,
+             delivered_signals::int4 as delivered, failed_attempts as failed, pending from subscriptions`,
+        )
+      )[0]
+    await store(0)
+    receiver.reply("frozen", [reply])
+    const frozen = (await descendants(process.pid)).filter(({ command }) => command.includes("workerd serve"))
+    const call = service.runCron(EVERY_MINUTE).catch(() => {})
+    await expect.poll(() => receiver.calls("frozen").length).toBe(1)
+    for (const { pid } of frozen) process.kill(pid, "SIGSTOP")
+    // Its lease of a minute ends.
+    await storage.query("update subscriptions set lease_until = now(), next_attempt_at = null")
+    const former = service
+    service = await start()
+    try {
+      await store(1)
+      await service.runCron(EVERY_MINUTE)
+      await expect.poll(stateOf).toMatchObject({ delivered: 2 * SIZE, failed: 0, pending: null })
+      const moved = await stateOf()
+      for (const { pid } of frozen) process.kill(pid, "SIGCONT")
+      await call
+      expect(await stateOf()).toEqual(moved)
+      await store(2)
+      await service.runCron(EVERY_MINUTE)
+      await expect.poll(stateOf).toMatchObject({ delivered: 3 * SIZE, failed: 0, pending: null })
+    } finally {
+      await former.stop()
+    }
+    const calls = receiver.calls("frozen")
+    // The range that was under way is sent again, whatever became of it: under the same id, with the same body.
+    expect(new Set(calls.slice(0, 2).map(({ headers }) => headers["webhook-id"])).size).toBe(1)
+    check(calls, contents)
+  })
+})
