@@ -61,6 +61,7 @@ describe("a data point", () => {
     expect(Object.values(COLUMNS)).toEqual([
       ...["blob1", "blob2", "blob3", "blob4", "blob5", "blob6", "blob7", "blob8"],
       ...["double1", "double2", "double3", "double4", "double5", "double6", "double7", "double8", "double9"],
+      "double10",
     ])
     expect(Object.keys(COLUMNS)).toEqual([
       ...["route", "mode", "outcome", "status", "caller", "source", "kind", "code"],
@@ -74,6 +75,7 @@ describe("a data point", () => {
         "databaseAttempts",
         "skipped",
         "duplicates",
+        "waiting",
       ],
     ])
   })
