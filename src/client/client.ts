@@ -148,8 +148,8 @@ export class SignalClient {
    * As `createScores`, but the service answers as soon as the scores are durable, and stores them later: also
    * while its database is away. A score that then cannot be stored becomes a dead letter.
    *
-   * @returns the record of the batch, whose outcome `batch` reads later; or the answer of `createScores` from a
-   *   service that stored it at once
+   * @returns the record of the batch, whose outcome `batch` reads later; or the answer of `createScores` from
+   *   a service that stored it at once
    * @throws {SignalError} as `createBatch`
    */
   async queueScores(

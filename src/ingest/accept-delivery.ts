@@ -8,11 +8,11 @@ import type { WebhookSource } from "../signals/sources.ts"
 import { BatchInDoubt, type NewScores } from "../store/batches/batch.ts"
 import {
   type Delivery,
-  Outcomes,
   type WrittenDeliveries,
   writeDeliveries,
   writeDelivery,
 } from "../store/batches/deliveries.ts"
+import { Outcomes } from "../store/batches/outcomes.ts"
 import { DatabaseError } from "../store/database/errors.ts"
 import { keepValues } from "../store/dead-letters/bound-record.ts"
 import type { Count, IngestContext } from "./context.ts"

@@ -7,6 +7,7 @@ import type { BulkReplayAnswer, DeadLetterRecord, Failure, ReplayAnswer } from "
 import type { TimeLimit } from "../signals/rules.ts"
 import { assertOutcome, BatchRefused, type NewBatch } from "../store/batches/batch.ts"
 import { type WrittenDeliveries, writeTogether } from "../store/batches/deliveries.ts"
+import { writeScores } from "../store/batches/scores.ts"
 import { writeBatch } from "../store/batches/write.ts"
 import type { Database } from "../store/database/connection.ts"
 import { DatabaseError } from "../store/database/errors.ts"
@@ -17,7 +18,6 @@ import {
   settleDeadLetter,
   settleReplayed,
 } from "../store/dead-letters/store.ts"
-import { writeScores } from "../store/scores/write.ts"
 import { cutIntoChunks } from "./chunks.ts"
 import type { IngestContext } from "./context.ts"
 

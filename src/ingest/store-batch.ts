@@ -1,11 +1,5 @@
 import { uuidv7 } from "uuidv7"
-import {
-  countCodes,
-  countNew,
-  countScores,
-  countsWithRest,
-  NO_SCORES,
-} from "../signals/answer.ts"
+import { countCodes, countNew, countScores, countsWithRest, NO_SCORES } from "../signals/answer.ts"
 import type { BatchPlan } from "../signals/plan.ts"
 import type { Failure } from "../signals/responses.ts"
 import {
@@ -20,10 +14,10 @@ import {
 import { repeatChanges, withoutFailed } from "../store/batches/changes.ts"
 import { recordFailedBatch, recordSameBatch } from "../store/batches/failed.ts"
 import { replayBatch } from "../store/batches/replay.ts"
+import { replayScores, writeScores } from "../store/batches/scores.ts"
 import { writeBatch } from "../store/batches/write.ts"
 import type { Database } from "../store/database/connection.ts"
 import { DatabaseError, IdempotencyKeyReused } from "../store/database/errors.ts"
-import { replayScores, writeScores } from "../store/scores/write.ts"
 import { type Added, type IngestContext, NOTHING_ADDED } from "./context.ts"
 import { queuedUnderKey } from "./queue-batch.ts"
 
@@ -45,9 +39,9 @@ const replay = (db: Database, batch: NewBatch | NewScores): Promise<WrittenBatch
   isScores(batch) ? replayScores(db, batch) : replayBatch(db, batch)
 
 /**
- * Stores a batch of signals or scores, or returns the stored answer when its idempotency key was used for the same request. When a
- * queued batch has the key, it is stored now under its own transaction id, so that its message later finds it
- * stored.
+ * Stores a batch of signals or scores, or returns the stored answer when its idempotency key was used for the
+ * same request. When a queued batch has the key, it is stored now under its own transaction id, so that its
+ * message later finds it stored.
  *
  * @param options.mayBeQueued whether the queue or the bucket may have the batch, which then can be stored
  *   later. An answer that denies it is given only after the ledger has an entry that keeps it from being

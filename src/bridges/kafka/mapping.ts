@@ -72,8 +72,8 @@ const describePaths = (paths: readonly string[]) => paths.join(" or ")
 
 /**
  * Maps a record to a signal. Skips a tombstone, a deleted row and a truncated table. A value that is a signal
- * or a score already stays as it is; any other value becomes a signal by the field mapping, with the whole record as its
- * payload.
+ * or a score already stays as it is; any other value becomes a signal by the field mapping, with the whole
+ * record as its payload.
  */
 export function mapKafkaRecord(record: KafkaRecord, mapping: FieldMapping): Delivered {
   const { value, fault, timestamp, identity: dedupeKey } = record

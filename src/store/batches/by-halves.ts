@@ -6,9 +6,9 @@ import { type Database, NOW } from "../database/connection.ts"
 import { DatabaseError } from "../database/errors.ts"
 import { type DeadLetter, deadLetterInsert } from "../dead-letters/store.ts"
 import { noneSuppressed } from "../lifecycle/suppression.ts"
-import { insertedScores, scoresIn } from "../scores/write.ts"
 import { BatchRefused, type Inserted, insertedOf, type NewBatch, type NewScores } from "./batch.ts"
 import { changesOf, hasChanges } from "./changes.ts"
+import { insertedScores, scoresIn } from "./scores.ts"
 import { arrayOf, type Columns, textColumns } from "./statement.ts"
 
 /** A batch whose refused rows are failures, or, with the dead letters of its delivery, dead letters too. */

@@ -1,12 +1,4 @@
 import { sql } from "drizzle-orm"
-import {
-  addScores,
-  type Counts,
-  countScores,
-  countSources,
-  NO_SCORES,
-  type ScoreCounts,
-} from "../../signals/answer.ts"
 import { type Subjects, withoutSuppressed } from "../../signals/erasure.ts"
 import type { Failure } from "../../signals/responses.ts"
 import type { SignalRow } from "../../signals/schema.ts"
@@ -18,11 +10,12 @@ import { batches } from "../database/schema.ts"
 import { keepTexts } from "../dead-letters/bound-record.ts"
 import { type DeadLetter, insertDeadLetters } from "../dead-letters/store.ts"
 import { isSuppressed, keepErasedKeys, orSuppressed } from "../lifecycle/suppression.ts"
-import { writeScores } from "../scores/write.ts"
 import { assertOutcome, BatchInDoubt, type Inserted, type NewBatch, type NewScores } from "./batch.ts"
 import { insertByHalves } from "./by-halves.ts"
 import { repeatChanges, withoutFailed } from "./changes.ts"
 import { type BatchWrite, distinctWrites, insertGrouped, insertMany, type Outcome } from "./insert-many.ts"
+import { Outcomes, type SignalCounts } from "./outcomes.ts"
+import { writeScores } from "./scores.ts"
 import { encodeColumns } from "./statement.ts"
 
 /**
@@ -374,70 +367,4 @@ function signalText(row: SignalRow | undefined): string {
     return `${JSON.stringify(name)}:${type === "jsonb" ? row[field] || "null" : JSON.stringify(row[field])}`
   })
   return `{${fields.join(",")}}`
-}
-
-/** The counts of signals. */
-export interface SignalCounts {
-  /** Signals that are new in the table, and the same by source. */
-  stored: number
-  sources: Counts
-  /** Signals whose dedupe_key was stored before. */
-  duplicates: number
-  /** The failures that were not known when the batches were accepted. */
-  failures: Failure[]
-  /** The scores that came with them. */
-  scores: ScoreCounts
-}
-
-interface Entered {
-  stored: Map<number, Pick<SignalRow, "signalSource">>
-  duplicates: Set<number>
-  failures: readonly Failure[]
-}
-
-/**
- * The outcomes of the signals in batches that one call entered in the ledger. No other call counts them, so
- * that a batch that is delivered again counts once. They are valid also when the call throws: the next one
- * finds these batches in the ledger.
- *
- * A batch whose answer was lost is not counted: no later call can distinguish it from one that was counted.
- */
-export class Outcomes {
-  readonly #entered = new Map<string, Entered>()
-  #scores = NO_SCORES
-
-  /** Adds the scores of a batch that this call entered in the ledger. */
-  enterScores({ rows, failures }: Pick<Inserted, "rows" | "failures">): void {
-    this.#scores = addScores(this.#scores, countScores({ stored: rows, failures }))
-  }
-
-  /** Adds a batch that this call entered in the ledger. */
-  enter(
-    { transactionId, plan }: Pick<NewBatch, "transactionId" | "plan">,
-    {
-      rows,
-      failures,
-    }: { rows: readonly { index: number; duplicate: boolean }[]; failures: readonly Failure[] },
-  ): void {
-    const planned = new Map(plan.rows.map((row) => [row.index, row]))
-    const entered: Entered = { stored: new Map(), duplicates: new Set(), failures }
-    for (const { index, duplicate } of rows) {
-      const row = planned.get(index)
-      if (duplicate) entered.duplicates.add(index)
-      else if (row) entered.stored.set(index, row)
-    }
-    this.#entered.set(transactionId, entered)
-  }
-
-  counts(): SignalCounts {
-    const all = [...this.#entered.values()]
-    const stored = all.flatMap((entered) => [...entered.stored.values()])
-    return {
-      stored: stored.length,
-      sources: countSources(stored),
-      duplicates: all.reduce((sum, { duplicates }) => sum + duplicates.size, 0),
-      failures: all.flatMap(({ failures }) => failures),
-      scores: this.#scores,
-    }
-  }
 }

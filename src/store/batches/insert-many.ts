@@ -7,9 +7,9 @@ import { DatabaseError } from "../database/errors.ts"
 import { batches, signals } from "../database/schema.ts"
 import { type DeadLetter, deadLetterInsert } from "../dead-letters/store.ts"
 import { isSuppressed, noneSuppressed, orSuppressed, type Suppressed } from "../lifecycle/suppression.ts"
-import { insertedScores, scoresIn, type WrittenScores } from "../scores/write.ts"
 import { type Inserted, insertedOf, type NewBatch, type NewScores } from "./batch.ts"
 import { AFTER_ROWS, changedSignals, deletionsIn, hasChanges } from "./changes.ts"
+import { insertedScores, scoresIn, type WrittenScores } from "./scores.ts"
 import {
   encodeColumns,
   HELD_KEYS,
@@ -153,7 +153,8 @@ export interface BatchWrite {
 export type Outcome = Inserted | Suppressed | "in the ledger"
 
 /**
- * Inserts the ledger rows, signals, dead letters, changes and scores of batches in one statement, all or nothing.
+ * Inserts the ledger rows, signals, dead letters, changes and scores of batches in one statement, all or
+ * nothing.
  *
  * A batch with suppressed rows is not inserted; a second statement inserts the others.
  *

@@ -1,11 +1,11 @@
 import { sql } from "drizzle-orm"
 import { uuidv7 } from "uuidv7"
 import type { ScoreRow } from "../../scores/plan.ts"
+import { scoreRecord, writeScores } from "../batches/scores.ts"
 import { type Database, utc } from "../database/connection.ts"
 import { dedupeKeys } from "../database/schema.ts"
 import { waitingScores } from "../database/score-tables.ts"
 import { insertDeadLetters } from "../dead-letters/store.ts"
-import { scoreRecord, writeScores } from "./write.ts"
 
 /** The scores that one step of the sweep moves. */
 const STEP_ROWS = 1_000

@@ -235,7 +235,8 @@ describe("a Worker that is frozen in the middle of a call, longer than its lease
       await former.stop()
     }
     const calls = receiver.calls("frozen")
-    // The range that was under way is sent again, whatever became of it: under the same id, with the same body.
+    // The range that was under way is sent again, whatever became of it: under the same id, with the same
+    // body.
     expect(new Set(calls.slice(0, 2).map(({ headers }) => headers["webhook-id"])).size).toBe(1)
     check(calls, contents)
   })

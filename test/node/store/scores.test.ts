@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from "vitest"
 import { planScores } from "../../../src/scores/plan.ts"
 import type { Score } from "../../../src/scores/score.ts"
 import type { NewScores } from "../../../src/store/batches/batch.ts"
+import { writeScores } from "../../../src/store/batches/scores.ts"
 import type { Database } from "../../../src/store/database/connection.ts"
 import { makePartitions } from "../../../src/store/database/partitions.ts"
 import { eraseStored, finishErasure } from "../../../src/store/lifecycle/erase.ts"
@@ -13,7 +14,6 @@ import {
   deleteScoresOfDropped,
   dropExpiredPartitions,
 } from "../../../src/store/lifecycle/retention.ts"
-import { writeScores } from "../../../src/store/scores/write.ts"
 import { useSmallPartitions } from "./small-partitions.ts"
 import { databaseOn, write } from "./statements.ts"
 

@@ -44,6 +44,17 @@ const withoutIds = (message: string) =>
 const signal = (conversation: string, more: object = {}) => ({ context_window_id: conversation, ...more })
 
 describe("POST /webhooks/kafka", () => {
+  it("stores signals at once though a skipped record is between them", async () => {
+    const conversation = freshConversation()
+    const value = { value: signal(conversation) }
+    const { response, answer } = await post(
+      { records: [{ value: null }, value, { value: null }, value, { value: signal(" ") }] },
+      { changed: WITHOUT_QUEUE },
+    )
+    expect([response.status, answer.total_count, answer.accepted_count]).toEqual([200, 3, 2])
+    expect(await countOf(conversation)).toBe(2)
+  })
+
   it("acknowledges records when the queue has them, while the database cannot be reached, and lists each failure at its index", async () => {
     const conversation = freshConversation()
     const records = [

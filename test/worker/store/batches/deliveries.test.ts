@@ -1,11 +1,7 @@
 import { uuidv7 } from "uuidv7"
 import { describe, expect, it } from "vitest"
-import {
-  type Delivery,
-  Outcomes,
-  writeDeliveries,
-  writeDelivery,
-} from "../../../../src/store/batches/deliveries.ts"
+import { type Delivery, writeDeliveries, writeDelivery } from "../../../../src/store/batches/deliveries.ts"
+import { Outcomes } from "../../../../src/store/batches/outcomes.ts"
 import type { Database } from "../../../../src/store/database/connection.ts"
 import { DatabaseError } from "../../../../src/store/database/errors.ts"
 import { bodyOf, consume, delivery } from "../../consumer/messages.ts"

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest"
-import { readSettings } from "../../../../src/config.ts"
-import type { BatchAnswer, StoredSignal } from "../../../../src/signals/responses.ts"
-import { connect } from "../../../../src/store/database/connection.ts"
-import { expireWaitingScores, storeArrivedScores } from "../../../../src/store/scores/waiting.ts"
-import { bindings, freshConversation, postBatch, postJson, query, send } from "../../service.ts"
+import { readSettings } from "../../../../../src/config.ts"
+import type { BatchAnswer, StoredSignal } from "../../../../../src/signals/responses.ts"
+import { connect } from "../../../../../src/store/database/connection.ts"
+import { expireWaitingScores, storeArrivedScores } from "../../../../../src/store/scores/waiting.ts"
+import { bindings, freshConversation, postBatch, postJson, query, send } from "../../../service.ts"
 
 type Json = Record<string, unknown>
 

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest"
-import type { Bindings } from "../../../../src/bindings.ts"
-import type { DataPoint } from "../../../../src/metrics/points.ts"
-import { batchObject } from "../../../../src/queue/claim-checks.ts"
-import { messageText } from "../../../../src/queue/messages.ts"
-import type { BatchAnswer, SignalWithScores } from "../../../../src/signals/responses.ts"
-import { consume, DEAD_LETTERS } from "../../consumer/messages.ts"
-import { bindings, freshConversation, postBatch, postJson, query, send } from "../../service.ts"
-import { ASYNC, postTo, recordOf } from "./queued.ts"
+import type { Bindings } from "../../../../../src/bindings.ts"
+import type { DataPoint } from "../../../../../src/metrics/points.ts"
+import { batchObject } from "../../../../../src/queue/claim-checks.ts"
+import { messageText } from "../../../../../src/queue/messages.ts"
+import type { BatchAnswer, SignalWithScores } from "../../../../../src/signals/responses.ts"
+import { consume, DEAD_LETTERS } from "../../../consumer/messages.ts"
+import { bindings, freshConversation, postBatch, postJson, query, send } from "../../../service.ts"
+import { ASYNC, postTo, recordOf } from "../queued.ts"
 
 const bucket = bindings.BUCKET as R2Bucket
 

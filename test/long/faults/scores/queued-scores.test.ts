@@ -2,9 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest"
-import { descendants } from "../../setup/processes.ts"
-import { type QueuedBundle, runQueuedBundle } from "../../setup/queued-bundle.ts"
-import { type Storage, startStorage } from "../../setup/rig.ts"
+import { descendants } from "../../../setup/processes.ts"
+import { type QueuedBundle, runQueuedBundle } from "../../../setup/queued-bundle.ts"
+import { type Storage, startStorage } from "../../../setup/rig.ts"
 
 /** The cron trigger of the sweep, and a time at which every claim check is overdue. */
 const SWEEP = "17 * * * *"

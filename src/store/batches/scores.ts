@@ -3,6 +3,9 @@ import { uuidv7 } from "uuidv7"
 import type { ScoreRow } from "../../scores/plan.ts"
 import { recordedFailure } from "../../signals/failures.ts"
 import type { Failure } from "../../signals/responses.ts"
+import { type Database, NOW, withRetries } from "../database/connection.ts"
+import { DatabaseError } from "../database/errors.ts"
+import { deadLetters } from "../database/schema.ts"
 import {
   BatchInDoubt,
   BatchRefused,
@@ -10,11 +13,8 @@ import {
   insertedOf,
   type NewScores,
   type WrittenBatch,
-} from "../batches/batch.ts"
-import { countDuplicates, replayBatch } from "../batches/replay.ts"
-import { type Database, NOW, withRetries } from "../database/connection.ts"
-import { DatabaseError } from "../database/errors.ts"
-import { deadLetters } from "../database/schema.ts"
+} from "./batch.ts"
+import { countDuplicates, replayBatch } from "./replay.ts"
 
 /** The scores that are kept of one signal. */
 const MAX_SCORES = 1000

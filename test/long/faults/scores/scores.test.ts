@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from "vitest"
-import type { SpoiledAnswer } from "../../../src/local/neon/endpoint.ts"
-import { descendants } from "../../setup/processes.ts"
-import { type Rig, sendBatch, startRig } from "../../setup/rig.ts"
-import { runBundle } from "../../setup/workerd.ts"
+import type { SpoiledAnswer } from "../../../../src/local/neon/endpoint.ts"
+import { descendants } from "../../../setup/processes.ts"
+import { type Rig, sendBatch, startRig } from "../../../setup/rig.ts"
+import { runBundle } from "../../../setup/workerd.ts"
 
 const SIZE = 20
 /** Longer than the deadline of a request. */

@@ -1,9 +1,9 @@
 import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test"
 import { describe, expect, it } from "vitest"
-import { app } from "../../../../src/app.ts"
-import type { Bindings } from "../../../../src/bindings.ts"
-import type { BatchAnswer, DeliveryAnswer, SignalWithScores } from "../../../../src/signals/responses.ts"
-import { consume } from "../../consumer/messages.ts"
+import { app } from "../../../../../src/app.ts"
+import type { Bindings } from "../../../../../src/bindings.ts"
+import type { BatchAnswer, DeliveryAnswer, SignalWithScores } from "../../../../../src/signals/responses.ts"
+import { consume } from "../../../consumer/messages.ts"
 import {
   bindings,
   countOf,
@@ -12,8 +12,8 @@ import {
   query,
   send,
   TOO_LONG_FOR_POSTGRES,
-} from "../../service.ts"
-import { recordOf } from "./queued.ts"
+} from "../../../service.ts"
+import { recordOf } from "../queued.ts"
 
 const UNKNOWN = 9_007_199_254_740_991
 
