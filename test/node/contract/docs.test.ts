@@ -75,6 +75,8 @@ const RUN_ELSEWHERE: Record<string, string> = {
     "by hand, since it runs until it is stopped and opens a debugger",
   "npm test": ".ci/run",
   "npm run interleavings": "npm test runs a part of it",
+  "npm run check:history -- test-results/history/stress-7.jsonl": "test/node/history/large.test.ts",
+  "npm run check:history -- FILE": "test/node/history/large.test.ts",
   "npm run python": ".ci/run",
   "npm run stress": ".ci/run runs a part of it",
   "pip install ./python": "npm run python installs it so",
