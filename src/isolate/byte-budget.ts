@@ -69,7 +69,8 @@ interface Want {
 
 /**
  * A budget of bytes that requests share. A request without room waits in order of arrival, and is refused
- * after a bounded time. One owner has at most half of the room and of the waiters; others pass its waiters meanwhile.
+ * after a bounded time. One owner has at most half of the room and of the waiters; others pass its waiters
+ * meanwhile.
  */
 export class ByteBudget {
   readonly #options: BudgetOptions

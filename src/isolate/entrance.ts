@@ -9,8 +9,8 @@ const LEAST = 32
 const SHRINKING = 0.7
 const GROWTH = 1.1
 /**
- * The turns in time after a late one, before more may be inside. A small core that has too much work is in time
- * now and then: with growth after each such turn, two thirds of those inside were served in vain.
+ * The turns in time after a late one, before more may be inside. A small core that has too much work is in
+ * time now and then: with growth after each such turn, two thirds of those inside were served in vain.
  */
 const CALM_TURNS = 20
 
@@ -31,14 +31,14 @@ const SENDER_SHARE = 0.5
 const LONGEST_MS = 20_000
 
 /**
- * A request that waits for its client for longer than this, in milliseconds, does not count as inside: it needs
- * no CPU, and clients that send nothing must not keep others out.
+ * A request that waits for its client for longer than this, in milliseconds, does not count as inside: it
+ * needs no CPU, and clients that send nothing must not keep others out.
  */
 const LONGEST_PAUSE_MS = 1000
 
 /**
- * The names of a request's sender, such as its address and its key. What they say is not proved yet, so that a
- * sender counts by whichever of its names has the most requests.
+ * The names of a request's sender, such as its address and its key. What they say is not proved yet, so that
+ * a sender counts by whichever of its names has the most requests.
  */
 export type Sender = readonly string[]
 
@@ -81,8 +81,8 @@ export class Entrance {
   /**
    * Lets a request in when others have left.
    *
-   * @returns undefined when it could not enter in time, when too many wait, also of its sender alone, or when its
-   *   client has disconnected
+   * @returns undefined when it could not enter in time, when too many wait, also of its sender alone, or when
+   *   its client has disconnected
    */
   async enter(signal: AbortSignal, sender: Sender = []): Promise<Inside | undefined> {
     if (this.#hasSendersWaiters(sender)) return undefined
@@ -106,8 +106,8 @@ export class Entrance {
   }
 
   /**
-   * The request goes on. When its pause was so long that it no longer counts as inside, it enters again, before
-   * those that have not been inside.
+   * The request goes on. When its pause was so long that it no longer counts as inside, it enters again,
+   * before those that have not been inside.
    *
    * @returns false when it could not enter in time, or its client has disconnected
    */

@@ -26,8 +26,8 @@ interface Running {
 const OWNER_SHARE = 0.5
 
 /**
- * Limits the concurrent statements of an isolate. A bounded number of others wait for a bounded time. The owner
- * with the fewest statements goes first, so that no owner's requests wait behind all of another's.
+ * Limits the concurrent statements of an isolate. A bounded number of others wait for a bounded time. The
+ * owner with the fewest statements goes first, so that no owner's requests wait behind all of another's.
  */
 export class StatementGate {
   readonly #limits: { running: number; waiting: number }

@@ -9,8 +9,8 @@ import { type RunningBundle, runBundle } from "../../setup/workerd.ts"
 const SYNC = Buffer.from([0x53, 0, 0, 0, 4])
 
 /**
- * A way to Postgres on which a proxy can be lost: its connections stay open at Postgres' side, whose statements
- * go on, and a request to cancel one does not arrive.
+ * A way to Postgres on which a proxy can be lost: its connections stay open at Postgres' side, whose
+ * statements go on, and a request to cancel one does not arrive.
  */
 async function startWay(port: number) {
   const way = { takesConnections: true }
