@@ -5,7 +5,7 @@ import { type FaultyProxy, startProxy } from "../../setup/proxy.ts"
 import { type Storage, startStorage } from "../../setup/rig.ts"
 import { type RunningBundle, runBundle } from "../../setup/workerd.ts"
 
-const QUERIES_OF_A_WINDOW = 8
+const QUERIES_OF_A_WINDOW = 9
 const QUERIES_OF_THE_COUNTERS = 2
 
 const sha256 = async (text: string) =>

@@ -373,6 +373,7 @@ describe("the metrics of a run", () => {
       batch_api_latency_seconds: "HISTOGRAM",
       batch_api_counters_reset_timestamp_seconds: "GAUGE",
       signal_ingest_sweep_runs_total: "COUNTER",
+      signal_ingest_scores_total: "COUNTER",
       signal_ingest_sweep_failures_total: "COUNTER",
       signal_ingest_ready: "GAUGE",
       signal_ingest_dead_letters_waiting: "GAUGE",

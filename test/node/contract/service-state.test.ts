@@ -59,6 +59,7 @@ describe("the state of the service in GET /metrics", () => {
   it("says that nothing waits, and has no time of an oldest", async () => {
     expect((await scrape()).state).toEqual({
       sweep_runs_total: 0,
+      scores_total: 0,
       ready: 1,
       dead_letters_waiting: 0,
       erasures_running: 0,
@@ -118,7 +119,7 @@ describe("the state of the service in GET /metrics", () => {
 
   it("is not ready without a database, and keeps the counters", async () => {
     const { state, counters } = await scrape({ DATABASE_HTTP_ENDPOINT: "http://127.0.0.1:9/sql" })
-    expect(state).toEqual({ sweep_runs_total: 0, ready: 0 })
+    expect(state).toEqual({ sweep_runs_total: 0, scores_total: 0, ready: 0 })
     expect(counters).toBeGreaterThan(5)
   })
 })

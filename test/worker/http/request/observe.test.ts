@@ -54,6 +54,7 @@ describe("the data point of a request", () => {
         kind: "",
         code: "out_of_range",
         skipped: 0,
+        waiting: 0,
         duplicates: 0,
       },
     ])

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest"
+import { NO_SCORES } from "../../../../src/signals/answer.ts"
 import { writeDeliveries } from "../../../../src/store/batches/deliveries.ts"
 import { recordFailedBatch } from "../../../../src/store/batches/failed.ts"
 import { writeBatch } from "../../../../src/store/batches/write.ts"
@@ -41,6 +42,7 @@ describe("the counts of written deliveries", () => {
       failures: [],
       refused: [],
       suppressed: [],
+      scores: NO_SCORES,
     })
     const nothing = {
       stored: 0,
@@ -49,6 +51,7 @@ describe("the counts of written deliveries", () => {
       failures: [],
       refused: [],
       suppressed: [],
+      scores: NO_SCORES,
     }
     expect(await writeDeliveries(database(), [one, other])).toEqual(nothing)
     expect(await countOf(context_window_id)).toBe(2)
@@ -70,6 +73,7 @@ describe("the counts of written deliveries", () => {
       duplicates: 1,
       failures: refused,
       suppressed: [],
+      scores: NO_SCORES,
     })
     expect(refused).toMatchObject([{ index: 1 }])
   })
