@@ -171,10 +171,11 @@ function actions({ id, name, state, failed_attempts }: SubscriptionRecord, again
         ]
       : [set("Resume", "active", "is resumed")]
   const since = make("input", { type: "datetime-local", "aria-label": `Send ${name} again from` })
-  const resend = action("Send again", async (say) => {
+  const resend = action("Send from then", async (say) => {
     if (since.value === "") return say("Choose a time.")
     await change("POST", `${path}/resend`, { since: new Date(since.value).toISOString() })
     again(`${name} is sent again from ${moment(new Date(since.value))}.`)
   })
-  return make("span", { class: "actions" }, test, ...others, since, resend)
+  const fromThen = make("details", {}, make("summary", {}, "Send again"), since, resend)
+  return make("span", { class: "actions" }, test, ...others, fromThen)
 }
