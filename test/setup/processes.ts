@@ -28,6 +28,21 @@ export async function descendants(pid: number): Promise<Process[]> {
   return below(pid)
 }
 
+/**
+ * Sends a signal to a process and to all below it: a server that is stopped alone leaves those at work. One
+ * that has ended meanwhile, such as a Postgres process with a task of its own, gets none.
+ */
+export async function signalAll(pid: number, signal: NodeJS.Signals): Promise<void> {
+  process.kill(pid, signal)
+  for (const child of await descendants(pid)) {
+    try {
+      process.kill(child.pid, signal)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error
+    }
+  }
+}
+
 /** Those that still run. */
 export async function stillRunning(some: readonly Process[]): Promise<string[]> {
   const all = await processes()

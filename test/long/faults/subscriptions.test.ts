@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest"
-import { descendants } from "../../setup/processes.ts"
+import { descendants, signalAll } from "../../setup/processes.ts"
 import { type QueuedBundle, runQueuedBundle } from "../../setup/queued-bundle.ts"
 import { seededRandom } from "../../setup/random.ts"
 import { type Storage, startStorage } from "../../setup/rig.ts"
@@ -62,10 +62,7 @@ async function crash(): Promise<void> {
   await storage.query("update subscriptions set lease_until = now()")
 }
 
-const freeze = async (signal: NodeJS.Signals) => {
-  const { pid } = storage.postgres
-  for (const one of [pid, ...(await descendants(pid)).map((child) => child.pid)]) process.kill(one, signal)
-}
+const freeze = (signal: NodeJS.Signals) => signalAll(storage.postgres.pid, signal)
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 

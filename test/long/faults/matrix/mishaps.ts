@@ -1,6 +1,6 @@
 import { isAlive } from "../../../../src/local/machine/processes.ts"
 import type { SpoiledAnswer } from "../../../../src/local/neon/endpoint.ts"
-import { descendants } from "../../../setup/processes.ts"
+import { signalAll } from "../../../setup/processes.ts"
 import type { Stand } from "./stand.ts"
 
 /**
@@ -36,12 +36,6 @@ const spoiledAnswers = (name: string, spoiled: SpoiledAnswer): Mishap => ({
   },
 })
 
-/** The server and its children: a stopped parent alone leaves those at work. */
-async function signalPostgres({ storage }: Stand, signal: NodeJS.Signals): Promise<void> {
-  const { pid } = storage.postgres
-  for (const one of [pid, ...(await descendants(pid)).map((child) => child.pid)]) process.kill(one, signal)
-}
-
 const readOnly = async ({ storage }: Stand, on: boolean) => {
   await storage.query(`alter system set default_transaction_read_only = ${on}`)
   await storage.query("select pg_reload_conf()")
@@ -72,9 +66,9 @@ export const MISHAPS: Mishap[] = [
   },
   {
     name: "the database is frozen",
-    begin: (stand) => signalPostgres(stand, "SIGSTOP"),
+    begin: ({ storage }) => signalAll(storage.postgres.pid, "SIGSTOP"),
     lastsMs: OUTAGE_MS,
-    end: (stand) => signalPostgres(stand, "SIGCONT"),
+    end: ({ storage }) => signalAll(storage.postgres.pid, "SIGCONT"),
   },
   {
     name: "the database is read-only",

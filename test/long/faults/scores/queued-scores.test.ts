@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, inject, it } from "vitest"
-import { descendants } from "../../../setup/processes.ts"
+import { descendants, signalAll } from "../../../setup/processes.ts"
 import { type QueuedBundle, runQueuedBundle } from "../../../setup/queued-bundle.ts"
 import { type Storage, startStorage } from "../../../setup/rig.ts"
 
@@ -61,10 +61,7 @@ const scoresOf = (scorer: string) => ({
 const workers = async () =>
   (await descendants(process.pid)).filter(({ command }) => command.includes("workerd serve"))
 
-const freeze = async (signal: NodeJS.Signals) => {
-  const { pid } = storage.postgres
-  for (const one of [pid, ...(await descendants(pid)).map((child) => child.pid)]) process.kill(one, signal)
-}
+const freeze = (signal: NodeJS.Signals) => signalAll(storage.postgres.pid, signal)
 
 /** What goes wrong between batches. A message in the queue of the tests does not outlive its Worker. */
 const MISHAPS: Record<string, () => Promise<void> | void> = {

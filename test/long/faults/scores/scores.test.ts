@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from "vitest"
 import type { SpoiledAnswer } from "../../../../src/local/neon/endpoint.ts"
-import { descendants } from "../../../setup/processes.ts"
+import { signalAll } from "../../../setup/processes.ts"
 import { type Rig, sendBatch, startRig } from "../../../setup/rig.ts"
 import { runBundle } from "../../../setup/workerd.ts"
 
@@ -93,10 +93,7 @@ describe("scores whose answer is lost between database and service", () => {
   })
 })
 
-const freeze = async (signal: NodeJS.Signals) => {
-  const { pid } = rig.postgres
-  for (const one of [pid, ...(await descendants(pid)).map((child) => child.pid)]) process.kill(one, signal)
-}
+const freeze = (signal: NodeJS.Signals) => signalAll(rig.postgres.pid, signal)
 
 /** What happens while scores are sent. */
 const OUTAGES: Record<string, () => Promise<void>> = {
