@@ -129,6 +129,15 @@ async def main():
     for at in range(3): await processor.add(signal(str(at)))
 asyncio.run(main())
 """,
+    "not held, without a thread": f"""{MAKE}
+import gc
+def work():
+    client = SignalClient(os.environ["URL"], timeout=600)
+    processor = BatchProcessor(client, background=False, **options)
+    for at in range(3): processor.add(signal(str(at)))
+work()
+gc.collect()
+""",
     "AWS Lambda": f"""{MAKE}
 os.environ["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:9001"
 processor = processor_of()

@@ -6,7 +6,6 @@ import atexit
 import os
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -25,7 +24,8 @@ class _Anchor:
     """What multiprocessing holds weakly while a function shall run in its children."""
 
 
-_processors: weakref.WeakSet[Any] = weakref.WeakSet()
+_processors: set[Any] = set()
+"""Those that are not closed. They are held: one that nobody else holds may have accepted signals."""
 _anchor = _Anchor()
 _told: set[str] = set()
 _watched_pid = 0
@@ -44,6 +44,11 @@ def watch(processor: Ending) -> None:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
     watch_child()
+
+
+def forget(processor: Ending) -> None:
+    """Ends the watch of a processor that is closed."""
+    _processors.discard(processor)
 
 
 def watch_child() -> None:

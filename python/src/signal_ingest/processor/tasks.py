@@ -279,6 +279,7 @@ class AsyncBatchProcessor(NotPickled):
             await self._end(f"aclose has not sent this within {timeout} s")
 
     async def _end(self, why: str) -> None:
+        exits.forget(self)
         tasks = list(self._tasks)
         pending = set(tasks)
         while pending:  # again: before Python 3.12, wait_for can lose a cancellation

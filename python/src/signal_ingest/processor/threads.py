@@ -342,6 +342,7 @@ class BatchProcessor(NotPickled):
             self._end(f"close has not sent this within {timeout} s")
 
     def _end(self, why: str) -> None:
+        exits.forget(self)
         with self._lock:
             self._stop.set()
             self._work.notify_all()
