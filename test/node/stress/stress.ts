@@ -39,7 +39,7 @@ const FEED_READERS = 3
 const FAULT_PAUSE_MS = 2500
 const SWEEP_PAUSE_MS = 5000
 /** The run fails when the queue is not empty, or an erasure not done, so long after the last request. */
-const SETTLING_MS = 180_000
+const SETTLING_MS = 900_000
 
 /** Runs the service under faults, and compares its tables with the promises of its answers. */
 export async function stress(
