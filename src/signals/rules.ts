@@ -77,10 +77,10 @@ export function futureViolation(
 const RESERVED_PREFIXES: readonly string[] = Object.values(WEBHOOKS).flatMap(({ keyPrefixes }) => keyPrefixes)
 
 /**
- * The violation where a sender may not choose a key with a reserved prefix. The bridge's own message would
+ * The violation of a sender that must not choose a key with a reserved prefix. The bridge's own message would
  * become a duplicate of the sender's signal.
  *
- * @param rule who may, as the end of the message
+ * @param rule who may choose such a key, as the end of the message
  */
 export function reservedKeyViolation(
   dedupeKey: unknown,

@@ -68,9 +68,10 @@ async function enterLater(request: Request, env: Bindings, asked: Asked): Promis
 const withBody = new WeakMap<Request, Inside>()
 
 /**
- * Reads of a request's body by `read`. A request that waits for its client does not keep others out.
+ * Reads the body of a request by `read`. A request that waits for its client does not keep others out.
  *
- * @throws {Problem} 503: it was outside meanwhile, and could not enter again in time; and what `read` throws
+ * @throws {Problem} 503: it was outside meanwhile, and could not enter again in time; nothing was stored.
+ *   Also what `read` throws
  */
 export async function readingBody<Body>(request: Request, read: () => Promise<Body>): Promise<Body> {
   const inside = withBody.get(request)

@@ -50,9 +50,8 @@ class BatchProcessor(NotPickled):
     ) -> None:
         """Takes a client and Options.
 
-        ``background=False`` starts no thread: batches are sent by ``add``, ``flush`` and ``settled``. That is
-        the default where the process is frozen between calls (AWS Lambda). Raises ValueError: an option is
-        out of its range. Raises SpoolError.
+        ``background=False`` starts no thread: ``add``, ``flush`` and ``settled`` send. This is the default
+        where calls freeze the process (AWS Lambda). Raises ValueError for an option, and SpoolError.
         """
         self._client = check_client(client, SignalClient)
         self._options = settle(options)
